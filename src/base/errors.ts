@@ -1,0 +1,50 @@
+// Three failures, three forms: an expected outcome is a value (errno.ts), the outside world and bad
+// options are a ZcacheError with a code, and a bug is an AssertionError that nobody catches.
+
+/** Every code that a ZcacheError can carry; `docs/errors.md` has cause and remedy of each. */
+export type ErrorCode =
+  | "ERR_OPTION"
+  | "ERR_ARENA_SHARE"
+  | "ERR_ARENA_CLOSED"
+  | "ERR_ARENA_FULL"
+  | "ERR_ARENA_MEMORY"
+  | "ERR_ARENA_THREADS"
+  | "ERR_POOL_UNKNOWN"
+  | "ERR_POOL_CLOSED"
+  | "ERR_CODEC_UNKNOWN"
+  | "ERR_CODEC_UNAVAILABLE"
+  | "ERR_CODEC_CORRUPT"
+  | "ERR_TRACE"
+  | "ERR_INPUT"
+  | "ERR_MISMATCH"
+  | "ERR_IO";
+
+/** An error that a caller can act on: `code` says which, `context` holds the numbers involved. */
+export class ZcacheError extends Error {
+  readonly code: ErrorCode;
+  readonly context: Readonly<Record<string, unknown>>;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    details: { context?: Record<string, unknown>; cause?: unknown } = {},
+  ) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "ZcacheError";
+    this.code = code;
+    this.context = details.context ?? {};
+  }
+}
+
+/** A broken invariant: a bug in this library, never the caller's doing. */
+export class AssertionError extends Error {
+  constructor(message: string) {
+    super(`assertion failed: ${message}`);
+    this.name = "AssertionError";
+  }
+}
+
+/** Checks a fact that must hold in every build; `what` states the fact, not the failure. */
+export function assert(fact: boolean, what: string): asserts fact {
+  if (!fact) throw new AssertionError(what);
+}

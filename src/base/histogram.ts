@@ -1,0 +1,54 @@
+// Log-linear histogram: 16 buckets per power of two, so a percentile is off by at most 1/32 of its
+// value, in constant memory for any number of samples. For times in ns and sizes in bytes.
+
+const SUB_BITS = 4;
+const SUB = 1 << SUB_BITS;
+/** Values of up to 2⁴⁰ are told apart; larger ones share the last bucket. */
+const VALUE_BITS = 40;
+const BUCKETS = (VALUE_BITS - SUB_BITS + 1) * SUB;
+
+function bucketOf(value: number): number {
+  if (value < SUB) return Math.max(0, Math.floor(value));
+  // Above 2³² `clz32` would wrap, so the upper half is looked at separately.
+  const high = Math.floor(value / 2 ** 32);
+  const log2 = high > 0 ? 63 - Math.clz32(high) : 31 - Math.clz32(value >>> 0);
+  const sub = Math.floor(value / 2 ** (log2 - SUB_BITS)) - SUB;
+  return Math.min(BUCKETS - 1, (log2 - SUB_BITS + 1) * SUB + sub);
+}
+
+function bucketMiddle(bucket: number): number {
+  if (bucket < 2 * SUB) return bucket;
+  const log2 = Math.floor(bucket / SUB) + SUB_BITS - 1;
+  const width = 2 ** (log2 - SUB_BITS);
+  return (SUB + (bucket % SUB)) * width + width / 2;
+}
+
+export class Histogram {
+  readonly #counts = new Float64Array(BUCKETS);
+  count = 0;
+  sum = 0;
+  max = 0;
+
+  /** Adds one sample, ≥ 0. */
+  record(value: number): void {
+    this.#counts[bucketOf(value)]++;
+    this.count++;
+    this.sum += value;
+    if (value > this.max) this.max = value;
+  }
+
+  get mean(): number {
+    return this.count === 0 ? 0 : this.sum / this.count;
+  }
+
+  /** @param share 0 … 1, such as 0.99  @returns the value below which that share of samples lies */
+  percentile(share: number): number {
+    const rank = Math.max(1, Math.ceil(share * this.count));
+    let seen = 0;
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      seen += this.#counts[bucket]!;
+      if (seen >= rank) return Math.min(this.max, bucketMiddle(bucket));
+    }
+    return this.max;
+  }
+}

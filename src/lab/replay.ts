@@ -1,0 +1,134 @@
+// Replays a trace of allocations and frees on one pool and counts the page frames it holds: the way to
+// compare an allocator with its original, or with another.
+import type { Handle } from "../base/brand.ts";
+import { EINVAL, ENOSPC, errnoName } from "../base/errno.ts";
+import { ZcacheError } from "../base/errors.ts";
+import type { Zpool } from "../pool/contract.ts";
+import type { TraceStep } from "./trace.ts";
+
+/** One line of the result: the state of the pool at a checkpoint or at the end of a phase. */
+export interface ReplayRow {
+  readonly alloc: string;
+  /** `cp` for a checkpoint, else the phase that has ended. */
+  readonly phase: string;
+  /** Allocations and frees so far, rejected ones included. */
+  readonly ops: number;
+  readonly objs: number;
+  /** Slots whose last allocation the pool refused for its size. */
+  readonly rejects: number;
+  /** Sum of the sizes of the objects stored. */
+  readonly stored_bytes: number;
+  /** Page frames that the pool holds. */
+  readonly pages: number;
+}
+
+export const REPLAY_COLUMNS = [
+  "alloc",
+  "phase",
+  "ops",
+  "objs",
+  "rejects",
+  "stored_bytes",
+  "pages",
+] as const satisfies readonly (keyof ReplayRow)[];
+
+const CHECKPOINT_OPS = 256;
+/** A phase of this name has no checkpoints: it ends with nothing, whatever the allocator. */
+const EMPTY_PHASE = "empty";
+/** A phase of this name asks the pool to compact fully; pools that can't have no row for it. */
+const COMPACT_PHASE = "compact";
+
+interface Slot {
+  readonly handle: Handle | undefined;
+  readonly sizeBytes: number;
+}
+
+export class Replay {
+  readonly #pool: Zpool;
+  readonly #name: string;
+  readonly #slots = new Map<number, Slot>();
+  readonly #onRow: (row: ReplayRow) => void;
+  #phase: string | undefined;
+  #ops = 0;
+  #rejects = 0;
+  #storedBytes = 0;
+
+  /** @param name what the rows call the allocator  @param onRow called for each row in order */
+  constructor(pool: Zpool, name: string, onRow: (row: ReplayRow) => void) {
+    this.#pool = pool;
+    this.#name = name;
+    this.#onRow = onRow;
+  }
+
+  /** @throws ZcacheError ERR_TRACE for a step that can't be, ERR_ARENA_FULL if memory runs out */
+  step(step: TraceStep): void {
+    if (step.op === "phase") {
+      this.#endPhase();
+      this.#phase = step.name;
+      if (step.name === COMPACT_PHASE) this.#pool.compact(Number.MAX_SAFE_INTEGER);
+      return;
+    }
+    if (step.op === "a") this.#alloc(step.slot, step.sizeBytes);
+    else this.#free(step.slot);
+    this.#ops++;
+    if (this.#ops % CHECKPOINT_OPS === 0 && this.#phase !== EMPTY_PHASE) this.#row("cp");
+  }
+
+  /** Ends the last phase. */
+  end(): void {
+    this.#endPhase();
+    this.#phase = undefined;
+  }
+
+  #alloc(slot: number, sizeBytes: number): void {
+    if (this.#slots.has(slot)) {
+      throw new ZcacheError("ERR_TRACE", `slot ${slot} is allocated while it is in use`);
+    }
+    const handle = this.#pool.malloc(sizeBytes);
+    if (handle === ENOSPC) {
+      this.#rejects++;
+      this.#slots.set(slot, { handle: undefined, sizeBytes });
+    } else if (handle === EINVAL) {
+      throw new ZcacheError("ERR_TRACE", `slot ${slot}: an allocation of ${sizeBytes} bytes`);
+    } else if (handle < 0) {
+      throw new ZcacheError(
+        "ERR_ARENA_FULL",
+        `after ${this.#ops} operations the arena has no page frame left (${errnoName(handle as -12)})`,
+      );
+    } else {
+      this.#slots.set(slot, { handle: handle as Handle, sizeBytes });
+      this.#storedBytes += sizeBytes;
+    }
+  }
+
+  #free(slot: number): void {
+    const held = this.#slots.get(slot);
+    if (held === undefined) {
+      throw new ZcacheError("ERR_TRACE", `slot ${slot} is freed while nothing is in it`);
+    }
+    this.#slots.delete(slot);
+    if (held.handle === undefined) {
+      this.#rejects--;
+      return;
+    }
+    this.#pool.free(held.handle);
+    this.#storedBytes -= held.sizeBytes;
+  }
+
+  #endPhase(): void {
+    if (this.#phase === undefined) return;
+    if (this.#phase !== COMPACT_PHASE || this.#pool.canCompact) this.#row(this.#phase);
+  }
+
+  #row(phase: string): void {
+    this.#onRow({
+      alloc: this.#name,
+      phase,
+      ops: this.#ops,
+      objs: this.#slots.size - this.#rejects,
+      rejects: this.#rejects,
+      stored_bytes: this.#storedBytes,
+      pages: this.#pool.totalPages(),
+    });
+  }
+}

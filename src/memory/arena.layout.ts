@@ -1,0 +1,35 @@
+/** The arena: one shared WebAssembly memory, from its first byte to its last.
+ *
+ *  frame 0                                            FIRST_FRAME             FRAMES_TOTAL
+ *  ┌────────────┬──────────────┬─────────────────────┬─────────────┬───────────────────┐
+ *  │ superblock │ free bitmaps │ frame table         │ frame       │ frame …           │
+ *  │ 256 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
+ *  └────────────┴──────────────┴─────────────────────┴─────────────┴───────────────────┘
+ *
+ * Frame numbers count from the start of the memory, so that frame × page size is an address; the frames
+ * that the first three parts fill are never handed out. The whole is made at its full size and the
+ * system commits a page when it is first touched.
+ *
+ * Words marked "fixed" are written before the arena is shared and never again.
+ */
+export const MAGIC = 0; // fixed: ARENA_MAGIC, written last
+export const VERSION = 1; // fixed: ARENA_VERSION
+export const PAGE_SHIFT = 2; // fixed: 12 … 16
+export const FRAMES_TOTAL = 3; // fixed: frames in the memory, those of this header included
+export const FIRST_FRAME = 4; // fixed: the first frame that can be handed out
+export const CLOSED = 5; // atomic: 1 after close()
+export const FRAMES_LOCK = 6; // atomic: the lock of the frame allocator
+export const FRAMES_FREE = 7; // guarded by FRAMES_LOCK: frames free, all orders together
+export const FRAMES_PEAK = 8; // guarded by FRAMES_LOCK: most frames ever in use at once
+export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this were in use at some time
+export const ALLOC_FAILURES = 10; // guarded by FRAMES_LOCK: requests that found no block
+export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free blocks by order
+export const THREADS = 32; // atomic: MAX_THREADS words, 1 = a thread is attached
+
+/** Threads that can be attached at once: one word each in the superblock. */
+export const MAX_THREADS = 192;
+export const SUPERBLOCK_WORDS = 256;
+
+/** "zcA1" */
+export const ARENA_MAGIC = 0x7a634131;
+export const ARENA_VERSION = 1;

@@ -1,0 +1,198 @@
+// The arena: one shared memory that holds everything, and what one thread needs to work in it.
+//
+// `Arena.create` makes it, `share()` gives a value that `postMessage` and `workerData` carry, and
+// `Arena.attach` opens it in another thread. Each thread has its own Arena object with its own views,
+// kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
+import { type Address, NIL, type PageFrame } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import { GIB, KIB } from "../base/units.ts";
+import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
+import { Wasm, type WasmMemory } from "../wasm/platform.ts";
+import * as Super from "./arena.layout.ts";
+import { MAX_ORDER } from "./frame.layout.ts";
+import { FrameAllocator, layoutArena } from "./frames.ts";
+
+/** WebAssembly counts memory in pages of 64 KiB. */
+const WASM_PAGE = 64 * KIB;
+/** One WebAssembly page less than 4 GiB, so that the address behind the last byte has 32 bits too. */
+export const ARENA_BYTES_MAX = 4 * GIB - WASM_PAGE;
+export const PAGE_SIZES: readonly number[] = [4, 8, 16, 32, 64].map((kib) => kib * KIB);
+/** The frame number that owns what belongs to no pool: the arena itself. */
+export const ARENA_OWNER = 0;
+
+export interface ArenaOptions {
+  /** Bytes of the whole arena, header included; rounded down to 64 KiB. At most ARENA_BYTES_MAX. */
+  readonly sizeBytes: number;
+  /** Bytes of a page frame: 4, 8, 16, 32 or 64 KiB (default 4 KiB). */
+  readonly pageSize?: number;
+}
+
+/** What travels to another thread. */
+export interface ArenaShare {
+  readonly zcacheArena: WasmMemory;
+}
+
+export class Arena {
+  readonly memory: WasmMemory;
+  /** The arena as 32-bit words. */
+  readonly words: Int32Array;
+  /** The arena as bytes. */
+  readonly bytes: Uint8Array;
+  readonly kernels: Kernels;
+  readonly frames: FrameAllocator;
+  readonly pageSize: number;
+  /** This thread's number in the arena, 1 … MAX_THREADS: the owner that its locks name. */
+  readonly thread: number;
+  readonly #reserved: PageFrame[] = [];
+  #detached = false;
+
+  private constructor(memory: WasmMemory, format: boolean) {
+    this.memory = memory;
+    this.words = new Int32Array(memory.buffer);
+    this.bytes = new Uint8Array(memory.buffer);
+    this.thread = claimThread(this.words);
+    this.frames = new FrameAllocator(this.words, this.thread);
+    if (format) {
+      this.frames.format();
+      Atomics.store(this.words, Super.MAGIC, Super.ARENA_MAGIC);
+    }
+    this.pageSize = this.frames.pageSize;
+    this.kernels = instantiateKernels(memory);
+  }
+
+  /**
+   * Makes an arena. Memory is committed by the system when it is touched, not here.
+   * @throws ZcacheError ERR_OPTION for a size or page size that can't be, ERR_ARENA_MEMORY if the
+   *   platform refuses the memory
+   */
+  static create(options: ArenaOptions): Arena {
+    const { sizeBytes, pageSize, framesTotal, firstFrame } = checkOptions(options);
+    const pages = sizeBytes / WASM_PAGE;
+    let memory: WasmMemory;
+    try {
+      memory = new Wasm.Memory({ initial: pages, maximum: pages, shared: true });
+    } catch (cause) {
+      throw new ZcacheError("ERR_ARENA_MEMORY", `no shared memory of ${sizeBytes} bytes to be had`, {
+        cause,
+        context: { sizeBytes },
+      });
+    }
+    const words = new Int32Array(memory.buffer);
+    words[Super.VERSION] = Super.ARENA_VERSION;
+    words[Super.PAGE_SHIFT] = Math.log2(pageSize);
+    words[Super.FRAMES_TOTAL] = framesTotal;
+    words[Super.FIRST_FRAME] = firstFrame;
+    return new Arena(memory, true);
+  }
+
+  /**
+   * Opens, in the calling thread, an arena that another thread shared.
+   * @throws ZcacheError ERR_ARENA_SHARE for anything that is no share, ERR_ARENA_CLOSED after close(),
+   *   ERR_ARENA_THREADS when MAX_THREADS are attached
+   */
+  static attach(share: ArenaShare): Arena {
+    const memory = (share as Partial<ArenaShare> | null | undefined)?.zcacheArena;
+    if (!(memory instanceof Wasm.Memory)) {
+      throw new ZcacheError("ERR_ARENA_SHARE", "this is not what an arena's share() returned");
+    }
+    const words = new Int32Array(memory.buffer);
+    if (Atomics.load(words, Super.MAGIC) !== Super.ARENA_MAGIC) {
+      throw new ZcacheError("ERR_ARENA_SHARE", "the shared memory holds no zcache arena");
+    }
+    if (words[Super.VERSION] !== Super.ARENA_VERSION) {
+      throw new ZcacheError("ERR_ARENA_SHARE", "the arena was made by another version of zcache", {
+        context: { found: words[Super.VERSION], wanted: Super.ARENA_VERSION },
+      });
+    }
+    if (Atomics.load(words, Super.CLOSED) !== 0) {
+      throw new ZcacheError("ERR_ARENA_CLOSED", "the arena has been closed");
+    }
+    return new Arena(memory, false);
+  }
+
+  /** A value for `workerData` or `postMessage`, from which another thread attaches. */
+  share(): ArenaShare {
+    this.#assertOpen();
+    return { zcacheArena: this.memory };
+  }
+
+  /** Bytes of the whole arena. */
+  get sizeBytes(): number {
+    return this.bytes.length;
+  }
+
+  /**
+   * Takes `sizeBytes` contiguous bytes of scratch, page-aligned, that this thread owns until it
+   * detaches: for tables and buffers that are made once.
+   * @throws ZcacheError ERR_ARENA_FULL; ERR_OPTION above 16 page frames, the largest block there is
+   */
+  reserve(sizeBytes: number): Address {
+    this.#assertOpen();
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / this.pageSize)));
+    if (!(order <= MAX_ORDER)) {
+      const max = this.pageSize << MAX_ORDER;
+      throw new ZcacheError("ERR_OPTION", `scratch of ${sizeBytes} bytes; at most ${max} bytes`);
+    }
+    const frame = this.frames.alloc(order, ARENA_OWNER);
+    if (frame === NIL) {
+      throw new ZcacheError("ERR_ARENA_FULL", `no ${sizeBytes} bytes left in the arena for scratch`, {
+        context: { sizeBytes, framesFree: this.frames.framesFree },
+      });
+    }
+    this.#reserved.push(frame);
+    return this.frames.frameToAddress(frame);
+  }
+
+  /** Ends this thread's use: its scratch and its thread number are free again. */
+  detach(): void {
+    if (this.#detached) return;
+    for (const frame of this.#reserved) this.frames.free(frame);
+    this.#reserved.length = 0;
+    this.#detached = true;
+    Atomics.store(this.words, Super.THREADS + this.thread - 1, 0);
+  }
+
+  /** Detaches, and refuses all later attempts to attach; threads that are attached go on. */
+  close(): void {
+    Atomics.store(this.words, Super.CLOSED, 1);
+    this.detach();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #assertOpen(): void {
+    if (this.#detached) {
+      throw new ZcacheError("ERR_ARENA_CLOSED", "this thread has detached from the arena");
+    }
+  }
+}
+
+function checkOptions({ sizeBytes, pageSize = 4 * KIB }: ArenaOptions) {
+  if (!PAGE_SIZES.includes(pageSize)) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `page size ${pageSize}: allowed are ${PAGE_SIZES.join(", ")} bytes`,
+    );
+  }
+  const rounded = Math.floor(sizeBytes / WASM_PAGE) * WASM_PAGE;
+  const framesTotal = rounded / pageSize;
+  const firstFrame = framesTotal > 0 ? layoutArena(framesTotal, pageSize).firstFrame : 0;
+  if (!(rounded <= ARENA_BYTES_MAX) || framesTotal - firstFrame < 1) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `arena of ${sizeBytes} bytes: at least ${2 * WASM_PAGE} with room for one page frame, ` +
+        `at most ${ARENA_BYTES_MAX} bytes`,
+    );
+  }
+  return { sizeBytes: rounded, pageSize, framesTotal, firstFrame };
+}
+
+/** Finds a free thread number; numbers of threads that detached are used again. */
+function claimThread(words: Int32Array): number {
+  for (let slot = 0; slot < Super.MAX_THREADS; slot++) {
+    if (Atomics.compareExchange(words, Super.THREADS + slot, 0, 1) === 0) return slot + 1;
+  }
+  throw new ZcacheError("ERR_ARENA_THREADS", `${Super.MAX_THREADS} threads are attached already`);
+}

@@ -1,0 +1,16 @@
+// The entry point `zcache/pool`.
+export type { Address, Handle, PageFrame } from "../base/brand.ts";
+export { EAGAIN, EBUSY, EINVAL, ENOMEM, ENOSPC, type Errno, errnoName } from "../base/errno.ts";
+export { Arena, type ArenaOptions, type ArenaShare } from "../memory/arena.ts";
+export {
+  type ClassStats,
+  type Evict,
+  MAP_RO,
+  MAP_RW,
+  MAP_WO,
+  type MapMode,
+  type PoolShare,
+  type PoolStats,
+  type Zpool,
+} from "./contract.ts";
+export { attachPool, createPool, poolTypes } from "./registry.ts";

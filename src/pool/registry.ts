@@ -1,0 +1,67 @@
+// Every allocator by name. A new one is one entry in its own driver table and one line here, and it
+// inherits the contract suite, the model tests, `replay` and `analyze`.
+import { NIL } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import type { BasePool, PoolId } from "./base.ts";
+import type { PoolShare, Zpool } from "./contract.ts";
+import * as Pool from "./pool.layout.ts";
+import { ZbudPool } from "./zbud.ts";
+
+/** One allocator, or one setting of it. */
+export interface PoolDriver {
+  readonly type: string;
+  /** Other names it answers to, such as those of trace files. */
+  readonly aliases?: readonly string[];
+  /** One line for people who choose. */
+  readonly summary: string;
+  /** `true` for settings that exist for comparison: not listed by default. */
+  readonly variant?: boolean;
+  open(arena: Arena, typeIndex: number, id: PoolId): BasePool;
+}
+
+const DRIVERS: readonly PoolDriver[] = [
+  {
+    type: "zbud-6.12",
+    summary: "two objects to a page, as Linux had it last",
+    open: (arena, index, id) => new ZbudPool(arena, "zbud-6.12", index, id),
+  },
+];
+
+/** The names that `createPool` knows. @param all also the variants made for comparison */
+export function poolTypes(all = false): string[] {
+  return DRIVERS.filter((driver) => all || !driver.variant).map((driver) => driver.type);
+}
+
+/** The driver of that name or alias. @throws ZcacheError ERR_POOL_UNKNOWN listing the names */
+export function findPoolDriver(name: string): PoolDriver {
+  const driver = DRIVERS.find((one) => one.type === name || one.aliases?.includes(name));
+  if (driver === undefined) {
+    const known = poolTypes(true).join(", ");
+    throw new ZcacheError("ERR_POOL_UNKNOWN", `no pool is called "${name}"; there are ${known}`);
+  }
+  return driver;
+}
+
+/**
+ * Makes an empty pool over an arena.
+ * @throws ZcacheError ERR_POOL_UNKNOWN; ERR_ARENA_FULL if there is no room for its descriptor
+ */
+export function createPool(name: string, arena: Arena): Zpool {
+  const driver = findPoolDriver(name);
+  return driver.open(arena, DRIVERS.indexOf(driver), NIL);
+}
+
+/**
+ * Opens, in another thread, a pool of the same arena from what its `share()` gave.
+ * @throws ZcacheError ERR_POOL_CLOSED if there is no such pool (any more)
+ */
+export function attachPool(arena: Arena, share: PoolShare): Zpool {
+  const frame = share?.zcachePool;
+  const at = frame * arena.frames.wordsPerPage;
+  if (!arena.frames.isHeadOf(frame, 0) || arena.words[at + Pool.MAGIC] !== Pool.POOL_MAGIC) {
+    throw new ZcacheError("ERR_POOL_CLOSED", "there is no such pool in this arena");
+  }
+  const index = arena.words[at + Pool.TYPE]!;
+  return DRIVERS[index]!.open(arena, index, frame as PoolId);
+}

@@ -1,0 +1,294 @@
+// zbud: at most two objects to a page frame, simple and deterministic.
+//
+// The form of Linux 6.12, the last one upstream. An object takes whole chunks of 1/64 page; pages with
+// one object are listed by their free chunks, and malloc takes the first page of the first list that
+// is roomy enough. Freeing one object of a page never needs another page to be looked at, and
+// reclaiming one page evicts at most two objects: that is what zbud is for. Density is at most 2.
+// The LRU and the reclaim of whole pages are those of the versions before 6.6.
+import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
+import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
+import { assert } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import {
+  LINK_WORDS,
+  listAdd,
+  listCheck,
+  listDel,
+  listEmpty,
+  listFirst,
+  listInit,
+  listLast,
+  listNext,
+  listPrev,
+} from "../memory/list.ts";
+import { BasePool, type PoolId } from "./base.ts";
+import type { ClassStats, MapMode } from "./contract.ts";
+import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
+import * as Pool from "./pool.layout.ts";
+import * as Page from "./zbud_page.layout.ts";
+
+// The pool's own words: unbuddied[0 … NCHUNKS − 1] by free chunks, then buddied, then the LRU.
+const UNBUDDIED = 0;
+const BUDDIED = UNBUDDIED + Page.NCHUNKS * LINK_WORDS;
+const LRU = BUDDIED + LINK_WORDS;
+const OWN_WORDS = LRU + LINK_WORDS;
+
+const FIRST = 0;
+const LAST = 1;
+
+export class ZbudPool extends BasePool {
+  readonly #chunkBytes: number;
+  readonly #chunkShift: number;
+  readonly #bits: HandleBits;
+
+  constructor(arena: Arena, type: string, typeIndex: number, id: PoolId) {
+    const chunkBytes = arena.pageSize >>> Page.NCHUNKS_ORDER;
+    // Two chunks less than the page: the header's, and one so that a second object can ever fit.
+    const maxSizeBytes = arena.pageSize - 2 * chunkBytes;
+    const spec = { type, typeIndex, ownWords: OWN_WORDS, maxSizeBytes, canCompact: false };
+    super(arena, spec, id);
+    this.#chunkBytes = chunkBytes;
+    this.#chunkShift = Math.log2(chunkBytes);
+    this.#bits = handleBits(arena.frames.framesTotal, 2);
+    if (id === NIL) {
+      for (let list = 0; list < OWN_WORDS; list += LINK_WORDS) listInit(this.words, this.own + list);
+    }
+  }
+
+  protected override mallocLocked(sizeBytes: number): Handle | Errno {
+    const words = this.words;
+    const chunks = (sizeBytes + this.#chunkBytes - 1) >>> this.#chunkShift;
+    const page = this.#findOrGrowLocked(chunks);
+    if (page === NIL) return ENOMEM;
+    const slot = words[page + Page.FIRST] === 0 ? FIRST : LAST;
+    const serial = words[this.at + Pool.SERIAL]!++;
+    const frame = this.#frameOf(page);
+    const handle = makeHandle(this.#bits, frame, slot, serial);
+    words[page + Page.FIRST + slot] = chunks;
+    words[page + Page.FIRST_HANDLE + slot] = handle;
+    words[page + Page.FIRST_MAPS + slot] = 0;
+    this.#listByRoomLocked(page);
+    listDel(words, page + Page.LRU);
+    listAdd(words, page + Page.LRU, this.own + LRU);
+    return handle;
+  }
+
+  protected override freeLocked(handle: Handle): 0 | Errno {
+    const words = this.words;
+    const page = this.#findLocked(handle);
+    if (page === NIL) return EINVAL;
+    const slot = slotOf(this.#bits, handle);
+    if (words[page + Page.FIRST_MAPS + slot] !== 0) return EBUSY;
+    words[page + Page.FIRST + slot] = 0;
+    if (words[page + Page.UNDER_RECLAIM] !== 0) return 0;
+    listDel(words, page + Page.LINK);
+    if (this.#isEmpty(page)) this.#freePageLocked(page);
+    else this.#listByRoomLocked(page);
+    return 0;
+  }
+
+  protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    const at = this.#locateLocked(handle, sizeBytes);
+    if (at < 0) return EINVAL;
+    this.arena.kernels.copy(target, at, sizeBytes);
+    return 0;
+  }
+
+  protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    const at = this.#locateLocked(handle, sizeBytes);
+    if (at < 0) return EINVAL;
+    this.arena.kernels.copy(at, source, sizeBytes);
+    return 0;
+  }
+
+  protected override mapLocked(handle: Handle, _mode: MapMode, sizeBytes: number): Address | Errno {
+    const at = this.#locateLocked(handle, sizeBytes);
+    if (at < 0) return EINVAL;
+    const page = this.#findLocked(handle);
+    this.words[page + Page.FIRST_MAPS + slotOf(this.#bits, handle)]!++;
+    return at as Address;
+  }
+
+  protected override unmapLocked(handle: Handle): 0 | Errno {
+    const page = this.#findLocked(handle);
+    if (page === NIL) return EINVAL;
+    const mapsAt = page + Page.FIRST_MAPS + slotOf(this.#bits, handle);
+    if (this.words[mapsAt] === 0) return EINVAL;
+    this.words[mapsAt]!--;
+    return 0;
+  }
+
+  protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
+    const words = this.words;
+    const lru = this.own + LRU;
+    for (let link = listLast(words, lru); link !== lru; link = listPrev(words, link)) {
+      const page = link - Page.LRU;
+      if (words[page + Page.UNDER_RECLAIM] !== 0 || words[page + Page.PASS] === pass + 1) continue;
+      words[page + Page.PASS] = pass + 1;
+      if (words[page + Page.FIRST_MAPS] !== 0 || words[page + Page.LAST_MAPS] !== 0) continue;
+      words[page + Page.UNDER_RECLAIM] = 1;
+      listDel(words, page + Page.LINK);
+      for (let slot = FIRST; slot <= LAST; slot++) {
+        if (words[page + Page.FIRST + slot] === 0) continue;
+        handles.push(words[page + Page.FIRST_HANDLE + slot]! as Handle);
+      }
+      return page;
+    }
+    return NIL;
+  }
+
+  protected override endReclaimLocked(page: number): number {
+    this.words[page + Page.UNDER_RECLAIM] = 0;
+    if (this.#isEmpty(page)) {
+      this.#freePageLocked(page);
+      return 1;
+    }
+    this.#listByRoomLocked(page);
+    return 0;
+  }
+
+  protected override metadataFramesLocked(): number {
+    return 0;
+  }
+
+  protected override classStatsLocked(): ClassStats[] {
+    const classes: ClassStats[] = [];
+    for (let slack = 0; slack < Page.NCHUNKS; slack++) {
+      const pages = this.#countLocked(this.own + UNBUDDIED + slack * LINK_WORDS);
+      if (pages === 0) continue;
+      classes.push({
+        name: `free chunks ${slack}`,
+        sizeBytes: slack * this.#chunkBytes,
+        objects: pages,
+        capacity: 2 * pages,
+        pages,
+      });
+    }
+    const pages = this.#countLocked(this.own + BUDDIED);
+    classes.push({ name: "buddied", sizeBytes: 0, objects: 2 * pages, capacity: 2 * pages, pages });
+    return classes;
+  }
+
+  protected override verifyLocked(): { objects: number; pages: number } {
+    const words = this.words;
+    const lru = this.own + LRU;
+    const pages = this.#countLocked(lru);
+    let objects = 0;
+    let reclaiming = 0;
+    for (let link = listFirst(words, lru); link !== lru; link = listNext(words, link)) {
+      const page = link - Page.LRU;
+      objects += this.#verifyPageLocked(page);
+      reclaiming += words[page + Page.UNDER_RECLAIM]!;
+    }
+    let listed = this.#countLocked(this.own + BUDDIED);
+    for (let slack = 0; slack < Page.NCHUNKS; slack++) {
+      const head = this.own + UNBUDDIED + slack * LINK_WORDS;
+      for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
+        const page = link - Page.LINK;
+        assert(this.#freeChunks(page) === slack, "a page is listed by its free chunks");
+        assert(words[page + Page.FIRST] === 0 || words[page + Page.LAST] === 0, "it has room");
+      }
+      listed += this.#countLocked(head);
+    }
+    assert(listed + reclaiming === pages, "every page is in one list or under reclaim");
+    return { objects, pages };
+  }
+
+  protected override destroyLocked(): void {
+    const lru = this.own + LRU;
+    while (!listEmpty(this.words, lru)) {
+      this.#freePageLocked(listFirst(this.words, lru) - Page.LRU);
+    }
+  }
+
+  /** The page (its word index) that has `chunks` free, taken off its list, or a new one, or NIL. */
+  #findOrGrowLocked(chunks: number): number {
+    const words = this.words;
+    for (let slack = chunks; slack < Page.NCHUNKS; slack++) {
+      const head = this.own + UNBUDDIED + slack * LINK_WORDS;
+      if (listEmpty(words, head)) continue;
+      const link = listFirst(words, head);
+      listDel(words, link);
+      return link - Page.LINK;
+    }
+    const frame = this.arena.frames.alloc(0, this.id);
+    if (frame === NIL) return NIL;
+    const page = this.arena.frames.frameToWord(frame);
+    listInit(words, page + Page.LINK);
+    listInit(words, page + Page.LRU);
+    words[page + Page.FIRST] = 0;
+    words[page + Page.LAST] = 0;
+    words[page + Page.FIRST_MAPS] = 0;
+    words[page + Page.LAST_MAPS] = 0;
+    words[page + Page.UNDER_RECLAIM] = 0;
+    words[page + Page.PASS] = 0;
+    this.count(Pool.PAGES, 1);
+    return page;
+  }
+
+  #freePageLocked(page: number): void {
+    listDel(this.words, page + Page.LRU);
+    this.arena.frames.free(this.#frameOf(page));
+    this.count(Pool.PAGES, -1);
+  }
+
+  #listByRoomLocked(page: number): void {
+    const words = this.words;
+    const full = words[page + Page.FIRST] !== 0 && words[page + Page.LAST] !== 0;
+    const list = full ? BUDDIED : UNBUDDIED + this.#freeChunks(page) * LINK_WORDS;
+    listAdd(words, page + Page.LINK, this.own + list);
+  }
+
+  /** The page of a live handle, or NIL if the handle is foreign, stale or made up. */
+  #findLocked(handle: Handle): number {
+    const frame = frameOf(this.#bits, handle);
+    if (!this.arena.frames.isHeadOf(frame, this.id)) return NIL;
+    const page = this.arena.frames.frameToWord(frame as PageFrame);
+    const slot = slotOf(this.#bits, handle);
+    const live = this.words[page + Page.FIRST + slot] !== 0;
+    return live && this.words[page + Page.FIRST_HANDLE + slot] === handle ? page : NIL;
+  }
+
+  /** The address of a live object with room for `sizeBytes`, else NIL. */
+  #locateLocked(handle: Handle, sizeBytes: number): number {
+    const page = this.#findLocked(handle);
+    if (page === NIL) return NIL;
+    const slot = slotOf(this.#bits, handle);
+    const room = this.words[page + Page.FIRST + slot]! * this.#chunkBytes;
+    if (!(sizeBytes >= 0 && sizeBytes <= room)) return NIL;
+    return page * 4 + (slot === FIRST ? this.#chunkBytes : this.arena.pageSize - room);
+  }
+
+  #frameOf(page: number): PageFrame {
+    return (page / this.arena.frames.wordsPerPage) as PageFrame;
+  }
+
+  #freeChunks(page: number): number {
+    return Page.NCHUNKS - this.words[page + Page.FIRST]! - this.words[page + Page.LAST]!;
+  }
+
+  #isEmpty(page: number): boolean {
+    return this.words[page + Page.FIRST] === 0 && this.words[page + Page.LAST] === 0;
+  }
+
+  #countLocked(head: number): number {
+    const count = listCheck(this.words, head, this.arena.frames.framesTotal);
+    assert(count >= 0, "a list of pages is whole");
+    return count;
+  }
+
+  #verifyPageLocked(page: number): number {
+    const words = this.words;
+    assert(this.arena.frames.isHeadOf(this.#frameOf(page), this.id), "the pool owns its pages");
+    assert(this.#freeChunks(page) >= 0, "first + last + slack = chunks");
+    assert(words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page), "a page holds something");
+    let objects = 0;
+    for (let slot = FIRST; slot <= LAST; slot++) {
+      if (words[page + Page.FIRST + slot] === 0) continue;
+      const handle = words[page + Page.FIRST_HANDLE + slot]! as Handle;
+      assert(this.#findLocked(handle) === page, "an object is found by its handle");
+      objects++;
+    }
+    return objects;
+  }
+}

@@ -1,0 +1,25 @@
+/** struct zbud_page: one page frame that holds at most two objects ("buddies").
+ *
+ *   chunk 0          chunks 1 … 63
+ *  ┌───────────────┬───────────────┬───────────┬───────────────┐
+ *  │ header        │ first buddy → │   slack   │  ← last buddy │
+ *  └───────────────┴───────────────┴───────────┴───────────────┘
+ *
+ * A chunk is 1/64 of the page. The first buddy begins after the header, the last ends with the page, so
+ * freeing either leaves the largest hole. The header's words, all guarded by the pool's lock:
+ */
+export const LINK = 0; // link: in unbuddied[slack], in buddied, or in none while under reclaim
+export const LRU = 2; // link: in the pool's LRU list, most recently added-to first
+export const FIRST = 4; // chunks of the first buddy, 0 = free
+export const LAST = 5; // chunks of the last buddy, 0 = free
+export const FIRST_HANDLE = 6; // the handle given out for the first buddy
+export const LAST_HANDLE = 7; // the handle given out for the last buddy
+export const FIRST_MAPS = 8; // how often the first buddy is mapped
+export const LAST_MAPS = 9; // how often the last buddy is mapped
+export const UNDER_RECLAIM = 10; // 1 while a thread empties the page
+export const PASS = 11; // the last shrink() that asked for this page's objects
+
+/** 2⁶ chunks to a page. */
+export const NCHUNKS_ORDER = 6;
+/** Chunks for objects: all but the header's. */
+export const NCHUNKS = (1 << NCHUNKS_ORDER) - 1;

@@ -1,0 +1,54 @@
+// The kernels: what must run inside the arena's memory to be fast. One small module, one instance per
+// thread, no state of its own: every table and buffer is an address that the caller gives.
+// Addresses are bytes, lengths are bytes. Nothing here checks bounds: callers own that.
+
+export { lz4Compress, lz4Decompress } from "./lz4.as";
+
+/** Copies `size` bytes; the regions may overlap. */
+export function copy(target: usize, source: usize, size: usize): void {
+  memory.copy(target, source, size);
+}
+
+/** Sets `size` bytes to `value` (low 8 bits). */
+export function fill(target: usize, value: u32, size: usize): void {
+  memory.fill(target, <u8>value, size);
+}
+
+/** Writes the 64-bit pattern `high:low` over `size` bytes (a multiple of 16). */
+export function fillPattern(target: usize, low: u32, high: u32, size: usize): void {
+  const pattern = i64x2.splat(<i64>((<u64>high << 32) | <u64>low));
+  const end = target + size;
+  for (let at = target; at < end; at += 16) v128.store(at, pattern);
+}
+
+/** @returns 1 if the two regions of `size` bytes are equal, else 0 */
+export function equal(left: usize, right: usize, size: usize): i32 {
+  let at: usize = 0;
+  for (; at + 16 <= size; at += 16) {
+    if (v128.any_true(v128.xor(v128.load(left + at), v128.load(right + at)))) return 0;
+  }
+  for (; at < size; at++) {
+    if (load<u8>(left + at) != load<u8>(right + at)) return 0;
+  }
+  return 1;
+}
+
+/**
+ * Is the page (`size` bytes, a multiple of 64) one 64-bit pattern over and over?
+ * Looks at the last word first: most pages that differ do so there at once.
+ * @returns 1 or 0; the pattern is the page's first eight bytes
+ */
+export function sameFilled(page: usize, size: usize): i32 {
+  const word = load<u64>(page);
+  if (load<u64>(page + size - 8) != word) return 0;
+  const pattern = i64x2.splat(<i64>word);
+  const end = page + size;
+  for (let at = page; at < end; at += 64) {
+    const a = v128.xor(v128.load(at), pattern);
+    const b = v128.xor(v128.load(at, 16), pattern);
+    const c = v128.xor(v128.load(at, 32), pattern);
+    const d = v128.xor(v128.load(at, 48), pattern);
+    if (v128.any_true(v128.or(v128.or(a, b), v128.or(c, d)))) return 0;
+  }
+  return 1;
+}

@@ -1,0 +1,45 @@
+// Instances of the WebAssembly kernels over a shared memory. The binary is embedded, so that nothing
+// has to be read from a disk or fetched: the same code runs in Node and in a browser's worker.
+import { KERNELS_BASE64 } from "./kernels.binary.ts";
+import { Wasm, type WasmMemory, type WasmModule } from "./platform.ts";
+
+/** The exports of `kernels.as.ts`; addresses and sizes are bytes in the instance's memory. */
+export interface Kernels {
+  copy(target: number, source: number, sizeBytes: number): void;
+  fill(target: number, value: number, sizeBytes: number): void;
+  fillPattern(target: number, low: number, high: number, sizeBytes: number): void;
+  equal(left: number, right: number, sizeBytes: number): number;
+  sameFilled(page: number, sizeBytes: number): number;
+  /**
+   * Compresses one block in LZ4's block format. `table` is LZ4_TABLE_BYTES of scratch, 16-byte aligned.
+   * @returns bytes written, or 0 if the result would exceed `limit`; writes only [target, target + limit)
+   */
+  lz4Compress(
+    source: number,
+    sourceBytes: number,
+    target: number,
+    limit: number,
+    table: number,
+  ): number;
+  /** @returns bytes written, or −1 for a malformed block; writes only [target, target + targetBytes) */
+  lz4Decompress(source: number, sourceBytes: number, target: number, targetBytes: number): number;
+}
+
+/** Scratch that `lz4Compress` needs: 4,096 entries of 16 bits. */
+export const LZ4_TABLE_BYTES = 8192;
+
+let compiled: WasmModule | undefined;
+
+function compile(): WasmModule {
+  if (compiled === undefined) {
+    const binary = atob(KERNELS_BASE64);
+    compiled = new Wasm.Module(Uint8Array.from(binary, (char) => char.charCodeAt(0)));
+  }
+  return compiled;
+}
+
+/** A fresh instance for the calling thread; about 1 ms for the first one, then microseconds. */
+export function instantiateKernels(memory: WasmMemory): Kernels {
+  const instance = new Wasm.Instance(compile(), { env: { memory } });
+  return instance.exports as unknown as Kernels;
+}

@@ -1,0 +1,28 @@
+// The part of the platform's WebAssembly interface that is used here. TypeScript declares it only
+// together with all of a browser's globals, which would hide mistakes in the rest of the code.
+
+/** A shared memory; `postMessage` carries it. */
+export interface WasmMemory {
+  readonly buffer: SharedArrayBuffer;
+}
+export interface WasmModule {
+  readonly [Symbol.toStringTag]?: string;
+}
+export interface WasmInstance {
+  readonly exports: unknown;
+}
+
+interface WasmPlatform {
+  readonly Memory: new (options: {
+    initial: number;
+    maximum: number;
+    shared: true;
+  }) => WasmMemory;
+  readonly Module: new (binary: Uint8Array) => WasmModule;
+  readonly Instance: new (
+    module: WasmModule,
+    imports: { env: { memory: WasmMemory } },
+  ) => WasmInstance;
+}
+
+export const Wasm = (globalThis as unknown as { WebAssembly: WasmPlatform }).WebAssembly;
