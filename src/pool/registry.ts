@@ -3,30 +3,14 @@
 import { NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
-import type { BasePool, PoolId } from "./base.ts";
+import type { PoolId } from "./base.ts";
 import type { PoolShare, Zpool } from "./contract.ts";
+import type { PoolDriver } from "./driver.ts";
 import * as Pool from "./pool.layout.ts";
-import { ZbudPool } from "./zbud.ts";
+import { ZBUD_DRIVERS } from "./zbud.ts";
 
-/** One allocator, or one setting of it. */
-export interface PoolDriver {
-  readonly type: string;
-  /** Other names it answers to, such as those of trace files. */
-  readonly aliases?: readonly string[];
-  /** One line for people who choose. */
-  readonly summary: string;
-  /** `true` for settings that exist for comparison: not listed by default. */
-  readonly variant?: boolean;
-  open(arena: Arena, typeIndex: number, id: PoolId): BasePool;
-}
-
-const DRIVERS: readonly PoolDriver[] = [
-  {
-    type: "zbud-6.12",
-    summary: "two objects to a page, as Linux had it last",
-    open: (arena, index, id) => new ZbudPool(arena, "zbud-6.12", index, id),
-  },
-];
+/** The order is the type's number in a pool's descriptor: the same in all threads of a process. */
+const DRIVERS: readonly PoolDriver[] = [...ZBUD_DRIVERS];
 
 /** The names that `createPool` knows. @param all also the variants made for comparison */
 export function poolTypes(all = false): string[] {

@@ -23,6 +23,7 @@ import {
 } from "../memory/list.ts";
 import { BasePool, type PoolId } from "./base.ts";
 import type { ClassStats, MapMode } from "./contract.ts";
+import type { PoolDriver } from "./driver.ts";
 import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
 import * as Pool from "./pool.layout.ts";
 import * as Page from "./zbud_page.layout.ts";
@@ -292,3 +293,11 @@ export class ZbudPool extends BasePool {
     return objects;
   }
 }
+
+export const ZBUD_DRIVERS: readonly PoolDriver[] = [
+  {
+    type: "zbud-6.12",
+    summary: "two objects to a page, as Linux had it last",
+    open: (arena, index, id) => new ZbudPool(arena, "zbud-6.12", index, id),
+  },
+];
