@@ -29,6 +29,9 @@ export type PoolId = PageFrame | typeof NIL;
  */
 const RECLAIM_RETRIES = 8;
 
+/** Where nothing is copied to: reading 0 bytes asks whether an object is there. */
+const NO_ADDRESS = 0 as Address;
+
 export abstract class BasePool implements Zpool {
   readonly type: string;
   readonly maxSizeBytes: number;
@@ -148,8 +151,7 @@ export abstract class BasePool implements Zpool {
       return {
         objects: words[at + Pool.OBJECTS]!,
         pages,
-        metadataBytes:
-          descriptors * this.arena.pageSize + (pages + descriptors) * FRAME_WORDS * 4,
+        metadataBytes: descriptors * this.arena.pageSize + (pages + descriptors) * FRAME_WORDS * 4,
         pagesCompacted: words[at + Pool.PAGES_COMPACTED]!,
         pagesReclaimed: words[at + Pool.PAGES_RECLAIMED]!,
         objectsEvicted: words[at + Pool.OBJECTS_EVICTED]!,
@@ -236,6 +238,8 @@ export abstract class BasePool implements Zpool {
     let freed = 0;
     try {
       for (const handle of handles) {
+        // Its owner may have freed it since; nobody must be asked about an object that is gone.
+        if (this.read(handle, NO_ADDRESS, 0) !== 0) continue;
         if (evict(handle) !== 0 || !this.#evicted(handle)) break;
       }
     } finally {

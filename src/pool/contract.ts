@@ -18,6 +18,9 @@ export type MapMode = typeof MAP_RW | typeof MAP_RO | typeof MAP_WO;
 /**
  * Asked by `shrink` for each object of the page frame that is to be emptied, without any lock held:
  * it may read the object, map it, and use the pool in any way.
+ *
+ * An object that another thread maps between the question and the answer is not freed, whatever the
+ * answer. A callback that must know for certain frees the object itself, and refuses on EBUSY.
  * @returns 0 if the object may go: the pool frees it unless the callback has done so itself.
  *   Anything else refuses: the object stays, and so does its page frame.
  */

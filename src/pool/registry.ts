@@ -5,12 +5,14 @@ import { ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { PoolId } from "./base.ts";
 import type { PoolShare, Zpool } from "./contract.ts";
+import { DENSE_DRIVERS } from "./dense/dense.ts";
 import type { PoolDriver } from "./driver.ts";
 import * as Pool from "./pool.layout.ts";
+import { ZBLOCK_DRIVERS } from "./zblock.ts";
 import { ZBUD_DRIVERS } from "./zbud.ts";
 
 /** The order is the type's number in a pool's descriptor: the same in all threads of a process. */
-const DRIVERS: readonly PoolDriver[] = [...ZBUD_DRIVERS];
+const DRIVERS: readonly PoolDriver[] = [...ZBUD_DRIVERS, ...DENSE_DRIVERS, ...ZBLOCK_DRIVERS];
 
 /** The names that `createPool` knows. @param all also the variants made for comparison */
 export function poolTypes(all = false): string[] {

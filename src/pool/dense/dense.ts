@@ -1,0 +1,299 @@
+// The dense pool: every class full but for its last frame, at any time, after any history.
+//
+// malloc appends at the end of the class's vector of slots; free moves the vector's last object into
+// the hole and updates that object's entry in the handle table. There is nothing to compact, no pass,
+// no fullness groups and no fragmentation to manage: the longest operation is one copy of one object
+// and one page frame taken or given back. Slots run across the borders of frames, so no bytes are lost
+// there either, and any single frames will do.
+//
+// Objects are mapped through buffers: so they may move while they are mapped, and a mapping never
+// stands in the way of filling a hole.
+import { type Address, type Handle, NIL, type WordIndex } from "../../base/brand.ts";
+import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
+import { assert } from "../../base/errors.ts";
+import type { Arena } from "../../memory/arena.ts";
+import { Slab } from "../../memory/slab.ts";
+import { BasePool, type PoolId } from "../base.ts";
+import { type ClassStats, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
+import type { PoolDriver } from "../driver.ts";
+import * as Pool from "../pool.layout.ts";
+import * as Dense from "./dense.layout.ts";
+import { ADAPTIVE, SizeClasses } from "./size_classes.ts";
+import { SlotVectors } from "./vectors.ts";
+
+/** Mappings that one thread can have at once, each with a buffer of one page. */
+const BUFFERS = 2;
+
+/** A mapping of this thread. */
+interface Mapping {
+  readonly handle: Handle;
+  readonly mode: MapMode;
+  readonly sizeBytes: number;
+  readonly buffer: Address;
+}
+
+export class DensePool extends BasePool {
+  readonly #vectors: SlotVectors;
+  readonly #handles: Slab;
+  readonly #classes: SizeClasses;
+  /** Bits of a handle that are the entry's word index; the generation has the rest of 31. */
+  readonly #indexBits: number;
+  readonly #mappings: Mapping[] = [];
+  #freeBuffers: Address[] | undefined;
+
+  /** @param width granules between two classes: fixed, or ADAPTIVE */
+  constructor(arena: Arena, type: string, typeIndex: number, id: PoolId, width: number) {
+    const ownWords = Dense.CLASS_TABLE + Dense.GRANULES * Dense.CLASS_WORDS;
+    const maxSizeBytes = arena.pageSize;
+    super(arena, { type, typeIndex, ownWords, maxSizeBytes, canCompact: false }, id);
+    this.#classes = new SizeClasses(arena, this.own, width);
+    this.#indexBits = Math.ceil(Math.log2(this.words.length));
+    const metadataOwner = this.id + arena.frames.framesTotal;
+    this.#vectors = new SlotVectors(arena, this.own, this.id, metadataOwner);
+    this.#handles = new Slab(arena, this.own + Dense.HANDLES, Dense.ENTRY_WORDS, metadataOwner);
+    if (id === NIL) {
+      this.#handles.format();
+      this.#vectors.format();
+      this.#classes.format();
+    }
+  }
+
+  protected override mallocLocked(sizeBytes: number): Handle | Errno {
+    const entry = this.#handles.alloc();
+    if (entry === NIL) return ENOMEM;
+    const index = this.#classes.find(sizeBytes);
+    const place = this.#vectors.push(index);
+    if (place === NIL) {
+      this.#handles.free(entry);
+      return ENOMEM;
+    }
+    const generation = this.words[this.at + Pool.SERIAL]!++ & ((1 << (31 - this.#indexBits)) - 1);
+    const handle = ((generation << this.#indexBits) | entry) as Handle;
+    this.words[entry] = place;
+    this.words[this.#vectors.ownerAt(place)] = handle;
+    this.#classes.grown(index);
+    return handle;
+  }
+
+  protected override freeLocked(handle: Handle): 0 | Errno {
+    const words = this.words;
+    const hole = this.#placeOf(handle);
+    if (hole === NIL) return EINVAL;
+    if (words[this.own + Dense.MAPPINGS] !== 0 && this.#isMapped(handle)) return EBUSY;
+    const index = this.#vectors.classOf(hole);
+    const last = this.#vectors.last(index);
+    if (last !== hole) {
+      const slotBytes = words[this.#vectors.classAt(index) + Dense.SLOT_BYTES]!;
+      this.#vectors.move(last, hole, slotBytes);
+      const moved = words[this.#vectors.ownerAt(last)]! as Handle;
+      words[this.#vectors.ownerAt(hole)] = moved;
+      words[this.#entryOf(moved)] = hole;
+    }
+    this.#vectors.pop(index);
+    this.#handles.free(this.#entryOf(handle));
+    return 0;
+  }
+
+  protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    const place = this.#locate(handle, sizeBytes);
+    if (place === NIL) return EINVAL;
+    this.#vectors.copyOut(place, target, sizeBytes);
+    return 0;
+  }
+
+  protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    const place = this.#locate(handle, sizeBytes);
+    if (place === NIL) return EINVAL;
+    this.#vectors.copyIn(place, source, sizeBytes);
+    return 0;
+  }
+
+  protected override mapLocked(handle: Handle, mode: MapMode, sizeBytes: number): Address | Errno {
+    const place = this.#locate(handle, sizeBytes);
+    if (place === NIL) return EINVAL;
+    const slot = this.#mappedSlot(0 as Handle);
+    this.#freeBuffers ??= Array.from({ length: BUFFERS }, () =>
+      this.arena.reserve(this.arena.pageSize),
+    );
+    const buffer = this.#freeBuffers.pop();
+    if (slot === NIL || buffer === undefined) {
+      if (buffer !== undefined) this.#freeBuffers.push(buffer);
+      return EBUSY;
+    }
+    if (mode !== MAP_WO) this.#vectors.copyOut(place, buffer, sizeBytes);
+    this.words[slot] = handle;
+    this.words[this.own + Dense.MAPPINGS]!++;
+    this.#mappings.push({ handle, mode, sizeBytes, buffer });
+    return buffer;
+  }
+
+  protected override unmapLocked(handle: Handle): 0 | Errno {
+    const nth = this.#mappings.findLastIndex((mapping) => mapping.handle === handle);
+    if (nth === -1) return EINVAL;
+    const { mode, sizeBytes, buffer } = this.#mappings[nth]!;
+    const place = this.#placeOf(handle);
+    assert(place !== NIL, "a mapped object is not freed");
+    if (mode !== MAP_RO) this.#vectors.copyIn(place, buffer, sizeBytes);
+    this.words[this.#mappedSlot(handle)] = 0;
+    this.words[this.own + Dense.MAPPINGS]!--;
+    this.#mappings.splice(nth, 1);
+    this.#freeBuffers!.push(buffer);
+    return 0;
+  }
+
+  // The pool has no order of age: whoever wants one keeps a list of objects above it, and any order of
+  // frees gives whole frames back. Here the classes with the most frames are emptied first, each from
+  // its start, where the objects have been longest.
+  protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
+    const { words, own } = this;
+    if (words[own + Dense.CURSOR_PASS] !== pass + 1) {
+      words[own + Dense.CURSOR_PASS] = pass + 1;
+      words[own + Dense.CURSOR_CLASS] = this.#largestClass();
+      words[own + Dense.CURSOR_FRAME] = 0;
+    }
+    for (let classesSeen = 0; classesSeen <= Dense.GRANULES; ) {
+      const index = words[own + Dense.CURSOR_CLASS]!;
+      const frame = this.#vectors.frameAt(index, words[own + Dense.CURSOR_FRAME]!);
+      if (frame === NIL) {
+        words[own + Dense.CURSOR_CLASS] = (index + Dense.GRANULES - 1) % Dense.GRANULES;
+        words[own + Dense.CURSOR_FRAME] = 0;
+        classesSeen++;
+        continue;
+      }
+      this.#vectors.ownersIn(frame, handles);
+      this.#dropMapped(handles);
+      if (handles.length > 0) return words[own + Dense.FRAMES_RETURNED]!;
+      words[own + Dense.CURSOR_FRAME]!++;
+    }
+    return NIL;
+  }
+
+  protected override endReclaimLocked(returnedBefore: number): number {
+    const freed = this.words[this.own + Dense.FRAMES_RETURNED]! - returnedBefore;
+    // The holes were filled with objects from the end, which have not been asked: the same frame is
+    // next. Only where nothing came of it does the cursor move on.
+    if (freed === 0) this.words[this.own + Dense.CURSOR_FRAME]!++;
+    return freed;
+  }
+
+  protected override metadataFramesLocked(): number {
+    return this.#handles.framesHeld + this.#vectors.recordFrames;
+  }
+
+  protected override classStatsLocked(): ClassStats[] {
+    const classes: ClassStats[] = [];
+    for (let index = 0; index < Dense.GRANULES; index++) {
+      const at = this.#vectors.classAt(index);
+      const objects = this.words[at + Dense.COUNT]!;
+      if (objects === 0) continue;
+      const sizeBytes = this.words[at + Dense.SLOT_BYTES]!;
+      const pages = this.words[at + Dense.CLASS_FRAMES]!;
+      const capacity = Math.floor((pages * this.arena.pageSize) / sizeBytes);
+      classes.push({ name: `size ${sizeBytes}`, sizeBytes, objects, capacity, pages });
+    }
+    return classes;
+  }
+
+  protected override verifyLocked(): { objects: number; pages: number } {
+    let objects = 0;
+    let pages = 0;
+    for (let index = 0; index < Dense.GRANULES; index++) {
+      pages += this.#vectors.verify(index, (place, owner) => {
+        assert(this.#placeOf(owner as Handle) === place, "an object is found by its handle");
+        objects++;
+      });
+    }
+    this.#classes.verify();
+    this.#handles.verify();
+    assert(this.#handles.recordsUsed === objects, "there is a handle for each object");
+    assert(this.#vectors.verifyRecords() === pages, "there is a record for each frame");
+    return { objects, pages };
+  }
+
+  protected override destroyLocked(): void {
+    const handles: Handle[] = [];
+    for (let index = 0; index < Dense.GRANULES; index++) {
+      for (let n = 0, frame = this.#vectors.frameAt(index, 0); frame !== NIL; n++) {
+        this.#vectors.ownersIn(frame, handles);
+        frame = this.#vectors.frameAt(index, n + 1);
+      }
+    }
+    for (const handle of handles) this.#handles.free(this.#entryOf(handle));
+    this.#vectors.clear();
+  }
+
+  #entryOf(handle: Handle): WordIndex {
+    return (handle & (2 ** this.#indexBits - 1)) as WordIndex;
+  }
+
+  /**
+   * The place of a live object, or NIL. The entry of a handle that is not live may hold anything; what
+   * proves it live is that the slot it leads to is owned by this very handle, generation and all.
+   */
+  #placeOf(handle: Handle): WordIndex | typeof NIL {
+    if (!(handle > 0 && handle <= 0x7fff_ffff)) return NIL;
+    const entry = this.#entryOf(handle);
+    if (entry >= this.words.length) return NIL;
+    const place = this.words[entry]!;
+    if (!this.#vectors.isPlace(place)) return NIL;
+    return this.words[this.#vectors.ownerAt(place)] === handle ? (place as WordIndex) : NIL;
+  }
+
+  /** The place of a live object whose slot has room for `sizeBytes`, else NIL. */
+  #locate(handle: Handle, sizeBytes: number): WordIndex | typeof NIL {
+    const place = this.#placeOf(handle);
+    if (place === NIL) return NIL;
+    const at = this.#vectors.classAt(this.#vectors.classOf(place));
+    return sizeBytes >= 0 && sizeBytes <= this.words[at + Dense.SLOT_BYTES]! ? place : NIL;
+  }
+
+  #largestClass(): number {
+    let largest = 0;
+    let most = -1;
+    for (let index = 0; index < Dense.GRANULES; index++) {
+      const frames = this.words[this.#vectors.classAt(index) + Dense.CLASS_FRAMES]!;
+      if (frames >= most) {
+        most = frames;
+        largest = index;
+      }
+    }
+    return largest;
+  }
+
+  #isMapped(handle: Handle): boolean {
+    return this.#mappedSlot(handle) !== NIL;
+  }
+
+  /** The word in the table of mapped handles that holds `handle` (0: an unused one), or NIL. */
+  #mappedSlot(handle: Handle): number {
+    const start = this.own + Dense.MAPPED;
+    for (let at = start; at < start + Dense.MAPPINGS_MAX; at++) {
+      if (this.words[at] === handle) return at;
+    }
+    return NIL;
+  }
+
+  #dropMapped(handles: Handle[]): void {
+    if (this.words[this.own + Dense.MAPPINGS] === 0) return;
+    for (let i = handles.length - 1; i >= 0; i--) {
+      if (this.#isMapped(handles[i]!)) handles.splice(i, 1);
+    }
+  }
+}
+
+/** `dense` and, to compare, the same with classes at fixed distances. */
+export const DENSE_DRIVERS: readonly PoolDriver[] = [
+  {
+    type: "dense",
+    summary: "every class full but for its last page: densest, no compaction, no pauses",
+    open: (arena, index, id) => new DensePool(arena, "dense", index, id, ADAPTIVE),
+  },
+  ...[1, 2, 4, 8].map(
+    (width): PoolDriver => ({
+      type: `dense-d${width * 8}`,
+      summary: `dense with ${width * 8} bytes from class to class at 4 KiB pages`,
+      variant: true,
+      open: (arena, index, id) => new DensePool(arena, `dense-d${width * 8}`, index, id, width),
+    }),
+  ),
+];

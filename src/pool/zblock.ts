@@ -1,0 +1,496 @@
+// zblock: blocks of a few page frames, each cut into slots of one size; an object takes one slot.
+//
+// After A. Badmaev's posting of 2022 (v6) and V. Wool's of 2025. Nothing ever moves and no object
+// is in two pieces, so every operation is a few steps and a mapping is an address; the price is
+// that a block is given back only when all its objects are gone. Two forms are for use, three are
+// the originals' placement to the page, for comparison (zblock_tables.ts says what differs).
+//
+// Blocks with room stand in one list per type. Reclaim takes the block to which an object was added
+// longest ago, whatever its type, and only if none of its objects is mapped.
+import { type Address, type Handle, NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
+import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
+import { assert } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import { isHead, orderOf } from "../memory/frame.layout.ts";
+import {
+  LINK_WORDS,
+  listAdd,
+  listAddTail,
+  listCheck,
+  listDel,
+  listEmpty,
+  listFirst,
+  listInit,
+  listLast,
+  listNext,
+  listPrev,
+} from "../memory/list.ts";
+import { SLAB_HEAD_WORDS, Slab } from "../memory/slab.ts";
+import { BasePool, type PoolId } from "./base.ts";
+import type { ClassStats, MapMode } from "./contract.ts";
+import type { PoolDriver } from "./driver.ts";
+import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
+import * as Pool from "./pool.layout.ts";
+import * as Block from "./zblock_block.layout.ts";
+import { CACHE_WORDS, cacheFind, cacheIndexOf, cacheInsert, cacheRemove } from "./zblock_cache.ts";
+import * as Tables from "./zblock_tables.ts";
+
+/** A record has a word per slot; four sizes of records waste little, at one page frame each. */
+const RECORD_SLOTS = [1, 16, 32, Block.SLOTS_MAX] as const;
+
+// The pool's own words: the LRU, the slabs' heads, a list of blocks with room per type, and for the
+// form of 2022 a cache per type instead.
+const LRU = 0;
+const SLABS = LRU + LINK_WORDS;
+const LISTS = SLABS + RECORD_SLOTS.length * SLAB_HEAD_WORDS;
+
+function ownWords(setting: Tables.ZblockSetting): number {
+  const perType = LINK_WORDS + (setting.cached ? CACHE_WORDS : 0);
+  return LISTS + setting.types.length * perType;
+}
+
+export class ZblockPool extends BasePool {
+  readonly #setting: Tables.ZblockSetting;
+  readonly #types: Tables.ZblockTypes;
+  readonly #bits: HandleBits;
+  readonly #slabs: readonly Slab[];
+
+  constructor(
+    arena: Arena,
+    type: string,
+    setting: Tables.ZblockSetting,
+    typeIndex: number,
+    id: PoolId,
+  ) {
+    const types = new Tables.ZblockTypes(setting, arena.pageSize);
+    const { maxSizeBytes, slotsMax } = types;
+    const spec = { type, typeIndex, ownWords: ownWords(setting), maxSizeBytes, canCompact: false };
+    super(arena, spec, id);
+    this.#setting = setting;
+    this.#types = types;
+    this.#bits = handleBits(arena.frames.framesTotal, slotsMax);
+    this.#slabs = RECORD_SLOTS.map((slots, i) => {
+      const headAt = this.own + SLABS + i * SLAB_HEAD_WORDS;
+      return new Slab(arena, headAt, Block.SLOTS + slots, this.id);
+    });
+    if (id !== NIL) return;
+    listInit(this.words, this.own + LRU);
+    for (const slab of this.#slabs) slab.format();
+    for (let one = 0; one < types.count; one++) listInit(this.words, this.#listAt(one));
+  }
+
+  protected override mallocLocked(sizeBytes: number): Handle | Errno {
+    const words = this.words;
+    const type = this.#types.typeOf(sizeBytes);
+    let block = this.#findRoomLocked(type);
+    if (block === NIL) block = this.#growLocked(type);
+    if (block === NIL && this.#setting.repaired) block = this.#fallBackLocked(type);
+    if (block === NIL) return ENOMEM;
+    const slot = this.#takeSlotLocked(block);
+    const generation = words[this.at + Pool.SERIAL]!++ & this.#generationMask();
+    words[block + Block.SLOTS + slot] = generation;
+    const lru = this.own + LRU;
+    if (listFirst(words, lru) !== block + Block.LRU) {
+      listDel(words, block + Block.LRU);
+      listAdd(words, block + Block.LRU, lru);
+    }
+    return makeHandle(this.#bits, words[block + Block.FRAME]!, slot, generation);
+  }
+
+  protected override freeLocked(handle: Handle): 0 | Errno {
+    const words = this.words;
+    const block = this.#findLocked(handle);
+    if (block === NIL) return EINVAL;
+    const slot = slotOf(this.#bits, handle);
+    if (words[block + Block.SLOTS + slot]! >>> Block.MAPS_SHIFT !== 0) return EBUSY;
+    words[block + Block.FREE + (slot >>> 5)]! |= 1 << (slot & 31);
+    const free = ++words[block + Block.FREE_COUNT]!;
+    if (words[block + Block.UNDER_RECLAIM] !== 0) return 0;
+    const type = words[block + Block.TYPE]!;
+    if (free === this.#types.slots[type]) this.#freeBlockLocked(block);
+    else if (this.#setting.cached) this.#cacheLocked(block, type);
+    else if (free === 1 && this.#setting.repaired) {
+      listAdd(words, block + Block.LINK, this.#listAt(type));
+    } else if (free === 1) listAddTail(words, block + Block.LINK, this.#listAt(type));
+    return 0;
+  }
+
+  protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    const at = this.#locateLocked(this.#findLocked(handle), handle, sizeBytes);
+    if (at === NIL) return EINVAL;
+    this.arena.kernels.copy(target, at, sizeBytes);
+    return 0;
+  }
+
+  protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    const at = this.#locateLocked(this.#findLocked(handle), handle, sizeBytes);
+    if (at === NIL) return EINVAL;
+    this.arena.kernels.copy(at, source, sizeBytes);
+    return 0;
+  }
+
+  protected override mapLocked(handle: Handle, _mode: MapMode, sizeBytes: number): Address | Errno {
+    const words = this.words;
+    const block = this.#findLocked(handle);
+    const at = this.#locateLocked(block, handle, sizeBytes);
+    if (at === NIL) return EINVAL;
+    const slotAt = block + Block.SLOTS + slotOf(this.#bits, handle);
+    if (words[slotAt]! >>> Block.MAPS_SHIFT === Block.MAPS_MAX) return EBUSY;
+    words[slotAt]! += 1 << Block.MAPS_SHIFT;
+    words[block + Block.MAPS]!++;
+    return at as Address;
+  }
+
+  protected override unmapLocked(handle: Handle): 0 | Errno {
+    const words = this.words;
+    const block = this.#findLocked(handle);
+    if (block === NIL) return EINVAL;
+    const slotAt = block + Block.SLOTS + slotOf(this.#bits, handle);
+    if (words[slotAt]! >>> Block.MAPS_SHIFT === 0) return EINVAL;
+    words[slotAt]! -= 1 << Block.MAPS_SHIFT;
+    words[block + Block.MAPS]!--;
+    return 0;
+  }
+
+  protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
+    const words = this.words;
+    const lru = this.own + LRU;
+    for (let link = listLast(words, lru); link !== lru; link = listPrev(words, link)) {
+      const block = link - Block.LRU;
+      if (words[block + Block.UNDER_RECLAIM] !== 0) continue;
+      if (words[block + Block.PASS] === pass + 1) continue;
+      words[block + Block.PASS] = pass + 1;
+      if (words[block + Block.MAPS] !== 0) continue;
+      words[block + Block.UNDER_RECLAIM] = 1;
+      this.#unlistLocked(block);
+      this.#handlesOfLocked(block, handles);
+      return block;
+    }
+    return NIL;
+  }
+
+  protected override endReclaimLocked(block: number): number {
+    const words = this.words;
+    const type = words[block + Block.TYPE]!;
+    words[block + Block.UNDER_RECLAIM] = 0;
+    if (words[block + Block.FREE_COUNT] === this.#types.slots[type]) {
+      this.#freeBlockLocked(block);
+      return 1 << this.#types.orders[type]!;
+    }
+    if (words[block + Block.FREE_COUNT] === 0) return 0;
+    if (this.#setting.cached) this.#cacheLocked(block, type);
+    else listAddTail(words, block + Block.LINK, this.#listAt(type));
+    return 0;
+  }
+
+  protected override metadataFramesLocked(): number {
+    return this.#slabs.reduce((frames, slab) => frames + slab.framesHeld, 0);
+  }
+
+  protected override classStatsLocked(): ClassStats[] {
+    const words = this.words;
+    const { count, slots, orders } = this.#types;
+    const blocks = new Array<number>(count).fill(0);
+    const free = new Array<number>(count).fill(0);
+    const lru = this.own + LRU;
+    for (let link = listFirst(words, lru); link !== lru; link = listNext(words, link)) {
+      const block = link - Block.LRU;
+      blocks[words[block + Block.TYPE]!]!++;
+      free[words[block + Block.TYPE]!]! += words[block + Block.FREE_COUNT]!;
+    }
+    const classes: ClassStats[] = [];
+    for (let type = 0; type < count; type++) {
+      if (blocks[type] === 0) continue;
+      const pages = 1 << orders[type]!;
+      const capacity = blocks[type]! * slots[type]!;
+      classes.push({
+        name: `${slots[type]} slots in ${pages} pages`,
+        sizeBytes: this.#types.largestOf(type),
+        objects: capacity - free[type]!,
+        capacity,
+        pages: blocks[type]! * pages,
+      });
+    }
+    return classes;
+  }
+
+  protected override verifyLocked(): { objects: number; pages: number } {
+    const words = this.words;
+    const lru = this.own + LRU;
+    const blocks = this.#countLocked(lru);
+    let objects = 0;
+    let pages = 0;
+    let withRoom = 0;
+    for (let link = listFirst(words, lru); link !== lru; link = listNext(words, link)) {
+      const block = link - Block.LRU;
+      objects += this.#verifyBlockLocked(block);
+      pages += 1 << this.#types.orders[words[block + Block.TYPE]!]!;
+      const listable = words[block + Block.UNDER_RECLAIM] === 0;
+      if (listable && words[block + Block.FREE_COUNT] !== 0) withRoom++;
+    }
+    let listed = 0;
+    for (let type = 0; type < this.#types.count; type++) {
+      if (this.#setting.cached) this.#verifyCacheLocked(type);
+      listed += this.#verifyListLocked(type);
+    }
+    const expected = this.#setting.cached ? 0 : withRoom;
+    assert(listed === expected, "every block with room is in its type's list");
+    for (const slab of this.#slabs) slab.verify();
+    const records = this.#slabs.reduce((sum, slab) => sum + slab.recordsUsed, 0);
+    assert(records === blocks, "every record is a block's");
+    return { objects, pages };
+  }
+
+  protected override destroyLocked(): void {
+    const lru = this.own + LRU;
+    while (!listEmpty(this.words, lru)) {
+      this.#freeBlockLocked(listFirst(this.words, lru) - Block.LRU);
+    }
+  }
+
+  /** A block of this type with room, by its record, or NIL. */
+  #findRoomLocked(type: number): number {
+    if (this.#setting.cached) return cacheFind(this.words, this.#cacheAt(type));
+    const head = this.#listAt(type);
+    const link = listFirst(this.words, head);
+    return link === head ? NIL : link - Block.LINK;
+  }
+
+  /** A new block of this type, listed as having room, or NIL if there are no frames for it. */
+  #growLocked(type: number): number {
+    const words = this.words;
+    const frames = this.arena.frames;
+    const slab = this.#slabOf(type);
+    const block = slab.alloc();
+    if (block === NIL) return NIL;
+    const frame = frames.alloc(this.#types.orders[type]!, this.id);
+    if (frame === NIL) {
+      slab.free(block);
+      return NIL;
+    }
+    const slots = this.#types.slots[type]!;
+    words[frames.privateOf(frame)] = ~block;
+    listInit(words, block + Block.LINK);
+    listInit(words, block + Block.LRU);
+    words[block + Block.FRAME] = frame;
+    words[block + Block.TYPE] = type;
+    words[block + Block.FREE_COUNT] = slots;
+    words[block + Block.FREE] = lowBits(Math.min(slots, 32));
+    words[block + Block.FREE + 1] = lowBits(Math.max(slots - 32, 0));
+    words[block + Block.MAPS] = 0;
+    words[block + Block.UNDER_RECLAIM] = 0;
+    words[block + Block.PASS] = 0;
+    if (this.#setting.cached) cacheInsert(words, this.#cacheAt(type), block);
+    else listAdd(words, block + Block.LINK, this.#listAt(type));
+    this.count(Pool.PAGES, 1 << this.#types.orders[type]!);
+    return block;
+  }
+
+  /**
+   * When no block of the wanted type can be had: room in a larger type, or a block of a larger type
+   * that takes fewer contiguous frames. The last type takes one frame, so an object is refused only
+   * if not even that is left, or none for the record.
+   */
+  #fallBackLocked(wanted: number): number {
+    const orders = this.#types.orders;
+    let refused = orders[wanted]!;
+    for (let type = wanted + 1; type < this.#types.count; type++) {
+      const block = this.#findRoomLocked(type);
+      if (block !== NIL) return block;
+      if (orders[type]! >= refused) continue;
+      const grown = this.#growLocked(type);
+      if (grown !== NIL) return grown;
+      refused = orders[type]!;
+    }
+    return NIL;
+  }
+
+  /** Takes the lowest free slot of a block that has one; a full block leaves its list. */
+  #takeSlotLocked(block: number): number {
+    const words = this.words;
+    const mapAt = block + Block.FREE + (words[block + Block.FREE] === 0 ? 1 : 0);
+    const lowest = words[mapAt]! & -words[mapAt]!;
+    assert(lowest !== 0, "a block with room has a free slot");
+    words[mapAt]! ^= lowest;
+    if (--words[block + Block.FREE_COUNT]! === 0) listDel(words, block + Block.LINK);
+    return 31 - Math.clz32(lowest) + (mapAt - block - Block.FREE) * 32;
+  }
+
+  #freeBlockLocked(block: number): void {
+    const words = this.words;
+    const type = words[block + Block.TYPE]!;
+    this.#unlistLocked(block);
+    listDel(words, block + Block.LRU);
+    this.arena.frames.free(words[block + Block.FRAME]! as PageFrame);
+    this.#slabOf(type).free(block as WordIndex);
+    this.count(Pool.PAGES, -(1 << this.#types.orders[type]!));
+  }
+
+  /** Makes malloc unaware of the block's room. */
+  #unlistLocked(block: number): void {
+    listDel(this.words, block + Block.LINK);
+    if (!this.#setting.cached) return;
+    cacheRemove(this.words, this.#cacheAt(this.words[block + Block.TYPE]!), block);
+  }
+
+  #cacheLocked(block: number, type: number): void {
+    const cacheAt = this.#cacheAt(type);
+    if (cacheIndexOf(this.words, cacheAt, block) === NIL) cacheInsert(this.words, cacheAt, block);
+  }
+
+  /** The block's record of a live handle, or NIL if the handle is foreign, stale or made up. */
+  #findLocked(handle: Handle): number {
+    const words = this.words;
+    const frames = this.arena.frames;
+    const frame = frameOf(this.#bits, handle);
+    if (!frames.isHeadOf(frame, this.id)) return NIL;
+    // Of the pool's frames only a block's has a negative word here: ~ of a slab's count is
+    // negative.
+    const block = ~words[frames.privateOf(frame as PageFrame)]!;
+    if (block < 0) return NIL;
+    const slot = slotOf(this.#bits, handle);
+    if (slot >= this.#types.slots[words[block + Block.TYPE]!]!) return NIL;
+    if (this.#isFree(block, slot)) return NIL;
+    const generation = words[block + Block.SLOTS + slot]! & Block.GENERATION_MASK;
+    return makeHandle(this.#bits, frame, slot, generation) === handle ? block : NIL;
+  }
+
+  /** The address of a live object with room for `sizeBytes`, else NIL; `block` may be NIL. */
+  #locateLocked(block: number, handle: Handle, sizeBytes: number): number {
+    if (block === NIL) return NIL;
+    const words = this.words;
+    const slotBytes = this.#types.slotBytes[words[block + Block.TYPE]!]!;
+    if (!(sizeBytes >= 0 && sizeBytes <= slotBytes)) return NIL;
+    const start = words[block + Block.FRAME]! * this.arena.pageSize + this.#setting.headerBytes;
+    return start + slotOf(this.#bits, handle) * slotBytes;
+  }
+
+  #handlesOfLocked(block: number, handles: Handle[]): void {
+    const words = this.words;
+    const slots = this.#types.slots[words[block + Block.TYPE]!]!;
+    for (let slot = 0; slot < slots; slot++) {
+      if (this.#isFree(block, slot)) continue;
+      const generation = words[block + Block.SLOTS + slot]! & Block.GENERATION_MASK;
+      handles.push(makeHandle(this.#bits, words[block + Block.FRAME]!, slot, generation));
+    }
+  }
+
+  #isFree(block: number, slot: number): boolean {
+    return ((this.words[block + Block.FREE + (slot >>> 5)]! >>> (slot & 31)) & 1) !== 0;
+  }
+
+  #generationMask(): number {
+    return this.#bits.generationMask & Block.GENERATION_MASK;
+  }
+
+  #listAt(type: number): number {
+    return this.own + LISTS + type * LINK_WORDS;
+  }
+
+  #cacheAt(type: number): number {
+    return this.own + LISTS + this.#types.count * LINK_WORDS + type * CACHE_WORDS;
+  }
+
+  #slabOf(type: number): Slab {
+    const slots = this.#types.slots[type]!;
+    let index = 0;
+    while (slots > RECORD_SLOTS[index]!) index++;
+    return this.#slabs[index]!;
+  }
+
+  #countLocked(head: number): number {
+    const count = listCheck(this.words, head, this.arena.frames.framesTotal);
+    assert(count >= 0, "a list of blocks is whole");
+    return count;
+  }
+
+  /** @returns the objects in the block */
+  #verifyBlockLocked(block: number): number {
+    const words = this.words;
+    const frames = this.arena.frames;
+    const frame = words[block + Block.FRAME]! as PageFrame;
+    const type = words[block + Block.TYPE]!;
+    assert(type >= 0 && type < this.#types.count, "a block has a type");
+    assert(frames.isHeadOf(frame, this.id), "the pool owns its blocks");
+    assert(orderOf(frames.state(frame)) === this.#types.orders[type], "a block is as its type");
+    assert(words[frames.privateOf(frame)] === ~block, "a block's frame leads to its record");
+    const slots = this.#types.slots[type]!;
+    let free = 0;
+    let maps = 0;
+    for (let slot = 0; slot < Block.SLOTS_MAX; slot++) {
+      if (slot >= slots) {
+        assert(!this.#isFree(block, slot), "what is no slot is not free");
+        continue;
+      }
+      const slotMaps = words[block + Block.SLOTS + slot]! >>> Block.MAPS_SHIFT;
+      if (this.#isFree(block, slot)) free++;
+      else maps += slotMaps;
+    }
+    assert(free === words[block + Block.FREE_COUNT], "the free slots are as many as counted");
+    assert(maps === words[block + Block.MAPS], "the mappings are as many as counted");
+    const reclaimed = words[block + Block.UNDER_RECLAIM] !== 0;
+    assert(free < slots || reclaimed, "a block holds something");
+    return slots - free;
+  }
+
+  /** @returns the blocks in the list */
+  #verifyListLocked(type: number): number {
+    const words = this.words;
+    const head = this.#listAt(type);
+    const count = this.#countLocked(head);
+    for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
+      const block = link - Block.LINK;
+      assert(words[block + Block.TYPE] === type, "a block is in its own type's list");
+      assert(words[block + Block.FREE_COUNT] !== 0, "a block in the list has room");
+      assert(words[block + Block.UNDER_RECLAIM] === 0, "a block under reclaim takes no objects");
+    }
+    return count;
+  }
+
+  #verifyCacheLocked(type: number): void {
+    const words = this.words;
+    const frames = this.arena.frames;
+    const cacheAt = this.#cacheAt(type);
+    for (let at = cacheAt; at < cacheAt + CACHE_WORDS; at++) {
+      const block = words[at]!;
+      if (block === 0) continue;
+      const frame = words[block + Block.FRAME]! as PageFrame;
+      const lives = isHead(frames.state(frame)) && words[frames.privateOf(frame)] === ~block;
+      assert(lives && words[block + Block.TYPE] === type, "a cache holds blocks of its type");
+      assert(cacheIndexOf(words, cacheAt, block) === at, "a block is in the cache once");
+      assert(words[block + Block.UNDER_RECLAIM] === 0, "a block under reclaim takes no objects");
+    }
+  }
+}
+
+/** A word with its `count` (0 … 32) lowest bits set. */
+function lowBits(count: number): number {
+  return count === 0 ? 0 : -1 >>> (32 - count);
+}
+
+function driver(
+  type: string,
+  setting: Tables.ZblockSetting,
+  summary: string,
+  variant: boolean,
+): PoolDriver {
+  return {
+    type,
+    summary,
+    variant,
+    open: (arena, index, id) => new ZblockPool(arena, type, setting, index, id),
+  };
+}
+
+export const ZBLOCK_DRIVERS: readonly PoolDriver[] = [
+  driver("zblock", Tables.REPAIRED_2022, "slots in blocks of 1 to 8 pages, types of 2022", false),
+  driver(
+    "zblock-2025",
+    Tables.REPAIRED_2025,
+    "slots in blocks of 1 to 8 pages, types of 2025",
+    false,
+  ),
+  driver("zblock-v6-2022", Tables.V6_2022, "zblock as posted in 2022, page for page", true),
+  driver("zblock-2025-first", Tables.FIRST_2025, "the first zblock of 2025, page for page", true),
+  driver("zblock-2025-final", Tables.FINAL_2025, "the last zblock of 2025, page for page", true),
+];

@@ -1,0 +1,56 @@
+// zblock's block cache of 2022: per type, 32 places for blocks that may have room, and no other
+// memory of them. It is kept as it was, for comparison: a block that is pushed out is not filled
+// again until one of its own slots is freed, which under churn leaves pools half empty.
+//
+// An entry is the word index of a block's record, 0 for none. Guarded by the pool's lock.
+import { NIL } from "../base/brand.ts";
+import * as Block from "./zblock_block.layout.ts";
+
+/** Entries, and words, of one type's cache. */
+export const CACHE_WORDS = 32;
+
+/** The first block in the cache that has room, or NIL. */
+export function cacheFind(words: Int32Array, cacheAt: number): number {
+  for (let at = cacheAt; at < cacheAt + CACHE_WORDS; at++) {
+    const block = words[at]!;
+    if (block !== 0 && words[block + Block.FREE_COUNT] !== 0) return block;
+  }
+  return NIL;
+}
+
+/** Where the block stands in the cache, or NIL. */
+export function cacheIndexOf(words: Int32Array, cacheAt: number, block: number): number {
+  for (let at = cacheAt; at < cacheAt + CACHE_WORDS; at++) {
+    if (words[at] === block) return at;
+  }
+  return NIL;
+}
+
+/**
+ * Puts a block into an empty place or that of a full block, else in place of the block with the
+ * least room. Blocks that are free altogether leave the original without a choice; here the first
+ * one goes.
+ */
+export function cacheInsert(words: Int32Array, cacheAt: number, block: number): void {
+  let least = Block.SLOTS_MAX;
+  let leastAt = cacheAt;
+  for (let at = cacheAt; at < cacheAt + CACHE_WORDS; at++) {
+    const held = words[at]!;
+    const free = held === 0 ? 0 : words[held + Block.FREE_COUNT]!;
+    if (free === 0) {
+      words[at] = block;
+      return;
+    }
+    if (free < least) {
+      least = free;
+      leastAt = at;
+    }
+  }
+  words[leastAt] = block;
+}
+
+/** Takes a block out, if it is in. */
+export function cacheRemove(words: Int32Array, cacheAt: number, block: number): void {
+  const at = cacheIndexOf(words, cacheAt, block);
+  if (at !== NIL) words[at] = 0;
+}

@@ -1,0 +1,94 @@
+// Bounce buffers: where a thread sees an object in one piece that lies in two frames.
+//
+// Two for each thread and arena, whatever the number of pools: an object being read and another being
+// written. They are part of the thread, not of a pool, so making and destroying pools leaves nothing.
+import { type Address, type Handle, NIL, type PageFrame } from "../../base/brand.ts";
+import { ZcacheError } from "../../base/errors.ts";
+import type { Arena } from "../../memory/arena.ts";
+import type { MapMode } from "../contract.ts";
+
+const BUFFERS = 2;
+const ofArena = new WeakMap<Arena, BounceBuffers>();
+
+export class BounceBuffers {
+  readonly #arena: Arena;
+  /** Of each buffer, its address; none before the first need. */
+  readonly #address: Address[] = [];
+  // Of each mapping: the pool (0 = the buffer is free), and what `unmap` needs.
+  readonly #pool = new Int32Array(BUFFERS);
+  readonly #handle = new Int32Array(BUFFERS);
+  readonly #mode = new Int32Array(BUFFERS);
+  readonly #sizeBytes = new Int32Array(BUFFERS);
+  /** The buffer taken last: of two mappings of one object, that one ends first. */
+  #latest = 0;
+
+  private constructor(arena: Arena) {
+    this.#arena = arena;
+  }
+
+  /** The buffers of the calling thread, to which this Arena object belongs. */
+  static of(arena: Arena): BounceBuffers {
+    let buffers = ofArena.get(arena);
+    if (buffers === undefined) {
+      buffers = new BounceBuffers(arena);
+      ofArena.set(arena, buffers);
+    }
+    return buffers;
+  }
+
+  /** Takes memory for the buffers, if that has not happened. @returns whether they are there */
+  prepare(): boolean {
+    try {
+      while (this.#address.length < BUFFERS) {
+        this.#address.push(this.#arena.reserve(this.#arena.pageSize));
+      }
+      return true;
+    } catch (error) {
+      if (error instanceof ZcacheError && error.code === "ERR_ARENA_FULL") return false;
+      throw error;
+    }
+  }
+
+  /** Takes a buffer for a mapping. @returns its number, or NIL if none is left */
+  take(pool: PageFrame, handle: Handle, mode: MapMode, sizeBytes: number): number {
+    if (!this.prepare()) return NIL;
+    const nth = this.#pool.indexOf(0);
+    if (nth === -1) return NIL;
+    this.#pool[nth] = pool;
+    this.#handle[nth] = handle;
+    this.#mode[nth] = mode;
+    this.#sizeBytes[nth] = sizeBytes;
+    this.#latest = nth;
+    return nth;
+  }
+
+  /** The buffer of this thread's latest mapping of the object, or NIL. */
+  find(pool: PageFrame, handle: Handle): number {
+    for (let n = 0; n < BUFFERS; n++) {
+      const nth = (this.#latest + BUFFERS - n) % BUFFERS;
+      if (this.#pool[nth] === pool && this.#handle[nth] === handle) return nth;
+    }
+    return NIL;
+  }
+
+  give(nth: number): void {
+    this.#pool[nth] = 0;
+  }
+
+  /** Gives back whatever this thread has mapped of a pool. */
+  giveAllOf(pool: PageFrame): void {
+    for (let nth = 0; nth < BUFFERS; nth++) if (this.#pool[nth] === pool) this.give(nth);
+  }
+
+  address(nth: number): Address {
+    return this.#address[nth]!;
+  }
+
+  mode(nth: number): MapMode {
+    return this.#mode[nth] as MapMode;
+  }
+
+  sizeBytes(nth: number): number {
+    return this.#sizeBytes[nth]!;
+  }
+}

@@ -1,0 +1,111 @@
+// Handles with indirection: a handle names an entry, the entry says where the object is, and so the
+// object can move.
+//
+//  handle:   30 ………………… indexBits    indexBits − 1 ……… 0
+//           ┌──────────────────────┬────────────────────────┐
+//           │ generation           │ entry's word index / 2 │
+//           └──────────────────────┴────────────────────────┘
+//  entry:   word 0   live: LIVE | place; free: number of the next free entry of its slab, never LIVE
+//           word 1   generation, and in the low indexBits how often the object is mapped
+//
+// The index alone leads to the entry: there is no directory. indexBits is just enough for the arena,
+// which leaves 2 bits for the generation at 4 GiB and 8 at 64 MiB. The generation goes on from one use
+// of an entry to the next, so that a handle freed just now is never one just given out.
+import { type Handle, NIL, type Nil, type WordIndex } from "../../base/brand.ts";
+import type { Arena } from "../../memory/arena.ts";
+import type { FrameAllocator } from "../../memory/frames.ts";
+import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+
+/** Words of the pool's descriptor for the table. */
+export const HANDLES_WORDS = SLAB_HEAD_WORDS;
+/** Set in words that hold a live object's place or entry: so they are negative. */
+export const LIVE = 0x8000_0000 | 0;
+
+const ENTRY_WORDS = 2;
+const PLACE = 0;
+const MARK = 1;
+const PLACE_MASK = 0x3fff_ffff;
+
+export class Handles {
+  /** The bits of `pinWord` that count mappings. */
+  readonly pinMask: number;
+  readonly #words: Int32Array;
+  readonly #frames: FrameAllocator;
+  readonly #slab: Slab;
+  readonly #owner: number;
+  readonly #indexBits: number;
+  readonly #wordShift: number;
+
+  /** @param owner the number under which the entries' frames are taken, and no others */
+  constructor(arena: Arena, headAt: number, owner: number) {
+    this.#words = arena.words;
+    this.#frames = arena.frames;
+    this.#slab = new Slab(arena, headAt, ENTRY_WORDS, owner);
+    this.#owner = owner;
+    this.#indexBits = Math.ceil(Math.log2(arena.words.length / ENTRY_WORDS));
+    this.#wordShift = Math.log2(arena.frames.wordsPerPage);
+    this.pinMask = (1 << this.#indexBits) - 1;
+  }
+
+  format(): void {
+    this.#slab.format();
+  }
+
+  /** Takes an entry and gives it its next generation; it is live from `setPlace` on. */
+  alloc(): WordIndex | Nil {
+    const entry = this.#slab.alloc();
+    if (entry === NIL) return NIL;
+    const generation = (this.#words[entry + MARK]! >>> this.#indexBits) + 1;
+    this.#words[entry + MARK] = (generation << this.#indexBits) & 0x7fff_ffff;
+    return entry;
+  }
+
+  free(entry: number): void {
+    // The slab writes the number of the next free entry over the place only when it keeps the frame;
+    // a frame that it gives back is told by its owner.
+    this.#slab.free(entry as WordIndex);
+  }
+
+  /** The live entry that a handle names, or NIL. */
+  find(handle: Handle): number {
+    if ((handle | 0) !== handle || handle <= 0) return NIL;
+    const entry = (handle & this.pinMask) * ENTRY_WORDS;
+    if (!this.#frames.isHeadOf(entry >>> this.#wordShift, this.#owner)) return NIL;
+    if (this.#words[entry + PLACE]! >= 0) return NIL;
+    return (this.#words[entry + MARK]! ^ handle) >>> this.#indexBits === 0 ? entry : NIL;
+  }
+
+  handleOf(entry: number): Handle {
+    return ((this.#words[entry + MARK]! & ~this.pinMask) | (entry >>> 1)) as Handle;
+  }
+
+  placeOf(entry: number): number {
+    return this.#words[entry + PLACE]! & PLACE_MASK;
+  }
+
+  setPlace(entry: number, place: number): void {
+    this.#words[entry + PLACE] = place | LIVE;
+  }
+
+  pinWord(entry: number): number {
+    return entry + MARK;
+  }
+
+  pins(entry: number): number {
+    return this.#words[entry + MARK]! & this.pinMask;
+  }
+
+  /** Live entries. */
+  get used(): number {
+    return this.#slab.recordsUsed;
+  }
+
+  /** Frames that hold entries. */
+  get frames(): number {
+    return this.#slab.framesHeld;
+  }
+
+  verify(): void {
+    this.#slab.verify();
+  }
+}

@@ -1,0 +1,196 @@
+// Size classes: which sizes share a chain of frames, how long the chain is, and how full it can be.
+//
+// A class is worth having for what it wastes little: the longer the chain, the more sizes divide it
+// well. Two rules are here, that of 2012 and that of Linux 6.12; both give plain tables of numbers, so
+// that the way from a size to its class is one shift and one look-up.
+import { assert } from "../../base/errors.ts";
+
+/** Objects begin at multiples of this, so the first 8 bytes of an object never cross a frame. */
+const ALIGN = 8;
+/**
+ * The smallest class. The kernel's rule is max(32, bytes of the longest chain / objects that a location
+ * can number); ours numbers by words, so that the second term is 8 at most.
+ */
+const MIN_BYTES = 32;
+
+export interface SizeClasses {
+  /** Distinct classes, 0 … count − 1, from the smallest size to the largest. */
+  readonly count: number;
+  /** Fullness groups: 0 = empty … groups − 1 = full. */
+  readonly groups: number;
+  /** Bytes that a request grows by before its class is looked up. */
+  readonly headerBytes: number;
+  readonly deltaShift: number;
+  /** The class of each step of sizes. */
+  readonly classOfStep: Uint16Array;
+  // Of each class:
+  /** Bytes from one object to the next. */
+  readonly sizeBytes: Int32Array;
+  /** Page frames of a chain. */
+  readonly pages: Int32Array;
+  /** Objects of a chain. */
+  readonly objects: Int32Array;
+  /** Bytes before an object's content: the owner's word. None in a class of one object per frame. */
+  readonly ownerBytes: Int32Array;
+  /** The largest content, in bytes. */
+  readonly roomBytes: Int32Array;
+  /** Where the class's part of `groupOf` begins: the group of a zspage with n objects stands at + n. */
+  readonly groupAt: Int32Array;
+  readonly groupOf: Uint8Array;
+}
+
+interface Rules {
+  readonly pageSize: number;
+  readonly delta: number;
+  readonly headerBytes: number;
+  readonly groups: number;
+  /** Whether sizes that lead to the same chain with as many objects become one class. */
+  readonly merge: boolean;
+  chainPages(sizeBytes: number): number;
+  group(inUse: number, objects: number): number;
+}
+
+/** The classes of seed 2012: chains of up to 4 frames, nothing merged, no header. */
+export function sizeClasses2012(pageSize: number): SizeClasses {
+  return tabulate({
+    pageSize,
+    delta: pageSize >>> 8,
+    headerBytes: 0,
+    groups: 4,
+    merge: false,
+    chainPages: (sizeBytes) => chainByPercent(sizeBytes, pageSize),
+    group: groupByQuarter,
+  });
+}
+
+/**
+ * The classes of Linux 6.12.
+ * @param chainMax frames in a chain, at most: 4 … 16
+ * @param delta bytes from one size to the next, a power of two
+ */
+export function sizeClasses(pageSize: number, chainMax: number, delta: number): SizeClasses {
+  return tabulate({
+    pageSize,
+    delta,
+    headerBytes: 8,
+    groups: 12,
+    merge: true,
+    chainPages: (sizeBytes) => chainByWaste(sizeBytes, pageSize, chainMax),
+    group: groupByTenth,
+  });
+}
+
+/** The class of a request of `sizeBytes`, 1 … page size. */
+export function classOf(classes: SizeClasses, sizeBytes: number): number {
+  const above = sizeBytes + classes.headerBytes - MIN_BYTES;
+  if (above <= 0) return classes.classOfStep[0]!;
+  return classes.classOfStep[(above + (1 << classes.deltaShift) - 1) >>> classes.deltaShift]!;
+}
+
+/** The smallest request that is given a frame of its own: storing it compressed saves nothing. */
+export function hugeSizeBytes(classes: SizeClasses): number {
+  let cls = classes.count - 1;
+  while (classes.objects[cls] === 1) cls--;
+  return classes.roomBytes[cls]! + 1;
+}
+
+/**
+ * The chain of the seed: the best used percentage, the shorter chain where two are equal. Percentages
+ * are cut to whole numbers as there (defect S2: up to 1 % of a class is lost by it), because the page
+ * counts of this allocator are compared with the original's.
+ */
+function chainByPercent(sizeBytes: number, pageSize: number): number {
+  let best = 1;
+  let usedMax = 0;
+  for (let pages = 1; pages <= 4; pages++) {
+    const bytes = pages * pageSize;
+    const used = Math.floor(((bytes - (bytes % sizeBytes)) * 100) / bytes);
+    if (used <= usedMax) continue;
+    usedMax = used;
+    best = pages;
+  }
+  return best;
+}
+
+/** The chain of 6.12: the fewest bytes left over, the shorter where two are equal. */
+function chainByWaste(sizeBytes: number, pageSize: number, chainMax: number): number {
+  // A power of two divides one page already.
+  if ((sizeBytes & (sizeBytes - 1)) === 0) return 1;
+  let best = 1;
+  let wasteMin = pageSize;
+  for (let pages = 1; pages <= chainMax; pages++) {
+    const waste = (pages * pageSize) % sizeBytes;
+    if (waste >= wasteMin) continue;
+    wasteMin = waste;
+    best = pages;
+  }
+  return best;
+}
+
+/** Empty, almost empty (up to a quarter), almost full, full. */
+function groupByQuarter(inUse: number, objects: number): number {
+  if (inUse === 0) return 0;
+  if (inUse === objects) return 3;
+  return inUse <= objects >>> 2 ? 1 : 2;
+}
+
+/** Empty, ten groups of ten per cent each (the last up to 99), full. */
+function groupByTenth(inUse: number, objects: number): number {
+  if (inUse === 0) return 0;
+  if (inUse === objects) return 11;
+  return Math.floor((10 * inUse) / objects) + 1;
+}
+
+interface SizeClass {
+  sizeBytes: number;
+  pages: number;
+  objects: number;
+}
+
+function tabulate(rules: Rules): SizeClasses {
+  const { pageSize, delta, headerBytes, groups } = rules;
+  assert(delta % ALIGN === 0, "classes are aligned");
+  const steps = Math.ceil((pageSize - MIN_BYTES) / delta) + 1;
+  const found: SizeClass[] = [];
+  // From the largest size down, because sizes that merge take the class of the largest of them.
+  const fromTop: number[] = [];
+  for (let step = steps - 1; step >= 0; step--) {
+    const sizeBytes = Math.min(MIN_BYTES + step * delta, pageSize);
+    const pages = rules.chainPages(sizeBytes);
+    const objects = Math.floor((pages * pageSize) / sizeBytes);
+    const above = found.at(-1);
+    const same = above?.pages === pages && above.objects === objects;
+    if (!rules.merge || !same) found.push({ sizeBytes, pages, objects });
+    fromTop.push(found.length - 1);
+  }
+  const count = found.length;
+  const byStep = fromTop.reverse().map((nth) => count - 1 - nth);
+  // The header takes the largest requests past the last step.
+  while (byStep.length <= steps + Math.ceil(headerBytes / delta)) byStep.push(count - 1);
+  const classes = found.reverse();
+  const owner = (one: SizeClass) => (one.pages === 1 && one.objects === 1 ? 0 : headerBytes);
+  return {
+    count,
+    groups,
+    headerBytes,
+    deltaShift: Math.log2(delta),
+    classOfStep: Uint16Array.from(byStep),
+    sizeBytes: Int32Array.from(classes, (one) => one.sizeBytes),
+    pages: Int32Array.from(classes, (one) => one.pages),
+    objects: Int32Array.from(classes, (one) => one.objects),
+    ownerBytes: Int32Array.from(classes, owner),
+    roomBytes: Int32Array.from(classes, (one) => one.sizeBytes - owner(one)),
+    ...tabulateGroups(classes, rules),
+  };
+}
+
+/** The group for every number of objects, so that no division stands in the way of malloc and free. */
+function tabulateGroups(classes: readonly SizeClass[], { group }: Rules) {
+  const groupAt = new Int32Array(classes.length);
+  const groupOf: number[] = [];
+  for (const [cls, { objects }] of classes.entries()) {
+    groupAt[cls] = groupOf.length;
+    for (let inUse = 0; inUse <= objects; inUse++) groupOf.push(group(inUse, objects));
+  }
+  return { groupAt, groupOf: Uint8Array.from(groupOf) };
+}

@@ -1,0 +1,454 @@
+// The zspages of one pool: building and freeing chains of frames, the lists by class and fullness, the
+// LRU, and the way from an object's place to its bytes, which may lie in two frames.
+//
+// A place is the word index where an object begins. It needs no more bits than a frame number with an
+// object number would, and saves the division and the look-up that those need to find a byte.
+//
+// Every method here runs under the pool's lock, except the constructor.
+import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
+import { assert } from "../../base/errors.ts";
+import type { Arena } from "../../memory/arena.ts";
+import { FRAME_WORDS, LINK as FRAME_LINK } from "../../memory/frame.layout.ts";
+import {
+  LINK_WORDS,
+  listAdd,
+  listCheck,
+  listDel,
+  listFirst,
+  listInit,
+  listLast,
+  listNext,
+  listPrev,
+} from "../../memory/list.ts";
+import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+import * as Pool from "../pool.layout.ts";
+import type { SizeClasses } from "./size_classes.ts";
+import * as Zspage from "./zspage.layout.ts";
+
+// The pool's own words that are kept here: slab of records, LRU, then for each class two counts and the
+// heads of its lists, group 0 first.
+const RECORDS = 0;
+const LRU = RECORDS + SLAB_HEAD_WORDS;
+const CLASSES = LRU + LINK_WORDS;
+const OBJECTS = 0;
+const ZSPAGES = 1;
+const GROUPS = 2;
+
+/** Words of the pool's descriptor that the zspages of these classes need. */
+export function zspagesWords({ count, groups }: SizeClasses): number {
+  return CLASSES + count * (GROUPS + groups * LINK_WORDS);
+}
+
+export class Zspages {
+  readonly classes: SizeClasses;
+  readonly #arena: Arena;
+  readonly #words: Int32Array;
+  readonly #poolAt: number;
+  readonly #poolId: PageFrame;
+  readonly #records: Slab;
+  readonly #lru: number;
+  readonly #classesAt: number;
+  readonly #classWords: number;
+  readonly #full: number;
+  /** Word index in the frame table of the words that a frame's owner may use, of frame 0. */
+  readonly #frameWordsAt: number;
+  readonly #wordShift: number;
+  readonly #wordMask: number;
+
+  /**
+   * @param poolAt word index of the pool's descriptor
+   * @param ownAt word index of `zspagesWords` words in it
+   * @param recordsOwner the number under which the records' frames are taken: not the pool's id, so
+   *   that no frame of records is taken for one of objects
+   */
+  constructor(
+    arena: Arena,
+    classes: SizeClasses,
+    poolId: PageFrame,
+    ownAt: number,
+    recordsOwner: number,
+  ) {
+    this.classes = classes;
+    this.#arena = arena;
+    this.#words = arena.words;
+    this.#poolAt = arena.frames.frameToWord(poolId);
+    this.#poolId = poolId;
+    this.#records = new Slab(arena, ownAt + RECORDS, Zspage.RECORD_WORDS, recordsOwner);
+    this.#lru = ownAt + LRU;
+    this.#classesAt = ownAt + CLASSES;
+    this.#classWords = GROUPS + classes.groups * LINK_WORDS;
+    this.#full = classes.groups - 1;
+    this.#frameWordsAt = arena.frames.tableAt + FRAME_LINK;
+    this.#wordShift = Math.log2(arena.frames.wordsPerPage);
+    this.#wordMask = arena.frames.wordsPerPage - 1;
+  }
+
+  /** Makes all lists empty; once, by the pool's maker. */
+  format(): void {
+    this.#records.format();
+    listInit(this.#words, this.#lru);
+    for (let cls = 0; cls < this.classes.count; cls++) {
+      this.#words[this.#classAt(cls) + OBJECTS] = 0;
+      this.#words[this.#classAt(cls) + ZSPAGES] = 0;
+      for (let group = 0; group <= this.#full; group++) {
+        listInit(this.#words, this.#listOf(cls, group));
+      }
+    }
+  }
+
+  // ── Zspages ──────────────────────────────────────────────────────────────────────────────────────
+
+  /** Builds an empty zspage, in no fullness list; its free objects are the caller's to link. */
+  build(cls: number): WordIndex | Nil {
+    const words = this.#words;
+    const zspage = this.#records.alloc();
+    if (zspage === NIL) return NIL;
+    const first = this.#buildChain(cls, zspage);
+    if (first === 0) {
+      this.#records.free(zspage);
+      return NIL;
+    }
+    listInit(words, zspage + Zspage.LINK);
+    listAdd(words, zspage + Zspage.LRU, this.#lru);
+    words[zspage + Zspage.CLASS] = cls;
+    words[zspage + Zspage.GROUP] = 0;
+    words[zspage + Zspage.IN_USE] = 0;
+    words[zspage + Zspage.FREE] = 0;
+    words[zspage + Zspage.FIRST_FRAME] = first;
+    words[zspage + Zspage.PINS] = 0;
+    words[zspage + Zspage.UNDER_RECLAIM] = 0;
+    words[zspage + Zspage.PASS] = 0;
+    words[zspage + Zspage.FRESH] = 0;
+    words[zspage + Zspage.OWN] = 0;
+    words[this.#classAt(cls) + ZSPAGES]!++;
+    words[this.#poolAt + Pool.PAGES]! += this.classes.pages[cls]!;
+    return zspage;
+  }
+
+  /** Frees a zspage with its frames, whatever is in it. @returns page frames freed */
+  release(zspage: number): number {
+    const words = this.#words;
+    const cls = words[zspage + Zspage.CLASS]!;
+    const pages = this.classes.pages[cls]!;
+    listDel(words, zspage + Zspage.LINK);
+    // Off the LRU under the same lock as off its list: nobody finds it there half freed.
+    listDel(words, zspage + Zspage.LRU);
+    this.#freeChain(words[zspage + Zspage.FIRST_FRAME]!);
+    words[this.#classAt(cls) + OBJECTS]! -= words[zspage + Zspage.IN_USE]!;
+    words[this.#classAt(cls) + ZSPAGES]!--;
+    words[this.#poolAt + Pool.PAGES]! -= pages;
+    this.#records.free(zspage as WordIndex);
+    return pages;
+  }
+
+  /** The zspage of a class that has room and is fullest, the last put there first; or NIL. */
+  fullest(cls: number): number {
+    const words = this.#words;
+    const empty = this.#listOf(cls, 0);
+    for (let head = this.#listOf(cls, this.#full - 1); head > empty; head -= LINK_WORDS) {
+      const link = words[head]!;
+      if (link !== head) return link - Zspage.LINK;
+    }
+    return NIL;
+  }
+
+  /** The emptiest zspage of a class that is not full, other than `other`, with nothing mapped; or NIL. */
+  emptiestMovable(cls: number, other: number): number {
+    const words = this.#words;
+    for (let group = 1; group < this.#full; group++) {
+      const head = this.#listOf(cls, group);
+      for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
+        const zspage = link - Zspage.LINK;
+        if (zspage !== other && words[zspage + Zspage.PINS] === 0) return zspage;
+      }
+    }
+    return NIL;
+  }
+
+  /** Whether the free objects of a class would make a zspage: else moving objects gains nothing. */
+  canGain(cls: number): boolean {
+    const at = this.#classAt(cls);
+    const objects = this.classes.objects[cls]!;
+    const capacity = Math.imul(this.#words[at + ZSPAGES]!, objects);
+    return capacity - this.#words[at + OBJECTS]! >= objects;
+  }
+
+  /** Takes a zspage off its fullness list. */
+  unlist(zspage: number): void {
+    listDel(this.#words, zspage + Zspage.LINK);
+  }
+
+  /** Puts a zspage that is in no list first into that of its fullness. */
+  list(zspage: number): void {
+    const cls = this.#words[zspage + Zspage.CLASS]!;
+    const group = this.#groupOf(cls, this.#words[zspage + Zspage.IN_USE]!);
+    this.#words[zspage + Zspage.GROUP] = group;
+    listAdd(this.#words, zspage + Zspage.LINK, this.#listOf(cls, group));
+  }
+
+  /** Counts an object in that the pool has placed. */
+  added(zspage: number, cls: number): void {
+    const words = this.#words;
+    const inUse = ++words[zspage + Zspage.IN_USE]!;
+    words[this.#classAt(cls) + OBJECTS]!++;
+    this.#regroup(zspage, cls, inUse);
+    // A zspage counts as warm when half of what it holds is new. If one new object were enough, it
+    // would keep a hundred cold ones from being reclaimed.
+    const fresh = ++words[zspage + Zspage.FRESH]!;
+    if (2 * fresh < inUse) return;
+    words[zspage + Zspage.FRESH] = 0;
+    if (listFirst(words, this.#lru) === zspage + Zspage.LRU) return;
+    listDel(words, zspage + Zspage.LRU);
+    listAdd(words, zspage + Zspage.LRU, this.#lru);
+  }
+
+  /** Counts an object out. @returns whether the zspage is now empty and is to be released */
+  removed(zspage: number, cls: number): boolean {
+    const words = this.#words;
+    const inUse = --words[zspage + Zspage.IN_USE]!;
+    words[this.#classAt(cls) + OBJECTS]!--;
+    if (words[zspage + Zspage.UNDER_RECLAIM] !== 0) return false;
+    if (inUse === 0) return true;
+    this.#regroup(zspage, cls, inUse);
+    return false;
+  }
+
+  /** Counts objects from one zspage of a class to another; both are in no list. */
+  moved(from: number, to: number, count: number): void {
+    this.#words[from + Zspage.IN_USE]! -= count;
+    this.#words[to + Zspage.IN_USE]! += count;
+  }
+
+  /** The coldest zspage, or NIL. */
+  coldest(): number {
+    const link = listLast(this.#words, this.#lru);
+    return link === this.#lru ? NIL : link - Zspage.LRU;
+  }
+
+  /** The next warmer zspage, or NIL. */
+  warmer(zspage: number): number {
+    const link = listPrev(this.#words, zspage + Zspage.LRU);
+    return link === this.#lru ? NIL : link - Zspage.LRU;
+  }
+
+  // ── Places ───────────────────────────────────────────────────────────────────────────────────────
+
+  /** Word index of the words that a frame's owner may use: see FRAME_NEXT and its neighbours. */
+  frameWords(frame: number): number {
+    return this.#frameWordsAt + frame * FRAME_WORDS;
+  }
+
+  /** The zspage in which a place lies. */
+  zspageAt(place: number): number {
+    return this.#words[this.frameWords(place >>> this.#wordShift) + Zspage.FRAME_ZSPAGE]!;
+  }
+
+  /** The place of the first object. */
+  firstPlace(zspage: number): number {
+    return this.#words[zspage + Zspage.FIRST_FRAME]! << this.#wordShift;
+  }
+
+  /** The place after this one; behind the last object it means nothing. */
+  nextPlace(place: number, sizeBytes: number): number {
+    const offset = (place & this.#wordMask) + (sizeBytes >>> 2);
+    const frame = place >>> this.#wordShift;
+    if (offset <= this.#wordMask) return place + (sizeBytes >>> 2);
+    const next = this.#words[this.frameWords(frame) + Zspage.FRAME_NEXT]!;
+    return (next << this.#wordShift) + (offset & this.#wordMask);
+  }
+
+  /** The address `skipBytes` behind a place. */
+  addressAt(place: number, skipBytes: number): number {
+    const offset = (place & this.#wordMask) * 4 + skipBytes;
+    if (offset < this.#arena.pageSize) return place * 4 + skipBytes;
+    const next = this.#words[this.frameWords(place >>> this.#wordShift) + Zspage.FRAME_NEXT]!;
+    return next * this.#arena.pageSize + offset - this.#arena.pageSize;
+  }
+
+  /** Whether the content of the object at a place, all its room, lies in two frames. */
+  spans(place: number, cls: number): boolean {
+    const start = (place & this.#wordMask) * 4 + this.classes.ownerBytes[cls]!;
+    const { pageSize } = this.#arena;
+    return start < pageSize && start + this.classes.roomBytes[cls]! > pageSize;
+  }
+
+  /** Copies `sizeBytes` out of the object at a place, from `skipBytes` behind it on. */
+  copyOut(place: number, skipBytes: number, target: number, sizeBytes: number): void {
+    const { kernels, pageSize } = this.#arena;
+    const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
+    if (sizeBytes <= inFirst) {
+      kernels.copy(target, place * 4 + skipBytes, sizeBytes);
+    } else if (inFirst <= 0) {
+      kernels.copy(target, this.addressAt(place, skipBytes), sizeBytes);
+    } else {
+      kernels.copy(target, place * 4 + skipBytes, inFirst);
+      const second = this.addressAt(place, skipBytes + inFirst);
+      kernels.copy(target + inFirst, second, sizeBytes - inFirst);
+    }
+  }
+
+  /** Copies `sizeBytes` into the object at a place, from `skipBytes` behind it on. */
+  copyIn(place: number, skipBytes: number, source: number, sizeBytes: number): void {
+    const { kernels, pageSize } = this.#arena;
+    const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
+    if (sizeBytes <= inFirst) {
+      kernels.copy(place * 4 + skipBytes, source, sizeBytes);
+    } else if (inFirst <= 0) {
+      kernels.copy(this.addressAt(place, skipBytes), source, sizeBytes);
+    } else {
+      kernels.copy(place * 4 + skipBytes, source, inFirst);
+      const second = this.addressAt(place, skipBytes + inFirst);
+      kernels.copy(second, source + inFirst, sizeBytes - inFirst);
+    }
+  }
+
+  /** Copies a whole object of a class to another place: up to three pieces. */
+  copyObject(from: number, to: number, cls: number): void {
+    const { pageSize } = this.#arena;
+    const sizeBytes = this.classes.sizeBytes[cls]!;
+    const inFirst = Math.min(sizeBytes, pageSize - (from & this.#wordMask) * 4);
+    this.copyIn(to, 0, from * 4, inFirst);
+    if (inFirst === sizeBytes) return;
+    const second = this.addressAt(from, inFirst);
+    this.copyIn(to, inFirst, second, sizeBytes - inFirst);
+  }
+
+  // ── Accounts ─────────────────────────────────────────────────────────────────────────────────────
+
+  /** Objects of a class. */
+  objectsOf(cls: number): number {
+    return this.#words[this.#classAt(cls) + OBJECTS]!;
+  }
+
+  /** Zspages of a class. */
+  zspagesOf(cls: number): number {
+    return this.#words[this.#classAt(cls) + ZSPAGES]!;
+  }
+
+  /** Frames that hold records. */
+  get recordFrames(): number {
+    return this.#records.framesHeld;
+  }
+
+  /** Checks the lists, the counts and the chains. @returns zspages found */
+  verify(): number {
+    const limit = this.#arena.frames.framesTotal;
+    const found = listCheck(this.#words, this.#lru, limit);
+    assert(found >= 0, "the LRU is whole");
+    const zspages = new Int32Array(this.classes.count);
+    const objects = new Int32Array(this.classes.count);
+    let outside = 0;
+    for (let zspage = this.coldest(); zspage !== NIL; zspage = this.warmer(zspage)) {
+      this.#verifyChain(zspage);
+      const cls = this.#words[zspage + Zspage.CLASS]!;
+      zspages[cls]!++;
+      objects[cls]! += this.#words[zspage + Zspage.IN_USE]!;
+      outside += this.#words[zspage + Zspage.UNDER_RECLAIM]!;
+    }
+    let listed = 0;
+    for (let cls = 0; cls < this.classes.count; cls++) {
+      assert(zspages[cls] === this.zspagesOf(cls), "a class counts its zspages");
+      assert(objects[cls] === this.objectsOf(cls), "a class counts its objects");
+      listed += this.#verifyLists(cls);
+    }
+    assert(listed + outside === found, "every zspage is in one list or under reclaim");
+    this.#records.verify();
+    assert(this.#records.recordsUsed === found, "every record is a zspage's");
+    return found;
+  }
+
+  /** @returns zspages in the lists of the class */
+  #verifyLists(cls: number): number {
+    const words = this.#words;
+    let listed = 0;
+    for (let group = 0; group <= this.#full; group++) {
+      const head = this.#listOf(cls, group);
+      const length = listCheck(words, head, this.#arena.frames.framesTotal);
+      assert(length >= 0, "a list of zspages is whole");
+      assert(group > 0 || length === 0, "an empty zspage is freed, not listed");
+      for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
+        const zspage = link - Zspage.LINK;
+        const inUse = words[zspage + Zspage.IN_USE]!;
+        assert(words[zspage + Zspage.CLASS] === cls, "a zspage is listed by its class");
+        assert(words[zspage + Zspage.GROUP] === group, "a zspage knows its list");
+        assert(this.#groupOf(cls, inUse) === group, "a zspage is listed by its fullness");
+        assert(words[zspage + Zspage.UNDER_RECLAIM] === 0, "what is under reclaim is not listed");
+      }
+      listed += length;
+    }
+    return listed;
+  }
+
+  #verifyChain(zspage: number): void {
+    const words = this.#words;
+    const cls = words[zspage + Zspage.CLASS]!;
+    assert(cls >= 0 && cls < this.classes.count, "a zspage is of a class");
+    const sizeBytes = this.classes.sizeBytes[cls]!;
+    let frame = words[zspage + Zspage.FIRST_FRAME]!;
+    for (let nth = 0; nth < this.classes.pages[cls]!; nth++) {
+      assert(this.#arena.frames.isHeadOf(frame, this.#poolId), "the pool owns its frames");
+      const at = this.frameWords(frame);
+      const first = Math.ceil((nth * this.#arena.pageSize) / sizeBytes);
+      assert(words[at + Zspage.FRAME_ZSPAGE] === zspage, "a frame knows its zspage");
+      assert(words[at + Zspage.FRAME_FIRST_OBJECT] === first, "a frame knows its first object");
+      frame = words[at + Zspage.FRAME_NEXT]!;
+    }
+    assert(frame === 0, "a chain is as long as its class says");
+    const inUse = words[zspage + Zspage.IN_USE]!;
+    assert(inUse >= 0 && inUse <= this.classes.objects[cls]!, "no more objects than fit");
+    assert(words[zspage + Zspage.PINS]! >= 0, "no more unmaps than maps");
+  }
+
+  #regroup(zspage: number, cls: number, inUse: number): void {
+    const words = this.#words;
+    const group = this.#groupOf(cls, inUse);
+    if (words[zspage + Zspage.GROUP] === group) return;
+    words[zspage + Zspage.GROUP] = group;
+    listDel(words, zspage + Zspage.LINK);
+    listAdd(words, zspage + Zspage.LINK, this.#listOf(cls, group));
+  }
+
+  #groupOf(cls: number, inUse: number): number {
+    return this.classes.groupOf[this.classes.groupAt[cls]! + inUse]!;
+  }
+
+  /** Chains the frames of a new zspage. @returns the first, or 0 if there are too few */
+  #buildChain(cls: number, zspage: number): number {
+    const words = this.#words;
+    const sizeBytes = this.classes.sizeBytes[cls]!;
+    const { frames, pageSize } = this.#arena;
+    let first = 0;
+    let nextAt = 0;
+    for (let nth = 0; nth < this.classes.pages[cls]!; nth++) {
+      const frame = frames.alloc(0, this.#poolId);
+      if (frame === NIL) {
+        this.#freeChain(first);
+        return 0;
+      }
+      if (first === 0) first = frame;
+      else words[nextAt] = frame;
+      const at = this.frameWords(frame);
+      nextAt = at + Zspage.FRAME_NEXT;
+      words[nextAt] = 0;
+      words[at + Zspage.FRAME_FIRST_OBJECT] = Math.ceil((nth * pageSize) / sizeBytes);
+      words[at + Zspage.FRAME_ZSPAGE] = zspage;
+    }
+    return first;
+  }
+
+  #freeChain(first: number): void {
+    for (let frame = first; frame !== 0; ) {
+      const next = this.#words[this.frameWords(frame) + Zspage.FRAME_NEXT]!;
+      this.#arena.frames.free(frame as PageFrame);
+      frame = next;
+    }
+  }
+
+  #classAt(cls: number): number {
+    return this.#classesAt + cls * this.#classWords;
+  }
+
+  #listOf(cls: number, group: number): number {
+    return this.#classAt(cls) + GROUPS + group * LINK_WORDS;
+  }
+}
