@@ -25,8 +25,8 @@ export interface Kernels {
   lz4Decompress(source: number, sourceBytes: number, target: number, targetBytes: number): number;
 }
 
-/** Scratch that `lz4Compress` needs: 4,096 entries of 16 bits. */
-export const LZ4_TABLE_BYTES = 8192;
+/** Scratch that `lz4Compress` needs: up to 8,192 entries of 16 bits. */
+export const LZ4_TABLE_BYTES = 16384;
 
 let compiled: WasmModule | undefined;
 

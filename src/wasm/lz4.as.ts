@@ -1,2 +1,419 @@
-export function lz4Compress(source: usize, size: u32, target: usize, limit: u32, table: usize): u32 { return 0; }
-export function lz4Decompress(source: usize, size: u32, target: usize, capacity: u32): i32 { return -1; }
+// LZ4's block format: compressor and decompressor for blocks of 1 … 65,536 bytes.
+//
+// A block is a row of sequences; each is some new bytes (literals), then a copy of earlier ones
+// (a match, so many bytes from so far back):
+//
+//    token         more literals   literals      distance    more match
+//  ┌──────┬──────┐┌─────────────┐┌────────────┐┌────────────┐┌─────────────┐
+//  │ 4 bit│ 4 bit││ 255 255 … n ││ 0 … bytes  ││ u16, 1 …   ││ 255 255 … n │
+//  └──────┴──────┘└─────────────┘└────────────┘└────────────┘└─────────────┘
+//  literals │ match − 4    a half of 15 is continued: add bytes up to and including the first < 255
+//
+// The block ends behind the literals of its last sequence. Compressors owe decompressors two rules:
+// the last 5 bytes are literals, and the last match starts at least 12 bytes before the end.
+//
+// Where the speed comes from: copies of a fixed 16 or 32 bytes write more than is needed, and what
+// comes next overwrites the surplus. They are taken only where the surplus stays inside of the
+// region; near its end, exact copies take over. Nothing outside of the two regions is ever written
+// or read, so a block may lie at the very end of the memory. It may also lie above 2 GiB or at
+// address 0, hence two habits: all compares are unsigned, and a length that the block states is
+// compared with the room that is left, never added to an address first, because that could wrap.
+//
+// The decorator @inline is AssemblyScript's; TypeScript itself knows none on functions.
+
+/** The shortest match, and what the token's half counts from. */
+const MATCH_MIN: usize = 4;
+/** The format's rule: this many bytes at the end are literals. */
+const LAST_LITERALS: usize = 5;
+/** The half of a token that says that the length goes on behind it. */
+const HALF_MAX: usize = 15;
+/** From this length on, the call that `memory.copy` is costs less than a loop. */
+const BULK_COPY: usize = 512;
+
+/**
+ * Copies in steps of 32 bytes, at least one, up to `end` or less than 32 bytes further. Each 16
+ * bytes are stored before the next are loaded, so a match may be as near as 16 bytes.
+ */
+// @ts-ignore: decorator
+@inline
+function copyWide(target: usize, from: usize, end: usize): void {
+  do {
+    v128.store(target, v128.load(from));
+    v128.store(target, v128.load(from, 16), 16);
+    target += 32;
+    from += 32;
+  } while (target < end);
+}
+
+/** Copies exactly up to `end`, in steps of 16 bytes as far as they fit and don't overlap. */
+function copyExact(target: usize, from: usize, end: usize): void {
+  if (target - from >= 16) {
+    for (; end - target >= 16; target += 16, from += 16) v128.store(target, v128.load(from));
+  }
+  for (; target < end; target++, from++) store<u8>(target, load<u8>(from));
+}
+
+/** Copies `count` literals. Up to `room` bytes may be read and written, at least `count`. */
+// @ts-ignore: decorator
+@inline
+function copyLiterals(target: usize, from: usize, count: usize, room: usize): void {
+  if (count >= BULK_COPY) memory.copy(target, from, count);
+  else if (count + 32 <= room) copyWide(target, from, target + count);
+  else copyExact(target, from, target + count);
+}
+
+// ── Compressor ──────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * The table: 16 bits for each hash of four bytes, the position in the source where they were seen.
+ * 4,096 entries for small sources, because clearing it is a part of the cost; twice as many for large
+ * ones, which without them lose up to 2 % of size.
+ */
+const TABLE_BITS_SMALL: u32 = 12;
+const TABLE_BITS_LARGE: u32 = 13;
+const SMALL_SOURCE: u32 = 16384;
+/** Multiplicative hashing (Knuth): a prime next to 2³² divided by the golden ratio. */
+const HASH_FACTOR: u32 = 2654435761;
+/**
+ * No match starts in the last 16 bytes. The format asks for 12; with 16, a copy of 16 bytes from
+ * among the literals before a match never reads beyond the source. It costs 0.1 % of the size.
+ */
+const START_MARGIN: u32 = 16;
+/** After 64 misses in a row the search steps by two, after 128 by three: what does not compress is
+ *  passed quickly. The reference does the same. */
+const SKIP_BITS: u32 = 6;
+/** What a sequence of less than 15 literals writes before its match's length goes on: the token,
+ *  a copy of 16 bytes that holds the literals, and behind the literals the distance. */
+const SEQUENCE_MARGIN: u32 = 17;
+
+/** Address of the table's entry for four bytes. */
+// @ts-ignore: decorator
+@inline
+function slotOf(table: usize, four: u32, hashShift: u32): usize {
+  return table + (<usize>((four * HASH_FACTOR) >>> hashShift) << 1);
+}
+
+/** The position that was last seen with these four bytes' hash, as an address; then notes `at`. */
+// @ts-ignore: decorator
+@inline
+function exchange(slot: usize, source: usize, at: usize): usize {
+  const earlier = source + <usize>load<u16>(slot);
+  store<u16>(slot, <u16>(at - source));
+  return earlier;
+}
+
+/** @returns up to where, from `at` on, bytes equal those `distance` before them; at most `limit` */
+// @ts-ignore: decorator
+@inline
+function matchEnd(at: usize, distance: usize, limit: usize): usize {
+  for (; at + 8 <= limit; at += 8) {
+    const difference = load<u64>(at) ^ load<u64>(at - distance);
+    if (difference != 0) return at + <usize>(ctz(difference) >> 3);
+  }
+  while (at < limit && load<u8>(at) == load<u8>(at - distance)) at++;
+  return at;
+}
+
+/** How many bytes a length takes behind its token. */
+// @ts-ignore: decorator
+@inline
+function extraBytes(length: usize): usize {
+  return length < HALF_MAX ? 0 : (length - HALF_MAX) / 255 + 1;
+}
+
+/** Writes what of a length, at least 15, goes behind its token. @returns the address behind it */
+// @ts-ignore: decorator
+@inline
+function putExtra(out: usize, length: usize): usize {
+  let rest = length - HALF_MAX;
+  for (; rest >= 255; rest -= 255) store<u8>(out++, 255);
+  store<u8>(out, <u8>rest);
+  return out + 1;
+}
+
+/**
+ * Writes a token for literals only, and the literals: the form for long runs and tight room.
+ * `reserve` more bytes must fit behind them.
+ * @returns the address behind the literals, or 0 if there is no room
+ */
+function putLiterals(
+  out: usize,
+  outEnd: usize,
+  from: usize,
+  count: usize,
+  sourceEnd: usize,
+  reserve: usize,
+): usize {
+  if (1 + extraBytes(count) + count + reserve > outEnd - out) return 0;
+  store<u8>(out++, <u8>(min(count, HALF_MAX) << 4));
+  if (count >= HALF_MAX) out = putExtra(out, count);
+  copyLiterals(out, from, count, min(sourceEnd - from, outEnd - out));
+  return out + count;
+}
+
+/**
+ * Compresses `size` bytes (1 … 65,536) from `source`, with 16 KiB of scratch at `table`.
+ * @returns bytes written, or 0 if they would exceed `limit`
+ */
+export function lz4Compress(
+  source: usize, size: u32, target: usize, limit: u32, table: usize,
+): u32 {
+  const sourceEnd = source + size;
+  const outEnd = target + limit;
+  const tableBits = size <= SMALL_SOURCE ? TABLE_BITS_SMALL : TABLE_BITS_LARGE;
+  const hashShift = 32 - tableBits;
+  let anchor = source; // everything before it is in the target
+  let out = target;
+  if (size > START_MARGIN) {
+    // Cleared for every block. A table that keeps its entries would save that, but telling old
+    // entries from new ones takes a branch per probe that can't be predicted. A cleared entry needs
+    // no such branch: it says position 0, and the bytes there are compared like any others.
+    memory.fill(table, 0, 2 << tableBits);
+    const lastStart = sourceEnd - START_MARGIN;
+    const lastMatchEnd = sourceEnd - LAST_LITERALS;
+    const outWide = limit > SEQUENCE_MARGIN ? outEnd - SEQUENCE_MARGIN : target;
+    let at = source + 1; // position 0 is in the table already: every cleared entry says it
+    while (at <= lastStart) {
+      let match = exchange(slotOf(table, load<u32>(at), hashShift), source, at);
+      for (let misses: u32 = 1 << SKIP_BITS; load<u32>(match) != load<u32>(at); misses++) {
+        at += misses >> SKIP_BITS;
+        if (at > lastStart) break;
+        match = exchange(slotOf(table, load<u32>(at), hashShift), source, at);
+      }
+      if (at > lastStart) break;
+      while (at > anchor && match > source && load<u8>(at - 1) == load<u8>(match - 1)) {
+        at--;
+        match--;
+      }
+
+      let token = out;
+      const literals = at - anchor;
+      let halves = min(literals, HALF_MAX) << 4;
+      if (literals < HALF_MAX && out < outWide) {
+        v128.store(out, v128.load(anchor), 1);
+        out += 1 + literals;
+      } else {
+        out = putLiterals(out, outEnd, anchor, literals, sourceEnd, 2);
+        if (out == 0) return 0;
+      }
+      while (true) {
+        store<u16>(out, <u16>(at - match));
+        out += 2;
+        anchor = matchEnd(at + MATCH_MIN, at - match, lastMatchEnd);
+        const length = anchor - at - MATCH_MIN;
+        at = anchor;
+        if (length < HALF_MAX) {
+          store<u8>(token, <u8>(halves | length));
+        } else {
+          if (extraBytes(length) > outEnd - out) return 0;
+          store<u8>(token, <u8>(halves | HALF_MAX));
+          out = putExtra(out, length);
+        }
+        if (at > lastStart) break;
+
+        // Often another match follows at once: a sequence without literals, found without a search.
+        exchange(slotOf(table, load<u32>(at - 2), hashShift), source, at - 2);
+        match = exchange(slotOf(table, load<u32>(at), hashShift), source, at);
+        if (load<u32>(match) != load<u32>(at)) break;
+        if (outEnd - out < 3) return 0;
+        token = out++;
+        halves = 0;
+      }
+      at++;
+    }
+  }
+  out = putLiterals(out, outEnd, anchor, sourceEnd - anchor, sourceEnd, 0);
+  return out == 0 ? 0 : <u32>(out - target);
+}
+
+// ── Decompressor ────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * What the fast path may read from a sequence's start before it looks at the end again: the token
+ * and 16 bytes of literals, or the token, 14 literals and the distance.
+ */
+const SOURCE_MARGIN: u32 = 17;
+/** What it may write: 14 literals and a match copied as 18 bytes. Covers copyWide's surplus too. */
+const TARGET_MARGIN: u32 = 32;
+/** A token from here on has 15 or more literals. */
+const LITERALS_GO_ON: usize = HALF_MAX << 4;
+/**
+ * No block of 65,536 bytes comes near this size, and up to it lengths can't wrap: they grow by 255
+ * for each byte, so that takes 16 MiB.
+ */
+const BLOCK_BYTES_MAX: u32 = 1 << 20;
+/** A hexadecimal digit for each distance below 8, the last for 0: its least multiple ≥ 8. */
+const MULTIPLES: u32 = 0xeca89880;
+
+/** @returns the address behind a length's last byte, the first below 255; 0 if there is none */
+// @ts-ignore: decorator
+@inline
+function extraEnd(from: usize, sourceEnd: usize): usize {
+  while (from < sourceEnd) {
+    if (load<u8>(from++) != 255) return from;
+  }
+  return 0;
+}
+
+/** The length that the bytes from `from` to `end` continue. */
+// @ts-ignore: decorator
+@inline
+function extraLength(from: usize, end: usize): usize {
+  return HALF_MAX + (end - from - 1) * 255 + <usize>load<u8>(end - 1);
+}
+
+/** Copies a match from 8 … 15 bytes before, up to `end` or at most 15 bytes further. */
+// @ts-ignore: decorator
+@inline
+function copyNear(target: usize, from: usize, end: usize): void {
+  do {
+    store<u64>(target, load<u64>(from));
+    store<u64>(target, load<u64>(from, 8), 8);
+    target += 16;
+    from += 16;
+  } while (target < end);
+}
+
+/** Stores the 8 bytes of `pattern` over and over, up to `end` or at most 31 bytes further. */
+// @ts-ignore: decorator
+@inline
+function fillWide(target: usize, pattern: u64, end: usize): void {
+  const twice = i64x2.splat(<i64>pattern);
+  do {
+    v128.store(target, twice);
+    v128.store(target, twice, 16);
+    target += 32;
+  } while (target < end);
+}
+
+/**
+ * A match less than 16 bytes back repeats a short pattern; copied bit by bit, each step would wait
+ * for the one before to be stored. Distances that divide 8 are the usual ones, from arrays of
+ * words: their pattern fills a register. The others below 8 are rare: eight single bytes, and then
+ * the pattern is also found at a multiple of the distance that is 8 or more.
+ * Writes at most 31 bytes beyond `end`.
+ */
+// @ts-ignore: decorator
+@inline
+function repeatWide(target: usize, distance: usize, end: usize): void {
+  const match = target - distance;
+  if (distance == 8) return fillWide(target, load<u64>(match), end);
+  if (distance == 4) return fillWide(target, <u64>load<u32>(match) * 0x0000000100000001, end);
+  if (distance == 2) return fillWide(target, <u64>load<u16>(match) * 0x0001000100010001, end);
+  if (distance == 1) return fillWide(target, <u64>load<u8>(match) * 0x0101010101010101, end);
+  if (distance > 8) return copyNear(target, match, end);
+  for (let at: usize = 0; at < 8; at++) store<u8>(target + at, load<u8>(match + at));
+  const multiple = <usize>((MULTIPLES >>> (<u32>distance << 2)) & 15);
+  copyNear(target + 8, target + 8 - multiple, end);
+}
+
+/**
+ * Decompresses the `size` bytes at `source`.
+ * @returns bytes written, at most `targetBytes`, or −1 for a malformed block
+ */
+export function lz4Decompress(source: usize, size: u32, target: usize, targetBytes: u32): i32 {
+  if (size > BLOCK_BYTES_MAX) return -1;
+  const sourceEnd = source + size;
+  const targetEnd = target + targetBytes;
+  // How far the fast path goes; nowhere if a region is shorter than its margin.
+  const sourceFast = size > SOURCE_MARGIN ? sourceEnd - SOURCE_MARGIN : source;
+  const targetFast = targetBytes > TARGET_MARGIN ? targetEnd - TARGET_MARGIN : target;
+  let from = source;
+  let out = target;
+  while (from < sourceFast && out < targetFast) {
+    const token = <usize>load<u8>(from++);
+    if (token < LITERALS_GO_ON) {
+      v128.store(out, v128.load(from));
+      from += token >> 4;
+      out += token >> 4;
+    } else {
+      const extra = extraEnd(from, sourceEnd);
+      if (extra == 0) return -1;
+      const literals = extraLength(from, extra);
+      const room = min(sourceEnd - extra, targetEnd - out);
+      if (literals + TARGET_MARGIN > room) {
+        from--; // back to the token: too near to an end for this path
+        break;
+      }
+      copyLiterals(out, extra, literals, room);
+      from = extra + literals;
+      out += literals;
+    }
+
+    const distance = <usize>load<u16>(from);
+    from += 2;
+    // One compare for two faults, because 0 − 1 is the largest number: none, or before the target.
+    if (distance - 1 >= out - target) return -1;
+    const match = out - distance;
+    let length = token & HALF_MAX;
+    if (length != HALF_MAX && distance >= 8) {
+      store<u64>(out, load<u64>(match));
+      store<u64>(out, load<u64>(match, 8), 8);
+      store<u16>(out, load<u16>(match, 16), 16);
+      out += length + MATCH_MIN;
+      continue;
+    }
+    if (length == HALF_MAX) {
+      const extra = extraEnd(from, sourceEnd);
+      if (extra == 0) return -1;
+      length = extraLength(from, extra);
+      from = extra;
+    }
+    length += MATCH_MIN;
+    const end = out + length;
+    const room = targetEnd - out;
+    if (length > room) return -1;
+    if (length + TARGET_MARGIN > room) copyExact(out, match, end);
+    else if (distance >= 16) copyWide(out, match, end);
+    else repeatWide(out, distance, end);
+    out = end;
+  }
+  out = decompressExact(from, sourceEnd, target, out, targetEnd);
+  return out == 0 ? -1 : <i32>(out - target);
+}
+
+/**
+ * The same without a byte too many: for the last sequences of a block, and for short blocks.
+ * @returns the address behind the last byte written, or 0 for a malformed block
+ */
+function decompressExact(
+  from: usize,
+  sourceEnd: usize,
+  target: usize,
+  out: usize,
+  targetEnd: usize,
+): usize {
+  while (from < sourceEnd) {
+    const token = <usize>load<u8>(from++);
+    let literals = token >> 4;
+    if (literals == HALF_MAX) {
+      const extra = extraEnd(from, sourceEnd);
+      if (extra == 0) return 0;
+      literals = extraLength(from, extra);
+      from = extra;
+    }
+    const room = min(sourceEnd - from, targetEnd - out);
+    if (literals > room) return 0;
+    copyLiterals(out, from, literals, room);
+    from += literals;
+    out += literals;
+    if (from == sourceEnd) return out;
+
+    if (sourceEnd - from < 2) return 0;
+    const distance = <usize>load<u16>(from);
+    from += 2;
+    if (distance - 1 >= out - target) return 0;
+    let length = token & HALF_MAX;
+    if (length == HALF_MAX) {
+      const extra = extraEnd(from, sourceEnd);
+      if (extra == 0) return 0;
+      length = extraLength(from, extra);
+      from = extra;
+    }
+    length += MATCH_MIN;
+    if (length > targetEnd - out) return 0;
+    copyExact(out, out - distance, out + length);
+    out += length;
+  }
+  return 0;
+}

@@ -1,11 +1,15 @@
 // Which class takes an object of which size, and when a class is divided in two.
 //
 // A class of width w (it takes sizes of w different granules) wastes half of w in each object; a class
-// more wastes half a page frame, its last one. So many classes suit a large pool and few a small one.
-// The division starts coarse, and a class is split in the middle when its objects are so many that what
-// the lower half of them would save is more than the frame that a class costs:
+// more wastes half a page frame, its last one. So many classes suit a large pool and few a small one:
+// a class is worth splitting in the middle when what the lower half of its objects would save is more
+// than what the new class costs:
 //
 //   objects / 2 × width / 2 × granule  >  page / 2
+//
+// The first division is the one that this rule would lead to in a full arena whose objects have half a
+// page on average and sizes spread evenly; from there classes are split as they fill, which fits them
+// to the sizes that do occur.
 //
 // Objects stay where they are when their class is split, in slots that may now be larger than needed;
 // by the rule above that costs no more than the new class itself, and ends when they are replaced.
@@ -15,8 +19,8 @@ import * as Dense from "./dense.layout.ts";
 
 /** Instead of a fixed width: classes are split as they fill. */
 export const ADAPTIVE = 0;
-/** Granules of the classes that an adaptive division starts with: 128 bytes at 4 KiB, 32 classes. */
-const FIRST_WIDTH = 16;
+/** The widest class that an adaptive division starts with: 128 bytes at 4 KiB, 32 classes. */
+const FIRST_WIDTH_MAX = 16;
 /** objects × width above which a split pays: see above, in granules, of which a page has GRANULES. */
 const SPLIT_ABOVE = 2 * Dense.GRANULES;
 
@@ -25,6 +29,7 @@ export class SizeClasses {
   readonly #own: number;
   readonly #granuleShift: number;
   readonly #width: number;
+  readonly #firstWidth: number;
 
   /** @param own word index of the pool's own words  @param width granules, or ADAPTIVE */
   constructor(arena: Arena, own: number, width: number) {
@@ -32,11 +37,12 @@ export class SizeClasses {
     this.#own = own;
     this.#granuleShift = arena.frames.pageShift - Dense.GRANULES_ORDER;
     this.#width = width;
+    this.#firstWidth = width === ADAPTIVE ? firstWidth(arena.frames.framesTotal) : width;
   }
 
   /** Makes the first division; once, by the pool's maker. */
   format(): void {
-    const width = this.#width === ADAPTIVE ? FIRST_WIDTH : this.#width;
+    const width = this.#firstWidth;
     for (let index = width - 1; index < Dense.GRANULES; index += width) {
       this.#assign(index, index + 1 - width);
     }
@@ -79,4 +85,11 @@ export class SizeClasses {
   #classAt(index: number): number {
     return this.#own + Dense.CLASS_TABLE + index * Dense.CLASS_WORDS;
   }
+}
+
+/** The width at which classes of a full arena would no longer be worth splitting. */
+function firstWidth(framesTotal: number): number {
+  const objectsPerGranule = (2 * framesTotal) / Dense.GRANULES;
+  const width = Math.sqrt(SPLIT_ABOVE / objectsPerGranule);
+  return 2 ** Math.floor(Math.log2(Math.min(FIRST_WIDTH_MAX, Math.max(1, width))));
 }

@@ -1,0 +1,115 @@
+// Every codec by name, those that can't be had included: a codec that is missing says so by name,
+// and says what to do about it. Which codecs there are depends on the platform, so the registry is
+// a value that the platform fills (`node/codecs.ts` for Node), not a table in this folder.
+import { ZcacheError } from "../base/errors.ts";
+import type { Codec, CodecMemory, CodecOptions } from "./contract.ts";
+
+/** The compression levels of a codec. */
+export interface CodecLevels {
+  readonly min: number;
+  readonly max: number;
+  readonly default: number;
+}
+
+/** A codec that can be had: how to open it. */
+export interface CodecDriver {
+  readonly name: string;
+  /** What does the work and its version, such as `zstd-napi 0.0.13 (native)`. */
+  readonly implementation: string;
+  /** Absent for a codec without levels. */
+  readonly levels?: CodecLevels;
+  /** Opens it for the calling thread. The options have been checked. */
+  open(memory: CodecMemory, options: CodecOptions): Codec;
+}
+
+/** A codec that can't be had here. */
+export interface MissingCodec {
+  readonly name: string;
+  /** Why, as the middle of a sentence: `zstd is not available: <reason>`. */
+  readonly reason: string;
+  /** What makes it available, as an instruction. */
+  readonly remedy: string;
+}
+
+/** One line of the registry's list. */
+export type CodecListing =
+  | {
+      readonly name: string;
+      readonly available: true;
+      readonly implementation: string;
+      readonly levels?: CodecLevels;
+    }
+  | ({ readonly available: false } & MissingCodec);
+
+export class CodecRegistry {
+  readonly #entries = new Map<string, CodecDriver | MissingCodec>();
+
+  /** Adds a codec, or the reason why it is missing; a second entry of a name replaces the first. */
+  register(entry: CodecDriver | MissingCodec): this {
+    this.#entries.set(entry.name, entry);
+    return this;
+  }
+
+  /** All codecs in the order of their registration, the missing ones with their reason. */
+  list(): CodecListing[] {
+    return Array.from(this.#entries.values(), (entry): CodecListing => {
+      if ("reason" in entry) return { available: false, ...entry };
+      const { name, implementation, levels } = entry;
+      const listing = { name, available: true, implementation } as const;
+      return levels === undefined ? listing : { ...listing, levels };
+    });
+  }
+
+  /**
+   * Opens a codec for the calling thread.
+   * @throws ZcacheError ERR_CODEC_UNKNOWN listing the names, ERR_CODEC_UNAVAILABLE with reason and
+   *   remedy, ERR_OPTION for a level that the codec doesn't have, ERR_ARENA_FULL without room
+   */
+  create(name: string, memory: CodecMemory, options: CodecOptions = {}): Codec {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) {
+      const known = [...this.#entries.keys()].join(", ");
+      throw new ZcacheError(
+        "ERR_CODEC_UNKNOWN",
+        `no codec is called "${name}"; there are ${known}`,
+      );
+    }
+    if ("reason" in entry) {
+      const { reason, remedy } = entry;
+      throw new ZcacheError(
+        "ERR_CODEC_UNAVAILABLE",
+        `${name} is not available: ${reason}; ${remedy}`,
+        {
+          context: { codec: name, reason, remedy },
+        },
+      );
+    }
+    return entry.open(memory, checkOptions(entry, options));
+  }
+}
+
+/** The one place where a codec's options are checked. @returns them, with the level filled in */
+function checkOptions(driver: CodecDriver, options: CodecOptions): CodecOptions {
+  const { name, levels } = driver;
+  for (const key of Object.keys(options)) {
+    if (key !== "level") {
+      throw new ZcacheError("ERR_OPTION", `codec ${name} has no option "${key}"; there is level`);
+    }
+  }
+  const { level } = options;
+  if (levels === undefined) {
+    if (level === undefined) return {};
+    throw new ZcacheError("ERR_OPTION", `codec ${name} has no levels; leave the level out`, {
+      context: { codec: name, level },
+    });
+  }
+  if (level === undefined) return { level: levels.default };
+  if (!Number.isInteger(level) || level < levels.min || level > levels.max) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `level ${level} of codec ${name}: allowed are whole numbers, ${levels.min} to ${levels.max}`,
+      { context: { codec: name, level, min: levels.min, max: levels.max } },
+    );
+  }
+  return { level };
+}

@@ -1,0 +1,97 @@
+// zstd by `node:zlib`, where this Node has it (22.15, 23.8 and later): the last choice, because
+// each call makes a context and a buffer. Its streams keep both, but a reset loses their settings.
+import zlib from "node:zlib";
+import type { Address } from "../../base/brand.ts";
+import { assert } from "../../base/errors.ts";
+import type { Codec, CodecMemory } from "../../codec/contract.ts";
+import { corruptError } from "../../codec/corrupt.ts";
+import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX } from "../../codec/limits.ts";
+import type { CodecDriver } from "../../codec/registry.ts";
+import { isStoredFrame, ZSTD_LEVELS, ZSTD_MAGIC } from "../../codec/zstd_frame.ts";
+
+/** The part of `node:zlib` that the types of the oldest supported Node don't have. */
+interface ZlibWithZstd {
+  zstdCompressSync(
+    source: Uint8Array,
+    options: { chunkSize: number; params: Record<number, number> },
+  ): Uint8Array;
+  zstdDecompressSync(
+    source: Uint8Array,
+    options: { chunkSize: number; maxOutputLength: number },
+  ): Uint8Array;
+  readonly constants: {
+    readonly ZSTD_c_compressionLevel: number;
+    readonly ZSTD_c_contentSizeFlag: number;
+  };
+}
+
+/** A chunk with some room to spare holds any result, so that zlib never asks for a second one. */
+const SPARE_BYTES = 64;
+
+/** @throws Error if this Node has no zstd */
+export function loadZstdZlib(): CodecDriver {
+  if (!("zstdCompressSync" in zlib)) {
+    throw new Error(`node:zlib of Node ${process.versions.node} has no zstd`);
+  }
+  const functions = zlib as unknown as ZlibWithZstd;
+  const implementation = `node:zlib ${process.versions["zstd"] ?? ""} (native)`;
+  return {
+    name: "zstd",
+    implementation,
+    levels: ZSTD_LEVELS,
+    open: (memory, options) => new ZstdZlib(implementation, memory, functions, options.level!),
+  };
+}
+
+class ZstdZlib implements Codec {
+  readonly name = "zstd";
+  readonly implementation: string;
+  readonly #bytes: Uint8Array;
+  readonly #zlib: ZlibWithZstd;
+  readonly #options: { chunkSize: number; params: Record<number, number> };
+  readonly #frame = new Uint8Array(COMPRESSED_BYTES_MAX);
+
+  constructor(implementation: string, memory: CodecMemory, functions: ZlibWithZstd, level: number) {
+    this.implementation = implementation;
+    this.#bytes = memory.bytes;
+    this.#zlib = functions;
+    const { ZSTD_c_compressionLevel, ZSTD_c_contentSizeFlag } = functions.constants;
+    this.#options = {
+      chunkSize: COMPRESSED_BYTES_MAX,
+      params: { [ZSTD_c_compressionLevel]: level, [ZSTD_c_contentSizeFlag]: 0 },
+    };
+    this.#frame.set(ZSTD_MAGIC);
+  }
+
+  compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
+    assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
+    const page = this.#bytes.subarray(source, source + sourceBytes);
+    const frame = this.#zlib.zstdCompressSync(page, this.#options);
+    const size = frame.length - ZSTD_MAGIC.length;
+    if (size > limitBytes) return 0;
+    this.#bytes.set(frame.subarray(ZSTD_MAGIC.length), target);
+    return size;
+  }
+
+  decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
+    const bytes = this.#bytes;
+    const frameBytes = ZSTD_MAGIC.length + sourceBytes;
+    if (frameBytes > COMPRESSED_BYTES_MAX || !isStoredFrame(bytes, source, sourceBytes)) {
+      throw corruptError("zstd", sourceBytes, targetBytes, "is no stored frame");
+    }
+    this.#frame.set(bytes.subarray(source, source + sourceBytes), ZSTD_MAGIC.length);
+    let page: Uint8Array;
+    try {
+      page = this.#zlib.zstdDecompressSync(this.#frame.subarray(0, frameBytes), {
+        chunkSize: targetBytes + SPARE_BYTES,
+        maxOutputLength: targetBytes,
+      });
+    } catch (cause) {
+      throw corruptError("zstd", sourceBytes, targetBytes, "is malformed", cause);
+    }
+    if (page.length !== targetBytes) {
+      throw corruptError("zstd", sourceBytes, targetBytes, `gives ${page.length} bytes`);
+    }
+    bytes.set(page, target);
+  }
+}
