@@ -1,5 +1,5 @@
-// Expected refusals are values, not exceptions: the kernel's negative error numbers, which no frame,
-// address, handle or length can be mistaken for.
+// Expected refusals are values, not exceptions: the kernel's negative error numbers, which no
+// frame, address, handle or length can be mistaken for.
 
 /** No such object: the handle is foreign, stale, already freed, or an argument makes no sense. */
 export const EINVAL = -22;
@@ -12,12 +12,7 @@ export const EBUSY = -16;
 /** Nothing to do now: nothing can be reclaimed, or the callback refused. */
 export const EAGAIN = -11;
 
-export type Errno =
-  | typeof EINVAL
-  | typeof ENOSPC
-  | typeof ENOMEM
-  | typeof EBUSY
-  | typeof EAGAIN;
+export type Errno = typeof EINVAL | typeof ENOSPC | typeof ENOMEM | typeof EBUSY | typeof EAGAIN;
 
 const NAMES: Readonly<Record<Errno, string>> = {
   [EINVAL]: "EINVAL",

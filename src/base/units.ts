@@ -27,7 +27,8 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 export function parseSize(text: string | number, what: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(String(text).trim());
   const factor = match ? SUFFIXES[match[2]!.toLowerCase()] : undefined;
-  const bytes = match && factor !== undefined ? Math.floor(Number(match[1]) * factor) : Number.NaN;
+  // The millionth makes up for fractions that binary numbers just miss: 2.3 * 1e6 is 2299999.9999….
+  const bytes = match && factor ? Math.floor(Number(match[1]) * factor + 1e-6) : Number.NaN;
   if (!Number.isSafeInteger(bytes)) {
     throw new ZcacheError(
       "ERR_OPTION",
@@ -39,8 +40,15 @@ export function parseSize(text: string | number, what: string): number {
 
 /** A size with a binary unit and three significant digits: `1.43 GiB`, `512 B`. */
 export function formatBytes(bytes: number): string {
-  for (const [name, unit] of [["GiB", GIB], ["MiB", MIB], ["KiB", KIB]] as const) {
-    if (Math.abs(bytes) >= unit) return `${(bytes / unit).toPrecision(3)} ${name}`;
+  for (const [name, unit] of [
+    ["GiB", GIB],
+    ["MiB", MIB],
+    ["KiB", KIB],
+  ] as const) {
+    if (Math.abs(bytes) < unit) continue;
+    const amount = bytes / unit;
+    // From 999.5 on, toPrecision(3) would write 1.02e+3.
+    return `${Math.abs(amount) < 999.5 ? amount.toPrecision(3) : Math.round(amount)} ${name}`;
   }
   return `${bytes} B`;
 }

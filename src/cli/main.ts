@@ -1,2 +1,38 @@
 #!/usr/bin/env node
-console.log("zcache");
+// The command line: which commands there are, and how the program ends.
+import { createRequire } from "node:module";
+import { Command } from "commander";
+import { analyzeCommand } from "./analyze.ts";
+import { reportError } from "./exit.ts";
+import { codecsCommand, poolsCommand } from "./lists.ts";
+import { quietOnClosedPipe } from "./output.ts";
+import { replayCommand } from "./replay.ts";
+
+/**
+ * The package's own description; it refers to itself by name, so built and unbuilt both find it.
+ */
+const { version } = createRequire(import.meta.url)("zcache/package.json") as { version: string };
+
+function program(): Command {
+  const root = new Command("zcache")
+    .description("compressed memory for user space: measure it, replay it")
+    .version(version, "-V, --version")
+    .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
+  for (const command of [
+    analyzeCommand(version),
+    replayCommand(),
+    codecsCommand(),
+    poolsCommand(),
+  ]) {
+    root.addCommand(command.copyInheritedSettings(root));
+  }
+  for (const command of [root, ...root.commands]) command.exitOverride();
+  return root;
+}
+
+quietOnClosedPipe();
+try {
+  await program().parseAsync();
+} catch (error) {
+  process.exitCode = reportError(error);
+}

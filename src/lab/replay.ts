@@ -1,8 +1,8 @@
-// Replays a trace of allocations and frees on one pool and counts the page frames it holds: the way to
-// compare an allocator with its original, or with another.
+// Replays a trace of allocations and frees on one pool and counts the page frames it holds: the
+// way to compare an allocator with its original, or with another.
 import type { Handle } from "../base/brand.ts";
-import { EINVAL, ENOSPC, errnoName } from "../base/errno.ts";
-import { ZcacheError } from "../base/errors.ts";
+import { EINVAL, ENOSPC, type Errno, errnoName } from "../base/errno.ts";
+import { assert, ZcacheError } from "../base/errors.ts";
 import type { Zpool } from "../pool/contract.ts";
 import type { TraceStep } from "./trace.ts";
 
@@ -49,6 +49,7 @@ export class Replay {
   readonly #slots = new Map<number, Slot>();
   readonly #onRow: (row: ReplayRow) => void;
   #phase: string | undefined;
+  #line = 0;
   #ops = 0;
   #rejects = 0;
   #storedBytes = 0;
@@ -60,8 +61,12 @@ export class Replay {
     this.#onRow = onRow;
   }
 
-  /** @throws ZcacheError ERR_TRACE for a step that can't be, ERR_ARENA_FULL if memory runs out */
-  step(step: TraceStep): void {
+  /**
+   * @param line of the step in its file, for messages
+   * @throws ZcacheError ERR_TRACE for a step that can't be, ERR_ARENA_FULL if memory runs out
+   */
+  step(step: TraceStep, line = 0): void {
+    this.#line = line;
     if (step.op === "phase") {
       this.#endPhase();
       this.#phase = step.name;
@@ -82,18 +87,18 @@ export class Replay {
 
   #alloc(slot: number, sizeBytes: number): void {
     if (this.#slots.has(slot)) {
-      throw new ZcacheError("ERR_TRACE", `slot ${slot} is allocated while it is in use`);
+      throw this.#badStep(`slot ${slot} is allocated while it is in use`);
     }
     const handle = this.#pool.malloc(sizeBytes);
     if (handle === ENOSPC) {
       this.#rejects++;
       this.#slots.set(slot, { handle: undefined, sizeBytes });
     } else if (handle === EINVAL) {
-      throw new ZcacheError("ERR_TRACE", `slot ${slot}: an allocation of ${sizeBytes} bytes`);
+      throw this.#badStep(`slot ${slot}: an allocation of ${sizeBytes} bytes can't be`);
     } else if (handle < 0) {
       throw new ZcacheError(
         "ERR_ARENA_FULL",
-        `after ${this.#ops} operations the arena has no page frame left (${errnoName(handle as -12)})`,
+        `after ${this.#ops} operations no page frame is left (${errnoName(handle as Errno)})`,
       );
     } else {
       this.#slots.set(slot, { handle: handle as Handle, sizeBytes });
@@ -104,15 +109,21 @@ export class Replay {
   #free(slot: number): void {
     const held = this.#slots.get(slot);
     if (held === undefined) {
-      throw new ZcacheError("ERR_TRACE", `slot ${slot} is freed while nothing is in it`);
+      throw this.#badStep(`slot ${slot} is freed while nothing is in it`);
     }
     this.#slots.delete(slot);
     if (held.handle === undefined) {
       this.#rejects--;
       return;
     }
-    this.#pool.free(held.handle);
+    const failed = this.#pool.free(held.handle);
+    assert(failed === 0, "a pool frees what it has handed out");
     this.#storedBytes -= held.sizeBytes;
+  }
+
+  #badStep(what: string): ZcacheError {
+    const where = this.#line === 0 ? "" : `line ${this.#line}: `;
+    return new ZcacheError("ERR_TRACE", where + what, { context: { line: this.#line } });
   }
 
   #endPhase(): void {

@@ -1,6 +1,6 @@
-// Traces of allocations and frees, as CSV: `op,slot,size` with `a` = alloc into a slot and `f` = free
-// of a slot, and lines `#phase NAME` between. Other lines that begin with `#`, and blank ones, are
-// comments.
+// Traces of allocations and frees, as CSV: `op,slot,size` with `a` = alloc into a slot and `f` =
+// free of a slot, and lines `#phase NAME` between. Other lines that begin with `#`, and blank
+// ones, are comments.
 import { ZcacheError } from "../base/errors.ts";
 
 export type TraceStep =
@@ -23,7 +23,7 @@ export function parseTraceLine(text: string, line: number): TraceStep | undefine
     const phase = /^#phase\s+(.+)$/.exec(trimmed);
     return phase ? { op: "phase", name: phase[1]!.trim() } : undefined;
   }
-  const match = /^(?:(a),(\d+),(\d+)|(f),(\d+)(?:,\d*)?)$/.exec(trimmed);
+  const match = /^(?:(a),(\d{1,15}),(\d{1,15})|(f),(\d{1,15})(?:,\d*)?)$/.exec(trimmed);
   if (match === null) {
     throw new ZcacheError(
       "ERR_TRACE",

@@ -6,9 +6,9 @@
  *  │ 256 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
  *  └────────────┴──────────────┴─────────────────────┴─────────────┴───────────────────┘
  *
- * Frame numbers count from the start of the memory, so that frame × page size is an address; the frames
- * that the first three parts fill are never handed out. The whole is made at its full size and the
- * system commits a page when it is first touched.
+ * Frame numbers count from the start of the memory, so that frame × page size is an address; the
+ * frames that the first three parts fill are never handed out. The whole is made at its full size
+ * and the system commits a page when it is first touched.
  *
  * Words marked "fixed" are written before the arena is shared and never again.
  */
@@ -21,7 +21,7 @@ export const CLOSED = 5; // atomic: 1 after close()
 export const FRAMES_LOCK = 6; // atomic: the lock of the frame allocator
 export const FRAMES_FREE = 7; // guarded by FRAMES_LOCK: frames free, all orders together
 export const FRAMES_PEAK = 8; // guarded by FRAMES_LOCK: most frames ever in use at once
-export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this were in use at some time
+export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this were in use once
 export const ALLOC_FAILURES = 10; // guarded by FRAMES_LOCK: requests that found no block
 export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free blocks by order
 export const THREADS = 32; // atomic: MAX_THREADS words, 1 = a thread is attached

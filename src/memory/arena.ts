@@ -1,8 +1,8 @@
 // The arena: one shared memory that holds everything, and what one thread needs to work in it.
 //
 // `Arena.create` makes it, `share()` gives a value that `postMessage` and `workerData` carry, and
-// `Arena.attach` opens it in another thread. Each thread has its own Arena object with its own views,
-// kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
+// `Arena.attach` opens it in another thread. Each thread has its own Arena object with its own
+// views, kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
 import { type Address, NIL, type PageFrame } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { GIB, KIB } from "../base/units.ts";
@@ -14,7 +14,9 @@ import { FrameAllocator, layoutArena } from "./frames.ts";
 
 /** WebAssembly counts memory in pages of 64 KiB. */
 const WASM_PAGE = 64 * KIB;
-/** One WebAssembly page less than 4 GiB, so that the address behind the last byte has 32 bits too. */
+/**
+ * One WebAssembly page less than 4 GiB, so that the address behind the last byte has 32 bits too.
+ */
 export const ARENA_BYTES_MAX = 4 * GIB - WASM_PAGE;
 export const PAGE_SIZES: readonly number[] = [4, 8, 16, 32, 64].map((kib) => kib * KIB);
 /** The frame number that owns what belongs to no pool: the arena itself. */
@@ -72,10 +74,14 @@ export class Arena {
     try {
       memory = new Wasm.Memory({ initial: pages, maximum: pages, shared: true });
     } catch (cause) {
-      throw new ZcacheError("ERR_ARENA_MEMORY", `no shared memory of ${sizeBytes} bytes to be had`, {
-        cause,
-        context: { sizeBytes },
-      });
+      throw new ZcacheError(
+        "ERR_ARENA_MEMORY",
+        `no shared memory of ${sizeBytes} bytes to be had`,
+        {
+          cause,
+          context: { sizeBytes },
+        },
+      );
     }
     const words = new Int32Array(memory.buffer);
     words[Super.VERSION] = Super.ARENA_VERSION;
@@ -87,8 +93,8 @@ export class Arena {
 
   /**
    * Opens, in the calling thread, an arena that another thread shared.
-   * @throws ZcacheError ERR_ARENA_SHARE for anything that is no share, ERR_ARENA_CLOSED after close(),
-   *   ERR_ARENA_THREADS when MAX_THREADS are attached
+   * @throws ZcacheError ERR_ARENA_SHARE for anything that is no share, ERR_ARENA_CLOSED after
+   *   close(), ERR_ARENA_THREADS when MAX_THREADS are attached
    */
   static attach(share: ArenaShare): Arena {
     const memory = (share as Partial<ArenaShare> | null | undefined)?.zcacheArena;
@@ -96,7 +102,8 @@ export class Arena {
       throw new ZcacheError("ERR_ARENA_SHARE", "this is not what an arena's share() returned");
     }
     const words = new Int32Array(memory.buffer);
-    if (Atomics.load(words, Super.MAGIC) !== Super.ARENA_MAGIC) {
+    // A foreign memory may have no bytes at all, where Atomics.load would throw a RangeError.
+    if (words.length === 0 || Atomics.load(words, Super.MAGIC) !== Super.ARENA_MAGIC) {
       throw new ZcacheError("ERR_ARENA_SHARE", "the shared memory holds no zcache arena");
     }
     if (words[Super.VERSION] !== Super.ARENA_VERSION) {
@@ -135,9 +142,13 @@ export class Arena {
     }
     const frame = this.frames.alloc(order, ARENA_OWNER);
     if (frame === NIL) {
-      throw new ZcacheError("ERR_ARENA_FULL", `no ${sizeBytes} bytes left in the arena for scratch`, {
-        context: { sizeBytes, framesFree: this.frames.framesFree },
-      });
+      throw new ZcacheError(
+        "ERR_ARENA_FULL",
+        `no ${sizeBytes} bytes left in the arena for scratch`,
+        {
+          context: { sizeBytes, framesFree: this.frames.framesFree },
+        },
+      );
     }
     this.#reserved.push(frame);
     return this.frames.frameToAddress(frame);
@@ -182,8 +193,8 @@ function checkOptions({ sizeBytes, pageSize = 4 * KIB }: ArenaOptions) {
   if (!(rounded <= ARENA_BYTES_MAX) || framesTotal - firstFrame < 1) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `arena of ${sizeBytes} bytes: at least ${2 * WASM_PAGE} with room for one page frame, ` +
-        `at most ${ARENA_BYTES_MAX} bytes`,
+      `arena of ${sizeBytes} bytes: at least ${Math.max(WASM_PAGE, 2 * pageSize)}, so that there ` +
+        `is room for one page frame, at most ${ARENA_BYTES_MAX} bytes`,
     );
   }
   return { sizeBytes: rounded, pageSize, framesTotal, firstFrame };

@@ -5,7 +5,6 @@
 //   level 0   one bit for each number
 //
 // Four levels cover 2²⁰ numbers, each at most one word to look at. Guarded by whoever owns the set.
-import { NIL, type Nil } from "../base/brand.ts";
 
 /** Where the levels stand, lowest first. */
 export interface BitmapLayout {
@@ -13,7 +12,9 @@ export interface BitmapLayout {
   readonly size: number;
 }
 
-/** Lays out a set over 0 … size − 1 from word `at` on. @returns the layout and the words it takes */
+/**
+ * Lays out a set over 0 … size − 1 from word `at` on. @returns the layout and the words it takes
+ */
 export function layoutBitmap(at: number, size: number): { layout: BitmapLayout; words: number } {
   const levelAt: number[] = [];
   let words = 0;
@@ -53,14 +54,34 @@ export function bitmapDelete(words: Int32Array, map: BitmapLayout, member: numbe
   }
 }
 
-/** @returns the lowest member, or NIL if the set is empty */
-export function bitmapLowest(words: Int32Array, map: BitmapLayout): number | Nil {
+/** Takes the lowest member out of a set that is not empty. @returns it */
+export function bitmapTakeLowest(words: Int32Array, map: BitmapLayout): number {
   const levels = map.levelAt;
-  let index = 0;
+  let member = 0;
   for (let level = levels.length - 1; level >= 0; level--) {
-    const word = words[levels[level]! + index]!;
-    if (word === 0) return NIL;
-    index = index * 32 + (31 - Math.clz32(word & -word));
+    const word = words[levels[level]! + member]!;
+    member = member * 32 + (31 - Math.clz32(word & -word));
   }
-  return index;
+  bitmapDelete(words, map, member);
+  return member;
+}
+
+/**
+ * Walks the whole set: every summary bit says the truth about the word below. For `verify()`.
+ * @returns the number of members, or −1 if a summary is wrong or a member out of range
+ */
+export function bitmapCheck(words: Int32Array, map: BitmapLayout): number {
+  let below = map.size;
+  let count = 0;
+  for (const [level, at] of map.levelAt.entries()) {
+    const wordsHere = Math.ceil(below / 32);
+    for (let bit = 0; bit < wordsHere * 32; bit++) {
+      const set = ((words[at + (bit >>> 5)]! >>> (bit & 31)) & 1) === 1;
+      if (set && bit >= below) return -1;
+      if (level === 0) count += set ? 1 : 0;
+      else if (set !== (bit < below && words[map.levelAt[level - 1]! + bit] !== 0)) return -1;
+    }
+    below = wordsHere;
+  }
+  return count;
 }

@@ -1,25 +1,23 @@
 // The page frame allocator: a binary buddy system, as in the kernel, over bitmaps instead of lists.
 //
-// A free block of order k is one bit in the set of order k. The lowest block is taken first: what was
-// never touched stays untouched, so the process holds little more than it uses, and what is freed at
-// the top of the arena stays free. A block whose buddy is free too is joined with it at once, so after
-// any sequence the free frames stand in the fewest possible blocks.
+// A free block of order k is one bit in the set of order k. The lowest block is taken first: what
+// was never touched stays untouched, so the process holds little more than it uses, and what is
+// freed at the top of the arena stays free. A block whose buddy is free too is joined with it at
+// once, so after any sequence the free frames stand in the fewest possible blocks.
 import { type Address, NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import * as Super from "./arena.layout.ts";
 import {
   type BitmapLayout,
   bitmapAdd,
+  bitmapCheck,
   bitmapDelete,
   bitmapHas,
-  bitmapLowest,
+  bitmapTakeLowest,
   layoutBitmap,
 } from "./bitmap.ts";
 import * as Frame from "./frame.layout.ts";
 import { assertLocked, lock, unlock } from "./mutex.ts";
-
-/** Frames in a block of the highest order. */
-export const MAX_BLOCK_FRAMES = 1 << Frame.MAX_ORDER;
 
 /** Where the parts of an arena with `framesTotal` frames of `pageSize` bytes stand. */
 export function layoutArena(framesTotal: number, pageSize: number) {
@@ -69,6 +67,7 @@ export class FrameAllocator {
       let order = Frame.MAX_ORDER;
       while (frame % (1 << order) !== 0 || frame + (1 << order) > this.framesTotal) order--;
       this.#addFreeLocked(frame, order);
+      this.#words[Super.FRAMES_FREE]! += 1 << order;
       frame += 1 << order;
     }
     this.#words[Super.FRAMES_TOUCHED] = this.firstFrame;
@@ -81,38 +80,30 @@ export class FrameAllocator {
    * @returns the block's first frame, or NIL if there is no such block
    */
   alloc(order: number, owner: number): PageFrame | Nil {
-    const words = this.#words;
-    lock(words, Super.FRAMES_LOCK, this.#owner);
-    const frame = this.#takeLocked(order);
-    if (frame === NIL) {
-      words[Super.ALLOC_FAILURES]!++;
-    } else {
-      this.#setStateLocked(frame, order, owner);
-      const end = frame + (1 << order);
-      if (end > words[Super.FRAMES_TOUCHED]!) words[Super.FRAMES_TOUCHED] = end;
-      const used = this.framesTotal - this.firstFrame - words[Super.FRAMES_FREE]!;
-      if (used > words[Super.FRAMES_PEAK]!) words[Super.FRAMES_PEAK] = used;
+    assert(order >= 0 && order <= Frame.MAX_ORDER, "a block has an order of 0 … MAX_ORDER");
+    lock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    try {
+      return this.#allocLocked(order, owner);
+    } finally {
+      unlock(this.#words, Super.FRAMES_LOCK, this.#owner);
     }
-    unlock(words, Super.FRAMES_LOCK, this.#owner);
-    return frame as PageFrame | Nil;
   }
 
   /** Gives back a block that `alloc` handed out; `frame` is its first. */
   free(frame: PageFrame): void {
-    const words = this.#words;
-    const stateAt = this.tableAt + frame * Frame.FRAME_WORDS;
-    const state = words[stateAt]!;
-    assert(Frame.isHead(state), "only the first frame of a block that is in use is given back");
-    const order = Frame.orderOf(state);
-    lock(words, Super.FRAMES_LOCK, this.#owner);
-    for (let i = 0; i < 1 << order; i++) words[stateAt + i * Frame.FRAME_WORDS] = 0;
-    this.#joinLocked(frame, order);
-    unlock(words, Super.FRAMES_LOCK, this.#owner);
+    lock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    try {
+      this.#freeLocked(frame);
+    } finally {
+      unlock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    }
   }
 
   /** The STATE word of a frame (see frame.layout.ts); 0 for a frame that does not exist. */
   state(frame: number): number {
-    if (frame < this.firstFrame || frame >= this.framesTotal) return 0;
+    // `frame | 0` so that a fraction or NaN, from a share or a handle that someone made up, is
+    // none.
+    if (frame < this.firstFrame || frame >= this.framesTotal || frame !== (frame | 0)) return 0;
     return this.#words[this.tableAt + frame * Frame.FRAME_WORDS]!;
   }
 
@@ -203,53 +194,80 @@ export class FrameAllocator {
     assert(free === this.framesFree, "used + free = total");
     for (let order = 0; order <= Frame.MAX_ORDER; order++) {
       assert(blocks[order] === this.freeBlocks(order), "the count of each order is right");
+      const members = bitmapCheck(this.#words, this.#free[order]!);
+      assert(members === blocks[order], "the set of each order holds its blocks and no others");
     }
+  }
+
+  #allocLocked(order: number, owner: number): PageFrame | Nil {
+    const words = this.#words;
+    assertLocked(words, Super.FRAMES_LOCK, this.#owner);
+    const frame = this.#takeLocked(order);
+    if (frame === NIL) {
+      words[Super.ALLOC_FAILURES]!++;
+      return NIL;
+    }
+    this.#setStateLocked(frame, order, owner);
+    const end = frame + (1 << order);
+    if (end > words[Super.FRAMES_TOUCHED]!) words[Super.FRAMES_TOUCHED] = end;
+    const used = this.framesTotal - this.firstFrame - words[Super.FRAMES_FREE]!;
+    if (used > words[Super.FRAMES_PEAK]!) words[Super.FRAMES_PEAK] = used;
+    return frame as PageFrame;
+  }
+
+  #freeLocked(frame: PageFrame): void {
+    const words = this.#words;
+    assertLocked(words, Super.FRAMES_LOCK, this.#owner);
+    const state = this.state(frame);
+    assert(Frame.isHead(state), "only the first frame of a block that is in use is given back");
+    const order = Frame.orderOf(state);
+    const stateAt = this.tableAt + frame * Frame.FRAME_WORDS;
+    for (let i = 0; i < 1 << order; i++) words[stateAt + i * Frame.FRAME_WORDS] = 0;
+    this.#joinLocked(frame, order);
   }
 
   #takeLocked(order: number): number | Nil {
     const words = this.#words;
-    assertLocked(words, Super.FRAMES_LOCK, this.#owner);
     // The lowest of the blocks that are just large enough; a larger one is split only when there is
     // none, which keeps large blocks whole.
-    for (let have = order; have <= Frame.MAX_ORDER; have++) {
-      if (words[Super.FREE_BLOCKS + have] === 0) continue;
-      const index = bitmapLowest(words, this.#free[have]!) as number;
-      const frame = index << have;
-      this.#removeFreeLocked(frame, have);
-      for (let half = have - 1; half >= order; half--) this.#addFreeLocked(frame + (1 << half), half);
-      return frame;
+    let have = order;
+    while (words[Super.FREE_BLOCKS + have] === 0) {
+      if (++have > Frame.MAX_ORDER) return NIL;
     }
-    return NIL;
+    const frame = bitmapTakeLowest(words, this.#free[have]!) << have;
+    words[Super.FREE_BLOCKS + have]!--;
+    words[Super.FRAMES_FREE]! -= 1 << order;
+    while (have > order) {
+      have--;
+      this.#addFreeLocked(frame + (1 << have), have);
+    }
+    return frame;
   }
 
   #joinLocked(frame: number, order: number): void {
+    const words = this.#words;
     let start = frame;
     let k = order;
-    while (k < Frame.MAX_ORDER && this.#buddyIsFree(start, k)) {
-      this.#removeFreeLocked(start ^ (1 << k), k);
+    while (this.#buddyIsFree(start, k)) {
+      bitmapDelete(words, this.#free[k]!, (start >>> k) ^ 1);
+      words[Super.FREE_BLOCKS + k]!--;
       start &= ~(1 << k);
       k++;
     }
     this.#addFreeLocked(start, k);
+    words[Super.FRAMES_FREE]! += 1 << order;
   }
 
   #buddyIsFree(frame: number, order: number): boolean {
-    if (order >= Frame.MAX_ORDER) return false;
-    const buddy = frame ^ (1 << order);
-    if (buddy + (1 << order) > this.framesTotal) return false;
-    return bitmapHas(this.#words, this.#free[order]!, buddy >>> order);
+    // A buddy that would lie behind the last frame is the bit behind the last member: never set.
+    return (
+      order < Frame.MAX_ORDER && bitmapHas(this.#words, this.#free[order]!, (frame >>> order) ^ 1)
+    );
   }
 
   #addFreeLocked(frame: number, order: number): void {
     bitmapAdd(this.#words, this.#free[order]!, frame >>> order);
     this.#words[Super.FREE_BLOCKS + order]!++;
-    this.#words[Super.FRAMES_FREE]! += 1 << order;
-  }
-
-  #removeFreeLocked(frame: number, order: number): void {
-    bitmapDelete(this.#words, this.#free[order]!, frame >>> order);
-    this.#words[Super.FREE_BLOCKS + order]!--;
-    this.#words[Super.FRAMES_FREE]! -= 1 << order;
   }
 
   #setStateLocked(frame: number, order: number, owner: number): void {

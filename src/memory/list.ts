@@ -1,7 +1,8 @@
 // Intrusive circular lists in the arena, the kernel's `struct list_head`.
 //
-// A link is two words, [next, prev], each the word index of another link; the head is a link too, so an
-// empty list points to itself and no operation has a special case. Whoever owns the list guards it.
+// A link is two words, [next, prev], each the word index of another link; the head is a link too,
+// so an empty list points to itself and no operation has a special case. Whoever owns the list
+// guards it.
 import type { WordIndex } from "../base/brand.ts";
 
 /** Words that one link takes. */

@@ -1,12 +1,12 @@
-// Records of one size in the arena: for structures that are not page data (zspage descriptors, handle
-// entries). A slab is one page frame cut into records; what the kernel calls a kmem_cache.
+// Records of one size in the arena: for structures that are not page data (zspage descriptors,
+// handle entries). A slab is one page frame cut into records; what the kernel calls a kmem_cache.
 //
 //  frame table:  LINK     in the list of slabs with room, in no list when the slab is full
 //                PRIVATE  used << 16 | first free record (NO_RECORD if none)
 //  slab:         records; a free one holds the number of the next free one in its first word
 //
-// A slab whose last record is freed goes back to the frame allocator: metadata shrinks with its load.
-// Guarded by the lock of whoever owns the slab (the pool's lock).
+// A slab whose last record is freed goes back to the frame allocator: metadata shrinks with its
+// load. Guarded by the lock of whoever owns the slab (the pool's lock).
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "./arena.ts";
@@ -39,11 +39,9 @@ export class Slab {
     this.#headAt = headAt;
     this.#owner = owner;
     this.recordWords = recordWords;
+    assert(recordWords >= 1 && recordWords <= arena.frames.wordsPerPage, "a record fits a frame");
     // 0xffff stands for "none", so a slab of 64 KiB frames and tiny records leaves its end unused.
-    this.recordsPerFrame = Math.min(
-      NO_RECORD,
-      Math.floor(arena.frames.wordsPerPage / recordWords),
-    );
+    this.recordsPerFrame = Math.min(NO_RECORD, Math.floor(arena.frames.wordsPerPage / recordWords));
   }
 
   /** Makes the head an empty slab; once, by the owner's maker. */
@@ -58,7 +56,9 @@ export class Slab {
     const words = this.#words;
     const frames = this.#arena.frames;
     const head = this.#headAt + WITH_ROOM;
-    const frame = listEmpty(words, head) ? this.#grow() : frames.frameOfLink(listFirst(words, head));
+    const frame = listEmpty(words, head)
+      ? this.#grow()
+      : frames.frameOfLink(listFirst(words, head));
     if (frame === NIL) return NIL;
     const privateAt = frames.privateOf(frame);
     const state = words[privateAt]!;
@@ -76,6 +76,7 @@ export class Slab {
     const words = this.#words;
     const frames = this.#arena.frames;
     const frame = Math.floor(at / frames.wordsPerPage) as PageFrame;
+    assert(frames.isHeadOf(frame, this.#owner), "a record lies in a frame of its owner");
     const privateAt = frames.privateOf(frame);
     const state = words[privateAt]!;
     const used = (state >>> 16) - 1;
@@ -95,8 +96,9 @@ export class Slab {
   }
 
   /**
-   * @returns whether a record can begin at this word index: inside a slab of this owner. Two slabs of
-   *   one owner with different records are not told apart; records must carry a mark of their own.
+   * @returns whether a record can begin at this word index: inside a slab of this owner. Two slabs
+   *   of one owner with different records are not told apart; records must carry a mark of their
+   *   own.
    */
   contains(at: number): boolean {
     const frame = Math.floor(at / this.#arena.frames.wordsPerPage);
@@ -116,7 +118,9 @@ export class Slab {
     return this.#words[this.#headAt + FRAMES]!;
   }
 
-  /** Walks the slabs with room: each has a free record, and the free records are as many as counted. */
+  /**
+   * Walks the slabs with room: each has a free record, and the free records are as many as counted.
+   */
   verify(): void {
     const words = this.#words;
     const frames = this.#arena.frames;

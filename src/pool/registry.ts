@@ -10,9 +10,15 @@ import type { PoolDriver } from "./driver.ts";
 import * as Pool from "./pool.layout.ts";
 import { ZBLOCK_DRIVERS } from "./zblock.ts";
 import { ZBUD_DRIVERS } from "./zbud.ts";
+import { ZSMALLOC_DRIVERS } from "./zsmalloc/drivers.ts";
 
 /** The order is the type's number in a pool's descriptor: the same in all threads of a process. */
-const DRIVERS: readonly PoolDriver[] = [...ZBUD_DRIVERS, ...DENSE_DRIVERS, ...ZBLOCK_DRIVERS];
+const DRIVERS: readonly PoolDriver[] = [
+  ...ZBUD_DRIVERS,
+  ...DENSE_DRIVERS,
+  ...ZBLOCK_DRIVERS,
+  ...ZSMALLOC_DRIVERS,
+];
 
 /** The names that `createPool` knows. @param all also the variants made for comparison */
 export function poolTypes(all = false): string[] {

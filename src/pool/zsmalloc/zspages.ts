@@ -56,8 +56,7 @@ export class Zspages {
   readonly #wordMask: number;
 
   /**
-   * @param poolAt word index of the pool's descriptor
-   * @param ownAt word index of `zspagesWords` words in it
+   * @param ownAt word index of `zspagesWords` words in the pool's descriptor
    * @param recordsOwner the number under which the records' frames are taken: not the pool's id, so
    *   that no frame of records is taken for one of objects
    */
@@ -302,15 +301,15 @@ export class Zspages {
     }
   }
 
-  /** Copies a whole object of a class to another place: up to three pieces. */
-  copyObject(from: number, to: number, cls: number): void {
+  /** Copies `sizeBytes` from behind one place to behind another: up to three pieces. */
+  copyObject(from: number, to: number, skipBytes: number, sizeBytes: number): void {
+    const start = this.addressAt(from, skipBytes);
     const { pageSize } = this.#arena;
-    const sizeBytes = this.classes.sizeBytes[cls]!;
-    const inFirst = Math.min(sizeBytes, pageSize - (from & this.#wordMask) * 4);
-    this.copyIn(to, 0, from * 4, inFirst);
+    const inFirst = Math.min(sizeBytes, pageSize - (start & (pageSize - 1)));
+    this.copyIn(to, skipBytes, start, inFirst);
     if (inFirst === sizeBytes) return;
-    const second = this.addressAt(from, inFirst);
-    this.copyIn(to, inFirst, second, sizeBytes - inFirst);
+    const rest = this.addressAt(from, skipBytes + inFirst);
+    this.copyIn(to, skipBytes + inFirst, rest, sizeBytes - inFirst);
   }
 
   // ── Accounts ─────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,40 @@
+// `npm run bench [-- codecs|pools|zram] [--tiny]`: runs the benchmarks and prints their tables.
+import { nodeCodecs } from "../src/node/codecs.ts";
+import { benchCodecs } from "./codec/codecs.ts";
+import { benchPools } from "./pools.ts";
+import { benchZram } from "./zram.ts";
+
+const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<unknown>>> = {
+  codecs: async ({ tiny }) => benchCodecs({ registry: await nodeCodecs(), tiny }),
+  pools: async ({ tiny }) => benchPools({ tiny }),
+  zram: async ({ tiny }) => benchZram({ tiny }),
+};
+const NAMES = Object.keys(BENCHES);
+const USAGE = `usage: npm run bench [-- ${NAMES.join("|")}] [--tiny]
+
+  ${NAMES.join(", ")}   what to run (default: all)
+  --tiny   a second of each, to see that it works
+  --help   this text`;
+
+function usageError(message: string): number {
+  console.error(`bench: ${message}\n${USAGE}`);
+  return 2;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  if (args.includes("--help")) {
+    console.log(USAGE);
+    return 0;
+  }
+  const tiny = args.includes("--tiny");
+  const rest = args.filter((arg) => arg !== "--tiny");
+  const wrong = rest.find((arg) => !NAMES.includes(arg));
+  if (wrong?.startsWith("-")) return usageError(`there is no option ${wrong}`);
+  if (wrong !== undefined) {
+    return usageError(`no benchmark is called "${wrong}"; there are ${NAMES.join(" and ")}`);
+  }
+  for (const name of rest.length > 0 ? new Set(rest) : NAMES) await BENCHES[name]!({ tiny });
+  return 0;
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
+# zstd, and (with CI=true) Chromium for the reports. Needs root on Debian or Ubuntu; for
+# others it names what is missing, and the tests that need it are skipped by name. With CI=true a
+# missing program is a failure.
+set -euo pipefail
+
+missing=()
+packages=()
+
+# want NAME PACKAGES… -- TEST…: notes the packages if the test fails
+want() {
+  local name=$1
+  shift
+  local wanted=()
+  while [ "$1" != "--" ]; do
+    wanted+=("$1")
+    shift
+  done
+  shift
+  "$@" >/dev/null 2>&1 && return
+  missing+=("$name")
+  packages+=("${wanted[@]}")
+}
+
+has_lz4_header() {
+  echo '#include <lz4.h>' | gcc -E -o /dev/null -
+}
+
+has_chromium() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+
+check() {
+  missing=()
+  packages=()
+  want gcc gcc libc6-dev -- command -v gcc
+  want liblz4 liblz4-dev -- has_lz4_header
+  want lz4 lz4 -- command -v lz4
+  want zstd zstd -- command -v zstd
+  if [ "${CI:-}" = "true" ]; then
+    want chromium chromium -- has_chromium
+  fi
+}
+
+check
+if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  apt-get install -q -y --no-install-recommends "${packages[@]}" || true
+  check
+fi
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "all peers are installed"
+  exit 0
+fi
+for name in "${missing[@]}"; do
+  echo "skipped: $name is not installed" >&2
+done
+echo "to install: apt-get install ${packages[*]} (as root)" >&2
+if [ "${CI:-}" = "true" ]; then
+  exit 1
+fi

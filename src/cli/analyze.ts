@@ -1,0 +1,276 @@
+// `zcache analyze`: what compression would save here, with which codec and which pool.
+import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { Command } from "commander";
+import { ZcacheError } from "../base/errors.ts";
+import { formatBytes, MIB } from "../base/units.ts";
+import type { Report } from "../lab/analysis.ts";
+import {
+  Analyzer,
+  type CodecChoice,
+  WINDOW_BYTES_DEFAULT,
+  WINDOW_BYTES_MAX,
+} from "../lab/analyzer.ts";
+import { Feed, SAMPLE_PAGES_MAX, SkipList } from "../lab/feed.ts";
+import type { PoolChoice, Work } from "../lab/pool_lane.ts";
+import { recommend } from "../lab/recommend.ts";
+import { htmlReport } from "../lab/report/html.ts";
+import { textReport } from "../lab/report/text.ts";
+import { nodeCodecs } from "../node/codecs.ts";
+import { reasonOf, walkPaths } from "../node/inputs.ts";
+import { listProcesses, walkProcesses } from "../node/processes.ts";
+import { createPool, findPoolDriver, poolTypes } from "../pool/registry.ts";
+import { WorkerLane } from "./analyze_lane.ts";
+import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
+import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
+import { write } from "./output.ts";
+import { Progress } from "./progress.ts";
+
+/** Quick and informative: the fast one and the dense one. */
+const CODECS_DEFAULT = ["lz4", "zstd"];
+/** One for the codecs, one for the pools. */
+const THREADS_MAX = 2;
+const PID_MAX = 2 ** 22;
+const SEED_MAX = 2 ** 32 - 1;
+/** Between two looks at signals and the progress bar. */
+const TURN_MS = 40;
+/** Skipped inputs that are named on stderr. */
+const SKIPS_SHOWN = 10;
+
+interface AnalyzeArgs {
+  readonly codec?: string;
+  readonly pool?: string;
+  readonly pageSize: string;
+  readonly sample?: string;
+  readonly seed: string;
+  readonly limit?: string;
+  readonly window?: string;
+  readonly threads?: string;
+  readonly pid?: string;
+  readonly allProcesses?: true;
+  readonly json?: true;
+  readonly html?: string;
+}
+
+/** What the arguments ask for, all of it checked. */
+interface Plan {
+  readonly codecs: readonly CodecChoice[];
+  readonly pools: readonly PoolChoice[];
+  readonly pageSize: number;
+  readonly windowBytes: number;
+  readonly samplePages: number | undefined;
+  readonly limitBytes: number | undefined;
+  readonly seed: number;
+  readonly threads: number;
+  readonly paths: readonly string[];
+  readonly pids: readonly number[] | "all";
+  readonly json: boolean;
+  readonly html: string | undefined;
+}
+
+async function chooseCodecs(text: string | undefined): Promise<CodecChoice[]> {
+  const registry = await nodeCodecs();
+  const listings = registry.list();
+  const usable = listings.filter((one) => one.available).map((one) => one.name);
+  let names = CODECS_DEFAULT.filter((name) => usable.includes(name));
+  if (text === "all") names = usable;
+  else if (text !== undefined) names = parseList(text, "--codec");
+  for (const name of names) {
+    const listing = listings.find((one) => one.name === name);
+    if (listing === undefined) {
+      const known = listings.map((one) => one.name).join(", ");
+      throw new ZcacheError(
+        "ERR_CODEC_UNKNOWN",
+        `--codec: no codec is called "${name}"; there are ${known}, or "all"`,
+      );
+    }
+    if (listing.available) continue;
+    const { reason, remedy } = listing;
+    const message = `--codec: ${name} is not available: ${reason}; ${remedy}`;
+    throw new ZcacheError("ERR_CODEC_UNAVAILABLE", message);
+  }
+  return names.map((name) => ({ name, create: (memory) => registry.create(name, memory) }));
+}
+
+function choosePools(text: string | undefined): PoolChoice[] {
+  let names = poolTypes();
+  if (text === "all") names = poolTypes(true);
+  else if (text !== undefined) names = parseList(text, "--pool");
+  for (const name of names) findPoolDriver(name);
+  return names.map((name) => ({ name, create: (arena) => createPool(name, arena) }));
+}
+
+async function planOf(paths: string[], args: AnalyzeArgs): Promise<Plan> {
+  const pids = args.pid === undefined ? [] : parseList(args.pid, "--pid");
+  if (paths.length === 0 && pids.length === 0 && !args.allProcesses) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      "analyze what? Name files or folders, or give --pid N or --all-processes",
+    );
+  }
+  const plan: Plan = {
+    codecs: await chooseCodecs(args.codec),
+    pools: choosePools(args.pool),
+    pageSize: parsePageSize(args.pageSize),
+    windowBytes:
+      args.window === undefined
+        ? WINDOW_BYTES_DEFAULT
+        : parseSizeIn(args.window, "--window", WINDOW_BYTES_MAX),
+    samplePages:
+      args.sample === undefined
+        ? undefined
+        : parseWhole(args.sample, "--sample", 1, SAMPLE_PAGES_MAX),
+    limitBytes: args.limit === undefined ? undefined : parseSizeIn(args.limit, "--limit"),
+    seed: parseWhole(args.seed, "--seed", 0, SEED_MAX),
+    threads:
+      args.threads === undefined
+        ? Math.min(THREADS_MAX, availableParallelism())
+        : parseWhole(args.threads, "--threads", 1, THREADS_MAX),
+    paths,
+    pids: args.allProcesses ? "all" : pids.map((pid) => parseWhole(pid, "--pid", 1, PID_MAX)),
+    json: args.json === true,
+    html: args.html,
+  };
+  if (plan.html !== undefined) checkFolder(plan.html);
+  return plan;
+}
+
+/** Before the work, not after it: whether the page can be written at all. */
+function checkFolder(file: string): void {
+  const folder = dirname(resolve(file));
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (cause) {
+    throw new ZcacheError("ERR_OPTION", `--html: can't write to ${folder}: ${reasonOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function feedOf(analyzer: Analyzer, plan: Plan): Feed {
+  const skips = new SkipList();
+  const { paths, pids, pageSize } = plan;
+  const sources = [
+    ...paths,
+    ...(pids === "all" ? ["all processes"] : pids.map((pid) => `process ${pid}`)),
+  ];
+  return new Feed(analyzer, {
+    sources,
+    skips,
+    seed: plan.seed,
+    limitBytes: plan.limitBytes,
+    samplePages: plan.samplePages,
+    *pieces() {
+      yield* walkPaths(paths, skips);
+      yield* walkProcesses(pids === "all" ? listProcesses() : pids, pageSize, skips);
+    },
+  });
+}
+
+/** Drives the work, with a turn of the event loop now and then for signals and the bar. */
+async function drive(work: Work, onTurn: () => void): Promise<void> {
+  let turnAt = performance.now();
+  for (const wait of work) {
+    if (wait !== undefined) await wait;
+    if (performance.now() - turnAt < TURN_MS) continue;
+    onTurn();
+    await nextTurn();
+    turnAt = performance.now();
+  }
+}
+
+async function measure(plan: Plan, version: string): Promise<Report> {
+  const startedAt = performance.now();
+  const progress = new Progress();
+  endOnSignals(() => progress.clear());
+  const names = plan.pools.map(({ name }) => name);
+  const analyzer = new Analyzer(
+    plan.threads === 1 ? plan : { ...plan, lane: (memory) => new WorkerLane(memory, names) },
+  );
+  const feed = feedOf(analyzer, plan);
+  const onTurn = () => {
+    const pages = analyzer.pagesDone + analyzer.window.pages * analyzer.stepShare;
+    const done = pages * plan.pageSize;
+    const share = feed.bytesExpected === undefined ? undefined : done / feed.bytesExpected;
+    progress.update(share, `${formatBytes(feed.bytesRead)} read  ${analyzer.step}`);
+  };
+  try {
+    // Only for the bar: a second walk over a large tree is a price that nobody pays in a pipe.
+    if (progress.active && plan.samplePages === undefined) await drive(feed.count(), onTurn);
+    await drive(feed.run(), onTurn);
+  } finally {
+    progress.clear();
+  }
+  const analysis = await analyzer.result();
+  analyzer.close();
+  return {
+    zcache: version,
+    schema: 1,
+    input: feed.summary(),
+    ...analysis,
+    elapsed_seconds: (performance.now() - startedAt) / 1000,
+    max_rss_bytes: process.resourceUsage().maxRSS * 1024,
+    recommendation: recommend(analysis),
+  };
+}
+
+function complainOfSkips({ input }: Report): void {
+  for (const { name, reason } of input.skipped.slice(0, SKIPS_SHOWN)) {
+    complain(`not read: ${name}: ${reason}`);
+  }
+  const more = input.skipped_count - SKIPS_SHOWN;
+  if (more > 0) complain(`and ${more} more were not read (--json names up to 1000)`);
+  if (input.links > 0) complain(`symbolic links not followed: ${input.links}`);
+  if (input.empty > 0) complain(`empty files: ${input.empty}`);
+}
+
+/** Chart.js as one script, from the package's folder; its exports do not name that file. */
+function chartLibrary(): string {
+  const main = createRequire(import.meta.url).resolve("chart.js");
+  const source = readFileSync(join(dirname(main), "chart.umd.min.js"), "utf8");
+  return source.replace(/^\/\/# sourceMappingURL=.*$/m, "");
+}
+
+function writeHtml(file: string, report: Report): void {
+  const page = htmlReport(report, chartLibrary());
+  try {
+    writeFileSync(file, page);
+  } catch (cause) {
+    throw new ZcacheError("ERR_IO", `can't write ${file}: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+async function run(paths: string[], args: AnalyzeArgs, version: string): Promise<void> {
+  const plan = await planOf(paths, args);
+  const report = await measure(plan, version);
+  complainOfSkips(report);
+  if (report.pages === 0) {
+    process.exitCode = EXIT_FAILED;
+    complain("nothing was measured: there was no page to read");
+  }
+  if (plan.json) await write(`${JSON.stringify(report, null, 2)}\n`);
+  else if (report.pages > 0) await write(textReport(report));
+  if (plan.html !== undefined && report.pages > 0) writeHtml(plan.html, report);
+}
+
+export function analyzeCommand(version: string): Command {
+  return new Command("analyze")
+    .description("measure what compression would save on files, folders or the memory of processes")
+    .argument("[paths...]", "files and folders (with all that is in them)")
+    .option("--pid <pids>", "anonymous memory of these processes: N[,N…]")
+    .option("--all-processes", "anonymous memory of all processes that may be read")
+    .option("--codec <names>", `NAME[,NAME…] or "all" (default: ${CODECS_DEFAULT.join(",")})`)
+    .option("--pool <names>", 'NAME[,NAME…] or "all", also the variants (default: all but those)')
+    .option("--page-size <size>", "4K, 8K, 16K, 32K or 64K", "4K")
+    .option("--sample <pages>", "only so many pages, drawn at random over the whole input")
+    .option("--seed <number>", "of the sample: the same seed draws the same pages", "1")
+    .option("--limit <size>", "stop after so many bytes of input")
+    .option("--window <size>", `input held at a time (default: ${WINDOW_BYTES_DEFAULT / MIB}M)`)
+    .option("--threads <number>", "1: codecs and pools take turns; 2: at the same time (default)")
+    .option("--json", "print everything as JSON (docs/cli.md)")
+    .option("--html <file>", "also write a page with charts")
+    .action((paths: string[], args: AnalyzeArgs) => run(paths, args, version));
+}

@@ -1,0 +1,100 @@
+// `zcache replay`: a trace of allocations and frees on one or more pools, as rows of CSV or JSON.
+import { Command } from "commander";
+import { ZcacheError } from "../base/errors.ts";
+import { REPLAY_COLUMNS, Replay, type ReplayRow } from "../lab/replay.ts";
+import { parseTraceLine } from "../lab/trace.ts";
+import { ARENA_BYTES_MAX, Arena } from "../memory/arena.ts";
+import { createPool, findPoolDriver } from "../pool/registry.ts";
+import { eachLine } from "./lines.ts";
+import { parseList, parsePageSize } from "./options.ts";
+import { write } from "./output.ts";
+
+/** Output is handed on in pieces of about this many characters. */
+const FLUSH_CHARS = 1 << 16;
+
+interface ReplayArgs {
+  readonly pool: string;
+  readonly pageSize: string;
+  readonly json?: true;
+}
+
+/** Rows on their way to stdout. */
+class RowWriter {
+  readonly #json: boolean;
+  #text = "";
+  #rows = 0;
+
+  constructor(json: boolean) {
+    this.#json = json;
+    this.#text = json ? "[" : `${REPLAY_COLUMNS.join(",")}\n`;
+  }
+
+  add(row: ReplayRow): void {
+    if (this.#json) this.#text += `${this.#rows > 0 ? "," : ""}\n${JSON.stringify(row)}`;
+    else this.#text += `${REPLAY_COLUMNS.map((column) => csv(row[column])).join(",")}\n`;
+    this.#rows++;
+  }
+
+  async flush(): Promise<void> {
+    if (this.#text.length >= FLUSH_CHARS) await this.#hand();
+  }
+
+  /** What has been written stands even if the trace turns out to be wrong further on. */
+  async end(): Promise<void> {
+    if (this.#json) this.#text += "\n]\n";
+    await this.#hand();
+  }
+
+  async #hand(): Promise<void> {
+    const text = this.#text;
+    this.#text = "";
+    await write(text);
+  }
+}
+
+/** A phase's name may hold anything but a line break: it is quoted where CSV wants that. */
+function csv(value: string | number): string {
+  const text = String(value);
+  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+async function replayOne(name: string, path: string, pageSize: number, rows: RowWriter) {
+  using arena = Arena.create({ sizeBytes: ARENA_BYTES_MAX, pageSize });
+  const pool = createPool(name, arena);
+  const replay = new Replay(pool, name, (row) => rows.add(row));
+  await eachLine(
+    path,
+    (text, line) => {
+      const step = parseTraceLine(text, line);
+      if (step !== undefined) replay.step(step, line);
+    },
+    () => rows.flush(),
+  );
+  replay.end();
+  pool.destroy();
+}
+
+async function run(path: string, args: ReplayArgs): Promise<void> {
+  const names = parseList(args.pool, "--pool");
+  for (const name of names) findPoolDriver(name);
+  const pageSize = parsePageSize(args.pageSize);
+  const rows = new RowWriter(args.json === true);
+  try {
+    for (const name of names) await replayOne(name, path, pageSize, rows);
+  } catch (error) {
+    if (!(error instanceof ZcacheError) || error.code !== "ERR_TRACE") throw error;
+    throw new ZcacheError("ERR_TRACE", `${path}: ${error.message}`, { cause: error });
+  } finally {
+    await rows.end();
+  }
+}
+
+export function replayCommand(): Command {
+  return new Command("replay")
+    .description("run a trace of allocations and frees, and print the page frames held")
+    .argument("<trace>", "CSV file: a,SLOT,SIZE and f,SLOT lines, #phase NAME between")
+    .requiredOption("--pool <names>", "pools, by name or alias: NAME[,NAME…]; see `zcache pools`")
+    .option("--page-size <size>", "bytes of a page frame: 4K, 8K, 16K, 32K or 64K", "4K")
+    .option("--json", "print an array of objects instead of CSV")
+    .action(run);
+}

@@ -1,0 +1,167 @@
+// Files and folders as pieces of input: walked depth first, one open folder per level and nothing
+// held of what was read, so that a tree of any size costs little memory.
+//
+// What is no regular file is named and left out: a FIFO, a socket or a device could block for ever
+// or never end. Symbolic links inside of folders are not followed, which also rules out loops;
+// those that are named on the command line are.
+import {
+  closeSync,
+  constants,
+  type Dir,
+  type Dirent,
+  fstatSync,
+  lstatSync,
+  opendirSync,
+  openSync,
+  readSync,
+  type Stats,
+  statSync,
+} from "node:fs";
+import { ZcacheError } from "../base/errors.ts";
+import type { Piece, PieceReader, SkipList } from "../lab/feed.ts";
+
+/** Entries that a folder hands over at a time. */
+const DIR_BUFFER = 128;
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  ENOENT: "no such file or folder",
+  ENOTDIR: "no such file or folder",
+  ELOOP: "a symbolic link",
+  ENXIO: "a device or socket",
+  EIO: "input/output error",
+  ESRCH: "the process is gone",
+  EMFILE: "too many open files",
+  ENAMETOOLONG: "name too long",
+  EFAULT: "the region is gone",
+  ENOMEM: "the region is gone",
+};
+
+/** What went wrong, in words, from an error of node:fs. */
+export function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const reason = code === undefined ? undefined : REASONS[code];
+  return reason === undefined ? message : `${reason} (${code})`;
+}
+
+/** Runs a call of node:fs. @throws ZcacheError ERR_INPUT whose message is the reason */
+export function asInput<T>(name: string, call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw new ZcacheError("ERR_INPUT", reasonOf(cause), { context: { name }, cause });
+  }
+}
+
+/** What a thing is that is neither a file nor a folder. */
+function kindOf(entry: Stats | Dirent): string {
+  if (entry.isFIFO()) return "a FIFO";
+  if (entry.isSocket()) return "a socket";
+  if (entry.isCharacterDevice()) return "a character device";
+  if (entry.isBlockDevice()) return "a block device";
+  return "no regular file";
+}
+
+class FileReader implements PieceReader {
+  readonly sizeBytes: number;
+  readonly #fd: number;
+  readonly #name: string;
+
+  constructor(name: string, followLink: boolean) {
+    // O_NONBLOCK, because a FIFO may have taken the file's place since it was looked at.
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+    const fd = asInput(name, () =>
+      openSync(name, followLink ? flags : flags | constants.O_NOFOLLOW),
+    );
+    const stats = fstatSync(fd);
+    if (!stats.isFile()) {
+      closeSync(fd);
+      throw new ZcacheError("ERR_INPUT", `${kindOf(stats)}, no longer a file`);
+    }
+    this.#name = name;
+    this.#fd = fd;
+    this.sizeBytes = stats.size;
+  }
+
+  read(target: Uint8Array, at: number, lengthBytes: number, position: number): number {
+    return asInput(this.#name, () => readSync(this.#fd, target, at, lengthBytes, position));
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function filePiece(name: string, sizeBytes: number, followLink = false): Piece {
+  return { name, sizeBytes, open: () => new FileReader(name, followLink) };
+}
+
+/** The files under each path, in the order in which the folders list them. */
+export function* walkPaths(paths: readonly string[], skips: SkipList): Generator<Piece> {
+  for (const path of paths) {
+    let stats: Stats;
+    try {
+      stats = statSync(path);
+    } catch (error) {
+      skips.add(path, reasonOf(error));
+      continue;
+    }
+    if (stats.isDirectory()) yield* walkFolder(path, skips);
+    else if (!stats.isFile()) skips.add(path, kindOf(stats));
+    else if (stats.size === 0) skips.empty++;
+    else yield filePiece(path, stats.size, true);
+  }
+}
+
+function* walkFolder(top: string, skips: SkipList): Generator<Piece> {
+  const open: { readonly path: string; readonly dir: Dir }[] = [];
+  const enter = (path: string) => {
+    try {
+      open.push({ path, dir: opendirSync(path, { bufferSize: DIR_BUFFER }) });
+    } catch (error) {
+      skips.add(path, reasonOf(error));
+    }
+  };
+  enter(top);
+  try {
+    while (open.length > 0) {
+      const { path, dir } = open.at(-1)!;
+      const entry = nextEntry(path, dir, skips);
+      if (entry === null) {
+        open.pop();
+        dir.closeSync();
+        continue;
+      }
+      const name = path.endsWith("/") ? path + entry.name : `${path}/${entry.name}`;
+      if (entry.isSymbolicLink()) skips.links++;
+      else if (entry.isDirectory()) enter(name);
+      else yield* fileEntry(name, skips);
+    }
+  } finally {
+    for (const { dir } of open) dir.closeSync();
+  }
+}
+
+function nextEntry(path: string, dir: Dir, skips: SkipList): Dirent | null {
+  try {
+    return dir.readSync();
+  } catch (error) {
+    skips.add(path, reasonOf(error));
+    return null;
+  }
+}
+
+/** What is no folder and no link: asked for its size, because the folder's entry does not tell. */
+function* fileEntry(name: string, skips: SkipList): Generator<Piece> {
+  let stats: Stats;
+  try {
+    stats = lstatSync(name);
+  } catch (error) {
+    skips.add(name, reasonOf(error));
+    return;
+  }
+  if (!stats.isFile()) skips.add(name, kindOf(stats));
+  else if (stats.size === 0) skips.empty++;
+  else yield filePiece(name, stats.size);
+}

@@ -1,0 +1,62 @@
+// Compaction: objects of the emptiest zspage of a class move to the fullest one that has room, until
+// the class has less free room than one zspage.
+//
+// As in Linux 6.12, down to the order of the zspages in their lists, but cut into steps: the pool's lock
+// is held for a few objects, and between two steps every list is as it must be. What the next step
+// takes is again the fullest and the emptiest, and these are the two that the last one left first in
+// their lists, so a compaction that nobody disturbs does what one in a single piece would.
+import { NIL } from "../../base/brand.ts";
+import type { Objects } from "./objects.ts";
+import * as Zspage from "./zspage.layout.ts";
+import type { Zspages } from "./zspages.ts";
+
+/** What one step copies, in bytes: about a microsecond's work. At least one object. */
+const STEP_BYTES = 8192;
+/** And objects at most, as the smallest cost more for their words than for their bytes. */
+const STEP_OBJECTS = 32;
+
+/**
+ * One step in one class, under the pool's lock. A zspage that it empties is left in no list.
+ * @returns that zspage, 0 if there is more to do, or NIL if nothing is to gain in this class
+ */
+export function compactStepLocked(
+  words: Int32Array,
+  zspages: Zspages,
+  objects: Objects,
+  cls: number,
+): number {
+  if (!zspages.canGain(cls)) return NIL;
+  const destination = zspages.fullest(cls);
+  if (destination === NIL) return NIL;
+  const source = zspages.emptiestMovable(cls, destination);
+  if (source === NIL) return NIL;
+  zspages.unlist(destination);
+  zspages.unlist(source);
+  moveSome(words, zspages, objects, source, destination);
+  const emptied = words[source + Zspage.IN_USE] === 0;
+  if (!emptied) zspages.list(source);
+  zspages.list(destination);
+  return emptied ? source : 0;
+}
+
+/** Moves objects in the order of their places, as many as a step may and as there is room for. */
+function moveSome(
+  words: Int32Array,
+  zspages: Zspages,
+  objects: Objects,
+  source: number,
+  destination: number,
+): void {
+  const cls = words[source + Zspage.CLASS]!;
+  const sizeBytes = zspages.classes.sizeBytes[cls]!;
+  const room = zspages.classes.objects[cls]! - words[destination + Zspage.IN_USE]!;
+  const step = Math.min(STEP_OBJECTS, Math.max(1, Math.floor(STEP_BYTES / sizeBytes)));
+  const count = Math.min(room, step, words[source + Zspage.IN_USE]!);
+  let place = zspages.firstPlace(source);
+  for (let moved = 0; moved < count; place = zspages.nextPlace(place, sizeBytes)) {
+    if (objects.entryAt(source, cls, place) === NIL) continue;
+    objects.move(source, destination, cls, place);
+    moved++;
+  }
+  zspages.moved(source, destination, count);
+}

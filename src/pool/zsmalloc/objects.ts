@@ -1,0 +1,82 @@
+// The objects of zspages whose handles have indirection: each live one says which handle entry it
+// belongs to, so that whoever finds the object (compaction, reclaim) finds its handle.
+//
+//   live:  ┌────────────────┬────────┬───────────────────────────┐
+//          │ LIVE | entry   │ unused │ content                   │   8 bytes of header, as in the kernel
+//          └────────────────┴────────┴───────────────────────────┘
+//   free:  ┌────────────────┬────────────────────────────────────┐
+//          │ next free | 0  │ leftovers                          │   a place, never negative
+//          └────────────────┴────────────────────────────────────┘
+//
+// A huge object has its frame to itself and no header: its owner word is in the zspage's record.
+import { NIL } from "../../base/brand.ts";
+import { type Handles, LIVE } from "./handles.ts";
+import * as Zspage from "./zspage.layout.ts";
+import type { Zspages } from "./zspages.ts";
+
+export class Objects {
+  readonly #words: Int32Array;
+  readonly #zspages: Zspages;
+  readonly #handles: Handles;
+  readonly #ownerBytes: Int32Array;
+  readonly #sizeBytes: Int32Array;
+
+  constructor(words: Int32Array, zspages: Zspages, handles: Handles) {
+    this.#words = words;
+    this.#zspages = zspages;
+    this.#handles = handles;
+    this.#ownerBytes = zspages.classes.ownerBytes;
+    this.#sizeBytes = zspages.classes.sizeBytes;
+  }
+
+  /** Links the objects of a new zspage in the order of their places. */
+  linkAll(zspage: number, cls: number): void {
+    const words = this.#words;
+    const sizeBytes = this.#sizeBytes[cls]!;
+    let place = this.#zspages.firstPlace(zspage);
+    words[zspage + Zspage.FREE] = place;
+    for (let left = this.#zspages.classes.objects[cls]! - 1; left > 0; left--) {
+      const next = this.#zspages.nextPlace(place, sizeBytes);
+      words[place] = next;
+      place = next;
+    }
+    words[place] = 0;
+  }
+
+  /** Makes the first free object of a zspage, which has one, that of an entry. */
+  take(zspage: number, cls: number, entry: number): void {
+    const words = this.#words;
+    const place = words[zspage + Zspage.FREE]!;
+    words[zspage + Zspage.FREE] = words[place]!;
+    words[this.#ownerWord(zspage, cls, place)] = entry | LIVE;
+    this.#handles.setPlace(entry, place);
+  }
+
+  /** Makes the object at a place free; its entry is the caller's to free or to move. */
+  put(zspage: number, cls: number, place: number): void {
+    const words = this.#words;
+    words[this.#ownerWord(zspage, cls, place)] = 0;
+    words[place] = words[zspage + Zspage.FREE]!;
+    words[zspage + Zspage.FREE] = place;
+  }
+
+  /** Moves a live object to the first free place of another zspage of its class. */
+  move(source: number, destination: number, cls: number, place: number): void {
+    const entry = this.entryAt(source, cls, place);
+    const target = this.#words[destination + Zspage.FREE]!;
+    this.take(destination, cls, entry);
+    const header = this.#ownerBytes[cls]!;
+    this.#zspages.copyObject(place, target, header, this.#sizeBytes[cls]! - header);
+    this.put(source, cls, place);
+  }
+
+  /** The entry of the object at a place, or NIL if it is free. */
+  entryAt(zspage: number, cls: number, place: number): number {
+    const owner = this.#words[this.#ownerWord(zspage, cls, place)]!;
+    return owner < 0 ? owner ^ LIVE : NIL;
+  }
+
+  #ownerWord(zspage: number, cls: number, place: number): number {
+    return this.#ownerBytes[cls] === 0 ? zspage + Zspage.OWN : place;
+  }
+}

@@ -1,0 +1,199 @@
+// zsmalloc as Linux 6.12 has it: the densest of the kernel's allocators.
+//
+// Objects of a class fill chains of frames without regard to the frames' borders. Each new object goes
+// to the fullest zspage that has room, so that the emptier ones run dry; and because handles have
+// indirection, compaction can move what is left and give frames back. Reclaim is that of the time when
+// the LRU was in zsmalloc (2022, 6.2 to 6.6): the coldest zspage is offered to the callback, object by
+// object. A handle stays what it is until its object is freed, under reclaim as always: there is
+// nothing deferred that could be mistaken for an object's place.
+import { type Handle, NIL } from "../../base/brand.ts";
+import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
+import { assert } from "../../base/errors.ts";
+import type { Arena } from "../../memory/arena.ts";
+import type { PoolId } from "../base.ts";
+import * as Pool from "../pool.layout.ts";
+import { compactStepLocked } from "./compaction.ts";
+import { HANDLES_WORDS, Handles } from "./handles.ts";
+import { Objects } from "./objects.ts";
+import { classOf, sizeClasses } from "./size_classes.ts";
+import * as Zspage from "./zspage.layout.ts";
+import { ZspagePool } from "./zspage_pool.ts";
+
+/** How long compaction steps aside when another thread wants the lock, in milliseconds. */
+const STEP_ASIDE_MS = 0.05;
+
+export interface ZsmallocOptions {
+  /** Frames in a chain, at most: 4 … 16. */
+  readonly chainMax: number;
+  /** Size classes to a page size: 256 (16 bytes apart at 4 KiB) or 512 (8 bytes). */
+  readonly classesPerPage: number;
+}
+
+export class ZsmallocPool extends ZspagePool {
+  readonly #handles: Handles;
+  readonly #objects: Objects;
+  protected override readonly pinMask: number;
+
+  constructor(
+    arena: Arena,
+    type: string,
+    typeIndex: number,
+    id: PoolId,
+    { chainMax, classesPerPage }: ZsmallocOptions,
+  ) {
+    const classes = sizeClasses(arena.pageSize, chainMax, arena.pageSize / classesPerPage);
+    super(arena, { type, typeIndex, canCompact: true, classes, kindWords: HANDLES_WORDS }, id);
+    this.#handles = new Handles(arena, this.kindAt, this.ownerOfKind(2));
+    this.#objects = new Objects(arena.words, this.zspages, this.#handles);
+    this.pinMask = this.#handles.pinMask;
+    if (id === NIL) this.#handles.format();
+  }
+
+  protected override mallocLocked(sizeBytes: number): Handle | Errno {
+    const entry = this.#handles.alloc();
+    if (entry === NIL) return ENOMEM;
+    const cls = classOf(this.classes, sizeBytes);
+    const zspage = this.findOrBuildLocked(cls);
+    if (zspage === NIL) {
+      this.#handles.free(entry);
+      return ENOMEM;
+    }
+    this.#objects.take(zspage, cls, entry);
+    this.zspages.added(zspage, cls);
+    return this.#handles.handleOf(entry);
+  }
+
+  protected override freeLocked(handle: Handle): 0 | Errno {
+    const entry = this.#handles.find(handle);
+    if (entry === NIL) return EINVAL;
+    if (this.#handles.pins(entry) !== 0) return EBUSY;
+    const place = this.#handles.placeOf(entry);
+    const zspage = this.zspages.zspageAt(place);
+    const cls = this.words[zspage + Zspage.CLASS]!;
+    this.#objects.put(zspage, cls, place);
+    this.#handles.free(entry);
+    if (this.zspages.removed(zspage, cls)) this.zspages.release(zspage);
+    return 0;
+  }
+
+  /**
+   * One thread at a time; a second one returns 0 at once. From the largest class down, as large
+   * objects give the most for a move.
+   */
+  override compact(pagesMax: number): number {
+    if (!this.#beginCompaction()) return 0;
+    let freed = 0;
+    try {
+      for (let cls = this.classes.count - 1; cls >= 0 && freed < pagesMax; ) {
+        const pages = this.#compactStep(cls);
+        if (pages === NIL) cls--;
+        else freed += pages;
+      }
+    } finally {
+      this.#endCompaction();
+    }
+    return freed;
+  }
+
+  #beginCompaction(): boolean {
+    this.lock();
+    const first = this.words[this.at + Pool.COMPACTING] === 0;
+    this.words[this.at + Pool.COMPACTING] = 1;
+    this.unlock();
+    return first;
+  }
+
+  #endCompaction(): void {
+    this.lock();
+    this.words[this.at + Pool.COMPACTING] = 0;
+    this.unlock();
+  }
+
+  /** @returns page frames freed, or NIL if nothing is to gain in this class */
+  #compactStep(cls: number): number {
+    this.lock();
+    let wanted = false;
+    try {
+      const emptied = compactStepLocked(this.words, this.zspages, this.#objects, cls);
+      wanted = Atomics.load(this.words, this.at + Pool.LOCK) !== this.arena.thread;
+      if (emptied <= 0) return emptied;
+      const pages = this.zspages.release(emptied);
+      this.count(Pool.PAGES_COMPACTED, pages);
+      return pages;
+    } finally {
+      this.unlock();
+      // Or this thread would have the lock again before the one that sleeps on it is awake.
+      if (wanted) Atomics.wait(this.words, this.at + Pool.COMPACTING, 1, STEP_ASIDE_MS);
+    }
+  }
+
+  protected override placeLocked(handle: Handle): number {
+    const entry = this.#handles.find(handle);
+    return entry === NIL ? NIL : this.#handles.placeOf(entry);
+  }
+
+  protected override pinWordLocked(handle: Handle): number {
+    return this.#handles.pinWord(this.#handles.find(handle));
+  }
+
+  protected override formatLocked(zspage: number, cls: number): boolean {
+    this.#objects.linkAll(zspage, cls);
+    return true;
+  }
+
+  protected override handlesOfLocked(zspage: number, handles: Handle[]): void {
+    const cls = this.words[zspage + Zspage.CLASS]!;
+    let place = this.zspages.firstPlace(zspage);
+    for (let left = this.classes.objects[cls]!; left > 0; left--) {
+      const entry = this.#objects.entryAt(zspage, cls, place);
+      if (entry !== NIL) handles.push(this.#handles.handleOf(entry));
+      place = this.zspages.nextPlace(place, this.classes.sizeBytes[cls]!);
+    }
+  }
+
+  protected override releaseLocked(zspage: number): number {
+    const live: Handle[] = [];
+    // Only where the pool is destroyed is there anything left in it.
+    if (this.words[zspage + Zspage.IN_USE] !== 0) this.handlesOfLocked(zspage, live);
+    for (const handle of live) this.#handles.free(this.#handles.find(handle));
+    return this.zspages.release(zspage);
+  }
+
+  protected override metadataFramesLocked(): number {
+    return this.zspages.recordFrames + this.#handles.frames;
+  }
+
+  protected override verifyLocked(): { objects: number; pages: number } {
+    this.#handles.verify();
+    const found = super.verifyLocked();
+    assert(this.#handles.used === found.objects, "there is one handle for each object");
+    return found;
+  }
+
+  protected override verifyObjectsLocked(zspage: number): { live: number; pins: number } {
+    const cls = this.words[zspage + Zspage.CLASS]!;
+    const objects = this.classes.objects[cls]!;
+    const free = new Set<number>();
+    for (let place = this.words[zspage + Zspage.FREE]!; place !== 0; place = this.words[place]!) {
+      assert(this.zspages.zspageAt(place) === zspage, "free objects are linked within the zspage");
+      assert(!free.has(place), "the free objects form no loop");
+      free.add(place);
+    }
+    let live = 0;
+    let pins = 0;
+    let place = this.zspages.firstPlace(zspage);
+    for (let nth = 0; nth < objects; nth++) {
+      const entry = this.#objects.entryAt(zspage, cls, place);
+      assert((entry === NIL) === free.has(place), "an object is either live or in the free list");
+      if (entry !== NIL) {
+        const handle = this.#handles.handleOf(entry);
+        assert(this.placeLocked(handle) === place, "an object is found by its handle");
+        pins += this.#handles.pins(entry);
+        live++;
+      }
+      place = this.zspages.nextPlace(place, this.classes.sizeBytes[cls]!);
+    }
+    assert(live + free.size === objects, "live + free = objects of a zspage");
+    return { live, pins };
+  }
+}

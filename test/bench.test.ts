@@ -1,0 +1,63 @@
+// The benchmarks run, in their tiny form, so that they do not rot. Nothing here looks at a time.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { benchCodecs } from "../bench/codec/codecs.ts";
+import { benchPools, type PoolTimes } from "../bench/pools.ts";
+import { nodeCodecs } from "../src/node/codecs.ts";
+import { poolTypes } from "../src/pool/registry.ts";
+
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+const MAIN = fileURLToPath(new URL(`../bench/main.${EXTENSION}`, import.meta.url));
+
+test("pools: a row for every allocator, all figures there", async () => {
+  const lines: string[] = [];
+  const rows = await benchPools({ tiny: true, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map((row) => row.type),
+    poolTypes(),
+  );
+  for (const row of rows) {
+    assert.equal(row.trace, "histA");
+    for (const call of ["malloc", "free", "read"] as const satisfies (keyof PoolTimes)[]) {
+      const { mean, p50, p99, p999, max } = row[call];
+      assert.ok(mean > 0, `${row.type}: mean of ${call}`);
+      assert.ok(0 <= p50 && p50 <= p99 && p99 <= p999 && p999 <= max, `${row.type}: ${call}`);
+      assert.ok(Number.isFinite(max));
+    }
+    for (const value of [row.copyNsMean, row.copyPageNsMean]) {
+      assert.ok(value > 0 && Number.isFinite(value));
+    }
+    assert.ok(lines.includes(row.type), `${row.type} is in the report`);
+  }
+});
+
+test("codecs: runs and names every codec that there is", async () => {
+  const registry = await nodeCodecs();
+  const lines: string[] = [];
+  await benchCodecs({ registry, tiny: true, print: (line) => lines.push(line) });
+  const text = lines.join("\n");
+  for (const { name } of registry.list()) {
+    assert.match(text, new RegExp(`\\b${name}\\b`), `${name} is in the report`);
+  }
+});
+
+const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
+  [["pool"], /^bench: no benchmark is called "pool"; there are codecs and pools\nusage: /],
+  [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
+];
+for (const [args, message] of USAGE_ERRORS) {
+  test(`bench ${args.join(" ")}: a usage error, exit code 2`, () => {
+    const result = spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
+    assert.equal(result.status, 2, result.stderr);
+    assert.match(result.stderr, message);
+    assert.equal(result.stdout, "");
+  });
+}
+
+test("bench --help: the usage, exit code 0", () => {
+  const result = spawnSync(process.execPath, [MAIN, "--help"], { encoding: "utf8" });
+  assert.equal(result.status, 0, result.stderr);
+  assert.match(result.stdout, /^usage: npm run bench/);
+});

@@ -1,0 +1,370 @@
+// The laws of how this code reads, as a test on the sources. Each law is a function from the files
+// to its findings, and is first shown an offence of its own, so that a law that sees nothing is
+// seen too.
+//
+// The sources are read as text, by lines: they are formatted, so a function's body ends at the
+// brace that stands as far in as the line that began it.
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const LINE_COLUMNS = 100;
+const FUNCTION_LINES = 70;
+const FILE_LINES = 500;
+
+interface SourceFile {
+  /** From the root of the repository, with forward slashes. */
+  readonly path: string;
+  readonly lines: readonly string[];
+}
+
+type Law = (file: SourceFile) => string[];
+
+/** The folders of `src/` and what each may import besides itself; `*` is everything. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  wasm: [],
+  memory: ["base", "wasm"],
+  codec: ["base", "wasm"],
+  pool: ["base", "memory"],
+  index: ["base", "memory"],
+  policy: ["base", "memory"],
+  backing: ["base", "memory"],
+  store: ["base", "memory", "wasm", "codec", "pool", "index", "policy", "backing"],
+  front: ["base", "memory", "store"],
+  wire: ["base"],
+  lab: ["base", "memory", "wasm", "codec", "pool", "index", "policy", "backing", "store", "front"],
+  // And the contracts that it fulfils; codecs share their checks and limits.
+  node: ["base", "memory", "wasm", "codec", "backing/contract.ts", "lab/feed.ts"],
+  server: ["base", "wire", "front", "node"],
+  dashboard: ["base"],
+  cli: ["*"],
+  // The entry point, the only file that stands in `src/` itself.
+  "": ["*"],
+};
+
+/** Folders that may use what is Node's, and installed packages. The rest also runs in a browser. */
+const ON_NODE = ["node", "server", "cli"];
+
+/**
+ * The files that other packages import, and the one that the WebAssembly module is compiled from.
+ * Only these hand on what others export.
+ */
+const ENTRY_FILES = [
+  "src/index.ts",
+  "src/pool/index.ts",
+  "src/codec/index.ts",
+  "src/wasm/kernels.as.ts",
+];
+
+/**
+ * Where shared words are touched by `Atomics`: below locks, lists and counters, and for a reason.
+ */
+const ATOMIC: readonly { readonly path: string; readonly reason: string }[] = [
+  { path: "src/memory/", reason: "the locks themselves" },
+  { path: "src/pool/base.ts", reason: "numbers the passes of shrink without the lock" },
+  { path: "src/pool/zsmalloc/zsmalloc.ts", reason: "compaction steps aside for those who wait" },
+];
+
+function filesBelow(folder: string, ends: readonly string[]): SourceFile[] {
+  if (!existsSync(join(ROOT, folder))) return [];
+  return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory()) return filesBelow(path, ends);
+    return ends.some((end) => path.endsWith(end)) ? [readSource(path)] : [];
+  });
+}
+
+function readSource(path: string): SourceFile {
+  return { path, lines: readFileSync(join(ROOT, path), "utf8").trimEnd().split("\n") };
+}
+
+/** The folder of `src/` that a path stands in, `""` for `src/` itself, undefined elsewhere. */
+function folderOf(path: string): string | undefined {
+  const match = /^src\/(?:([^/]+)\/)?/.exec(path);
+  return match === null ? undefined : (match[1] ?? "");
+}
+
+/** One finding for each line that `find` has something to say about. */
+function eachLine(
+  { path, lines }: SourceFile,
+  find: (line: string) => string | undefined,
+): string[] {
+  return lines.flatMap((line, index) => {
+    const found = find(line);
+    return found === undefined ? [] : [`${path}:${index + 1}: ${found}`];
+  });
+}
+
+/** The line without its comment. Strings that hold ` // ` are cut too, which no law minds. */
+function codeOf(line: string): string {
+  return /^\s*(\/\/|\/\*|\*)/.test(line) ? "" : line.replace(/\s\/\/ .*$/, "");
+}
+
+function importOf(line: string): string | undefined {
+  return /(?:\bfrom\s+|\bimport\s*\(?\s*)["']([^"']+)["']/.exec(codeOf(line))?.[1];
+}
+
+const importsPointDown: Law = (file) => {
+  const folder = folderOf(file.path);
+  if (folder === undefined) return [];
+  const allowed = MAY_IMPORT[folder];
+  if (allowed === undefined) return [`${file.path}:1: no row for src/${folder} in MAY_IMPORT`];
+  return eachLine(file, (line) => {
+    const specifier = importOf(line);
+    if (specifier === undefined || !specifier.startsWith(".")) return undefined;
+    const target = normalize(join(dirname(file.path), specifier)).replaceAll("\\", "/");
+    const into = folderOf(target);
+    if (into === folder || allowed.includes("*")) return undefined;
+    if (allowed.some((one) => one === into || target === `src/${one}`)) return undefined;
+    const may = allowed.join(", ") || "nothing";
+    return `src/${folder} does not import ${target}; it may import ${may}`;
+  });
+};
+
+const coreIsPlatformFree: Law = (file) => {
+  const folder = folderOf(file.path);
+  if (folder === undefined || ON_NODE.includes(folder)) return [];
+  return eachLine(file, (line) => {
+    const specifier = importOf(line);
+    if (specifier !== undefined && !specifier.startsWith(".")) {
+      return `"${specifier}": only ${ON_NODE.join(", ")} import what is Node's or a package`;
+    }
+    return /\b(process|Buffer|require|__dirname)[.([]/.test(codeOf(line))
+      ? "a global of Node's"
+      : undefined;
+  });
+};
+
+const onlyEntriesReexport: Law = (file) => {
+  if (ENTRY_FILES.includes(file.path)) return [];
+  return eachLine(file, (line) =>
+    /^export (type )?[{*]/.test(line)
+      ? "only an entry file hands on what others export"
+      : undefined,
+  );
+};
+
+const BEGINS_FUNCTION = /(\)(: .*)?|=>) \{$/;
+const OTHER_BLOCK =
+  /^\s*(\} )?(if|else|for|while|do|switch|try|catch|finally|class|interface|with)\b/;
+/** What groups tests is a list of functions, not one. */
+const GROUP_OF_TESTS = /^\s*(describe|suite)\(/;
+
+const functionsAreShort: Law = ({ path, lines }) => {
+  const findings: string[] = [];
+  lines.forEach((line, index) => {
+    if (!BEGINS_FUNCTION.test(line) || OTHER_BLOCK.test(line) || GROUP_OF_TESTS.test(line)) return;
+    const indent = /^\s*/.exec(line)![0];
+    const closes = lines.findIndex((end, at) => at > index && end.startsWith(`${indent}}`));
+    // Parameters on lines of their own stand above; the function begins where they do.
+    let begins = index;
+    if (/^\s*\)/.test(line)) {
+      do begins--;
+      while (begins > 0 && lines[begins]!.startsWith(`${indent} `));
+    }
+    const length = closes - begins + 1;
+    if (length > FUNCTION_LINES) {
+      findings.push(`${path}:${begins + 1}: ${length} lines, at most ${FUNCTION_LINES}`);
+    }
+  });
+  return findings;
+};
+
+const linesAreNarrow: Law = (file) =>
+  eachLine(file, (line) => {
+    const columns = [...line].length;
+    return columns > LINE_COLUMNS ? `${columns} columns, at most ${LINE_COLUMNS}` : undefined;
+  });
+
+const filesAreShort: Law = ({ path, lines }) =>
+  lines.length > FILE_LINES ? [`${path}:1: ${lines.length} lines, at most ${FILE_LINES}`] : [];
+
+const filesOpenWithWhatTheyAre: Law = ({ path, lines }) => {
+  const first = lines[0]!.startsWith("#!") ? lines[1]! : lines[0]!;
+  if (/^(\/\/|\/\*\*) \S.{10,}/.test(first)) return [];
+  return [`${path}:1: a file opens with a comment that says what it is`];
+};
+
+const nothingIsLeftOver: Law = (file) =>
+  eachLine(file, (line) => {
+    const words = /\b(TODO|FIXME|XXX|HACK)\b/.exec(line)?.[1];
+    const calls = /\b(debugger;|(?:test|it|describe|suite)\.only\()|\bonly: true/.exec(line)?.[0];
+    const printed = /\bconsole\.(log|debug|dir|trace)\(/.test(line) && prints(file.path) === false;
+    return words ?? calls ?? (printed ? "console output" : undefined);
+  });
+
+/** Commands print; a library does not. */
+function prints(path: string): boolean {
+  return !path.startsWith("src/") || path.startsWith("src/cli/");
+}
+
+const syntaxIsErasable: Law = (file) =>
+  eachLine(file, (line) => {
+    const code = codeOf(line);
+    return /^\s*(export )?(declare )?((const )?enum|namespace|module) \w+.*\{/
+      .exec(code)?.[0]
+      .trim();
+  });
+
+const atomicsStandInFewPlaces: Law = (file) => {
+  if (!file.path.startsWith("src/")) return [];
+  if (ATOMIC.some((place) => file.path.startsWith(place.path))) return [];
+  return eachLine(file, (line) =>
+    /\bAtomics\./.test(codeOf(line)) ? "Atomics outside of memory/; see ATOMIC" : undefined,
+  );
+};
+
+const MACHINE_PATH = new RegExp(
+  `(^|["'\`\\s=(:])/(${["work", "home", "tmp", "root"].join("|")})(/|\\b)`,
+);
+
+const noMachinePaths: Law = (file) =>
+  eachLine(file, (line) => (MACHINE_PATH.test(line) ? "a path of one machine" : undefined));
+
+/** Codes that the type in errors.ts lists and the page does not, and the other way round. */
+function differingCodes(source: string, page: string): string[] {
+  const union = /export type ErrorCode =([^;]*);/.exec(source)?.[1] ?? "";
+  const codes = new Set(union.match(/ERR_[A-Z_]+/g));
+  const listed = new Set(page.match(/\bERR_[A-Z_]+/g));
+  return [
+    ...[...codes].filter((code) => !listed.has(code)).map((code) => `${code} is not explained`),
+    ...[...listed].filter((code) => !codes.has(code)).map((code) => `${code} does not exist`),
+    ...(codes.size === 0 ? ["no type ErrorCode was found"] : []),
+  ];
+}
+
+const SOURCES = filesBelow("src", [".ts"]);
+const AROUND = ["test", "bench", "scripts"].flatMap((folder) =>
+  filesBelow(folder, [".ts", ".mjs"]),
+);
+const CODE = [...SOURCES, ...AROUND];
+/** This file names what it looks for. */
+const OTHER_CODE = CODE.filter((file) => file.path !== "test/tidy.test.ts");
+const PROSE = [...filesBelow("docs", [".md"]), ...filesBelow("scripts", [".sh"])];
+
+/** What each law is about, the files under it, and an offence that it must find. */
+const LAWS: readonly {
+  readonly name: string;
+  readonly law: Law;
+  readonly files: readonly SourceFile[];
+  readonly offence: { readonly path: string; readonly text: string };
+}[] = [
+  {
+    name: "imports point down, and siblings do not know each other",
+    law: importsPointDown,
+    files: SOURCES,
+    offence: { path: "src/pool/x.ts", text: 'import {\n  a,\n} from "../codec/lz4.ts";' },
+  },
+  {
+    name: "only node, server and cli use what is Node's",
+    law: coreIsPlatformFree,
+    files: SOURCES,
+    offence: { path: "src/lab/x.ts", text: 'import { readFileSync } from "node:fs";' },
+  },
+  {
+    name: "only entry files re-export",
+    law: onlyEntriesReexport,
+    files: SOURCES,
+    offence: { path: "src/lab/index.ts", text: 'export * from "./x.ts";' },
+  },
+  {
+    name: `functions have at most ${FUNCTION_LINES} lines`,
+    law: functionsAreShort,
+    files: CODE,
+    offence: {
+      path: "src/lab/x.ts",
+      text: `  run(\n    a: number,\n  ): void {\n${"    a++;\n".repeat(FUNCTION_LINES - 3)}  }`,
+    },
+  },
+  {
+    name: `lines have at most ${LINE_COLUMNS} columns`,
+    law: linesAreNarrow,
+    files: CODE,
+    offence: { path: "src/lab/x.ts", text: `//${"─".repeat(LINE_COLUMNS - 1)}` },
+  },
+  {
+    name: `files other than tests have at most ${FILE_LINES} lines`,
+    law: filesAreShort,
+    files: CODE.filter((file) => !file.path.startsWith("test/")),
+    offence: { path: "src/lab/x.ts", text: "//\n".repeat(FILE_LINES + 1).trimEnd() },
+  },
+  {
+    name: "a file opens with what it is",
+    law: filesOpenWithWhatTheyAre,
+    files: CODE,
+    offence: { path: "src/lab/x.ts", text: "#!/usr/bin/env node\nconst a = 1;" },
+  },
+  {
+    name: "nothing is left over",
+    law: nothingIsLeftOver,
+    files: OTHER_CODE,
+    offence: { path: "src/lab/x.ts", text: "  console.log(a);" },
+  },
+  {
+    name: "no enums, no namespaces",
+    law: syntaxIsErasable,
+    files: OTHER_CODE,
+    offence: { path: "src/lab/x.ts", text: "export const enum Mode { A }" },
+  },
+  {
+    name: "Atomics stand in memory, and elsewhere only for a reason",
+    law: atomicsStandInFewPlaces,
+    files: SOURCES,
+    offence: { path: "src/pool/x.ts", text: "  Atomics.add(words, at, 1); // counts" },
+  },
+  {
+    name: "no paths of one machine",
+    law: noMachinePaths,
+    files: [...OTHER_CODE, ...PROSE],
+    offence: { path: "docs/x.md", text: "Look into `/home/someone`." },
+  },
+];
+
+test("the sources are found", () => {
+  assert.ok(SOURCES.length > 20, `${SOURCES.length} files in src`);
+  assert.ok(AROUND.length > 5, `${AROUND.length} files around it`);
+});
+
+for (const { name, law, files, offence } of LAWS) {
+  test(name, async (t) => {
+    await t.test("the law finds an offence", () => {
+      const findings = law({ path: offence.path, lines: offence.text.split("\n") });
+      assert.equal(findings.length, 1, findings.join("\n"));
+    });
+    await t.test("the sources keep it", () => {
+      const findings = files.flatMap((file) => law(file));
+      assert.equal(findings.length, 0, `\n${findings.join("\n")}`);
+    });
+  });
+}
+
+test("what the laws allow is really there", () => {
+  for (const { path } of ATOMIC) {
+    const files = SOURCES.filter((file) => file.path.startsWith(path));
+    const used = files.some((file) => file.lines.some((line) => codeOf(line).includes("Atomics.")));
+    assert.ok(used, `${path} uses no Atomics: take it out of ATOMIC`);
+  }
+  for (const path of ENTRY_FILES) assert.ok(existsSync(join(ROOT, path)), `${path} is gone`);
+});
+
+test("docs/errors.md explains every error code and no other", async (t) => {
+  await t.test("the comparison finds both kinds of difference", () => {
+    const source = 'export type ErrorCode =\n  | "ERR_ONE"\n  | "ERR_TWO";';
+    assert.deepEqual(differingCodes(source, "## ERR_TWO\n## ERR_ONE"), []);
+    assert.deepEqual(differingCodes(source, "`ERR_ONE` and ERR_THREE"), [
+      "ERR_TWO is not explained",
+      "ERR_THREE does not exist",
+    ]);
+    assert.equal(differingCodes("", "").length, 1);
+  });
+  await t.test("the page and the type agree", () => {
+    assert.ok(existsSync(join(ROOT, "docs/errors.md")), "docs/errors.md is missing");
+    const source = readFileSync(join(ROOT, "src/base/errors.ts"), "utf8");
+    const page = readFileSync(join(ROOT, "docs/errors.md"), "utf8");
+    assert.deepEqual(differingCodes(source, page), []);
+  });
+});
