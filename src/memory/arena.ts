@@ -53,13 +53,13 @@ export class Arena {
     this.words = new Int32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.thread = claimThread(this.words);
-    this.frames = new FrameAllocator(this.words, this.thread);
+    this.kernels = instantiateKernels(memory);
+    this.frames = new FrameAllocator(this.words, this.kernels, this.thread);
     if (format) {
       this.frames.format();
       Atomics.store(this.words, Super.MAGIC, Super.ARENA_MAGIC);
     }
     this.pageSize = this.frames.pageSize;
-    this.kernels = instantiateKernels(memory);
   }
 
   /**

@@ -6,6 +6,7 @@
 // once, so after any sequence the free frames stand in the fewest possible blocks.
 import { type Address, NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
+import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
 import {
   type BitmapLayout,
@@ -17,7 +18,7 @@ import {
   layoutBitmap,
 } from "./bitmap.ts";
 import * as Frame from "./frame.layout.ts";
-import { assertLocked, lock, unlock } from "./mutex.ts";
+import { Mutex } from "./mutex.ts";
 
 /** Where the parts of an arena with `framesTotal` frames of `pageSize` bytes stand. */
 export function layoutArena(framesTotal: number, pageSize: number) {
@@ -44,12 +45,12 @@ export class FrameAllocator {
   readonly firstFrame: number;
   readonly #words: Int32Array;
   readonly #free: readonly BitmapLayout[];
-  readonly #owner: number;
+  readonly #mutex: Mutex;
 
-  /** @param owner the calling thread's number, for the lock */
-  constructor(words: Int32Array, owner: number) {
+  /** @param thread the calling thread's number, for the lock */
+  constructor(words: Int32Array, kernels: Kernels, thread: number) {
     this.#words = words;
-    this.#owner = owner;
+    this.#mutex = new Mutex(words, kernels, Super.FRAMES_LOCK, thread);
     this.pageShift = words[Super.PAGE_SHIFT]!;
     this.pageSize = 1 << this.pageShift;
     this.wordsPerPage = this.pageSize >>> 2;
@@ -62,7 +63,7 @@ export class FrameAllocator {
 
   /** Makes every frame free; once, by the arena's maker, before anyone else attaches. */
   format(): void {
-    lock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.lock();
     for (let frame = this.firstFrame; frame < this.framesTotal; ) {
       let order = Frame.MAX_ORDER;
       while (frame % (1 << order) !== 0 || frame + (1 << order) > this.framesTotal) order--;
@@ -71,7 +72,7 @@ export class FrameAllocator {
       frame += 1 << order;
     }
     this.#words[Super.FRAMES_TOUCHED] = this.firstFrame;
-    unlock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.unlock();
   }
 
   /**
@@ -81,21 +82,21 @@ export class FrameAllocator {
    */
   alloc(order: number, owner: number): PageFrame | Nil {
     assert(order >= 0 && order <= Frame.MAX_ORDER, "a block has an order of 0 … MAX_ORDER");
-    lock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.lock();
     try {
       return this.#allocLocked(order, owner);
     } finally {
-      unlock(this.#words, Super.FRAMES_LOCK, this.#owner);
+      this.#mutex.unlock();
     }
   }
 
   /** Gives back a block that `alloc` handed out; `frame` is its first. */
   free(frame: PageFrame): void {
-    lock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.lock();
     try {
       this.#freeLocked(frame);
     } finally {
-      unlock(this.#words, Super.FRAMES_LOCK, this.#owner);
+      this.#mutex.unlock();
     }
   }
 
@@ -160,11 +161,11 @@ export class FrameAllocator {
 
   /** Walks all frames: every one is free in exactly one block or in use, and the counts agree. */
   verify(): void {
-    lock(this.#words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.lock();
     try {
       this.#verifyLocked();
     } finally {
-      unlock(this.#words, Super.FRAMES_LOCK, this.#owner);
+      this.#mutex.unlock();
     }
   }
 
@@ -201,7 +202,7 @@ export class FrameAllocator {
 
   #allocLocked(order: number, owner: number): PageFrame | Nil {
     const words = this.#words;
-    assertLocked(words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.assertLocked();
     const frame = this.#takeLocked(order);
     if (frame === NIL) {
       words[Super.ALLOC_FAILURES]!++;
@@ -217,7 +218,7 @@ export class FrameAllocator {
 
   #freeLocked(frame: PageFrame): void {
     const words = this.#words;
-    assertLocked(words, Super.FRAMES_LOCK, this.#owner);
+    this.#mutex.assertLocked();
     const state = this.state(frame);
     assert(Frame.isHead(state), "only the first frame of a block that is in use is given back");
     const order = Frame.orderOf(state);

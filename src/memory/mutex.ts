@@ -7,6 +7,7 @@
 // The word names its owner, so that a debugger, an assertion, or a repair after the death of a
 // thread can tell who is inside. After U. Drepper, "Futexes are tricky", mutex 2.
 import { assert } from "../base/errors.ts";
+import type { Kernels } from "../wasm/kernels.ts";
 
 /** Set in the lock word when a thread may sleep on it. Owners are 1 … 2³⁰ − 1. */
 const WAITED = 0x4000_0000;
@@ -17,37 +18,58 @@ const WAITED = 0x4000_0000;
  */
 const SPINS = 100;
 
-/** Takes the lock at word `at` for `owner`; waits as long as another has it. Not recursive. */
-export function lock(words: Int32Array, at: number, owner: number): void {
-  if (Atomics.compareExchange(words, at, 0, owner) !== 0) lockContended(words, at, owner);
-}
+/** One lock as one thread sees it. */
+export class Mutex {
+  readonly #words: Int32Array;
+  readonly #kernels: Kernels;
+  readonly #at: number;
+  readonly #owner: number;
 
-/** Takes the lock if it is free. @returns whether it was taken */
-export function tryLock(words: Int32Array, at: number, owner: number): boolean {
-  return Atomics.compareExchange(words, at, 0, owner) === 0;
-}
+  /** @param at word index of the lock word  @param owner the calling thread's number, 1 … 2³⁰ − 1 */
+  constructor(words: Int32Array, kernels: Kernels, at: number, owner: number) {
+    this.#words = words;
+    this.#kernels = kernels;
+    this.#at = at;
+    this.#owner = owner;
+  }
 
-/** Releases the lock, which `owner` must hold, and wakes one waiter if there may be one. */
-export function unlock(words: Int32Array, at: number, owner: number): void {
-  const before = Atomics.exchange(words, at, 0);
-  if (before === owner) return;
-  assert(before === (owner | WAITED), "a lock is released by the thread that holds it");
-  Atomics.notify(words, at, 1);
-}
+  /** Takes the lock; waits as long as another has it. Not recursive. */
+  lock(): void {
+    // In WebAssembly the atomic instruction stands in the code, where `Atomics` is a call into the
+    // engine: 9 ns instead of 22 for lock and unlock.
+    if (this.#kernels.compareExchange(this.#at * 4, 0, this.#owner) !== 0) {
+      lockContended(this.#words, this.#at, this.#owner);
+    }
+  }
 
-/**
- * Asserts that `owner` holds the lock: the first line of every `…Locked` method. A plain read,
- * which spares 9 ns and is exact here: only `owner` itself writes its number into the word or takes
- * it out.
- */
-export function assertLocked(words: Int32Array, at: number, owner: number): void {
-  assert((words[at]! & ~WAITED) === owner, "the caller holds the lock");
+  /** Takes the lock if it is free. @returns whether it was taken */
+  tryLock(): boolean {
+    return this.#kernels.compareExchange(this.#at * 4, 0, this.#owner) === 0;
+  }
+
+  /** Releases the lock, which this thread must hold, and wakes one waiter if there may be one. */
+  unlock(): void {
+    const before = this.#kernels.exchange(this.#at * 4, 0);
+    if (before === this.#owner) return;
+    assert(before === (this.#owner | WAITED), "a lock is released by the thread that holds it");
+    Atomics.notify(this.#words, this.#at, 1);
+  }
+
+  /**
+   * Asserts that this thread holds the lock: the first line of every `…Locked` method. A plain
+   * read, which spares 9 ns and is exact here: only the owner itself writes its number into the word
+   * or takes it out.
+   */
+  assertLocked(): void {
+    assert((this.#words[this.#at]! & ~WAITED) === this.#owner, "the caller holds the lock");
+  }
 }
 
 function lockContended(words: Int32Array, at: number, owner: number): void {
   assert((Atomics.load(words, at) & ~WAITED) !== owner, "a thread takes a lock only once");
   for (let spin = 0; spin < SPINS; spin++) {
-    if (Atomics.load(words, at) === 0 && tryLock(words, at, owner)) return;
+    if (Atomics.load(words, at) !== 0) continue;
+    if (Atomics.compareExchange(words, at, 0, owner) === 0) return;
   }
   // From here on the lock is taken with WAITED set: this thread cannot know whether others sleep,
   // and a wake-up too many is harmless where one too few is a hang.

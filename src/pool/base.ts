@@ -5,7 +5,7 @@ import { EAGAIN, EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { FRAME_WORDS, MAX_ORDER } from "../memory/frame.layout.ts";
-import { assertLocked, lock, unlock } from "../memory/mutex.ts";
+import { Mutex } from "../memory/mutex.ts";
 import type { ClassStats, Evict, MapMode, PoolShare, PoolStats, Zpool } from "./contract.ts";
 import * as Pool from "./pool.layout.ts";
 
@@ -45,6 +45,7 @@ export abstract class BasePool implements Zpool {
   /** Word index of the allocator's own part of the descriptor. */
   protected readonly own: number;
   readonly #descriptorFrames: number;
+  readonly #mutex: Mutex;
   #destroyed = false;
 
   protected constructor(arena: Arena, spec: PoolSpec, id: PoolId) {
@@ -58,6 +59,7 @@ export abstract class BasePool implements Zpool {
     this.id = id === NIL ? makeDescriptor(arena, spec, order) : id;
     this.at = arena.frames.frameToWord(this.id);
     this.own = this.at + Pool.OWN;
+    this.#mutex = new Mutex(this.words, arena.kernels, this.at + Pool.LOCK, arena.thread);
   }
 
   malloc(sizeBytes: number): Handle | Errno {
@@ -269,15 +271,15 @@ export abstract class BasePool implements Zpool {
   /** Takes the pool's lock. @throws ZcacheError ERR_POOL_CLOSED after destroy() */
   protected lock(): void {
     this.#assertAlive();
-    lock(this.words, this.at + Pool.LOCK, this.arena.thread);
+    this.#mutex.lock();
   }
 
   protected unlock(): void {
-    unlock(this.words, this.at + Pool.LOCK, this.arena.thread);
+    this.#mutex.unlock();
   }
 
   protected assertLocked(): void {
-    assertLocked(this.words, this.at + Pool.LOCK, this.arena.thread);
+    this.#mutex.assertLocked();
   }
 
   /** Adds to one of the common counters (pool.layout.ts), under the lock. */

@@ -52,3 +52,13 @@ export function sameFilled(page: usize, size: usize): i32 {
   }
   return 1;
 }
+
+/** Atomically: if the word at `address` is `expected`, sets it to `value`. @returns what it was */
+export function compareExchange(address: usize, expected: i32, value: i32): i32 {
+  return atomic.cmpxchg<i32>(address, expected, value);
+}
+
+/** Atomically sets the word at `address` to `value`. @returns what it was */
+export function exchange(address: usize, value: i32): i32 {
+  return atomic.xchg<i32>(address, value);
+}

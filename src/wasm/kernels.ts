@@ -10,6 +10,8 @@ export interface Kernels {
   fillPattern(target: number, low: number, high: number, sizeBytes: number): void;
   equal(left: number, right: number, sizeBytes: number): number;
   sameFilled(page: number, sizeBytes: number): number;
+  compareExchange(address: number, expected: number, value: number): number;
+  exchange(address: number, value: number): number;
   /**
    * Compresses one block in LZ4's block format. `table` is LZ4_TABLE_BYTES of scratch, 16-byte aligned.
    * @returns bytes written, or 0 if the result would exceed `limit`; writes only [target, target + limit)

@@ -2,74 +2,80 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AssertionError } from "../../src/base/errors.ts";
-import { assertLocked, lock, tryLock, unlock } from "../../src/memory/mutex.ts";
+import { Mutex } from "../../src/memory/mutex.ts";
+import { instantiateKernels } from "../../src/wasm/kernels.ts";
+import { Wasm } from "../../src/wasm/platform.ts";
 
 const AT = 3;
 const WAITED = 0x4000_0000;
 
-function freshWords(): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(32));
+/** A small memory, and the lock at its word AT as any thread sees it. */
+function freshLock(): { words: Int32Array; as: (owner: number) => Mutex } {
+  const memory = new Wasm.Memory({ initial: 1, maximum: 1, shared: true });
+  const words = new Int32Array(memory.buffer, 0, 8);
+  const kernels = instantiateKernels(memory);
+  return { words, as: (owner) => new Mutex(words, kernels, AT, owner) };
 }
 
 test("the word names the owner while the lock is held, and is 0 otherwise", () => {
-  const words = freshWords();
+  const { words, as } = freshLock();
   for (const owner of [1, 2, 192, 2 ** 30 - 1]) {
-    lock(words, AT, owner);
+    as(owner).lock();
     assert.equal(words[AT], owner);
-    unlock(words, AT, owner);
+    as(owner).unlock();
     assert.equal(words[AT], 0);
   }
 });
 
 test("tryLock takes a free lock only", () => {
-  const words = freshWords();
-  assert.equal(tryLock(words, AT, 5), true);
-  assert.equal(tryLock(words, AT, 6), false);
-  assert.equal(tryLock(words, AT, 5), false);
+  const { words, as } = freshLock();
+  assert.equal(as(5).tryLock(), true);
+  assert.equal(as(6).tryLock(), false);
+  assert.equal(as(5).tryLock(), false);
   assert.equal(words[AT], 5);
-  unlock(words, AT, 5);
-  assert.equal(tryLock(words, AT, 6), true);
+  as(5).unlock();
+  assert.equal(as(6).tryLock(), true);
 });
 
 test("assertLocked knows the holder, with or without waiters", () => {
-  const words = freshWords();
-  assert.throws(() => assertLocked(words, AT, 1), AssertionError);
-  lock(words, AT, 1);
-  assertLocked(words, AT, 1);
-  assert.throws(() => assertLocked(words, AT, 2), AssertionError);
+  const { words, as } = freshLock();
+  assert.throws(() => as(1).assertLocked(), AssertionError);
+  as(1).lock();
+  as(1).assertLocked();
+  assert.throws(() => as(2).assertLocked(), AssertionError);
   words[AT]! |= WAITED;
-  assertLocked(words, AT, 1);
-  assert.throws(() => assertLocked(words, AT, 2), AssertionError);
+  as(1).assertLocked();
+  assert.throws(() => as(2).assertLocked(), AssertionError);
 });
 
 test("a thread that takes a lock twice is told so, instead of waiting for itself", () => {
-  const words = freshWords();
-  lock(words, AT, 4);
-  assert.throws(() => lock(words, AT, 4), /a thread takes a lock only once/);
+  const { words, as } = freshLock();
+  as(4).lock();
+  assert.throws(() => as(4).lock(), /a thread takes a lock only once/);
   words[AT]! |= WAITED;
-  assert.throws(() => lock(words, AT, 4), /a thread takes a lock only once/);
+  assert.throws(() => as(4).lock(), /a thread takes a lock only once/);
 });
 
 test("only the holder releases a lock", () => {
-  const words = freshWords();
-  assert.throws(() => unlock(words, AT, 1), /released by the thread that holds it/);
-  lock(words, AT, 1);
-  assert.throws(() => unlock(words, AT, 2), /released by the thread that holds it/);
+  const { words, as } = freshLock();
+  assert.throws(() => as(1).unlock(), /released by the thread that holds it/);
+  as(1).lock();
+  assert.throws(() => as(2).unlock(), /released by the thread that holds it/);
 });
 
 test("unlock clears the mark of waiters, who set it again", () => {
-  const words = freshWords();
-  lock(words, AT, 1);
+  const { words, as } = freshLock();
+  as(1).lock();
   words[AT]! |= WAITED;
-  unlock(words, AT, 1);
+  as(1).unlock();
   assert.equal(words[AT], 0);
 });
 
 test("neighbouring words are left alone", () => {
-  const words = freshWords();
+  const { words, as } = freshLock();
   words.fill(-7);
   words[AT] = 0;
-  lock(words, AT, 1);
-  unlock(words, AT, 1);
+  as(1).lock();
+  as(1).unlock();
   assert.deepEqual([...words], [-7, -7, -7, 0, -7, -7, -7, -7]);
 });

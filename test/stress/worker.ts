@@ -6,7 +6,7 @@ import { EBUSY, EINVAL, ENOMEM } from "../../src/base/errno.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { MAX_ORDER } from "../../src/memory/frame.layout.ts";
-import { lock, unlock } from "../../src/memory/mutex.ts";
+import { Mutex } from "../../src/memory/mutex.ts";
 import { MAP_RO, type Zpool } from "../../src/pool/contract.ts";
 import { attachPool } from "../../src/pool/registry.ts";
 import { COUNTER, LOCK, READY, type Report, type WorkerInput } from "./crew.ts";
@@ -16,10 +16,11 @@ const input = workerData as WorkerInput;
 /** Adds one to a word that only the lock guards, so that an update lost is a count too few. */
 function countUnderLock(arena: Arena): Report {
   const { words, thread } = arena;
+  const mutex = new Mutex(words, arena.kernels, input.sharedAt + LOCK, thread);
   for (let round = 0; round < input.rounds; round++) {
-    lock(words, input.sharedAt + LOCK, thread);
+    mutex.lock();
     words[input.sharedAt + COUNTER]!++;
-    unlock(words, input.sharedAt + LOCK, thread);
+    mutex.unlock();
   }
   return { counted: input.rounds };
 }
