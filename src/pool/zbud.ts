@@ -1,10 +1,13 @@
 // zbud: at most two objects to a page frame, simple and deterministic.
 //
-// The form of Linux 6.12, the last one upstream. An object takes whole chunks of 1/64 page; pages with
-// one object are listed by their free chunks, and malloc takes the first page of the first list that
-// is roomy enough. Freeing one object of a page never needs another page to be looked at, and
+// An object takes whole chunks of 1/64 page; pages with one object are listed by their free chunks,
+// and malloc takes the first page of the first list that is roomy enough. Freeing one object of a page never needs another page to be looked at, and
 // reclaiming one page evicts at most two objects: that is what zbud is for. Density is at most 2.
-// The LRU and the reclaim of whole pages are those of the versions before 6.6.
+//
+// There are two forms of it. That of zcache (2012) has a header of two chunks, lists in order of
+// arrival, and keeps pages that have become empty in a list of its own. That of Linux 6.12, the last
+// one upstream, has a header of one chunk, lists with the newest first, and gives empty pages back.
+// Reclaim is the same in both: least recently added-to pages first, as upstream had it before 6.6.
 import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -12,6 +15,7 @@ import type { Arena } from "../memory/arena.ts";
 import {
   LINK_WORDS,
   listAdd,
+  listAddTail,
   listCheck,
   listDel,
   listEmpty,
@@ -28,11 +32,24 @@ import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./hand
 import * as Pool from "./pool.layout.ts";
 import * as Page from "./zbud_page.layout.ts";
 
-// The pool's own words: unbuddied[0 … NCHUNKS − 1] by free chunks, then buddied, then the LRU.
+// The pool's own words are list heads: unbuddied by free chunks, buddied, LRU, unused.
 const UNBUDDIED = 0;
-const BUDDIED = UNBUDDIED + Page.NCHUNKS * LINK_WORDS;
+const BUDDIED = UNBUDDIED + Page.CHUNKS * LINK_WORDS;
 const LRU = BUDDIED + LINK_WORDS;
-const OWN_WORDS = LRU + LINK_WORDS;
+const UNUSED = LRU + LINK_WORDS;
+const OWN_WORDS = UNUSED + LINK_WORDS;
+
+/** What tells the forms of zbud apart. */
+interface ZbudForm {
+  /** Chunks that the page's header takes. */
+  readonly headerChunks: number;
+  /** Chunks of the largest object. */
+  readonly objectChunksMax: number;
+  /** Lists by free chunks: the page that came first is taken first, not the one that came last. */
+  readonly inOrderOfArrival: boolean;
+  /** Empty pages stay with the pool, until they are used again or `compact` gives them back. */
+  readonly keepsEmptyPages: boolean;
+}
 
 const FIRST = 0;
 const LAST = 1;
@@ -41,13 +58,17 @@ export class ZbudPool extends BasePool {
   readonly #chunkBytes: number;
   readonly #chunkShift: number;
   readonly #bits: HandleBits;
+  readonly #form: ZbudForm;
+  /** Chunks of a page that objects can take. */
+  readonly #chunks: number;
 
-  constructor(arena: Arena, type: string, typeIndex: number, id: PoolId) {
+  constructor(arena: Arena, type: string, typeIndex: number, id: PoolId, form: ZbudForm) {
     const chunkBytes = arena.pageSize >>> Page.NCHUNKS_ORDER;
-    // Two chunks less than the page: the header's, and one so that a second object can ever fit.
-    const maxSizeBytes = arena.pageSize - 2 * chunkBytes;
-    const spec = { type, typeIndex, ownWords: OWN_WORDS, maxSizeBytes, canCompact: false };
-    super(arena, spec, id);
+    const maxSizeBytes = form.objectChunksMax * chunkBytes;
+    const canCompact = form.keepsEmptyPages;
+    super(arena, { type, typeIndex, ownWords: OWN_WORDS, maxSizeBytes, canCompact }, id);
+    this.#form = form;
+    this.#chunks = Page.CHUNKS - form.headerChunks;
     this.#chunkBytes = chunkBytes;
     this.#chunkShift = Math.log2(chunkBytes);
     this.#bits = handleBits(arena.frames.framesTotal, 2);
@@ -83,9 +104,28 @@ export class ZbudPool extends BasePool {
     words[page + Page.FIRST + slot] = 0;
     if (words[page + Page.UNDER_RECLAIM] !== 0) return 0;
     listDel(words, page + Page.LINK);
-    if (this.#isEmpty(page)) this.#freePageLocked(page);
-    else this.#listByRoomLocked(page);
+    if (!this.#isEmpty(page)) this.#listByRoomLocked(page);
+    else if (this.#form.keepsEmptyPages) this.#keepPageLocked(page);
+    else this.#freePageLocked(page);
     return 0;
+  }
+
+  override compact(pagesMax: number): number {
+    const words = this.words;
+    const unused = this.own + UNUSED;
+    let freed = 0;
+    this.lock();
+    try {
+      for (; freed < pagesMax && !listEmpty(words, unused); freed++) {
+        const page = listFirst(words, unused) - Page.LINK;
+        listDel(words, page + Page.LINK);
+        this.#freePageLocked(page);
+      }
+      this.count(Pool.PAGES_COMPACTED, freed);
+    } finally {
+      this.unlock();
+    }
+    return freed;
   }
 
   protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
@@ -154,7 +194,7 @@ export class ZbudPool extends BasePool {
 
   protected override classStatsLocked(): ClassStats[] {
     const classes: ClassStats[] = [];
-    for (let slack = 0; slack < Page.NCHUNKS; slack++) {
+    for (let slack = 0; slack < this.#chunks; slack++) {
       const pages = this.#countLocked(this.own + UNBUDDIED + slack * LINK_WORDS);
       if (pages === 0) continue;
       classes.push({
@@ -167,6 +207,11 @@ export class ZbudPool extends BasePool {
     }
     const pages = this.#countLocked(this.own + BUDDIED);
     classes.push({ name: "buddied", sizeBytes: 0, objects: 2 * pages, capacity: 2 * pages, pages });
+    const unused = this.#countLocked(this.own + UNUSED);
+    if (unused > 0) {
+      const capacity = 2 * unused;
+      classes.push({ name: "unused", sizeBytes: 0, objects: 0, capacity, pages: unused });
+    }
     return classes;
   }
 
@@ -182,7 +227,7 @@ export class ZbudPool extends BasePool {
       reclaiming += words[page + Page.UNDER_RECLAIM]!;
     }
     let listed = this.#countLocked(this.own + BUDDIED);
-    for (let slack = 0; slack < Page.NCHUNKS; slack++) {
+    for (let slack = 0; slack < this.#chunks; slack++) {
       const head = this.own + UNBUDDIED + slack * LINK_WORDS;
       for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
         const page = link - Page.LINK;
@@ -192,7 +237,8 @@ export class ZbudPool extends BasePool {
       listed += this.#countLocked(head);
     }
     assert(listed + reclaiming === pages, "every page is in one list or under reclaim");
-    return { objects, pages };
+    const unused = this.#verifyUnusedLocked();
+    return { objects, pages: pages + unused };
   }
 
   protected override destroyLocked(): void {
@@ -200,18 +246,34 @@ export class ZbudPool extends BasePool {
     while (!listEmpty(this.words, lru)) {
       this.#freePageLocked(listFirst(this.words, lru) - Page.LRU);
     }
+    const unused = this.own + UNUSED;
+    while (!listEmpty(this.words, unused)) {
+      const page = listFirst(this.words, unused) - Page.LINK;
+      listDel(this.words, page + Page.LINK);
+      this.#freePageLocked(page);
+    }
   }
 
   /** The page (its word index) that has `chunks` free, taken off its list, or a new one, or NIL. */
   #findOrGrowLocked(chunks: number): number {
     const words = this.words;
-    for (let slack = chunks; slack < Page.NCHUNKS; slack++) {
+    for (let slack = chunks; slack < this.#chunks; slack++) {
       const head = this.own + UNBUDDIED + slack * LINK_WORDS;
       if (listEmpty(words, head)) continue;
       const link = listFirst(words, head);
       listDel(words, link);
       return link - Page.LINK;
     }
+    const unused = this.own + UNUSED;
+    if (listEmpty(words, unused)) return this.#growLocked();
+    const link = listFirst(words, unused);
+    listDel(words, link);
+    return link - Page.LINK;
+  }
+
+  /** A new page, in no list, or NIL. */
+  #growLocked(): number {
+    const words = this.words;
     const frame = this.arena.frames.alloc(0, this.id);
     if (frame === NIL) return NIL;
     const page = this.arena.frames.frameToWord(frame);
@@ -227,6 +289,12 @@ export class ZbudPool extends BasePool {
     return page;
   }
 
+  /** Takes an empty page off the LRU and keeps it for later. */
+  #keepPageLocked(page: number): void {
+    listDel(this.words, page + Page.LRU);
+    listAdd(this.words, page + Page.LINK, this.own + UNUSED);
+  }
+
   #freePageLocked(page: number): void {
     listDel(this.words, page + Page.LRU);
     this.arena.frames.free(this.#frameOf(page));
@@ -237,7 +305,8 @@ export class ZbudPool extends BasePool {
     const words = this.words;
     const full = words[page + Page.FIRST] !== 0 && words[page + Page.LAST] !== 0;
     const list = full ? BUDDIED : UNBUDDIED + this.#freeChunks(page) * LINK_WORDS;
-    listAdd(words, page + Page.LINK, this.own + list);
+    const add = this.#form.inOrderOfArrival ? listAddTail : listAdd;
+    add(words, page + Page.LINK, this.own + list);
   }
 
   /** The page of a live handle, or NIL if the handle is foreign, stale or made up. */
@@ -257,7 +326,8 @@ export class ZbudPool extends BasePool {
     const slot = slotOf(this.#bits, handle);
     const room = this.words[page + Page.FIRST + slot]! * this.#chunkBytes;
     if (!(sizeBytes >= 0 && sizeBytes <= room)) return NIL;
-    return page * 4 + (slot === FIRST ? this.#chunkBytes : this.arena.pageSize - room);
+    const headerBytes = this.#form.headerChunks * this.#chunkBytes;
+    return page * 4 + (slot === FIRST ? headerBytes : this.arena.pageSize - room);
   }
 
   #frameOf(page: number): PageFrame {
@@ -265,7 +335,7 @@ export class ZbudPool extends BasePool {
   }
 
   #freeChunks(page: number): number {
-    return Page.NCHUNKS - this.words[page + Page.FIRST]! - this.words[page + Page.LAST]!;
+    return this.#chunks - this.words[page + Page.FIRST]! - this.words[page + Page.LAST]!;
   }
 
   #isEmpty(page: number): boolean {
@@ -292,12 +362,58 @@ export class ZbudPool extends BasePool {
     }
     return objects;
   }
+
+  #verifyUnusedLocked(): number {
+    const words = this.words;
+    const unused = this.own + UNUSED;
+    const pages = this.#countLocked(unused);
+    assert(pages === 0 || this.#form.keepsEmptyPages, "only the seed's form keeps empty pages");
+    for (let link = listFirst(words, unused); link !== unused; link = listNext(words, link)) {
+      assert(this.#isEmpty(link - Page.LINK), "an unused page is empty");
+    }
+    return pages;
+  }
 }
+
+/** The last one upstream: an object leaves a chunk, so that a second one can ever fit. */
+const LINUX_6_12: ZbudForm = {
+  headerChunks: 1,
+  objectChunksMax: Page.CHUNKS - 2,
+  inOrderOfArrival: false,
+  keepsEmptyPages: false,
+};
+
+/** As the patch has it: the largest object is a chunk smaller than what is free in a page. */
+const ZCACHE_2012: ZbudForm = {
+  headerChunks: 2,
+  objectChunksMax: Page.CHUNKS - 3,
+  inOrderOfArrival: true,
+  keepsEmptyPages: true,
+};
+
+/** Repaired: takes what fits, and gives empty pages back at once. */
+const ZCACHE_REPAIRED: ZbudForm = {
+  ...ZCACHE_2012,
+  objectChunksMax: Page.CHUNKS - 2,
+  keepsEmptyPages: false,
+};
 
 export const ZBUD_DRIVERS: readonly PoolDriver[] = [
   {
+    type: "zbud",
+    summary: "two objects to a page, as zcache had it in 2012, repaired",
+    open: (arena, index, id) => new ZbudPool(arena, "zbud", index, id, ZCACHE_REPAIRED),
+  },
+  {
     type: "zbud-6.12",
     summary: "two objects to a page, as Linux had it last",
-    open: (arena, index, id) => new ZbudPool(arena, "zbud-6.12", index, id),
+    open: (arena, index, id) => new ZbudPool(arena, "zbud-6.12", index, id, LINUX_6_12),
+  },
+  {
+    type: "zbud-2012(zcache)",
+    aliases: ["zbud-2012"],
+    summary: "zbud exactly as zcache had it: keeps empty pages until told to compact",
+    variant: true,
+    open: (arena, index, id) => new ZbudPool(arena, "zbud-2012(zcache)", index, id, ZCACHE_2012),
   },
 ];

@@ -1,6 +1,6 @@
 /** struct zbud_page: one page frame that holds at most two objects ("buddies").
  *
- *   chunk 0          chunks 1 … 63
+ *   chunk 0 (… 1)    all others
  *  ┌───────────────┬───────────────┬───────────┬───────────────┐
  *  │ header        │ first buddy → │   slack   │  ← last buddy │
  *  └───────────────┴───────────────┴───────────┴───────────────┘
@@ -21,5 +21,4 @@ export const PASS = 11; // the last shrink() that asked for this page's objects
 
 /** 2⁶ chunks to a page. */
 export const NCHUNKS_ORDER = 6;
-/** Chunks for objects: all but the header's. */
-export const NCHUNKS = (1 << NCHUNKS_ORDER) - 1;
+export const CHUNKS = 1 << NCHUNKS_ORDER;
