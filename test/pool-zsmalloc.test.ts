@@ -1,5 +1,5 @@
-// zsmalloc of 2012 and of today: what the contract suite can't know. A test named after a defect (S1 …
-// S5 of 2012, W1 … W7 of the write-back series of 2022) would catch that defect.
+// zsmalloc of 2012 and of today: what the contract suite can't know. A test named after a defect
+// (S1 … S5 of 2012, W1 … W7 of the write-back series of 2022) would catch that defect.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Address, Handle } from "../src/base/brand.ts";
@@ -69,10 +69,12 @@ function poolWord({ arena, pool }: Rig, word: number): number {
 }
 
 describe("size classes", () => {
+  // The kernel's documents say 69, 123 and 191: they were counted when chains were still chosen by
+  // whole per cents. The page counts of 6.12 in test/vectors hold for the rule by bytes only.
   for (const [chainMax, distinct, watermark] of [
     [4, 69, 3264],
-    [8, 123, 3632],
-    [16, 191, 3840],
+    [8, 119, 3632],
+    [16, 192, 3840],
   ] as const) {
     test(`chains of ${chainMax}: ${distinct} classes, huge from ${watermark} bytes on`, () => {
       const classes = sizeClasses(4096, chainMax, 16);
@@ -105,7 +107,7 @@ describe("size classes", () => {
     }
   });
 
-  test("S2: chains by whole per cents are kept in 2012 only, where the page counts want them", () => {
+  test("S2: chains by whole per cents are kept in 2012 only", () => {
     const of2012 = sizeClasses2012(4096);
     const now = sizeClasses(4096, 4, 16);
     assert.equal(of2012.pages[classOf(of2012, 208)], 2, "99.02 % counts as 99");
@@ -123,8 +125,10 @@ describe("size classes", () => {
     assert.deepEqual([...groups], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     const of2012 = sizeClasses2012(4096);
     const at = of2012.groupAt[classOf(of2012, 32)]!;
-    assert.deepEqual([...of2012.groupOf.slice(at, at + 129)].map(String).join(""),
-      `0${"1".repeat(32)}${"2".repeat(95)}3`);
+    assert.deepEqual(
+      [...of2012.groupOf.slice(at, at + 129)].map(String).join(""),
+      `0${"1".repeat(32)}${"2".repeat(95)}3`,
+    );
   });
 
   test("a driver for every chain length with both class distances", () => {
@@ -132,7 +136,10 @@ describe("size classes", () => {
       for (const suffix of ["", "d8"]) findPoolDriver(`zs612_c${chainMax}${suffix}`);
     }
     assert.equal(findPoolDriver("zs612_c8").type, "zsmalloc");
-    assert.deepEqual(poolTypes().filter((type) => type.startsWith("zs")), [...BOTH]);
+    assert.deepEqual(
+      poolTypes().filter((type) => type.startsWith("zs")),
+      [...BOTH],
+    );
   });
 });
 
@@ -157,8 +164,8 @@ describe("objects", () => {
       using arena = Arena.create({ sizeBytes: 8 << 20 });
       const before = arena.frames.framesUsed;
       const pool = createPool(type, arena);
-      const { objects } = chainOf(type, 1000);
-      for (let i = 0; i < 3 * objects; i++) assert.ok(pool.malloc(1000) > 0);
+      const { objects } = chainOf(type, 700);
+      for (let i = 0; i < 3 * objects; i++) assert.ok(pool.malloc(700) > 0);
       for (const one of pool.classStats()) assert.equal(one.objects, one.capacity, "all full");
       pool.destroy();
       // The two bounce buffers of this thread stay with the thread.
@@ -168,7 +175,9 @@ describe("objects", () => {
 
     test(`${type} S5: a mapping copies what is asked for, and two nest`, () => {
       withPool(type, ({ arena, pool, model }) => {
-        const spanning = putMany(model, 40, 3000).filter((handle) => isBounced(arena, pool, handle));
+        const spanning = putMany(model, 40, 3000).filter((handle) =>
+          isBounced(arena, pool, handle),
+        );
         const [a, b, c] = spanning as [Handle, Handle, Handle];
         const at = pool.map(a, MAP_WO, 3000) as Address;
         arena.bytes.fill(0x55, at, at + 3000);
@@ -187,7 +196,7 @@ describe("objects", () => {
       });
     });
 
-    test(`${type} W2: the handle of a freed object is not that of the next one in its place`, () => {
+    test(`${type} W2: a freed handle is not that of the next object in its place`, () => {
       withPool(type, ({ arena, pool, model }) => {
         const target = arena.reserve(arena.pageSize);
         putMany(model, 20, 500);
@@ -217,7 +226,9 @@ describe("objects", () => {
   });
 });
 
-/** Whether an object is mapped through a buffer: then its address is that of no page of the pool. */
+/**
+ * Whether an object is mapped through a buffer: then its address is that of no page of the pool.
+ */
 function isBounced(arena: Arena, pool: Zpool, handle: Handle): boolean {
   const at = pool.map(handle, MAP_RO, 1) as Address;
   assert.equal(pool.unmap(handle), 0);
@@ -274,7 +285,7 @@ function verifySeesDamage(rig: Rig): void {
     ["PINS", zspage + Zspage.PINS],
     ["UNDER_RECLAIM", zspage + Zspage.UNDER_RECLAIM],
     ["FRAME_NEXT", frameAt + Zspage.FRAME_NEXT],
-    ["FRAME_FIRST_OBJECT", frameAt + Zspage.FRAME_FIRST_OBJECT],
+    ["FRAME_CLASS", frameAt + Zspage.FRAME_CLASS],
     ["FRAME_ZSPAGE", frameAt + Zspage.FRAME_ZSPAGE],
     ["OBJECTS", poolWord(rig, Pool.OBJECTS)],
     ["PAGES", poolWord(rig, Pool.PAGES)],
@@ -294,10 +305,44 @@ function verifySeesDamage(rig: Rig): void {
   model.checkAll();
 }
 
+/** Counts what is copied in each stretch between two releases of the pool's lock. */
+function copiesPerLock(rig: Rig, body: () => void): { copies: number[]; bytes: number[] } {
+  const { arena } = rig;
+  const { kernels } = arena;
+  const held = { copies: [] as number[], bytes: [] as number[] };
+  let copies = 0;
+  let bytes = 0;
+  const counting = {
+    ...kernels,
+    copy: (target: number, source: number, sizeBytes: number) => {
+      copies++;
+      bytes += sizeBytes;
+      kernels.copy(target, source, sizeBytes);
+    },
+  };
+  Object.defineProperty(arena, "kernels", { value: counting });
+  const pool = rig.pool as unknown as { unlock?: () => void };
+  const unlock = pool.unlock!;
+  pool.unlock = () => {
+    held.copies.push(copies);
+    held.bytes.push(bytes);
+    copies = 0;
+    bytes = 0;
+    unlock.call(pool);
+  };
+  try {
+    body();
+  } finally {
+    delete pool.unlock;
+    Object.defineProperty(arena, "kernels", { value: kernels });
+  }
+  return held;
+}
+
 describe("compaction", () => {
   /** A pool of which most objects were freed again, at random. */
-  function sparse({ model }: Rig, sizes: readonly number[], kept: number): void {
-    const handles = sizes.flatMap((sizeBytes) => putMany(model, 300, sizeBytes));
+  function sparse({ model }: Rig, sizes: readonly number[], kept: number, count = 300): void {
+    const handles = sizes.flatMap((sizeBytes) => putMany(model, count, sizeBytes));
     let seed = 7;
     for (const handle of handles) {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
@@ -344,33 +389,18 @@ describe("compaction", () => {
     assert.deepEqual(totals, [totals[0], totals[0], totals[0]], "in steps or at once: the same");
   });
 
-  test("gives the lock up between steps", () => {
-    withPool("zsmalloc", (rig) => {
-      sparse(rig, [60, 1500], 0.3);
-      const { words } = rig.arena;
-      const lockAt = poolWord(rig, Pool.LOCK);
-      const taken: number[] = [];
-      const exchange = Atomics.exchange;
-      const kernels = rig.arena.kernels as { copy: typeof rig.arena.kernels.copy };
-      const copy = kernels.copy;
-      let copies = 0;
-      const counting = { ...rig.arena.kernels, copy: (t: number, s: number, n: number) => {
-        copies++;
-        copy(t, s, n);
-      } };
-      Object.defineProperty(rig.arena, "kernels", { value: counting, configurable: true });
-      Atomics.exchange = ((array: Int32Array, at: number, value: number) => {
-        if (array === words && at === lockAt) taken.push(copies), (copies = 0);
-        return exchange(array, at, value);
-      }) as typeof Atomics.exchange;
-      try {
-        rig.pool.compact(Number.MAX_SAFE_INTEGER);
-      } finally {
-        Atomics.exchange = exchange;
-      }
-      assert.ok(taken.length > 100, `${taken.length} steps`);
-      assert.ok(Math.max(...taken) <= 3 * 32, "no step moves more than 32 objects");
-    });
+  test("gives the lock up after a few objects", () => {
+    for (const sizeBytes of [24, 300, 1500]) {
+      withPool("zsmalloc", (rig) => {
+        sparse(rig, [sizeBytes], 0.5, 1500);
+        const held = copiesPerLock(rig, () => rig.pool.compact(Number.MAX_SAFE_INTEGER));
+        assert.ok(held.copies.length > 3, `${held.copies.length} steps`);
+        // An object that lies across frames is copied in two or three pieces.
+        if (sizeBytes === 24) assert.ok(Math.max(...held.copies) <= 32, "at most 32 objects");
+        assert.ok(Math.max(...held.bytes) <= 8192, "at most 8 KiB");
+        rig.model.checkAll();
+      });
+    }
   });
 
   test("leaves what is mapped where it is, and moves the rest", () => {
@@ -503,9 +533,9 @@ describe("reclaim", () => {
         const { objects } = chainOf(type, 40);
         assert.ok(objects > 80);
         const cold = putMany(model, objects, 40);
-        putMany(model, objects, 40);
+        const second = putMany(model, objects, 40);
         model.remove(cold.pop()!);
-        const fresh = model.put(40) as Handle;
+        putMany(model, 1, 40);
         const asked: Handle[] = [];
         pool.shrink(1, (handle) => asked.push(handle));
         assert.equal(asked[0], cold[0], "the zspage of the cold ones is the first to go");
@@ -516,7 +546,7 @@ describe("reclaim", () => {
         }
         asked.length = 0;
         pool.shrink(1, (handle) => asked.push(handle));
-        assert.ok(!cold.includes(asked[0]!) && asked[0] !== fresh);
+        assert.equal(asked[0], second[0]);
         model.checkAll();
       });
     });

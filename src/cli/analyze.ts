@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { formatBytes, MIB } from "../base/units.ts";
-import type { Report } from "../lab/analysis.ts";
+import type { Analysis, Report } from "../lab/analysis.ts";
 import {
   Analyzer,
   type CodecChoice,
@@ -197,15 +197,17 @@ async function measure(plan: Plan, version: string): Promise<Report> {
     const share = feed.bytesExpected === undefined ? undefined : done / feed.bytesExpected;
     progress.update(share, `${formatBytes(feed.bytesRead)} read  ${analyzer.step}`);
   };
+  let analysis: Analysis;
   try {
     // Only for the bar: a second walk over a large tree is a price that nobody pays in a pipe.
     if (progress.active && plan.samplePages === undefined) await drive(feed.count(), onTurn);
     await drive(feed.run(), onTurn);
+    analysis = await analyzer.result();
   } finally {
     progress.clear();
+    // After a failure too: the lane's thread would keep the process alive.
+    analyzer.close();
   }
-  const analysis = await analyzer.result();
-  analyzer.close();
   return {
     zcache: version,
     schema: 1,

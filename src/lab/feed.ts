@@ -133,7 +133,9 @@ export class Feed {
 
   /** Sums the sizes of all pieces, so that a progress bar knows its end. */
   *count(): Work {
+    this.#analyzer.step = "counting pages";
     const pages = yield* this.#countPages();
+    this.#analyzer.step = "";
     const { limitBytes = Number.POSITIVE_INFINITY } = this.#options;
     this.bytesExpected = Math.min(limitBytes, pages * this.#pageSize);
     this.#options.skips.clear();

@@ -43,9 +43,11 @@ export function recommend(analysis: Analysis): string {
     const gives = `even the best, ${name(best)}, gives only ${ratio}x`;
     return `Leave these pages uncompressed, because ${gives}.`;
   }
-  const codecs = [...new Set(results.map((one) => one.codec))];
+  // A codec that gains nothing is no rival, however fast: `none` is the fastest of all.
+  const worthIt = results.filter((one) => one.effective_ratio >= WORTH_IT_RATIO);
+  const codecs = [...new Set(worthIt.map((one) => one.codec))];
   const fast = codecs
-    .map((codec) => results.filter((one) => one.codec === codec).reduce(better))
+    .map((codec) => worthIt.filter((one) => one.codec === codec).reduce(better))
     .reduce((a, b) => (roundTripNs(b) < roundTripNs(a) ? b : a));
   if (fast.codec === best.codec) {
     const put = microseconds(best.put_ns.median);

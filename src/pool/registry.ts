@@ -8,6 +8,7 @@ import type { PoolShare, Zpool } from "./contract.ts";
 import { DENSE_DRIVERS } from "./dense/dense.ts";
 import type { PoolDriver } from "./driver.ts";
 import * as Pool from "./pool.layout.ts";
+import { Z3FOLD_DRIVERS } from "./z3fold.ts";
 import { ZBLOCK_DRIVERS } from "./zblock.ts";
 import { ZBUD_DRIVERS } from "./zbud.ts";
 import { ZSMALLOC_DRIVERS } from "./zsmalloc/drivers.ts";
@@ -15,6 +16,7 @@ import { ZSMALLOC_DRIVERS } from "./zsmalloc/drivers.ts";
 /** The order is the type's number in a pool's descriptor: the same in all threads of a process. */
 const DRIVERS: readonly PoolDriver[] = [
   ...ZBUD_DRIVERS,
+  ...Z3FOLD_DRIVERS,
   ...DENSE_DRIVERS,
   ...ZBLOCK_DRIVERS,
   ...ZSMALLOC_DRIVERS,

@@ -57,16 +57,20 @@ function sizesChart({ codecs, page_size, pages, same_filled_pages }: Report): Ch
       type: "line",
       data: {
         labels: Array.from({ length: SIZE_BINS + 1 }, (_, bin) => bin * binBytes),
-        datasets: codecs.map(({ codec, size_histogram }, index) => ({
-          label: codec,
-          data: size_histogram.map((number) => (number / seen) * 100),
-          borderColor: colourOf(index),
-          backgroundColor: `${colourOf(index)}33`,
-          borderWidth: 2,
-          fill: true,
-          pointRadius: 0,
-          stepped: "middle",
-        })),
+        datasets: codecs.flatMap(({ codec, size_histogram, incompressible_share }, index) => {
+          // One that compresses nothing, such as `none`, would press all others to the ground.
+          if (incompressible_share === 1) return [];
+          return {
+            label: codec,
+            data: size_histogram.map((number) => (number / seen) * 100),
+            borderColor: colourOf(index),
+            backgroundColor: `${colourOf(index)}33`,
+            borderWidth: 2,
+            fill: true,
+            pointRadius: 0,
+            stepped: "middle",
+          };
+        }),
       },
       options: {
         ...COMMON,
@@ -74,7 +78,7 @@ function sizesChart({ codecs, page_size, pages, same_filled_pages }: Report): Ch
         plugins: NO_LEGEND,
         scales: {
           x: axis("compressed bytes", {
-            ticks: { autoSkip: true, maxTicksLimit: 9, maxRotation: 0 },
+            ticks: { autoSkip: true, maxTicksLimit: 5, maxRotation: 0 },
           }),
           y: axis("% of pages"),
         },

@@ -6,7 +6,9 @@ import { codecTable, poolTable, summary, type Table } from "./tables.ts";
 
 /** Rows of the histogram: four of the 64 bins each, and one of incompressible pages. */
 const ROWS = 16;
-const BAR_WIDTH = 20;
+/** Columns for the bars of all codecs together, and for those of one. */
+const BARS_WIDTH = 56;
+const BAR_WIDTH_MAX = 20;
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 /** Draws a table in columns, each as wide as its widest cell. */
@@ -24,10 +26,10 @@ export function alignTable({ head, rows, names }: Omit<Table, "title">): string[
   );
 }
 
-function bar(share: number, shareMax: number): string {
-  const eighths = shareMax === 0 ? 0 : Math.round((share / shareMax) * BAR_WIDTH * 8);
+function bar(share: number, shareMax: number, width: number): string {
+  const eighths = shareMax === 0 ? 0 : Math.round((share / shareMax) * width * 8);
   const full = Math.floor(eighths / 8);
-  return ("█".repeat(full) + EIGHTHS[eighths % 8]!).padEnd(BAR_WIDTH);
+  return ("█".repeat(full) + EIGHTHS[eighths % 8]!).padEnd(width);
 }
 
 function histogram({ codecs, page_size, pages, same_filled_pages }: Report): string[] {
@@ -41,6 +43,7 @@ function histogram({ codecs, page_size, pages, same_filled_pages }: Report): str
     );
     return [...merged, bins[SIZE_BINS]!].map((number) => number / seen);
   });
+  const width = Math.min(BAR_WIDTH_MAX, Math.floor(BARS_WIDTH / codecs.length));
   const largest = Math.max(...rows.flat());
   const labels = Array.from({ length: ROWS }, (_, row) => {
     const from = (row * page_size) / ROWS;
@@ -48,10 +51,12 @@ function histogram({ codecs, page_size, pages, same_filled_pages }: Report): str
   });
   const table = {
     names: 0,
-    head: ["bytes", ...codecs.map(({ codec }) => codec.padEnd(BAR_WIDTH + 8))],
+    head: ["bytes", ...codecs.map(({ codec }) => codec.padEnd(width + 8))],
     rows: [...labels, "incompressible"].map((label, row) => [
       label,
-      ...rows.map((shares) => `${bar(shares[row]!, largest)} ${percent(shares[row]!).padStart(7)}`),
+      ...rows.map(
+        (shares) => `${bar(shares[row]!, largest, width)} ${percent(shares[row]!).padStart(7)}`,
+      ),
     ]),
   };
   return ["Compressed sizes, share of the pages that are not same-filled", ...alignTable(table)];

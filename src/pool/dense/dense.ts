@@ -38,6 +38,8 @@ export class DensePool extends BasePool {
   readonly #classes: SizeClasses;
   /** Bits of a handle that are the entry's word index; the generation has the rest of 31. */
   readonly #indexBits: number;
+  readonly #indexMask: number;
+  readonly #generationMask: number;
   readonly #mappings: Mapping[] = [];
   #freeBuffers: Address[] | undefined;
 
@@ -48,6 +50,8 @@ export class DensePool extends BasePool {
     super(arena, { type, typeIndex, ownWords, maxSizeBytes, canCompact: false }, id);
     this.#classes = new SizeClasses(arena, this.own, width);
     this.#indexBits = Math.ceil(Math.log2(this.words.length));
+    this.#indexMask = 2 ** this.#indexBits - 1;
+    this.#generationMask = 2 ** (31 - this.#indexBits) - 1;
     const metadataOwner = this.id + arena.frames.framesTotal;
     this.#vectors = new SlotVectors(arena, this.own, this.id, metadataOwner);
     this.#handles = new Slab(arena, this.own + Dense.HANDLES, Dense.ENTRY_WORDS, metadataOwner);
@@ -67,7 +71,7 @@ export class DensePool extends BasePool {
       this.#handles.free(entry);
       return ENOMEM;
     }
-    const generation = this.words[this.at + Pool.SERIAL]!++ & ((1 << (31 - this.#indexBits)) - 1);
+    const generation = this.words[this.at + Pool.SERIAL]!++ & this.#generationMask;
     const handle = ((generation << this.#indexBits) | entry) as Handle;
     this.words[entry] = place;
     this.words[this.#vectors.ownerAt(place)] = handle;
@@ -223,7 +227,7 @@ export class DensePool extends BasePool {
   }
 
   #entryOf(handle: Handle): WordIndex {
-    return (handle & (2 ** this.#indexBits - 1)) as WordIndex;
+    return (handle & this.#indexMask) as WordIndex;
   }
 
   /**
@@ -235,8 +239,9 @@ export class DensePool extends BasePool {
     const entry = this.#entryOf(handle);
     if (entry >= this.words.length) return NIL;
     const place = this.words[entry]!;
-    if (!this.#vectors.isPlace(place)) return NIL;
-    return this.words[this.#vectors.ownerAt(place)] === handle ? (place as WordIndex) : NIL;
+    const ownerAt = this.#vectors.ownerAt(place);
+    if (ownerAt === NIL) return NIL;
+    return this.words[ownerAt] === handle ? (place as WordIndex) : NIL;
   }
 
   /** The place of a live object whose slot has room for `sizeBytes`, else NIL. */

@@ -122,7 +122,7 @@ export class SlotVectors {
   pop(index: number): void {
     const words = this.#words;
     const at = this.classAt(index);
-    words[this.ownerAt(this.last(index))] = 0;
+    words[this.ownerAt(this.last(index)) as number] = 0;
     words[at + Dense.COUNT]!--;
     let end = words[at + Dense.TAIL_END]! - words[at + Dense.SLOT_BYTES]!;
     if (end <= 0) {
@@ -138,28 +138,20 @@ export class SlotVectors {
     return this.#words[this.#recordOf(frame)]! >>> Dense.CLASS_SHIFT;
   }
 
-  /** The word index of the owner (a handle) of the slot at this place. */
-  ownerAt(place: number): number {
-    const frame = (place >>> this.#frameShift) as PageFrame;
-    const record = this.#recordOf(frame);
-    const shape = this.#words[record]!;
-    const slotBytes = this.#slotBytes(shape);
-    const offset = ((place & this.#wordMask) << 2) - (shape & Dense.FIRST_START_MASK);
-    return record + Dense.OWNERS + Math.floor(offset / slotBytes);
-  }
-
   /**
-   * Whether a slot begins at this word index in a frame of this pool, for places that come from
-   * outside: a handle's entry may be anything.
+   * The word index of the owner (a handle) of the slot that begins at this place, or NIL if none
+   * does: a place that comes from outside may be any number.
    */
-  isPlace(place: number): boolean {
+  ownerAt(place: number): number | Nil {
     const frame = (place >>> this.#frameShift) as PageFrame;
-    if (!this.#arena.frames.isHeadOf(frame, this.#id)) return false;
+    if (!this.#arena.frames.isHeadOf(frame, this.#id)) return NIL;
     const record = this.#recordOf(frame);
     const shape = this.#words[record]!;
     const slotBytes = this.#slotBytes(shape);
     const offset = ((place & this.#wordMask) << 2) - (shape & Dense.FIRST_START_MASK);
-    return offset >= 0 && offset % slotBytes === 0;
+    const nth = (offset / slotBytes) | 0;
+    if (offset < 0 || nth * slotBytes !== offset) return NIL;
+    return record + Dense.OWNERS + nth;
   }
 
   /** Copies the first `sizeBytes` of the slot at `place` to the address `target`. */

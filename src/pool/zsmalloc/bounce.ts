@@ -1,7 +1,8 @@
 // Bounce buffers: where a thread sees an object in one piece that lies in two frames.
 //
-// Two for each thread and arena, whatever the number of pools: an object being read and another being
-// written. They are part of the thread, not of a pool, so making and destroying pools leaves nothing.
+// Two for each thread and arena, whatever the number of pools: an object being read and another
+// being written. They are part of the thread, not of a pool, so making and destroying pools leaves
+// nothing.
 import { type Address, type Handle, NIL, type PageFrame } from "../../base/brand.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";

@@ -1,10 +1,10 @@
-// Compaction: objects of the emptiest zspage of a class move to the fullest one that has room, until
-// the class has less free room than one zspage.
+// Compaction: objects of the emptiest zspage of a class move to the fullest one that has room,
+// until the class has less free room than one zspage.
 //
-// As in Linux 6.12, down to the order of the zspages in their lists, but cut into steps: the pool's lock
-// is held for a few objects, and between two steps every list is as it must be. What the next step
-// takes is again the fullest and the emptiest, and these are the two that the last one left first in
-// their lists, so a compaction that nobody disturbs does what one in a single piece would.
+// As in Linux 6.12, down to the order of the zspages in their lists, but cut into steps: the pool's
+// lock is held for a few objects, and between two steps every list is as it must be. What the next
+// step takes is again the fullest and the emptiest, and these are the two that the last one left
+// first in their lists, so a compaction that nobody disturbs does what one in a single piece would.
 import { NIL } from "../../base/brand.ts";
 import type { Objects } from "./objects.ts";
 import * as Zspage from "./zspage.layout.ts";

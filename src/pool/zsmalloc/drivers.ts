@@ -1,5 +1,5 @@
-// The names of zsmalloc: the two that stand for themselves, and one for every setting of today's that
-// the kernel can be built with.
+// The names of zsmalloc: the two that stand for themselves, and one for every setting of today's
+// that the kernel can be built with.
 import type { PoolDriver } from "../driver.ts";
 import { ZsmallocPool } from "./zsmalloc.ts";
 import { Zsmalloc2012Pool } from "./zsmalloc2012.ts";

@@ -5,12 +5,13 @@
 //           ┌──────────────────────┬────────────────────────┐
 //           │ generation           │ entry's word index / 2 │
 //           └──────────────────────┴────────────────────────┘
-//  entry:   word 0   live: LIVE | place; free: number of the next free entry of its slab, never LIVE
+//  entry:   word 0   live: LIVE | place; free: the next free entry of its slab, never LIVE
 //           word 1   generation, and in the low indexBits how often the object is mapped
 //
-// The index alone leads to the entry: there is no directory. indexBits is just enough for the arena,
-// which leaves 2 bits for the generation at 4 GiB and 8 at 64 MiB. The generation goes on from one use
-// of an entry to the next, so that a handle freed just now is never one just given out.
+// The index alone leads to the entry: there is no directory. indexBits is just enough for the
+// arena, which leaves 2 bits for the generation at 4 GiB and 8 at 64 MiB. The generation goes on
+// from one use of an entry to the next, so that a handle freed just now is never one just given
+// out.
 import { type Handle, NIL, type Nil, type WordIndex } from "../../base/brand.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { FrameAllocator } from "../../memory/frames.ts";
@@ -61,8 +62,8 @@ export class Handles {
   }
 
   free(entry: number): void {
-    // The slab writes the number of the next free entry over the place only when it keeps the frame;
-    // a frame that it gives back is told by its owner.
+    // The slab writes the number of the next free entry over the place only when it keeps the
+    // frame; a frame that it gives back is told by its owner.
     this.#slab.free(entry as WordIndex);
   }
 

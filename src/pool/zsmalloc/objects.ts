@@ -2,12 +2,14 @@
 // belongs to, so that whoever finds the object (compaction, reclaim) finds its handle.
 //
 //   live:  ┌────────────────┬────────┬───────────────────────────┐
-//          │ LIVE | entry   │ unused │ content                   │   8 bytes of header, as in the kernel
+//          │ LIVE | entry   │ unused │ content                   │
 //          └────────────────┴────────┴───────────────────────────┘
 //   free:  ┌────────────────┬────────────────────────────────────┐
-//          │ next free | 0  │ leftovers                          │   a place, never negative
+//          │ next free | 0  │ leftovers                          │
 //          └────────────────┴────────────────────────────────────┘
 //
+// The header has 8 bytes, as in the kernel. The next free object is given as its place, which is
+// never negative, as a word with LIVE always is.
 // A huge object has its frame to itself and no header: its owner word is in the zspage's record.
 import { NIL } from "../../base/brand.ts";
 import { type Handles, LIVE } from "./handles.ts";

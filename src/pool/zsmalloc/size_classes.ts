@@ -1,15 +1,15 @@
 // Size classes: which sizes share a chain of frames, how long the chain is, and how full it can be.
 //
 // A class is worth having for what it wastes little: the longer the chain, the more sizes divide it
-// well. Two rules are here, that of 2012 and that of Linux 6.12; both give plain tables of numbers, so
-// that the way from a size to its class is one shift and one look-up.
+// well. Two rules are here, that of 2012 and that of Linux 6.12; both give plain tables of numbers,
+// so that the way from a size to its class is one shift and one look-up.
 import { assert } from "../../base/errors.ts";
 
 /** Objects begin at multiples of this, so the first 8 bytes of an object never cross a frame. */
 const ALIGN = 8;
 /**
- * The smallest class. The kernel's rule is max(32, bytes of the longest chain / objects that a location
- * can number); ours numbers by words, so that the second term is 8 at most.
+ * The smallest class. The kernel's rule is max(32, bytes of the longest chain / objects that a
+ * location can number); ours numbers by words, so that the second term is 8 at most.
  */
 const MIN_BYTES = 32;
 
@@ -30,11 +30,11 @@ export interface SizeClasses {
   readonly pages: Int32Array;
   /** Objects of a chain. */
   readonly objects: Int32Array;
-  /** Bytes before an object's content: the owner's word. None in a class of one object per frame. */
+  /** Bytes before an object's content; none in a class of one object per frame. */
   readonly ownerBytes: Int32Array;
   /** The largest content, in bytes. */
   readonly roomBytes: Int32Array;
-  /** Where the class's part of `groupOf` begins: the group of a zspage with n objects stands at + n. */
+  /** Where the class's part of `groupOf` begins: that of n objects stands at + n. */
   readonly groupAt: Int32Array;
   readonly groupOf: Uint8Array;
 }
@@ -50,7 +50,7 @@ interface Rules {
   group(inUse: number, objects: number): number;
 }
 
-/** The classes of seed 2012: chains of up to 4 frames, nothing merged, no header. */
+/** The classes of 2012: chains of up to 4 frames, nothing merged, no header. */
 export function sizeClasses2012(pageSize: number): SizeClasses {
   return tabulate({
     pageSize,
@@ -95,9 +95,9 @@ export function hugeSizeBytes(classes: SizeClasses): number {
 }
 
 /**
- * The chain of the seed: the best used percentage, the shorter chain where two are equal. Percentages
- * are cut to whole numbers as there (defect S2: up to 1 % of a class is lost by it), because the page
- * counts of this allocator are compared with the original's.
+ * The chain of the original: the best used percentage, the shorter chain where two are equal.
+ * Percentages are cut to whole numbers as there (defect S2: up to 1 % of a class is lost by it),
+ * because the page counts of this allocator are compared with the original's.
  */
 function chainByPercent(sizeBytes: number, pageSize: number): number {
   let best = 1;
@@ -184,7 +184,7 @@ function tabulate(rules: Rules): SizeClasses {
   };
 }
 
-/** The group for every number of objects, so that no division stands in the way of malloc and free. */
+/** The group for every number of objects: no division stands in the way of malloc and free. */
 function tabulateGroups(classes: readonly SizeClass[], { group }: Rules) {
   const groupAt = new Int32Array(classes.length);
   const groupOf: number[] = [];

@@ -1,11 +1,11 @@
 // zsmalloc as Linux 6.12 has it: the densest of the kernel's allocators.
 //
-// Objects of a class fill chains of frames without regard to the frames' borders. Each new object goes
-// to the fullest zspage that has room, so that the emptier ones run dry; and because handles have
-// indirection, compaction can move what is left and give frames back. Reclaim is that of the time when
-// the LRU was in zsmalloc (2022, 6.2 to 6.6): the coldest zspage is offered to the callback, object by
-// object. A handle stays what it is until its object is freed, under reclaim as always: there is
-// nothing deferred that could be mistaken for an object's place.
+// Objects of a class fill chains of frames without regard to the frames' borders. Each new object
+// goes to the fullest zspage that has room, so that the emptier ones run dry; and because handles
+// have indirection, compaction can move what is left and give frames back. Reclaim is that of the
+// time when the LRU was in zsmalloc (2022, 6.2 to 6.6): the coldest zspage is offered to the
+// callback, object by object. A handle stays what it is until its object is freed, under reclaim as
+// always: there is nothing deferred that could be mistaken for an object's place.
 import { type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";

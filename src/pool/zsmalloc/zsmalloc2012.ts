@@ -1,10 +1,11 @@
 // zsmalloc as it was first proposed (2012): chains of up to four frames, direct handles.
 //
-// A handle says where its object is, so nothing can move and nothing compacts. There are two lists of
-// partial zspages for each class, and the fuller is used first. Page counts are those of the original,
-// row for row; that keeps defect S2 (chains chosen by whole per cents). Repaired are S1 (a handle is
-// never 0, as frame 0 is never handed out), S3 (full zspages are in a list and in the LRU, so all is
-// freed with the pool) and S5 (copies are as long as the caller asks, and two mappings nest).
+// A handle says where its object is, so nothing can move and nothing compacts. There are two lists
+// of partial zspages for each class, and the fuller is used first. Page counts are those of the
+// original, row for row; that keeps defect S2 (chains chosen by whole per cents). Repaired are S1
+// (a handle is never 0, as frame 0 is never handed out), S3 (full zspages are in a list and in the
+// LRU, so all is freed with the pool) and S5 (copies are as long as the caller asks, and two
+// mappings nest).
 import { type Handle, NIL, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
@@ -61,7 +62,8 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const object = words[zspage + Zspage.FREE]!;
     const frame = this.#frameOfObject(zspage, cls, object);
     words[zspage + Zspage.FREE] = words[this.#placeOf(frame, cls, object)]!;
-    const first = words[this.zspages.frameWords(frame) + Zspage.FRAME_FIRST_OBJECT]!;
+    const frameClass = words[this.zspages.frameWords(frame) + Zspage.FRAME_CLASS]!;
+    const first = Zspage.firstObjectOfFrame(frameClass);
     const state = words[zspage + Zspage.OWN]! + object * State.STATE_WORDS;
     const generation = ~words[state + State.HANDLE]! + 1;
     const handle = makeHandle(this.#bits, frame, object - first, generation);
@@ -180,8 +182,9 @@ export class Zsmalloc2012Pool extends ZspagePool {
     if (!this.arena.frames.isHeadOf(frame, this.id)) return NIL;
     const frameWords = this.zspages.frameWords(frame);
     const zspage = words[frameWords + Zspage.FRAME_ZSPAGE]!;
-    const object = words[frameWords + Zspage.FRAME_FIRST_OBJECT]! + slotOf(this.#bits, handle);
-    if (object >= this.classes.objects[words[zspage + Zspage.CLASS]!]!) return NIL;
+    const frameClass = words[frameWords + Zspage.FRAME_CLASS]!;
+    const object = Zspage.firstObjectOfFrame(frameClass) + slotOf(this.#bits, handle);
+    if (object >= this.classes.objects[Zspage.classOfFrame(frameClass)]!) return NIL;
     const state = words[zspage + Zspage.OWN]! + object * State.STATE_WORDS;
     return words[state + State.HANDLE] === handle ? state : NIL;
   }

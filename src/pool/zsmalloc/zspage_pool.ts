@@ -1,4 +1,4 @@
-// What zsmalloc of 2012 and of today have in common: everything but how a handle leads to an object.
+// What zsmalloc of 2012 and of today share: everything but how a handle leads to an object.
 import { type Address, type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
@@ -78,7 +78,7 @@ export abstract class ZspagePool extends BasePool {
   protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
     const place = this.placeLocked(handle);
     if (place === NIL) return EINVAL;
-    const cls = this.classAt(place);
+    const cls = this.zspages.classAt(place);
     if (!(sizeBytes >= 0 && sizeBytes <= this.classes.roomBytes[cls]!)) return EINVAL;
     this.zspages.copyOut(place, this.classes.ownerBytes[cls]!, target, sizeBytes);
     return 0;
@@ -87,7 +87,7 @@ export abstract class ZspagePool extends BasePool {
   protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
     const place = this.placeLocked(handle);
     if (place === NIL) return EINVAL;
-    const cls = this.classAt(place);
+    const cls = this.zspages.classAt(place);
     if (!(sizeBytes >= 0 && sizeBytes <= this.classes.roomBytes[cls]!)) return EINVAL;
     this.zspages.copyIn(place, this.classes.ownerBytes[cls]!, source, sizeBytes);
     return 0;
@@ -96,14 +96,14 @@ export abstract class ZspagePool extends BasePool {
   protected override mapLocked(handle: Handle, mode: MapMode, sizeBytes: number): Address | Errno {
     const place = this.placeLocked(handle);
     if (place === NIL) return EINVAL;
-    const cls = this.classAt(place);
+    const cls = this.zspages.classAt(place);
     if (!(sizeBytes >= 0 && sizeBytes <= this.classes.roomBytes[cls]!)) return EINVAL;
     const pinWord = this.pinWordLocked(handle);
     if ((this.words[pinWord]! & this.pinMask) === this.pinMask) return EBUSY;
     const skip = this.classes.ownerBytes[cls]!;
     let address = 0;
-    // By the object's room and not by `sizeBytes`: so an object is mapped the same way each time, and
-    // `unmap` knows which of two nested mappings has a buffer.
+    // By the object's room and not by `sizeBytes`: so an object is mapped the same way each time,
+    // and `unmap` knows which of two nested mappings has a buffer.
     if (this.zspages.spans(place, cls)) {
       const nth = this.#bounce.take(this.id, handle, mode, sizeBytes);
       if (nth === NIL) return EBUSY;
@@ -122,7 +122,7 @@ export abstract class ZspagePool extends BasePool {
     if (place === NIL) return EINVAL;
     const pinWord = this.pinWordLocked(handle);
     if ((this.words[pinWord]! & this.pinMask) === 0) return EINVAL;
-    const cls = this.classAt(place);
+    const cls = this.zspages.classAt(place);
     if (this.zspages.spans(place, cls)) {
       const nth = this.#bounce.find(this.id, handle);
       if (nth === NIL) return EINVAL;
@@ -196,10 +196,5 @@ export abstract class ZspagePool extends BasePool {
     for (let zspage = this.zspages.coldest(); zspage !== NIL; zspage = this.zspages.coldest()) {
       this.releaseLocked(zspage);
     }
-  }
-
-  /** The class of the zspage in which a place lies. */
-  protected classAt(place: number): number {
-    return this.words[this.zspages.zspageAt(place) + Zspage.CLASS]!;
   }
 }

@@ -1,14 +1,14 @@
-// The zspages of one pool: building and freeing chains of frames, the lists by class and fullness, the
-// LRU, and the way from an object's place to its bytes, which may lie in two frames.
+// The zspages of one pool: building and freeing chains of frames, the lists by class and fullness,
+// the LRU, and the way from an object's place to its bytes, which may lie in two frames.
 //
-// A place is the word index where an object begins. It needs no more bits than a frame number with an
-// object number would, and saves the division and the look-up that those need to find a byte.
+// A place is the word index where an object begins. It needs no more bits than a frame number with
+// an object number would, and saves the division and the look-up that those need to find a byte.
 //
 // Every method here runs under the pool's lock, except the constructor.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
-import { FRAME_WORDS, LINK as FRAME_LINK } from "../../memory/frame.layout.ts";
+import { LINK as FRAME_LINK, FRAME_WORDS } from "../../memory/frame.layout.ts";
 import {
   LINK_WORDS,
   listAdd,
@@ -25,8 +25,8 @@ import * as Pool from "../pool.layout.ts";
 import type { SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 
-// The pool's own words that are kept here: slab of records, LRU, then for each class two counts and the
-// heads of its lists, group 0 first.
+// The pool's own words that are kept here: slab of records, LRU, then for each class two counts and
+// the heads of its lists, group 0 first.
 const RECORDS = 0;
 const LRU = RECORDS + SLAB_HEAD_WORDS;
 const CLASSES = LRU + LINK_WORDS;
@@ -95,7 +95,7 @@ export class Zspages {
     }
   }
 
-  // ── Zspages ──────────────────────────────────────────────────────────────────────────────────────
+  // ── Zspages ────────────────────────────────────────────────────────────
 
   /** Builds an empty zspage, in no fullness list; its free objects are the caller's to link. */
   build(cls: number): WordIndex | Nil {
@@ -151,7 +151,7 @@ export class Zspages {
     return NIL;
   }
 
-  /** The emptiest zspage of a class that is not full, other than `other`, with nothing mapped; or NIL. */
+  /** The emptiest zspage with room that is not `other` and has nothing mapped, or NIL. */
   emptiestMovable(cls: number, other: number): number {
     const words = this.#words;
     for (let group = 1; group < this.#full; group++) {
@@ -230,7 +230,7 @@ export class Zspages {
     return link === this.#lru ? NIL : link - Zspage.LRU;
   }
 
-  // ── Places ───────────────────────────────────────────────────────────────────────────────────────
+  // ── Places ────────────────────────────────────────────────────────────
 
   /** Word index of the words that a frame's owner may use: see FRAME_NEXT and its neighbours. */
   frameWords(frame: number): number {
@@ -240,6 +240,12 @@ export class Zspages {
   /** The zspage in which a place lies. */
   zspageAt(place: number): number {
     return this.#words[this.frameWords(place >>> this.#wordShift) + Zspage.FRAME_ZSPAGE]!;
+  }
+
+  /** The class of the object at a place. */
+  classAt(place: number): number {
+    const at = this.frameWords(place >>> this.#wordShift);
+    return Zspage.classOfFrame(this.#words[at + Zspage.FRAME_CLASS]!);
   }
 
   /** The place of the first object. */
@@ -312,7 +318,7 @@ export class Zspages {
     this.copyIn(to, skipBytes + inFirst, rest, sizeBytes - inFirst);
   }
 
-  // ── Accounts ─────────────────────────────────────────────────────────────────────────────────────
+  // ── Accounts ────────────────────────────────────────────────────────────
 
   /** Objects of a class. */
   objectsOf(cls: number): number {
@@ -388,8 +394,9 @@ export class Zspages {
       assert(this.#arena.frames.isHeadOf(frame, this.#poolId), "the pool owns its frames");
       const at = this.frameWords(frame);
       const first = Math.ceil((nth * this.#arena.pageSize) / sizeBytes);
+      const frameClass = Zspage.frameClass(cls, first);
       assert(words[at + Zspage.FRAME_ZSPAGE] === zspage, "a frame knows its zspage");
-      assert(words[at + Zspage.FRAME_FIRST_OBJECT] === first, "a frame knows its first object");
+      assert(words[at + Zspage.FRAME_CLASS] === frameClass, "a frame knows its first object");
       frame = words[at + Zspage.FRAME_NEXT]!;
     }
     assert(frame === 0, "a chain is as long as its class says");
@@ -429,7 +436,8 @@ export class Zspages {
       const at = this.frameWords(frame);
       nextAt = at + Zspage.FRAME_NEXT;
       words[nextAt] = 0;
-      words[at + Zspage.FRAME_FIRST_OBJECT] = Math.ceil((nth * pageSize) / sizeBytes);
+      const firstObject = Math.ceil((nth * pageSize) / sizeBytes);
+      words[at + Zspage.FRAME_CLASS] = Zspage.frameClass(cls, firstObject);
       words[at + Zspage.FRAME_ZSPAGE] = zspage;
     }
     return first;

@@ -1,0 +1,31 @@
+/** struct z3fold_header: one page frame that holds up to three objects ("buddies").
+ *
+ *   chunk 0         1 …               START_MIDDLE …           … 63
+ *  ┌──────────────┬───────────┬──────┬────────────┬───────────┬────────────┐
+ *  │ header       │ first →   │      │ middle →   │           │     ← last │
+ *  └──────────────┴───────────┴──────┴────────────┴───────────┴────────────┘
+ *
+ * An object too large to leave room for header and another has the page to itself (a headless page);
+ * its header is then a record outside of the page, with the object as its first. The header's word
+ * index stands in PRIVATE of the frame table for both, the LRU link in LINK. All words are guarded by
+ * the pool's lock.
+ */
+export const LINK = 0; // link: in unbuddied[free chunks], in buddied, in none if reclaimed or headless
+export const CHUNKS_USED = 2; // three words, by buddy: chunks, 0 = free
+export const HANDLES = 5; // three words, by buddy: the handle given out
+export const MAPS = 8; // three words, by buddy: how often it is mapped
+export const START_MIDDLE = 11; // the middle buddy's first chunk, 0 if there is none
+export const UNDER_RECLAIM = 12; // 1 while a thread empties the page
+export const PASS = 13; // the last shrink() that asked for this page's objects
+export const FRAME = 14; // fixed: the page's frame
+export const HEADLESS = 15; // fixed: 1 if the object has the page to itself
+export const HEADER_WORDS = 16;
+
+export const FIRST = 0;
+export const MIDDLE = 1;
+export const LAST = 2;
+export const BUDDIES = 3;
+
+/** 2⁶ chunks to a page, one of them the header's. */
+export const CHUNKS_ORDER = 6;
+export const CHUNKS = 1 << CHUNKS_ORDER;
