@@ -5,5 +5,5 @@ export interface Clock {
   nowNs(): number;
 }
 
-/** The clock of the platform: `performance.now()`, whose resolution in Node is about 30 ns. */
+/** The clock of the platform: `performance.now()`, a call takes 50 to 70 ns in Node. */
 export const platformClock: Clock = { nowNs: () => performance.now() * 1e6 };

@@ -9,11 +9,14 @@ const BUCKETS = (VALUE_BITS - SUB_BITS + 1) * SUB;
 
 function bucketOf(value: number): number {
   if (value < SUB) return Math.max(0, Math.floor(value));
-  // Above 2³² `clz32` would wrap, so the upper half is looked at separately.
-  const high = Math.floor(value / 2 ** 32);
-  const log2 = high > 0 ? 63 - Math.clz32(high) : 31 - Math.clz32(value >>> 0);
-  const sub = Math.floor(value / 2 ** (log2 - SUB_BITS)) - SUB;
-  return Math.min(BUCKETS - 1, (log2 - SUB_BITS + 1) * SUB + sub);
+  if (value < 2 ** 32) {
+    const log2 = 31 - Math.clz32(value);
+    return (log2 - SUB_BITS) * SUB + (value >>> (log2 - SUB_BITS));
+  }
+  // From 2³² on, where shifts would wrap: the same with the upper half of the number.
+  const log2 = 63 - Math.clz32(value / 2 ** 32);
+  const top = Math.floor(value / 2 ** (log2 - SUB_BITS));
+  return Math.min(BUCKETS - 1, (log2 - SUB_BITS) * SUB + top);
 }
 
 function bucketMiddle(bucket: number): number {

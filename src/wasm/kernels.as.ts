@@ -24,6 +24,15 @@ export function fillPattern(target: usize, low: u32, high: u32, size: usize): vo
 /** @returns 1 if the two regions of `size` bytes are equal, else 0 */
 export function equal(left: usize, right: usize, size: usize): i32 {
   let at: usize = 0;
+  for (; at + 64 <= size; at += 64) {
+    const l = left + at;
+    const r = right + at;
+    const a = v128.xor(v128.load(l), v128.load(r));
+    const b = v128.xor(v128.load(l, 16), v128.load(r, 16));
+    const c = v128.xor(v128.load(l, 32), v128.load(r, 32));
+    const d = v128.xor(v128.load(l, 48), v128.load(r, 48));
+    if (v128.any_true(v128.or(v128.or(a, b), v128.or(c, d)))) return 0;
+  }
   for (; at + 16 <= size; at += 16) {
     if (v128.any_true(v128.xor(v128.load(left + at), v128.load(right + at)))) return 0;
   }

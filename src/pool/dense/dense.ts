@@ -216,14 +216,11 @@ export class DensePool extends BasePool {
 
   protected override destroyLocked(): void {
     const handles: Handle[] = [];
-    for (let index = 0; index < Dense.GRANULES; index++) {
-      for (let n = 0, frame = this.#vectors.frameAt(index, 0); frame !== NIL; n++) {
-        this.#vectors.ownersIn(frame, handles);
-        frame = this.#vectors.frameAt(index, n + 1);
-      }
-    }
-    for (const handle of handles) this.#handles.free(this.#entryOf(handle));
-    this.#vectors.clear();
+    this.#vectors.clear((frame) => {
+      handles.length = 0;
+      this.#vectors.ownersIn(frame, handles);
+      for (const handle of handles) this.#handles.free(this.#entryOf(handle));
+    });
   }
 
   #entryOf(handle: Handle): WordIndex {

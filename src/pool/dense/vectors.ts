@@ -214,11 +214,14 @@ export class SlotVectors {
     }
   }
 
-  /** Gives back all frames of all classes, and all records. */
-  clear(): void {
+  /** Gives back all frames of all classes, and all records; calls `before` for each frame first. */
+  clear(before: (frame: PageFrame) => void): void {
     for (let index = 0; index < Dense.GRANULES; index++) {
       const at = this.classAt(index);
-      while (!listEmpty(this.#words, at + Dense.CHAIN)) this.#dropTail(at);
+      while (!listEmpty(this.#words, at + Dense.CHAIN)) {
+        before(this.#tail(at));
+        this.#dropTail(at);
+      }
     }
   }
 
