@@ -20,7 +20,9 @@ import { walkPaths } from "../src/node/inputs.ts";
 const SYSFS = "/sys/block/zram0";
 const DEVICE = "/dev/zram0";
 const PAGE = 4096;
-/** Room for more than any limit that is asked for: the device takes memory for what is written only. */
+/**
+ * Room for more than any limit that is asked for: the device takes memory for what is written only.
+ */
 const DISK_BYTES = 64 * 1024 * MIB;
 
 /** Why the comparison can't be made here, or undefined if it can. */

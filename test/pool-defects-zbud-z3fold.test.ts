@@ -1,6 +1,6 @@
-// The known defects of zbud (zcache, 2012: B…) and z3fold (first posting, 2016: F…), one test each that
-// would catch it. Where the forms that mirror the originals keep a behaviour for the sake of equal
-// page counts, the test says so.
+// The known defects of zbud (zcache, 2012: B…) and z3fold (first posting, 2016: F…), one test each
+// that would catch it. Where the forms that mirror the originals keep a behaviour for the sake of
+// equal page counts, the test says so.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Address, Handle } from "../src/base/brand.ts";
@@ -40,7 +40,10 @@ for (const type of ["zbud", "zbud-6.12", "zbud-2012(zcache)"]) {
     const { pool, model } = open(type);
     putChunks(model, 20, 20, 20, 20, 20);
     for (const pages of [0, -1]) {
-      assert.equal(pool.shrink(pages, () => assert.fail("nobody may be asked")), EAGAIN);
+      assert.equal(
+        pool.shrink(pages, () => assert.fail("nobody may be asked")),
+        EAGAIN,
+      );
     }
     model.checkAll();
   });
@@ -81,7 +84,7 @@ for (const type of ["zbud", "zbud-6.12", "zbud-2012(zcache)"]) {
   });
 }
 
-test("B4: empty pages are given back at once; the form of 2012 keeps them until it compacts", () => {
+test("B4: empty pages go back at once; the form of 2012 keeps them until it compacts", () => {
   for (const type of ["zbud", "zbud-6.12"]) {
     const { pool, model } = open(type);
     for (const handle of putChunks(model, ...new Array(100).fill(30))) model.remove(handle);
@@ -97,7 +100,7 @@ test("B4: empty pages are given back at once; the form of 2012 keeps them until 
   pool.verify();
 });
 
-test("B5: what fits into an empty page is accepted; the form of 2012 refuses the last chunk", () => {
+test("B5: what fits into an empty page is accepted; that of 2012 refuses the last chunk", () => {
   for (const type of ["zbud", "zbud-6.12"]) {
     const { pool, model } = open(type);
     assert.equal(pool.maxSizeBytes, 62 * CHUNK, type);
@@ -218,7 +221,7 @@ test("F6: a middle object that was mapped joins its hole when the mapping ends",
   model.checkAll();
 });
 
-test("F7: a middle object slides to its neighbour; the seed's form moves only one that is alone", () => {
+test("F7: a middle object slides to its neighbour; the seed's only moves when alone", () => {
   const pages = (type: string, gone: "first" | "last") => {
     const { pool, model } = open(type);
     // 16 + 16 + 16: 15 chunks are free between middle and last.

@@ -43,10 +43,9 @@ function replay(name: string, distribution: string): string[] {
   const run = new Replay(pool, name, (row) => {
     const phase = phaseInVectors(row);
     if (phase === undefined) return;
-    rows.push(
-      [phase, row.ops, row.objs, row.rejects, row.stored_bytes, row.pages].join(","),
-    );
-    if (row.phase === "cp" && row.ops === 21_504) rows.push(rows.at(-1)!.replace("cp", "half-freed"));
+    rows.push([phase, row.ops, row.objs, row.rejects, row.stored_bytes, row.pages].join(","));
+    if (row.phase === "cp" && row.ops === 21_504)
+      rows.push(rows.at(-1)!.replace("cp", "half-freed"));
   });
   const lines = readFileSync(`${VECTORS}trace_${distribution}.csv`, "utf8").split("\n");
   lines.forEach((text, index) => {

@@ -32,8 +32,8 @@ export interface Codec {
   /**
    * Restores exactly `targetBytes` from the `sourceBytes` at `source`.
    * Writes only [target, target + targetBytes), whatever the source holds.
-   * @throws ZcacheError ERR_CODEC_CORRUPT if the source is malformed, truncated, has bytes left over,
-   *   or does not give exactly `targetBytes`; what stands in the target is then undefined
+   * @throws ZcacheError ERR_CODEC_CORRUPT if the source is malformed, truncated, has bytes left
+   *   over, or does not give exactly `targetBytes`; what stands in the target is then undefined
    */
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void;
 }

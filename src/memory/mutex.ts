@@ -25,7 +25,9 @@ export class Mutex {
   readonly #at: number;
   readonly #owner: number;
 
-  /** @param at word index of the lock word  @param owner the calling thread's number, 1 … 2³⁰ − 1 */
+  /**
+   * @param at word index of the lock word  @param owner the calling thread's number, 1 … 2³⁰ − 1
+   */
   constructor(words: Int32Array, kernels: Kernels, at: number, owner: number) {
     this.#words = words;
     this.#kernels = kernels;
@@ -57,8 +59,8 @@ export class Mutex {
 
   /**
    * Asserts that this thread holds the lock: the first line of every `…Locked` method. A plain
-   * read, which spares 9 ns and is exact here: only the owner itself writes its number into the word
-   * or takes it out.
+   * read, which spares 9 ns and is exact here: only the owner itself writes its number into the
+   * word or takes it out.
    */
   assertLocked(): void {
     assert((this.#words[this.#at]! & ~WAITED) === this.#owner, "the caller holds the lock");

@@ -24,8 +24,8 @@ export interface PoolSpec {
 export type PoolId = PageFrame | typeof NIL;
 
 /**
- * Units whose objects the callback refuses to give up before `shrink` stops asking: the kernel's zbud
- * and z3fold use 8 too. A refused unit is not asked again in the same pass.
+ * Units whose objects the callback refuses to give up before `shrink` stops asking: the kernel's
+ * zbud and z3fold use 8 too. A refused unit is not asked again in the same pass.
  */
 const RECLAIM_RETRIES = 8;
 
@@ -216,16 +216,16 @@ export abstract class BasePool implements Zpool {
   protected abstract metadataFramesLocked(): number;
 
   /**
-   * Chooses the coldest unit (page, block, zspage) that is neither mapped nor under reclaim nor marked
-   * with this `pass`; marks it with the pass and as under reclaim, so that no object is placed in it
-   * and a free leaves it where it is; adds the handles of its objects to `handles`.
+   * Chooses the coldest unit (page, block, zspage) that is neither mapped nor under reclaim nor
+   * marked with this `pass`; marks it with the pass and as under reclaim, so that no object is
+   * placed in it and a free leaves it where it is; adds the handles of its objects to `handles`.
    * @returns what names the unit for `endReclaimLocked`, or NIL if there is none to try
    */
   protected abstract beginReclaimLocked(pass: number, handles: Handle[]): number;
 
   /**
-   * Ends the reclaim of a unit: frees it if it is empty, else puts it back into its lists, at the cold
-   * end where it was.
+   * Ends the reclaim of a unit: frees it if it is empty, else puts it back into its lists, at the
+   * cold end where it was.
    * @returns page frames freed
    */
   protected abstract endReclaimLocked(unit: number): number;
@@ -254,7 +254,10 @@ export abstract class BasePool implements Zpool {
     return freed;
   }
 
-  /** Frees an object whose eviction was agreed to, unless that has happened. @returns whether it is gone */
+  /**
+   * Frees an object whose eviction was agreed to, unless that has happened. @returns whether it is
+   * gone
+   */
   #evicted(handle: Handle): boolean {
     this.lock();
     try {

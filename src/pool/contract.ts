@@ -1,8 +1,9 @@
 // The contract over all allocators of compressed pages, after the kernel's zpool.
 //
-// A pool hands out handles for objects of 1 … maxSizeBytes bytes. It knows the room it gave an object,
-// not the object's length: that is the caller's to keep. Refusals are negative error numbers
-// (base/errno.ts), because a full pool and a stale handle are expected; nothing here throws for them.
+// A pool hands out handles for objects of 1 … maxSizeBytes bytes. It knows the room it gave an
+// object, not the object's length: that is the caller's to keep. Refusals are negative error
+// numbers (base/errno.ts), because a full pool and a stale handle are expected; nothing here throws
+// for them.
 //
 // All methods may be called from any thread that has the pool attached. Cost is the cost under one
 // lock: a few list steps, and for `read`, `write` and a moving `free` one copy of one object.
@@ -31,7 +32,9 @@ export interface PoolStats {
   readonly objects: number;
   /** Page frames that hold objects: the kernel's `zpool_get_total_pages`. */
   readonly pages: number;
-  /** Bytes of everything else: descriptor, handles, descriptors of pages, 16 bytes per page frame. */
+  /**
+   * Bytes of everything else: descriptor, handles, descriptors of pages, 16 bytes per page frame.
+   */
   readonly metadataBytes: number;
   /** Page frames that compaction freed since the pool was made. */
   readonly pagesCompacted: number;
@@ -68,8 +71,8 @@ export interface Zpool {
 
   /**
    * Takes room for an object of `sizeBytes`; its content is undefined.
-   * @returns a handle, or EINVAL (size 0, negative or no whole number), ENOSPC (above maxSizeBytes),
-   *   ENOMEM (no page frame left)
+   * @returns a handle, or EINVAL (size 0, negative or no whole number), ENOSPC (above
+   *   maxSizeBytes), ENOMEM (no page frame left)
    */
   malloc(sizeBytes: number): Handle | Errno;
 
@@ -82,15 +85,17 @@ export interface Zpool {
    */
   read(handle: Handle, target: Address, sizeBytes: number): 0 | Errno;
 
-  /** Copies `sizeBytes` from `source`, elsewhere in the arena, into the object. Returns as `read`. */
+  /**
+   * Copies `sizeBytes` from `source`, elsewhere in the arena, into the object. Returns as `read`.
+   */
   write(handle: Handle, source: Address, sizeBytes: number): 0 | Errno;
 
   /**
-   * Pins the object and gives the address of its first byte: of the object itself where it is in one
-   * piece, else of a buffer of this thread into which it is copied (RW, RO) and from which it is
-   * copied back at `unmap` (RW, WO). What the caller writes under RO may or may not be kept.
-   * While mapped, the object does not move and can be neither freed nor evicted. Mappings nest: each
-   * wants its own `unmap`.
+   * Pins the object and gives the address of its first byte: of the object itself where it is in
+   * one piece, else of a buffer of this thread into which it is copied (RW, RO) and from which it
+   * is copied back at `unmap` (RW, WO). What the caller writes under RO may or may not be kept.
+   * While mapped, the object does not move and can be neither freed nor evicted. Mappings nest:
+   * each wants its own `unmap`.
    * @param sizeBytes how much of the object the caller will touch
    * @returns an address, or EINVAL (as `read`), EBUSY (no buffer of this thread is left)
    */
@@ -107,8 +112,8 @@ export interface Zpool {
   shrink(pages: number, evict: Evict): number;
 
   /**
-   * Moves objects together, where the pool can, until `pagesMax` frames are freed or nothing is left
-   * to gain. Bounded steps: the lock is given up between two objects' moves or a few of them.
+   * Moves objects together, where the pool can, until `pagesMax` frames are freed or nothing is
+   * left to gain. Bounded steps: the lock is given up between two objects' moves or a few of them.
    * @returns page frames freed; 0 in pools that cannot move objects
    */
   compact(pagesMax: number): number;

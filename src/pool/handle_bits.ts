@@ -1,13 +1,14 @@
-// Handles that say directly where an object is: frame and slot, and in the bits that are left over a
-// generation, so that a handle that was freed is told from the one that now stands in its place.
+// Handles that say directly where an object is: frame and slot, and in the bits that are left over
+// a generation, so that a handle that was freed is told from the one that now stands in its place.
 //
 //   30           frameBits + slotBits        slotBits          0
 //  ┌────────────────┬─────────────────────────┬───────────────┐
 //  │ generation     │ frame                   │ slot          │
 //  └────────────────┴─────────────────────────┴───────────────┘
 //
-// 31 bits, so that every handle is a small integer to the engine. In an arena of 64 MiB a zbud handle
-// has 16 bits of generation, in one of 4 GiB 10. Frame 0 is never handed out, so no handle is 0.
+// 31 bits, so that every handle is a small integer to the engine. In an arena of 64 MiB a zbud
+// handle has 16 bits of generation, in one of 4 GiB 10. Frame 0 is never handed out, so no handle
+// is 0.
 import type { Handle } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 

@@ -1,9 +1,10 @@
 // z3fold: at most three objects to a page frame.
 //
-// zbud with a third buddy in the middle. The order of things is zbud's: pages with room are listed by
-// their free chunks, the first that is roomy enough is taken, and reclaim empties whole pages. What is
-// new is that the middle object may move inside its page, so that the free chunks come together. A
-// handle names an object and not a buddy, so the middle can become the first under the same handle.
+// zbud with a third buddy in the middle. The order of things is zbud's: pages with room are listed
+// by their free chunks, the first that is roomy enough is taken, and reclaim empties whole pages.
+// What is new is that the middle object may move inside its page, so that the free chunks come
+// together. A handle names an object and not a buddy, so the middle can become the first under the
+// same handle.
 import { type Address, type Handle, NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -30,8 +31,8 @@ import * as Page from "./z3fold_page.layout.ts";
 
 const { FIRST, MIDDLE, LAST } = Page;
 
-// The pool's own words: list heads (unbuddied by free chunks, buddied, LRU), then the slab of headers
-// of headless pages.
+// The pool's own words: list heads (unbuddied by free chunks, buddied, LRU), then the slab of
+// headers of headless pages.
 const UNBUDDIED = 0;
 const BUDDIED = UNBUDDIED + Page.CHUNKS * LINK_WORDS;
 const LRU = BUDDIED + LINK_WORDS;
@@ -429,7 +430,10 @@ export class Z3foldPool extends BasePool {
     const used = page + Page.CHUNKS_USED;
     const frame = words[page + Page.FRAME]! as PageFrame;
     assert(this.arena.frames.isHeadOf(frame, this.id), "the pool owns its pages");
-    assert(words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page), "a page holds something");
+    assert(
+      words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page),
+      "a page holds something",
+    );
     const middle = words[used + MIDDLE]!;
     const start = words[page + Page.START_MIDDLE]!;
     assert((middle === 0) === (start === 0), "only a middle object has a start");

@@ -5,12 +5,12 @@
  *  │ header       │ first →   │      │ middle →   │           │     ← last │
  *  └──────────────┴───────────┴──────┴────────────┴───────────┴────────────┘
  *
- * An object too large to leave room for header and another has the page to itself (a headless page);
- * its header is then a record outside of the page, with the object as its first. The header's word
- * index stands in PRIVATE of the frame table for both, the LRU link in LINK. All words are guarded by
- * the pool's lock.
+ * An object too large to leave room for header and another has the page to itself (a headless
+ * page); its header is then a record outside of the page, with the object as its first. The
+ * header's word index stands in PRIVATE of the frame table for both, the LRU link in LINK. All
+ * words are guarded by the pool's lock.
  */
-export const LINK = 0; // link: in unbuddied[free chunks], in buddied, in none if reclaimed or headless
+export const LINK = 0; // link: in unbuddied[free chunks], buddied, or none (reclaimed, headless)
 export const CHUNKS_USED = 2; // three words, by buddy: chunks, 0 = free
 export const HANDLES = 5; // three words, by buddy: the handle given out
 export const MAPS = 8; // three words, by buddy: how often it is mapped

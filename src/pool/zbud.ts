@@ -1,13 +1,15 @@
 // zbud: at most two objects to a page frame, simple and deterministic.
 //
 // An object takes whole chunks of 1/64 page; pages with one object are listed by their free chunks,
-// and malloc takes the first page of the first list that is roomy enough. Freeing one object of a page never needs another page to be looked at, and
-// reclaiming one page evicts at most two objects: that is what zbud is for. Density is at most 2.
+// and malloc takes the first page of the first list that is roomy enough. Freeing one object of a
+// page never needs another page to be looked at, and reclaiming one page evicts at most two
+// objects: that is what zbud is for. Density is at most 2.
 //
 // There are two forms of it. That of zcache (2012) has a header of two chunks, lists in order of
-// arrival, and keeps pages that have become empty in a list of its own. That of Linux 6.12, the last
-// one upstream, has a header of one chunk, lists with the newest first, and gives empty pages back.
-// Reclaim is the same in both: least recently added-to pages first, as upstream had it before 6.6.
+// arrival, and keeps pages that have become empty in a list of its own. That of Linux 6.12, the
+// last one upstream, has a header of one chunk, lists with the newest first, and gives empty pages
+// back. Reclaim is the same in both: least recently added-to pages first, as upstream had it before
+// 6.6.
 import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -73,7 +75,8 @@ export class ZbudPool extends BasePool {
     this.#chunkShift = Math.log2(chunkBytes);
     this.#bits = handleBits(arena.frames.framesTotal, 2);
     if (id === NIL) {
-      for (let list = 0; list < OWN_WORDS; list += LINK_WORDS) listInit(this.words, this.own + list);
+      for (let list = 0; list < OWN_WORDS; list += LINK_WORDS)
+        listInit(this.words, this.own + list);
     }
   }
 
@@ -352,7 +355,10 @@ export class ZbudPool extends BasePool {
     const words = this.words;
     assert(this.arena.frames.isHeadOf(this.#frameOf(page), this.id), "the pool owns its pages");
     assert(this.#freeChunks(page) >= 0, "first + last + slack = chunks");
-    assert(words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page), "a page holds something");
+    assert(
+      words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page),
+      "a page holds something",
+    );
     let objects = 0;
     for (let slot = FIRST; slot <= LAST; slot++) {
       if (words[page + Page.FIRST + slot] === 0) continue;

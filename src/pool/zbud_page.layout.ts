@@ -5,8 +5,9 @@
  *  │ header        │ first buddy → │   slack   │  ← last buddy │
  *  └───────────────┴───────────────┴───────────┴───────────────┘
  *
- * A chunk is 1/64 of the page. The first buddy begins after the header, the last ends with the page, so
- * freeing either leaves the largest hole. The header's words, all guarded by the pool's lock:
+ * A chunk is 1/64 of the page. The first buddy begins after the header, the last ends with the
+ * page, so freeing either leaves the largest hole. The header's words, all guarded by the pool's
+ * lock:
  */
 export const LINK = 0; // link: in unbuddied[slack], in buddied, or in none while under reclaim
 export const LRU = 2; // link: in the pool's LRU list, most recently added-to first

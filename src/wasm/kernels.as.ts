@@ -1,5 +1,5 @@
-// The kernels: what must run inside the arena's memory to be fast. One small module, one instance per
-// thread, no state of its own: every table and buffer is an address that the caller gives.
+// The kernels: what must run inside the arena's memory to be fast. One small module, one instance
+// per thread, no state of its own: every table and buffer is an address that the caller gives.
 // Addresses are bytes, lengths are bytes. Nothing here checks bounds: callers own that.
 
 export { lz4Compress, lz4Decompress } from "./lz4.as";

@@ -1,5 +1,6 @@
-// Instances of the WebAssembly kernels over a shared memory. The binary is embedded, so that nothing
-// has to be read from a disk or fetched: the same code runs in Node and in a browser's worker.
+// Instances of the WebAssembly kernels over a shared memory. The binary is embedded, so that
+// nothing has to be read from a disk or fetched: the same code runs in Node and in a browser's
+// worker.
 import { KERNELS_BASE64 } from "./kernels.binary.ts";
 import { Wasm, type WasmMemory, type WasmModule } from "./platform.ts";
 
@@ -13,8 +14,10 @@ export interface Kernels {
   compareExchange(address: number, expected: number, value: number): number;
   exchange(address: number, value: number): number;
   /**
-   * Compresses one block in LZ4's block format. `table` is LZ4_TABLE_BYTES of scratch, 16-byte aligned.
-   * @returns bytes written, or 0 if the result would exceed `limit`; writes only [target, target + limit)
+   * Compresses one block in LZ4's block format. `table` is LZ4_TABLE_BYTES of scratch, 16-byte
+   * aligned.
+   * @returns bytes written, or 0 if the result would exceed `limit`; writes only [target, target +
+   *   limit)
    */
   lz4Compress(
     source: number,
@@ -23,7 +26,9 @@ export interface Kernels {
     limit: number,
     table: number,
   ): number;
-  /** @returns bytes written, or −1 for a malformed block; writes only [target, target + targetBytes) */
+  /**
+   * @returns bytes written, or −1 for a malformed block; writes only [target, target + targetBytes)
+   */
   lz4Decompress(source: number, sourceBytes: number, target: number, targetBytes: number): number;
 }
 

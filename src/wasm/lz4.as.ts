@@ -66,8 +66,8 @@ function copyLiterals(target: usize, from: usize, count: usize, room: usize): vo
 
 /**
  * The table: 16 bits for each hash of four bytes, the position in the source where they were seen.
- * 4,096 entries for small sources, because clearing it is a part of the cost; twice as many for large
- * ones, which without them lose up to 2 % of size.
+ * 4,096 entries for small sources, because clearing it is a part of the cost; twice as many for
+ * large ones, which without them lose up to 2 % of size.
  */
 const TABLE_BITS_SMALL: u32 = 12;
 const TABLE_BITS_LARGE: u32 = 13;

@@ -13,11 +13,7 @@ export interface WasmInstance {
 }
 
 interface WasmPlatform {
-  readonly Memory: new (options: {
-    initial: number;
-    maximum: number;
-    shared: true;
-  }) => WasmMemory;
+  readonly Memory: new (options: { initial: number; maximum: number; shared: true }) => WasmMemory;
   readonly Module: new (binary: Uint8Array) => WasmModule;
   readonly Instance: new (
     module: WasmModule,

@@ -191,10 +191,17 @@ for (const type of poolTypes(true)) {
     test("shrinks: evicts, frees whole pages, says how many", () => {
       withPool(type, (rig) => {
         const { pool, model } = rig;
-        assert.equal(pool.shrink(1, () => 0), EAGAIN, "an empty pool has nothing");
+        assert.equal(
+          pool.shrink(1, () => 0),
+          EAGAIN,
+          "an empty pool has nothing",
+        );
         fillMixed(rig, 200);
         const before = pool.totalPages();
-        assert.equal(pool.shrink(0, () => assert.fail("0 pages ask for nothing")), EAGAIN);
+        assert.equal(
+          pool.shrink(0, () => assert.fail("0 pages ask for nothing")),
+          EAGAIN,
+        );
         const freed = pool.shrink(5, (handle) => {
           model.check(handle);
           model.forget(handle);
@@ -219,7 +226,11 @@ for (const type of poolTypes(true)) {
         const { pool, model } = rig;
         fillMixed(rig, 200);
         const untouched = model.objects.size;
-        assert.equal(pool.shrink(3, () => -1), EAGAIN, "all refused");
+        assert.equal(
+          pool.shrink(3, () => -1),
+          EAGAIN,
+          "all refused",
+        );
         assert.equal(model.objects.size, untouched);
         model.checkAll();
         let calls = 0;

@@ -1,5 +1,6 @@
-// The plain double of a pool: a Map of what was stored, beside the real pool. Each object is filled with
-// a pattern that its own number gives, so a byte of another object, an old one or a moved one is seen.
+// The plain double of a pool: a Map of what was stored, beside the real pool. Each object is filled
+// with a pattern that its own number gives, so a byte of another object, an old one or a moved one
+// is seen.
 import assert from "node:assert/strict";
 import type { Address, Handle } from "../../src/base/brand.ts";
 import type { Arena } from "../../src/memory/arena.ts";

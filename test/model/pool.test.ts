@@ -1,5 +1,6 @@
-// Any sequence of operations on any pool, against a Map: after each step all reads agree, `verify()`
-// holds, and dead handles stay dead. fast-check prints the seed and the shrunk sequence of a failure.
+// Any sequence of operations on any pool, against a Map: after each step all reads agree,
+// `verify()` holds, and dead handles stay dead. fast-check prints the seed and the shrunk sequence
+// of a failure.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -73,7 +74,8 @@ function apply(model: ModelPool, step: Step): void {
       return;
     case "stale": {
       const handle = model.dead.at(-1 - (step.index % 64));
-      // A handle value may come to life again when its generations are used up; not within 64 frees.
+      // A handle value may come to life again when its generations are used up; not within 64
+      // frees.
       if (handle !== undefined && !model.objects.has(handle)) {
         assert.equal(pool.free(handle), EINVAL, "a dead handle frees nothing");
       }
@@ -87,9 +89,11 @@ function apply(model: ModelPool, step: Step): void {
       return;
     }
     case "mapped":
-      return applyMapped(model, step.index, step.inner);
+      applyMapped(model, step.index, step.inner);
+      return;
     case "shrink":
-      return applyShrink(model, step);
+      applyShrink(model, step);
+      return;
     case "compact": {
       const before = pool.totalPages();
       const freed = pool.compact(step.pages);

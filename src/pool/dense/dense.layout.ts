@@ -1,7 +1,7 @@
 /** The words of the dense pool: per pool, per class, per page frame, per handle.
  *
- * A class is one vector of equal slots, laid without gaps over a chain of page frames; a slot may begin
- * in one frame and end in the next. Objects fill the vector from its start, always:
+ * A class is one vector of equal slots, laid without gaps over a chain of page frames; a slot may
+ * begin in one frame and end in the next. Objects fill the vector from its start, always:
  *
  *   frame (head)            frame                   frame (tail)
  *  ┌───────┬───────┬──────┬───────┬───────┬───────┬───────┬───────┬ ─ ─ ─ ─ ┐
@@ -32,12 +32,12 @@ export const RECORD_KINDS = 16;
 export const CLASS_FOR = RECORDS + RECORD_KINDS * SLAB_HEAD_WORDS; // GRANULES: class by size
 export const CLASS_TABLE = CLASS_FOR + GRANULES; // GRANULES × CLASS_WORDS
 
-// One class: class i has slots of i + 1 granules. Those that are in use divide the sizes among them:
-// class i takes objects of FLOOR + 1 … i + 1 granules.
+// One class: class i has slots of i + 1 granules. Those that are in use divide the sizes among
+// them: class i takes objects of FLOOR + 1 … i + 1 granules.
 export const CLASS_WORDS = 7;
 export const SLOT_BYTES = 0; // fixed: bytes of a slot, a multiple of 8
 export const CHAIN = 1; // list head: the frames, through their links in the frame table
-export const TAIL_END = 3; // bytes of the last frame that slots fill: 1 … page size, also if no frame
+export const TAIL_END = 3; // bytes of the last frame that slots fill; a page if there is no frame
 export const COUNT = 4; // objects
 export const CLASS_FRAMES = 5; // frames of the chain
 export const FLOOR = 6; // granules of the largest objects that the class below takes
@@ -48,6 +48,7 @@ export const OWNERS = 1; // the handles of the slots that begin in this frame, i
 export const CLASS_SHIFT = 17;
 export const FIRST_START_MASK = (1 << CLASS_SHIFT) - 1;
 
-/** Words of a handle table entry: the slot's address ÷ 4. What says that a handle is live is not the
+/** Words of a handle table entry: the slot's address ÷ 4. What says that a handle is live is not
+ * the
  *  entry but the owner word of the slot that it leads to. */
 export const ENTRY_WORDS = 1;

@@ -1,10 +1,10 @@
 // The dense pool: every class full but for its last frame, at any time, after any history.
 //
-// malloc appends at the end of the class's vector of slots; free moves the vector's last object into
-// the hole and updates that object's entry in the handle table. There is nothing to compact, no pass,
-// no fullness groups and no fragmentation to manage: the longest operation is one copy of one object
-// and one page frame taken or given back. Slots run across the borders of frames, so no bytes are lost
-// there either, and any single frames will do.
+// malloc appends at the end of the class's vector of slots; free moves the vector's last object
+// into the hole and updates that object's entry in the handle table. There is nothing to compact,
+// no pass, no fullness groups and no fragmentation to manage: the longest operation is one copy of
+// one object and one page frame taken or given back. Slots run across the borders of frames, so no
+// bytes are lost there either, and any single frames will do.
 //
 // Objects are mapped through buffers: so they may move while they are mapped, and a mapping never
 // stands in the way of filling a hole.
@@ -145,9 +145,9 @@ export class DensePool extends BasePool {
     return 0;
   }
 
-  // The pool has no order of age: whoever wants one keeps a list of objects above it, and any order of
-  // frees gives whole frames back. Here the classes with the most frames are emptied first, each from
-  // its start, where the objects have been longest.
+  // The pool has no order of age: whoever wants one keeps a list of objects above it, and any order
+  // of frees gives whole frames back. Here the classes with the most frames are emptied first, each
+  // from its start, where the objects have been longest.
   protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
     const { words, own } = this;
     if (words[own + Dense.CURSOR_PASS] !== pass + 1) {
@@ -228,8 +228,9 @@ export class DensePool extends BasePool {
   }
 
   /**
-   * The place of a live object, or NIL. The entry of a handle that is not live may hold anything; what
-   * proves it live is that the slot it leads to is owned by this very handle, generation and all.
+   * The place of a live object, or NIL. The entry of a handle that is not live may hold anything;
+   * what proves it live is that the slot it leads to is owned by this very handle, generation and
+   * all.
    */
   #placeOf(handle: Handle): WordIndex | typeof NIL {
     if (!(handle > 0 && handle <= 0x7fff_ffff)) return NIL;

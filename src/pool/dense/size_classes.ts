@@ -1,18 +1,19 @@
 // Which class takes an object of which size, and when a class is divided in two.
 //
-// A class of width w (it takes sizes of w different granules) wastes half of w in each object; a class
-// more wastes half a page frame, its last one. So many classes suit a large pool and few a small one:
-// a class is worth splitting in the middle when what the lower half of its objects would save is more
-// than what the new class costs:
+// A class of width w (it takes sizes of w different granules) wastes half of w in each object; a
+// class more wastes half a page frame, its last one. So many classes suit a large pool and few a
+// small one: a class is worth splitting in the middle when what the lower half of its objects would
+// save is more than what the new class costs:
 //
 //   objects / 2 × width / 2 × granule  >  page / 2
 //
-// The first division is the one that this rule would lead to in a full arena whose objects have half a
-// page on average and sizes spread evenly; from there classes are split as they fill, which fits them
-// to the sizes that do occur.
+// The first division is the one that this rule would lead to in a full arena whose objects have
+// half a page on average and sizes spread evenly; from there classes are split as they fill, which
+// fits them to the sizes that do occur.
 //
-// Objects stay where they are when their class is split, in slots that may now be larger than needed;
-// by the rule above that costs no more than the new class itself, and ends when they are replaced.
+// Objects stay where they are when their class is split, in slots that may now be larger than
+// needed; by the rule above that costs no more than the new class itself, and ends when they are
+// replaced.
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import * as Dense from "./dense.layout.ts";
@@ -21,7 +22,9 @@ import * as Dense from "./dense.layout.ts";
 export const ADAPTIVE = 0;
 /** The widest class that an adaptive division starts with: 128 bytes at 4 KiB, 32 classes. */
 const FIRST_WIDTH_MAX = 16;
-/** objects × width above which a split pays: see above, in granules, of which a page has GRANULES. */
+/**
+ * objects × width above which a split pays: see above, in granules, of which a page has GRANULES.
+ */
 const SPLIT_ABOVE = 2 * Dense.GRANULES;
 
 export class SizeClasses {

@@ -1,7 +1,7 @@
 // The vectors of slots: chains of page frames that are filled from the start without gaps.
 //
-// A slot is named by its place: the word index of its first word. A slot that crosses the border of a
-// frame goes on at the start of the next frame of its chain. Guarded by the pool's lock.
+// A slot is named by its place: the word index of its first word. A slot that crosses the border of
+// a frame goes on at the start of the next frame of its chain. Guarded by the pool's lock.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
@@ -239,7 +239,10 @@ export class SlotVectors {
     const held = listCheck(words, head, frames.framesTotal);
     assert(held === words[at + Dense.CLASS_FRAMES], "the chain of a class is whole");
     const filled = (held - 1) * pageSize + words[at + Dense.TAIL_END]!;
-    assert(filled === words[at + Dense.COUNT]! * slotBytes, "a class is full but for its last frame");
+    assert(
+      filled === words[at + Dense.COUNT]! * slotBytes,
+      "a class is full but for its last frame",
+    );
     assert(words[at + Dense.TAIL_END]! > 0, "the last frame holds something");
     let start = 0;
     for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
@@ -325,7 +328,9 @@ export class SlotVectors {
     return frames.frameToAddress(next);
   }
 
-  /** The slot size of the class that a record's shape names: what SLOT_BYTES says, without a look. */
+  /**
+   * The slot size of the class that a record's shape names: what SLOT_BYTES says, without a look.
+   */
   #slotBytes(shape: number): number {
     return ((shape >>> Dense.CLASS_SHIFT) + 1) << this.#granuleShift;
   }

@@ -33,7 +33,7 @@ export const FRAME_CLASS = 1; // class << 16 | number of the first object that b
 export const FRAME_ZSPAGE = 2; // PRIVATE: word index of the zspage's record
 
 // The class stands in the frame table too, because reading an object needs nothing else of its
-// zspage. There are 301 classes at most, and 2,048 objects in a chain (32 bytes each of 64 KiB).
+// zspage. There are 304 classes at most, and 2,048 objects in a chain (32 bytes each of 64 KiB).
 const CLASS_SHIFT = 16;
 
 export function frameClass(cls: number, firstObject: number): number {
