@@ -10,6 +10,7 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);
+const LIST = new Intl.ListFormat("en-GB").format(NAMES);
 const USAGE = `usage: npm run bench [-- ${NAMES.join("|")}] [--tiny]
 
   ${NAMES.join(", ")}   what to run (default: all)
@@ -31,7 +32,7 @@ async function main(args: readonly string[]): Promise<number> {
   const wrong = rest.find((arg) => !NAMES.includes(arg));
   if (wrong?.startsWith("-")) return usageError(`there is no option ${wrong}`);
   if (wrong !== undefined) {
-    return usageError(`no benchmark is called "${wrong}"; there are ${NAMES.join(" and ")}`);
+    return usageError(`no benchmark is called "${wrong}"; there are ${LIST}`);
   }
   for (const name of rest.length > 0 ? new Set(rest) : NAMES) await BENCHES[name]!({ tiny });
   return 0;

@@ -43,7 +43,7 @@ export async function benchPools(options: PoolBenchOptions = {}): Promise<PoolTi
   const traces = names.map((name) => loadTrace(name, tiny ? TINY_OPS : Number.POSITIVE_INFINITY));
   const runs = tiny ? 1 : RUNS;
   const rows: PoolTimes[] = [];
-  for (const type of poolTypes(!tiny)) rows.push(...(await timePool({ type, traces, runs })));
+  for (const type of poolTypes()) rows.push(...(await timePool({ type, traces, runs })));
   for (const name of names) {
     report(
       rows.filter((row) => row.trace === name),

@@ -44,7 +44,7 @@ test("codecs: runs and names every codec that there is", async () => {
 });
 
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
-  [["pool"], /^bench: no benchmark is called "pool"; there are codecs and pools\nusage: /],
+  [["pool"], /^bench: no benchmark is called "pool"; there are codecs, pools and zram\nusage: /],
   [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
 ];
 for (const [args, message] of USAGE_ERRORS) {

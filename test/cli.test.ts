@@ -104,7 +104,7 @@ test("usage errors name what was wrong and what is allowed", () => {
   assertUsage(["analyze", "--pid", "self"], /--pid: "self" .* whole number/);
   assertUsage(["analyze", "--html", at("no/page.html"), file], /--html: can't write to/);
   assertUsage(["analyze", "--colour", file], /unknown option '--colour'/);
-  assertUsage(["replay", "--pool", "zbud", at("text")], /no pool is called "zbud"/);
+  assertUsage(["replay", "--pool", "zbad", at("text")], /no pool is called "zbad"/);
   assertUsage(["replay", at("text")], /required option '--pool <names>' not specified/);
   assertUsage(["replay", "--pool", "zbud-6.12"], /missing required argument 'trace'/);
   assertUsage(["defrag"], /unknown command 'defrag'/);
