@@ -14,23 +14,13 @@ import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { Slab } from "../../memory/slab.ts";
 import { BasePool, type PoolId } from "../base.ts";
+import { BounceBuffers } from "../bounce.ts";
 import { type ClassStats, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
 import type { PoolDriver } from "../driver.ts";
 import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
 import { ADAPTIVE, SizeClasses } from "./size_classes.ts";
 import { SlotVectors } from "./vectors.ts";
-
-/** Mappings that one thread can have at once, each with a buffer of one page. */
-const BUFFERS = 2;
-
-/** A mapping of this thread. */
-interface Mapping {
-  readonly handle: Handle;
-  readonly mode: MapMode;
-  readonly sizeBytes: number;
-  readonly buffer: Address;
-}
 
 export class DensePool extends BasePool {
   readonly #vectors: SlotVectors;
@@ -40,8 +30,7 @@ export class DensePool extends BasePool {
   readonly #indexBits: number;
   readonly #indexMask: number;
   readonly #generationMask: number;
-  readonly #mappings: Mapping[] = [];
-  #freeBuffers: Address[] | undefined;
+  readonly #bounce: BounceBuffers;
 
   /** @param width granules between two classes: fixed, or ADAPTIVE */
   constructor(arena: Arena, type: string, typeIndex: number, id: PoolId, width: number) {
@@ -49,6 +38,7 @@ export class DensePool extends BasePool {
     const maxSizeBytes = arena.pageSize;
     super(arena, { type, typeIndex, ownWords, maxSizeBytes, canCompact: false }, id);
     this.#classes = new SizeClasses(arena, this.own, width);
+    this.#bounce = BounceBuffers.of(arena);
     this.#indexBits = Math.ceil(Math.log2(this.words.length));
     this.#indexMask = 2 ** this.#indexBits - 1;
     this.#generationMask = 2 ** (31 - this.#indexBits) - 1;
@@ -116,32 +106,26 @@ export class DensePool extends BasePool {
     const place = this.#locate(handle, sizeBytes);
     if (place === NIL) return EINVAL;
     const slot = this.#mappedSlot(0 as Handle);
-    this.#freeBuffers ??= Array.from({ length: BUFFERS }, () =>
-      this.arena.reserve(this.arena.pageSize),
-    );
-    const buffer = this.#freeBuffers.pop();
-    if (slot === NIL || buffer === undefined) {
-      if (buffer !== undefined) this.#freeBuffers.push(buffer);
-      return EBUSY;
-    }
+    const nth = slot === NIL ? NIL : this.#bounce.take(this.id, handle, mode, sizeBytes);
+    if (nth === NIL) return EBUSY;
+    const buffer = this.#bounce.address(nth);
     if (mode !== MAP_WO) this.#vectors.copyOut(place, buffer, sizeBytes);
     this.words[slot] = handle;
     this.words[this.own + Dense.MAPPINGS]!++;
-    this.#mappings.push({ handle, mode, sizeBytes, buffer });
     return buffer;
   }
 
   protected override unmapLocked(handle: Handle): 0 | Errno {
-    const nth = this.#mappings.findLastIndex((mapping) => mapping.handle === handle);
-    if (nth === -1) return EINVAL;
-    const { mode, sizeBytes, buffer } = this.#mappings[nth]!;
+    const nth = this.#bounce.find(this.id, handle);
+    if (nth === NIL) return EINVAL;
     const place = this.#placeOf(handle);
     assert(place !== NIL, "a mapped object is not freed");
-    if (mode !== MAP_RO) this.#vectors.copyIn(place, buffer, sizeBytes);
+    if (this.#bounce.mode(nth) !== MAP_RO) {
+      this.#vectors.copyIn(place, this.#bounce.address(nth), this.#bounce.sizeBytes(nth));
+    }
     this.words[this.#mappedSlot(handle)] = 0;
     this.words[this.own + Dense.MAPPINGS]!--;
-    this.#mappings.splice(nth, 1);
-    this.#freeBuffers!.push(buffer);
+    this.#bounce.give(nth);
     return 0;
   }
 
@@ -215,6 +199,7 @@ export class DensePool extends BasePool {
   }
 
   protected override destroyLocked(): void {
+    this.#bounce.giveAllOf(this.id);
     const handles: Handle[] = [];
     this.#vectors.clear((frame) => {
       handles.length = 0;

@@ -3,10 +3,10 @@
 // Two for each thread and arena, whatever the number of pools: an object being read and another
 // being written. They are part of the thread, not of a pool, so making and destroying pools leaves
 // nothing.
-import { type Address, type Handle, NIL, type PageFrame } from "../../base/brand.ts";
-import { ZcacheError } from "../../base/errors.ts";
-import type { Arena } from "../../memory/arena.ts";
-import type { MapMode } from "../contract.ts";
+import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import type { MapMode } from "./contract.ts";
 
 const BUFFERS = 2;
 const ofArena = new WeakMap<Arena, BounceBuffers>();
