@@ -45,6 +45,9 @@ export interface PoolTimes {
   readonly read: Times;
   /** Mean of `kernels.copy` of the same numbers of bytes as the reads. */
   readonly copyNsMean: number;
+  readonly writeNsMean: number;
+  /** Mean of `kernels.copy` of the same numbers of bytes as the writes, to as many places. */
+  readonly copyBackNsMean: number;
   /** Mean of `kernels.copy` of 4096 bytes. */
   readonly copyPageNsMean: number;
   /** What an empty measurement takes, subtracted from single calls. */
@@ -210,6 +213,23 @@ class ReadRig {
     return ((performance.now() - before) * 1e6) / this.handles.length;
   }
 
+  timeWrites(pool: Zpool): number {
+    const before = performance.now();
+    for (let i = 0; i < this.handles.length; i++) {
+      pool.write(this.#handle(i), this.#target, this.sizes[i]!);
+    }
+    return ((performance.now() - before) * 1e6) / this.handles.length;
+  }
+
+  timeCopiesBack(): number {
+    const { kernels } = this.#arena;
+    const before = performance.now();
+    for (let i = 0; i < this.handles.length; i++) {
+      kernels.copy(this.sources[i]!, this.#target, this.sizes[i]!);
+    }
+    return ((performance.now() - before) * 1e6) / this.handles.length;
+  }
+
   timePageCopies(): number {
     const { kernels, pageSize } = this.#arena;
     const before = performance.now();
@@ -250,6 +270,8 @@ function timeReads(pool: Zpool, arena: Arena, trace: PackedTrace, runs: number, 
   const rig = new ReadRig(arena, pool, trace);
   const samples = new Samples(rig.handles.length);
   const reads: Times[] = [];
+  let writeNsMean = Number.POSITIVE_INFINITY;
+  let copyBackNsMean = Number.POSITIVE_INFINITY;
   let copyNsMean = Number.POSITIVE_INFINITY;
   let copyPageNsMean = Number.POSITIVE_INFINITY;
   // Three times as many runs: they are short, and the ratio of two of them is wanted.
@@ -257,9 +279,11 @@ function timeReads(pool: Zpool, arena: Arena, trace: PackedTrace, runs: number, 
     rig.timeReadCalls(pool, samples);
     reads.push({ ...samples.take(timerNs), mean: rig.timeReads(pool) });
     copyNsMean = Math.min(copyNsMean, rig.timeCopies());
+    writeNsMean = Math.min(writeNsMean, rig.timeWrites(pool));
+    copyBackNsMean = Math.min(copyBackNsMean, rig.timeCopiesBack());
     copyPageNsMean = Math.min(copyPageNsMean, rig.timePageCopies());
   }
-  return { read: best(reads), copyNsMean, copyPageNsMean };
+  return { read: best(reads), writeNsMean, copyNsMean, copyBackNsMean, copyPageNsMean };
 }
 
 function timeTrace(type: string, trace: PackedTrace, runs: number): PoolTimes {

@@ -101,11 +101,10 @@ function report(rows: readonly PoolTimes[], print: (line: string) => void): void
     print(`${"  malloc".padEnd(NAME_WIDTH)}${timesText(row.malloc)}${inC(malloc)}`);
     print(`${"  free".padEnd(NAME_WIDTH)}${timesText(row.free)}${inC(free)}`);
     print(`${"  read".padEnd(NAME_WIDTH)}${timesText(row.read)}${inC(read)}`);
-    const ratio = (row.read.mean / row.copyNsMean).toFixed(2);
-    const copied = row.copyNsMean.toFixed(0);
-    print(
-      `${"  copy of the same".padEnd(NAME_WIDTH)}${copied.padStart(8)}   read ÷ copy = ${ratio}`,
-    );
+    const readRatio = (row.read.mean / row.copyNsMean).toFixed(2);
+    const writeRatio = (row.writeNsMean / row.copyBackNsMean).toFixed(2);
+    const note = `read ÷ copy of the same = ${readRatio}, write ÷ copy = ${writeRatio}`;
+    print(`${"  write".padEnd(NAME_WIDTH)}${row.writeNsMean.toFixed(0).padStart(8)}   ${note}`);
   }
 }
 
