@@ -158,9 +158,22 @@ function putLiterals(
 export function lz4Compress(
   source: usize, size: u32, target: usize, limit: u32, table: usize,
 ): u32 {
+  return size <= SMALL_SOURCE
+    ? compressWith(source, size, target, limit, table, TABLE_BITS_SMALL)
+    : compressWith(source, size, target, limit, table, TABLE_BITS_LARGE);
+}
+
+/**
+ * The same with a table of 2^tableBits entries. Inlined, so that there are two copies of it, each
+ * with constants: a variable table size costs 3 % of the time.
+ */
+// @ts-ignore: decorator
+@inline
+function compressWith(
+  source: usize, size: u32, target: usize, limit: u32, table: usize, tableBits: u32,
+): u32 {
   const sourceEnd = source + size;
   const outEnd = target + limit;
-  const tableBits = size <= SMALL_SOURCE ? TABLE_BITS_SMALL : TABLE_BITS_LARGE;
   const hashShift = 32 - tableBits;
   let anchor = source; // everything before it is in the target
   let out = target;
