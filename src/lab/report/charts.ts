@@ -25,6 +25,7 @@ export const POOL_SHAPES = [
   ["cross", "✚"],
   ["crossRot", "✖"],
   ["star", "✳"],
+  ["line", "―"],
 ] as const;
 
 export function colourOf(index: number): string {
