@@ -26,7 +26,10 @@ export const CURSOR_FRAME = 4; // number of frames of that class that were asked
 export const MAPPINGS = 5; // mappings now, all threads together
 export const MAPPED = 6; // MAPPINGS_MAX handles, 0 = unused: what is mapped
 export const MAPPINGS_MAX = 64;
-export const HANDLES = MAPPED + MAPPINGS_MAX; // slab head: the handle table
+export const RESERVED = MAPPED + MAPPINGS_MAX; // frames in reserve
+export const RESERVE = RESERVED + 1; // RESERVE_MAX frames, the first RESERVED of them are there
+export const RESERVE_MAX = 16;
+export const HANDLES = RESERVE + RESERVE_MAX; // slab head: the handle table
 export const RECORDS = HANDLES + SLAB_HEAD_WORDS; // slab heads: frame records by size
 export const RECORD_KINDS = 16;
 export const CLASS_FOR = RECORDS + RECORD_KINDS * SLAB_HEAD_WORDS; // GRANULES: class by size
@@ -34,13 +37,12 @@ export const CLASS_TABLE = CLASS_FOR + GRANULES; // GRANULES × CLASS_WORDS
 
 // One class: class i has slots of i + 1 granules. Those that are in use divide the sizes among
 // them: class i takes objects of FLOOR + 1 … i + 1 granules.
-export const CLASS_WORDS = 7;
-export const SLOT_BYTES = 0; // fixed: bytes of a slot, a multiple of 8
-export const CHAIN = 1; // list head: the frames, through their links in the frame table
-export const TAIL_END = 3; // bytes of the last frame that slots fill; a page if there is no frame
-export const COUNT = 4; // objects
-export const CLASS_FRAMES = 5; // frames of the chain
-export const FLOOR = 6; // granules of the largest objects that the class below takes
+export const CLASS_WORDS = 6;
+export const CHAIN = 0; // list head: the frames, through their links in the frame table
+export const TAIL_END = 2; // bytes of the last frame that slots fill; a page if there is no frame
+export const COUNT = 3; // objects
+export const CLASS_FRAMES = 4; // frames of the chain
+export const FLOOR = 5; // granules of the largest objects that the class below takes
 
 // One page frame: a record outside of it, at the word index in the frame table's PRIVATE.
 export const SHAPE = 0; // fixed: class << 17 | offset in bytes of the first slot that begins here

@@ -71,20 +71,23 @@ export class DensePool extends BasePool {
 
   protected override freeLocked(handle: Handle): 0 | Errno {
     const words = this.words;
-    const hole = this.#placeOf(handle);
-    if (hole === NIL) return EINVAL;
+    const owner = this.#ownerOf(handle);
+    if (owner === NIL) return EINVAL;
     if (words[this.own + Dense.MAPPINGS] !== 0 && this.#isMapped(handle)) return EBUSY;
+    const entry = this.#entryOf(handle);
+    const hole = words[entry]!;
     const index = this.#vectors.classOf(hole);
     const last = this.#vectors.last(index);
+    const lastOwner = this.#vectors.ownerAt(last) as number;
     if (last !== hole) {
-      const slotBytes = words[this.#vectors.classAt(index) + Dense.SLOT_BYTES]!;
-      this.#vectors.move(last, hole, slotBytes);
-      const moved = words[this.#vectors.ownerAt(last)]! as Handle;
-      words[this.#vectors.ownerAt(hole)] = moved;
+      this.#vectors.move(last, hole, this.#vectors.slotBytes(index));
+      const moved = words[lastOwner]! as Handle;
+      words[owner] = moved;
       words[this.#entryOf(moved)] = hole;
     }
+    words[lastOwner] = 0;
     this.#vectors.pop(index);
-    this.#handles.free(this.#entryOf(handle));
+    this.#handles.free(entry);
     return 0;
   }
 
@@ -165,7 +168,7 @@ export class DensePool extends BasePool {
   }
 
   protected override metadataFramesLocked(): number {
-    return this.#handles.framesHeld + this.#vectors.recordFrames;
+    return this.#handles.framesHeld + this.#vectors.metadataFrames;
   }
 
   protected override classStatsLocked(): ClassStats[] {
@@ -174,7 +177,7 @@ export class DensePool extends BasePool {
       const at = this.#vectors.classAt(index);
       const objects = this.words[at + Dense.COUNT]!;
       if (objects === 0) continue;
-      const sizeBytes = this.words[at + Dense.SLOT_BYTES]!;
+      const sizeBytes = this.#vectors.slotBytes(index);
       const pages = this.words[at + Dense.CLASS_FRAMES]!;
       const capacity = Math.floor((pages * this.arena.pageSize) / sizeBytes);
       classes.push({ name: `size ${sizeBytes}`, sizeBytes, objects, capacity, pages });
@@ -212,27 +215,31 @@ export class DensePool extends BasePool {
     return (handle & this.#indexMask) as WordIndex;
   }
 
-  /**
-   * The place of a live object, or NIL. The entry of a handle that is not live may hold anything;
-   * what proves it live is that the slot it leads to is owned by this very handle, generation and
-   * all.
-   */
+  /** The place of a live object, or NIL. */
   #placeOf(handle: Handle): WordIndex | typeof NIL {
+    if (this.#ownerOf(handle) === NIL) return NIL;
+    return this.words[this.#entryOf(handle)]! as WordIndex;
+  }
+
+  /**
+   * The word index at which a live object's slot names its owner, or NIL. The entry of a handle that
+   * is not live may hold anything; what proves it live is that the slot it leads to is owned by this
+   * very handle, generation and all.
+   */
+  #ownerOf(handle: Handle): number {
     if (!(handle > 0 && handle <= 0x7fff_ffff)) return NIL;
     const entry = this.#entryOf(handle);
     if (entry >= this.words.length) return NIL;
-    const place = this.words[entry]!;
-    const ownerAt = this.#vectors.ownerAt(place);
-    if (ownerAt === NIL) return NIL;
-    return this.words[ownerAt] === handle ? (place as WordIndex) : NIL;
+    const owner = this.#vectors.ownerAt(this.words[entry]!);
+    return owner !== NIL && this.words[owner] === handle ? owner : NIL;
   }
 
   /** The place of a live object whose slot has room for `sizeBytes`, else NIL. */
   #locate(handle: Handle, sizeBytes: number): WordIndex | typeof NIL {
     const place = this.#placeOf(handle);
     if (place === NIL) return NIL;
-    const at = this.#vectors.classAt(this.#vectors.classOf(place));
-    return sizeBytes >= 0 && sizeBytes <= this.words[at + Dense.SLOT_BYTES]! ? place : NIL;
+    const room = this.#vectors.slotBytes(this.#vectors.classOf(place));
+    return sizeBytes >= 0 && sizeBytes <= room ? place : NIL;
   }
 
   #largestClass(): number {

@@ -19,6 +19,7 @@ import {
 import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
 import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
+import { FrameReserve } from "./reserve.ts";
 
 /** Words of a frame's record, by kind: the smallest with room for the frame's owners is taken. */
 const RECORD_WORDS = [2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 40, 72, 136, 258, 513] as const;
@@ -33,6 +34,7 @@ export class SlotVectors {
   /** Word index of the pool's count of pages. */
   readonly #pagesAt: number;
   readonly #records: readonly Slab[];
+  readonly #reserve: FrameReserve;
   /** log₂ of the words of a page. */
   readonly #frameShift: number;
   readonly #wordMask: number;
@@ -52,6 +54,7 @@ export class SlotVectors {
     this.#frameShift = arena.frames.pageShift - 2;
     this.#wordMask = arena.frames.wordsPerPage - 1;
     this.#granuleShift = arena.frames.pageShift - Dense.GRANULES_ORDER;
+    this.#reserve = new FrameReserve(arena, own, id);
     this.#records = RECORD_WORDS.map((recordWords, kind) => {
       const head = own + Dense.RECORDS + kind * SLAB_HEAD_WORDS;
       return new Slab(arena, head, recordWords, metadataOwner);
@@ -63,7 +66,6 @@ export class SlotVectors {
     for (const slab of this.#records) slab.format();
     for (let index = 0; index < Dense.GRANULES; index++) {
       const at = this.classAt(index);
-      this.#words[at + Dense.SLOT_BYTES] = (index + 1) << this.#granuleShift;
       listInit(this.#words, at + Dense.CHAIN);
       this.#words[at + Dense.TAIL_END] = this.#arena.pageSize;
     }
@@ -74,9 +76,14 @@ export class SlotVectors {
     return this.#table + index * Dense.CLASS_WORDS;
   }
 
-  /** Frames that hold records. */
-  get recordFrames(): number {
-    return this.#records.reduce((sum, slab) => sum + slab.framesHeld, 0);
+  /** Bytes of a class's slots. */
+  slotBytes(index: number): number {
+    return (index + 1) << this.#granuleShift;
+  }
+
+  /** Frames that hold records or are in reserve. */
+  get metadataFrames(): number {
+    return this.#records.reduce((sum, slab) => sum + slab.framesHeld, this.#reserve.count);
   }
 
   /** Adds a slot at the end of a class. @returns its place, or NIL if no frame is left */
@@ -84,7 +91,7 @@ export class SlotVectors {
     const words = this.#words;
     const pageSize = this.#arena.pageSize;
     const at = this.classAt(index);
-    const slotBytes = words[at + Dense.SLOT_BYTES]!;
+    const slotBytes = this.slotBytes(index);
     let start = words[at + Dense.TAIL_END]!;
     let grown: PageFrame | Nil = NIL;
     if (start === pageSize) {
@@ -97,7 +104,7 @@ export class SlotVectors {
     if (end > pageSize) {
       end -= pageSize;
       if (this.#grow(at, index, end) === NIL) {
-        if (grown !== NIL) this.#dropTail(at);
+        if (grown !== NIL) this.#dropTail(index);
         return NIL;
       }
     }
@@ -111,22 +118,21 @@ export class SlotVectors {
     const words = this.#words;
     const at = this.classAt(index);
     const tail = this.#tail(at);
-    const start = words[at + Dense.TAIL_END]! - words[at + Dense.SLOT_BYTES]!;
+    const start = words[at + Dense.TAIL_END]! - this.slotBytes(index);
     if (start >= 0) return ((tail << this.#frameShift) + (start >>> 2)) as WordIndex;
     const frames = this.#arena.frames;
     const frame = frames.frameOfLink(listPrev(words, frames.linkOf(tail)));
     return ((frame << this.#frameShift) + ((start + this.#arena.pageSize) >>> 2)) as WordIndex;
   }
 
-  /** Takes the last slot off a class, and its frame if that held nothing else. */
+  /** Takes the last slot, which nobody owns any more, off a class, and its frame if that is empty. */
   pop(index: number): void {
     const words = this.#words;
     const at = this.classAt(index);
-    words[this.ownerAt(this.last(index)) as number] = 0;
     words[at + Dense.COUNT]!--;
-    let end = words[at + Dense.TAIL_END]! - words[at + Dense.SLOT_BYTES]!;
+    let end = words[at + Dense.TAIL_END]! - this.slotBytes(index);
     if (end <= 0) {
-      this.#dropTail(at);
+      this.#dropTail(index);
       end += this.#arena.pageSize;
     }
     words[at + Dense.TAIL_END] = end;
@@ -146,8 +152,9 @@ export class SlotVectors {
     const frame = (place >>> this.#frameShift) as PageFrame;
     if (!this.#arena.frames.isHeadOf(frame, this.#id)) return NIL;
     const record = this.#recordOf(frame);
+    if (record === 0) return NIL;
     const shape = this.#words[record]!;
-    const slotBytes = this.#slotBytes(shape);
+    const slotBytes = this.slotBytes(shape >>> Dense.CLASS_SHIFT);
     const offset = ((place & this.#wordMask) << 2) - (shape & Dense.FIRST_START_MASK);
     const nth = (offset / slotBytes) | 0;
     if (offset < 0 || nth * slotBytes !== offset) return NIL;
@@ -220,9 +227,10 @@ export class SlotVectors {
       const at = this.classAt(index);
       while (!listEmpty(this.#words, at + Dense.CHAIN)) {
         before(this.#tail(at));
-        this.#dropTail(at);
+        this.#dropTail(index);
       }
     }
+    this.#reserve.clear();
   }
 
   /**
@@ -235,7 +243,7 @@ export class SlotVectors {
     const at = this.classAt(index);
     const { pageSize, frames } = this.#arena;
     const head = at + Dense.CHAIN;
-    const slotBytes = words[at + Dense.SLOT_BYTES]!;
+    const slotBytes = this.slotBytes(index);
     const held = listCheck(words, head, frames.framesTotal);
     assert(held === words[at + Dense.CLASS_FRAMES], "the chain of a class is whole");
     const filled = (held - 1) * pageSize + words[at + Dense.TAIL_END]!;
@@ -279,10 +287,10 @@ export class SlotVectors {
   #grow(at: number, index: number, firstStart: number): PageFrame | Nil {
     const words = this.#words;
     const frames = this.#arena.frames;
-    const slab = this.#slabOf(words[at + Dense.SLOT_BYTES]!);
+    const slab = this.#slabOf(this.slotBytes(index));
     const record = slab.alloc();
     if (record === NIL) return NIL;
-    const frame = frames.alloc(0, this.#id);
+    const frame = this.#reserve.take();
     if (frame === NIL) {
       slab.free(record);
       return NIL;
@@ -296,15 +304,16 @@ export class SlotVectors {
     return frame;
   }
 
-  #dropTail(at: number): void {
+  #dropTail(index: number): void {
+    const at = this.classAt(index);
     const frames = this.#arena.frames;
     const frame = this.#tail(at);
-    this.#slabOf(this.#words[at + Dense.SLOT_BYTES]!).free(this.#recordOf(frame));
+    this.#slabOf(this.slotBytes(index)).free(this.#recordOf(frame));
     listDel(this.#words, frames.linkOf(frame));
     this.#words[at + Dense.CLASS_FRAMES]!--;
     this.#words[this.#pagesAt]!--;
     this.#words[this.#returnedAt]!++;
-    frames.free(frame);
+    this.#reserve.give(frame);
   }
 
   #tail(at: number): PageFrame {
@@ -328,18 +337,11 @@ export class SlotVectors {
     return frames.frameToAddress(next);
   }
 
-  /**
-   * The slot size of the class that a record's shape names: what SLOT_BYTES says, without a look.
-   */
-  #slotBytes(shape: number): number {
-    return ((shape >>> Dense.CLASS_SHIFT) + 1) << this.#granuleShift;
-  }
-
   /** How many slots can begin in the frame of this record. */
   #startsIn(record: number): number {
     const shape = this.#words[record]!;
     const first = shape & Dense.FIRST_START_MASK;
-    return Math.ceil((this.#arena.pageSize - first) / this.#slotBytes(shape));
+    return Math.ceil((this.#arena.pageSize - first) / this.slotBytes(shape >>> Dense.CLASS_SHIFT));
   }
 
   /** The slab whose records have room for a frame of these slots. */
