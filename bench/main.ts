@@ -1,12 +1,14 @@
-// `npm run bench [-- codecs|pools|zram] [--tiny]`: runs the benchmarks and prints their tables.
+// `npm run bench [-- codecs|pools|density|zram] [--tiny]`: runs the benchmarks and prints their tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
+import { benchDensity } from "./density.ts";
 import { benchPools } from "./pools.ts";
 import { benchZram } from "./zram.ts";
 
 const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<unknown>>> = {
   codecs: async ({ tiny }) => benchCodecs({ registry: await nodeCodecs(), tiny }),
   pools: async ({ tiny }) => benchPools({ tiny }),
+  density: async ({ tiny }) => benchDensity({ registry: await nodeCodecs(), tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

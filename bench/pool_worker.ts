@@ -54,6 +54,7 @@ export interface PoolTimes {
   readonly timerNs: number;
 }
 
+const ARENA_BYTES_PER_OBJECT = 8192;
 const FREE = 0;
 const COMPACT = -1;
 
@@ -287,7 +288,9 @@ function timeReads(pool: Zpool, arena: Arena, trace: PackedTrace, runs: number, 
 }
 
 function timeTrace(type: string, trace: PackedTrace, runs: number): PoolTimes {
-  using arena = Arena.create({ sizeBytes: 64 * MIB });
+  // Room for the objects in a pool, and for as many bytes beside it to copy from.
+  const sizeBytes = Math.max(64 * MIB, trace.fillOps * ARENA_BYTES_PER_OBJECT);
+  using arena = Arena.create({ sizeBytes });
   const timerNs = measureTimer();
   const count = trace.slots.length;
   const handles = new Int32Array(trace.slots.reduce((most, slot) => Math.max(most, slot), 0) + 1);

@@ -8,6 +8,7 @@ import { Worker } from "node:worker_threads";
 import { parseTraceLine } from "../src/lab/trace.ts";
 import { poolTypes } from "../src/pool/registry.ts";
 import type { BenchInput, PackedTrace, PoolTimes, Times } from "./pool_worker.ts";
+import { histA, runWorkload } from "./workload.ts";
 
 export type { PoolTimes } from "./pool_worker.ts";
 
@@ -22,6 +23,7 @@ const VECTORS = fileURLToPath(new URL("../../test/vectors/", import.meta.url));
 const TRACES = ["histA", "hist_mixlz4", "uniform"];
 const RUNS = 7;
 const TINY_OPS = 4096;
+const LARGE_OBJECTS = 50_000;
 
 /**
  * The original C code on the reference machine (AMD EPYC guest, gcc 12 -O2, 50,000 objects, histA):
@@ -41,10 +43,11 @@ export async function benchPools(options: PoolBenchOptions = {}): Promise<PoolTi
   const { tiny = false, print = console.log } = options;
   const names = tiny ? TRACES.slice(0, 1) : TRACES;
   const traces = names.map((name) => loadTrace(name, tiny ? TINY_OPS : Number.POSITIVE_INFINITY));
+  if (!tiny) traces.push(makeTrace(LARGE_OBJECTS));
   const runs = tiny ? 1 : RUNS;
   const rows: PoolTimes[] = [];
   for (const type of poolTypes()) rows.push(...(await timePool({ type, traces, runs })));
-  for (const name of names) {
+  for (const { name } of traces) {
     report(
       rows.filter((row) => row.trace === name),
       print,
@@ -70,6 +73,19 @@ function loadTrace(name: string, opsMax: number): PackedTrace {
     sizes.push(step.op === "phase" ? -1 : step.op === "a" ? step.sizeBytes : 0);
   }
   return { name, slots: Int32Array.from(slots), sizes: Int32Array.from(sizes), fillOps };
+}
+
+/** The same kind of trace with so many objects that most are not in any cache. */
+function makeTrace(objects: number): PackedTrace {
+  const slots: number[] = [];
+  const sizes: number[] = [];
+  const step = (slot: number, size: number) => {
+    slots.push(slot);
+    sizes.push(size);
+  };
+  runWorkload(histA(), objects, { alloc: step, free: (slot) => step(slot, 0), phase: () => {} });
+  const name = `histA with ${objects} objects`;
+  return { name, slots: Int32Array.from(slots), sizes: Int32Array.from(sizes), fillOps: objects };
 }
 
 async function timePool(input: BenchInput): Promise<PoolTimes[]> {

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { benchCodecs } from "../bench/codec/codecs.ts";
+import { benchDensity } from "../bench/density.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { poolTypes } from "../src/pool/registry.ts";
@@ -33,6 +34,20 @@ test("pools: a row for every allocator, all figures there", async () => {
   }
 });
 
+test("density: every allocator, every phase, in percent", async () => {
+  const rows = await benchDensity({ registry: nodeCodecs(), tiny: true, print: () => {} });
+  for (const pool of poolTypes()) {
+    const own = rows.filter((row) => row.pool === pool);
+    assert.deepEqual(
+      own.map((row) => row.phase),
+      ["fill", "churn", "free70", "refill"],
+    );
+    for (const { frames, everything } of own) {
+      assert.ok(everything > 0 && everything < frames && frames <= 100, pool);
+    }
+  }
+});
+
 test("codecs: runs and names every codec that there is", async () => {
   const registry = await nodeCodecs();
   const lines: string[] = [];
@@ -44,7 +59,10 @@ test("codecs: runs and names every codec that there is", async () => {
 });
 
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
-  [["pool"], /^bench: no benchmark is called "pool"; there are codecs, pools and zram\nusage: /],
+  [
+    ["pool"],
+    /^bench: no benchmark is called "pool"; there are codecs, pools, density and zram\nusage: /,
+  ],
   [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
 ];
 for (const [args, message] of USAGE_ERRORS) {
