@@ -1,6 +1,7 @@
-// How much of what a pool holds is payload: after filling, after churn, after freeing 70 % at random,
-// after filling again; without any pass of compaction in between. Two figures each: payload ÷ page
-// frames that hold objects, and payload ÷ all, with descriptor, handles, records and frame table.
+// How much of what a pool holds is payload: after filling, after churn, after freeing 70 % at
+// random, after filling again; without any pass of compaction in between. Two figures each: payload
+// ÷ page frames that hold objects, and payload ÷ all, with descriptor, handles, records and frame
+// table.
 
 import type { Handle } from "../src/base/brand.ts";
 import { MIB } from "../src/base/units.ts";

@@ -1,4 +1,5 @@
-// `npm run bench [-- codecs|pools|density|zram] [--tiny]`: runs the benchmarks and prints their tables.
+// `npm run bench [-- codecs|pools|density|zram] [--tiny]`: runs the benchmarks and prints their
+// tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDensity } from "./density.ts";

@@ -1,5 +1,5 @@
-// What only the dense pool promises: every class is full but for its last frame after any history, no
-// operation moves more than one object, and classes follow the sizes that occur.
+// What only the dense pool promises: every class is full but for its last frame after any history,
+// no operation moves more than one object, and classes follow the sizes that occur.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Handle } from "../src/base/brand.ts";

@@ -92,10 +92,10 @@ export interface Zpool {
 
   /**
    * Gives an address at which the object can be read and written: its own, where the pool has it
-   * in one piece and keeps it in place meanwhile, else that of a buffer of this thread into which it
-   * is copied (RW, RO) and from which it is copied back at `unmap` (RW, WO). What the caller writes
-   * under RO may or may not be kept. While mapped, the object can be neither freed nor evicted.
-   * Mappings nest: each wants its own `unmap`.
+   * in one piece and keeps it in place meanwhile, else that of a buffer of this thread into which
+   * it is copied (RW, RO) and from which it is copied back at `unmap` (RW, WO). What the caller
+   * writes under RO may or may not be kept. While mapped, the object can be neither freed nor
+   * evicted. Mappings nest: each wants its own `unmap`.
    * @param sizeBytes how much of the object the caller will touch
    * @returns an address, or EINVAL (as `read`), EBUSY (no buffer of this thread is left)
    */

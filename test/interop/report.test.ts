@@ -1,5 +1,5 @@
-// The HTML report in a real browser: at the width of a phone and of a desk, nothing sticks out to the
-// right, every chart has drawn something, and nothing is loaded from elsewhere.
+// The HTML report in a real browser: at the width of a phone and of a desk, nothing sticks out to
+// the right, every chart has drawn something, and nothing is loaded from elsewhere.
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

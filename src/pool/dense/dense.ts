@@ -222,9 +222,9 @@ export class DensePool extends BasePool {
   }
 
   /**
-   * The word index at which a live object's slot names its owner, or NIL. The entry of a handle that
-   * is not live may hold anything; what proves it live is that the slot it leads to is owned by this
-   * very handle, generation and all.
+   * The word index at which a live object's slot names its owner, or NIL. The entry of a handle
+   * that is not live may hold anything; what proves it live is that the slot it leads to is owned
+   * by this very handle, generation and all.
    */
   #ownerOf(handle: Handle): number {
     if (!(handle > 0 && handle <= 0x7fff_ffff)) return NIL;

@@ -1,6 +1,6 @@
-// A few page frames in reserve. A vector takes or returns a frame with about every second object, and
-// the buddy allocator's work for one frame is half the time of such an operation: so frames are taken
-// a block at a time, and a frame that is returned is kept for the next class that needs one.
+// A few page frames in reserve. A vector takes or returns a frame with about every second object,
+// and the buddy allocator's work for one frame is half the time of such an operation: so frames are
+// taken a block at a time, and a frame that is returned is kept for the next class that needs one.
 //
 // The frames in reserve count as the pool's metadata: at most 16, 64 KiB at 4 KiB pages. Guarded by
 // the pool's lock.

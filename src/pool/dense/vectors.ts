@@ -125,7 +125,9 @@ export class SlotVectors {
     return ((frame << this.#frameShift) + ((start + this.#arena.pageSize) >>> 2)) as WordIndex;
   }
 
-  /** Takes the last slot, which nobody owns any more, off a class, and its frame if that is empty. */
+  /**
+   * Takes the last slot, which nobody owns any more, off a class, and its frame if that is empty.
+   */
   pop(index: number): void {
     const words = this.#words;
     const at = this.classAt(index);
