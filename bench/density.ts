@@ -8,6 +8,7 @@ import { MIB } from "../src/base/units.ts";
 import type { CodecRegistry } from "../src/codec/registry.ts";
 import { ARENA_BYTES_MAX, Arena } from "../src/memory/arena.ts";
 import { createPool, poolTypes } from "../src/pool/registry.ts";
+import { classesLine, FITTED_CLASSES, FIXED_BYTES } from "./classes.ts";
 import { DATA_KINDS, readPages } from "./codec/pages.ts";
 import { fromCounts, histA, realLz4, runWorkload, type SizeDistribution } from "./workload.ts";
 
@@ -101,6 +102,10 @@ export async function benchDensity(options: DensityOptions): Promise<Density[]> 
         print(`${pool.padEnd(16)}${cells.join("   ")}`);
         all.push(...rows);
       }
+      if (tiny) continue;
+      const names = [...FIXED_BYTES.map((n) => `d${n}`), ...FITTED_CLASSES.map((n) => `fit ${n}`)];
+      print(`by calculation ${names.map((name) => name.padStart(7)).join("")}`);
+      print(`${"".padEnd(15)}${classesLine(sizes, objects)}`);
     }
   }
   return all;
