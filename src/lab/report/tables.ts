@@ -60,6 +60,9 @@ export function poolTable({ results }: Report): Table {
   };
 }
 
+/** Below this, the half-full units at the ends of a pool's classes weigh as much as its content. */
+const PAGES_FEW = 2048;
+
 /** What was read and what of it needs no codec, a sentence each. */
 export function summary(report: Report): string[] {
   const { input, pages, page_size, same_filled_pages, zero_pages } = report;
@@ -80,5 +83,10 @@ export function summary(report: Report): string[] {
   const memory = formatBytes(report.memory.peak_bytes);
   lines.push(`Took ${elapsed}, codecs ${inCodecs}; at most ${memory} of memory for pages.`);
   lines.push(...input.notes.map((note) => `Note: ${note}.`));
+  if (pages < PAGES_FEW) {
+    lines.push(
+      "Note: few pages leave much of every pool half full; with more, the ratios are higher.",
+    );
+  }
   return lines;
 }
