@@ -65,7 +65,7 @@ export class DensePool extends BasePool {
     const handle = ((generation << this.#indexBits) | entry) as Handle;
     this.words[entry] = place;
     this.words[this.#vectors.ownerAt(place)] = handle;
-    this.#classes.grown(index);
+    this.#classes.grown(index, this.words[this.at + Pool.PAGES]!);
     return handle;
   }
 

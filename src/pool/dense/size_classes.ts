@@ -7,9 +7,11 @@
 //
 //   objects / 2 × width / 2 × granule  >  page / 2
 //
-// The first division is the one that this rule would lead to in a full arena whose objects have
-// half a page on average and sizes spread evenly; from there classes are split as they fill, which
-// fits them to the sizes that do occur.
+// The division starts coarse, and a class is split as it fills, which fits the classes to the sizes
+// that do occur. Objects that came before a split stay in slots that are too large for them, and a
+// pool that grows to fill its arena would pay for that at every doubling: so once the pool has
+// taken a small share of the arena's frames, all classes are split to the width that suits a full
+// arena.
 //
 // Objects stay where they are when their class is split, in slots that may now be larger than
 // needed; by the rule above that costs no more than the new class itself, and ends when they are
@@ -20,8 +22,12 @@ import * as Dense from "./dense.layout.ts";
 
 /** Instead of a fixed width: classes are split as they fill. */
 export const ADAPTIVE = 0;
-/** The widest class that an adaptive division starts with: 128 bytes at 4 KiB, 32 classes. */
-const FIRST_WIDTH_MAX = 16;
+/** The classes that an adaptive division starts with: 128 bytes wide at 4 KiB, 32 classes. */
+const FIRST_WIDTH = 16;
+/**
+ * The share of the arena's frames from which on a pool is taken for one that will fill it: 1/512.
+ */
+const GROWING_SHIFT = 9;
 /**
  * objects × width above which a split pays: see above, in granules, of which a page has GRANULES.
  */
@@ -32,7 +38,9 @@ export class SizeClasses {
   readonly #own: number;
   readonly #granuleShift: number;
   readonly #width: number;
-  readonly #firstWidth: number;
+  readonly #fullWidth: number;
+  /** Pages from which on classes have the width that suits a full arena. */
+  readonly #growingPages: number;
 
   /** @param own word index of the pool's own words  @param width granules, or ADAPTIVE */
   constructor(arena: Arena, own: number, width: number) {
@@ -40,12 +48,13 @@ export class SizeClasses {
     this.#own = own;
     this.#granuleShift = arena.frames.pageShift - Dense.GRANULES_ORDER;
     this.#width = width;
-    this.#firstWidth = width === ADAPTIVE ? firstWidth(arena.frames.framesTotal) : width;
+    this.#fullWidth = fullWidth(arena.frames.framesTotal);
+    this.#growingPages = arena.frames.framesTotal >>> GROWING_SHIFT;
   }
 
   /** Makes the first division; once, by the pool's maker. */
   format(): void {
-    const width = this.#firstWidth;
+    const width = this.#width === ADAPTIVE ? FIRST_WIDTH : this.#width;
     for (let index = width - 1; index < Dense.GRANULES; index += width) {
       this.#assign(index, index + 1 - width);
     }
@@ -56,17 +65,15 @@ export class SizeClasses {
     return this.#words[this.#own + Dense.CLASS_FOR + ((sizeBytes - 1) >>> this.#granuleShift)]!;
   }
 
-  /** Takes note that a class has one object more: it may be time to split it. */
-  grown(index: number): void {
+  /** Takes note that a class has one object more, and the pool so many pages: may split classes. */
+  grown(index: number, pages: number): void {
     if (this.#width !== ADAPTIVE) return;
+    if (pages >= this.#growingPages && this.#words[this.#own + Dense.GROWN] === 0) {
+      this.#splitAll();
+    }
     const at = this.#classAt(index);
-    const floor = this.#words[at + Dense.FLOOR]!;
-    const width = index + 1 - floor;
-    if (width === 1 || this.#words[at + Dense.COUNT]! * width <= SPLIT_ABOVE) return;
-    const middle = floor + (width >>> 1);
-    this.#assign(middle - 1, floor);
-    this.#words[at + Dense.FLOOR] = middle;
-    this.#words[this.#own + Dense.SPLITS]!++;
+    const width = index + 1 - this.#words[at + Dense.FLOOR]!;
+    if (width > 1 && this.#words[at + Dense.COUNT]! * width > SPLIT_ABOVE) this.#split(index);
   }
 
   /** Every size has one class, the smallest of those in use that it fits. */
@@ -76,6 +83,27 @@ export class SizeClasses {
       const floor = this.#words[this.#classAt(index) + Dense.FLOOR]!;
       assert(floor <= granule && granule <= index, "a size lies within the range of its class");
     }
+  }
+
+  /** Splits every class down to the width that suits a full arena; moves nothing. */
+  #splitAll(): void {
+    this.#words[this.#own + Dense.GROWN] = 1;
+    for (let index = 0; index < Dense.GRANULES; ) {
+      const owner = this.#words[this.#own + Dense.CLASS_FOR + index]!;
+      const floor = this.#words[this.#classAt(owner) + Dense.FLOOR]!;
+      if (owner + 1 - floor > this.#fullWidth) this.#split(owner);
+      else index = owner + 1;
+    }
+  }
+
+  /** Gives the lower half of a class's sizes to another. */
+  #split(index: number): void {
+    const at = this.#classAt(index);
+    const floor = this.#words[at + Dense.FLOOR]!;
+    const middle = floor + ((index + 1 - floor) >>> 1);
+    this.#assign(middle - 1, floor);
+    this.#words[at + Dense.FLOOR] = middle;
+    this.#words[this.#own + Dense.SPLITS]!++;
   }
 
   /** Gives the sizes of floor + 1 … index + 1 granules to a class. */
@@ -90,9 +118,12 @@ export class SizeClasses {
   }
 }
 
-/** The width at which classes of a full arena would no longer be worth splitting. */
-function firstWidth(framesTotal: number): number {
-  const objectsPerGranule = (2 * framesTotal) / Dense.GRANULES;
+/**
+ * The width at which classes are no longer worth splitting in an arena that holds an object for
+ * each frame, of sizes spread evenly.
+ */
+function fullWidth(framesTotal: number): number {
+  const objectsPerGranule = framesTotal / Dense.GRANULES;
   const width = Math.sqrt(SPLIT_ABOVE / objectsPerGranule);
-  return 2 ** Math.floor(Math.log2(Math.min(FIRST_WIDTH_MAX, Math.max(1, width))));
+  return 2 ** Math.floor(Math.log2(Math.min(FIRST_WIDTH, Math.max(1, width))));
 }
