@@ -423,13 +423,22 @@ export class Zspages {
     const words = this.#words;
     const sizeBytes = this.classes.sizeBytes[cls]!;
     const { frames, pageSize } = this.#arena;
+    const pages = this.classes.pages[cls]!;
     let first = 0;
     let nextAt = 0;
-    for (let nth = 0; nth < this.classes.pages[cls]!; nth++) {
-      const frame = frames.alloc(0, this.#poolId);
-      if (frame === NIL) {
-        this.#freeChain(first);
-        return 0;
+    let frame = 0;
+    let runEnd = 0;
+    for (let nth = 0; nth < pages; nth++, frame++) {
+      if (frame === runEnd) {
+        // As many at a time as there are together: one by one, the frames are most of the cost.
+        let order = 31 - Math.clz32(pages - nth);
+        frame = frames.allocSingles(order, this.#poolId);
+        while (frame === NIL && order > 0) frame = frames.allocSingles(--order, this.#poolId);
+        if (frame === NIL) {
+          this.#freeChain(first);
+          return 0;
+        }
+        runEnd = frame + (1 << order);
       }
       if (first === 0) first = frame;
       else words[nextAt] = frame;
