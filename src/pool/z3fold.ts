@@ -448,7 +448,12 @@ export class Z3foldPool extends BasePool {
       "a page is in a list by room unless it is headless or under reclaim",
     );
     this.#verifyPlaces(page);
-    for (let buddy = FIRST; buddy <= LAST; buddy++) this.#verifyBuddy(page, buddy);
+    let slots = 0;
+    for (let buddy = FIRST; buddy <= LAST; buddy++) {
+      const slot = this.#verifyBuddy(page, buddy);
+      assert((slots & slot) === 0, "no two objects of a page have one slot");
+      slots |= slot;
+    }
     return this.#objectsIn(page);
   }
 
@@ -476,17 +481,19 @@ export class Z3foldPool extends BasePool {
     assert(this.#freeChunks(page) === free, "the free chunks of a page are in one piece");
   }
 
-  #verifyBuddy(page: number, buddy: number): void {
+  /** @returns the bit of the slot in the object's handle, 0 if there is no object */
+  #verifyBuddy(page: number, buddy: number): number {
     const { words } = this;
     const maps = words[page + Page.MAPS + buddy]!;
     assert(maps >= 0, "mappings end as often as they begin");
     if (words[page + Page.CHUNKS_USED + buddy] === 0) {
       assert(maps === 0, "only an object is mapped");
-      return;
+      return 0;
     }
     const handle = words[page + Page.HANDLES + buddy]! as Handle;
     assert(this.#findPage(handle) === page, "an object is found by its handle");
     assert(this.#findBuddy(page, handle) === buddy, "no two objects have one handle");
+    return 1 << slotOf(this.#bits, handle);
   }
 }
 
