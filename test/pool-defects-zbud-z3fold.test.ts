@@ -84,6 +84,22 @@ for (const type of ["zbud", "zbud-6.12", "zbud-2012(zcache)"]) {
   });
 }
 
+for (const type of ["zbud", "zbud-6.12", "zbud-2012(zcache)"]) {
+  test(`B6 ${type}: a page whose eviction was refused stays the oldest`, () => {
+    const { pool, model } = open(type);
+    const handles = putChunks(model, 61, 61, 61);
+    let refused = 0;
+    pool.shrink(1, (handle) => {
+      if (refused++ === 0) return -1;
+      model.forget(handle);
+      return 0;
+    });
+    const evicted: Handle[] = [];
+    assert.equal(pool.shrink(1, evictInto(evicted, model)), 1);
+    assert.deepEqual(evicted, [handles[0]]);
+  });
+}
+
 test("B4: empty pages go back at once; the form of 2012 keeps them until it compacts", () => {
   for (const type of ["zbud", "zbud-6.12"]) {
     const { pool, model } = open(type);
@@ -98,6 +114,21 @@ test("B4: empty pages go back at once; the form of 2012 keeps them until it comp
   assert.equal(pool.compact(1000), 30);
   assert.equal(pool.totalPages(), 0);
   pool.verify();
+});
+
+test("B3 B4: the form of 2012 gives up its empty pages before it evicts anything", () => {
+  const { arena, pool, model } = open("zbud-2012(zcache)");
+  const handles = putChunks(model, ...new Array(40).fill(61));
+  for (const handle of handles.splice(0, 30)) model.remove(handle);
+  assert.equal(pool.totalPages(), 40);
+  const used = arena.frames.framesUsed;
+  const freed = pool.shrink(30, () => assert.fail("no object has to go"));
+  assert.equal(freed, 30);
+  assert.equal(arena.frames.framesUsed, used - 30);
+  assert.equal(pool.stats().pagesReclaimed, 30);
+  model.checkAll();
+  assert.equal(pool.shrink(1, evictInto([], model)), 1);
+  model.checkAll();
 });
 
 test("B5: what fits into an empty page is accepted; that of 2012 refuses the last chunk", () => {
@@ -133,12 +164,15 @@ for (const type of ["z3fold", "z3fold-v4-2016"]) {
     const { pool, model } = open(type);
     const zeros = pool.malloc(4096) as Handle; // data of zeros looked like an empty header
     const handle = model.put(4090) as Handle;
+    // One chunk less than a page: as if a header stood there, it would be listed by its room.
+    const shorter = model.put(63 * CHUNK) as Handle;
     assert.equal(
-      pool.shrink(2, () => -1),
+      pool.shrink(3, () => -1),
       EAGAIN,
     );
     pool.verify();
     model.check(handle);
+    model.check(shorter);
     assert.equal(pool.free(zeros), 0, "it is still there");
     const evicted: Handle[] = [];
     assert.equal(pool.shrink(1, evictInto(evicted, model)), 1);
@@ -235,4 +269,16 @@ test("F7: a middle object slides to its neighbour; the seed's only moves when al
   assert.equal(pages("z3fold", "first"), 1, "16 chunks before and 15 behind come together");
   assert.equal(pages("z3fold", "last"), 1);
   assert.equal(pages("z3fold-v4-2016", "first"), 2);
+});
+
+test("F7: a middle object that has gone to the last slides back to the first", () => {
+  const { pool, model } = open("z3fold");
+  const [first, last] = putChunks(model, 16, 16, 16) as [Handle, Handle, Handle];
+  model.remove(first); // the middle joins the last, chunks 1 … 31 are free
+  putChunks(model, 5); // the new first: 26 chunks between it and the middle
+  model.remove(last); // and 16 behind, unless the middle goes to the first
+  model.checkAll();
+  putChunks(model, 42);
+  assert.equal(pool.totalPages(), 1);
+  model.checkAll();
 });

@@ -208,12 +208,10 @@ export class Z3foldPool extends BasePool {
   protected override verifyLocked(): { objects: number; pages: number } {
     const { words, own } = this;
     const pages = this.#countLocked(own + LRU);
-    let objects = 0;
-    let unlisted = 0;
-    let headless = 0;
+    let [objects, unlisted, headless] = [0, 0, 0];
     for (let link = listFirst(words, own + LRU); link !== own + LRU; link = listNext(words, link)) {
       const page = this.#pageOfLru(link);
-      objects += this.#verifyPage(page);
+      objects += this.#verifyPage(page, this.arena.frames.frameOfLink(link));
       headless += words[page + Page.HEADLESS]!;
       if (words[page + Page.HEADLESS] !== 0 || words[page + Page.UNDER_RECLAIM] !== 0) unlisted++;
     }
@@ -416,38 +414,74 @@ export class Z3foldPool extends BasePool {
   /** Checks the pages of one list: `buddied`, or `unbuddied` with so many free chunks. */
   #verifyList(list: number, free: number): number {
     const head = this.own + list + (list === UNBUDDIED ? free * LINK_WORDS : 0);
+    // Counted first: a list that is not whole might never come back to its head.
+    const pages = this.#countLocked(head);
     for (let link = listFirst(this.words, head); link !== head; link = listNext(this.words, link)) {
       const page = link - Page.LINK;
       const full = this.#objectsIn(page) === Page.BUDDIES;
       assert(full === (list === BUDDIED), "a page with three objects is listed as full");
       assert(full || this.#freeChunks(page) === free, "a page is listed by its free chunks");
     }
-    return this.#countLocked(head);
+    return pages;
   }
 
-  #verifyPage(page: number): number {
+  #verifyPage(page: number, frame: PageFrame): number {
     const { words } = this;
-    const used = page + Page.CHUNKS_USED;
-    const frame = words[page + Page.FRAME]! as PageFrame;
-    assert(this.arena.frames.isHeadOf(frame, this.id), "the pool owns its pages");
-    assert(
-      words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page),
-      "a page holds something",
-    );
-    const middle = words[used + MIDDLE]!;
-    const start = words[page + Page.START_MIDDLE]!;
-    assert((middle === 0) === (start === 0), "only a middle object has a start");
-    if (middle !== 0) assert(start > words[used + FIRST]!, "first and middle do not overlap");
-    const end = middle === 0 ? words[used + FIRST]! + 1 : start + middle;
-    const headless = words[page + Page.HEADLESS] !== 0;
-    assert(headless || end + words[used + LAST]! <= Page.CHUNKS, "the objects fit into the page");
+    const { frames } = this.arena;
+    assert(frames.isHeadOf(frame, this.id), "the pool owns its pages");
+    const headless = words[page + Page.HEADLESS]!;
+    const reclaimed = words[page + Page.UNDER_RECLAIM]!;
+    assert((headless | reclaimed) >>> 1 === 0, "a page is headless, under reclaim, or not");
+    const inPlace = headless ? this.#headers.contains(page) : page === frames.frameToWord(frame);
+    assert(inPlace, "a header is in its page, or in a record if that is headless");
+    assert(words[page + Page.FRAME] === frame, "a header names its page");
+    assert(reclaimed === 1 || !this.#isEmpty(page), "a page holds something");
+    // Listed it would be found by malloc, and given away while a thread empties it.
+    const unlisted = (headless | reclaimed) === 1;
+    assert(listEmpty(words, page + Page.LINK) === unlisted, "a page is listed by room, or exempt");
+    this.#verifyPlaces(page);
+    let slots = 0;
     for (let buddy = FIRST; buddy <= LAST; buddy++) {
-      if (words[used + buddy] === 0) continue;
-      const handle = words[page + Page.HANDLES + buddy]! as Handle;
-      assert(this.#findPage(handle) === page, "an object is found by its handle");
-      assert(this.#findBuddy(page, handle) === buddy, "no two objects have one handle");
+      const slot = this.#verifyBuddy(page, buddy);
+      assert((slots & slot) === 0, "no two objects of a page have one slot");
+      slots |= slot;
     }
     return this.#objectsIn(page);
+  }
+
+  /** Checks that the objects of a page do not overlap, and that its holes are joined. */
+  #verifyPlaces(page: number): void {
+    const { words } = this;
+    const first = words[page + Page.CHUNKS_USED + FIRST]!;
+    const middle = words[page + Page.CHUNKS_USED + MIDDLE]!;
+    const last = words[page + Page.CHUNKS_USED + LAST]!;
+    const start = words[page + Page.START_MIDDLE]!;
+    assert(first >= 0 && middle >= 0 && last >= 0, "no object has less than no chunks");
+    assert((middle === 0) === (start === 0), "only a middle object has a start");
+    const headless = words[page + Page.HEADLESS] !== 0;
+    assert(!headless || (first <= Page.CHUNKS && middle + last === 0), "one, and no larger");
+    if (headless) return;
+    if (middle !== 0) assert(start > first, "first and middle do not overlap");
+    const end = middle === 0 ? first + 1 : start + middle;
+    assert(end + last <= Page.CHUNKS, "the objects fit into the page");
+    const full = this.#objectsIn(page) === Page.BUDDIES;
+    const pinned = words[page + Page.UNDER_RECLAIM] !== 0 || words[page + Page.MAPS + MIDDLE] !== 0;
+    if (this.#asSeed || full || pinned) return;
+    const free = Page.CHUNKS - 1 - first - middle - last;
+    assert(this.#freeChunks(page) === free, "the free chunks of a page are in one piece");
+  }
+
+  /** @returns the bit of the slot in the object's handle, 0 if there is no object */
+  #verifyBuddy(page: number, buddy: number): number {
+    const { words } = this;
+    const maps = words[page + Page.MAPS + buddy]!;
+    const live = words[page + Page.CHUNKS_USED + buddy] !== 0;
+    assert(maps === 0 || (live && maps > 0), "only an object is mapped");
+    if (!live) return 0;
+    const handle = words[page + Page.HANDLES + buddy]! as Handle;
+    assert(this.#findPage(handle) === page, "an object is found by its handle");
+    assert(this.#findBuddy(page, handle) === buddy, "no two objects have one handle");
+    return 1 << slotOf(this.#bits, handle);
   }
 }
 

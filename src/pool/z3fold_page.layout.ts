@@ -6,9 +6,10 @@
  *  └──────────────┴───────────┴──────┴────────────┴───────────┴────────────┘
  *
  * An object too large to leave room for header and another has the page to itself (a headless
- * page); its header is then a record outside of the page, with the object as its first. The
- * header's word index stands in PRIVATE of the frame table for both, the LRU link in LINK. All
- * words are guarded by the pool's lock.
+ * page); its header is then a record outside of the page, with the object as its first: handle,
+ * map count and marks are more than the one free word of the frame table holds, and so only
+ * headless pages pay for them. The header's word index stands in PRIVATE of the frame table for
+ * both, the LRU link in LINK. All words are guarded by the pool's lock.
  */
 export const LINK = 0; // link: in unbuddied[free chunks], buddied, or none (reclaimed, headless)
 export const CHUNKS_USED = 2; // three words, by buddy: chunks, 0 = free

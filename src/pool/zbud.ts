@@ -56,6 +56,9 @@ interface ZbudForm {
 const FIRST = 0;
 const LAST = 1;
 
+/** Pages that `compact` gives back under one hold of the lock: each is some bitmap words. */
+const PAGES_PER_HOLD = 16;
+
 export class ZbudPool extends BasePool {
   readonly #chunkBytes: number;
   readonly #chunkShift: number;
@@ -114,19 +117,9 @@ export class ZbudPool extends BasePool {
   }
 
   override compact(pagesMax: number): number {
-    const words = this.words;
-    const unused = this.own + UNUSED;
     let freed = 0;
-    this.lock();
-    try {
-      for (; freed < pagesMax && !listEmpty(words, unused); freed++) {
-        const page = listFirst(words, unused) - Page.LINK;
-        listDel(words, page + Page.LINK);
-        this.#freePageLocked(page);
-      }
-      this.count(Pool.PAGES_COMPACTED, freed);
-    } finally {
-      this.unlock();
+    for (let last = PAGES_PER_HOLD; last === PAGES_PER_HOLD; freed += last) {
+      last = this.#giveBackUnused(Math.min(pagesMax - freed, PAGES_PER_HOLD));
     }
     return freed;
   }
@@ -165,6 +158,13 @@ export class ZbudPool extends BasePool {
   protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
     const words = this.words;
     const lru = this.own + LRU;
+    const unused = this.#takeUnusedLocked();
+    if (unused !== NIL) {
+      // An empty page goes before any object does. In the LRU list so that every page is in one.
+      listAddTail(words, unused + Page.LRU, lru);
+      words[unused + Page.UNDER_RECLAIM] = 1;
+      return unused;
+    }
     for (let link = listLast(words, lru); link !== lru; link = listPrev(words, link)) {
       const page = link - Page.LRU;
       if (words[page + Page.UNDER_RECLAIM] !== 0 || words[page + Page.PASS] === pass + 1) continue;
@@ -229,15 +229,9 @@ export class ZbudPool extends BasePool {
       objects += this.#verifyPageLocked(page);
       reclaiming += words[page + Page.UNDER_RECLAIM]!;
     }
-    let listed = this.#countLocked(this.own + BUDDIED);
+    let listed = this.#verifyListLocked(BUDDIED, 0);
     for (let slack = 0; slack < this.#chunks; slack++) {
-      const head = this.own + UNBUDDIED + slack * LINK_WORDS;
-      for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
-        const page = link - Page.LINK;
-        assert(this.#freeChunks(page) === slack, "a page is listed by its free chunks");
-        assert(words[page + Page.FIRST] === 0 || words[page + Page.LAST] === 0, "it has room");
-      }
-      listed += this.#countLocked(head);
+      listed += this.#verifyListLocked(UNBUDDIED, slack);
     }
     assert(listed + reclaiming === pages, "every page is in one list or under reclaim");
     const unused = this.#verifyUnusedLocked();
@@ -249,10 +243,7 @@ export class ZbudPool extends BasePool {
     while (!listEmpty(this.words, lru)) {
       this.#freePageLocked(listFirst(this.words, lru) - Page.LRU);
     }
-    const unused = this.own + UNUSED;
-    while (!listEmpty(this.words, unused)) {
-      const page = listFirst(this.words, unused) - Page.LINK;
-      listDel(this.words, page + Page.LINK);
+    for (let page = this.#takeUnusedLocked(); page !== NIL; page = this.#takeUnusedLocked()) {
       this.#freePageLocked(page);
     }
   }
@@ -267,11 +258,8 @@ export class ZbudPool extends BasePool {
       listDel(words, link);
       return link - Page.LINK;
     }
-    const unused = this.own + UNUSED;
-    if (listEmpty(words, unused)) return this.#growLocked();
-    const link = listFirst(words, unused);
-    listDel(words, link);
-    return link - Page.LINK;
+    const unused = this.#takeUnusedLocked();
+    return unused === NIL ? this.#growLocked() : unused;
   }
 
   /** A new page, in no list, or NIL. */
@@ -296,6 +284,32 @@ export class ZbudPool extends BasePool {
   #keepPageLocked(page: number): void {
     listDel(this.words, page + Page.LRU);
     listAdd(this.words, page + Page.LINK, this.own + UNUSED);
+  }
+
+  /** A page of the unused list, taken off it, or NIL. */
+  #takeUnusedLocked(): number {
+    const unused = this.own + UNUSED;
+    if (listEmpty(this.words, unused)) return NIL;
+    const link = listFirst(this.words, unused);
+    listDel(this.words, link);
+    return link - Page.LINK;
+  }
+
+  /** Frees up to so many unused pages. @returns how many */
+  #giveBackUnused(pagesMax: number): number {
+    let freed = 0;
+    this.lock();
+    try {
+      for (; freed < pagesMax; freed++) {
+        const page = this.#takeUnusedLocked();
+        if (page === NIL) break;
+        this.#freePageLocked(page);
+      }
+      this.count(Pool.PAGES_COMPACTED, freed);
+    } finally {
+      this.unlock();
+    }
+    return freed;
   }
 
   #freePageLocked(page: number): void {
@@ -351,18 +365,43 @@ export class ZbudPool extends BasePool {
     return count;
   }
 
+  /** Checks the pages of one list: `buddied`, or `unbuddied` with so many free chunks. */
+  #verifyListLocked(list: number, slack: number): number {
+    const words = this.words;
+    const head = this.own + list + (list === UNBUDDIED ? slack * LINK_WORDS : 0);
+    // Counted first: a list that is not whole might never come back to its head.
+    const pages = this.#countLocked(head);
+    for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
+      const page = link - Page.LINK;
+      const full = words[page + Page.FIRST] !== 0 && words[page + Page.LAST] !== 0;
+      assert(full === (list === BUDDIED), "a page with two objects is listed as full");
+      assert(full || this.#freeChunks(page) === slack, "a page is listed by its free chunks");
+    }
+    return pages;
+  }
+
   #verifyPageLocked(page: number): number {
     const words = this.words;
+    const reclaimed = words[page + Page.UNDER_RECLAIM]!;
     assert(this.arena.frames.isHeadOf(this.#frameOf(page), this.id), "the pool owns its pages");
     assert(this.#freeChunks(page) >= 0, "first + last + slack = chunks");
+    assert(reclaimed === 0 || reclaimed === 1, "a page is under reclaim or not");
+    assert(reclaimed === 1 || !this.#isEmpty(page), "a page holds something");
+    // Listed it would be found by malloc, and given away while a thread empties it.
     assert(
-      words[page + Page.UNDER_RECLAIM] !== 0 || !this.#isEmpty(page),
-      "a page holds something",
+      listEmpty(words, page + Page.LINK) === (reclaimed === 1),
+      "a page is in a list by room unless it is under reclaim",
     );
     let objects = 0;
     for (let slot = FIRST; slot <= LAST; slot++) {
-      if (words[page + Page.FIRST + slot] === 0) continue;
+      const maps = words[page + Page.FIRST_MAPS + slot]!;
+      assert(maps >= 0, "mappings end as often as they begin");
+      if (words[page + Page.FIRST + slot] === 0) {
+        assert(maps === 0, "only an object is mapped");
+        continue;
+      }
       const handle = words[page + Page.FIRST_HANDLE + slot]! as Handle;
+      assert(slotOf(this.#bits, handle) === slot, "a handle names its buddy");
       assert(this.#findLocked(handle) === page, "an object is found by its handle");
       objects++;
     }
@@ -375,7 +414,13 @@ export class ZbudPool extends BasePool {
     const pages = this.#countLocked(unused);
     assert(pages === 0 || this.#form.keepsEmptyPages, "only the seed's form keeps empty pages");
     for (let link = listFirst(words, unused); link !== unused; link = listNext(words, link)) {
-      assert(this.#isEmpty(link - Page.LINK), "an unused page is empty");
+      const page = link - Page.LINK;
+      assert(this.arena.frames.isHeadOf(this.#frameOf(page), this.id), "the pool owns its pages");
+      assert(this.#isEmpty(page), "an unused page is empty");
+      assert(words[page + Page.FIRST_MAPS] === 0, "nothing in an unused page is mapped");
+      assert(words[page + Page.LAST_MAPS] === 0, "nothing in an unused page is mapped");
+      assert(words[page + Page.UNDER_RECLAIM] === 0, "an unused page is not under reclaim");
+      assert(listEmpty(words, page + Page.LRU), "an unused page has no age");
     }
     return pages;
   }
@@ -397,7 +442,10 @@ const ZCACHE_2012: ZbudForm = {
   keepsEmptyPages: true,
 };
 
-/** Repaired: takes what fits, and gives empty pages back at once. */
+/**
+ * Repaired: takes what fits, and gives empty pages back at once. Without a reserve, because the
+ * arena is the reserve of all its pools, and a frame from there costs a lock and some bitmap words.
+ */
 const ZCACHE_REPAIRED: ZbudForm = {
   ...ZCACHE_2012,
   objectChunksMax: Page.CHUNKS - 2,
