@@ -17,7 +17,12 @@ export type ErrorCode =
   | "ERR_TRACE"
   | "ERR_INPUT"
   | "ERR_MISMATCH"
-  | "ERR_IO";
+  | "ERR_IO"
+  | "ERR_KEY"
+  | "ERR_CORRUPT"
+  | "ERR_FILE_LOCKED"
+  | "ERR_STORE_CLOSED"
+  | "ERR_STORE_SHARE";
 
 /** An error that a caller can act on: `code` says which, `context` holds the numbers involved. */
 export class ZcacheError extends Error {

@@ -24,7 +24,13 @@ export const FRAMES_PEAK = 8; // guarded by FRAMES_LOCK: most frames ever in use
 export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this were in use once
 export const ALLOC_FAILURES = 10; // guarded by FRAMES_LOCK: requests that found no block
 export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free blocks by order
-export const THREADS = 32; // atomic: MAX_THREADS words, 1 = a thread is attached
+export const ARENA_LOCK = 21; // atomic: the lock of transactions, where a journal is kept
+export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
+export const JOURNAL_AT = 23; // fixed: word index of the journal's log
+export const JOURNAL_LIMIT = 27; // fixed: entries that the log has room for
+export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: two words, a count of those committed
+export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock that were found dead
+export const THREADS = 32; // atomic: MAX_THREADS words, what Threads.self() gave, 0 = free
 
 /** Threads that can be attached at once: one word each in the superblock. */
 export const MAX_THREADS = 192;

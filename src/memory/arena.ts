@@ -5,12 +5,15 @@
 // views, kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
 import { type Address, NIL, type PageFrame } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 import { GIB, KIB } from "../base/units.ts";
 import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
 import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
+import { ArenaLock } from "./arena_lock.ts";
 import { MAX_ORDER } from "./frame.layout.ts";
 import { FrameAllocator, layoutArena } from "./frames.ts";
+import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
 
 /** WebAssembly counts memory in pages of 64 KiB. */
 const WASM_PAGE = 64 * KIB;
@@ -21,6 +24,11 @@ export const ARENA_BYTES_MAX = 4 * GIB - WASM_PAGE;
 export const PAGE_SIZES: readonly number[] = [4, 8, 16, 32, 64].map((kib) => kib * KIB);
 /** The frame number that owns what belongs to no pool: the arena itself. */
 export const ARENA_OWNER = 0;
+/**
+ * The owner of a thread's scratch is this plus its number: far above every frame number, and within
+ * the 27 bits that a frame's state has for it.
+ */
+const THREAD_OWNER = 2 ** 26;
 
 export interface ArenaOptions {
   /** Bytes of the whole arena, header included; rounded down to 64 KiB. At most ARENA_BYTES_MAX. */
@@ -45,21 +53,22 @@ export class Arena {
   readonly pageSize: number;
   /** This thread's number in the arena, 1 … MAX_THREADS: the owner that its locks name. */
   readonly thread: number;
+  /** Where a journal is kept: everything but attaching and detaching is done under this lock. */
+  readonly lock: ArenaLock;
+  readonly #threads: Threads;
   readonly #reserved: PageFrame[] = [];
   #detached = false;
 
-  private constructor(memory: WasmMemory, format: boolean) {
+  private constructor(memory: WasmMemory, threads: Threads) {
     this.memory = memory;
     this.words = new Int32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
-    this.thread = claimThread(this.words);
+    this.#threads = threads;
+    this.thread = claimThread(this.words, threads);
     this.kernels = instantiateKernels(memory);
     this.frames = new FrameAllocator(this.words, this.kernels, this.thread);
-    if (format) {
-      this.frames.format();
-      Atomics.store(this.words, Super.MAGIC, Super.ARENA_MAGIC);
-    }
     this.pageSize = this.frames.pageSize;
+    this.lock = new ArenaLock(this, threads);
   }
 
   /**
@@ -67,7 +76,7 @@ export class Arena {
    * @throws ZcacheError ERR_OPTION for a size or page size that can't be, ERR_ARENA_MEMORY if the
    *   platform refuses the memory
    */
-  static create(options: ArenaOptions): Arena {
+  static create(options: ArenaOptions, threads = UNKNOWN_THREADS): Arena {
     const { sizeBytes, pageSize, framesTotal, firstFrame } = checkOptions(options);
     const pages = sizeBytes / WASM_PAGE;
     let memory: WasmMemory;
@@ -88,15 +97,19 @@ export class Arena {
     words[Super.PAGE_SHIFT] = Math.log2(pageSize);
     words[Super.FRAMES_TOTAL] = framesTotal;
     words[Super.FIRST_FRAME] = firstFrame;
-    return new Arena(memory, true);
+    const arena = new Arena(memory, threads);
+    arena.frames.format();
+    Atomics.store(words, Super.MAGIC, Super.ARENA_MAGIC);
+    return arena;
   }
 
   /**
    * Opens, in the calling thread, an arena that another thread shared.
+   * @param threads how to tell which threads are dead; the same in all threads
    * @throws ZcacheError ERR_ARENA_SHARE for anything that is no share, ERR_ARENA_CLOSED after
    *   close(), ERR_ARENA_THREADS when MAX_THREADS are attached
    */
-  static attach(share: ArenaShare): Arena {
+  static attach(share: ArenaShare, threads = UNKNOWN_THREADS): Arena {
     const memory = (share as Partial<ArenaShare> | null | undefined)?.zcacheArena;
     if (!(memory instanceof Wasm.Memory)) {
       throw new ZcacheError("ERR_ARENA_SHARE", "this is not what an arena's share() returned");
@@ -114,7 +127,10 @@ export class Arena {
     if (Atomics.load(words, Super.CLOSED) !== 0) {
       throw new ZcacheError("ERR_ARENA_CLOSED", "the arena has been closed");
     }
-    return new Arena(memory, false);
+    const arena = new Arena(memory, threads);
+    // The dead leave their numbers and scratch behind: whoever comes clears up.
+    if (journalIsKept(words)) arena.reapThreads();
+    return arena;
   }
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
@@ -140,7 +156,7 @@ export class Arena {
       const max = this.pageSize << MAX_ORDER;
       throw new ZcacheError("ERR_OPTION", `scratch of ${sizeBytes} bytes; at most ${max} bytes`);
     }
-    const frame = this.frames.alloc(order, ARENA_OWNER);
+    const frame = this.#underLock(() => this.frames.alloc(order, THREAD_OWNER + this.thread));
     if (frame === NIL) {
       throw new ZcacheError(
         "ERR_ARENA_FULL",
@@ -157,10 +173,33 @@ export class Arena {
   /** Ends this thread's use: its scratch and its thread number are free again. */
   detach(): void {
     if (this.#detached) return;
-    for (const frame of this.#reserved) this.frames.free(frame);
+    this.#underLock(() => {
+      for (const frame of this.#reserved) this.frames.free(frame);
+    });
     this.#reserved.length = 0;
     this.#detached = true;
     Atomics.store(this.words, Super.THREADS + this.thread - 1, 0);
+  }
+
+  /** Whether a thread is attached under this number and may still run. */
+  threadMayRun(thread: number): boolean {
+    const name = Atomics.load(this.words, Super.THREADS + thread - 1);
+    return name !== 0 && this.#threads.mayRun(name);
+  }
+
+  /**
+   * Gives back the scratch and the numbers of threads that are dead; where a journal is kept.
+   * @returns how many there were
+   */
+  reapThreads(): number {
+    const dead: number[] = [];
+    for (let thread = 1; thread <= Super.MAX_THREADS; thread++) {
+      if (Atomics.load(this.words, Super.THREADS + thread - 1) === 0) continue;
+      if (!this.threadMayRun(thread)) dead.push(thread);
+    }
+    let reaped = 0;
+    for (const thread of dead) if (this.#reap(thread)) reaped++;
+    return reaped;
   }
 
   /** Detaches, and refuses all later attempts to attach; threads that are attached go on. */
@@ -171,6 +210,44 @@ export class Arena {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #reap(thread: number): boolean {
+    // Looked at again under the lock: another may have been faster, and the number be given out.
+    return this.#underLock(() => {
+      const at = Super.THREADS + thread - 1;
+      if (Atomics.load(this.words, at) === 0 || this.threadMayRun(thread)) return false;
+      this.frames.freeAllOf(THREAD_OWNER + thread);
+      this.lock.commit();
+      Atomics.store(this.words, at, 0);
+      return true;
+    });
+  }
+
+  /**
+   * From here on everything but attaching and detaching is done under `lock`: arena_lock.ts. Once,
+   * before the arena is shared. Takes 32 KiB.
+   * @throws ZcacheError ERR_ARENA_FULL
+   */
+  keepJournal(): void {
+    const order = Math.ceil(Math.log2(JOURNAL_BYTES / this.pageSize));
+    const frame = this.frames.alloc(Math.max(0, order), ARENA_OWNER);
+    if (frame === NIL)
+      throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for a journal");
+    journalFormat(this.words, this.frames.frameToWord(frame));
+  }
+
+  /** Runs `work` as a transaction if there are such; frames have a lock of their own besides. */
+  #underLock<T>(work: () => T): T {
+    if (!journalIsKept(this.words)) return work();
+    this.lock.lock();
+    try {
+      const result = work();
+      this.lock.commit();
+      return result;
+    } finally {
+      this.lock.unlock();
+    }
   }
 
   #assertOpen(): void {
@@ -201,9 +278,10 @@ function checkOptions({ sizeBytes, pageSize = 4 * KIB }: ArenaOptions) {
 }
 
 /** Finds a free thread number; numbers of threads that detached are used again. */
-function claimThread(words: Int32Array): number {
+function claimThread(words: Int32Array, threads: Threads): number {
+  const name = threads.self();
   for (let slot = 0; slot < Super.MAX_THREADS; slot++) {
-    if (Atomics.compareExchange(words, Super.THREADS + slot, 0, 1) === 0) return slot + 1;
+    if (Atomics.compareExchange(words, Super.THREADS + slot, 0, name) === 0) return slot + 1;
   }
   throw new ZcacheError("ERR_ARENA_THREADS", `${Super.MAX_THREADS} threads are attached already`);
 }

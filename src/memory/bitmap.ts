@@ -5,6 +5,7 @@
 //   level 0   one bit for each number
 //
 // Four levels cover 2²⁰ numbers, each at most one word to look at. Guarded by whoever owns the set.
+import { put } from "./journal.ts";
 
 /** Where the levels stand, lowest first. */
 export interface BitmapLayout {
@@ -36,7 +37,7 @@ export function bitmapAdd(words: Int32Array, map: BitmapLayout, member: number):
   for (let level = 0; level < levels.length; level++) {
     const at = levels[level]! + (bit >>> 5);
     const before = words[at]!;
-    words[at] = before | (1 << (bit & 31));
+    put(words, at, before | (1 << (bit & 31)));
     if (before !== 0) return;
     bit >>>= 5;
   }
@@ -48,7 +49,7 @@ export function bitmapDelete(words: Int32Array, map: BitmapLayout, member: numbe
   for (let level = 0; level < levels.length; level++) {
     const at = levels[level]! + (bit >>> 5);
     const after = words[at]! & ~(1 << (bit & 31));
-    words[at] = after;
+    put(words, at, after);
     if (after !== 0) return;
     bit >>>= 5;
   }

@@ -18,6 +18,7 @@ import {
   layoutBitmap,
 } from "./bitmap.ts";
 import * as Frame from "./frame.layout.ts";
+import { add, put } from "./journal.ts";
 import { Mutex } from "./mutex.ts";
 
 /** Where the parts of an arena with `framesTotal` frames of `pageSize` bytes stand. */
@@ -177,6 +178,18 @@ export class FrameAllocator {
     return this.#words[Super.FREE_BLOCKS + order]!;
   }
 
+  /** Frees the allocator's lock, of which the caller knows that its owner is dead. */
+  resetLock(): void {
+    this.#mutex.reset();
+  }
+
+  /** Gives back every block of an owner. Looks at all frames: for what is rare. */
+  freeAllOf(owner: number): void {
+    for (let frame = this.firstFrame; frame < this.framesTotal; frame++) {
+      if (this.isHeadOf(frame, owner)) this.free(frame as PageFrame);
+    }
+  }
+
   /** Walks all frames: every one is free in exactly one block or in use, and the counts agree. */
   verify(): void {
     this.#mutex.lock();
@@ -223,14 +236,14 @@ export class FrameAllocator {
     this.#mutex.assertLocked();
     const frame = this.#takeLocked(order);
     if (frame === NIL) {
-      words[Super.ALLOC_FAILURES]!++;
+      add(words, Super.ALLOC_FAILURES, 1);
       return NIL;
     }
     this.#setStateLocked(frame, order, owner);
     const end = frame + (1 << order);
-    if (end > words[Super.FRAMES_TOUCHED]!) words[Super.FRAMES_TOUCHED] = end;
+    if (end > words[Super.FRAMES_TOUCHED]!) put(words, Super.FRAMES_TOUCHED, end);
     const used = this.framesTotal - this.firstFrame - words[Super.FRAMES_FREE]!;
-    if (used > words[Super.FRAMES_PEAK]!) words[Super.FRAMES_PEAK] = used;
+    if (used > words[Super.FRAMES_PEAK]!) put(words, Super.FRAMES_PEAK, used);
     return frame as PageFrame;
   }
 
@@ -241,7 +254,7 @@ export class FrameAllocator {
     assert(Frame.isHead(state), "only the first frame of a block that is in use is given back");
     const order = Frame.orderOf(state);
     const stateAt = this.tableAt + frame * Frame.FRAME_WORDS;
-    for (let i = 0; i < 1 << order; i++) words[stateAt + i * Frame.FRAME_WORDS] = 0;
+    for (let i = 0; i < 1 << order; i++) put(words, stateAt + i * Frame.FRAME_WORDS, 0);
     this.#joinLocked(frame, order);
   }
 
@@ -254,8 +267,8 @@ export class FrameAllocator {
       if (++have > Frame.MAX_ORDER) return NIL;
     }
     const frame = bitmapTakeLowest(words, this.#free[have]!) << have;
-    words[Super.FREE_BLOCKS + have]!--;
-    words[Super.FRAMES_FREE]! -= 1 << order;
+    add(words, Super.FREE_BLOCKS + have, -1);
+    add(words, Super.FRAMES_FREE, -(1 << order));
     while (have > order) {
       have--;
       this.#addFreeLocked(frame + (1 << have), have);
@@ -269,12 +282,12 @@ export class FrameAllocator {
     let k = order;
     while (this.#buddyIsFree(start, k)) {
       bitmapDelete(words, this.#free[k]!, (start >>> k) ^ 1);
-      words[Super.FREE_BLOCKS + k]!--;
+      add(words, Super.FREE_BLOCKS + k, -1);
       start &= ~(1 << k);
       k++;
     }
     this.#addFreeLocked(start, k);
-    words[Super.FRAMES_FREE]! += 1 << order;
+    add(words, Super.FRAMES_FREE, 1 << order);
   }
 
   #buddyIsFree(frame: number, order: number): boolean {
@@ -286,13 +299,15 @@ export class FrameAllocator {
 
   #addFreeLocked(frame: number, order: number): void {
     bitmapAdd(this.#words, this.#free[order]!, frame >>> order);
-    this.#words[Super.FREE_BLOCKS + order]!++;
+    add(this.#words, Super.FREE_BLOCKS + order, 1);
   }
 
   #setStateLocked(frame: number, order: number, owner: number): void {
     const at = this.tableAt + frame * Frame.FRAME_WORDS;
-    this.#words[at] = Frame.headState(owner, order);
+    put(this.#words, at, Frame.headState(owner, order));
     const tail = Frame.tailState(owner, order);
-    for (let i = 1; i < 1 << order; i++) this.#words[at + i * Frame.FRAME_WORDS] = tail;
+    for (let i = 1; i < 1 << order; i++) {
+      put(this.#words, at + i * Frame.FRAME_WORDS, tail);
+    }
   }
 }

@@ -4,6 +4,7 @@
 // so an empty list points to itself and no operation has a special case. Whoever owns the list
 // guards it.
 import type { WordIndex } from "../base/brand.ts";
+import { put } from "./journal.ts";
 
 /** Words that one link takes. */
 export const LINK_WORDS = 2;
@@ -12,17 +13,17 @@ const PREV = 1;
 
 /** Makes `link` an empty list, or a node that is in none. */
 export function listInit(words: Int32Array, link: number): void {
-  words[link + NEXT] = link;
-  words[link + PREV] = link;
+  put(words, link + NEXT, link);
+  put(words, link + PREV, link);
 }
 
 /** Inserts `node` behind `head`: as the first of the list. */
 export function listAdd(words: Int32Array, node: number, head: number): void {
   const next = words[head + NEXT]!;
-  words[node + NEXT] = next;
-  words[node + PREV] = head;
-  words[next + PREV] = node;
-  words[head + NEXT] = node;
+  put(words, node + NEXT, next);
+  put(words, node + PREV, head);
+  put(words, next + PREV, node);
+  put(words, head + NEXT, node);
 }
 
 /** Inserts `node` before `head`: as the last of the list. */
@@ -34,10 +35,10 @@ export function listAddTail(words: Int32Array, node: number, head: number): void
 export function listDel(words: Int32Array, node: number): void {
   const next = words[node + NEXT]!;
   const prev = words[node + PREV]!;
-  words[prev + NEXT] = next;
-  words[next + PREV] = prev;
-  words[node + NEXT] = node;
-  words[node + PREV] = node;
+  put(words, prev + NEXT, next);
+  put(words, next + PREV, prev);
+  put(words, node + NEXT, node);
+  put(words, node + PREV, node);
 }
 
 /** @returns whether the list is empty, or the node in no list */

@@ -6,6 +6,9 @@
 //
 // The word names its owner, so that a debugger, an assertion, or a repair after the death of a
 // thread can tell who is inside. After U. Drepper, "Futexes are tricky", mutex 2.
+//
+// A lock that is told how to know the dead looks for them while it waits, and then passes to the
+// one who found out: as a "robust" futex does, by the same word.
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 
@@ -18,30 +21,41 @@ const WAITED = 0x4000_0000;
  */
 const SPINS = 100;
 
+/** Between two looks at whether the owner lives; only who waits as long as that ever looks. */
+const LOOK_AFTER_MS = 20;
+
+/** Whether the thread that has this number certainly never runs again. */
+export type IsDead = (owner: number) => boolean;
+
 /** One lock as one thread sees it. */
 export class Mutex {
   readonly #words: Int32Array;
   readonly #kernels: Kernels;
   readonly #at: number;
   readonly #owner: number;
+  readonly #isDead: IsDead | undefined;
 
   /**
    * @param at word index of the lock word  @param owner the calling thread's number, 1 … 2³⁰ − 1
+   * @param isDead asked about an owner that has held the lock for long; without it, waits for ever
    */
-  constructor(words: Int32Array, kernels: Kernels, at: number, owner: number) {
+  constructor(words: Int32Array, kernels: Kernels, at: number, owner: number, isDead?: IsDead) {
     this.#words = words;
     this.#kernels = kernels;
     this.#at = at;
     this.#owner = owner;
+    this.#isDead = isDead;
   }
 
-  /** Takes the lock; waits as long as another has it. Not recursive. */
-  lock(): void {
+  /**
+   * Takes the lock; waits as long as another has it. Not recursive.
+   * @returns 0, or the number of the dead thread from which it was taken
+   */
+  lock(): number {
     // In WebAssembly the atomic instruction stands in the code, where `Atomics` is a call into the
     // engine: 9 ns instead of 22 for lock and unlock.
-    if (this.#kernels.compareExchange(this.#at * 4, 0, this.#owner) !== 0) {
-      lockContended(this.#words, this.#at, this.#owner);
-    }
+    if (this.#kernels.compareExchange(this.#at * 4, 0, this.#owner) === 0) return 0;
+    return lockContended(this.#words, this.#at, this.#owner, this.#isDead);
   }
 
   /** Takes the lock if it is free. @returns whether it was taken */
@@ -57,6 +71,12 @@ export class Mutex {
     Atomics.notify(this.#words, this.#at, 1);
   }
 
+  /** Makes the lock free, whoever has it: for one whose owner is known to be dead. */
+  reset(): void {
+    Atomics.store(this.#words, this.#at, 0);
+    Atomics.notify(this.#words, this.#at);
+  }
+
   /**
    * Asserts that this thread holds the lock: the first line of every `…Locked` method. A plain
    * read, which spares 9 ns and is exact here: only the owner itself writes its number into the
@@ -67,23 +87,35 @@ export class Mutex {
   }
 }
 
-function lockContended(words: Int32Array, at: number, owner: number): void {
+function lockContended(
+  words: Int32Array,
+  at: number,
+  owner: number,
+  isDead: IsDead | undefined,
+): number {
   assert((Atomics.load(words, at) & ~WAITED) !== owner, "a thread takes a lock only once");
   for (let spin = 0; spin < SPINS; spin++) {
     if (Atomics.load(words, at) !== 0) continue;
-    if (Atomics.compareExchange(words, at, 0, owner) === 0) return;
+    if (Atomics.compareExchange(words, at, 0, owner) === 0) return 0;
   }
   // From here on the lock is taken with WAITED set: this thread cannot know whether others sleep,
   // and a wake-up too many is harmless where one too few is a hang.
   for (;;) {
     const seen = Atomics.load(words, at);
     if (seen === 0) {
-      if (Atomics.compareExchange(words, at, 0, owner | WAITED) === 0) return;
+      if (Atomics.compareExchange(words, at, 0, owner | WAITED) === 0) return 0;
     } else if (
       (seen & WAITED) !== 0 ||
       Atomics.compareExchange(words, at, seen, seen | WAITED) === seen
     ) {
-      Atomics.wait(words, at, seen | WAITED);
+      const limitMs = isDead === undefined ? Number.POSITIVE_INFINITY : LOOK_AFTER_MS;
+      if (Atomics.wait(words, at, seen | WAITED, limitMs) !== "timed-out") continue;
+      const found = seen & ~WAITED;
+      if (isDead?.(found) !== true) continue;
+      // Whoever else found it out at the same time finds another word here.
+      if (Atomics.compareExchange(words, at, seen | WAITED, owner | WAITED) === (seen | WAITED)) {
+        return found;
+      }
     }
   }
 }

@@ -10,6 +10,7 @@
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "./arena.ts";
+import { add, keep, put } from "./journal.ts";
 import { listAdd, listCheck, listDel, listEmpty, listFirst, listInit, listNext } from "./list.ts";
 
 /** Words of the slab's own that its owner keeps: link of the list with room, then two counts. */
@@ -47,8 +48,8 @@ export class Slab {
   /** Makes the head an empty slab; once, by the owner's maker. */
   format(): void {
     listInit(this.#words, this.#headAt + WITH_ROOM);
-    this.#words[this.#headAt + RECORDS_USED] = 0;
-    this.#words[this.#headAt + FRAMES] = 0;
+    put(this.#words, this.#headAt + RECORDS_USED, 0);
+    put(this.#words, this.#headAt + FRAMES, 0);
   }
 
   /** @returns the word index of a record, its content undefined, or NIL if no frame is left */
@@ -65,9 +66,11 @@ export class Slab {
     const record = state & NO_RECORD;
     const at = frames.frameToWord(frame) + record * this.recordWords;
     const next = words[at]! & NO_RECORD;
-    words[privateAt] = (((state >>> 16) + 1) << 16) | next;
+    // The record is its new owner's to write as it likes; but here stands the list.
+    keep(words, at);
+    put(words, privateAt, (((state >>> 16) + 1) << 16) | next);
     if (next === NO_RECORD) listDel(words, frames.linkOf(frame));
-    words[this.#headAt + RECORDS_USED]!++;
+    add(words, this.#headAt + RECORDS_USED, 1);
     return at as WordIndex;
   }
 
@@ -82,16 +85,16 @@ export class Slab {
     const used = (state >>> 16) - 1;
     assert(used >= 0, "a record is freed once");
     const first = state & NO_RECORD;
-    words[this.#headAt + RECORDS_USED]!--;
+    add(words, this.#headAt + RECORDS_USED, -1);
     if (used === 0) {
       if (first !== NO_RECORD) listDel(words, frames.linkOf(frame));
-      words[this.#headAt + FRAMES]!--;
+      add(words, this.#headAt + FRAMES, -1);
       frames.free(frame);
       return;
     }
-    words[at] = first;
+    put(words, at, first);
     const record = (at - frames.frameToWord(frame)) / this.recordWords;
-    words[privateAt] = (used << 16) | record;
+    put(words, privateAt, (used << 16) | record);
     if (first === NO_RECORD) listAdd(words, frames.linkOf(frame), this.#headAt + WITH_ROOM);
   }
 
@@ -154,9 +157,9 @@ export class Slab {
       const last = record === this.recordsPerFrame - 1;
       words[start + record * this.recordWords] = last ? NO_RECORD : record + 1;
     }
-    words[frames.privateOf(frame)] = 0;
+    put(words, frames.privateOf(frame), 0);
     listAdd(words, frames.linkOf(frame), this.#headAt + WITH_ROOM);
-    words[this.#headAt + FRAMES]!++;
+    add(words, this.#headAt + FRAMES, 1);
     return frame;
   }
 }

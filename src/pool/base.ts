@@ -5,6 +5,7 @@ import { EAGAIN, EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { FRAME_WORDS, MAX_ORDER } from "../memory/frame.layout.ts";
+import { add, journalIsKept, put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import type { ClassStats, Evict, MapMode, PoolShare, PoolStats, Zpool } from "./contract.ts";
 import * as Pool from "./pool.layout.ts";
@@ -69,7 +70,7 @@ export abstract class BasePool implements Zpool {
     this.lock();
     try {
       const handle = this.mallocLocked(sizeBytes);
-      if (handle > 0) this.words[this.at + Pool.OBJECTS]!++;
+      if (handle > 0) add(this.words, this.at + Pool.OBJECTS, 1);
       return handle;
     } finally {
       this.unlock();
@@ -80,7 +81,7 @@ export abstract class BasePool implements Zpool {
     this.lock();
     try {
       const result = this.freeLocked(handle);
-      if (result === 0) this.words[this.at + Pool.OBJECTS]!--;
+      if (result === 0) add(this.words, this.at + Pool.OBJECTS, -1);
       return result;
     } finally {
       this.unlock();
@@ -188,9 +189,24 @@ export abstract class BasePool implements Zpool {
     return { zcachePool: this.id };
   }
 
+  /**
+   * Puts right what a thread left that died inside, its steps having been undone: under the arena's
+   * lock, where a journal is kept (memory/arena_lock.ts).
+   */
+  recover(): void {
+    this.#mutex.reset();
+    this.lock();
+    try {
+      put(this.words, this.at + Pool.COMPACTING, 0);
+      this.#endReclaimLocked();
+    } finally {
+      this.unlock();
+    }
+  }
+
   destroy(): void {
     this.lock();
-    this.words[this.at + Pool.MAGIC] = 0;
+    put(this.words, this.at + Pool.MAGIC, 0);
     this.#destroyed = true;
     try {
       this.destroyLocked();
@@ -235,6 +251,10 @@ export abstract class BasePool implements Zpool {
     const handles: Handle[] = [];
     this.lock();
     const unit = this.beginReclaimLocked(pass, handles);
+    if (unit !== NIL && journalIsKept(this.words)) {
+      put(this.words, this.at + Pool.RECLAIMING, 1);
+      put(this.words, this.at + Pool.RECLAIMED_UNIT, unit);
+    }
     this.unlock();
     if (unit === NIL) return EAGAIN;
     let freed = 0;
@@ -248,10 +268,19 @@ export abstract class BasePool implements Zpool {
       // Also when the callback throws: the unit must not stay under reclaim for ever.
       this.lock();
       freed = this.endReclaimLocked(unit);
-      this.words[this.at + Pool.PAGES_RECLAIMED]! += freed;
+      add(this.words, this.at + Pool.PAGES_RECLAIMED, freed);
+      if (journalIsKept(this.words)) put(this.words, this.at + Pool.RECLAIMING, 0);
       this.unlock();
     }
     return freed;
+  }
+
+  /** Ends the reclaim that a dead thread has begun, so that its unit takes objects again. */
+  #endReclaimLocked(): void {
+    if (this.words[this.at + Pool.RECLAIMING] === 0) return;
+    const freed = this.endReclaimLocked(this.words[this.at + Pool.RECLAIMED_UNIT]!);
+    add(this.words, this.at + Pool.PAGES_RECLAIMED, freed);
+    put(this.words, this.at + Pool.RECLAIMING, 0);
   }
 
   /**
@@ -263,8 +292,8 @@ export abstract class BasePool implements Zpool {
     try {
       const result = this.freeLocked(handle);
       if (result === EBUSY) return false;
-      if (result === 0) this.words[this.at + Pool.OBJECTS]!--;
-      this.words[this.at + Pool.OBJECTS_EVICTED]!++;
+      if (result === 0) add(this.words, this.at + Pool.OBJECTS, -1);
+      add(this.words, this.at + Pool.OBJECTS_EVICTED, 1);
       return true;
     } finally {
       this.unlock();
@@ -287,7 +316,7 @@ export abstract class BasePool implements Zpool {
 
   /** Adds to one of the common counters (pool.layout.ts), under the lock. */
   protected count(counter: number, by: number): void {
-    this.words[this.at + counter]! += by;
+    add(this.words, this.at + counter, by);
   }
 
   #assertAlive(): void {

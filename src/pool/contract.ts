@@ -132,6 +132,12 @@ export interface Zpool {
   /** A value from which another thread of the same arena attaches (`attachPool`). */
   share(): PoolShare;
 
+  /**
+   * Puts right what a thread left that died in one of these calls. Where a journal is kept, under
+   * the arena's lock, after the dead thread's steps were undone (memory/arena_lock.ts).
+   */
+  recover(): void;
+
   /** Gives back all page frames, objects or not. Any later use throws ERR_POOL_CLOSED. */
   destroy(): void;
 }

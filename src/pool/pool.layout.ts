@@ -17,6 +17,8 @@ export const OBJECTS_EVICTED = 7; // guarded by LOCK
 export const COMPACTING = 8; // guarded by LOCK: 1 while a thread compacts
 export const SHRINK_PASS = 9; // atomic: number of the next shrink(), marks the units it has asked
 export const SERIAL = 10; // guarded by LOCK: counts mallocs, for the generation in handles
+export const RECLAIMING = 11; // guarded by LOCK: 1 while a unit is emptied; only with a journal
+export const RECLAIMED_UNIT = 12; // guarded by LOCK: that unit, as its pool names it
 export const OWN = 16; // the allocator's own words begin here
 
 /** "zpol" */

@@ -9,6 +9,7 @@ import { type Address, type Handle, NIL, type PageFrame, type WordIndex } from "
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
+import { add, moveBytes, put } from "../memory/journal.ts";
 import {
   LINK_WORDS,
   listAdd,
@@ -74,13 +75,13 @@ export class Z3foldPool extends BasePool {
     if (page === NIL) return ENOMEM;
     const buddy = headless ? FIRST : this.#buddyFor(page, chunks);
     const frame = words[page + Page.FRAME]! as PageFrame;
-    const serial = words[this.at + Pool.SERIAL]!++;
+    const serial = add(words, this.at + Pool.SERIAL, 1);
     const handle = makeHandle(this.#bits, frame, this.#unusedSlot(page), serial);
-    words[page + Page.CHUNKS_USED + buddy] = chunks;
-    words[page + Page.HANDLES + buddy] = handle;
-    words[page + Page.MAPS + buddy] = 0;
+    put(words, page + Page.CHUNKS_USED + buddy, chunks);
+    put(words, page + Page.HANDLES + buddy, handle);
+    put(words, page + Page.MAPS + buddy, 0);
     if (buddy === MIDDLE) {
-      words[page + Page.START_MIDDLE] = words[page + Page.CHUNKS_USED + FIRST]! + 1;
+      put(words, page + Page.START_MIDDLE, words[page + Page.CHUNKS_USED + FIRST]! + 1);
     }
     if (!headless) this.#listByRoomLocked(page);
     const lruLink = this.arena.frames.linkOf(frame);
@@ -95,8 +96,8 @@ export class Z3foldPool extends BasePool {
     if (page === NIL) return EINVAL;
     const buddy = this.#findBuddy(page, handle);
     if (words[page + Page.MAPS + buddy] !== 0) return EBUSY;
-    words[page + Page.CHUNKS_USED + buddy] = 0;
-    if (buddy === MIDDLE) words[page + Page.START_MIDDLE] = 0;
+    put(words, page + Page.CHUNKS_USED + buddy, 0);
+    if (buddy === MIDDLE) put(words, page + Page.START_MIDDLE, 0);
     if (words[page + Page.UNDER_RECLAIM] !== 0) return 0;
     listDel(words, page + Page.LINK);
     if (this.#isEmpty(page)) {
@@ -126,7 +127,7 @@ export class Z3foldPool extends BasePool {
     const at = this.#locate(handle, sizeBytes);
     if (at === NIL) return EINVAL;
     const page = this.#findPage(handle);
-    this.words[page + Page.MAPS + this.#findBuddy(page, handle)]!++;
+    add(this.words, page + Page.MAPS + this.#findBuddy(page, handle), 1);
     return at as Address;
   }
 
@@ -136,7 +137,7 @@ export class Z3foldPool extends BasePool {
     if (page === NIL) return EINVAL;
     const mapsAt = page + Page.MAPS + this.#findBuddy(page, handle);
     if (words[mapsAt] === 0) return EINVAL;
-    words[mapsAt]!--;
+    add(words, mapsAt, -1);
     // A middle that was pinned while its neighbour went may move now.
     const listed = words[page + Page.HEADLESS] === 0 && words[page + Page.UNDER_RECLAIM] === 0;
     if (!this.#asSeed && listed && this.#joinHolesLocked(page)) {
@@ -152,9 +153,9 @@ export class Z3foldPool extends BasePool {
     for (let link = listLast(words, lru); link !== lru; link = listPrev(words, link)) {
       const page = this.#pageOfLru(link);
       if (words[page + Page.UNDER_RECLAIM] !== 0 || words[page + Page.PASS] === pass + 1) continue;
-      words[page + Page.PASS] = pass + 1;
+      put(words, page + Page.PASS, pass + 1);
       if (this.#isMapped(page)) continue;
-      words[page + Page.UNDER_RECLAIM] = 1;
+      put(words, page + Page.UNDER_RECLAIM, 1);
       listDel(words, page + Page.LINK);
       for (let buddy = FIRST; buddy <= LAST; buddy++) {
         if (words[page + Page.CHUNKS_USED + buddy] === 0) continue;
@@ -168,7 +169,7 @@ export class Z3foldPool extends BasePool {
   // A page whose objects were refused stays at the cold end of the LRU; the pass that it is marked
   // with keeps it from being asked again at once.
   protected override endReclaimLocked(page: number): number {
-    this.words[page + Page.UNDER_RECLAIM] = 0;
+    put(this.words, page + Page.UNDER_RECLAIM, 0);
     if (this.#isEmpty(page)) {
       this.#freePageLocked(page);
       return 1;
@@ -253,11 +254,11 @@ export class Z3foldPool extends BasePool {
       return NIL;
     }
     const page = record === NIL ? frames.frameToWord(frame) : record;
-    for (let i = 0; i < Page.HEADER_WORDS; i++) words[page + i] = 0;
+    for (let i = 0; i < Page.HEADER_WORDS; i++) put(words, page + i, 0);
     listInit(words, page + Page.LINK);
-    words[page + Page.FRAME] = frame;
-    words[page + Page.HEADLESS] = headless ? 1 : 0;
-    words[frames.privateOf(frame)] = page;
+    put(words, page + Page.FRAME, frame);
+    put(words, page + Page.HEADLESS, headless ? 1 : 0);
+    put(words, frames.privateOf(frame), page);
     listInit(words, frames.linkOf(frame));
     this.count(Pool.PAGES, 1);
     return page;
@@ -315,11 +316,11 @@ export class Z3foldPool extends BasePool {
     const last = words[used + LAST]!;
     if (first === 0 && last === 0) {
       this.#moveMiddle(page, 1);
-      words[used + FIRST] = middle;
-      words[page + Page.HANDLES + FIRST] = words[page + Page.HANDLES + MIDDLE]!;
-      words[page + Page.MAPS + FIRST] = 0;
-      words[used + MIDDLE] = 0;
-      words[page + Page.START_MIDDLE] = 0;
+      put(words, used + FIRST, middle);
+      put(words, page + Page.HANDLES + FIRST, words[page + Page.HANDLES + MIDDLE]!);
+      put(words, page + Page.MAPS + FIRST, 0);
+      put(words, used + MIDDLE, 0);
+      put(words, page + Page.START_MIDDLE, 0);
       return true;
     }
     if (this.#asSeed || (first !== 0 && last !== 0)) return false;
@@ -330,12 +331,11 @@ export class Z3foldPool extends BasePool {
   }
 
   #moveMiddle(page: number, start: number): void {
-    const pageAt = page * 4;
-    const from = this.words[page + Page.START_MIDDLE]!;
-    const chunks = this.words[page + Page.CHUNKS_USED + MIDDLE]!;
-    const to = pageAt + start * this.#chunkBytes;
-    this.arena.kernels.copy(to, pageAt + from * this.#chunkBytes, chunks * this.#chunkBytes);
-    this.words[page + Page.START_MIDDLE] = start;
+    const { words } = this;
+    const sizeBytes = words[page + Page.CHUNKS_USED + MIDDLE]! * this.#chunkBytes;
+    const source = page * 4 + words[page + Page.START_MIDDLE]! * this.#chunkBytes;
+    moveBytes(words, this.arena.kernels, page * 4 + start * this.#chunkBytes, source, sizeBytes);
+    put(words, page + Page.START_MIDDLE, start);
   }
 
   /** A slot number that no live object of the page has in its handle. */

@@ -12,6 +12,7 @@ import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { isHead, orderOf } from "../memory/frame.layout.ts";
+import { add, put } from "../memory/journal.ts";
 import {
   LINK_WORDS,
   listAdd,
@@ -88,7 +89,7 @@ export class ZblockPool extends BasePool {
     if (block === NIL) return ENOMEM;
     const slot = this.#takeSlotLocked(block);
     const generation = words[this.at + Pool.SERIAL]!++ & this.#generationMask();
-    words[block + Block.SLOTS + slot] = generation;
+    put(words, block + Block.SLOTS + slot, generation);
     const lru = this.own + LRU;
     if (listFirst(words, lru) !== block + Block.LRU) {
       listDel(words, block + Block.LRU);
@@ -103,8 +104,9 @@ export class ZblockPool extends BasePool {
     if (block === NIL) return EINVAL;
     const slot = slotOf(this.#bits, handle);
     if (words[block + Block.SLOTS + slot]! >>> Block.MAPS_SHIFT !== 0) return EBUSY;
-    words[block + Block.FREE + (slot >>> 5)]! |= 1 << (slot & 31);
-    const free = ++words[block + Block.FREE_COUNT]!;
+    const mapAt = block + Block.FREE + (slot >>> 5);
+    put(words, mapAt, words[mapAt]! | (1 << (slot & 31)));
+    const free = add(words, block + Block.FREE_COUNT, 1) + 1;
     if (words[block + Block.UNDER_RECLAIM] !== 0) return 0;
     const type = words[block + Block.TYPE]!;
     if (free === this.#types.slots[type]) this.#freeBlockLocked(block);
@@ -136,8 +138,8 @@ export class ZblockPool extends BasePool {
     if (at === NIL) return EINVAL;
     const slotAt = block + Block.SLOTS + slotOf(this.#bits, handle);
     if (words[slotAt]! >>> Block.MAPS_SHIFT === Block.MAPS_MAX) return EBUSY;
-    words[slotAt]! += 1 << Block.MAPS_SHIFT;
-    words[block + Block.MAPS]!++;
+    add(words, slotAt, 1 << Block.MAPS_SHIFT);
+    add(words, block + Block.MAPS, 1);
     return at as Address;
   }
 
@@ -147,8 +149,8 @@ export class ZblockPool extends BasePool {
     if (block === NIL) return EINVAL;
     const slotAt = block + Block.SLOTS + slotOf(this.#bits, handle);
     if (words[slotAt]! >>> Block.MAPS_SHIFT === 0) return EINVAL;
-    words[slotAt]! -= 1 << Block.MAPS_SHIFT;
-    words[block + Block.MAPS]!--;
+    add(words, slotAt, -(1 << Block.MAPS_SHIFT));
+    add(words, block + Block.MAPS, -1);
     return 0;
   }
 
@@ -159,9 +161,9 @@ export class ZblockPool extends BasePool {
       const block = link - Block.LRU;
       if (words[block + Block.UNDER_RECLAIM] !== 0) continue;
       if (words[block + Block.PASS] === pass + 1) continue;
-      words[block + Block.PASS] = pass + 1;
+      put(words, block + Block.PASS, pass + 1);
       if (words[block + Block.MAPS] !== 0) continue;
-      words[block + Block.UNDER_RECLAIM] = 1;
+      put(words, block + Block.UNDER_RECLAIM, 1);
       this.#unlistLocked(block);
       this.#handlesOfLocked(block, handles);
       return block;
@@ -172,7 +174,7 @@ export class ZblockPool extends BasePool {
   protected override endReclaimLocked(block: number): number {
     const words = this.words;
     const type = words[block + Block.TYPE]!;
-    words[block + Block.UNDER_RECLAIM] = 0;
+    put(words, block + Block.UNDER_RECLAIM, 0);
     if (words[block + Block.FREE_COUNT] === this.#types.slots[type]) {
       this.#freeBlockLocked(block);
       return 1 << this.#types.orders[type]!;
@@ -269,17 +271,17 @@ export class ZblockPool extends BasePool {
       return NIL;
     }
     const slots = this.#types.slots[type]!;
-    words[frames.privateOf(frame)] = ~block;
+    put(words, frames.privateOf(frame), ~block);
     listInit(words, block + Block.LINK);
     listInit(words, block + Block.LRU);
-    words[block + Block.FRAME] = frame;
-    words[block + Block.TYPE] = type;
-    words[block + Block.FREE_COUNT] = slots;
-    words[block + Block.FREE] = lowBits(Math.min(slots, 32));
-    words[block + Block.FREE + 1] = lowBits(Math.max(slots - 32, 0));
-    words[block + Block.MAPS] = 0;
-    words[block + Block.UNDER_RECLAIM] = 0;
-    words[block + Block.PASS] = 0;
+    put(words, block + Block.FRAME, frame);
+    put(words, block + Block.TYPE, type);
+    put(words, block + Block.FREE_COUNT, slots);
+    put(words, block + Block.FREE, lowBits(Math.min(slots, 32)));
+    put(words, block + Block.FREE + 1, lowBits(Math.max(slots - 32, 0)));
+    put(words, block + Block.MAPS, 0);
+    put(words, block + Block.UNDER_RECLAIM, 0);
+    put(words, block + Block.PASS, 0);
     if (this.#setting.cached) cacheInsert(words, this.#cacheAt(type), block);
     else listAdd(words, block + Block.LINK, this.#listAt(type));
     this.count(Pool.PAGES, 1 << this.#types.orders[type]!);
@@ -311,8 +313,8 @@ export class ZblockPool extends BasePool {
     const mapAt = block + Block.FREE + (words[block + Block.FREE] === 0 ? 1 : 0);
     const lowest = words[mapAt]! & -words[mapAt]!;
     assert(lowest !== 0, "a block with room has a free slot");
-    words[mapAt]! ^= lowest;
-    if (--words[block + Block.FREE_COUNT]! === 0) listDel(words, block + Block.LINK);
+    put(words, mapAt, words[mapAt]! ^ lowest);
+    if (add(words, block + Block.FREE_COUNT, -1) === 1) listDel(words, block + Block.LINK);
     return 31 - Math.clz32(lowest) + (mapAt - block - Block.FREE) * 32;
   }
 

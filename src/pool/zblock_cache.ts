@@ -4,6 +4,7 @@
 //
 // An entry is the word index of a block's record, 0 for none. Guarded by the pool's lock.
 import { NIL } from "../base/brand.ts";
+import { put } from "../memory/journal.ts";
 import * as Block from "./zblock_block.layout.ts";
 
 /** Entries, and words, of one type's cache. */
@@ -38,7 +39,7 @@ export function cacheInsert(words: Int32Array, cacheAt: number, block: number): 
     const held = words[at]!;
     const free = held === 0 ? 0 : words[held + Block.FREE_COUNT]!;
     if (free === 0) {
-      words[at] = block;
+      put(words, at, block);
       return;
     }
     if (free < least) {
@@ -46,11 +47,11 @@ export function cacheInsert(words: Int32Array, cacheAt: number, block: number): 
       leastAt = at;
     }
   }
-  words[leastAt] = block;
+  put(words, leastAt, block);
 }
 
 /** Takes a block out, if it is in. */
 export function cacheRemove(words: Int32Array, cacheAt: number, block: number): void {
   const at = cacheIndexOf(words, cacheAt, block);
-  if (at !== NIL) words[at] = 0;
+  if (at !== NIL) put(words, at, 0);
 }

@@ -14,6 +14,7 @@ import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
+import { add, put } from "../memory/journal.ts";
 import {
   LINK_WORDS,
   listAdd,
@@ -89,12 +90,12 @@ export class ZbudPool extends BasePool {
     const page = this.#findOrGrowLocked(chunks);
     if (page === NIL) return ENOMEM;
     const slot = words[page + Page.FIRST] === 0 ? FIRST : LAST;
-    const serial = words[this.at + Pool.SERIAL]!++;
+    const serial = add(words, this.at + Pool.SERIAL, 1);
     const frame = this.#frameOf(page);
     const handle = makeHandle(this.#bits, frame, slot, serial);
-    words[page + Page.FIRST + slot] = chunks;
-    words[page + Page.FIRST_HANDLE + slot] = handle;
-    words[page + Page.FIRST_MAPS + slot] = 0;
+    put(words, page + Page.FIRST + slot, chunks);
+    put(words, page + Page.FIRST_HANDLE + slot, handle);
+    put(words, page + Page.FIRST_MAPS + slot, 0);
     this.#listByRoomLocked(page);
     listDel(words, page + Page.LRU);
     listAdd(words, page + Page.LRU, this.own + LRU);
@@ -107,7 +108,7 @@ export class ZbudPool extends BasePool {
     if (page === NIL) return EINVAL;
     const slot = slotOf(this.#bits, handle);
     if (words[page + Page.FIRST_MAPS + slot] !== 0) return EBUSY;
-    words[page + Page.FIRST + slot] = 0;
+    put(words, page + Page.FIRST + slot, 0);
     if (words[page + Page.UNDER_RECLAIM] !== 0) return 0;
     listDel(words, page + Page.LINK);
     if (!this.#isEmpty(page)) this.#listByRoomLocked(page);
@@ -142,7 +143,7 @@ export class ZbudPool extends BasePool {
     const at = this.#locateLocked(handle, sizeBytes);
     if (at < 0) return EINVAL;
     const page = this.#findLocked(handle);
-    this.words[page + Page.FIRST_MAPS + slotOf(this.#bits, handle)]!++;
+    add(this.words, page + Page.FIRST_MAPS + slotOf(this.#bits, handle), 1);
     return at as Address;
   }
 
@@ -151,7 +152,7 @@ export class ZbudPool extends BasePool {
     if (page === NIL) return EINVAL;
     const mapsAt = page + Page.FIRST_MAPS + slotOf(this.#bits, handle);
     if (this.words[mapsAt] === 0) return EINVAL;
-    this.words[mapsAt]!--;
+    add(this.words, mapsAt, -1);
     return 0;
   }
 
@@ -162,15 +163,15 @@ export class ZbudPool extends BasePool {
     if (unused !== NIL) {
       // An empty page goes before any object does. In the LRU list so that every page is in one.
       listAddTail(words, unused + Page.LRU, lru);
-      words[unused + Page.UNDER_RECLAIM] = 1;
+      put(words, unused + Page.UNDER_RECLAIM, 1);
       return unused;
     }
     for (let link = listLast(words, lru); link !== lru; link = listPrev(words, link)) {
       const page = link - Page.LRU;
       if (words[page + Page.UNDER_RECLAIM] !== 0 || words[page + Page.PASS] === pass + 1) continue;
-      words[page + Page.PASS] = pass + 1;
+      put(words, page + Page.PASS, pass + 1);
       if (words[page + Page.FIRST_MAPS] !== 0 || words[page + Page.LAST_MAPS] !== 0) continue;
-      words[page + Page.UNDER_RECLAIM] = 1;
+      put(words, page + Page.UNDER_RECLAIM, 1);
       listDel(words, page + Page.LINK);
       for (let slot = FIRST; slot <= LAST; slot++) {
         if (words[page + Page.FIRST + slot] === 0) continue;
@@ -182,7 +183,7 @@ export class ZbudPool extends BasePool {
   }
 
   protected override endReclaimLocked(page: number): number {
-    this.words[page + Page.UNDER_RECLAIM] = 0;
+    put(this.words, page + Page.UNDER_RECLAIM, 0);
     if (this.#isEmpty(page)) {
       this.#freePageLocked(page);
       return 1;
@@ -270,12 +271,12 @@ export class ZbudPool extends BasePool {
     const page = this.arena.frames.frameToWord(frame);
     listInit(words, page + Page.LINK);
     listInit(words, page + Page.LRU);
-    words[page + Page.FIRST] = 0;
-    words[page + Page.LAST] = 0;
-    words[page + Page.FIRST_MAPS] = 0;
-    words[page + Page.LAST_MAPS] = 0;
-    words[page + Page.UNDER_RECLAIM] = 0;
-    words[page + Page.PASS] = 0;
+    put(words, page + Page.FIRST, 0);
+    put(words, page + Page.LAST, 0);
+    put(words, page + Page.FIRST_MAPS, 0);
+    put(words, page + Page.LAST_MAPS, 0);
+    put(words, page + Page.UNDER_RECLAIM, 0);
+    put(words, page + Page.PASS, 0);
     this.count(Pool.PAGES, 1);
     return page;
   }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { SUPERBLOCK_WORDS } from "../../src/memory/arena.layout.ts";
 import {
   bitmapAdd,
   bitmapCheck,
@@ -13,7 +14,7 @@ import {
 } from "../../src/memory/bitmap.ts";
 
 /** Where the bitmap stands among words that it must not touch. */
-const AT = 7;
+const AT = SUPERBLOCK_WORDS + 7;
 const GUARD = 0x5a5a5a5a;
 
 type Step = { op: "add" | "delete"; member: number } | { op: "take" };
@@ -34,7 +35,7 @@ test("any sequence of add, delete and take agrees with a Set", () => {
     fc.property(size, fc.boolean(), fc.array(step, { maxLength: 80 }), (size, crowded, steps) => {
       const { layout, words: count } = layoutBitmap(AT, size);
       const words = new Int32Array(AT + count + 1);
-      words.fill(GUARD, 0, AT);
+      words.fill(GUARD, SUPERBLOCK_WORDS, AT);
       words[AT + count] = GUARD;
       const model = new Set<number>();
       // Few different members, so that words fill and empty again; or many, over the whole range.
@@ -58,7 +59,7 @@ test("any sequence of add, delete and take agrees with a Set", () => {
       assert.equal(bitmapCheck(words, layout), model.size);
       for (const member of model) assert.ok(bitmapHas(words, layout, member));
       assert.ok(
-        words.subarray(0, AT).every((word) => word === GUARD),
+        words.subarray(0, AT).every((word, at) => word === (at < SUPERBLOCK_WORDS ? 0 : GUARD)),
         "nothing before is touched",
       );
       assert.equal(words[AT + count], GUARD, "nothing behind is touched");
@@ -69,8 +70,8 @@ test("any sequence of add, delete and take agrees with a Set", () => {
 
 test("gives all members of a full set, lowest first", () => {
   for (const size of [1, 32, 33, 1024, 1025, 33_000]) {
-    const { layout, words: count } = layoutBitmap(0, size);
-    const words = new Int32Array(count);
+    const { layout, words: count } = layoutBitmap(AT, size);
+    const words = new Int32Array(AT + count);
     for (let member = size - 1; member >= 0; member--) bitmapAdd(words, layout, member);
     assert.equal(bitmapCheck(words, layout), size);
     for (let member = 0; member < size; member++) {
@@ -85,17 +86,17 @@ test("gives all members of a full set, lowest first", () => {
 
 test("bitmapCheck finds any wrong summary bit and any member out of range", () => {
   const size = 2000;
-  const { layout, words: count } = layoutBitmap(0, size);
-  const words = new Int32Array(count);
+  const { layout, words: count } = layoutBitmap(AT, size);
+  const words = new Int32Array(AT + count);
   for (let member = 0; member < size; member += 70) bitmapAdd(words, layout, member);
   const level1 = layout.levelAt[1]!;
-  for (let bit = level1 * 32; bit < count * 32; bit++) {
+  for (let bit = level1 * 32; bit < (AT + count) * 32; bit++) {
     words[bit >>> 5]! ^= 1 << (bit & 31);
     assert.equal(bitmapCheck(words, layout), -1, `bit ${bit} is flipped`);
     words[bit >>> 5]! ^= 1 << (bit & 31);
   }
   assert.equal(bitmapCheck(words, layout), Math.ceil(size / 70));
-  words[size >>> 5]! |= 1 << (size & 31);
+  words[AT + (size >>> 5)]! |= 1 << (size & 31);
   assert.equal(bitmapCheck(words, layout), -1);
 });
 

@@ -15,6 +15,7 @@
 import { type Handle, NIL, type Nil, type WordIndex } from "../../base/brand.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { FrameAllocator } from "../../memory/frames.ts";
+import { put } from "../../memory/journal.ts";
 import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
 
 /** Words of the pool's descriptor for the table. */
@@ -57,7 +58,7 @@ export class Handles {
     const entry = this.#slab.alloc();
     if (entry === NIL) return NIL;
     const generation = (this.#words[entry + MARK]! >>> this.#indexBits) + 1;
-    this.#words[entry + MARK] = (generation << this.#indexBits) & 0x7fff_ffff;
+    put(this.#words, entry + MARK, (generation << this.#indexBits) & 0x7fff_ffff);
     return entry;
   }
 
@@ -85,7 +86,7 @@ export class Handles {
   }
 
   setPlace(entry: number, place: number): void {
-    this.#words[entry + PLACE] = place | LIVE;
+    put(this.#words, entry + PLACE, place | LIVE);
   }
 
   pinWord(entry: number): number {

@@ -12,6 +12,7 @@
 // never negative, as a word with LIVE always is.
 // A huge object has its frame to itself and no header: its owner word is in the zspage's record.
 import { NIL } from "../../base/brand.ts";
+import { keep, put } from "../../memory/journal.ts";
 import { type Handles, LIVE } from "./handles.ts";
 import * as Zspage from "./zspage.layout.ts";
 import type { Zspages } from "./zspages.ts";
@@ -36,30 +37,31 @@ export class Objects {
     const words = this.#words;
     const sizeBytes = this.#sizeBytes[cls]!;
     let place = this.#zspages.firstPlace(zspage);
-    words[zspage + Zspage.FREE] = place;
+    put(words, zspage + Zspage.FREE, place);
     for (let left = this.#zspages.classes.objects[cls]! - 1; left > 0; left--) {
       const next = this.#zspages.nextPlace(place, sizeBytes);
-      words[place] = next;
+      put(words, place, next);
       place = next;
     }
-    words[place] = 0;
+    put(words, place, 0);
   }
 
   /** Makes the first free object of a zspage, which has one, that of an entry. */
   take(zspage: number, cls: number, entry: number): void {
     const words = this.#words;
     const place = words[zspage + Zspage.FREE]!;
-    words[zspage + Zspage.FREE] = words[place]!;
-    words[this.#ownerWord(zspage, cls, place)] = entry | LIVE;
+    keep(words, place);
+    put(words, zspage + Zspage.FREE, words[place]!);
+    put(words, this.#ownerWord(zspage, cls, place), entry | LIVE);
     this.#handles.setPlace(entry, place);
   }
 
   /** Makes the object at a place free; its entry is the caller's to free or to move. */
   put(zspage: number, cls: number, place: number): void {
     const words = this.#words;
-    words[this.#ownerWord(zspage, cls, place)] = 0;
-    words[place] = words[zspage + Zspage.FREE]!;
-    words[zspage + Zspage.FREE] = place;
+    put(words, this.#ownerWord(zspage, cls, place), 0);
+    put(words, place, words[zspage + Zspage.FREE]!);
+    put(words, zspage + Zspage.FREE, place);
   }
 
   /** Moves a live object to the first free place of another zspage of its class. */

@@ -10,6 +10,7 @@ import { type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
+import { journalCommit, put } from "../../memory/journal.ts";
 import type { PoolId } from "../base.ts";
 import * as Pool from "../pool.layout.ts";
 import { compactStepLocked } from "./compaction.ts";
@@ -98,14 +99,14 @@ export class ZsmallocPool extends ZspagePool {
   #beginCompaction(): boolean {
     this.lock();
     const first = this.words[this.at + Pool.COMPACTING] === 0;
-    this.words[this.at + Pool.COMPACTING] = 1;
+    put(this.words, this.at + Pool.COMPACTING, 1);
     this.unlock();
     return first;
   }
 
   #endCompaction(): void {
     this.lock();
-    this.words[this.at + Pool.COMPACTING] = 0;
+    put(this.words, this.at + Pool.COMPACTING, 0);
     this.unlock();
   }
 
@@ -121,6 +122,8 @@ export class ZsmallocPool extends ZspagePool {
       this.count(Pool.PAGES_COMPACTED, pages);
       return pages;
     } finally {
+      // A step is all right by itself, and all steps together would not fit into a journal.
+      journalCommit(this.words);
       this.unlock();
       // Or this thread would have the lock again before the one that sleeps on it is awake.
       if (wanted) Atomics.wait(this.words, this.at + Pool.COMPACTING, 1, STEP_ASIDE_MS);

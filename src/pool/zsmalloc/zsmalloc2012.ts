@@ -10,6 +10,7 @@ import { type Handle, NIL, type PageFrame, type WordIndex } from "../../base/bra
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
+import { keep, put } from "../../memory/journal.ts";
 import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
 import type { PoolId } from "../base.ts";
 import {
@@ -61,13 +62,15 @@ export class Zsmalloc2012Pool extends ZspagePool {
     if (zspage === NIL) return ENOMEM;
     const object = words[zspage + Zspage.FREE]!;
     const frame = this.#frameOfObject(zspage, cls, object);
-    words[zspage + Zspage.FREE] = words[this.#placeOf(frame, cls, object)]!;
+    const place = this.#placeOf(frame, cls, object);
+    keep(words, place);
+    put(words, zspage + Zspage.FREE, words[place]!);
     const frameClass = words[this.zspages.frameWords(frame) + Zspage.FRAME_CLASS]!;
     const first = Zspage.firstObjectOfFrame(frameClass);
     const state = words[zspage + Zspage.OWN]! + object * State.STATE_WORDS;
     const generation = ~words[state + State.HANDLE]! + 1;
     const handle = makeHandle(this.#bits, frame, object - first, generation);
-    words[state + State.HANDLE] = handle;
+    put(words, state + State.HANDLE, handle);
     this.zspages.added(zspage, cls);
     return handle;
   }
@@ -81,9 +84,9 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const zspage = words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
     const cls = words[zspage + Zspage.CLASS]!;
     const object = (state - words[zspage + Zspage.OWN]!) / State.STATE_WORDS;
-    words[state + State.HANDLE] = ~generationOf(this.#bits, handle);
-    words[this.#placeOf(frame, cls, object)] = words[zspage + Zspage.FREE]!;
-    words[zspage + Zspage.FREE] = object;
+    put(words, state + State.HANDLE, ~generationOf(this.#bits, handle));
+    put(words, this.#placeOf(frame, cls, object), words[zspage + Zspage.FREE]!);
+    put(words, zspage + Zspage.FREE, object);
     if (this.zspages.removed(zspage, cls)) this.releaseLocked(zspage);
     return 0;
   }
@@ -105,16 +108,16 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const words = this.words;
     const states = this.#tables[this.#tableOf[cls]!]!.alloc();
     if (states === NIL) return false;
-    words[zspage + Zspage.OWN] = states;
-    words[zspage + Zspage.FREE] = 0;
+    put(words, zspage + Zspage.OWN, states);
+    put(words, zspage + Zspage.FREE, 0);
     // Where a new zspage stands in an old one's frames, its first handles must differ from the old.
     const generation = words[this.at + Pool.SERIAL]!++ & this.#bits.generationMask;
     const objects = this.classes.objects[cls]!;
     let place = this.zspages.firstPlace(zspage);
     for (let object = 0; object < objects; object++) {
-      words[states + object * State.STATE_WORDS + State.HANDLE] = ~generation;
-      words[states + object * State.STATE_WORDS + State.PINS] = 0;
-      words[place] = object === objects - 1 ? NIL : object + 1;
+      put(words, states + object * State.STATE_WORDS + State.HANDLE, ~generation);
+      put(words, states + object * State.STATE_WORDS + State.PINS, 0);
+      put(words, place, object === objects - 1 ? NIL : object + 1);
       place = this.zspages.nextPlace(place, this.classes.sizeBytes[cls]!);
     }
     return true;

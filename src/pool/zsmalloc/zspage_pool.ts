@@ -3,6 +3,7 @@ import { type Address, type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
+import { add, put } from "../../memory/journal.ts";
 import { BasePool, type PoolId } from "../base.ts";
 import { BounceBuffers } from "../bounce.ts";
 import { type ClassStats, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
@@ -33,7 +34,10 @@ export abstract class ZspagePool extends BasePool {
     this.kindAt = this.own;
     const recordsOwner = this.ownerOfKind(1);
     this.zspages = new Zspages(arena, classes, this.id, this.own + kindWords, recordsOwner);
+    // Who stores objects that lie in two frames will map some: the buffers are taken while there is
+    // memory, not when it may have run out. Where they can't be had now, `map` tries again.
     this.#bounce = BounceBuffers.of(arena);
+    this.#bounce.prepare();
     if (id === NIL) this.zspages.format();
   }
 
@@ -69,9 +73,6 @@ export abstract class ZspagePool extends BasePool {
       this.zspages.release(zspage);
       return NIL;
     }
-    // Who stores objects that lie in two frames will map some: the buffers are taken while there is
-    // memory, not when it may have run out. Where they can't be had now, `map` tries again.
-    if (this.classes.pages[cls]! > 1) this.#bounce.prepare();
     return zspage;
   }
 
@@ -112,8 +113,8 @@ export abstract class ZspagePool extends BasePool {
     } else {
       address = this.zspages.addressAt(place, skip);
     }
-    this.words[pinWord]!++;
-    this.words[this.zspages.zspageAt(place) + Zspage.PINS]!++;
+    add(this.words, pinWord, 1);
+    add(this.words, this.zspages.zspageAt(place) + Zspage.PINS, 1);
     return address as Address;
   }
 
@@ -132,8 +133,8 @@ export abstract class ZspagePool extends BasePool {
       if (this.#bounce.mode(nth) !== MAP_RO) this.zspages.copyIn(place, skip, address, sizeBytes);
       this.#bounce.give(nth);
     }
-    this.words[pinWord]!--;
-    this.words[this.zspages.zspageAt(place) + Zspage.PINS]!--;
+    add(this.words, pinWord, -1);
+    add(this.words, this.zspages.zspageAt(place) + Zspage.PINS, -1);
     return 0;
   }
 
@@ -142,9 +143,9 @@ export abstract class ZspagePool extends BasePool {
     for (let zspage = zspages.coldest(); zspage !== NIL; zspage = zspages.warmer(zspage)) {
       if (words[zspage + Zspage.UNDER_RECLAIM] !== 0) continue;
       if (words[zspage + Zspage.PASS] === pass + 1) continue;
-      words[zspage + Zspage.PASS] = pass + 1;
+      put(words, zspage + Zspage.PASS, pass + 1);
       if (words[zspage + Zspage.PINS] !== 0) continue;
-      words[zspage + Zspage.UNDER_RECLAIM] = 1;
+      put(words, zspage + Zspage.UNDER_RECLAIM, 1);
       zspages.unlist(zspage);
       this.handlesOfLocked(zspage, handles);
       return zspage;
@@ -153,7 +154,7 @@ export abstract class ZspagePool extends BasePool {
   }
 
   protected override endReclaimLocked(zspage: number): number {
-    this.words[zspage + Zspage.UNDER_RECLAIM] = 0;
+    put(this.words, zspage + Zspage.UNDER_RECLAIM, 0);
     if (this.words[zspage + Zspage.IN_USE] === 0) return this.releaseLocked(zspage);
     // Its place in the LRU it has kept.
     this.zspages.list(zspage);

@@ -9,6 +9,7 @@ import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { LINK as FRAME_LINK, FRAME_WORDS } from "../../memory/frame.layout.ts";
+import { add, put } from "../../memory/journal.ts";
 import {
   LINK_WORDS,
   listAdd,
@@ -87,8 +88,8 @@ export class Zspages {
     this.#records.format();
     listInit(this.#words, this.#lru);
     for (let cls = 0; cls < this.classes.count; cls++) {
-      this.#words[this.#classAt(cls) + OBJECTS] = 0;
-      this.#words[this.#classAt(cls) + ZSPAGES] = 0;
+      put(this.#words, this.#classAt(cls) + OBJECTS, 0);
+      put(this.#words, this.#classAt(cls) + ZSPAGES, 0);
       for (let group = 0; group <= this.#full; group++) {
         listInit(this.#words, this.#listOf(cls, group));
       }
@@ -109,18 +110,18 @@ export class Zspages {
     }
     listInit(words, zspage + Zspage.LINK);
     listAdd(words, zspage + Zspage.LRU, this.#lru);
-    words[zspage + Zspage.CLASS] = cls;
-    words[zspage + Zspage.GROUP] = 0;
-    words[zspage + Zspage.IN_USE] = 0;
-    words[zspage + Zspage.FREE] = 0;
-    words[zspage + Zspage.FIRST_FRAME] = first;
-    words[zspage + Zspage.PINS] = 0;
-    words[zspage + Zspage.UNDER_RECLAIM] = 0;
-    words[zspage + Zspage.PASS] = 0;
-    words[zspage + Zspage.FRESH] = 0;
-    words[zspage + Zspage.OWN] = 0;
-    words[this.#classAt(cls) + ZSPAGES]!++;
-    words[this.#poolAt + Pool.PAGES]! += this.classes.pages[cls]!;
+    put(words, zspage + Zspage.CLASS, cls);
+    put(words, zspage + Zspage.GROUP, 0);
+    put(words, zspage + Zspage.IN_USE, 0);
+    put(words, zspage + Zspage.FREE, 0);
+    put(words, zspage + Zspage.FIRST_FRAME, first);
+    put(words, zspage + Zspage.PINS, 0);
+    put(words, zspage + Zspage.UNDER_RECLAIM, 0);
+    put(words, zspage + Zspage.PASS, 0);
+    put(words, zspage + Zspage.FRESH, 0);
+    put(words, zspage + Zspage.OWN, 0);
+    add(words, this.#classAt(cls) + ZSPAGES, 1);
+    add(words, this.#poolAt + Pool.PAGES, this.classes.pages[cls]!);
     return zspage;
   }
 
@@ -133,9 +134,9 @@ export class Zspages {
     // Off the LRU under the same lock as off its list: nobody finds it there half freed.
     listDel(words, zspage + Zspage.LRU);
     this.#freeChain(words[zspage + Zspage.FIRST_FRAME]!);
-    words[this.#classAt(cls) + OBJECTS]! -= words[zspage + Zspage.IN_USE]!;
-    words[this.#classAt(cls) + ZSPAGES]!--;
-    words[this.#poolAt + Pool.PAGES]! -= pages;
+    add(words, this.#classAt(cls) + OBJECTS, -words[zspage + Zspage.IN_USE]!);
+    add(words, this.#classAt(cls) + ZSPAGES, -1);
+    add(words, this.#poolAt + Pool.PAGES, -pages);
     this.#records.free(zspage as WordIndex);
     return pages;
   }
@@ -181,21 +182,21 @@ export class Zspages {
   list(zspage: number): void {
     const cls = this.#words[zspage + Zspage.CLASS]!;
     const group = this.#groupOf(cls, this.#words[zspage + Zspage.IN_USE]!);
-    this.#words[zspage + Zspage.GROUP] = group;
+    put(this.#words, zspage + Zspage.GROUP, group);
     listAdd(this.#words, zspage + Zspage.LINK, this.#listOf(cls, group));
   }
 
   /** Counts an object in that the pool has placed. */
   added(zspage: number, cls: number): void {
     const words = this.#words;
-    const inUse = ++words[zspage + Zspage.IN_USE]!;
-    words[this.#classAt(cls) + OBJECTS]!++;
+    const inUse = add(words, zspage + Zspage.IN_USE, 1) + 1;
+    add(words, this.#classAt(cls) + OBJECTS, 1);
     this.#regroup(zspage, cls, inUse);
     // A zspage counts as warm when half of what it holds is new. If one new object were enough, it
     // would keep a hundred cold ones from being reclaimed.
-    const fresh = ++words[zspage + Zspage.FRESH]!;
+    const fresh = add(words, zspage + Zspage.FRESH, 1) + 1;
     if (2 * fresh < inUse) return;
-    words[zspage + Zspage.FRESH] = 0;
+    put(words, zspage + Zspage.FRESH, 0);
     if (listFirst(words, this.#lru) === zspage + Zspage.LRU) return;
     listDel(words, zspage + Zspage.LRU);
     listAdd(words, zspage + Zspage.LRU, this.#lru);
@@ -204,8 +205,8 @@ export class Zspages {
   /** Counts an object out. @returns whether the zspage is now empty and is to be released */
   removed(zspage: number, cls: number): boolean {
     const words = this.#words;
-    const inUse = --words[zspage + Zspage.IN_USE]!;
-    words[this.#classAt(cls) + OBJECTS]!--;
+    const inUse = add(words, zspage + Zspage.IN_USE, -1) - 1;
+    add(words, this.#classAt(cls) + OBJECTS, -1);
     if (words[zspage + Zspage.UNDER_RECLAIM] !== 0) return false;
     if (inUse === 0) return true;
     this.#regroup(zspage, cls, inUse);
@@ -214,8 +215,8 @@ export class Zspages {
 
   /** Counts objects from one zspage of a class to another; both are in no list. */
   moved(from: number, to: number, count: number): void {
-    this.#words[from + Zspage.IN_USE]! -= count;
-    this.#words[to + Zspage.IN_USE]! += count;
+    add(this.#words, from + Zspage.IN_USE, -count);
+    add(this.#words, to + Zspage.IN_USE, count);
   }
 
   /** The coldest zspage, or NIL. */
@@ -409,7 +410,7 @@ export class Zspages {
     const words = this.#words;
     const group = this.#groupOf(cls, inUse);
     if (words[zspage + Zspage.GROUP] === group) return;
-    words[zspage + Zspage.GROUP] = group;
+    put(words, zspage + Zspage.GROUP, group);
     listDel(words, zspage + Zspage.LINK);
     listAdd(words, zspage + Zspage.LINK, this.#listOf(cls, group));
   }
@@ -441,13 +442,13 @@ export class Zspages {
         runEnd = frame + (1 << order);
       }
       if (first === 0) first = frame;
-      else words[nextAt] = frame;
+      else put(words, nextAt, frame);
       const at = this.frameWords(frame);
       nextAt = at + Zspage.FRAME_NEXT;
-      words[nextAt] = 0;
+      put(words, nextAt, 0);
       const firstObject = Math.ceil((nth * pageSize) / sizeBytes);
-      words[at + Zspage.FRAME_CLASS] = Zspage.frameClass(cls, firstObject);
-      words[at + Zspage.FRAME_ZSPAGE] = zspage;
+      put(words, at + Zspage.FRAME_CLASS, Zspage.frameClass(cls, firstObject));
+      put(words, at + Zspage.FRAME_ZSPAGE, zspage);
     }
     return first;
   }
