@@ -1,8 +1,9 @@
-// `npm run bench [-- codecs|pools|density|zram] [--tiny]`: runs the benchmarks and prints their
+// `npm run bench [-- codecs|pools|density|policies|zram] [--tiny]`: runs the benchmarks and prints their
 // tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDensity } from "./density.ts";
+import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchZram } from "./zram.ts";
 
@@ -10,6 +11,7 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   codecs: async ({ tiny }) => benchCodecs({ registry: await nodeCodecs(), tiny }),
   pools: async ({ tiny }) => benchPools({ tiny }),
   density: async ({ tiny }) => benchDensity({ registry: await nodeCodecs(), tiny }),
+  policies: async ({ tiny }) => benchPolicies({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

@@ -5,8 +5,10 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDensity } from "../bench/density.ts";
+import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { nodeCodecs } from "../src/node/codecs.ts";
+import { policyNames } from "../src/policy/registry.ts";
 import { poolTypes } from "../src/pool/registry.ts";
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
@@ -45,6 +47,16 @@ test("density: every allocator, every phase, in percent", async () => {
     for (const { frames, everything } of own) {
       assert.ok(everything > 0 && everything < frames && frames <= 100, pool);
     }
+  }
+});
+
+test("policies: hits and costs of every policy", () => {
+  const { hits, costs } = benchPolicies({ tiny: true, print: () => {} });
+  for (const name of policyNames()) {
+    const own = hits.filter((row) => row.policy === name);
+    assert.ok(own.length > 0, name);
+    for (const row of own) assert.ok(row.hitPercent >= 0 && row.hitPercent <= 100);
+    assert.equal(costs.filter((row) => row.policy === name).length, 1);
   }
 });
 

@@ -50,9 +50,14 @@ export class ArenaLock {
     journalCommit(this.#words);
   }
 
+  /** Undoes what was done since `lock` or the last `commit`. */
+  rollBack(): void {
+    if (this.#words[Super.JOURNAL_NEXT]! > 1) journalRollBack(this.#words, this.#arena.kernels);
+  }
+
   /** Undoes what was not committed, and gives the lock up. */
   unlock(): void {
-    if (this.#words[Super.JOURNAL_NEXT]! > 1) journalRollBack(this.#words, this.#arena.kernels);
+    this.rollBack();
     this.#mutex.unlock();
   }
 

@@ -1,0 +1,213 @@
+// The table of tmem pools: who has which pool, and of what kind.
+//
+// A pool is a set of objects that live and die together: a file system's cache, a swap device. It
+// is ephemeral (its pages may vanish) or persistent, private or shared by all clients that name the
+// same UUID. A pool that is given up is DYING: nothing is found in it and nothing goes in, while
+// its pages are removed step by step; then its number is free for another. An id has a generation
+// besides the number, so that the old pool's id does not open the new one.
+import { type Brand, NIL, type Nil } from "../base/brand.ts";
+import { EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
+import { assert } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import { add, put } from "../memory/journal.ts";
+import * as Index from "./index.layout.ts";
+
+/** Names one tmem pool: number | generation << 8; 2⁸ … 2³¹ − 1. */
+export type TmemPool = Brand<number, "TmemPool">;
+
+// The kernel's TMEM_POOL_PERSIST and TMEM_POOL_SHARED.
+/** Pages stay until they are flushed; without it the pool is ephemeral. */
+export const PERSISTENT = 1;
+/** All clients that name the pool's UUID have the same pool. */
+export const SHARED = 2;
+
+/** Bytes of a UUID. */
+export const UUID_BYTES = 16;
+const UUID_WORDS = 4;
+
+const GENERATIONS = 2 ** (31 - Index.NUMBER_BITS);
+
+export interface TmemPoolInfo {
+  readonly id: TmemPool;
+  /** Who made it. */
+  readonly client: number;
+  readonly persistent: boolean;
+  readonly shared: boolean;
+  /** Clients that use it. */
+  readonly users: number;
+  /** Given up, and not yet empty. */
+  readonly dying: boolean;
+  readonly pages: number;
+  readonly objects: number;
+}
+
+export class PoolTable {
+  readonly #words: Int32Array;
+  readonly #at: number;
+
+  /** @param at word index of POOLS_MAX × POOL_WORDS words */
+  constructor(arena: Arena, at: number) {
+    this.#words = arena.words;
+    this.#at = at;
+  }
+
+  /** Makes all pools free. Before others can see the words: not written down in the journal. */
+  format(): void {
+    const words = this.#words;
+    for (let number = 0; number < Index.POOLS_MAX; number++) {
+      const at = this.at(number);
+      words.fill(0, at, at + Index.POOL_WORDS);
+      words[at + Index.STATE] = Index.FREE;
+      words[at + Index.POOL_ID] = number + Index.POOLS_MAX;
+    }
+  }
+
+  /** The words of the pool that has, or had, this id or number. */
+  at(pool: number): number {
+    return this.#at + (pool & Index.NUMBER_MASK) * Index.POOL_WORDS;
+  }
+
+  /** As TmemIndex.createPool. */
+  create(client: number, flags: number, uuid: Uint8Array | null): TmemPool | Errno {
+    const words = this.#words;
+    const shared = (flags & SHARED) !== 0;
+    if ((flags & ~(PERSISTENT | SHARED)) !== 0 || shared !== (uuid !== null)) return EINVAL;
+    if (uuid !== null) {
+      if (uuid.length !== UUID_BYTES) return EINVAL;
+      const at = this.#withUuid(uuid);
+      if (at !== NIL) return this.#join(at, flags);
+    }
+    let number = 0;
+    while (words[this.at(number) + Index.STATE] !== Index.FREE) {
+      if (++number === Index.POOLS_MAX) return ENOSPC;
+    }
+    const at = this.at(number);
+    const id = words[at + Index.POOL_ID]!;
+    put(words, at + Index.CLIENT, client);
+    put(words, at + Index.FLAGS, flags);
+    for (let word = 0; word < UUID_WORDS; word++) {
+      put(words, at + Index.UUID + word, uuid === null ? 0 : uuidWord(uuid, word));
+    }
+    for (const count of [Index.PAGES, Index.OBJECTS, Index.CURSOR]) put(words, at + count, 0);
+    put(words, at + Index.USERS, 1);
+    put(words, at + Index.STATE, id);
+    return id as TmemPool;
+  }
+
+  /** As TmemIndex.findPool. */
+  find(uuid: Uint8Array): TmemPool | Nil {
+    const at = uuid.length === UUID_BYTES ? this.#withUuid(uuid) : NIL;
+    if (at === NIL || this.#words[at + Index.STATE] === Index.DYING) return NIL;
+    return this.#words[at + Index.POOL_ID]! as TmemPool;
+  }
+
+  /** As TmemIndex.destroyPool. */
+  leave(pool: number): number | Errno {
+    const words = this.#words;
+    const at = this.at(pool);
+    if (!this.isUsable(pool)) return this.refusal(pool);
+    const users = add(words, at + Index.USERS, -1) - 1;
+    if (users === 0) put(words, at + Index.STATE, Index.DYING);
+    return users;
+  }
+
+  /** Whether there is a pool of this id, and not dying; asked of every call. */
+  isUsable(pool: number): boolean {
+    // Below POOLS_MAX no number is an id, and one may equal a state.
+    return pool >= Index.POOLS_MAX && this.#words[this.at(pool) + Index.STATE] === pool;
+  }
+
+  /** Whether this id's pool was given up and is not yet free. */
+  isDying(pool: number): boolean {
+    const at = this.at(pool);
+    return this.#words[at + Index.STATE] === Index.DYING && this.#idAt(at) === pool;
+  }
+
+  /** Why a pool is not to be used: EBUSY while it is dying, EINVAL if there is no such pool. */
+  refusal(pool: number): Errno {
+    return this.isDying(pool) ? EBUSY : EINVAL;
+  }
+
+  /** Frees the number of a dying pool that is empty; the next pool of this number has a new id. */
+  release(pool: number): void {
+    const words = this.#words;
+    const at = this.at(pool);
+    assert(words[at + Index.OBJECTS] === 0, "a pool is empty when its number is freed");
+    const generation = ((pool >>> Index.NUMBER_BITS) + 1) % GENERATIONS || 1;
+    const number = pool & Index.NUMBER_MASK;
+    put(words, at + Index.POOL_ID, (generation << Index.NUMBER_BITS) | number);
+    put(words, at + Index.STATE, Index.FREE);
+  }
+
+  /** As TmemIndex.kindOf. */
+  kind(pool: number): 0 | typeof PERSISTENT | Nil {
+    if (!this.isUsable(pool)) return NIL;
+    return (this.#words[this.at(pool) + Index.FLAGS]! & PERSISTENT) !== 0 ? PERSISTENT : 0;
+  }
+
+  /** What is known of a pool that is there or dying; null if there is no such pool. */
+  info(pool: number): TmemPoolInfo | null {
+    const words = this.#words;
+    const at = this.at(pool);
+    const dying = this.isDying(pool);
+    if (!dying && !this.isUsable(pool)) return null;
+    const flags = words[at + Index.FLAGS]!;
+    return {
+      id: pool as TmemPool,
+      client: words[at + Index.CLIENT]!,
+      persistent: (flags & PERSISTENT) !== 0,
+      shared: (flags & SHARED) !== 0,
+      users: words[at + Index.USERS]!,
+      dying,
+      pages: words[at + Index.PAGES]!,
+      objects: words[at + Index.OBJECTS]!,
+    };
+  }
+
+  /** The id of the first pool, dying ones included, whose number is `number` or more; or NIL. */
+  from(number: number): TmemPool | Nil {
+    for (let n = number; n < Index.POOLS_MAX; n++) {
+      const at = this.at(n);
+      if (this.#words[at + Index.STATE] !== Index.FREE) return this.#idAt(at) as TmemPool;
+    }
+    return NIL;
+  }
+
+  /** The pages of all pools. */
+  get pages(): number {
+    let pages = 0;
+    for (let n = 0; n < Index.POOLS_MAX; n++) pages += this.#words[this.at(n) + Index.PAGES]!;
+    return pages;
+  }
+
+  #join(at: number, flags: number): TmemPool | Errno {
+    const words = this.#words;
+    if (words[at + Index.STATE] === Index.DYING) return EBUSY;
+    if (words[at + Index.FLAGS] !== flags) return EINVAL;
+    add(words, at + Index.USERS, 1);
+    return this.#idAt(at) as TmemPool;
+  }
+
+  #idAt(at: number): number {
+    return this.#words[at + Index.POOL_ID]!;
+  }
+
+  /** The words of the shared pool of this UUID, dying or not, or NIL. */
+  #withUuid(uuid: Uint8Array): number {
+    const words = this.#words;
+    for (let number = 0; number < Index.POOLS_MAX; number++) {
+      const at = this.at(number);
+      if (words[at + Index.STATE] === Index.FREE) continue;
+      if ((words[at + Index.FLAGS]! & SHARED) === 0) continue;
+      let word = 0;
+      while (word < UUID_WORDS && words[at + Index.UUID + word] === uuidWord(uuid, word)) word++;
+      if (word === UUID_WORDS) return at;
+    }
+    return NIL;
+  }
+}
+
+function uuidWord(uuid: Uint8Array, word: number): number {
+  const i = word * 4;
+  return uuid[i]! | (uuid[i + 1]! << 8) | (uuid[i + 2]! << 16) | (uuid[i + 3]! << 24);
+}

@@ -1,0 +1,66 @@
+// fifo: the oldest page goes, used or not. The plainest policy, and the measure of the others.
+// lru: the page goes that was not used for the longest time. The kernel's order for zswap; exact
+// here, and paid for at each hit.
+import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
+import type { Arena } from "../memory/arena.ts";
+import type { EvictionPolicy, PolicySpace } from "./contract.ts";
+import * as Policy from "./policy.layout.ts";
+import { EntryQueue } from "./queue.ts";
+
+export class Fifo implements EvictionPolicy {
+  readonly name: string = "fifo";
+  readonly framesHeld = 0;
+  protected readonly queue: EntryQueue;
+
+  constructor(arena: Arena, at: WordIndex, space: PolicySpace) {
+    this.queue = new EntryQueue(arena.words, at + Policy.QUEUE, space.links);
+  }
+
+  get count(): number {
+    return this.queue.count;
+  }
+
+  format(): void {
+    this.queue.format();
+  }
+
+  destroy(): void {}
+
+  added(entry: WordIndex, _hash: number): void {
+    this.queue.addNewest(entry);
+  }
+
+  used(_entry: WordIndex): void {}
+
+  removed(entry: WordIndex): void {
+    if (this.queue.isListed(entry)) this.queue.remove(entry);
+  }
+
+  evicted(entry: WordIndex, _hash: number): void {
+    this.removed(entry);
+  }
+
+  moved(from: WordIndex, to: WordIndex): void {
+    this.queue.moved(from, to);
+  }
+
+  victim(): WordIndex | Nil {
+    return this.queue.oldest();
+  }
+
+  next(entry: WordIndex | Nil): WordIndex | Nil {
+    return entry === NIL ? this.queue.oldest() : this.queue.newer(entry);
+  }
+
+  verify(visit?: (entry: WordIndex) => void): void {
+    this.queue.verify(visit);
+  }
+}
+
+export class Lru extends Fifo {
+  override readonly name = "lru";
+
+  override used(entry: WordIndex): void {
+    if (this.queue.isListed(entry)) this.queue.renew(entry);
+  }
+}

@@ -1,0 +1,95 @@
+// A queue of entries: newest first, oldest last, with a count. What all policies are made of.
+//
+//   QUEUE_WORDS words of the owner:   head (a link of memory/list.ts), count
+//   an entry's link:                  at PolicySpace.links
+import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
+import { assert } from "../base/errors.ts";
+import { add, put } from "../memory/journal.ts";
+import {
+  listAdd,
+  listCheck,
+  listDel,
+  listEmpty,
+  listFirst,
+  listInit,
+  listLast,
+  listNext,
+  listPrev,
+} from "../memory/list.ts";
+import { linkMoved, linkToFirst } from "./links.ts";
+
+/** Words of the owner that a queue takes. */
+export const QUEUE_WORDS = 3;
+const COUNT = 2;
+
+export class EntryQueue {
+  /** Word index of the head: as a link, the place before the newest and behind the oldest. */
+  readonly head: number;
+  readonly #words: Int32Array;
+  readonly #links: number;
+
+  /** @param head word index of QUEUE_WORDS words  @param links where an entry has its link */
+  constructor(words: Int32Array, head: number, links: number) {
+    this.#words = words;
+    this.head = head;
+    this.#links = links;
+  }
+
+  format(): void {
+    listInit(this.#words, this.head);
+    put(this.#words, this.head + COUNT, 0);
+  }
+
+  get count(): number {
+    return this.#words[this.head + COUNT]!;
+  }
+
+  /** @returns whether the entry is in a queue; false only for one that was taken out of one */
+  isListed(entry: number): boolean {
+    return !listEmpty(this.#words, entry + this.#links);
+  }
+
+  addNewest(entry: number): void {
+    listAdd(this.#words, entry + this.#links, this.head);
+    add(this.#words, this.head + COUNT, 1);
+  }
+
+  remove(entry: number): void {
+    listDel(this.#words, entry + this.#links);
+    add(this.#words, this.head + COUNT, -1);
+  }
+
+  /** Makes an entry of this queue its newest. */
+  renew(entry: number): void {
+    linkToFirst(this.#words, entry + this.#links, this.head);
+  }
+
+  /** See `EvictionPolicy.moved`; for the entries of any queue. */
+  moved(from: number, to: number): void {
+    linkMoved(this.#words, from + this.#links, to + this.#links);
+  }
+
+  oldest(): WordIndex | Nil {
+    return this.#entryAt(listLast(this.#words, this.head));
+  }
+
+  /** The entry that came after this one, NIL behind the newest. */
+  newer(entry: number): WordIndex | Nil {
+    return this.#entryAt(listPrev(this.#words, entry + this.#links));
+  }
+
+  /** Checks links and count. @param visit is called for each entry, newest first */
+  verify(visit?: (entry: WordIndex) => void): void {
+    const { count } = this;
+    assert(listCheck(this.#words, this.head, count) === count, "a queue is whole and counted");
+    let link: number = listFirst(this.#words, this.head);
+    while (visit !== undefined && link !== this.head) {
+      visit((link - this.#links) as WordIndex);
+      link = listNext(this.#words, link);
+    }
+  }
+
+  #entryAt(link: number): WordIndex | Nil {
+    return link === this.head ? NIL : ((link - this.#links) as WordIndex);
+  }
+}

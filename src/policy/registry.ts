@@ -1,0 +1,49 @@
+// Every eviction policy by name. A new one is one line here, and it inherits the contract suite and
+// the measurement.
+import type { WordIndex } from "../base/brand.ts";
+import { assert, ZcacheError } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import { type EvictionPolicy, POLICY_BITS, type PolicySpace } from "./contract.ts";
+import { Fifo, Lru } from "./fifo.ts";
+import { S3Fifo } from "./s3_fifo.ts";
+import { Sieve } from "./sieve.ts";
+
+type PolicyClass = new (arena: Arena, at: WordIndex, space: PolicySpace) => EvictionPolicy;
+
+const POLICIES: Readonly<Record<string, PolicyClass>> = {
+  "s3-fifo": S3Fifo,
+  sieve: Sieve,
+  lru: Lru,
+  fifo: Fifo,
+};
+
+/** The policy where none is asked for; why, says docs/decisions/0009-eviction-policy.md. */
+export const DEFAULT_POLICY = "s3-fifo";
+
+/** The names that `createPolicy` knows, the default first. */
+export function policyNames(): string[] {
+  return Object.keys(POLICIES);
+}
+
+/**
+ * Opens a policy for the calling thread; its maker calls `format` once.
+ * @param at word index of POLICY_WORDS words that the owner provides
+ * @param space the same in all threads
+ * @throws ZcacheError ERR_OPTION listing the names
+ */
+export function createPolicy(
+  name: string,
+  arena: Arena,
+  at: WordIndex,
+  space: PolicySpace,
+): EvictionPolicy {
+  if (!Object.hasOwn(POLICIES, name)) {
+    const known = policyNames().join(", ");
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `no eviction policy is called "${name}"; there are ${known}`,
+    );
+  }
+  assert(space.bit >= 0 && space.bit + POLICY_BITS <= 32, "a policy's bits lie within one word");
+  return new POLICIES[name]!(arena, at, space);
+}

@@ -1,0 +1,275 @@
+// What holds for every eviction policy, whatever its order: any sequence against a set of what is
+// listed, and nothing left of a transaction that is rolled back.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { NIL, type WordIndex } from "../../src/base/brand.ts";
+import { AssertionError, ZcacheError } from "../../src/base/errors.ts";
+import { KIB } from "../../src/base/units.ts";
+import { Arena } from "../../src/memory/arena.ts";
+import { journalCommit, journalRollBack } from "../../src/memory/journal.ts";
+import { POLICY_WORDS, SECOND_CHANCES } from "../../src/policy/contract.ts";
+import { createPolicy, DEFAULT_POLICY, policyNames } from "../../src/policy/registry.ts";
+import { OWNER, PolicyRig, SPACE } from "./rig.ts";
+
+/** Few, so that most steps find what they are about. */
+const IDS = 7;
+const step = fc.record({
+  op: fc.constantFrom("add", "add", "use", "use", "remove", "evict", "move", "replace", "makeRoom"),
+  id: fc.nat(IDS - 1),
+});
+const steps = fc.array(step, { maxLength: 80 });
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+/** What the contract says a call may log. */
+const WORDS_MAX: Readonly<Record<string, number>> = {
+  added: 7,
+  used: 6,
+  removed: 6,
+  evicted: 7,
+  moved: 3,
+};
+
+function take(rig: PolicyRig, { op, id }: Step): void {
+  const known = rig.places.has(id);
+  if (op === "add" && !rig.listed.has(id)) rig.add(id);
+  // Also of entries that were taken out: a page on its way to the backing store may be hit, flushed
+  // and moved.
+  else if (op === "use" && known) rig.use(id);
+  else if (op === "remove" && known) rig.remove(id);
+  else if (op === "evict" && known) rig.evict(id);
+  else if (op === "move" && known) rig.move(id);
+  else if (op === "replace" && rig.listed.has(id)) {
+    rig.remove(id);
+    rig.add(id);
+  } else if (op === "makeRoom") {
+    const victim = rig.victim();
+    assert.equal(victim === undefined, rig.listed.size === 0, "a victim, if any is listed");
+    if (victim === undefined) return;
+    assert.ok(rig.listed.has(victim), "the victim is listed");
+    rig.check();
+    rig.evict(victim);
+  }
+}
+
+for (const name of policyNames()) {
+  test(`${name}: any sequence lists each entry once, and victims are entries`, () => {
+    fc.assert(
+      fc.property(steps, (steps) => {
+        using rig = new PolicyRig(name);
+        for (const one of steps) {
+          take(rig, one);
+          rig.check();
+        }
+        for (let left = rig.listed.size; left > 0; left--) rig.evict(rig.victim()!);
+        rig.check();
+        assert.equal(rig.victim(), undefined);
+        assert.equal(rig.policy.next(NIL), NIL);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test(`${name}: a transaction that is rolled back leaves every word as it was`, () => {
+    fc.assert(
+      fc.property(steps, steps, (before, undone) => {
+        using rig = new PolicyRig(name, { journal: true });
+        const { arena } = rig;
+        for (let id = 0; id < 4; id++) rig.add(id);
+        journalCommit(arena.words);
+        for (const one of before) {
+          take(rig, one);
+          journalCommit(arena.words);
+        }
+        const image = rig.image();
+        const order = rig.walk();
+        const listed = [...rig.listed];
+        for (const one of undone.slice(0, 20).filter(({ op }) => op !== "move")) take(rig, one);
+        journalRollBack(arena.words, arena.kernels);
+        // New identities keep a place and a name, which is the rig's business, not the policy's.
+        for (const [id, at] of rig.places) image[at] = id;
+        assert.deepEqual(rig.image(), image);
+        rig.listed.clear();
+        for (const id of listed) rig.listed.add(id);
+        rig.check();
+        assert.deepEqual(rig.walk(), order);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test(`${name}: a page that was taken out can be moved, used and flushed, to no effect`, () => {
+    using rig = new PolicyRig(name);
+    for (let id = 0; id < 4; id++) rig.add(id);
+    rig.remove(2);
+    const order = rig.walk();
+    for (let times = 0; times < 2; times++) {
+      rig.move(2);
+      rig.use(2);
+      rig.remove(2);
+      rig.evict(2);
+      rig.check();
+      assert.deepEqual(rig.walk(), order);
+    }
+    rig.add(2);
+    rig.check();
+  });
+
+  test(`${name}: a move that is rolled back leaves every word as it was`, () => {
+    using rig = new PolicyRig(name, { journal: true });
+    const { arena, policy } = rig;
+    for (let id = 0; id < 3; id++) rig.add(id);
+    // The hand of sieve stands at a victim, and is moved with it.
+    const from = rig.places.get(rig.victim()!)!;
+    const to = (from + 200 * 4) as WordIndex;
+    for (let i = 0; i < 4; i++) arena.words[to + i] = arena.words[from + i]!;
+    journalCommit(arena.words);
+    const image = rig.image();
+    policy.moved(from, to);
+    assert.notDeepEqual(rig.image(), image);
+    journalRollBack(arena.words, arena.kernels);
+    assert.deepEqual(rig.image(), image);
+    rig.check();
+  });
+
+  test(`${name}: no call logs more words than the contract says`, () => {
+    fc.assert(
+      fc.property(steps, (steps) => {
+        using rig = new PolicyRig(name, { journal: true });
+        for (const one of steps) {
+          take(rig, one);
+          journalCommit(rig.arena.words);
+        }
+        for (const [call, words] of rig.wordsMax) {
+          assert.ok(words <= WORDS_MAX[call]!, `${call}: ${words} words`);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test(`${name}: moving entries changes no order`, () => {
+    fc.assert(
+      fc.property(steps, fc.array(fc.nat(IDS - 1), { maxLength: 20 }), (steps, moves) => {
+        using still = new PolicyRig(name);
+        using moved = new PolicyRig(name);
+        for (const rig of [still, moved]) for (const one of steps) take(rig, one);
+        for (const id of moves) if (moved.places.has(id)) moved.move(id);
+        assert.deepEqual(moved.walk(), still.walk());
+        for (let left = still.listed.size; left > 0; left--) {
+          const victim = still.victim()!;
+          assert.equal(moved.victim(), victim);
+          still.evict(victim);
+          moved.evict(victim);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test(`${name}: a search for a victim ends though all pages were used`, () => {
+    using rig = new PolicyRig(name, { journal: true });
+    for (let id = 0; id < 250; id++) rig.add(id);
+    for (let times = 0; times < 3; times++) {
+      for (let id = 0; id < 250; id++) {
+        rig.use(id);
+        journalCommit(rig.arena.words);
+      }
+    }
+    const before = rig.arena.words.slice();
+    assert.ok(rig.listed.has(rig.victim()!));
+    const undone = journalRollBack(rig.arena.words, rig.arena.kernels);
+    assert.ok(undone <= 11 * SECOND_CHANCES, `${undone} words`);
+    assert.equal(rig.arena.words.length, before.length);
+    rig.check();
+  });
+
+  test(`${name}: another thread's object sees the same order`, () => {
+    using rig = new PolicyRig(name);
+    for (let id = 0; id < 12; id++) rig.add(id);
+    for (const id of [3, 3, 0, 7]) rig.use(id);
+    using other = Arena.attach(rig.arena.share());
+    // The first block that the arena handed out.
+    const at = (rig.arena.frames.firstFrame * rig.arena.frames.wordsPerPage) as WordIndex;
+    const policy = createPolicy(name, other, at, SPACE);
+    policy.verify();
+    assert.equal(policy.count, 12);
+    const victim = policy.victim() as WordIndex;
+    assert.equal(rig.places.get(rig.victim()!), victim);
+    policy.evicted(victim, 0);
+    assert.equal(rig.policy.count, 11);
+    rig.policy.verify();
+  });
+
+  test(`${name}: verify finds a broken link and a wrong count`, () => {
+    using rig = new PolicyRig(name);
+    const { words } = rig.arena;
+    for (let id = 0; id < 5; id++) rig.add(id);
+    rig.check();
+    for (let id = 0; id < 5; id++) {
+      for (const word of [SPACE.links, SPACE.links + 1]) {
+        const at = rig.places.get(id)! + word;
+        const right = words[at]!;
+        words[at] = rig.places.get((id + 2) % 5)! + SPACE.links;
+        if (words[at] === right) words[at] = -1;
+        assert.throws(() => rig.policy.verify(), AssertionError);
+        words[at] = right;
+      }
+    }
+    const countAt = rig.arena.frames.firstFrame * rig.arena.frames.wordsPerPage + 2;
+    words[countAt]!++;
+    assert.throws(() => rig.policy.verify(), AssertionError);
+    words[countAt]!--;
+    rig.check();
+  });
+
+  test(`${name}: gives back the frames that it holds`, () => {
+    using rig = new PolicyRig(name);
+    const { frames } = rig.arena;
+    const owned = () => {
+      let count = 0;
+      for (let frame = frames.firstFrame; frame < frames.framesTotal; frame++) {
+        if (frames.isHeadOf(frame, OWNER)) count++;
+      }
+      return count;
+    };
+    assert.equal(rig.policy.framesHeld, owned());
+    rig.policy.destroy();
+    rig.policy.destroy();
+    assert.equal(owned(), 0);
+    assert.equal(rig.policy.framesHeld, 0);
+    frames.verify();
+  });
+}
+
+test("the default is the first of the names; a name that is none is refused", () => {
+  assert.equal(policyNames()[0], DEFAULT_POLICY);
+  using arena = Arena.create({ sizeBytes: 128 * KIB });
+  const at = (arena.reserve(POLICY_WORDS * 4) / 4) as WordIndex;
+  for (const name of ["mru", "", "toString", "LRU"]) {
+    assert.throws(
+      () => createPolicy(name, arena, at, SPACE),
+      (error) =>
+        error instanceof ZcacheError &&
+        error.code === "ERR_OPTION" &&
+        policyNames().every((known) => error.message.includes(known)),
+    );
+  }
+  assert.throws(() => createPolicy("lru", arena, at, { ...SPACE, bit: 30 }), AssertionError);
+});
+
+for (const bit of [0, 13, 29]) {
+  test(`the policy's bits may begin at bit ${bit}`, () => {
+    for (const name of policyNames()) {
+      using rig = new PolicyRig(name, { space: { ...SPACE, bit } });
+      for (let id = 0; id < 20; id++) rig.add(id);
+      for (let id = 0; id < 20; id += 2) for (let times = 0; times < 5; times++) rig.use(id);
+      for (let left = 8; left > 0; left--) {
+        const victim = rig.victim()!;
+        if (name !== "fifo") assert.equal(victim % 2, 1, `${name}: a page that was not used`);
+        rig.evict(victim);
+        rig.check();
+      }
+    }
+  });
+}
