@@ -1,10 +1,11 @@
-// `npm run bench [-- codecs|pools|density|policies|zram] [--tiny]`: runs the benchmarks and prints their
-// tables.
+// `npm run bench [-- codecs|pools|density|policies|store|zram] [--tiny]`: runs the benchmarks and
+// prints their tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDensity } from "./density.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
+import { benchStore } from "./store/store.ts";
 import { benchZram } from "./zram.ts";
 
 const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<unknown>>> = {
@@ -12,6 +13,7 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   pools: async ({ tiny }) => benchPools({ tiny }),
   density: async ({ tiny }) => benchDensity({ registry: await nodeCodecs(), tiny }),
   policies: async ({ tiny }) => benchPolicies({ tiny }),
+  store: async ({ tiny }) => benchStore({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

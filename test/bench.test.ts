@@ -7,6 +7,7 @@ import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDensity } from "../bench/density.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
+import { benchStore } from "../bench/store/store.ts";
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { policyNames } from "../src/policy/registry.ts";
 import { poolTypes } from "../src/pool/registry.ts";
@@ -60,6 +61,18 @@ test("policies: hits and costs of every policy", () => {
   }
 });
 
+test("store: one thread and two, every page right", async () => {
+  const rows = await benchStore({ tiny: true, print: () => {} });
+  assert.deepEqual(
+    rows.map((row) => row.threads),
+    [1, 2],
+  );
+  for (const row of rows) {
+    for (const value of Object.values(row)) assert.ok(value > 0 && Number.isFinite(value));
+    assert.ok(row.residentBytes > row.compressedBytes);
+  }
+});
+
 test("codecs: runs and names every codec that there is", async () => {
   const registry = await nodeCodecs();
   const lines: string[] = [];
@@ -73,7 +86,7 @@ test("codecs: runs and names every codec that there is", async () => {
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [
     ["pool"],
-    /^bench: no benchmark is called "pool"; there are codecs, pools, density and zram\nusage: /,
+    /^bench: no benchmark is called "pool"; there are codecs, .*, store and zram\nusage: /,
   ],
   [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
 ];

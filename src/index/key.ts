@@ -16,7 +16,7 @@ const WORD = 2 ** 32;
 
 export class TmemKey {
   /** The id's words, lowest first; those that it does not need are 0. */
-  readonly id = new Int32Array(ID_WORDS);
+  readonly id: Int32Array = new Int32Array(ID_WORDS);
   /** The id's kind, as an object's SHAPE has it (object.layout.ts), without the pool. */
   idShape = 0;
   /** Bits 0 … 31 of the index. */
@@ -93,7 +93,7 @@ export class TmemKey {
   }
 
   /** Takes over what another key says. @returns this */
-  copy(other: TmemKey): this {
+  copy(other: Pick<TmemKey, "id" | "idShape" | "indexLow" | "indexHigh">): this {
     for (let i = 0; i < ID_WORDS; i++) this.id[i] = other.id[i]!;
     this.idShape = other.idShape;
     this.indexLow = other.indexLow;

@@ -62,6 +62,45 @@ export function sameFilled(page: usize, size: usize): i32 {
   return 1;
 }
 
+const XXH_1: u32 = 2654435761;
+const XXH_2: u32 = 2246822519;
+const XXH_3: u32 = 3266489917;
+const XXH_4: u32 = 668265263;
+const XXH_5: u32 = 374761393;
+
+/** One lane of XXH32, by one word. */
+// @ts-ignore: decorator
+@inline
+function xxhRound(lane: u32, word: u32): u32 {
+  return rotl<u32>(lane + word * XXH_2, 13) * XXH_1;
+}
+
+/** XXH32 (Y. Collet) of `size` bytes: a checksum that finds accidents, not attacks. */
+export function checksum(source: usize, size: usize, seed: u32): u32 {
+  let at = source;
+  const end = source + size;
+  let hash: u32;
+  if (size >= 16) {
+    let a = seed + XXH_1 + XXH_2;
+    let b = seed + XXH_2;
+    let c = seed;
+    let d = seed - XXH_1;
+    for (; at + 16 <= end; at += 16) {
+      a = xxhRound(a, load<u32>(at));
+      b = xxhRound(b, load<u32>(at, 4));
+      c = xxhRound(c, load<u32>(at, 8));
+      d = xxhRound(d, load<u32>(at, 12));
+    }
+    hash = rotl<u32>(a, 1) + rotl<u32>(b, 7) + rotl<u32>(c, 12) + rotl<u32>(d, 18);
+  } else hash = seed + XXH_5;
+  hash += <u32>size;
+  for (; at + 4 <= end; at += 4) hash = rotl<u32>(hash + load<u32>(at) * XXH_3, 17) * XXH_4;
+  for (; at < end; at++) hash = rotl<u32>(hash + <u32>load<u8>(at) * XXH_5, 11) * XXH_1;
+  hash = (hash ^ (hash >>> 15)) * XXH_2;
+  hash = (hash ^ (hash >>> 13)) * XXH_3;
+  return hash ^ (hash >>> 16);
+}
+
 /** Atomically: if the word at `address` is `expected`, sets it to `value`. @returns what it was */
 export function compareExchange(address: usize, expected: i32, value: i32): i32 {
   return atomic.cmpxchg<i32>(address, expected, value);

@@ -11,6 +11,8 @@ export interface Kernels {
   fillPattern(target: number, low: number, high: number, sizeBytes: number): void;
   equal(left: number, right: number, sizeBytes: number): number;
   sameFilled(page: number, sizeBytes: number): number;
+  /** XXH32 of a region, as a 32-bit number that may be negative. */
+  checksum(source: number, sizeBytes: number, seed: number): number;
   compareExchange(address: number, expected: number, value: number): number;
   exchange(address: number, value: number): number;
   /**

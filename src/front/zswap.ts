@@ -1,0 +1,101 @@
+// zswap: a compressed cache in front of a swap file. Pages are kept compressed in memory; when
+// there are too many, the coldest go to the file, and a load takes a page out wherever it is.
+//
+// As in the kernel, but that what goes to the file stays compressed (zram's
+// `compressed_writeback`), packed in segments and with a checksum, instead of a whole page for each
+// slot: the swap file is the store's write-back file. Without one, nothing is written back, and
+// what does not fit is refused.
+import { ZcacheError } from "../base/errors.ts";
+import { TmemKey } from "../index/key.ts";
+import type { Store } from "../store/store.ts";
+
+export interface ZswapOptions {
+  /** Percent of the store's memory that may be used: `max_pool_percent` (default 100). */
+  readonly maxPoolPercent?: number;
+  /** 16 bytes that name the swap areas: the same in all threads that use them. */
+  readonly uuid: Uint8Array;
+}
+
+/** Counters by the kernel's names, of all threads. */
+export interface ZswapStats {
+  readonly pool_total_size: number;
+  readonly stored_pages: number;
+  readonly same_filled_pages: number;
+  readonly stored_incompressible_pages: number;
+  readonly written_back_pages: number;
+  readonly pool_limit_hit: number;
+  readonly reject_reclaim_fail: number;
+  readonly reject_alloc_fail: number;
+  readonly reject_compress_poor: number;
+  readonly decompress_fail: number;
+}
+
+export class Zswap {
+  readonly #store: Store;
+  readonly #pool: number;
+  readonly #key = new TmemKey();
+
+  /** @throws ZcacheError ERR_OPTION for a percentage that can't be, or if there is no pool left */
+  constructor(store: Store, { maxPoolPercent = 100, uuid }: ZswapOptions) {
+    if (!(maxPoolPercent >= 1 && maxPoolPercent <= 100)) {
+      throw new ZcacheError("ERR_OPTION", `maxPoolPercent ${maxPoolPercent}: allowed are 1 to 100`);
+    }
+    this.#store = store;
+    this.#pool = store.createPool({ persistent: true, uuid });
+    if (this.#pool < 0) {
+      throw new ZcacheError("ERR_OPTION", "the store has no room for another pool");
+    }
+    store.limit((store.stats().mem_limit * maxPoolPercent) / 100);
+  }
+
+  /**
+   * Stores the page of a swap slot.
+   * @returns whether it is stored; if not, the slot is empty here and the page the caller's
+   */
+  store(area: number, slot: number | bigint, page: Uint8Array): boolean {
+    return this.#store.put(this.#pool, this.#at(area, slot), page) === 0;
+  }
+
+  /**
+   * Takes the page of a swap slot out. @returns whether it was there
+   * @throws ZcacheError ERR_CORRUPT, ERR_IO: the swap file did not give it back
+   */
+  load(area: number, slot: number | bigint, page: Uint8Array): boolean {
+    return this.#store.get(this.#pool, this.#at(area, slot), page, true);
+  }
+
+  /** The slot is free. */
+  invalidate(area: number, slot: number | bigint): void {
+    this.#store.flush(this.#pool, this.#at(area, slot));
+  }
+
+  /** The swap area is switched off. @returns pages that were stored */
+  invalidateArea(area: number): number {
+    return this.#store.flushObject(this.#pool, this.#at(area, 0));
+  }
+
+  /** The shrinker: writes back the coldest pages. @returns how many have left memory */
+  shrink(pages: number): number {
+    return this.#store.shrink(pages);
+  }
+
+  stats(): ZswapStats {
+    const { mem_used_total, same_pages, huge_pages, persistent, counters } = this.#store.stats();
+    return {
+      pool_total_size: mem_used_total,
+      stored_pages: persistent.pagesInMemory + persistent.samePages + persistent.pagesInFile,
+      same_filled_pages: same_pages,
+      stored_incompressible_pages: huge_pages,
+      written_back_pages: counters.written_back_pages,
+      pool_limit_hit: counters.pool_limit_hit,
+      reject_reclaim_fail: counters.reject_reclaim_fail,
+      reject_alloc_fail: counters.reject_alloc_fail,
+      reject_compress_poor: counters.reject_compress_poor,
+      decompress_fail: counters.decompress_fail,
+    };
+  }
+
+  #at(area: number, slot: number | bigint): TmemKey {
+    return this.#key.setObject(area).setIndex(slot);
+  }
+}

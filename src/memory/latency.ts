@@ -1,0 +1,57 @@
+// Histograms of times in shared memory, to which all threads add without a lock.
+//
+// Eight buckets to a power of two, from 64 ns on, so a percentile is off by at most a sixteenth of
+// its value. A bucket is one word, added to atomically.
+
+const SUB_BITS = 3;
+const SUB = 1 << SUB_BITS;
+/** Below 2⁶ ns all times share the first bucket, from 2³⁶ ns (a minute) on the last. */
+const FIRST_LOG2 = 6;
+const LAST_LOG2 = 35;
+export const LATENCY_WORDS = (LAST_LOG2 - FIRST_LOG2 + 1) * SUB + 1;
+
+/** What a histogram says at one moment; times in ns. */
+export interface LatencySummary {
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+}
+
+/** Adds one time, in ns. */
+export function latencyRecord(words: Int32Array, at: number, ns: number): void {
+  Atomics.add(words, at + bucketOf(ns), 1);
+}
+
+export function latencySummary(words: Int32Array, at: number): LatencySummary {
+  const counts = Array.from({ length: LATENCY_WORDS }, (_, i) => Atomics.load(words, at + i));
+  const count = counts.reduce((sum, n) => sum + n, 0);
+  const [p50, p99, p999] = [0.5, 0.99, 0.999].map((share) => percentile(counts, count, share));
+  return { count, p50: p50!, p99: p99!, p999: p999! };
+}
+
+function percentile(counts: readonly number[], count: number, share: number): number {
+  if (count === 0) return 0;
+  const rank = Math.max(1, Math.ceil(share * count));
+  let seen = 0;
+  for (let bucket = 0; bucket < LATENCY_WORDS; bucket++) {
+    seen += counts[bucket]!;
+    if (seen >= rank) return bucketMiddle(bucket);
+  }
+  return bucketMiddle(LATENCY_WORDS - 1);
+}
+
+function bucketOf(ns: number): number {
+  if (ns < 1 << FIRST_LOG2) return 0;
+  const log2 = Math.floor(Math.log2(ns));
+  if (log2 > LAST_LOG2) return LATENCY_WORDS - 1;
+  const sub = Math.floor(ns / 2 ** (log2 - SUB_BITS)) - SUB;
+  return 1 + (log2 - FIRST_LOG2) * SUB + Math.min(SUB - 1, Math.max(0, sub));
+}
+
+function bucketMiddle(bucket: number): number {
+  if (bucket === 0) return 1 << (FIRST_LOG2 - 1);
+  const log2 = FIRST_LOG2 + Math.floor((bucket - 1) / SUB);
+  const width = 2 ** (log2 - SUB_BITS);
+  return (SUB + ((bucket - 1) % SUB)) * width + width / 2;
+}

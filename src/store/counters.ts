@@ -1,0 +1,95 @@
+// What a store counts, by the kernel's names where it has one (zswap, zcache2, zram, tmem).
+//
+// Every refusal and every eviction has its reason, and a counter of its own: what a store did not
+// take, or no longer has, must be explainable.
+import { REFUSALS, type Refusal } from "../policy/admission.ts";
+
+/** Counters of events, in the order in which they stand in the store's root. */
+export const COUNTERS = [
+  "puts",
+  "duplicate_puts",
+  "gets",
+  "hits",
+  "misses",
+  "loads_from_file",
+  "flushes",
+  "flushes_found",
+  // Why a put was refused.
+  "put_to_flush",
+  "pool_limit_hit",
+  "reject_alloc_fail",
+  "reject_reclaim_fail",
+  ...REFUSALS,
+  // Why a page went.
+  "evicted_ephemeral_pages",
+  "persistent_ate_ephemeral",
+  "ephemeral_ate_tail",
+  "replaced_pages",
+  "exclusive_gets",
+  "dropped_from_file",
+  "lost_pages",
+  // Work.
+  "written_back_pages",
+  "written_back_bytes",
+  "read_back_pages",
+  "promoted_pages",
+  "reclaimed_frames",
+  "decompress_fail",
+  "compressed_pages",
+  "compressed_bytes_in",
+  "compressed_bytes_out",
+] as const;
+
+export type CounterName = (typeof COUNTERS)[number];
+
+/** The number of each counter: `Count.puts`. */
+export const Count = Object.fromEntries(COUNTERS.map((name, nth) => [name, nth])) as Readonly<
+  Record<CounterName, number>
+>;
+
+/** Why a page is not there, as `explain` says it; the place in this list is what is remembered. */
+export const REASONS = [
+  "never stored, or too long ago to be remembered",
+  "flushed",
+  "its object was flushed",
+  "its pool was destroyed",
+  "taken by an exclusive get",
+  "evicted to make room",
+  "dropped from the full write-back file",
+  "lost: the write-back file gave back other bytes",
+  "refused: the store is frozen",
+  "refused: the limit is reached",
+  "refused: no room in the pool, and nothing could be evicted",
+  "refused: it compresses too poorly",
+  "refused: the mean compresses too poorly",
+  "refused: there are too many pages",
+] as const;
+
+export const Reason = {
+  UNKNOWN: 0,
+  FLUSHED: 1,
+  OBJECT_FLUSHED: 2,
+  POOL_DESTROYED: 3,
+  EXCLUSIVE_GET: 4,
+  EVICTED: 5,
+  DROPPED_FROM_FILE: 6,
+  LOST: 7,
+  FROZEN: 8,
+  LIMIT: 9,
+  NO_ROOM: 10,
+  COMPRESS_POOR: 11,
+  MEAN_POOR: 12,
+  PAGE_COUNT: 13,
+} as const;
+
+/** The reason that stands for a refusal by the admission rules. */
+export const REASON_OF_REFUSAL: Readonly<Record<Refusal, number>> = {
+  reject_compress_poor: Reason.COMPRESS_POOR,
+  mean_compress_poor: Reason.MEAN_POOR,
+  reject_page_count: Reason.PAGE_COUNT,
+};
+
+/** Operations whose latency is measured, in the order of their histograms. */
+export const LATENCIES = ["put", "get", "miss", "load_from_file", "reclaim"] as const;
+export type LatencyName = (typeof LATENCIES)[number];
+export const Latency = { PUT: 0, GET: 1, MISS: 2, LOAD: 3, RECLAIM: 4 } as const;

@@ -1,0 +1,147 @@
+// No room: choose a victim → write it back or drop it → free its object.
+//
+// Ephemeral pages may be dropped, persistent ones only go to the write-back file. Room is made for
+// a persistent page out of ephemeral ones first; an ephemeral page takes the place of others of its
+// kind only. What leaves is what the policy names, object by object; or, where the store is made
+// so, the page frame that the pool names, with all that is in it.
+//
+// Every page goes in a transaction of its own: whoever calls has nothing that is not committed.
+import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
+import { EBUSY } from "../base/errno.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { Reason } from "./counters.ts";
+import * as Page from "./page.layout.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+
+/**
+ * Pages that one round lets go at most: enough that frames come back in any pool (32 is also the
+ * kernel's batch), few enough that the lock is held for some tens of microseconds.
+ */
+const ROUND_PAGES = 32;
+/** A round ends when so many frames have come back. */
+const ROUND_FRAMES = 4;
+
+/**
+ * One round of eviction for a page of `kind`.
+ * @returns whether anything went
+ */
+export function makeRoomLocked(state: StoreState, kind: number): boolean {
+  if (state.policies[Store.EPHEMERAL]!.count > 0) {
+    state.count(kind === Store.PERSISTENT ? "persistent_ate_ephemeral" : "ephemeral_ate_tail");
+    if (evictRoundLocked(state, Store.EPHEMERAL)) return true;
+  }
+  if (kind === Store.PERSISTENT && evictRoundLocked(state, Store.PERSISTENT)) return true;
+  state.count("reject_reclaim_fail");
+  return false;
+}
+
+/** One round for the watermarks: whatever can go. @returns whether anything went */
+export function reclaimRoundLocked(state: StoreState): boolean {
+  return evictRoundLocked(state, Store.EPHEMERAL) || evictRoundLocked(state, Store.PERSISTENT);
+}
+
+/** Lets the coldest page go that may. @returns whether there was one */
+export function evictColdestLocked(state: StoreState): boolean {
+  const kinds =
+    state.backing === undefined ? [Store.EPHEMERAL] : [Store.EPHEMERAL, Store.PERSISTENT];
+  return kinds.some((kind) => {
+    const victim = state.policies[kind]!.victim();
+    return victim !== NIL && evictLocked(state, victim);
+  });
+}
+
+function evictRoundLocked(state: StoreState, kind: number): boolean {
+  if (kind === Store.PERSISTENT && state.backing === undefined) return false;
+  const before = state.arena.frames.framesFree;
+  const went =
+    state.options.reclaim === "frames" && evictFramesLocked(state, kind)
+      ? true
+      : evictPagesLocked(state, kind);
+  const freed = state.arena.frames.framesFree - before;
+  if (freed > 0) state.count("reclaimed_frames", freed);
+  return went;
+}
+
+/** Evicts by the policy's order. */
+function evictPagesLocked(state: StoreState, kind: number): boolean {
+  const frames = state.arena.frames;
+  const enough = frames.framesFree + ROUND_FRAMES;
+  let went = 0;
+  while (went < ROUND_PAGES && frames.framesFree < enough) {
+    const victim = state.policies[kind]!.victim();
+    if (victim === NIL || !evictLocked(state, victim)) break;
+    went++;
+  }
+  return went > 0;
+}
+
+/** Evicts what lies in the page frame that the pool thinks coldest. */
+function evictFramesLocked(state: StoreState, kind: number): boolean {
+  const zpool = state.zpools[kind]!;
+  const freed = zpool.shrink(1, (handle) => {
+    const entry = entryOfObject(state, kind, handle);
+    return entry !== NIL && evictLocked(state, entry) ? 0 : EBUSY;
+  });
+  state.arena.lock.commit();
+  return freed > 0;
+}
+
+/**
+ * The entry that an object belongs to, or NIL if it has no header: a page stored raw where the pool
+ * had no room for both is not to be found this way.
+ */
+function entryOfObject(state: StoreState, kind: number, handle: Handle): WordIndex | typeof NIL {
+  const target = state.evicted;
+  if (state.zpools[kind]!.read(handle, target, state.headerBytes) !== 0) return NIL;
+  const entry = state.words[target / 4]! as WordIndex;
+  if (!state.index.holds(entry)) return NIL;
+  const meta = state.words[entry + Entry.META]!;
+  const isIts =
+    Page.whereOf(meta) === Page.MEMORY &&
+    Page.kindOf(meta) === kind &&
+    state.words[entry + Entry.VALUE] === handle;
+  return isIts ? entry : NIL;
+}
+
+/** Writes a listed page back, or drops it. @returns whether it has left memory */
+function evictLocked(state: StoreState, entry: WordIndex): boolean {
+  const meta = state.words[entry + Entry.META]!;
+  const kind = Page.kindOf(meta);
+  const key = state.victimKey;
+  const pool = state.index.keyOf(entry, key);
+  const hash = state.hash(pool, key);
+  if (Page.whereOf(meta) === Page.MEMORY && writeBackLocked(state, entry, pool, hash)) return true;
+  if (kind === Store.PERSISTENT) return false;
+  state.policies[kind]!.evicted(entry, hash);
+  state.letGoLocked(entry);
+  state.index.remove(entry);
+  state.buryLocked(hash, Reason.EVICTED);
+  state.commitLocked();
+  state.count("evicted_ephemeral_pages");
+  return true;
+}
+
+/** Moves a page from the pool into the open segment of the write-back file. */
+function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash: number): boolean {
+  const { backing, options } = state;
+  const meta = state.words[entry + Entry.META]!;
+  const kind = Page.kindOf(meta);
+  if (backing === undefined) return false;
+  if (kind === Store.EPHEMERAL && options.writeBack?.ephemeral !== true) return false;
+  const source = (state.evicted + state.headerBytes) as Address;
+  state.readObjectLocked(entry, meta, source);
+  const sizeBytes = Page.sizeOf(meta);
+  const place = backing.appendLocked(pool, state.victimKey, meta, source, sizeBytes);
+  if (place <= 0) {
+    state.arena.lock.rollBack();
+    return false;
+  }
+  state.policies[kind]!.evicted(entry, hash);
+  state.letGoLocked(entry);
+  state.fillLocked(entry, place, Page.withWhere(meta, Page.FILE), hash);
+  state.commitLocked();
+  state.count("written_back_pages");
+  state.count("written_back_bytes", sizeBytes);
+  return true;
+}

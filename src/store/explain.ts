@@ -1,0 +1,50 @@
+// Where a page is, or why it is not there: for people, and for tests that must tell one reason from
+// another.
+import * as Entry from "../index/entry.layout.ts";
+import type { TmemKey } from "../index/key.ts";
+import { REASONS } from "./counters.ts";
+import * as Page from "./page.layout.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+
+export type Explanation =
+  | {
+      readonly stored: true;
+      readonly where: "memory" | "same-filled" | "file";
+      readonly kind: "ephemeral" | "persistent";
+      /** Bytes of the page, and as stored; 0 where one word says it all. */
+      readonly pageBytes: number;
+      readonly storedBytes: number;
+      /** The codec's name; "none" for a page stored as it came. */
+      readonly codec: string;
+      /** Ticks of the store's clock since the page was last used, modulo 128. */
+      readonly ageTicks: number;
+      /** Whether the policy would list it among those that may go. */
+      readonly evictable: boolean;
+    }
+  | { readonly stored: false; readonly reason: string };
+
+const WHERE = ["", "memory", "same-filled", "file"] as const;
+
+/** Under the arena's lock. */
+export function explainLocked(state: StoreState, pool: number, key: TmemKey): Explanation {
+  const entry = state.index.find(pool, key);
+  if (entry < 0) {
+    const reason = state.epitaphLocked(state.hash(pool, key));
+    return { stored: false, reason: REASONS[reason] ?? REASONS[0] };
+  }
+  const meta = state.words[entry + Entry.META]!;
+  const kind = Page.kindOf(meta);
+  const tick = state.words[state.root + Store.TICK]!;
+  const codec = Page.codecOf(meta);
+  return {
+    stored: true,
+    where: WHERE[Page.whereOf(meta)] as "memory" | "same-filled" | "file",
+    kind: kind === Store.PERSISTENT ? "persistent" : "ephemeral",
+    pageBytes: state.pageSize,
+    storedBytes: Page.sizeOf(meta),
+    codec: codec === Page.RAW ? "none" : state.codecs[codec - 1]!.name,
+    ageTicks: (tick - Page.tickOf(meta)) & (Page.AGES - 1),
+    evictable: Page.isListed(meta) && (kind === Store.EPHEMERAL || state.backing !== undefined),
+  };
+}

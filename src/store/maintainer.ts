@@ -1,0 +1,55 @@
+// The thread that works in the background, if there is one: it makes room before memory runs out,
+// and writes to the file, so that those who put need not.
+import { put } from "../memory/journal.ts";
+import { lockedBy } from "./open.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+import { isVeryLow, maintain } from "./write_back.ts";
+
+/** It also looks by itself now and then: segments are cleaned without anybody calling. */
+const LOOK_EVERY_MS = 100;
+
+/** Works until the store is closed. */
+export function serveMaintenance(state: StoreState): void {
+  const { words, root, arena } = state;
+  lockedBy(state, () => put(words, root + Store.MAINTAINER, arena.thread));
+  while (Atomics.load(words, root + Store.CLOSED) === 0) {
+    const calls = Atomics.load(words, root + Store.WORK);
+    if (maintain(state)) continue;
+    Atomics.wait(words, root + Store.WORK, calls, LOOK_EVERY_MS);
+  }
+  lockedBy(state, () => put(words, root + Store.MAINTAINER, 0));
+  Atomics.notify(words, root + Store.MAINTAINER);
+}
+
+/**
+ * Calls the maintainer, if there is one that keeps up. One that is dead or too slow shows in how
+ * little is left: then whoever puts does the work.
+ */
+export function isServed(state: StoreState): boolean {
+  const { words, root } = state;
+  const maintainer = words[root + Store.MAINTAINER]!;
+  if (maintainer === 0 || maintainer === state.arena.thread) return false;
+  Atomics.add(words, root + Store.WORK, 1);
+  Atomics.notify(words, root + Store.WORK, 1);
+  return !isVeryLow(state);
+}
+
+/** A thread that is in the middle of a write gets so long, then the file is closed. */
+const CLOSE_WAIT_MS = 5000;
+const CLOSE_LOOK_MS = 5;
+
+/** Waits until no other thread writes to the file: who closes it would pull it from under them. */
+export function waitForOthers(state: StoreState): void {
+  const { words, root, arena } = state;
+  const isOther = (thread: number) => thread !== arena.thread && arena.threadMayRun(thread);
+  for (let waited = 0; waited < CLOSE_WAIT_MS; waited += CLOSE_LOOK_MS) {
+    const maintainer = words[root + Store.MAINTAINER]!;
+    const isServing = maintainer !== 0 && isOther(maintainer);
+    const isBusy = isServing || lockedBy(state, () => state.backing?.isBusyLocked(isOther));
+    if (isBusy !== true) return;
+    Atomics.add(words, root + Store.WORK, 1);
+    Atomics.notify(words, root + Store.WORK);
+    Atomics.wait(words, root + Store.MAINTAINER, maintainer, CLOSE_LOOK_MS);
+  }
+}

@@ -1,0 +1,164 @@
+// Making a store in an arena, and opening it in another thread: where each part stands.
+
+import type { BackingDevice, BackingShare } from "../backing/contract.ts";
+import { BACKING_WORDS } from "../backing/segment_log.layout.ts";
+import { SegmentLog } from "../backing/segment_log.ts";
+import { NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { INDEX_WORDS } from "../index/index.layout.ts";
+import { INDEX_OWNERS, TmemIndex } from "../index/tmem.ts";
+import { ARENA_OWNER, type Arena } from "../memory/arena.ts";
+import { put } from "../memory/journal.ts";
+import type { EvictionPolicy, PolicySpace } from "../policy/contract.ts";
+import { POLICY_WORDS } from "../policy/contract.ts";
+import { createPolicy } from "../policy/registry.ts";
+import type { Zpool } from "../pool/contract.ts";
+import { attachPool, createPool } from "../pool/registry.ts";
+import type { ResolvedOptions } from "./options.ts";
+import * as Page from "./page.layout.ts";
+import type { StorePlatform } from "./platform.ts";
+import { StoreState } from "./state.ts";
+import * as Root from "./store.layout.ts";
+
+// Word offsets in the root, behind the words of store.layout.ts.
+const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
+const POLICIES_AT = INDEX_AT + INDEX_WORDS;
+const BACKING_AT = Math.ceil((POLICIES_AT + Root.KINDS * POLICY_WORDS) / 2) * 2;
+const ROOT_WORDS = BACKING_AT + BACKING_WORDS;
+
+// Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
+const INDEX_OWNER = 1;
+const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
+const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
+
+/** Makes an empty store in an arena that is nobody else's yet. */
+export function formatStore(
+  arena: Arena,
+  options: ResolvedOptions,
+  platform: StorePlatform,
+): StoreState {
+  const order = Math.ceil(Math.log2((ROOT_WORDS * 4) / arena.pageSize));
+  const frame = arena.frames.alloc(Math.max(0, order), ARENA_OWNER);
+  if (frame === NIL) throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for a store");
+  const root = arena.frames.frameToWord(frame);
+  arena.words.fill(0, root, root + ROOT_WORDS);
+  const zpools = options.zpools.map((type) => createPool(type, arena));
+  for (const [kind, zpool] of zpools.entries()) {
+    arena.words[root + Root.ZPOOLS + kind] = zpool.share().zcachePool;
+  }
+  arena.words[root + Root.LIMIT_FRAMES] = arena.frames.framesTotal - arena.frames.firstFrame;
+  arena.words[root + Root.VERSION] = Root.STORE_VERSION;
+  const { writeBack } = options;
+  const device = writeBack && platform.openDevice({ ...writeBack, sizeBytesMax: writeBack.max });
+  try {
+    const state = openParts(arena, root, options, platform, zpools, device);
+    state.index.format(platform.random());
+    for (const policy of state.policies) policy.format();
+    state.backing?.format(platform.random(), platform.random());
+    // The last step: from here on all is done under the arena's lock.
+    arena.keepJournal();
+    arena.words[root + Root.MAGIC] = Root.STORE_MAGIC;
+    return state;
+  } catch (error) {
+    device?.close();
+    throw error;
+  }
+}
+
+/** Opens, in another thread, the store whose root stands at that word of the arena. */
+export function attachStore(
+  arena: Arena,
+  root: number,
+  options: ResolvedOptions,
+  platform: StorePlatform,
+  device: BackingShare | undefined,
+): StoreState {
+  if (arena.words[root + Root.MAGIC] !== Root.STORE_MAGIC) {
+    throw new ZcacheError("ERR_STORE_SHARE", "there is no store in this arena");
+  }
+  if (Atomics.load(arena.words, root + Root.CLOSED) !== 0) {
+    throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
+  }
+  const zpools = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) =>
+    attachPool(arena, { zcachePool: arena.words[root + Root.ZPOOLS + kind]! }),
+  );
+  const attached = device && platform.attachDevice(device);
+  return openParts(arena, root as WordIndex, options, platform, zpools, attached);
+}
+
+function openParts(
+  arena: Arena,
+  root: WordIndex,
+  options: ResolvedOptions,
+  platform: StorePlatform,
+  zpools: readonly Zpool[],
+  device: BackingDevice | undefined,
+): StoreState {
+  const { framesTotal, wordsPerPage } = arena.frames;
+  const owner = (nth: number) => (root / wordsPerPage + nth * framesTotal) as PageFrame;
+  const policies = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) => {
+    const space: PolicySpace = {
+      links: Entry.LINKS,
+      meta: Entry.META,
+      bit: Page.POLICY_SHIFT,
+      owner: owner(POLICY_OWNER + kind),
+      ghosts: kind === Root.EPHEMERAL || device !== undefined ? arena.frames.framesTotal : 0,
+    };
+    const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;
+    return createPolicy(options.policy, arena, at, space);
+  });
+  const moved = entryMoved(arena, root, policies, options);
+  const index = new TmemIndex(arena, root + INDEX_AT, (n) => owner(INDEX_OWNER + n), moved);
+  const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);
+  const codec = platform.codecs().create(options.codec, arena, options.codecOptions);
+  const codecs = [codec];
+  return new StoreState({
+    arena,
+    root,
+    options,
+    platform,
+    zpools,
+    policies,
+    index,
+    codecs,
+    backing,
+  });
+}
+
+/** What is to be done when the index moves an entry: all that names it by its place is told. */
+function entryMoved(
+  arena: Arena,
+  root: WordIndex,
+  policies: readonly EvictionPolicy[],
+  options: ResolvedOptions,
+): (from: WordIndex, to: WordIndex) => void {
+  const { words } = arena;
+  return (from, to) => {
+    const meta = words[to + Entry.META]!;
+    if (Page.isListed(meta)) policies[Page.kindOf(meta)]!.moved(from, to);
+    const isNamed = options.reclaim === "frames" && Page.whereOf(meta) === Page.MEMORY;
+    if (isNamed) put(words, root + Root.RELABELLED, to);
+  };
+}
+
+/** Puts right what threads left that died inside: under the lock, all their steps undone. */
+export function recoverLocked(state: StoreState): void {
+  for (const zpool of state.zpools) zpool.recover();
+  state.backing?.recoverLocked((thread) => state.arena.threadMayRun(thread));
+  // And frees what one of them had let go.
+  state.commitLocked();
+}
+
+/** Runs `work` as one transaction. */
+export function lockedBy<T>(state: StoreState, work: () => T): T {
+  const { lock } = state.arena;
+  lock.lock();
+  try {
+    const result = work();
+    lock.commit();
+    return result;
+  } finally {
+    lock.unlock();
+  }
+}

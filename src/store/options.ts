@@ -1,0 +1,157 @@
+// The options of a store: what they are, what stands in for those left out, what is refused.
+import { ZcacheError } from "../base/errors.ts";
+import { KIB, MIB, parseSize } from "../base/units.ts";
+import type { CodecOptions } from "../codec/contract.ts";
+import { ARENA_BYTES_MAX, PAGE_SIZES } from "../memory/arena.ts";
+import { type AdmissionLimits, checkAdmissionLimits, NO_LIMITS } from "../policy/admission.ts";
+import { DEFAULT_POLICY, policyNames } from "../policy/registry.ts";
+import { checkAcceptThreshold, checkWatermarks } from "../policy/watermarks.ts";
+import { findPoolDriver } from "../pool/registry.ts";
+
+export interface WriteBackOptions {
+  readonly path: string;
+  /** Bytes of the file at most, or text such as "8GiB" (default 1 GiB). */
+  readonly max?: number | string;
+  /** What to do with a file that a former process has left (default "reuse": its content goes). */
+  readonly existing?: "reuse" | "refuse";
+  /** Take the whole file from the file system at once (default false). */
+  readonly preallocate?: boolean;
+  /** Write ephemeral pages back too, instead of dropping them (default true). */
+  readonly ephemeral?: boolean;
+}
+
+export interface StoreOptions {
+  /**
+   * Bytes of everything: pages, index, tables, buffers, scratch of all threads. A number or text
+   * such as "512MiB"; 1 MiB to 4 GiB less 64 KiB (default 64 MiB).
+   */
+  readonly memoryMax?: number | string;
+  /** Bytes of a page: 4, 8, 16, 32 or 64 KiB (default 4 KiB). */
+  readonly pageSize?: number;
+  /** The codec of new pages (default "lz4"), and its settings. */
+  readonly codec?: string;
+  readonly codecOptions?: CodecOptions;
+  /** Pools by type, for ephemeral and persistent pages (default "dense" for both). */
+  readonly pool?: string;
+  readonly ephemeralPool?: string;
+  readonly persistentPool?: string;
+  /** Which page leaves first (default "sieve"). */
+  readonly policy?: string;
+  /**
+   * What is emptied when room is needed: the object that the policy names, or the page frame that
+   * the pool names, with the objects in it (default "objects").
+   */
+  readonly reclaim?: "objects" | "frames";
+  /** Reclaim begins when less is free, in percent of memoryMax (default 2), and … */
+  readonly lowWatermark?: number;
+  /** … ends when so much is (default 3). */
+  readonly highWatermark?: number;
+  /** In percent: after the limit was hit, no page is taken until no more is used (default 100). */
+  readonly acceptThreshold?: number;
+  /** Which pages may enter (default: all). */
+  readonly admission?: AdmissionLimits;
+  readonly writeBack?: WriteBackOptions;
+}
+
+/** All of them, checked; plain, goes through `postMessage`. */
+export interface ResolvedOptions {
+  readonly memoryMax: number;
+  readonly pageSize: number;
+  readonly codec: string;
+  readonly codecOptions: CodecOptions;
+  readonly zpools: readonly [ephemeral: string, persistent: string];
+  readonly policy: string;
+  readonly reclaim: "objects" | "frames";
+  readonly lowPercent: number;
+  readonly highPercent: number;
+  readonly acceptPercent: number;
+  readonly admission: AdmissionLimits;
+  readonly writeBack: (Required<WriteBackOptions> & { readonly max: number }) | undefined;
+}
+
+const MEMORY_MIN = MIB;
+const FILE_MIN = MIB;
+const FILE_MAX = 32 * 1024 * MIB;
+
+const KEYS: readonly (keyof StoreOptions)[] = [
+  "memoryMax",
+  "pageSize",
+  "codec",
+  "codecOptions",
+  "pool",
+  "ephemeralPool",
+  "persistentPool",
+  "policy",
+  "reclaim",
+  "lowWatermark",
+  "highWatermark",
+  "acceptThreshold",
+  "admission",
+  "writeBack",
+];
+
+/** @throws ZcacheError ERR_OPTION naming the option and what is allowed; ERR_POOL_UNKNOWN */
+export function resolveOptions(options: StoreOptions): ResolvedOptions {
+  checkKeys(options, KEYS, "a store");
+  const pool = options.pool ?? "dense";
+  const resolved: ResolvedOptions = {
+    memoryMax: bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, ARENA_BYTES_MAX),
+    pageSize: oneOf("pageSize", options.pageSize ?? 4 * KIB, PAGE_SIZES),
+    codec: options.codec ?? "lz4",
+    codecOptions: options.codecOptions ?? {},
+    zpools: [options.ephemeralPool ?? pool, options.persistentPool ?? pool],
+    policy: oneOf("policy", options.policy ?? DEFAULT_POLICY, policyNames()),
+    reclaim: oneOf("reclaim", options.reclaim ?? "objects", ["objects", "frames"] as const),
+    lowPercent: options.lowWatermark ?? 2,
+    highPercent: options.highWatermark ?? Math.max(3, (options.lowWatermark ?? 2) + 1),
+    acceptPercent: options.acceptThreshold ?? 100,
+    admission: options.admission ?? NO_LIMITS,
+    writeBack: options.writeBack && resolveWriteBack(options.writeBack),
+  };
+  checkWatermarks(resolved);
+  checkAcceptThreshold(resolved.acceptPercent);
+  checkAdmissionLimits(resolved.admission);
+  for (const type of resolved.zpools) findPoolDriver(type);
+  return resolved;
+}
+
+const WRITE_BACK_KEYS = ["path", "max", "existing", "preallocate", "ephemeral"] as const;
+
+function resolveWriteBack(options: WriteBackOptions) {
+  checkKeys(options, WRITE_BACK_KEYS, "writeBack");
+  if (typeof options.path !== "string" || options.path === "") {
+    throw new ZcacheError("ERR_OPTION", "writeBack.path: the name of a file is needed");
+  }
+  const existing = oneOf("writeBack.existing", options.existing ?? "reuse", ["reuse", "refuse"]);
+  return {
+    path: options.path,
+    max: bytesOf("writeBack.max", options.max ?? 1024 * MIB, FILE_MIN, FILE_MAX),
+    existing: existing as "reuse" | "refuse",
+    preallocate: options.preallocate ?? false,
+    ephemeral: options.ephemeral ?? true,
+  };
+}
+
+function checkKeys(options: object, known: readonly string[], what: string): void {
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const all = known.join(", ");
+    throw new ZcacheError("ERR_OPTION", `${what} has no option "${key}"; there are ${all}`);
+  }
+}
+
+function oneOf<T>(name: string, value: T, allowed: readonly T[]): T {
+  if (allowed.includes(value)) return value;
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `${name} ${String(value)}: allowed are ${allowed.join(", ")}`,
+  );
+}
+
+function bytesOf(name: string, value: number | string, min: number, max: number): number {
+  const bytes = typeof value === "string" ? parseSize(value, name) : value;
+  if (bytes >= min && bytes <= max) return Math.floor(bytes);
+  throw new ZcacheError("ERR_OPTION", `${name} ${value}: allowed are ${min} to ${max} bytes`, {
+    context: { [name]: value, min, max },
+  });
+}

@@ -1,0 +1,85 @@
+/** META of a page's entry (index/entry.layout.ts): all that the store knows of a page in one word.
+ *
+ *   31     30       24 23    21 20   19 18   17 16                        0
+ *  ┌──────┬───────────┬────────┬───────┬───────┬───────────────────────────┐
+ *  │ KIND │ AGE       │ policy │ WHERE │ CODEC │ SIZE                      │
+ *  └──────┴───────────┴────────┴───────┴───────┴───────────────────────────┘
+ *
+ *  WHERE        VALUE of the entry         SIZE
+ *  MEMORY       a handle of the pool       bytes as stored, the page's size if it is stored raw
+ *  SAME_FILLED  the 32-bit pattern         0
+ *  FILE         a place in the file        as MEMORY
+ *
+ * KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick of the store's clock at which it
+ * was last used. WHERE is never 0, so META is not, which tells the index that there is a page.
+ */
+export const SIZE_MASK = 0x1ffff;
+
+const CODEC_SHIFT = 17;
+const CODEC_MASK = 3;
+/** Number of the codec that means: as it came. Others are 1 + their place in the store's list. */
+export const RAW = 0;
+export const CODECS_MAX = 3;
+
+const WHERE_SHIFT = 19;
+const WHERE_MASK = 3;
+export const MEMORY = 1;
+export const SAME_FILLED = 2;
+export const FILE = 3;
+
+/** Three bits that belong to the eviction policy (policy/contract.ts). */
+export const POLICY_SHIFT = 21;
+const POLICY_FIELD = 7 << POLICY_SHIFT;
+
+const AGE_SHIFT = 24;
+/** Ticks of the store's clock are counted modulo this. */
+export const AGES = 128;
+const KIND_SHIFT = 31;
+
+/** A META without SIZE and CODEC. */
+export function makeMeta(kind: number, where: number, tick: number): number {
+  return (kind << KIND_SHIFT) | ((tick & (AGES - 1)) << AGE_SHIFT) | (where << WHERE_SHIFT);
+}
+
+export function withSize(meta: number, codec: number, sizeBytes: number): number {
+  return (meta & ~((CODEC_MASK << CODEC_SHIFT) | SIZE_MASK)) | (codec << CODEC_SHIFT) | sizeBytes;
+}
+
+export function kindOf(meta: number): number {
+  return meta >>> KIND_SHIFT;
+}
+
+export function sizeOf(meta: number): number {
+  return meta & SIZE_MASK;
+}
+
+export function codecOf(meta: number): number {
+  return (meta >>> CODEC_SHIFT) & CODEC_MASK;
+}
+
+export function whereOf(meta: number): number {
+  return (meta >>> WHERE_SHIFT) & WHERE_MASK;
+}
+
+/** The tick at which the page was last used, modulo AGES. */
+export function tickOf(meta: number): number {
+  return (meta >>> AGE_SHIFT) & (AGES - 1);
+}
+
+export function withTick(meta: number, tick: number): number {
+  return (meta & ~((AGES - 1) << AGE_SHIFT)) | ((tick & (AGES - 1)) << AGE_SHIFT);
+}
+
+/** For a page that leaves memory for the file, or comes back: no longer listed, or not yet. */
+export function withWhere(meta: number, where: number): number {
+  return (meta & ~((WHERE_MASK << WHERE_SHIFT) | POLICY_FIELD)) | (where << WHERE_SHIFT);
+}
+
+/**
+ * Whether the policy of its kind lists a page: not what is in the file, nor what takes no room and
+ * may not be dropped.
+ */
+export function isListed(meta: number): boolean {
+  const where = whereOf(meta);
+  return where === MEMORY || (where === SAME_FILLED && kindOf(meta) === 0);
+}

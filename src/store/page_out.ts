@@ -1,0 +1,233 @@
+// A page goes out: index → pool → decompress, or from the write-back file. Under the lock are the
+// search and one copy of the compressed bytes; they are decompressed after it.
+//
+// What comes from the file is read without the lock, so it may have moved meanwhile: the file says
+// so, because each of its records names the page it belongs to, and the search begins anew.
+import { type Address, NIL, type WordIndex } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import * as Entry from "../index/entry.layout.ts";
+import type { TmemKey } from "../index/key.ts";
+import { put } from "../memory/journal.ts";
+import { markFrames } from "../policy/watermarks.ts";
+import { Reason } from "./counters.ts";
+import * as Page from "./page.layout.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+
+/** How often a page may move while it is read from the file; it moves when segments are cleaned. */
+const READS_MAX = 16;
+
+/**
+ * Restores a page to the page-sized `target`, elsewhere in the arena.
+ * @returns whether it was there
+ * @throws ZcacheError ERR_CORRUPT if the file gave back other bytes, ERR_IO if it can't be read
+ */
+export function pageOut(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  target: Address,
+  exclusive: boolean,
+): boolean {
+  for (let reads = 0; reads < READS_MAX; reads++) {
+    const found = fetch(state, pool, key, target, exclusive);
+    if (found !== IN_FILE) return found === FOUND;
+    if (loadFromFile(state, pool, key, target, exclusive)) return true;
+  }
+  throw new ZcacheError("ERR_IO", `a page moved ${READS_MAX} times while it was being read`);
+}
+
+const MISSED = 0;
+const FOUND = 1;
+const IN_FILE = 2;
+
+/**
+ * Finds the page, and restores it if it is in memory; what stands in the file is left in
+ * `state.foundMeta` and `foundValue`.
+ */
+function fetch(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  target: Address,
+  exclusive: boolean,
+): typeof MISSED | typeof FOUND | typeof IN_FILE {
+  const { lock } = state.arena;
+  let meta = 0;
+  let value = 0;
+  lock.lock();
+  try {
+    state.count("gets");
+    const entry = state.findLocked(pool, key);
+    if (entry === NIL) {
+      state.count("misses");
+      return MISSED;
+    }
+    meta = state.words[entry + Entry.META]!;
+    value = state.words[entry + Entry.VALUE]!;
+    const where = Page.whereOf(meta);
+    if (where === Page.FILE && !readBufferedLocked(state, value, meta)) {
+      state.foundMeta = meta;
+      state.foundValue = value;
+      return IN_FILE;
+    }
+    if (where === Page.MEMORY) state.readObjectLocked(entry, meta, packedOf(state));
+    state.count("hits");
+    usedLocked(state, pool, key, entry, meta, exclusive);
+  } finally {
+    lock.unlock();
+  }
+  if (Page.whereOf(meta) === Page.SAME_FILLED) {
+    state.arena.kernels.fillPattern(target, value, value, state.pageSize);
+  } else {
+    unpack(state, meta, target);
+  }
+  return FOUND;
+}
+
+/** Where a thread reads what is stored, behind room for a header. */
+function packedOf(state: StoreState): Address {
+  return (state.packed + state.headerBytes) as Address;
+}
+
+/** Reads a page that is on its way to the file from the segment in memory. */
+function readBufferedLocked(state: StoreState, place: number, meta: number): boolean {
+  return state.backing!.readLocked(place, Page.sizeOf(meta), packedOf(state));
+}
+
+/** Takes note of a hit, and commits. */
+function usedLocked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  entry: WordIndex,
+  meta: number,
+  exclusive: boolean,
+): void {
+  if (exclusive) {
+    state.count("exclusive_gets");
+    state.removeLocked(entry, state.hash(pool, key), Reason.EXCLUSIVE_GET);
+    return;
+  }
+  if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.used(entry);
+  const tick = state.words[state.root + Store.TICK]! & (Page.AGES - 1);
+  if (Page.tickOf(meta) !== tick) {
+    // The policy may have set its bits meanwhile.
+    const now = state.words[entry + Entry.META]!;
+    put(state.words, entry + Entry.META, Page.withTick(now, tick));
+  }
+  state.arena.lock.commit();
+}
+
+/** Restores the page that was read to the packed scratch. */
+function unpack(state: StoreState, meta: number, target: Address): void {
+  const source = packedOf(state);
+  const codec = Page.codecOf(meta);
+  if (codec === Page.RAW) {
+    state.arena.kernels.copy(target, source, state.pageSize);
+    return;
+  }
+  try {
+    state.codecs[codec - 1]!.decompress(source, Page.sizeOf(meta), target, state.pageSize);
+  } catch (error) {
+    state.count("decompress_fail");
+    throw error;
+  }
+}
+
+/**
+ * Reads what `fetch` found in the file, and restores it.
+ * @returns false if it was not there any more: to be searched again
+ */
+function loadFromFile(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  target: Address,
+  exclusive: boolean,
+): boolean {
+  const meta = state.foundMeta;
+  const place = state.foundValue;
+  const sizeBytes = Page.sizeOf(meta);
+  const result = state.backing!.read(place, pool, key, sizeBytes, packedOf(state));
+  if (result === "mismatch") return failLoad(state, pool, key, place);
+  // A device that fails may work again: the page stays where it is.
+  if (result !== "ok") throw result;
+  state.count("loads_from_file");
+  const { lock } = state.arena;
+  lock.lock();
+  try {
+    const entry = state.findLocked(pool, key);
+    const stands = entry !== NIL && state.words[entry + Entry.VALUE] === place;
+    const now = stands ? state.words[entry + Entry.META]! : 0;
+    if (stands && Page.whereOf(now) === Page.FILE) {
+      state.count("hits");
+      state.count("read_back_pages");
+      if (exclusive || !promoteLocked(state, pool, key, entry, now)) {
+        usedLocked(state, pool, key, entry, now, exclusive);
+      }
+    } else return false;
+  } finally {
+    lock.unlock();
+  }
+  unpack(state, meta, target);
+  return true;
+}
+
+/**
+ * Takes a page that was read back into memory again, if there is room above the high watermark: as
+ * it was compressed, from the packed scratch.
+ */
+function promoteLocked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  entry: WordIndex,
+  meta: number,
+): boolean {
+  const { words, options } = state;
+  const limit = words[state.root + Store.LIMIT_FRAMES]!;
+  if (state.framesFree < markFrames(limit, options.highPercent) + 1) return false;
+  const kind = Page.kindOf(meta);
+  const sizeBytes = Page.sizeOf(meta);
+  const handle = state.makeObjectLocked(kind, entry, packedOf(state), sizeBytes);
+  if (handle < 0) {
+    state.arena.lock.rollBack();
+    return false;
+  }
+  state.letGoLocked(entry);
+  const tick = words[state.root + Store.TICK]!;
+  const next = Page.withTick(Page.withWhere(meta, Page.MEMORY), tick);
+  state.fillLocked(entry, handle, next, state.hash(pool, key));
+  state.commitLocked();
+  state.count("promoted_pages");
+  return true;
+}
+
+/**
+ * The file did not give back the page that was asked for. Where the page has moved meanwhile, it is
+ * searched again; where it has not, it is lost, and taken out, so that this is told once.
+ * @returns false: to be searched again
+ */
+function failLoad(state: StoreState, pool: number, key: TmemKey, place: number): false {
+  const { lock } = state.arena;
+  lock.lock();
+  try {
+    const entry = state.findLocked(pool, key);
+    if (entry === NIL || state.words[entry + Entry.VALUE] !== place) return false;
+    if (Page.whereOf(state.words[entry + Entry.META]!) !== Page.FILE) return false;
+    // It may have gone and come back to the same place: only who is told so twice believes it.
+    if (state.doubtedPlace !== place) {
+      state.doubtedPlace = place;
+      return false;
+    }
+    state.doubtedPlace = NIL;
+    state.count("lost_pages");
+    state.removeLocked(entry, state.hash(pool, key), Reason.LOST);
+  } finally {
+    lock.unlock();
+  }
+  throw new ZcacheError("ERR_CORRUPT", "the write-back file gave back other bytes for a page", {
+    context: { object: key.object, index: key.index },
+  });
+}

@@ -1,0 +1,261 @@
+// A store as one thread sees it: the parts that a page passes on its way, and the steps that more
+// than one of the journeys takes. Methods that end in `Locked` are called under the arena's lock.
+//
+// What a page holds is given up in two transactions: in the first its entry lets go of it, in the
+// second it is freed. A free may move other objects into the hole, which can't be undone byte by
+// byte: so what is to be freed is noted (DOOMED), and a free that died is done again.
+import type { SegmentLog } from "../backing/segment_log.ts";
+import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
+import { assert } from "../base/errors.ts";
+import type { Codec } from "../codec/contract.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { TmemKey } from "../index/key.ts";
+import type { TmemIndex } from "../index/tmem.ts";
+import type { Arena } from "../memory/arena.ts";
+import { add, put } from "../memory/journal.ts";
+import type { EvictionPolicy } from "../policy/contract.ts";
+import type { Zpool } from "../pool/contract.ts";
+import type { CounterName } from "./counters.ts";
+import { Count } from "./counters.ts";
+import { hashOf } from "./hash.ts";
+import type { ResolvedOptions } from "./options.ts";
+import * as Page from "./page.layout.ts";
+import type { StorePlatform } from "./platform.ts";
+import * as Store from "./store.layout.ts";
+
+/** The entry that an object belongs to, before its data, where reclaim goes by frames. */
+export const HEADER_BYTES = 4;
+
+/** What the parts of a store are, for one thread. */
+export interface StoreParts {
+  readonly arena: Arena;
+  /** Word index of the root (store.layout.ts). */
+  readonly root: WordIndex;
+  readonly options: ResolvedOptions;
+  readonly platform: StorePlatform;
+  /** By kind: ephemeral, persistent. */
+  readonly zpools: readonly Zpool[];
+  readonly policies: readonly EvictionPolicy[];
+  readonly index: TmemIndex;
+  /** The codecs that META numbers from 1 on. */
+  readonly codecs: readonly Codec[];
+  readonly backing: SegmentLog | undefined;
+}
+
+export class StoreState {
+  readonly arena: Arena;
+  readonly words: Int32Array;
+  readonly root: WordIndex;
+  readonly options: ResolvedOptions;
+  readonly platform: StorePlatform;
+  readonly zpools: readonly Zpool[];
+  readonly policies: readonly EvictionPolicy[];
+  readonly index: TmemIndex;
+  readonly codecs: readonly Codec[];
+  readonly backing: SegmentLog | undefined;
+  readonly pageSize: number;
+  /** Bytes before the data of an object: where reclaim goes by frames, the entry it belongs to. */
+  readonly headerBytes: number;
+  /** The largest size that is stored compressed; what is larger is stored raw. */
+  readonly packedMax: number;
+  /** Scratch of this thread: a page; a header and a page; the same once more, for evictions. */
+  readonly plain: Address;
+  readonly packed: Address;
+  readonly evicted: Address;
+  /** The key of a page that is being evicted. */
+  readonly victimKey = new TmemKey();
+  /** What a search has found in the file, for when the lock is given up (page_out.ts). */
+  foundMeta = 0;
+  foundValue = 0;
+  /** A place of the file that gave back other bytes once (page_out.ts). */
+  doubtedPlace: number = NIL;
+  readonly #floats: Float64Array;
+
+  constructor(parts: StoreParts) {
+    this.arena = parts.arena;
+    this.words = parts.arena.words;
+    this.root = parts.root;
+    this.options = parts.options;
+    this.platform = parts.platform;
+    this.zpools = parts.zpools;
+    this.policies = parts.policies;
+    this.index = parts.index;
+    this.codecs = parts.codecs;
+    this.backing = parts.backing;
+    this.pageSize = parts.arena.pageSize;
+    this.headerBytes = parts.options.reclaim === "frames" ? HEADER_BYTES : 0;
+    this.packedMax = this.pageSize - this.pageSize / 64;
+    this.#floats = new Float64Array(
+      parts.arena.memory.buffer,
+      (parts.root + Store.COUNTERS) * 4,
+      Store.COUNTERS_MAX,
+    );
+    this.plain = parts.arena.reserve(this.pageSize);
+    this.packed = parts.arena.reserve(this.pageSize * 2);
+    this.evicted = parts.arena.reserve(this.pageSize * 2);
+  }
+
+  /** Counts an event: at once, also if the transaction is undone. */
+  count(name: CounterName, by = 1): void {
+    this.#floats[Count[name]]! += by;
+  }
+
+  counter(name: CounterName): number {
+    return this.#floats[Count[name]]!;
+  }
+
+  /** The word that says how much there is of something (store.layout.ts) of a kind. */
+  gaugeAt(kind: number, what: number): number {
+    return this.root + Store.KIND + kind * Store.KIND_WORDS + what;
+  }
+
+  /** Frames that may still be taken. */
+  get framesFree(): number {
+    return this.words[this.root + Store.LIMIT_FRAMES]! - this.arena.frames.framesUsed;
+  }
+
+  /** Remembers why a page is not there; the next of the same place in the table overwrites it. */
+  buryLocked(hash: number, reason: number): void {
+    const slot = (hash >>> 8) & (Store.EPITAPHS_MAX - 1);
+    const at = this.root + Store.EPITAPHS + slot * 2;
+    put(this.words, at, hash);
+    put(this.words, at + 1, reason);
+  }
+
+  /** Why a page is not there, if that is remembered: a place in REASONS. */
+  epitaphLocked(hash: number): number {
+    const at = this.root + Store.EPITAPHS + ((hash >>> 8) & (Store.EPITAPHS_MAX - 1)) * 2;
+    return this.words[at] === hash ? this.words[at + 1]! : 0;
+  }
+
+  /**
+   * Gives an entry what it stands for, and lists it. Before, it was new or let go.
+   * @param value as META's WHERE says (page.layout.ts)
+   */
+  fillLocked(entry: WordIndex, value: number, meta: number, hash: number): void {
+    put(this.words, entry + Entry.VALUE, value);
+    put(this.words, entry + Entry.META, meta);
+    this.#weighLocked(meta, 1);
+    if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.added(entry, hash);
+  }
+
+  /**
+   * Lets go of what an entry stands for; it must be filled or removed in the same transaction, and
+   * `freeDoomedLocked` be called after its commit. The policy has been told before.
+   */
+  letGoLocked(entry: WordIndex): void {
+    const meta = this.words[entry + Entry.META]!;
+    const value = this.words[entry + Entry.VALUE]!;
+    this.#weighLocked(meta, -1);
+    const where = Page.whereOf(meta);
+    if (where === Page.MEMORY) {
+      put(this.words, this.root + Store.DOOMED_KIND, Page.kindOf(meta) + 1);
+      put(this.words, this.root + Store.DOOMED_HANDLE, value);
+    } else if (where === Page.FILE) {
+      this.backing!.releaseLocked(value, Page.sizeOf(meta));
+    }
+  }
+
+  /** Commits, and does what can't be undone and had to wait for that: frees what was let go. */
+  commitLocked(): void {
+    this.arena.lock.commit();
+    const moved = this.words[this.root + Store.RELABELLED]!;
+    if (moved !== 0) this.#relabelLocked(moved as WordIndex);
+    const kind = this.words[this.root + Store.DOOMED_KIND]!;
+    if (kind !== 0) this.#freeDoomedLocked(kind - 1);
+  }
+
+  /** Takes a page out, with its entry, and commits. */
+  removeLocked(entry: WordIndex, hash: number, reason: number): void {
+    const meta = this.words[entry + Entry.META]!;
+    if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.removed(entry);
+    this.letGoLocked(entry);
+    this.index.remove(entry);
+    this.buryLocked(hash, reason);
+    this.commitLocked();
+  }
+
+  /**
+   * Bytes before the data of an object of this size. A page stored raw fills the largest object
+   * that a pool has: no header stands before it, and reclaim by frames passes over it.
+   */
+  headerOf(kind: number, sizeBytes: number): number {
+    return sizeBytes + this.headerBytes > this.zpools[kind]!.maxSizeBytes ? 0 : this.headerBytes;
+  }
+
+  /**
+   * Makes an object with what stands at `source`, and the entry in the room for a header before it.
+   * @returns its handle, or why not, as the pool says
+   */
+  makeObjectLocked(kind: number, entry: WordIndex, source: Address, sizeBytes: number): number {
+    const zpool = this.zpools[kind]!;
+    const header = this.headerOf(kind, sizeBytes);
+    const handle = zpool.malloc(sizeBytes + header);
+    if (handle < 0) return handle;
+    if (header !== 0) this.words[(source - header) / 4] = entry;
+    const result = zpool.write(handle as Handle, (source - header) as Address, sizeBytes + header);
+    assert(result === 0, "a new object has room for what it was made for");
+    return handle;
+  }
+
+  /** Reads what an entry in memory holds to `target`; the header, if any, to before it. */
+  readObjectLocked(entry: WordIndex, meta: number, target: Address): void {
+    const handle = this.words[entry + Entry.VALUE]! as Handle;
+    const zpool = this.zpools[Page.kindOf(meta)]!;
+    const header = this.headerOf(Page.kindOf(meta), Page.sizeOf(meta));
+    const sizeBytes = Page.sizeOf(meta) + header;
+    const result = zpool.read(handle, (target - header) as Address, sizeBytes);
+    assert(result === 0, "an entry in memory names an object of its size");
+  }
+
+  /** The entry of a page, or NIL: it is not there, or its pool is not. */
+  findLocked(pool: number, key: TmemKey): WordIndex | Nil {
+    const entry = this.index.find(pool, key);
+    return entry < 0 ? NIL : (entry as WordIndex);
+  }
+
+  /** The entry of a page, which is made if need be, or NIL: no frame is left, or no such pool. */
+  insertLocked(pool: number, key: TmemKey): WordIndex | Nil {
+    const entry = this.index.insert(pool, key);
+    return entry < 0 ? NIL : (entry as WordIndex);
+  }
+
+  /** 32 well-mixed bits of a page's key. */
+  hash(pool: number, key: TmemKey): number {
+    return hashOf(pool, key);
+  }
+
+  #freeDoomedLocked(kind: number): void {
+    const handle = this.words[this.root + Store.DOOMED_HANDLE]! as Handle;
+    assert(this.zpools[kind]!.free(handle) === 0, "what is to be freed is there and nobody's");
+    put(this.words, this.root + Store.DOOMED_KIND, 0);
+    this.arena.lock.commit();
+  }
+
+  /** Tells an object where the entry lies now that it belongs to. */
+  #relabelLocked(entry: WordIndex): void {
+    const meta = this.words[entry + Entry.META]!;
+    const kind = Page.kindOf(meta);
+    if (this.headerOf(kind, Page.sizeOf(meta)) !== 0) {
+      this.words[this.evicted / 4] = entry;
+      const handle = this.words[entry + Entry.VALUE]! as Handle;
+      this.zpools[kind]!.write(handle, this.evicted, HEADER_BYTES);
+    }
+    put(this.words, this.root + Store.RELABELLED, 0);
+    this.arena.lock.commit();
+  }
+
+  /** Adds a page to what there is of its kind, or takes it away. */
+  #weighLocked(meta: number, sign: 1 | -1): void {
+    const kind = Page.kindOf(meta);
+    const where = Page.whereOf(meta);
+    if (where !== Page.MEMORY) {
+      const what = where === Page.FILE ? Store.IN_FILE : Store.SAME;
+      add(this.words, this.gaugeAt(kind, what), sign);
+      return;
+    }
+    add(this.words, this.gaugeAt(kind, Store.IN_MEMORY), sign);
+    add(this.words, this.gaugeAt(kind, Store.BYTES), sign * Page.sizeOf(meta));
+    if (Page.codecOf(meta) === Page.RAW) add(this.words, this.gaugeAt(kind, Store.HUGE), sign);
+  }
+}

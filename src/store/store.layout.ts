@@ -1,0 +1,55 @@
+/** The root of a store: one block of page frames, from which everything else in its arena is found.
+ *
+ *  ┌──────────┬───────────────┬──────────┬───────────┬────────────┬───────┬──────────┬─────────┐
+ *  │ own, 32  │ kinds, 2 × 8  │ counters │ latencies │ epitaphs   │ index │ policies │ backing │
+ *  └──────────┴───────────────┴──────────┴───────────┴────────────┴───────┴──────────┴─────────┘
+ *
+ * Guarded by the arena's lock where nothing else is said. Counters are 64-bit floats: events are
+ * counted as they happen, and stay counted when a transaction is undone. What says how much there
+ * is (a kind's words) is undone with it.
+ */
+import { LATENCY_WORDS } from "../memory/latency.ts";
+
+export const MAGIC = 0; // fixed: STORE_MAGIC, written last
+export const VERSION = 1; // fixed
+export const ZPOOLS = 2; // fixed: two words, the pools for ephemeral and for persistent pages
+export const DOOMED_KIND = 4; // 0, or 1 + kind of an object that is to be freed
+export const DOOMED_HANDLE = 5; // and its handle
+export const FROZEN = 6; // 1: puts become flushes
+export const CLOSED = 7; // atomic
+export const TICK = 8; // the store's clock, by which pages age
+export const RECLAIMING = 9; // 1 from the low watermark until the high one is reached
+export const FULL = 10; // 1 from the limit until the accept threshold is reached
+export const WORK = 11; // atomic: counts calls for the maintainer
+export const MAINTAINER = 12; // the thread that works in the background, 0 = none
+export const RELABELLED = 14; // 0, or the entry that has moved and whose object names its old place
+export const LIMIT_FRAMES = 13; // frames that may be in use, of all there are
+
+// What there is of one kind of pages.
+export const EPHEMERAL = 0;
+export const PERSISTENT = 1;
+export const KINDS = 2;
+export const KIND = 32;
+export const KIND_WORDS = 8;
+export const IN_MEMORY = 0; // pages in the pool
+export const SAME = 1; // same-filled pages
+export const IN_FILE = 2; // pages in the write-back file
+export const HUGE = 3; // pages in the pool that are stored raw
+export const BYTES = 4; // bytes of the pages in the pool, modulo 2³²: an arena holds no more
+
+/** 64-bit floats: statistics.ts says which. */
+export const COUNTERS = KIND + KINDS * KIND_WORDS;
+export const COUNTERS_MAX = 56;
+/** Histograms of latencies (memory/latency.ts). */
+export const LATENCIES = COUNTERS + COUNTERS_MAX * 2;
+export const LATENCIES_MAX = 5;
+
+/** What became of pages that are not there: EPITAPHS_MAX × (hash, reason), by hash. */
+export const EPITAPHS = LATENCIES + LATENCIES_MAX * LATENCY_WORDS;
+export const EPITAPHS_MAX = 512;
+/** The index, then two policies, then the backing: store_state.ts adds up. */
+export const PARTS = EPITAPHS + EPITAPHS_MAX * 2;
+
+/** "zsto" */
+export const STORE_MAGIC = 0x7a73746f;
+export const STORE_VERSION = 1;

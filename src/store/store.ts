@@ -1,0 +1,377 @@
+// The store: compressed pages under tmem keys, in one arena, for all threads that attach to it.
+//
+// Ephemeral pages may go at any time, to make room or without a reason that is told; persistent
+// ones stay until they are flushed, in memory or in the write-back file. This is the only part that
+// knows the order of the steps: page_in.ts, page_out.ts, evict.ts, write_back.ts.
+import type { BackingShare } from "../backing/contract.ts";
+import type { Address, WordIndex } from "../base/brand.ts";
+import { EBUSY, type Errno } from "../base/errno.ts";
+import { ZcacheError } from "../base/errors.ts";
+import * as Entry from "../index/entry.layout.ts";
+import type { TmemKey } from "../index/key.ts";
+import { PERSISTENT as PERSISTENT_FLAG, SHARED as SHARED_FLAG } from "../index/pools.ts";
+import { Arena, type ArenaShare } from "../memory/arena.ts";
+import { put } from "../memory/journal.ts";
+import { latencyRecord } from "../memory/latency.ts";
+import { Latency, Reason } from "./counters.ts";
+import { evictColdestLocked } from "./evict.ts";
+import { type Explanation, explainLocked } from "./explain.ts";
+import { isServed, serveMaintenance, waitForOthers } from "./maintainer.ts";
+import { attachStore, formatStore, lockedBy, recoverLocked } from "./open.ts";
+import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
+import * as Page from "./page.layout.ts";
+import { pageIn } from "./page_in.ts";
+import { pageOut } from "./page_out.ts";
+import type { StorePlatform } from "./platform.ts";
+import type { StoreState } from "./state.ts";
+import { latencyAt, type StoreStats, statisticsLocked } from "./statistics.ts";
+import * as Root from "./store.layout.ts";
+import { verifyLocked } from "./verify.ts";
+import { flushAll, flushStep, isLow, maintain, reclaimStep } from "./write_back.ts";
+
+/** What travels to another thread. */
+export interface StoreShare {
+  readonly zcacheStore: number;
+  readonly arena: ArenaShare;
+  readonly options: ResolvedOptions;
+  readonly device: BackingShare | undefined;
+}
+
+export interface TmemPoolOptions {
+  /** Pages stay until they are flushed (default false: they may go at any time). */
+  readonly persistent?: boolean;
+  /** 16 bytes: all who name them use one pool (default: a pool of one's own). */
+  readonly uuid?: Uint8Array;
+  /** Who makes it, 0 … 2³¹ − 1: for statistics (default 0). */
+  readonly client?: number;
+}
+
+/** One operation of so many is timed: a clock costs as much as a list step. */
+const TIMED_EVERY = 16;
+/** Pages that are removed under one hold of the lock, when many are. */
+const STEP_PAGES = 32;
+
+export class Store {
+  readonly pageSize: number;
+  readonly #state: StoreState;
+  readonly #plain: Uint8Array;
+  #operations = 0;
+  #closed = false;
+
+  private constructor(state: StoreState) {
+    this.#state = state;
+    this.pageSize = state.pageSize;
+    this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
+    state.arena.lock.onDeath = () => recoverLocked(state);
+  }
+
+  /**
+   * Makes an empty store, with an arena of its own.
+   * @throws ZcacheError ERR_OPTION, ERR_POOL_UNKNOWN, ERR_CODEC_UNKNOWN, ERR_CODEC_UNAVAILABLE,
+   *   ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
+   */
+  static create(options: StoreOptions, platform: StorePlatform): Store {
+    const resolved = resolveOptions(options);
+    const { memoryMax: sizeBytes, pageSize } = resolved;
+    const arena = Arena.create({ sizeBytes, pageSize }, platform.threads);
+    return new Store(formatStore(arena, resolved, platform));
+  }
+
+  /**
+   * Opens, in the calling thread, a store that another thread shared.
+   * @throws ZcacheError ERR_STORE_SHARE for anything else, ERR_STORE_CLOSED
+   */
+  static attach(share: StoreShare, platform: StorePlatform): Store {
+    if (typeof share?.zcacheStore !== "number") {
+      throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store's share() returned");
+    }
+    const arena = Arena.attach(share.arena, platform.threads);
+    const { zcacheStore: root, options, device } = share;
+    return new Store(attachStore(arena, root, options, platform, device));
+  }
+
+  /** A value for `workerData` or `postMessage`, from which another thread attaches. */
+  share(): StoreShare {
+    const { arena, root, options, backing } = this.#opened();
+    return {
+      zcacheStore: root,
+      arena: arena.share(),
+      options,
+      device: backing?.device.share(),
+    };
+  }
+
+  /**
+   * Makes a tmem pool, or joins the shared one of that UUID.
+   * @returns its id; EINVAL if the shared pool is of the other kind, EBUSY while it is being
+   *   destroyed, ENOSPC with 256 pools
+   */
+  createPool(options: TmemPoolOptions = {}): number | Errno {
+    const { persistent = false, uuid, client = 0 } = options;
+    if (uuid !== undefined && !(uuid instanceof Uint8Array && uuid.length === 16)) {
+      throw new ZcacheError("ERR_OPTION", "uuid: 16 bytes as a Uint8Array");
+    }
+    const flags = (persistent ? PERSISTENT_FLAG : 0) | (uuid ? SHARED_FLAG : 0);
+    const { index } = this.#state;
+    return this.#locked(() => index.createPool(client, flags, uuid ?? null));
+  }
+
+  /**
+   * Ends one use of a tmem pool, and with the last one removes its pages: in steps, between which
+   * others go on. Who uses it meanwhile is refused.
+   * @returns 0, or EINVAL if there is no such pool
+   */
+  destroyPool(pool: number): 0 | Errno {
+    const state = this.#opened();
+    const left = this.#locked(() => state.index.destroyPool(pool));
+    // Dying already: another thread removes the pages, or died doing so.
+    if (left !== 0 && left !== EBUSY) return left < 0 ? (left as Errno) : 0;
+    this.#removeMany(Reason.POOL_DESTROYED, (visit) => state.index.destroyStep(pool, 1, visit));
+    return 0;
+  }
+
+  /**
+   * Stores a page; what was there under the key is replaced, or gone if this is refused.
+   * @param page pageSize bytes
+   * @returns 0, or ENOSPC (limit, admission, frozen), ENOMEM (no room), EINVAL (no such pool)
+   */
+  put(pool: number, key: TmemKey, page: Uint8Array): 0 | Errno {
+    this.#checkPage(page);
+    this.#plain.set(page);
+    return this.putFrom(pool, key, this.#state.plain);
+  }
+
+  /** As `put`, from an address in the arena that this thread has reserved. */
+  putFrom(pool: number, key: TmemKey, address: Address): 0 | Errno {
+    const state = this.#opened();
+    const timed = this.#operations++ % TIMED_EVERY === 0;
+    const begin = timed ? state.platform.clock.nowNs() : 0;
+    const result = pageIn(state, pool, key, address);
+    this.#makeRoom(state);
+    if (timed) this.#record(Latency.PUT, begin);
+    return result;
+  }
+
+  /**
+   * Restores a page.
+   * @param target pageSize bytes, written only if the page is there
+   * @param exclusive takes the page out of the store
+   * @returns whether it is there
+   * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
+   */
+  get(pool: number, key: TmemKey, target: Uint8Array, exclusive = false): boolean {
+    this.#checkPage(target);
+    const found = this.getTo(pool, key, this.#state.plain, exclusive);
+    if (found) target.set(this.#plain);
+    return found;
+  }
+
+  /** As `get`, to an address in the arena that this thread has reserved. */
+  getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
+    const state = this.#opened();
+    const timed = this.#operations++ % TIMED_EVERY === 0;
+    if (!timed) return pageOut(state, pool, key, address, exclusive);
+    const begin = state.platform.clock.nowNs();
+    const loads = state.counter("loads_from_file");
+    const found = pageOut(state, pool, key, address, exclusive);
+    const loaded = state.counter("loads_from_file") !== loads;
+    this.#record(found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
+    return found;
+  }
+
+  /** The calling thread's number in the arena: what its locks are marked with. */
+  get thread(): number {
+    return this.#state.arena.thread;
+  }
+
+  /** Scratch in the arena that belongs to this thread until it detaches. */
+  reserve(sizeBytes: number): Address {
+    return this.#opened().arena.reserve(sizeBytes);
+  }
+
+  /** Whether a page is stored; does not count as a use. */
+  has(pool: number, key: TmemKey): boolean {
+    const { index } = this.#opened();
+    return this.#locked(() => index.find(pool, key) >= 0);
+  }
+
+  /** Takes a page out. @returns whether it was there */
+  flush(pool: number, key: TmemKey): boolean {
+    const state = this.#opened();
+    return this.#locked(() => {
+      state.count("flushes");
+      const entry = state.index.find(pool, key);
+      if (entry < 0) return false;
+      state.count("flushes_found");
+      state.removeLocked(entry as WordIndex, state.hash(pool, key), Reason.FLUSHED);
+      return true;
+    });
+  }
+
+  /** Takes all pages of the key's object out, in steps. @returns how many there were */
+  flushObject(pool: number, key: TmemKey): number {
+    const { index } = this.#opened();
+    return this.#removeMany(Reason.OBJECT_FLUSHED, (visit) =>
+      index.removeObject(pool, key, 1, visit),
+    );
+  }
+
+  /**
+   * Sets the key to the object's first page from the key's index on.
+   * @returns whether there is one
+   */
+  nextPage(pool: number, key: TmemKey): boolean {
+    const { index } = this.#opened();
+    return this.#locked(() => index.nextPage(pool, key) >= 0);
+  }
+
+  /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
+  freeze(frozen: boolean): void {
+    const { root } = this.#opened();
+    this.#locked(() => put(this.#state.words, root + Root.FROZEN, frozen ? 1 : 0));
+  }
+
+  /** Lets the store's clock, by which pages age, go on by one. */
+  tick(): void {
+    const { root, words } = this.#opened();
+    this.#locked(() => put(words, root + Root.TICK, (words[root + Root.TICK]! + 1) | 0));
+  }
+
+  /**
+   * Work that is nobody's: reclaim, write-back, cleaning. In bounded steps.
+   * @returns whether there is more to do at once
+   */
+  maintain(): boolean {
+    return maintain(this.#opened());
+  }
+
+  /**
+   * Lets pages go, coldest first: written back, or dropped.
+   * @returns how many have left memory; fewer if the rest may not go
+   */
+  shrink(pages: number): number {
+    const state = this.#opened();
+    let gone = 0;
+    while (gone < pages && this.#locked(() => evictColdestLocked(state))) gone++;
+    return gone;
+  }
+
+  /**
+   * Sets how much memory may be in use, everything counted: up to what the store was made with.
+   * What is above goes step by step, as pages come in or `maintain` is called.
+   * @throws ZcacheError ERR_OPTION
+   */
+  limit(bytes: number): void {
+    const { arena, root, words } = this.#opened();
+    const { firstFrame, framesTotal } = arena.frames;
+    const frames = Math.floor(bytes / this.pageSize) - firstFrame;
+    if (!(frames >= 1 && frames <= framesTotal - firstFrame)) {
+      const max = framesTotal * this.pageSize;
+      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: at most ${max}, what it has`);
+    }
+    this.#locked(() => put(words, root + Root.LIMIT_FRAMES, frames));
+  }
+
+  /**
+   * Does all such work from now on, so that those who put don't have to: for a worker thread that
+   * does nothing else. Returns when the store is closed.
+   */
+  serve(): void {
+    serveMaintenance(this.#opened());
+    this.detach();
+  }
+
+  /** One consistent picture. */
+  stats(): StoreStats {
+    const state = this.#opened();
+    return this.#locked(() => statisticsLocked(state));
+  }
+
+  /** Where a page is, or why it is not there. */
+  explain(pool: number, key: TmemKey): Explanation {
+    const state = this.#opened();
+    return this.#locked(() => explainLocked(state, pool, key));
+  }
+
+  /** Checks everything. @throws AssertionError naming what does not hold */
+  verify(): void {
+    const state = this.#opened();
+    this.#locked(() => verifyLocked(state));
+  }
+
+  /** Ends this thread's use; the store lives on in others. */
+  detach(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#state.arena.detach();
+  }
+
+  /** Ends the store for all threads: what waits goes to the file, and the file is closed. */
+  close(): void {
+    if (this.#closed) return;
+    const state = this.#state;
+    Atomics.store(state.words, state.root + Root.CLOSED, 1);
+    waitForOthers(state);
+    flushAll(state);
+    this.#closed = true;
+    state.backing?.device.close();
+    state.arena.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** After a put: where memory is low and nobody else works on it, this thread does one round. */
+  #makeRoom(state: StoreState): void {
+    if (!isLow(state) || isServed(state)) return;
+    const begin = state.platform.clock.nowNs();
+    reclaimStep(state);
+    flushStep(state);
+    this.#record(Latency.RECLAIM, begin);
+  }
+
+  #removeMany(reason: number, step: (visit: (entry: WordIndex) => void) => number): number {
+    const state = this.#state;
+    let removed = 0;
+    const visit = (entry: WordIndex) => {
+      const meta = state.words[entry + Entry.META]!;
+      const pool = state.index.keyOf(entry, state.victimKey);
+      if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.removed(entry);
+      state.letGoLocked(entry);
+      state.buryLocked(state.hash(pool, state.victimKey), reason);
+      removed++;
+    };
+    for (let left = 1; left > 0; ) {
+      this.#locked(() => {
+        for (let n = 0; n < STEP_PAGES && left > 0; n++) {
+          left = step(visit);
+          state.commitLocked();
+        }
+      });
+    }
+    return removed;
+  }
+
+  #record(nth: number, begin: number): void {
+    const state = this.#state;
+    latencyRecord(state.words, latencyAt(state, nth), state.platform.clock.nowNs() - begin);
+  }
+
+  #checkPage(page: Uint8Array): void {
+    if (page.length === this.pageSize) return;
+    throw new ZcacheError("ERR_OPTION", `a page has ${this.pageSize} bytes, not ${page.length}`);
+  }
+
+  #opened(): StoreState {
+    const state = this.#state;
+    if (this.#closed || state.words[state.root + Root.CLOSED] !== 0) {
+      throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
+    }
+    return state;
+  }
+
+  #locked<T>(work: () => T): T {
+    return lockedBy(this.#opened(), work);
+  }
+}

@@ -1,0 +1,126 @@
+// What is done beside puts and gets: full segments go to the file, segments with little in them are
+// cleaned, and room is made before it runs out. In bounded steps, on the thread that has put a
+// page, or on one that does nothing else (the maintainer). No lock is held while a file is written.
+import type { RecordKey } from "../backing/contract.ts";
+import { type Address, NIL } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { put } from "../memory/journal.ts";
+import { markFrames, reclaimNext } from "../policy/watermarks.ts";
+import { Reason } from "./counters.ts";
+import { reclaimRoundLocked } from "./evict.ts";
+import { lockedBy } from "./open.ts";
+import * as Page from "./page.layout.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+
+/** Whether free memory has fallen below the low watermark. */
+export function isLow(state: StoreState): boolean {
+  const limit = state.words[state.root + Store.LIMIT_FRAMES]!;
+  return state.framesFree < markFrames(limit, state.options.lowPercent);
+}
+
+/** Whether half of that is gone too: nobody else keeps up. */
+export function isVeryLow(state: StoreState): boolean {
+  const limit = state.words[state.root + Store.LIMIT_FRAMES]!;
+  return state.framesFree < markFrames(limit, state.options.lowPercent / 2);
+}
+
+/**
+ * One step of each kind of work there is.
+ * @returns whether there may be more to do at once
+ */
+export function maintain(state: StoreState): boolean {
+  const reclaimed = reclaimStep(state);
+  const flushed = flushStep(state);
+  const cleaned = cleanStep(state);
+  return reclaimed || flushed || cleaned;
+}
+
+/** From the low watermark on, makes room until the high one is reached: one round. */
+export function reclaimStep(state: StoreState): boolean {
+  const { words, root, options } = state;
+  const { lock } = state.arena;
+  lock.lock();
+  try {
+    const limit = words[root + Store.LIMIT_FRAMES]!;
+    const before = words[root + Store.RECLAIMING] !== 0;
+    const now = reclaimNext(before, state.framesFree, limit, options);
+    if (now !== before) put(words, root + Store.RECLAIMING, now ? 1 : 0);
+    lock.commit();
+    return now && reclaimRoundLocked(state);
+  } finally {
+    lock.unlock();
+  }
+}
+
+/** Writes one full segment to the file. */
+export function flushStep(state: StoreState): boolean {
+  const { backing } = state;
+  if (backing === undefined) return false;
+  const segment = lockedBy(state, () => backing.beginFlushLocked());
+  if (segment === NIL) return false;
+  let failure: ZcacheError | undefined;
+  try {
+    backing.flush(segment);
+  } catch (error) {
+    if (!(error instanceof ZcacheError)) throw error;
+    failure = error;
+  }
+  lockedBy(state, () => backing.endFlushLocked(segment, failure));
+  return failure === undefined;
+}
+
+/** Moves what is still wanted out of a segment that holds little, so that it can be used again. */
+export function cleanStep(state: StoreState): boolean {
+  const { backing } = state;
+  if (backing === undefined) return false;
+  const segment = lockedBy(state, () => backing.pickVictimLocked());
+  if (segment === NIL) return false;
+  return backing.clean(segment, {
+    run: (work) => lockedBy(state, work),
+    keep: (pool, key, place, address) => moveRecordLocked(state, pool, key, place, address),
+  });
+}
+
+/**
+ * Moves a record of a segment that is being cleaned to the open one, if its page is still there.
+ * Where the file is full, an ephemeral page is dropped instead: what is oldest goes.
+ */
+function moveRecordLocked(
+  state: StoreState,
+  pool: number,
+  key: RecordKey,
+  place: number,
+  address: Address,
+): void {
+  const name = state.victimKey.copy(key);
+  const entry = state.findLocked(pool, name);
+  if (entry === NIL || state.words[entry + Entry.VALUE] !== place) return;
+  const meta = state.words[entry + Entry.META]!;
+  if (Page.whereOf(meta) !== Page.FILE) return;
+  const hash = state.hash(pool, name);
+  const backing = state.backing!;
+  if (backing.isFullLocked && Page.kindOf(meta) === Store.EPHEMERAL) {
+    state.count("dropped_from_file");
+    state.removeLocked(entry, hash, Reason.DROPPED_FROM_FILE);
+    return;
+  }
+  const size = Page.sizeOf(meta);
+  const next = backing.appendLocked(pool, name, meta, address, size, true);
+  if (next < 0) {
+    state.arena.lock.rollBack();
+    return;
+  }
+  backing.releaseLocked(place, size);
+  put(state.words, entry + Entry.VALUE, next);
+  state.commitLocked();
+}
+
+/** Writes everything that waits, however much: before the store is closed. */
+export function flushAll(state: StoreState): void {
+  const { backing } = state;
+  if (backing === undefined) return;
+  lockedBy(state, () => backing.sealLocked());
+  while (flushStep(state));
+}

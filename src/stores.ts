@@ -1,0 +1,35 @@
+// Stores on Node: the store, and what it needs of Node, put together for those who import zcache.
+import { Worker } from "node:worker_threads";
+import { nodePlatform } from "./node/platform.ts";
+import type { StoreOptions } from "./store/options.ts";
+import { Store, type StoreShare } from "./store/store.ts";
+
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+
+/**
+ * Makes a store.
+ * @throws ZcacheError for options that can't be (ERR_OPTION and others that name what is unknown),
+ *   ERR_ARENA_MEMORY, and of the write-back file ERR_IO and ERR_FILE_LOCKED
+ */
+export function createStore(options: StoreOptions = {}): Store {
+  return Store.create(options, nodePlatform());
+}
+
+/**
+ * Opens, in a worker thread, the store whose `share()` it was sent.
+ * @throws ZcacheError ERR_STORE_SHARE, ERR_STORE_CLOSED
+ */
+export function attachStore(share: StoreShare): Store {
+  return Store.attach(share, nodePlatform());
+}
+
+/**
+ * Starts a worker that does the store's work in the background, until the store is closed; it does
+ * not keep the process alive.
+ */
+export function startMaintainer(store: Store): Worker {
+  const url = new URL(`./maintainer.${EXTENSION}`, import.meta.url);
+  const worker = new Worker(url, { workerData: store.share() });
+  worker.unref();
+  return worker;
+}
