@@ -2,14 +2,16 @@
 // no operation moves more than one object, and classes follow the sizes that occur.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Handle } from "../src/base/brand.ts";
+import type { Handle, PageFrame } from "../src/base/brand.ts";
 import { AssertionError } from "../src/base/errors.ts";
 import { Xorshift32 } from "../src/base/random.ts";
 import { MIB } from "../src/base/units.ts";
+import { JOURNAL_NEXT } from "../src/memory/arena.layout.ts";
 import { Arena } from "../src/memory/arena.ts";
 import { MAP_RO } from "../src/pool/contract.ts";
 import { createPool } from "../src/pool/registry.ts";
 import { ModelPool } from "./doubles/model_pool.ts";
+import { stopAfter } from "./doubles/stopped.ts";
 
 const PAGE = 4096;
 
@@ -93,6 +95,109 @@ test("classes are split where objects are many, and only there", () => {
   model.checkAll();
 });
 
+test("classes are merged where objects have become few, and drained", () => {
+  const { pool, model } = open();
+  const random = new Xorshift32(11);
+  const classes = () => pool.classStats().length;
+  for (let i = 0; i < 3000; i++) model.put(700 + (i % 240));
+  const most = classes();
+  for (let i = 0; i < 1500; i++) model.remove(model.pick(random.below(1 << 20))!);
+  assert.ok(classes() >= most - 2, "a pool that loses half of its objects keeps its classes");
+  for (let i = 0; i < 1350; i++) {
+    model.remove(model.pick(random.below(1 << 20))!);
+    if (i % 10 === 0) pool.verify();
+  }
+  assert.ok(classes() <= most / 2, `${most} classes became ${classes()}`);
+  model.checkAll();
+  // And split again.
+  for (let i = 0; i < 3000; i++) model.put(700 + (i % 240));
+  assert.ok(classes() >= most - 2, `${classes()} of ${most} classes came back`);
+  model.checkAll();
+});
+
+test("a class that was merged is drained, in whatever order classes become few", () => {
+  for (let seed = 1; seed <= 8; seed++) {
+    const { pool } = open();
+    const random = new Xorshift32(seed);
+    // The objects of 15 ranges of sizes; all but a few are freed, one range after the other.
+    const ranges = Array.from({ length: 15 }, (): Handle[] => []);
+    for (let i = 0; i < 3000; i++) {
+      ranges[(i % 240) >>> 4]!.push(pool.malloc(700 + (i % 240)) as Handle);
+    }
+    while (ranges.length > 0) {
+      const handles = ranges.splice(random.below(ranges.length), 1)[0]!;
+      for (const handle of handles.slice(random.below(8))) assert.equal(pool.free(handle), 0);
+      pool.verify();
+    }
+  }
+});
+
+test("the records of owners hold as many frames as they fill", () => {
+  const { pool } = open("dense-d64", 64 * MIB);
+  const random = new Xorshift32(5);
+  const handles = Array.from({ length: 30_000 }, () => pool.malloc(1000) as Handle);
+  while (handles.length > 1500) {
+    const pick = random.below(handles.length);
+    assert.equal(pool.free(handles[pick]!), 0);
+    handles[pick] = handles.at(-1)!;
+    handles.pop();
+  }
+  pool.verify();
+  const { pages, metadataBytes } = pool.stats();
+  const frames = (metadataBytes - pages * 16) / (PAGE + 16);
+  // Descriptor 4, handle table as sparse as it may be 30, reserve 8, and 375 records of 4 words.
+  assert.ok(frames <= 4 + 30 + 8 + 2, `${frames} frames of metadata`);
+});
+
+test("an operation that is stopped at any write leaves the pool as it was", () => {
+  const { arena, pool, model } = open();
+  arena.keepJournal();
+  const random = new Xorshift32(21);
+  let stops = 0;
+  for (let step = 0; step < 1600; step++) {
+    // It grows, then shrinks: classes are split, all at once and one by one, and merged.
+    const victim = model.pick(random.below(1 << 20));
+    const grows = victim === undefined || random.below(10) < (step < 700 ? 8 : 1);
+    const sizeBytes = random.below(4) === 0 ? 1 + random.below(PAGE) : 600 + random.below(60);
+    let result = 0;
+    const work = () => {
+      result = grows ? pool.malloc(sizeBytes) : pool.free(victim);
+    };
+    for (let writes = random.below(3); !stopAfter(arena, writes, work); writes += 3) {
+      if (stops++ % 8 === 0) pool.verify();
+    }
+    pool.verify();
+    if (grows) {
+      model.objects.set(result as Handle, { sizeBytes, seed: step });
+      model.rewrite(result as Handle);
+    } else {
+      assert.equal(result, 0);
+      model.forget(victim);
+    }
+  }
+  model.checkAll();
+  assert.ok(stops > 5000, `${stops} stops`);
+});
+
+test("the longest operation fits into the journal: a malloc that splits all classes", () => {
+  // An arena in which the classes of a pool that grows are split down to one granule.
+  const { arena, pool } = open("dense", 640 * MIB);
+  arena.keepJournal();
+  let longest = 0;
+  for (let i = 0; i < 1500; i++) {
+    arena.lock.lock();
+    try {
+      pool.malloc(1 + (i % 8));
+      pool.malloc(PAGE);
+      longest = Math.max(longest, arena.words[JOURNAL_NEXT]!);
+      arena.lock.commit();
+    } finally {
+      arena.lock.unlock();
+    }
+  }
+  assert.ok(longest > 1000 && longest < 3500, `${longest} words were logged at once`);
+});
+
 test("objects move under a mapping without the mapper noticing", () => {
   const { pool, model } = open();
   const handles = Array.from({ length: 20 }, () => model.put(1500) as Handle);
@@ -121,14 +226,21 @@ test("frames in reserve are few, counted, and given back", () => {
 });
 
 test("verify sees an owner that is wrong, a hole, and a frame too many", () => {
-  for (const damage of ["owner", "count", "end"] as const) {
+  for (const damage of ["owner", "count", "end", "record", "class"] as const) {
     const { arena, pool } = open("dense-d64");
     const handle = pool.malloc(1000) as Handle;
     for (let i = 0; i < 10; i++) pool.malloc(1000);
     pool.verify();
     const { words } = arena;
     const frame = pool.share().zcachePool;
-    if (damage === "owner") {
+    if (damage === "record" || damage === "class") {
+      // The first frame's words in the frame table: link, link, record.
+      let first = 0 as PageFrame;
+      while (!arena.frames.isHeadOf(first, frame) || words[arena.frames.privateOf(first)] === 0) {
+        first = (first + 1) as PageFrame;
+      }
+      words[arena.frames.privateOf(first) - (damage === "record" ? 0 : 1)]! += 1 << 20;
+    } else if (damage === "owner") {
       // The owner words are the only ones that hold the handle.
       for (let at = 0; at < words.length; at++) if (words[at] === handle) words[at] = handle ^ 1;
     } else {

@@ -17,6 +17,7 @@ const TYPES = [
   "zblock-v6-2022",
   "zsmalloc",
   "zsmalloc-2012",
+  "dense",
 ];
 
 const step = fc.record({

@@ -9,9 +9,14 @@
  *  └───────┴───────┴──────┴───────┴───────┴───────┴───────┴───────┴ ─ ─ ─ ─ ┘
  *                         └ first start of the second frame        └ TAIL_END
  *
+ * Who owns the slots stands outside of the frames, in a record for each:
+ *
+ *   frame table:  state │ next, first start │ previous, class │ record ──┐
+ *                                                                        ▼
+ *   record of k words, one for each slot that begins in the frame:   │ handle │ handle │ … │
+ *
  * All words are guarded by the pool's lock.
  */
-import { SLAB_HEAD_WORDS } from "../../memory/slab.ts";
 
 /** Sizes are told apart by granules of 1/512 page: 8 bytes at 4 KiB. */
 export const GRANULES_ORDER = 9;
@@ -28,30 +33,47 @@ export const MAPPED = 6; // MAPPINGS_MAX handles, 0 = unused: what is mapped
 export const MAPPINGS_MAX = 64;
 export const RESERVED = MAPPED + MAPPINGS_MAX; // frames in reserve
 export const RESERVE = RESERVED + 1; // RESERVE_MAX frames, the first RESERVED of them are there
-export const RESERVE_MAX = 16;
+export const RESERVE_MAX = 20;
 export const GROWN = RESERVE + RESERVE_MAX; // 1 once the classes were split for a full arena
-export const HANDLES = GROWN + 1; // slab head: the handle table
-export const RECORDS = HANDLES + SLAB_HEAD_WORDS; // slab heads: frame records by size
+export const HANDLES = GROWN + 1; // HANDLES_WORDS: the handle table
+export const HANDLES_WORDS = 4;
+export const RECORD_FRAMES = HANDLES + HANDLES_WORDS; // frames that hold records
+export const RECORDS = RECORD_FRAMES + 1; // RECORD_KINDS × KIND_WORDS: the frames' records
 export const RECORD_KINDS = 16;
-export const CLASS_FOR = RECORDS + RECORD_KINDS * SLAB_HEAD_WORDS; // GRANULES: class by size
+export const CLASS_FOR = RECORDS + RECORD_KINDS * 2; // GRANULES: class by size
 export const CLASS_TABLE = CLASS_FOR + GRANULES; // GRANULES × CLASS_WORDS
+
+// Records of one size: a stack over frames, as a class is, which are linked through PREV.
+export const KIND_WORDS = 2;
+export const KIND_TAIL = 0; // the last frame, 0 = none
+export const KIND_USED = 1; // records in it
 
 // One class: class i has slots of i + 1 granules. Those that are in use divide the sizes among
 // them: class i takes objects of FLOOR + 1 … i + 1 granules.
 export const CLASS_WORDS = 6;
-export const CHAIN = 0; // list head: the frames, through their links in the frame table
+export const HEAD = 0; // the first frame, 0 = none
+export const TAIL = 1; // the last frame, 0 = none
 export const TAIL_END = 2; // bytes of the last frame that slots fill; a page if there is no frame
 export const COUNT = 3; // objects
-export const CLASS_FRAMES = 4; // frames of the chain
-export const FLOOR = 5; // granules of the largest objects that the class below takes
+export const FLOOR = 4; // granules of the largest objects that the class below takes
+export const DRAINS = 5; // 1 + the class whose last objects fill this one's holes, 0 = itself
 
-// One page frame: a record outside of it, at the word index in the frame table's PRIVATE.
-export const SHAPE = 0; // fixed: class << 17 | offset in bytes of the first slot that begins here
-export const OWNERS = 1; // the handles of the slots that begin in this frame, in order
-export const CLASS_SHIFT = 17;
-export const FIRST_START_MASK = (1 << CLASS_SHIFT) - 1;
+// One page frame: its three words in the frame table, from the link on. A frame number has 20 bits,
+// whatever the page size: an arena has at most 4 GiB.
+export const NEXT = 0; // next frame of the chain, 0 = none | granules before the first start << 20
+export const PREV = 1; // previous frame, 0 = none | class << 20
+export const RECORD = 2; // PRIVATE: word index of the frame's record; 0: holds no slots
+export const FRAME_BITS = 20;
+export const FRAME_MASK = (1 << FRAME_BITS) - 1;
 
-/** Words of a handle table entry: the slot's address ÷ 4. What says that a handle is live is not
- * the
- *  entry but the owner word of the slot that it leads to. */
+/**
+ * A record's word for a slot that nobody owns is 0; if it is the first of the record, then ~frame,
+ * so that the frame of any record can be found: by this word, or by the owner's place.
+ */
+export const NOBODY = 0;
+
+/**
+ * Words of a handle table entry: the slot's address ÷ 4. What says that a handle is live is not the
+ * entry but the owner word of the slot that it leads to.
+ */
 export const ENTRY_WORDS = 1;

@@ -12,6 +12,7 @@ import { type Address, type Handle, NIL, type WordIndex } from "../../base/brand
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
+import { add, put } from "../../memory/journal.ts";
 import { Slab } from "../../memory/slab.ts";
 import { BasePool, type PoolId } from "../base.ts";
 import { BounceBuffers } from "../bounce.ts";
@@ -42,9 +43,9 @@ export class DensePool extends BasePool {
     this.#indexBits = Math.ceil(Math.log2(this.words.length));
     this.#indexMask = 2 ** this.#indexBits - 1;
     this.#generationMask = 2 ** (31 - this.#indexBits) - 1;
-    const metadataOwner = this.id + arena.frames.framesTotal;
-    this.#vectors = new SlotVectors(arena, this.own, this.id, metadataOwner);
-    this.#handles = new Slab(arena, this.own + Dense.HANDLES, Dense.ENTRY_WORDS, metadataOwner);
+    this.#vectors = new SlotVectors(arena, this.own, this.id, this.#indexMask);
+    const handleOwner = this.id + arena.frames.framesTotal;
+    this.#handles = new Slab(arena, this.own + Dense.HANDLES, Dense.ENTRY_WORDS, handleOwner);
     if (id === NIL) {
       this.#handles.format();
       this.#vectors.format();
@@ -61,10 +62,10 @@ export class DensePool extends BasePool {
       this.#handles.free(entry);
       return ENOMEM;
     }
-    const generation = this.words[this.at + Pool.SERIAL]!++ & this.#generationMask;
+    const generation = add(this.words, this.at + Pool.SERIAL, 1) & this.#generationMask;
     const handle = ((generation << this.#indexBits) | entry) as Handle;
-    this.words[entry] = place;
-    this.words[this.#vectors.ownerAt(place)] = handle;
+    put(this.words, entry, place);
+    put(this.words, this.#vectors.ownerOf(place), handle);
     this.#classes.grown(index, this.words[this.at + Pool.PAGES]!);
     return handle;
   }
@@ -77,16 +78,16 @@ export class DensePool extends BasePool {
     const entry = this.#entryOf(handle);
     const hole = words[entry]!;
     const index = this.#vectors.classOf(hole);
-    const last = this.#vectors.last(index);
-    const lastOwner = this.#vectors.ownerAt(last) as number;
+    const donor = this.#classes.donor(index);
+    const last = this.#vectors.last(donor);
     if (last !== hole) {
-      this.#vectors.move(last, hole, this.#vectors.slotBytes(index));
-      const moved = words[lastOwner]! as Handle;
-      words[owner] = moved;
-      words[this.#entryOf(moved)] = hole;
+      this.#vectors.move(last, hole, this.#vectors.slotBytes(donor));
+      const moved = words[this.#vectors.ownerOf(last)]! as Handle;
+      put(words, owner, moved);
+      put(words, this.#entryOf(moved), hole);
     }
-    words[lastOwner] = 0;
-    this.#vectors.pop(index);
+    this.#vectors.pop(donor, last);
+    this.#classes.shrunk(donor);
     this.#handles.free(entry);
     return 0;
   }
@@ -113,8 +114,8 @@ export class DensePool extends BasePool {
     if (nth === NIL) return EBUSY;
     const buffer = this.#bounce.address(nth);
     if (mode !== MAP_WO) this.#vectors.copyOut(place, buffer, sizeBytes);
-    this.words[slot] = handle;
-    this.words[this.own + Dense.MAPPINGS]!++;
+    put(this.words, slot, handle);
+    add(this.words, this.own + Dense.MAPPINGS, 1);
     return buffer;
   }
 
@@ -126,8 +127,8 @@ export class DensePool extends BasePool {
     if (this.#bounce.mode(nth) !== MAP_RO) {
       this.#vectors.copyIn(place, this.#bounce.address(nth), this.#bounce.sizeBytes(nth));
     }
-    this.words[this.#mappedSlot(handle)] = 0;
-    this.words[this.own + Dense.MAPPINGS]!--;
+    put(this.words, this.#mappedSlot(handle), 0);
+    add(this.words, this.own + Dense.MAPPINGS, -1);
     this.#bounce.give(nth);
     return 0;
   }
@@ -138,23 +139,23 @@ export class DensePool extends BasePool {
   protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
     const { words, own } = this;
     if (words[own + Dense.CURSOR_PASS] !== pass + 1) {
-      words[own + Dense.CURSOR_PASS] = pass + 1;
-      words[own + Dense.CURSOR_CLASS] = this.#largestClass();
-      words[own + Dense.CURSOR_FRAME] = 0;
+      put(words, own + Dense.CURSOR_PASS, pass + 1);
+      put(words, own + Dense.CURSOR_CLASS, this.#largestClass());
+      put(words, own + Dense.CURSOR_FRAME, 0);
     }
     for (let classesSeen = 0; classesSeen <= Dense.GRANULES; ) {
       const index = words[own + Dense.CURSOR_CLASS]!;
       const frame = this.#vectors.frameAt(index, words[own + Dense.CURSOR_FRAME]!);
       if (frame === NIL) {
-        words[own + Dense.CURSOR_CLASS] = (index + Dense.GRANULES - 1) % Dense.GRANULES;
-        words[own + Dense.CURSOR_FRAME] = 0;
+        put(words, own + Dense.CURSOR_CLASS, (index + Dense.GRANULES - 1) % Dense.GRANULES);
+        put(words, own + Dense.CURSOR_FRAME, 0);
         classesSeen++;
         continue;
       }
       this.#vectors.ownersIn(frame, handles);
       this.#dropMapped(handles);
       if (handles.length > 0) return words[own + Dense.FRAMES_RETURNED]!;
-      words[own + Dense.CURSOR_FRAME]!++;
+      add(words, own + Dense.CURSOR_FRAME, 1);
     }
     return NIL;
   }
@@ -163,7 +164,7 @@ export class DensePool extends BasePool {
     const freed = this.words[this.own + Dense.FRAMES_RETURNED]! - returnedBefore;
     // The holes were filled with objects from the end, which have not been asked: the same frame is
     // next. Only where nothing came of it does the cursor move on.
-    if (freed === 0) this.words[this.own + Dense.CURSOR_FRAME]!++;
+    if (freed === 0) add(this.words, this.own + Dense.CURSOR_FRAME, 1);
     return freed;
   }
 
@@ -178,7 +179,7 @@ export class DensePool extends BasePool {
       const objects = this.words[at + Dense.COUNT]!;
       if (objects === 0) continue;
       const sizeBytes = this.#vectors.slotBytes(index);
-      const pages = this.words[at + Dense.CLASS_FRAMES]!;
+      const pages = this.#vectors.framesOf(index);
       const capacity = Math.floor((pages * this.arena.pageSize) / sizeBytes);
       classes.push({ name: `size ${sizeBytes}`, sizeBytes, objects, capacity, pages });
     }
@@ -197,7 +198,7 @@ export class DensePool extends BasePool {
     this.#classes.verify();
     this.#handles.verify();
     assert(this.#handles.recordsUsed === objects, "there is a handle for each object");
-    assert(this.#vectors.verifyRecords() === pages, "there is a record for each frame");
+    this.#vectors.verifyFrames(pages);
     return { objects, pages };
   }
 
@@ -246,7 +247,7 @@ export class DensePool extends BasePool {
     let largest = 0;
     let most = -1;
     for (let index = 0; index < Dense.GRANULES; index++) {
-      const frames = this.words[this.#vectors.classAt(index) + Dense.CLASS_FRAMES]!;
+      const frames = this.#vectors.framesOf(index);
       if (frames >= most) {
         most = frames;
         largest = index;

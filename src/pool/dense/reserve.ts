@@ -2,18 +2,30 @@
 // and the buddy allocator's work for one frame is half the time of such an operation: so frames are
 // taken a block at a time, and a frame that is returned is kept for the next class that needs one.
 //
-// The frames in reserve count as the pool's metadata: at most 16, 64 KiB at 4 KiB pages. Guarded by
-// the pool's lock.
+// The frames in reserve count as the pool's metadata: 1/1024 of its pages, but at least 4 and at
+// most 16, 64 KiB at 4 KiB pages. A few more stay for a moment: a free that empties a frame is the
+// longest operation as it is, so the next one that does not gives a frame back to the arena.
+//
+// Guarded by the pool's lock.
 import { NIL, type Nil, type PageFrame } from "../../base/brand.ts";
 import type { Arena } from "../../memory/arena.ts";
-import { MAX_ORDER } from "../../memory/frame.layout.ts";
+import { add, put } from "../../memory/journal.ts";
+import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
+
+/** The reserve's share of the pool's pages: 1/1024. */
+const SHARE_SHIFT = 10;
+const LIMIT_MIN = 4;
+const LIMIT_MAX = 16;
+/** Frames above the limit that wait to be given back. */
+const WAITING_MAX = Dense.RESERVE_MAX - LIMIT_MAX;
 
 export class FrameReserve {
   readonly #arena: Arena;
   readonly #words: Int32Array;
   readonly #countAt: number;
   readonly #framesAt: number;
+  readonly #pagesAt: number;
   readonly #owner: PageFrame;
 
   /** @param own word index of the pool's own words (dense.layout.ts) */
@@ -22,6 +34,7 @@ export class FrameReserve {
     this.#words = arena.words;
     this.#countAt = own + Dense.RESERVED;
     this.#framesAt = own + Dense.RESERVE;
+    this.#pagesAt = own - Pool.OWN + Pool.PAGES;
     this.#owner = owner;
   }
 
@@ -33,19 +46,19 @@ export class FrameReserve {
   take(): PageFrame | Nil {
     if (this.count === 0) this.#refill();
     if (this.count === 0) return NIL;
-    const last = --this.#words[this.#countAt]!;
+    const last = add(this.#words, this.#countAt, -1) - 1;
     return this.#words[this.#framesAt + last]! as PageFrame;
   }
 
-  /** Keeps a frame that is no longer needed, or gives it back to the arena. */
+  /** Keeps a frame that is no longer needed; gives one back to the arena if there are too many. */
   give(frame: PageFrame): void {
-    if (this.count === Dense.RESERVE_MAX) {
-      this.#arena.frames.free(frame);
-      return;
-    }
-    // Nobody may take the frame for one with a record: see SlotVectors.ownerAt.
-    this.#words[this.#arena.frames.privateOf(frame)] = 0;
-    this.#words[this.#framesAt + this.#words[this.#countAt]!++] = frame;
+    if (this.count >= this.#limit() + WAITING_MAX) this.#arena.frames.free(frame);
+    else this.#keep(frame);
+  }
+
+  /** Gives a frame back to the arena if there are more than the pool's size asks for. */
+  trim(): void {
+    if (this.count > this.#limit()) this.#arena.frames.free(this.take() as PageFrame);
   }
 
   /** Gives all frames back to the arena. */
@@ -53,12 +66,23 @@ export class FrameReserve {
     while (this.count > 0) this.#arena.frames.free(this.take() as PageFrame);
   }
 
+  #limit(): number {
+    const share = this.#words[this.#pagesAt]! >>> SHARE_SHIFT;
+    return Math.max(LIMIT_MIN, Math.min(LIMIT_MAX, share));
+  }
+
+  #keep(frame: PageFrame): void {
+    // Nobody may take the frame for one with slots: see SlotVectors.ownerAt.
+    put(this.#words, this.#arena.frames.privateOf(frame), 0);
+    put(this.#words, this.#framesAt + add(this.#words, this.#countAt, 1), frame);
+  }
+
   /** Takes the largest block there is. The lowest frame is to be taken first, so it goes on top. */
   #refill(): void {
-    for (let order = MAX_ORDER; order >= 0; order--) {
+    for (let order = Math.floor(Math.log2(this.#limit())); order >= 0; order--) {
       const first = this.#arena.frames.allocSingles(order, this.#owner);
       if (first === NIL) continue;
-      for (let i = (1 << order) - 1; i >= 0; i--) this.give((first + i) as PageFrame);
+      for (let i = (1 << order) - 1; i >= 0; i--) this.#keep((first + i) as PageFrame);
       return;
     }
   }

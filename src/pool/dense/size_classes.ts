@@ -1,4 +1,4 @@
-// Which class takes an object of which size, and when a class is divided in two.
+// Which class takes an object of which size, when a class is divided, and when two are merged.
 //
 // A class of width w (it takes sizes of w different granules) wastes half of w in each object; a
 // class more wastes half a page frame, its last one. So many classes suit a large pool and few a
@@ -16,8 +16,14 @@
 // Objects stay where they are when their class is split, in slots that may now be larger than
 // needed; by the rule above that costs no more than the new class itself, and ends when they are
 // replaced.
+//
+// A pool that shrinks has too many classes: one that has become nearly empty is retired, and the
+// class above takes its sizes and drains it: a free there fills the hole with the retired class's
+// last object instead of its own, which fits. So merging takes no copy that a free would not make
+// anyway, and both classes are full but for their last frame meanwhile.
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
+import { add, put } from "../../memory/journal.ts";
 import * as Dense from "./dense.layout.ts";
 
 /** Instead of a fixed width: classes are split as they fill. */
@@ -32,6 +38,13 @@ const GROWING_SHIFT = 9;
  * objects × width above which a split pays: see above, in granules, of which a page has GRANULES.
  */
 const SPLIT_ABOVE = 2 * Dense.GRANULES;
+
+/**
+ * objects of the lower class × width of the upper one below which two classes are merged: a fifth
+ * of where it would pay, so that a pool which loses half of its objects and gets them back keeps
+ * its classes.
+ */
+const MERGE_BELOW = SPLIT_ABOVE / 4 / 5;
 
 export class SizeClasses {
   readonly #words: Int32Array;
@@ -76,18 +89,62 @@ export class SizeClasses {
     if (width > 1 && this.#words[at + Dense.COUNT]! * width > SPLIT_ABOVE) this.#split(index);
   }
 
-  /** Every size has one class, the smallest of those in use that it fits. */
+  /**
+   * The class whose last object is to fill a hole in this one: the class itself, or one that was
+   * merged into it and still has objects.
+   */
+  donor(index: number): number {
+    const drainsAt = this.#classAt(index) + Dense.DRAINS;
+    const donor = this.#words[drainsAt]! - 1;
+    if (donor < 0) return index;
+    if (this.#isRetired(donor) && this.#words[this.#classAt(donor) + Dense.COUNT]! > 0) {
+      return donor;
+    }
+    put(this.#words, drainsAt, 0);
+    return index;
+  }
+
+  /** Takes note that a class has one object less: may merge it with the class above. */
+  shrunk(index: number): void {
+    if (this.#width !== ADAPTIVE || index + 1 === Dense.GRANULES) return;
+    const words = this.#words;
+    const at = this.#classAt(index);
+    const above = words[this.#own + Dense.CLASS_FOR + index + 1]!;
+    if (words[at + Dense.COUNT]! * (above - index) > MERGE_BELOW || this.#isRetired(index)) return;
+    const aboveAt = this.#classAt(above);
+    const floor = words[at + Dense.FLOOR]!;
+    if (above + 1 - floor > FIRST_WIDTH) return;
+    // One at a time: a class that nobody drains any more would keep what it has for ever.
+    if (words[aboveAt + Dense.DRAINS] !== 0) return;
+    assert(words[at + Dense.DRAINS] === 0, "a class loses its own objects when it drains no other");
+    this.#assign(above, floor);
+    put(words, aboveAt + Dense.DRAINS, index + 1);
+  }
+
+  /**
+   * Every size has one class, the smallest of those in use that it fits, and what is left in a
+   * retired class is drained by one in use.
+   */
   verify(): void {
+    const words = this.#words;
+    const drained = new Set<number>();
     for (let granule = 0; granule < Dense.GRANULES; granule++) {
-      const index = this.#words[this.#own + Dense.CLASS_FOR + granule]!;
-      const floor = this.#words[this.#classAt(index) + Dense.FLOOR]!;
+      const index = words[this.#own + Dense.CLASS_FOR + granule]!;
+      const floor = words[this.#classAt(index) + Dense.FLOOR]!;
       assert(floor <= granule && granule <= index, "a size lies within the range of its class");
+      const drains = words[this.#classAt(index) + Dense.DRAINS]! - 1;
+      assert(drains < index, "what is drained into a class fits its slots");
+      drained.add(drains);
+    }
+    for (let index = 0; index < Dense.GRANULES; index++) {
+      const left = this.#isRetired(index) ? words[this.#classAt(index) + Dense.COUNT]! : 0;
+      assert(left === 0 || drained.has(index), "a retired class is drained");
     }
   }
 
   /** Splits every class down to the width that suits a full arena; moves nothing. */
   #splitAll(): void {
-    this.#words[this.#own + Dense.GROWN] = 1;
+    put(this.#words, this.#own + Dense.GROWN, 1);
     for (let index = 0; index < Dense.GRANULES; ) {
       const owner = this.#words[this.#own + Dense.CLASS_FOR + index]!;
       const floor = this.#words[this.#classAt(owner) + Dense.FLOOR]!;
@@ -96,21 +153,26 @@ export class SizeClasses {
     }
   }
 
+  /** Whether a class takes no more objects. */
+  #isRetired(index: number): boolean {
+    return this.#words[this.#own + Dense.CLASS_FOR + index] !== index;
+  }
+
   /** Gives the lower half of a class's sizes to another. */
   #split(index: number): void {
     const at = this.#classAt(index);
     const floor = this.#words[at + Dense.FLOOR]!;
     const middle = floor + ((index + 1 - floor) >>> 1);
     this.#assign(middle - 1, floor);
-    this.#words[at + Dense.FLOOR] = middle;
-    this.#words[this.#own + Dense.SPLITS]!++;
+    put(this.#words, at + Dense.FLOOR, middle);
+    add(this.#words, this.#own + Dense.SPLITS, 1);
   }
 
   /** Gives the sizes of floor + 1 … index + 1 granules to a class. */
   #assign(index: number, floor: number): void {
-    this.#words[this.#classAt(index) + Dense.FLOOR] = floor;
+    put(this.#words, this.#classAt(index) + Dense.FLOOR, floor);
     const map = this.#own + Dense.CLASS_FOR;
-    for (let granule = floor; granule <= index; granule++) this.#words[map + granule] = index;
+    for (let granule = floor; granule <= index; granule++) put(this.#words, map + granule, index);
   }
 
   #classAt(index: number): number {

@@ -5,24 +5,11 @@
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
-import {
-  listAddTail,
-  listCheck,
-  listDel,
-  listEmpty,
-  listFirst,
-  listInit,
-  listLast,
-  listNext,
-  listPrev,
-} from "../../memory/list.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+import { add, journalCommit, moveBytes, put } from "../../memory/journal.ts";
 import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
+import { OwnerRecords } from "./owners.ts";
 import { FrameReserve } from "./reserve.ts";
-
-/** Words of a frame's record, by kind: the smallest with room for the frame's owners is taken. */
-const RECORD_WORDS = [2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 40, 72, 136, 258, 513] as const;
 
 export class SlotVectors {
   readonly #arena: Arena;
@@ -33,18 +20,20 @@ export class SlotVectors {
   readonly #returnedAt: number;
   /** Word index of the pool's count of pages. */
   readonly #pagesAt: number;
-  readonly #records: readonly Slab[];
+  readonly #records: OwnerRecords;
   readonly #reserve: FrameReserve;
   /** log₂ of the words of a page. */
   readonly #frameShift: number;
   readonly #wordMask: number;
+  /** log₂ of the bytes of a granule. */
   readonly #granuleShift: number;
 
   /**
    * @param own word index of the pool's own words (dense.layout.ts)
-   * @param id owner of the frames  @param metadataOwner owner of the frames of the records
+   * @param id owner of the frames
+   * @param entryMask the bits of a handle that are its entry's word index
    */
-  constructor(arena: Arena, own: number, id: PageFrame, metadataOwner: number) {
+  constructor(arena: Arena, own: number, id: PageFrame, entryMask: number) {
     this.#arena = arena;
     this.#words = arena.words;
     this.#id = id;
@@ -55,19 +44,14 @@ export class SlotVectors {
     this.#wordMask = arena.frames.wordsPerPage - 1;
     this.#granuleShift = arena.frames.pageShift - Dense.GRANULES_ORDER;
     this.#reserve = new FrameReserve(arena, own, id);
-    this.#records = RECORD_WORDS.map((recordWords, kind) => {
-      const head = own + Dense.RECORDS + kind * SLAB_HEAD_WORDS;
-      return new Slab(arena, head, recordWords, metadataOwner);
-    });
+    this.#records = new OwnerRecords(arena, own, this.#reserve, entryMask);
+    assert(arena.frames.framesTotal <= Dense.FRAME_MASK + 1, "a frame number has 20 bits");
   }
 
   /** Makes an empty vector of each class; once, by the pool's maker. */
   format(): void {
-    for (const slab of this.#records) slab.format();
     for (let index = 0; index < Dense.GRANULES; index++) {
-      const at = this.classAt(index);
-      listInit(this.#words, at + Dense.CHAIN);
-      this.#words[at + Dense.TAIL_END] = this.#arena.pageSize;
+      put(this.#words, this.classAt(index) + Dense.TAIL_END, this.#arena.pageSize);
     }
   }
 
@@ -81,9 +65,15 @@ export class SlotVectors {
     return (index + 1) << this.#granuleShift;
   }
 
+  /** Frames of a class: as many as its objects fill, by what the pool is about. */
+  framesOf(index: number): number {
+    const filledBytes = this.#words[this.classAt(index) + Dense.COUNT]! * this.slotBytes(index);
+    return Math.ceil(filledBytes / this.#arena.pageSize);
+  }
+
   /** Frames that hold records or are in reserve. */
   get metadataFrames(): number {
-    return this.#records.reduce((sum, slab) => sum + slab.framesHeld, this.#reserve.count);
+    return this.#records.frames + this.#reserve.count;
   }
 
   /** Adds a slot at the end of a class. @returns its place, or NIL if no frame is left */
@@ -91,25 +81,24 @@ export class SlotVectors {
     const words = this.#words;
     const pageSize = this.#arena.pageSize;
     const at = this.classAt(index);
-    const slotBytes = this.slotBytes(index);
     let start = words[at + Dense.TAIL_END]!;
     let grown: PageFrame | Nil = NIL;
     if (start === pageSize) {
-      grown = this.#grow(at, index, 0);
+      grown = this.#grow(index, 0);
       if (grown === NIL) return NIL;
       start = 0;
     }
-    const frame = this.#tail(at);
-    let end = start + slotBytes;
+    const frame = words[at + Dense.TAIL]!;
+    let end = start + this.slotBytes(index);
     if (end > pageSize) {
       end -= pageSize;
-      if (this.#grow(at, index, end) === NIL) {
+      if (this.#grow(index, end) === NIL) {
         if (grown !== NIL) this.#dropTail(index);
         return NIL;
       }
     }
-    words[at + Dense.TAIL_END] = end;
-    words[at + Dense.COUNT]!++;
+    put(words, at + Dense.TAIL_END, end);
+    add(words, at + Dense.COUNT, 1);
     return ((frame << this.#frameShift) + (start >>> 2)) as WordIndex;
   }
 
@@ -117,50 +106,62 @@ export class SlotVectors {
   last(index: number): WordIndex {
     const words = this.#words;
     const at = this.classAt(index);
-    const tail = this.#tail(at);
-    const start = words[at + Dense.TAIL_END]! - this.slotBytes(index);
-    if (start >= 0) return ((tail << this.#frameShift) + (start >>> 2)) as WordIndex;
-    const frames = this.#arena.frames;
-    const frame = frames.frameOfLink(listPrev(words, frames.linkOf(tail)));
-    return ((frame << this.#frameShift) + ((start + this.#arena.pageSize) >>> 2)) as WordIndex;
+    let frame = words[at + Dense.TAIL]! as PageFrame;
+    let start = words[at + Dense.TAIL_END]! - this.slotBytes(index);
+    if (start < 0) {
+      frame = this.#previous(frame);
+      start += this.#arena.pageSize;
+    }
+    return ((frame << this.#frameShift) + (start >>> 2)) as WordIndex;
   }
 
-  /**
-   * Takes the last slot, which nobody owns any more, off a class, and its frame if that is empty.
-   */
-  pop(index: number): void {
+  /** Takes the last slot, at place `last`, off a class, and its frame if that is empty. */
+  pop(index: number, last: WordIndex): void {
     const words = this.#words;
     const at = this.classAt(index);
-    words[at + Dense.COUNT]!--;
+    const owner = this.ownerOf(last);
+    const frame = (last >>> this.#frameShift) as PageFrame;
+    put(words, owner, owner === this.#recordOf(frame) ? ~frame : Dense.NOBODY);
+    add(words, at + Dense.COUNT, -1);
     let end = words[at + Dense.TAIL_END]! - this.slotBytes(index);
     if (end <= 0) {
       this.#dropTail(index);
       end += this.#arena.pageSize;
+    } else {
+      this.#reserve.trim();
     }
-    words[at + Dense.TAIL_END] = end;
+    put(words, at + Dense.TAIL_END, end);
   }
 
   /** The class of the slot at a place inside a frame of this pool. */
   classOf(place: number): number {
-    const frame = (place >>> this.#frameShift) as PageFrame;
-    return this.#words[this.#recordOf(frame)]! >>> Dense.CLASS_SHIFT;
+    return this.#classOfFrame((place >>> this.#frameShift) as PageFrame);
+  }
+
+  /** The word index of the owner (a handle) of the slot at a place. */
+  ownerOf(place: number): number {
+    const words = this.#words;
+    const link = this.#arena.frames.linkOf((place >>> this.#frameShift) as PageFrame);
+    const slot = (words[link + Dense.PREV]! >>> Dense.FRAME_BITS) + 1;
+    const nth = this.#granulesFromFirst(place, words[link + Dense.NEXT]!) / slot;
+    return words[link + Dense.RECORD]! + nth;
   }
 
   /**
-   * The word index of the owner (a handle) of the slot that begins at this place, or NIL if none
-   * does: a place that comes from outside may be any number.
+   * The word index of the owner of the slot that begins at this place, or NIL if none does: a place
+   * that comes from outside may be any number.
    */
   ownerAt(place: number): number | Nil {
     const frame = (place >>> this.#frameShift) as PageFrame;
     if (!this.#arena.frames.isHeadOf(frame, this.#id)) return NIL;
-    const record = this.#recordOf(frame);
+    const words = this.#words;
+    const link = this.#arena.frames.linkOf(frame);
+    const record = words[link + Dense.RECORD]!;
     if (record === 0) return NIL;
-    const shape = this.#words[record]!;
-    const slotBytes = this.slotBytes(shape >>> Dense.CLASS_SHIFT);
-    const offset = ((place & this.#wordMask) << 2) - (shape & Dense.FIRST_START_MASK);
-    const nth = (offset / slotBytes) | 0;
-    if (offset < 0 || nth * slotBytes !== offset) return NIL;
-    return record + Dense.OWNERS + nth;
+    const slot = (words[link + Dense.PREV]! >>> Dense.FRAME_BITS) + 1;
+    const granules = this.#granulesFromFirst(place, words[link + Dense.NEXT]!);
+    const nth = (granules / slot) | 0;
+    return granules >= 0 && nth * slot === granules ? record + nth : NIL;
   }
 
   /** Copies the first `sizeBytes` of the slot at `place` to the address `target`. */
@@ -187,49 +188,54 @@ export class SlotVectors {
     kernels.copy(this.#continuation(place), source + inFrame, sizeBytes - inFrame);
   }
 
-  /** Copies `sizeBytes` from one slot to another. */
+  /** Copies `sizeBytes` from one slot to another, in up to three pieces. */
   move(from: number, to: number, sizeBytes: number): void {
-    const inFrame = this.#bytesInFrame(from);
-    if (sizeBytes <= inFrame) {
-      this.copyIn(to, from * 4, sizeBytes);
-      return;
+    const words = this.#words;
+    const kernels = this.#arena.kernels;
+    const fromRoom = this.#bytesInFrame(from);
+    const toRoom = this.#bytesInFrame(to);
+    const first = Math.min(sizeBytes, fromRoom, toRoom);
+    moveBytes(words, kernels, to * 4, from * 4, first);
+    if (first === sizeBytes) return;
+    // Behind the first border, one of the two goes on in its next frame, or both do.
+    const fromNext = fromRoom < sizeBytes ? this.#continuation(from) - fromRoom : 0;
+    const toNext = toRoom < sizeBytes ? this.#continuation(to) - toRoom : 0;
+    const second = Math.min(sizeBytes, Math.max(fromRoom, toRoom));
+    if (second > first) {
+      const source = (fromRoom <= first ? fromNext : from * 4) + first;
+      const target = (toRoom <= first ? toNext : to * 4) + first;
+      moveBytes(words, kernels, target, source, second - first);
     }
-    // The source is in two pieces, and either may meet the border of the target.
-    this.copyIn(to, from * 4, inFrame);
-    const rest = this.#continuation(from);
-    const room = this.#bytesInFrame(to);
-    if (inFrame < room) {
-      this.copyIn(to + (inFrame >>> 2), rest, sizeBytes - inFrame);
-    } else {
-      const at = this.#continuation(to) + inFrame - room;
-      this.#arena.kernels.copy(at, rest, sizeBytes - inFrame);
+    if (sizeBytes > second) {
+      moveBytes(words, kernels, toNext + second, fromNext + second, sizeBytes - second);
     }
   }
 
   /** The n-th frame of a class, counted from its first, or NIL. */
   frameAt(index: number, n: number): PageFrame | Nil {
-    const head = this.classAt(index) + Dense.CHAIN;
-    let link = listFirst(this.#words, head);
-    for (let i = 0; i < n && link !== head; i++) link = listNext(this.#words, link);
-    return link === head ? NIL : this.#arena.frames.frameOfLink(link);
+    let frame = this.#words[this.classAt(index) + Dense.HEAD]! as PageFrame;
+    for (let i = 0; i < n && (frame as number) !== 0; i++) frame = this.#next(frame);
+    return (frame as number) === 0 ? NIL : frame;
   }
 
   /** Adds to `handles` the owners of the slots that begin in a frame. */
   ownersIn(frame: PageFrame, handles: number[]): void {
     const record = this.#recordOf(frame);
-    for (let i = 0; i < this.#startsIn(record); i++) {
-      const owner = this.#words[record + Dense.OWNERS + i]!;
-      if (owner !== 0) handles.push(owner);
+    for (let i = 0; i < this.#startsIn(frame); i++) {
+      const owner = this.#words[record + i]!;
+      if (owner > Dense.NOBODY) handles.push(owner);
     }
   }
 
   /** Gives back all frames of all classes, and all records; calls `before` for each frame first. */
   clear(before: (frame: PageFrame) => void): void {
     for (let index = 0; index < Dense.GRANULES; index++) {
-      const at = this.classAt(index);
-      while (!listEmpty(this.#words, at + Dense.CHAIN)) {
-        before(this.#tail(at));
+      const tailAt = this.classAt(index) + Dense.TAIL;
+      while (this.#words[tailAt] !== 0) {
+        before(this.#words[tailAt]! as PageFrame);
         this.#dropTail(index);
+        // A whole pool would not fit into the journal, and each step is a whole one.
+        journalCommit(this.#words);
       }
     }
     this.#reserve.clear();
@@ -244,86 +250,117 @@ export class SlotVectors {
     const words = this.#words;
     const at = this.classAt(index);
     const { pageSize, frames } = this.#arena;
-    const head = at + Dense.CHAIN;
     const slotBytes = this.slotBytes(index);
-    const held = listCheck(words, head, frames.framesTotal);
-    assert(held === words[at + Dense.CLASS_FRAMES], "the chain of a class is whole");
-    const filled = (held - 1) * pageSize + words[at + Dense.TAIL_END]!;
+    const held = this.framesOf(index);
+    const tailEnd = words[at + Dense.TAIL_END]!;
+    const filled = (held - 1) * pageSize + tailEnd;
     assert(
       filled === words[at + Dense.COUNT]! * slotBytes,
       "a class is full but for its last frame",
     );
-    assert(words[at + Dense.TAIL_END]! > 0, "the last frame holds something");
     let start = 0;
-    for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
-      const frame = frames.frameOfLink(link);
+    let seen = 0;
+    let previous = 0;
+    let frame = words[at + Dense.HEAD]! as PageFrame;
+    while ((frame as number) !== 0) {
+      assert(++seen <= held, "the chain of a class has no loop");
       assert(frames.isHeadOf(frame, this.#id), "the pool owns its frames");
+      const link = frames.linkOf(frame);
+      assert(words[link + Dense.PREV] === packed(previous, index), "a frame names its class");
+      const first = words[link + Dense.NEXT]! >>> Dense.FRAME_BITS;
+      assert(first << this.#granuleShift === start, "slots follow each other without gaps");
       const record = this.#recordOf(frame);
-      assert(words[record]! >>> Dense.CLASS_SHIFT === index, "a frame's record names its class");
-      const first = words[record]! & Dense.FIRST_START_MASK;
-      assert(first === start, "slots follow each other without gaps");
-      const end = listNext(words, link) === head ? words[at + Dense.TAIL_END]! : pageSize;
-      let nth = record + Dense.OWNERS;
+      const end = seen === held ? tailEnd : pageSize;
+      let nth = record;
       for (; start < end; start += slotBytes) {
         check((frame << this.#frameShift) + (start >>> 2), words[nth++]!);
       }
-      for (; nth < record + Dense.OWNERS + this.#startsIn(record); nth++) {
-        assert(words[nth] === 0, "behind the last slot nobody owns anything");
+      for (; nth < record + this.#startsIn(frame); nth++) {
+        const nobody = nth === record ? ~frame : Dense.NOBODY;
+        assert(words[nth] === nobody, "behind the last slot nobody owns anything");
       }
       start -= pageSize;
+      previous = frame;
+      frame = this.#next(frame);
     }
+    assert(seen === held && previous === words[at + Dense.TAIL], "the chain of a class is whole");
     return held;
   }
 
-  /** Walks the records' slabs. @returns records in use, which are as many as frames */
-  verifyRecords(): number {
-    let used = 0;
-    for (const slab of this.#records) {
-      slab.verify();
-      used += slab.recordsUsed;
+  /** Checks the records and the frames in all, of which `pages` are those of the classes. */
+  verifyFrames(pages: number): void {
+    const { frames } = this.#arena;
+    assert(this.#records.verify() === pages, "there is a record for each frame");
+    let held = 0;
+    for (let frame = frames.firstFrame; frame < frames.framesTotal; frame++) {
+      if (frames.isHeadOf(frame, this.#id)) held++;
     }
-    return used;
+    assert(held === pages + this.metadataFrames, "each frame is in a chain or in reserve");
   }
 
   /** Adds a frame whose first slot begins at `firstStart`. @returns the frame, or NIL */
-  #grow(at: number, index: number, firstStart: number): PageFrame | Nil {
+  #grow(index: number, firstStart: number): PageFrame | Nil {
     const words = this.#words;
-    const frames = this.#arena.frames;
-    const slab = this.#slabOf(this.slotBytes(index));
-    const record = slab.alloc();
-    if (record === NIL) return NIL;
+    const { frames } = this.#arena;
     const frame = this.#reserve.take();
-    if (frame === NIL) {
-      slab.free(record);
+    if (frame === NIL) return NIL;
+    const record = this.#records.alloc(frame, this.#starts(index, firstStart));
+    if (record === NIL) {
+      this.#reserve.give(frame);
       return NIL;
     }
-    words[record] = (index << Dense.CLASS_SHIFT) | firstStart;
-    for (let i = Dense.OWNERS; i < slab.recordWords; i++) words[record + i] = 0;
-    words[frames.privateOf(frame)] = record;
-    listAddTail(words, frames.linkOf(frame), at + Dense.CHAIN);
-    words[at + Dense.CLASS_FRAMES]!++;
-    words[this.#pagesAt]!++;
+    const at = this.classAt(index);
+    const tail = words[at + Dense.TAIL]!;
+    const link = frames.linkOf(frame);
+    put(words, link + Dense.NEXT, packed(0, firstStart >>> this.#granuleShift));
+    put(words, link + Dense.PREV, packed(tail, index));
+    put(words, link + Dense.RECORD, record);
+    if (tail === 0) put(words, at + Dense.HEAD, frame);
+    else add(words, frames.linkOf(tail as PageFrame) + Dense.NEXT, frame);
+    put(words, at + Dense.TAIL, frame);
+    add(words, this.#pagesAt, 1);
     return frame;
   }
 
   #dropTail(index: number): void {
+    const words = this.#words;
+    const { frames } = this.#arena;
     const at = this.classAt(index);
-    const frames = this.#arena.frames;
-    const frame = this.#tail(at);
-    this.#slabOf(this.slotBytes(index)).free(this.#recordOf(frame));
-    listDel(this.#words, frames.linkOf(frame));
-    this.#words[at + Dense.CLASS_FRAMES]!--;
-    this.#words[this.#pagesAt]!--;
-    this.#words[this.#returnedAt]!++;
+    const frame = words[at + Dense.TAIL]! as PageFrame;
+    const before = this.#previous(frame);
+    this.#records.free(this.#recordOf(frame), this.#startsIn(frame));
+    put(words, at + Dense.TAIL, before);
+    if ((before as number) === 0) put(words, at + Dense.HEAD, 0);
+    else add(words, frames.linkOf(before) + Dense.NEXT, -frame);
+    add(words, this.#pagesAt, -1);
+    add(words, this.#returnedAt, 1);
     this.#reserve.give(frame);
   }
 
-  #tail(at: number): PageFrame {
-    return this.#arena.frames.frameOfLink(listLast(this.#words, at + Dense.CHAIN));
+  /** The next frame of a chain, or 0. */
+  #next(frame: PageFrame): PageFrame {
+    const link = this.#arena.frames.linkOf(frame);
+    return (this.#words[link + Dense.NEXT]! & Dense.FRAME_MASK) as PageFrame;
+  }
+
+  /** The previous frame of a chain, or 0. */
+  #previous(frame: PageFrame): PageFrame {
+    const link = this.#arena.frames.linkOf(frame);
+    return (this.#words[link + Dense.PREV]! & Dense.FRAME_MASK) as PageFrame;
+  }
+
+  #classOfFrame(frame: PageFrame): number {
+    return this.#words[this.#arena.frames.linkOf(frame) + Dense.PREV]! >>> Dense.FRAME_BITS;
   }
 
   #recordOf(frame: PageFrame): WordIndex {
-    return this.#words[this.#arena.frames.privateOf(frame)]! as WordIndex;
+    return this.#words[this.#arena.frames.linkOf(frame) + Dense.RECORD]! as WordIndex;
+  }
+
+  /** Granules from a frame's first start to a place in it; a fraction if none begins there. */
+  #granulesFromFirst(place: number, next: number): number {
+    const granuleWords = 1 << (this.#granuleShift - 2);
+    return (place & this.#wordMask) / granuleWords - (next >>> Dense.FRAME_BITS);
   }
 
   /** Bytes from a place to the end of its frame. */
@@ -333,24 +370,23 @@ export class SlotVectors {
 
   /** The address at which a slot that crosses the border goes on. */
   #continuation(place: number): number {
-    const frames = this.#arena.frames;
     const frame = (place >>> this.#frameShift) as PageFrame;
-    const next = frames.frameOfLink(listNext(this.#words, frames.linkOf(frame)));
-    return frames.frameToAddress(next);
+    return this.#arena.frames.frameToAddress(this.#next(frame));
   }
 
-  /** How many slots can begin in the frame of this record. */
-  #startsIn(record: number): number {
-    const shape = this.#words[record]!;
-    const first = shape & Dense.FIRST_START_MASK;
-    return Math.ceil((this.#arena.pageSize - first) / this.slotBytes(shape >>> Dense.CLASS_SHIFT));
+  /** How many slots can begin in a frame. */
+  #startsIn(frame: PageFrame): number {
+    const next = this.#words[this.#arena.frames.linkOf(frame) + Dense.NEXT]!;
+    const first = (next >>> Dense.FRAME_BITS) << this.#granuleShift;
+    return this.#starts(this.#classOfFrame(frame), first);
   }
 
-  /** The slab whose records have room for a frame of these slots. */
-  #slabOf(slotBytes: number): Slab {
-    const needed = Dense.OWNERS + Math.ceil(this.#arena.pageSize / slotBytes);
-    let kind = 0;
-    while (RECORD_WORDS[kind]! < needed) kind++;
-    return this.#records[kind]!;
+  #starts(index: number, firstStart: number): number {
+    return Math.ceil((this.#arena.pageSize - firstStart) / this.slotBytes(index));
   }
+}
+
+/** A frame number, or 0, and what else stands in its word: fewer than 2048. */
+function packed(frame: number, other: number): number {
+  return (other << Dense.FRAME_BITS) | frame;
 }
