@@ -134,8 +134,11 @@ export class SegmentLog {
     if (state === Log.FULL || state === Log.ON_FILE) this.#table.release(segment);
   }
 
-  /** Copies an object to `target` if its segment is in memory. @returns whether it is */
-  readLocked(place: number, sizeBytes: number, target: Address): boolean {
+  /**
+   * Copies an object to `target` if its segment is in memory: under the lock, or as a reader.
+   * @returns whether it is
+   */
+  readBuffered(place: number, sizeBytes: number, target: Address): boolean {
     const buffer = this.#table.bufferOf(Rec.segmentOf(place));
     if (buffer === NIL) return false;
     const source = buffer + Rec.offsetOf(place) + Rec.RECORD_HEADER_BYTES;

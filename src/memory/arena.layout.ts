@@ -27,8 +27,11 @@ export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free block
 export const ARENA_LOCK = 21; // atomic: the lock of transactions, where a journal is kept
 export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
 export const JOURNAL_AT = 23; // fixed: word index of the journal's log
+export const WRITING = 28; // atomic: 1 while a thread changes what readers look at
+export const READERS_AT = 29; // fixed: word index of a word for each reader, a cache line apart
+export const READERS_TOP = 30; // atomic: the highest number of a thread that has read
 export const JOURNAL_LIMIT = 27; // fixed: entries that the log has room for
-export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: two words, a count of those committed
+export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: counts those committed, modulo 2³²
 export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock that were found dead
 export const THREADS = 32; // atomic: MAX_THREADS words, what Threads.self() gave, 0 = free
 

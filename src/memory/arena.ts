@@ -10,7 +10,7 @@ import { GIB, KIB } from "../base/units.ts";
 import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
 import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
-import { ArenaLock } from "./arena_lock.ts";
+import { ArenaLock, READERS_BYTES } from "./arena_lock.ts";
 import { MAX_ORDER } from "./frame.layout.ts";
 import { FrameAllocator, layoutArena } from "./frames.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
@@ -128,8 +128,11 @@ export class Arena {
       throw new ZcacheError("ERR_ARENA_CLOSED", "the arena has been closed");
     }
     const arena = new Arena(memory, threads);
-    // The dead leave their numbers and scratch behind: whoever comes clears up.
-    if (journalIsKept(words)) arena.reapThreads();
+    if (journalIsKept(words)) {
+      arena.lock.openReader();
+      // The dead leave their numbers and scratch behind: whoever comes clears up.
+      arena.reapThreads();
+    }
     return arena;
   }
 
@@ -234,6 +237,13 @@ export class Arena {
     const frame = this.frames.alloc(Math.max(0, order), ARENA_OWNER);
     if (frame === NIL)
       throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for a journal");
+    this.words[Super.READERS_AT] = this.reserve(READERS_BYTES) / 4;
+    this.words.fill(
+      0,
+      this.words[Super.READERS_AT]!,
+      this.words[Super.READERS_AT]! + READERS_BYTES / 4,
+    );
+    this.lock.openReader();
     journalFormat(this.words, this.frames.frameToWord(frame));
   }
 

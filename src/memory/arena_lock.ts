@@ -13,26 +13,61 @@
 // journal. Who waits finds that the thread is dead, takes the lock over, undoes the steps, and lets
 // the owner of the arena's content put right what no journal holds (`onDeath`): locks below this
 // one, work that was begun and lies between two transactions.
+//
+// Who only reads need not wait for others that do. A reader says so in a word of its own, which no
+// other thread writes; a writer, once it has the lock, waits until nobody reads. As the kernel's
+// "big reader" locks: cheap for many readers, dearer for the writer, who has to look at each word.
+// What readers never look at (the order of the policy) may be changed beside them: `lockBeside`.
 import type { Threads } from "../base/threads.ts";
+import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
 import type { Arena } from "./arena.ts";
 import { add, journalCommit, journalRollBack } from "./journal.ts";
 import { Mutex } from "./mutex.ts";
 
+/** Threads that may read beside others; those with higher numbers take the lock instead. */
+export const READERS_MAX = 64;
+/** A cache line: no reader's word moves when another's does. */
+const READER_WORDS = 16;
+/** Bytes of the readers' words. */
+export const READERS_BYTES = READERS_MAX * READER_WORDS * 4;
+/** Looks at a reader's word before sleeping: readers are done in a microsecond or two. */
+const SPINS = 200;
+const WAIT_MS = 0.05;
+/** Sleeps after which it is asked whether the reader lives: 20 ms. */
+const LOOK_EVERY = 400;
+
 export class ArenaLock {
   readonly #arena: Arena;
   readonly #words: Int32Array;
   readonly #mutex: Mutex;
+  readonly #kernels: Kernels;
+  readonly #threads: Threads;
+  /** The word in which this thread says that it reads; 0 = it has none. */
+  #readerAt = 0;
   /** Called with the lock held and all undone, before the lock is used. */
   #onDeath: () => void = () => {};
 
   constructor(arena: Arena, threads: Threads) {
     this.#arena = arena;
     this.#words = arena.words;
+    this.#kernels = arena.kernels;
+    this.#threads = threads;
     // Thread numbers are given out again only under this lock, so the name is still the owner's.
     const isDead = (owner: number) =>
       !threads.mayRun(Atomics.load(this.#words, Super.THREADS + owner - 1));
     this.#mutex = new Mutex(arena.words, arena.kernels, Super.ARENA_LOCK, arena.thread, isDead);
+  }
+
+  /** Gets this thread a word to say that it reads; once, when a journal is kept. */
+  openReader(): void {
+    const { thread } = this.#arena;
+    if (thread > READERS_MAX) return;
+    this.#readerAt = this.#words[Super.READERS_AT]! + (thread - 1) * READER_WORDS;
+    Atomics.store(this.#words, this.#readerAt, 0);
+    for (let top = Atomics.load(this.#words, Super.READERS_TOP); top < thread; ) {
+      top = Atomics.compareExchange(this.#words, Super.READERS_TOP, top, thread);
+    }
   }
 
   /** What is to be done when a thread has died inside, by whoever finds out. */
@@ -40,14 +75,60 @@ export class ArenaLock {
     this.#onDeath = repair;
   }
 
+  /** Takes the lock, for changes of any kind. */
   lock(): void {
-    if (this.#mutex.lock() !== 0) this.#recover();
+    const dead = this.#mutex.lock();
+    this.#kernels.exchange(Super.WRITING * 4, 1);
+    this.#waitForReaders();
+    if (dead !== 0) this.#recover();
+  }
+
+  /** Takes the lock for changes of what no reader looks at. */
+  lockBeside(): void {
+    if (this.#mutex.lock() !== 0) {
+      this.#kernels.exchange(Super.WRITING * 4, 1);
+      this.#waitForReaders();
+      this.#recover();
+    }
+  }
+
+  /** As `lockBeside`, if nobody has the lock. @returns whether it was taken */
+  tryLockBeside(): boolean {
+    return this.#mutex.tryLock();
+  }
+
+  /**
+   * Begins to read, together with others; not while this thread has the lock.
+   * @returns false if somebody writes, or this thread has no word to say that it reads: `lock`,
+   *   then
+   */
+  enterReader(): boolean {
+    if (this.#readerAt === 0) return false;
+    this.#kernels.exchange(this.#readerAt * 4, 1);
+    // An exchange keeps the order: either the writer sees this reader's word, or it is seen here.
+    if (Atomics.load(this.#words, Super.WRITING) === 0) return true;
+    this.leaveReader();
+    return false;
+  }
+
+  leaveReader(): void {
+    this.#kernels.exchange(this.#readerAt * 4, 0);
   }
 
   /** All that was done since `lock` or the last `commit` stays. */
   commit(): void {
     this.#words[Super.TRANSACTIONS]!++;
     journalCommit(this.#words);
+  }
+
+  /** As `commit`, for changes of what no reader looks at. */
+  commitBeside(): void {
+    journalCommit(this.#words);
+  }
+
+  /** Changes whenever something has changed that readers look at. */
+  get version(): number {
+    return this.#words[Super.TRANSACTIONS]!;
   }
 
   /** Undoes what was done since `lock` or the last `commit`. */
@@ -58,11 +139,32 @@ export class ArenaLock {
   /** Undoes what was not committed, and gives the lock up. */
   unlock(): void {
     this.rollBack();
+    this.#kernels.exchange(Super.WRITING * 4, 0);
     this.#mutex.unlock();
   }
 
   assertLocked(): void {
     this.#mutex.assertLocked();
+  }
+
+  #waitForReaders(): void {
+    const top = Atomics.load(this.#words, Super.READERS_TOP);
+    const first = this.#words[Super.READERS_AT]!;
+    for (let nth = 0; nth < top; nth++) {
+      const at = first + nth * READER_WORDS;
+      if (Atomics.load(this.#words, at) !== 0) this.#waitForReader(nth + 1, at);
+    }
+  }
+
+  /** A reader copies a page at most; one that takes long may be dead, and never say so. */
+  #waitForReader(thread: number, at: number): void {
+    for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(this.#words, at) === 0) return;
+    for (let waits = 1; Atomics.load(this.#words, at) !== 0; waits++) {
+      Atomics.wait(this.#words, at, 1, WAIT_MS);
+      if (waits % LOOK_EVERY !== 0) continue;
+      const name = Atomics.load(this.#words, Super.THREADS + thread - 1);
+      if (name === 0 || !this.#threads.mayRun(name)) Atomics.store(this.#words, at, 0);
+    }
   }
 
   /** Whoever is terminated in here has it done again by the next, from the start. */

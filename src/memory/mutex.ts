@@ -16,10 +16,11 @@ import type { Kernels } from "../wasm/kernels.ts";
 const WAITED = 0x4000_0000;
 
 /**
- * Looks at the word before sleeping on it: sections are some hundred nanoseconds long, a futex call
- * costs two microseconds. On a machine with one processor the loop is wasted, but it is short.
+ * Looks at the word before sleeping on it, for two or three microseconds: as long as sections are
+ * that find nothing in the cache, and a futex call takes. On a machine with one processor the loop
+ * is wasted, but it is short.
  */
-const SPINS = 100;
+const SPINS = 1000;
 
 /** Between two looks at whether the owner lives; only who waits as long as that ever looks. */
 const LOOK_AFTER_MS = 20;

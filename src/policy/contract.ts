@@ -80,6 +80,12 @@ export interface EvictionPolicy {
   used(entry: WordIndex): void;
 
   /**
+   * Whether `used` would change anything for an entry with this META. Nothing else is looked at,
+   * so it may be asked without the lock.
+   */
+  minds(meta: number): boolean;
+
+  /**
    * Takes an entry out: flushed, replaced, or on its way to the backing store. It can be listed
    * again by `added`. Harmless for an entry that was taken out before. At most 6 words.
    */

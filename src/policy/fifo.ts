@@ -32,6 +32,10 @@ export class Fifo implements EvictionPolicy {
 
   used(_entry: WordIndex): void {}
 
+  minds(_meta: number): boolean {
+    return false;
+  }
+
   removed(entry: WordIndex): void {
     if (this.queue.isListed(entry)) this.queue.remove(entry);
   }
@@ -62,5 +66,9 @@ export class Lru extends Fifo {
 
   override used(entry: WordIndex): void {
     if (this.queue.isListed(entry)) this.queue.renew(entry);
+  }
+
+  override minds(_meta: number): boolean {
+    return true;
   }
 }

@@ -130,7 +130,8 @@ export class Ghosts {
    * the cost of one word.
    */
   take(hash: number, length: number): boolean {
-    if (this.#blocks === 0) return false;
+    // Before the first page has gone, what would be looked at is not even in the cache.
+    if (this.#blocks === 0 || this.#words[this.#at + CLOCK] === 0) return false;
     const words = this.#words;
     const mark = hash & MARK_MASK;
     const tick = words[this.#at + CLOCK]! >>> this.#tickShift;

@@ -82,6 +82,10 @@ export class S3Fifo implements EvictionPolicy {
     }
   }
 
+  minds(meta: number): boolean {
+    return (meta & this.#usesMask) !== this.#usesMask;
+  }
+
   removed(entry: WordIndex): void {
     const queue = this.#queueOf(entry);
     if (queue.isListed(entry)) queue.remove(entry);

@@ -62,6 +62,10 @@ export class Sieve implements EvictionPolicy {
     if ((meta & this.#visited) === 0) put(words, entry + this.#meta, meta | this.#visited);
   }
 
+  minds(meta: number): boolean {
+    return (meta & this.#visited) === 0;
+  }
+
   removed(entry: WordIndex): void {
     const words = this.#words;
     if (!this.#queue.isListed(entry)) return;

@@ -97,6 +97,14 @@ export abstract class BasePool implements Zpool {
     }
   }
 
+  readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    return this.readLocked(handle, target, sizeBytes);
+  }
+
+  writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    return this.writeLocked(handle, source, sizeBytes);
+  }
+
   write(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
     this.lock();
     try {

@@ -86,9 +86,19 @@ export interface Zpool {
   read(handle: Handle, target: Address, sizeBytes: number): 0 | Errno;
 
   /**
+   * As `read`, without the pool's lock and for an object that is known to be there: for callers
+   * that keep out by themselves all who change anything in this pool. What comes of another handle
+   * is undefined.
+   */
+  readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno;
+
+  /**
    * Copies `sizeBytes` from `source`, elsewhere in the arena, into the object. Returns as `read`.
    */
   write(handle: Handle, source: Address, sizeBytes: number): 0 | Errno;
+
+  /** As `write`, under the conditions of `readShared`, and only by who keeps all others out. */
+  writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno;
 
   /**
    * Gives an address at which the object can be read and written: its own, where the pool has it

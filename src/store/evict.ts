@@ -130,7 +130,7 @@ function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash
   if (backing === undefined) return false;
   if (kind === Store.EPHEMERAL && options.writeBack?.ephemeral !== true) return false;
   const source = (state.evicted + state.headerBytes) as Address;
-  state.readObjectLocked(entry, meta, source);
+  state.readObject(entry, meta, source);
   const sizeBytes = Page.sizeOf(meta);
   const place = backing.appendLocked(pool, state.victimKey, meta, source, sizeBytes);
   if (place <= 0) {

@@ -3,13 +3,13 @@
 //
 // What comes from the file is read without the lock, so it may have moved meanwhile: the file says
 // so, because each of its records names the page it belongs to, and the search begins anew.
-import { type Address, NIL, type WordIndex } from "../base/brand.ts";
+import { type Address, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
-import { put } from "../memory/journal.ts";
 import { markFrames } from "../policy/watermarks.ts";
 import { Reason } from "./counters.ts";
+import { used } from "./notes.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
@@ -51,37 +51,75 @@ function fetch(
   key: TmemKey,
   target: Address,
   exclusive: boolean,
-): typeof MISSED | typeof FOUND | typeof IN_FILE {
+): number {
+  const found =
+    !exclusive && state.arena.lock.enterReader()
+      ? fetchShared(state, pool, key)
+      : fetchLocked(state, pool, key, exclusive);
+  if (found !== FOUND) return found;
+  if (Page.whereOf(state.foundMeta) === Page.SAME_FILLED) {
+    const pattern = state.foundValue;
+    state.arena.kernels.fillPattern(target, pattern, pattern, state.pageSize);
+  } else {
+    unpack(state, state.foundMeta, target);
+  }
+  return FOUND;
+}
+
+/** Together with other readers. The hit is noted, and told to the policy later, with others. */
+function fetchShared(state: StoreState, pool: number, key: TmemKey): number {
   const { lock } = state.arena;
-  let meta = 0;
-  let value = 0;
+  let entry: WordIndex | Nil = NIL;
+  let found: number = MISSED;
+  let version = 0;
+  try {
+    entry = state.findLocked(pool, key);
+    version = lock.version;
+    if (entry !== NIL) found = lookAt(state, entry);
+  } finally {
+    lock.leaveReader();
+  }
+  state.notes.get(found === FOUND, found === MISSED);
+  if (found === FOUND && entry !== NIL) noteUse(state, entry, version);
+  return found;
+}
+
+/** Notes the use of a page, if that would change anything. */
+function noteUse(state: StoreState, entry: WordIndex, version: number): void {
+  const meta = state.foundMeta;
+  const tick = state.words[state.root + Store.TICK]! & (Page.AGES - 1);
+  const isMinded = Page.isListed(meta) && state.policies[Page.kindOf(meta)]!.minds(meta);
+  if (isMinded || Page.tickOf(meta) !== tick) {
+    state.notes.use(entry, state.foundValue, version);
+  }
+}
+
+function fetchLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): number {
+  const { lock } = state.arena;
   lock.lock();
   try {
     state.count("gets");
     const entry = state.findLocked(pool, key);
-    if (entry === NIL) {
-      state.count("misses");
-      return MISSED;
-    }
-    meta = state.words[entry + Entry.META]!;
-    value = state.words[entry + Entry.VALUE]!;
-    const where = Page.whereOf(meta);
-    if (where === Page.FILE && !readBufferedLocked(state, value, meta)) {
-      state.foundMeta = meta;
-      state.foundValue = value;
-      return IN_FILE;
-    }
-    if (where === Page.MEMORY) state.readObjectLocked(entry, meta, packedOf(state));
+    const found = entry === NIL ? MISSED : lookAt(state, entry);
+    if (found === MISSED) state.count("misses");
+    if (found !== FOUND || entry === NIL) return found;
     state.count("hits");
-    usedLocked(state, pool, key, entry, meta, exclusive);
+    usedLocked(state, pool, key, entry, exclusive);
+    return FOUND;
   } finally {
     lock.unlock();
   }
-  if (Page.whereOf(meta) === Page.SAME_FILLED) {
-    state.arena.kernels.fillPattern(target, value, value, state.pageSize);
-  } else {
-    unpack(state, meta, target);
-  }
+}
+
+/** Reads what an entry stands for, if it is in memory: under the lock, or as a reader. */
+function lookAt(state: StoreState, entry: WordIndex): typeof FOUND | typeof IN_FILE {
+  const meta = state.words[entry + Entry.META]!;
+  const value = state.words[entry + Entry.VALUE]!;
+  state.foundMeta = meta;
+  state.foundValue = value;
+  const where = Page.whereOf(meta);
+  if (where === Page.FILE && !readBuffered(state, value, meta)) return IN_FILE;
+  if (where === Page.MEMORY) state.readObject(entry, meta, packedOf(state));
   return FOUND;
 }
 
@@ -91,8 +129,8 @@ function packedOf(state: StoreState): Address {
 }
 
 /** Reads a page that is on its way to the file from the segment in memory. */
-function readBufferedLocked(state: StoreState, place: number, meta: number): boolean {
-  return state.backing!.readLocked(place, Page.sizeOf(meta), packedOf(state));
+function readBuffered(state: StoreState, place: number, meta: number): boolean {
+  return state.backing!.readBuffered(place, Page.sizeOf(meta), packedOf(state));
 }
 
 /** Takes note of a hit, and commits. */
@@ -101,7 +139,6 @@ function usedLocked(
   pool: number,
   key: TmemKey,
   entry: WordIndex,
-  meta: number,
   exclusive: boolean,
 ): void {
   if (exclusive) {
@@ -109,13 +146,7 @@ function usedLocked(
     state.removeLocked(entry, state.hash(pool, key), Reason.EXCLUSIVE_GET);
     return;
   }
-  if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.used(entry);
-  const tick = state.words[state.root + Store.TICK]! & (Page.AGES - 1);
-  if (Page.tickOf(meta) !== tick) {
-    // The policy may have set its bits meanwhile.
-    const now = state.words[entry + Entry.META]!;
-    put(state.words, entry + Entry.META, Page.withTick(now, tick));
-  }
+  used(state, entry);
   state.arena.lock.commit();
 }
 
@@ -164,7 +195,7 @@ function loadFromFile(
       state.count("hits");
       state.count("read_back_pages");
       if (exclusive || !promoteLocked(state, pool, key, entry, now)) {
-        usedLocked(state, pool, key, entry, now, exclusive);
+        usedLocked(state, pool, key, entry, exclusive);
       }
     } else return false;
   } finally {

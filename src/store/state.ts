@@ -18,6 +18,7 @@ import type { Zpool } from "../pool/contract.ts";
 import type { CounterName } from "./counters.ts";
 import { Count } from "./counters.ts";
 import { hashOf } from "./hash.ts";
+import { ReaderNotes } from "./notes.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
@@ -69,6 +70,8 @@ export class StoreState {
   foundValue = 0;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
+  /** What this thread has to say of what it read. */
+  readonly notes: ReaderNotes;
   readonly #floats: Float64Array;
 
   constructor(parts: StoreParts) {
@@ -90,6 +93,7 @@ export class StoreState {
       (parts.root + Store.COUNTERS) * 4,
       Store.COUNTERS_MAX,
     );
+    this.notes = new ReaderNotes(this);
     this.plain = parts.arena.reserve(this.pageSize);
     this.packed = parts.arena.reserve(this.pageSize * 2);
     this.evicted = parts.arena.reserve(this.pageSize * 2);
@@ -193,18 +197,22 @@ export class StoreState {
     const handle = zpool.malloc(sizeBytes + header);
     if (handle < 0) return handle;
     if (header !== 0) this.words[(source - header) / 4] = entry;
-    const result = zpool.write(handle as Handle, (source - header) as Address, sizeBytes + header);
+    const start = (source - header) as Address;
+    const result = zpool.writeShared(handle as Handle, start, sizeBytes + header);
     assert(result === 0, "a new object has room for what it was made for");
     return handle;
   }
 
-  /** Reads what an entry in memory holds to `target`; the header, if any, to before it. */
-  readObjectLocked(entry: WordIndex, meta: number, target: Address): void {
+  /**
+   * Reads what an entry in memory holds to `target`; the header, if any, to before it. Under the
+   * lock, or as a reader.
+   */
+  readObject(entry: WordIndex, meta: number, target: Address): void {
     const handle = this.words[entry + Entry.VALUE]! as Handle;
     const zpool = this.zpools[Page.kindOf(meta)]!;
     const header = this.headerOf(Page.kindOf(meta), Page.sizeOf(meta));
     const sizeBytes = Page.sizeOf(meta) + header;
-    const result = zpool.read(handle, (target - header) as Address, sizeBytes);
+    const result = zpool.readShared(handle, (target - header) as Address, sizeBytes);
     assert(result === 0, "an entry in memory names an object of its size");
   }
 

@@ -251,6 +251,7 @@ export class Store {
    */
   shrink(pages: number): number {
     const state = this.#opened();
+    state.notes.tell();
     let gone = 0;
     while (gone < pages && this.#locked(() => evictColdestLocked(state))) gone++;
     return gone;
@@ -284,12 +285,14 @@ export class Store {
   /** One consistent picture. */
   stats(): StoreStats {
     const state = this.#opened();
+    state.notes.tell();
     return this.#locked(() => statisticsLocked(state));
   }
 
   /** Where a page is, or why it is not there. */
   explain(pool: number, key: TmemKey): Explanation {
     const state = this.#opened();
+    state.notes.tell();
     return this.#locked(() => explainLocked(state, pool, key));
   }
 
@@ -303,6 +306,7 @@ export class Store {
   detach(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#state.notes.tell();
     this.#state.arena.detach();
   }
 

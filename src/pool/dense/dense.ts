@@ -92,6 +92,17 @@ export class DensePool extends BasePool {
     return 0;
   }
 
+  /** The entry alone is looked at: what proves a handle live lies in other cache lines. */
+  override readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    this.#vectors.copyOut(this.words[this.#entryOf(handle)]!, target, sizeBytes);
+    return 0;
+  }
+
+  override writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    this.#vectors.copyIn(this.words[this.#entryOf(handle)]!, source, sizeBytes);
+    return 0;
+  }
+
   protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
     const place = this.#locate(handle, sizeBytes);
     if (place === NIL) return EINVAL;
