@@ -1,11 +1,14 @@
-// `npm run bench [-- codecs|pools|density|policies|store|zram] [--tiny]`: runs the benchmarks and
+// `npm run bench [-- NAME …] [--tiny]`: runs the benchmarks, all or those that are named, and
 // prints their tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDensity } from "./density.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
+import { benchGarbage } from "./store/garbage.ts";
+import { benchReclaim } from "./store/reclaim.ts";
 import { benchStore } from "./store/store.ts";
+import { benchWriteBack } from "./store/write_back.ts";
 import { benchZram } from "./zram.ts";
 
 const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<unknown>>> = {
@@ -14,11 +17,14 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   density: async ({ tiny }) => benchDensity({ registry: await nodeCodecs(), tiny }),
   policies: async ({ tiny }) => benchPolicies({ tiny }),
   store: async ({ tiny }) => benchStore({ tiny }),
+  reclaim: async ({ tiny }) => benchReclaim({ tiny }),
+  "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
+  garbage: async ({ tiny }) => benchGarbage({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);
 const LIST = new Intl.ListFormat("en-GB").format(NAMES);
-const USAGE = `usage: npm run bench [-- ${NAMES.join("|")}] [--tiny]
+const USAGE = `usage: npm run bench [-- NAME …] [--tiny]
 
   ${NAMES.join(", ")}   what to run (default: all)
   --tiny   a second of each, to see that it works

@@ -33,6 +33,7 @@ export const READERS_TOP = 30; // atomic: the highest number of a thread that ha
 export const JOURNAL_LIMIT = 27; // fixed: entries that the log has room for
 export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: counts those committed, modulo 2³²
 export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock that were found dead
+export const SCRATCH_BLOCKS = 31; // fixed: largest blocks kept for threads that come late
 export const THREADS = 32; // atomic: MAX_THREADS words, what Threads.self() gave, 0 = free
 
 /** Threads that can be attached at once: one word each in the superblock. */

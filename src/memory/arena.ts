@@ -3,7 +3,7 @@
 // `Arena.create` makes it, `share()` gives a value that `postMessage` and `workerData` carry, and
 // `Arena.attach` opens it in another thread. Each thread has its own Arena object with its own
 // views, kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
-import { type Address, NIL, type PageFrame } from "../base/brand.ts";
+import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 import { GIB, KIB } from "../base/units.ts";
@@ -11,7 +11,7 @@ import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
 import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
 import { ArenaLock, READERS_BYTES } from "./arena_lock.ts";
-import { MAX_ORDER } from "./frame.layout.ts";
+import { MAX_ORDER, orderOf } from "./frame.layout.ts";
 import { FrameAllocator, layoutArena } from "./frames.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
 
@@ -25,7 +25,8 @@ export const PAGE_SIZES: readonly number[] = [4, 8, 16, 32, 64].map((kib) => kib
 /** The frame number that owns what belongs to no pool: the arena itself. */
 export const ARENA_OWNER = 0;
 /**
- * The owner of a thread's scratch is this plus its number: far above every frame number, and within
+ * The owner of a thread's scratch is this plus its number, and of what is kept for threads to come,
+ * this: far above every frame number, and within
  * the 27 bits that a frame's state has for it.
  */
 const THREAD_OWNER = 2 ** 26;
@@ -56,7 +57,9 @@ export class Arena {
   /** Where a journal is kept: everything but attaching and detaching is done under this lock. */
   readonly lock: ArenaLock;
   readonly #threads: Threads;
-  readonly #reserved: PageFrame[] = [];
+  /** The frames of a kept block that are left, of one that this thread was given. */
+  #keptNext = 0;
+  #keptEnd = 0;
   #detached = false;
 
   private constructor(memory: WasmMemory, threads: Threads) {
@@ -159,7 +162,7 @@ export class Arena {
       const max = this.pageSize << MAX_ORDER;
       throw new ZcacheError("ERR_OPTION", `scratch of ${sizeBytes} bytes; at most ${max} bytes`);
     }
-    const frame = this.#underLock(() => this.frames.alloc(order, THREAD_OWNER + this.thread));
+    const frame = this.#underLock(() => this.#takeScratch(order));
     if (frame === NIL) {
       throw new ZcacheError(
         "ERR_ARENA_FULL",
@@ -169,17 +172,13 @@ export class Arena {
         },
       );
     }
-    this.#reserved.push(frame);
     return this.frames.frameToAddress(frame);
   }
 
   /** Ends this thread's use: its scratch and its thread number are free again. */
   detach(): void {
     if (this.#detached) return;
-    this.#underLock(() => {
-      for (const frame of this.#reserved) this.frames.free(frame);
-    });
-    this.#reserved.length = 0;
+    this.#underLock(() => this.#giveScratchOf(this.thread));
     this.#detached = true;
     Atomics.store(this.words, Super.THREADS + this.thread - 1, 0);
   }
@@ -220,11 +219,24 @@ export class Arena {
     return this.#underLock(() => {
       const at = Super.THREADS + thread - 1;
       if (Atomics.load(this.words, at) === 0 || this.threadMayRun(thread)) return false;
-      this.frames.freeAllOf(THREAD_OWNER + thread);
+      this.#giveScratchOf(thread);
       this.lock.commit();
       Atomics.store(this.words, at, 0);
       return true;
     });
+  }
+
+  /**
+   * Keeps so many of the largest blocks for the scratch of threads that attach when nothing else is
+   * left; once, by the maker.
+   * @throws ZcacheError ERR_ARENA_FULL
+   */
+  keepScratch(blocks: number): void {
+    this.words[Super.SCRATCH_BLOCKS] = blocks;
+    for (let nth = 0; nth < blocks; nth++) {
+      if (this.frames.alloc(MAX_ORDER, THREAD_OWNER) !== NIL) continue;
+      throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for the scratch of threads");
+    }
   }
 
   /**
@@ -245,6 +257,36 @@ export class Arena {
     );
     this.lock.openReader();
     journalFormat(this.words, this.frames.frameToWord(frame));
+  }
+
+  /** Takes scratch from what is free, or if that is nothing, from a block kept for the purpose. */
+  #takeScratch(order: number): PageFrame | Nil {
+    const owner = THREAD_OWNER + this.thread;
+    const frame = this.frames.alloc(order, owner);
+    if (frame !== NIL) return frame;
+    // Only blocks of the size of what is asked for begin where such a block may.
+    const size = 1 << order;
+    let start = Math.ceil(this.#keptNext / size) * size;
+    if (start + size > this.#keptEnd) {
+      const [kept] = this.frames.blocksOf(THREAD_OWNER);
+      if (kept === undefined) return NIL;
+      this.frames.handOver(kept, owner);
+      start = kept;
+      this.#keptEnd = kept + (1 << MAX_ORDER);
+    }
+    this.#keptNext = start + size;
+    return start as PageFrame;
+  }
+
+  /** Gives a thread's scratch back: first to what is kept for others, as far as that was used. */
+  #giveScratchOf(thread: number): void {
+    let missing = this.words[Super.SCRATCH_BLOCKS]!;
+    if (missing > 0) missing -= this.frames.blocksOf(THREAD_OWNER).length;
+    for (const block of this.frames.blocksOf(THREAD_OWNER + thread)) {
+      const isLargest = orderOf(this.frames.state(block)) === MAX_ORDER;
+      if (isLargest && missing-- > 0) this.frames.handOver(block, THREAD_OWNER);
+      else this.frames.free(block);
+    }
   }
 
   /** Runs `work` as a transaction if there are such; frames have a lock of their own besides. */

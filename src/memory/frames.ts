@@ -183,10 +183,22 @@ export class FrameAllocator {
     this.#mutex.reset();
   }
 
-  /** Gives back every block of an owner. Looks at all frames: for what is rare. */
-  freeAllOf(owner: number): void {
+  /** The blocks of an owner. Looks at all frames: for what is rare. */
+  blocksOf(owner: number): PageFrame[] {
+    const blocks: PageFrame[] = [];
     for (let frame = this.firstFrame; frame < this.framesTotal; frame++) {
-      if (this.isHeadOf(frame, owner)) this.free(frame as PageFrame);
+      if (this.isHeadOf(frame, owner)) blocks.push(frame as PageFrame);
+    }
+    return blocks;
+  }
+
+  /** Hands a block that is in use to another owner. */
+  handOver(frame: PageFrame, owner: number): void {
+    this.#mutex.lock();
+    try {
+      this.#setStateLocked(frame, Frame.orderOf(this.state(frame)), owner);
+    } finally {
+      this.#mutex.unlock();
     }
   }
 

@@ -5,6 +5,7 @@ import { BACKING_WORDS } from "../backing/segment_log.layout.ts";
 import { SegmentLog } from "../backing/segment_log.ts";
 import { NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { MIB } from "../base/units.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { INDEX_WORDS } from "../index/index.layout.ts";
 import { INDEX_OWNERS, TmemIndex } from "../index/tmem.ts";
@@ -26,6 +27,9 @@ const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
 const POLICIES_AT = INDEX_AT + INDEX_WORDS;
 const BACKING_AT = Math.ceil((POLICIES_AT + Root.KINDS * POLICY_WORDS) / 2) * 2;
 const ROOT_WORDS = BACKING_AT + BACKING_WORDS;
+
+/** For each of so many bytes, one more thread can attach when the store is full; four at most. */
+const SCRATCH_PER = 16 * MIB;
 
 // Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
 const INDEX_OWNER = 1;
@@ -56,6 +60,7 @@ export function formatStore(
     state.index.format(platform.random());
     for (const policy of state.policies) policy.format();
     state.backing?.format(platform.random(), platform.random());
+    arena.keepScratch(Math.max(1, Math.min(4, Math.floor(options.memoryMax / SCRATCH_PER))));
     // The last step: from here on all is done under the arena's lock.
     arena.keepJournal();
     arena.words[root + Root.MAGIC] = Root.STORE_MAGIC;

@@ -48,6 +48,8 @@ export interface TmemPoolOptions {
 
 /** One operation of so many is timed: a clock costs as much as a list step. */
 const TIMED_EVERY = 16;
+/** Segments that one put writes at most before it gives up. */
+const FLUSHES_FOR_PUT = 8;
 /** Pages that are removed under one hold of the lock, when many are. */
 const STEP_PAGES = 32;
 
@@ -146,7 +148,11 @@ export class Store {
     const state = this.#opened();
     const timed = this.#operations++ % TIMED_EVERY === 0;
     const begin = timed ? state.platform.clock.nowNs() : 0;
-    const result = pageIn(state, pool, key, address);
+    let result = pageIn(state, pool, key, address);
+    // Where too much waits to be written, nothing can be evicted until some of it is.
+    for (let tries = 0; result < 0 && tries < FLUSHES_FOR_PUT && flushStep(state); tries++) {
+      result = pageIn(state, pool, key, address);
+    }
     this.#makeRoom(state);
     if (timed) this.#record(Latency.PUT, begin);
     return result;
@@ -253,7 +259,11 @@ export class Store {
     const state = this.#opened();
     state.notes.tell();
     let gone = 0;
-    while (gone < pages && this.#locked(() => evictColdestLocked(state))) gone++;
+    while (gone < pages) {
+      if (this.#locked(() => evictColdestLocked(state))) gone++;
+      // Where too much waits to be written, writing it makes room.
+      else if (!flushStep(state)) break;
+    }
     return gone;
   }
 

@@ -128,7 +128,7 @@ test("limit() lowers what may be used, step by step, and raises it again", () =>
 });
 
 test("the accept threshold: full once, it takes nothing until there is room again", () => {
-  const { store, pool, key, page } = rig(true, { memoryMax: "1MiB", acceptThreshold: 50 });
+  const { store, pool, key, page } = rig(true, { memoryMax: "4MiB", acceptThreshold: 50 });
   let index = 0;
   while (store.put(pool, key.setIndex(index), page("noise", index)) === 0) index++;
   store.limit(store.stats().mem_used_total);
