@@ -48,7 +48,6 @@ export const REJECT_PAGE_COUNT = "reject_page_count";
 /** The refusals, as statistics name them. */
 export const REFUSALS = [REJECT_COMPRESS_POOR, MEAN_COMPRESS_POOR, REJECT_PAGE_COUNT] as const;
 export type Refusal = (typeof REFUSALS)[number];
-export type Admission = typeof ADMITTED | Refusal;
 
 /** @throws ZcacheError ERR_OPTION naming the limit that can't be */
 export function checkAdmissionLimits(limits: AdmissionLimits): void {

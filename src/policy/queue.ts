@@ -1,6 +1,6 @@
 // A queue of entries: newest first, oldest last, with a count. What all policies are made of.
 //
-//   QUEUE_WORDS words of the owner:   head (a link of memory/list.ts), count
+//   three words of the owner:   head (a link of memory/list.ts), count
 //   an entry's link:                  at PolicySpace.links
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
@@ -18,8 +18,6 @@ import {
 } from "../memory/list.ts";
 import { linkMoved, linkToFirst } from "./links.ts";
 
-/** Words of the owner that a queue takes. */
-export const QUEUE_WORDS = 3;
 const COUNT = 2;
 
 export class EntryQueue {
@@ -28,7 +26,7 @@ export class EntryQueue {
   readonly #words: Int32Array;
   readonly #links: number;
 
-  /** @param head word index of QUEUE_WORDS words  @param links where an entry has its link */
+  /** @param head word index of three words  @param links where an entry has its link */
   constructor(words: Int32Array, head: number, links: number) {
     this.#words = words;
     this.head = head;
