@@ -138,5 +138,7 @@ function report(
   const [one, two] = rows as [StoreRow, StoreRow];
   const puts = (two.putsPerSecond / one.putsPerSecond).toFixed(2);
   const gets = (two.getsPerSecond / one.getsPerSecond).toFixed(2);
-  print(`two threads ÷ one: put ${puts}, get ${gets}`);
+  const encode = ((2 * one.encodeNs) / two.encodeNs).toFixed(2);
+  const decode = ((2 * one.decodeNs) / two.decodeNs).toFixed(2);
+  print(`two threads ÷ one: put ${puts}, get ${gets}; the codec alone ${encode}, ${decode}`);
 }
