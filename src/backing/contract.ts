@@ -1,7 +1,7 @@
 // What stands behind a store: a device of bytes, as a file is. Synchronous, because a get is.
 //
 // Devices know nothing of pages. What they are given they write, what they read is checked by
-// whoever asked (record.ts): a device that lies is found out, never believed.
+// whoever asked (records.ts): a device that lies is found out, never believed.
 
 /** What another thread of the process needs to open the same device: plain. */
 export interface BackingShare {

@@ -6,6 +6,9 @@ import type { RecordKey } from "./contract.ts";
 import * as Rec from "./record.layout.ts";
 import * as Log from "./segment_log.layout.ts";
 
+/** Odd, so that no two sequence numbers make the same seed. */
+const SEQUENCE_FACTOR = 0x9e37_79b1;
+
 export class Records {
   /** Room of this thread for one record that was read, as bytes. */
   readonly view: Uint8Array;
@@ -21,9 +24,10 @@ export class Records {
     this.#arena = arena;
     this.#words = arena.words;
     this.#at = at;
-    this.#room = arena.reserve(2 * arena.pageSize);
+    const roomBytes = Rec.recordBytes(arena.pageSize);
+    this.#room = arena.reserve(roomBytes);
     this.data = (this.#room + Rec.RECORD_HEADER_BYTES) as Address;
-    this.view = arena.bytes.subarray(this.#room, this.#room + 2 * arena.pageSize);
+    this.view = arena.bytes.subarray(this.#room, this.#room + roomBytes);
   }
 
   /** Writes the header of a segment that lies at the address `start`. */
@@ -41,9 +45,10 @@ export class Records {
     words[at + Rec.HEADER_CHECK] = check;
   }
 
-  /** Writes a record at the address `target`: a multiple of 4. */
+  /** Writes a record of the segment of that sequence number at `target`: a multiple of 4. */
   write(
     target: number,
+    sequence: number,
     pool: number,
     key: RecordKey,
     meta: number,
@@ -60,14 +65,17 @@ export class Records {
     words[at + Rec.INDEX_HIGH] = key.indexHigh;
     const { kernels } = this.#arena;
     kernels.copy(target + Rec.RECORD_HEADER_BYTES, source, sizeBytes);
-    words[at + Rec.CHECK] = this.#checksumOf(target, sizeBytes);
+    words[at + Rec.CHECK] = this.#checksumOf(target, sequence, sizeBytes);
   }
 
-  /** Whether the record in this thread's room has so many bytes, and all of them right. */
-  isWhole(sizeBytes: number): boolean {
+  /**
+   * Whether the record in this thread's room has so many bytes, all of them right, and was written
+   * to the segment when it had that sequence number.
+   */
+  isWhole(sequence: number, sizeBytes: number): boolean {
     const at = this.#room / 4;
     if ((this.#words[at + Rec.META]! & Rec.SIZE_MASK) !== sizeBytes) return false;
-    return this.#words[at + Rec.CHECK] === this.#checksumOf(this.#room, sizeBytes);
+    return this.#words[at + Rec.CHECK] === this.#checksumOf(this.#room, sequence, sizeBytes);
   }
 
   /** Whether it is that of this page. */
@@ -94,10 +102,11 @@ export class Records {
     return words[at + Rec.POOL]!;
   }
 
-  #checksumOf(record: number, sizeBytes: number): number {
+  #checksumOf(record: number, sequence: number, sizeBytes: number): number {
     const start = record + (Rec.CHECK + 1) * 4;
     const bytes = Rec.RECORD_HEADER_BYTES - 4 + sizeBytes;
-    return this.#arena.kernels.checksum(start, bytes, this.#seed());
+    const seed = this.#seed() ^ Math.imul(sequence, SEQUENCE_FACTOR);
+    return this.#arena.kernels.checksum(start, bytes, seed);
   }
 
   #seed(): number {

@@ -26,7 +26,7 @@ export const HOLD_OFF = 13; // calls of beginFlush that do nothing, after one th
 export const SPARES = 14; // SPARES_MAX buffers that are nobody's, their frames, 0 = none
 export const SPARES_MAX = 2;
 export const BUFFERED = 16; // BUFFERS_MAX segments in memory, 0 = unused
-/** Half a megabyte: as much as is worth writing at a time, times some that wait. */
+/** Half a megabyte or one: as much as is worth writing at a time, times some that wait. */
 export const BUFFERS_MAX = 8;
 export const TABLE_FRAMES = 24; // frames of the table
 export const LIVE_LOW = 25; // bytes of all records that are wanted, modulo 2³²
@@ -38,7 +38,7 @@ export const BACKING_WORDS = COUNTERS + COUNTERS_MAX * 2;
 
 // One segment.
 export const SEGMENT_WORDS = 4;
-export const STATE = 0; // see above; while FLUSHING, the thread << 8 too
+export const STATE = 0; // see above; thread << 8 while FLUSHING; filled bytes ÷ 32 << 16 once FULL
 export const LIVE = 1; // bytes of its records that are wanted
 export const BUFFER = 2; // its first frame in memory, 0 = none
 export const LINK = 3; // FREE: the next free one; otherwise the sequence number
@@ -51,3 +51,8 @@ export const ON_FILE = 4;
 export const CLEANING = 5;
 export const STATE_MASK = 0xff;
 export const THREAD_SHIFT = 8;
+export const THREAD_MASK = 0xff;
+export const FILLED_SHIFT = 16;
+export const FILLED_MASK = 0x1fff;
+export const FILLED_UNIT = 32;
+export const DAMAGED = 0x4000_0000; // in STATE: cleaning found that it can't be read, or not all

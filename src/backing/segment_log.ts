@@ -15,15 +15,25 @@ import * as Rec from "./record.layout.ts";
 import { Records } from "./records.ts";
 import * as Log from "./segment_log.layout.ts";
 import { SegmentTable } from "./segments.ts";
+import { verifyLog, type Wanted } from "./verify.ts";
 
-/** Segments that only cleaning may open: without room to move records to, none could be freed. */
+/**
+ * Segments that only cleaning may open: without room to move records to, none could be freed. One
+ * is enough for what is wanted of any segment; it is free again when that has been moved.
+ */
 const RESERVED_SEGMENTS = 2;
-/** Segments that are looked at to find one to clean: nearly as good as all (power of choices). */
+/** Segments that are looked at to find one to clean. */
 const VICTIMS_LOOKED_AT = 256;
 /** Cleaning begins when fewer segments are free, of all there are: an eighth. */
 const CLEAN_BELOW_SHIFT = 3;
 /** Calls that let a device rest that has failed. */
 const HOLD_OFF_CALLS = 32;
+/** The system's codes that say that there is no room. */
+const NO_SPACE: readonly string[] = ["ENOSPC", "EDQUOT", "EFBIG"];
+/** Searches that found nothing else to clean, after which one that was damaged is tried again. */
+const TRY_DAMAGED_AFTER = 64;
+/** Calls that find others at work, after which it is asked whether these are still alive. */
+const LOOK_FOR_DEAD_AFTER = 64;
 
 /** What happened, as `stats()` names it. */
 const COUNTERS = [
@@ -33,6 +43,7 @@ const COUNTERS = [
   "segmentsCleaned",
   "recordsMoved",
   "writeErrors",
+  "noSpaceErrors",
   "readErrors",
   "mismatches",
 ] as const;
@@ -65,6 +76,11 @@ export class SegmentLog {
   readonly #table: SegmentTable;
   readonly #floats: Float64Array;
   readonly #records: Records;
+  readonly #places: Rec.Places;
+  /** The sequence number of the segment from which was read last. */
+  #sequenceRead = 0;
+  #callsInVain = 0;
+  #searchesInVain = 0;
   #segmentCopy: Uint8Array | undefined;
 
   /**
@@ -74,7 +90,8 @@ export class SegmentLog {
     this.#arena = arena;
     this.#words = arena.words;
     this.#at = at;
-    this.#table = new SegmentTable(arena, at, owner);
+    this.#places = new Rec.Places(Rec.segmentBytesOf(arena.pageSize));
+    this.#table = new SegmentTable(arena, at, owner, this.#places.segmentBytes);
     this.device = device;
     this.#floats = new Float64Array(arena.memory.buffer, (at + Log.COUNTERS) * 4, Log.COUNTERS_MAX);
     this.#records = new Records(arena, at);
@@ -86,10 +103,11 @@ export class SegmentLog {
    * @throws ZcacheError ERR_ARENA_FULL
    */
   format(low: number, high: number): void {
-    const segments = Math.floor(this.device.sizeBytesMax / Rec.SEGMENT_BYTES);
+    const { segmentBytes, segmentsMax } = this.#places;
+    const segments = Math.floor(this.device.sizeBytesMax / segmentBytes);
     this.#words[this.#at + Log.RUN_LOW] = low;
     this.#words[this.#at + Log.RUN_HIGH] = high;
-    if (this.#table.format(Math.min(segments, Rec.SEGMENTS_MAX))) return;
+    if (this.#table.format(Math.min(segments, segmentsMax))) return;
     throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for the write-back file's table");
   }
 
@@ -109,29 +127,31 @@ export class SegmentLog {
   ): number | Errno {
     const words = this.#words;
     const bytes = Rec.recordBytes(sizeBytes);
+    assert(sizeBytes <= this.#arena.pageSize, "an object is at most a page");
+    // While cleaning has to use the reserve, what it has opened is for it alone: it must not run
+    // out of room before what it cleans is free.
+    if (!cleaning && this.#table.free < RESERVED_SEGMENTS) return ENOSPC;
     let segment = words[this.#at + Log.OPEN_SEGMENT]!;
-    if (segment === 0 || words[this.#at + Log.OPEN_USED]! + bytes > Rec.SEGMENT_BYTES) {
+    const { segmentBytes } = this.#places;
+    if (segment === 0 || words[this.#at + Log.OPEN_USED]! + bytes > segmentBytes) {
       const opened = this.#openLocked(cleaning);
       if (opened < 0) return opened as Errno;
       segment = opened;
     }
     const offset = words[this.#at + Log.OPEN_USED]!;
     const buffer = this.#table.bufferOf(segment) as number;
-    this.#records.write(buffer + offset, pool, key, meta, source, sizeBytes);
+    const sequence = this.#table.sequenceOf(segment);
+    this.#records.write(buffer + offset, sequence, pool, key, meta, source, sizeBytes);
     put(words, this.#at + Log.OPEN_USED, offset + bytes);
-    this.#weighLocked(segment, bytes);
-    return Rec.placeOf(segment, offset);
+    this.#table.weigh(segment, bytes);
+    return this.#places.placeOf(segment, offset);
   }
 
   /** The record at `place` is not wanted any more. */
   releaseLocked(place: number, sizeBytes: number): void {
-    const segment = Rec.segmentOf(place);
-    this.#weighLocked(segment, -Rec.recordBytes(sizeBytes));
-    if (this.#words[this.#table.at(segment) + Log.LIVE] !== 0) return;
-    const state = this.#table.state(segment);
-    // One in memory that nobody writes just now need not be written at all.
-    if (state === Log.FULL) this.#table.dropBuffer(segment);
-    if (state === Log.FULL || state === Log.ON_FILE) this.#table.release(segment);
+    const segment = this.#places.segmentOf(place);
+    this.#table.weigh(segment, -Rec.recordBytes(sizeBytes));
+    this.#table.releaseIfEmpty(segment);
   }
 
   /**
@@ -139,16 +159,17 @@ export class SegmentLog {
    * @returns whether it is
    */
   readBuffered(place: number, sizeBytes: number, target: Address): boolean {
-    const buffer = this.#table.bufferOf(Rec.segmentOf(place));
+    const buffer = this.#table.bufferOf(this.#places.segmentOf(place));
     if (buffer === NIL) return false;
-    const source = buffer + Rec.offsetOf(place) + Rec.RECORD_HEADER_BYTES;
+    const source = buffer + this.#places.offsetOf(place) + Rec.RECORD_HEADER_BYTES;
     this.#arena.kernels.copy(target, source, sizeBytes);
     return true;
   }
 
   /**
    * Reads an object from the file to `target`, and checks that it is whole and the one that was
-   * meant. Without a lock: where the segment has been used again meanwhile, it is a mismatch.
+   * meant. Without a lock: where the segment has been used again meanwhile, it is a mismatch, or
+   * what was there before; `hasStayedLocked` tells.
    */
   read(
     place: number,
@@ -158,7 +179,10 @@ export class SegmentLog {
     target: Address,
   ): ReadResult {
     const bytes = Rec.recordBytes(sizeBytes);
-    const offset = Rec.segmentOf(place) * Rec.SEGMENT_BYTES + Rec.offsetOf(place);
+    const segment = this.#places.segmentOf(place);
+    const sequence = this.#table.sequenceOf(segment);
+    this.#sequenceRead = sequence;
+    const offset = segment * this.#places.segmentBytes + this.#places.offsetOf(place);
     try {
       this.device.read(offset, this.#records.view.subarray(0, bytes));
     } catch (error) {
@@ -167,12 +191,20 @@ export class SegmentLog {
       return error;
     }
     this.#count("bytesRead", bytes);
-    if (!this.#records.isWhole(sizeBytes) || !this.#records.isOf(pool, key)) {
+    if (!this.#records.isWhole(sequence, sizeBytes) || !this.#records.isOf(pool, key)) {
       this.#count("mismatches");
       return "mismatch";
     }
     this.#arena.kernels.copy(target, this.#records.data, sizeBytes);
     return "ok";
+  }
+
+  /**
+   * Whether the segment from which this thread has read last is still the same. If it is not, then
+   * another page may have come to the same place meanwhile, or the same page with other bytes.
+   */
+  hasStayedLocked(place: number): boolean {
+    return this.#table.sequenceOf(this.#places.segmentOf(place)) === this.#sequenceRead;
   }
 
   /**
@@ -184,40 +216,44 @@ export class SegmentLog {
       add(words, this.#at + Log.HOLD_OFF, -1);
       return NIL;
     }
-    let oldest: number = NIL;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      const segment = this.#table.buffered(nth);
-      if (segment === 0 || this.#table.state(segment) !== Log.FULL) continue;
-      if (oldest === NIL || this.#sequenceOf(segment) < this.#sequenceOf(oldest)) oldest = segment;
+    // A dead thread's number may have become this one's, which is not writing now.
+    this.#takeBackLocked((thread) => thread === this.#arena.thread);
+    let oldest = this.#oldestFullLocked();
+    if (oldest === NIL && this.isBusyLocked(() => true)) {
+      if (this.#lookForDeadLocked()) oldest = this.#oldestFullLocked();
     }
     if (oldest === NIL) return NIL;
-    const state = Log.FLUSHING | (this.#arena.thread << Log.THREAD_SHIFT);
-    put(words, this.#table.at(oldest) + Log.STATE, state);
+    this.#table.setState(oldest, Log.FLUSHING, this.#arena.thread);
     return oldest;
   }
 
   /** Writes a segment that this thread has taken. @throws ZcacheError ERR_IO */
   flush(segment: number): void {
+    const { segmentBytes } = this.#places;
     const buffer = this.#table.bufferOf(segment) as number;
-    const bytes = this.#arena.bytes.subarray(buffer, buffer + Rec.SEGMENT_BYTES);
-    this.device.write(segment * Rec.SEGMENT_BYTES, bytes);
+    const bytes = this.#arena.bytes.subarray(buffer, buffer + segmentBytes);
+    this.device.write(segment * segmentBytes, bytes);
   }
 
   /** It is written, or not: then it stays in memory, to be tried again. */
   endFlushLocked(segment: number, failure: ZcacheError | undefined): void {
-    const words = this.#words;
-    const at = this.#table.at(segment);
+    const table = this.#table;
+    const isOurs =
+      table.state(segment) === Log.FLUSHING && table.threadOf(segment) === this.#arena.thread;
+    assert(isOurs, "who ends a write has begun it");
     if (failure !== undefined) {
       this.#count("writeErrors");
-      put(words, at + Log.STATE, Log.FULL);
-      put(words, this.#at + Log.HOLD_OFF, HOLD_OFF_CALLS);
-      return;
+      if (NO_SPACE.includes(String(failure.context["code"]))) this.#count("noSpaceErrors");
+      table.setState(segment, Log.FULL);
+      put(this.#words, this.#at + Log.HOLD_OFF, HOLD_OFF_CALLS);
+      table.releaseIfEmpty(segment);
+    } else {
+      this.#count("segmentsWritten");
+      this.#count("bytesWritten", this.#places.segmentBytes);
+      table.setState(segment, Log.ON_FILE);
+      table.dropBuffer(segment);
+      table.releaseIfEmpty(segment);
     }
-    this.#count("segmentsWritten");
-    this.#count("bytesWritten", Rec.SEGMENT_BYTES);
-    put(words, at + Log.STATE, Log.ON_FILE);
-    this.#table.dropBuffer(segment);
-    if (words[at + Log.LIVE] === 0) this.#table.release(segment);
   }
 
   /** Makes the open segment one to be written, however full it is; and asks for no rest. */
@@ -233,49 +269,45 @@ export class SegmentLog {
     for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
       const segment = this.#table.buffered(nth);
       if (segment === 0 || this.#table.state(segment) !== Log.FLUSHING) continue;
-      if (isOf(this.#threadOf(segment))) return true;
+      if (isOf(this.#table.threadOf(segment))) return true;
     }
     return false;
   }
 
   /** Takes up what dead threads had begun: the same bytes are written again. */
   recoverLocked(mayRun: (thread: number) => boolean): void {
-    const words = this.#words;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      const segment = this.#table.buffered(nth);
-      if (segment === 0 || this.#table.state(segment) !== Log.FLUSHING) continue;
-      if (!mayRun(this.#threadOf(segment))) {
-        put(words, this.#table.at(segment) + Log.STATE, Log.FULL);
-      }
-    }
-    const cleaner = words[this.#at + Log.CLEANER]!;
-    if (cleaner !== 0 && !mayRun(cleaner)) this.#endCleaningLocked();
+    this.#takeBackLocked((thread) => !mayRun(thread));
+    const cleaner = this.#words[this.#at + Log.CLEANER]!;
+    if (cleaner !== 0 && !mayRun(cleaner)) this.#endCleaningLocked(false);
   }
 
   /**
-   * Where segments run short, chooses the one with the least in it among some, and marks it as
-   * being cleaned by this thread; one thread cleans at a time.
+   * Where segments run short, chooses one to clean, and marks it as being cleaned by this thread;
+   * one thread cleans at a time. The one with the least wanted in it ("greedy"): what is moved is
+   * least for what is gained. Weighing a segment's age too pays where cold data lies among hot; but
+   * only cold pages come here, and those that are hot again go back to memory.
+   * @param mayDrop whether there may be records of which the caller does not keep but drop some
+   *   when the file is full: only then is a segment offered in which all is wanted
    * @returns it, or NIL: nothing to clean, or nothing to gain
    */
-  pickVictimLocked(): number | Nil {
+  pickVictimLocked(mayDrop = true): number | Nil {
     const words = this.#words;
-    const { free } = this.#table;
-    const enough = Math.max(
-      RESERVED_SEGMENTS + 1,
-      words[this.#at + Log.SEGMENTS]! >>> CLEAN_BELOW_SHIFT,
-    );
-    if (words[this.#at + Log.CLEANER] !== 0 || free >= enough) return NIL;
-    const used = words[this.#at + Log.NEXT_FRESH]! - 1;
-    let victim: number = NIL;
-    let segment = words[this.#at + Log.CURSOR]!;
-    for (let looked = Math.min(used, VICTIMS_LOOKED_AT); looked > 0; looked--) {
-      segment = segment >= used ? 1 : segment + 1;
-      if (this.#table.state(segment) !== Log.ON_FILE) continue;
-      if (victim === NIL || this.#liveOf(segment) < this.#liveOf(victim)) victim = segment;
+    const table = this.#table;
+    // Nothing can be moved while the device rests.
+    if (words[this.#at + Log.HOLD_OFF]! > 0) return NIL;
+    const eighth = words[this.#at + Log.SEGMENTS]! >>> CLEAN_BELOW_SHIFT;
+    if (table.free >= Math.max(RESERVED_SEGMENTS + 1, eighth)) return NIL;
+    if (words[this.#at + Log.CLEANER] === this.#arena.thread) this.#endCleaningLocked(false);
+    if (words[this.#at + Log.CLEANER] !== 0 && !this.#lookForDeadLocked()) return NIL;
+    if (words[this.#at + Log.CLEANER] !== 0) return NIL;
+    const lookedAt = Math.min(words[this.#at + Log.NEXT_FRESH]! - 1, VICTIMS_LOOKED_AT);
+    let victim = table.pickSparse(lookedAt, false);
+    if (victim === NIL && mayDrop && this.isFullLocked) victim = table.pickNext(lookedAt);
+    if (victim === NIL && ++this.#searchesInVain % TRY_DAMAGED_AFTER === 0) {
+      victim = table.pickSparse(lookedAt, true);
     }
-    put(words, this.#at + Log.CURSOR, segment);
     if (victim === NIL) return NIL;
-    put(words, this.#table.at(victim) + Log.STATE, Log.CLEANING);
+    table.setState(victim, Log.CLEANING);
     put(words, this.#at + Log.CLEANER, this.#arena.thread);
     put(words, this.#at + Log.CLEANED, victim);
     return victim;
@@ -288,22 +320,27 @@ export class SegmentLog {
 
   /**
    * Reads a segment that this thread cleans, and offers its records one by one.
-   * @returns whether it could be read
+   * @returns whether it is free now
    */
   clean(segment: number, cleaning: Cleaning): boolean {
-    this.#segmentCopy ??= new Uint8Array(Rec.SEGMENT_BYTES);
-    let isRead = true;
+    const { segmentBytes } = this.#places;
+    this.#segmentCopy ??= new Uint8Array(segmentBytes);
+    let isWhole = false;
     try {
-      this.device.read(segment * Rec.SEGMENT_BYTES, this.#segmentCopy);
-      this.#offerAll(segment, this.#segmentCopy, cleaning);
+      this.device.read(segment * segmentBytes, this.#segmentCopy);
+      this.#count("bytesRead", segmentBytes);
+      isWhole = this.#offerAll(segment, this.#segmentCopy, cleaning);
     } catch (error) {
       if (!(error instanceof ZcacheError)) throw error;
       this.#count("readErrors");
-      isRead = false;
     }
-    cleaning.run(() => this.#endCleaningLocked());
-    if (isRead) this.#count("segmentsCleaned");
-    return isRead;
+    let isFree = false;
+    cleaning.run(() => {
+      isFree = this.#table.liveOf(segment) === 0;
+      this.#endCleaningLocked(!isWhole);
+    });
+    if (isFree) this.#count("segmentsCleaned");
+    return isFree;
   }
 
   stats(): SegmentLogStats {
@@ -317,7 +354,7 @@ export class SegmentLog {
         number
       >),
       sizeBytesMax: this.device.sizeBytesMax,
-      liveBytes: this.#liveBytes(),
+      liveBytes: this.#table.liveBytes,
       freeSegments: this.#table.free,
       bufferedSegments,
     };
@@ -331,27 +368,8 @@ export class SegmentLog {
    * Checks that each segment holds as much as the records that are wanted say.
    * @param wanted their places and sizes
    */
-  verify(wanted: readonly (readonly [place: number, sizeBytes: number])[]): void {
-    const words = this.#words;
-    const live = new Map<number, number>();
-    for (const [place, sizeBytes] of wanted) {
-      const segment = Rec.segmentOf(place);
-      assert(this.#table.has(segment), "a place is in a segment that was used");
-      assert(this.#table.state(segment) !== Log.FREE, "what is wanted is in no free segment");
-      live.set(segment, (live.get(segment) ?? 0) + Rec.recordBytes(sizeBytes));
-    }
-    let free = 0;
-    let total = 0;
-    for (let segment = 1; this.#table.has(segment); segment++) {
-      const state = this.#table.state(segment);
-      assert(this.#liveOf(segment) === (live.get(segment) ?? 0), "a segment knows what it holds");
-      const inMemory = state === Log.OPEN || state === Log.FULL || state === Log.FLUSHING;
-      assert((this.#table.bufferOf(segment) !== NIL) === inMemory, "what is not written is here");
-      if (state === Log.FREE) free++;
-      total += this.#liveOf(segment);
-    }
-    assert(free === words[this.#at + Log.FREE_COUNT], "free segments are counted");
-    assert(total === this.#liveBytes(), "the bytes that are wanted are counted");
+  verify(wanted: readonly Wanted[]): void {
+    verifyLog(this.#words, this.#at, this.#table, this.#places, wanted);
   }
 
   #openLocked(cleaning: boolean): number | Errno {
@@ -370,25 +388,62 @@ export class SegmentLog {
     if (segment === 0) return;
     const buffer = this.#table.bufferOf(segment) as number;
     const used = words[this.#at + Log.OPEN_USED]!;
-    this.#records.writeHeader(buffer, segment, this.#sequenceOf(segment), used);
+    this.#records.writeHeader(buffer, segment, this.#table.sequenceOf(segment), used);
     put(words, this.#at + Log.OPEN_SEGMENT, 0);
-    put(words, this.#table.at(segment) + Log.STATE, Log.FULL);
-    if (this.#liveOf(segment) !== 0) return;
-    this.#table.dropBuffer(segment);
-    this.#table.release(segment);
+    this.#table.setState(segment, Log.FULL);
+    this.#table.setFilled(segment, used);
+    this.#table.releaseIfEmpty(segment);
   }
 
-  #endCleaningLocked(): void {
+  #oldestFullLocked(): number | Nil {
+    const table = this.#table;
+    let oldest: number = NIL;
+    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
+      const segment = table.buffered(nth);
+      if (segment === 0 || table.state(segment) !== Log.FULL) continue;
+      if (oldest === NIL || table.sequenceOf(segment) < table.sequenceOf(oldest)) oldest = segment;
+    }
+    return oldest;
+  }
+
+  /** Makes FULL again what threads had begun to write that do so no more. */
+  #takeBackLocked(isGone: (thread: number) => boolean): void {
+    const table = this.#table;
+    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
+      const segment = table.buffered(nth);
+      if (segment === 0 || table.state(segment) !== Log.FLUSHING) continue;
+      if (!isGone(table.threadOf(segment))) continue;
+      table.setState(segment, Log.FULL);
+      table.releaseIfEmpty(segment);
+    }
+  }
+
+  /**
+   * Others are at work; one that was terminated in the middle, without the lock, is told by nobody
+   * else. Asks the system, which takes time: now and then. @returns whether it has been asked
+   */
+  #lookForDeadLocked(): boolean {
+    if (++this.#callsInVain < LOOK_FOR_DEAD_AFTER) return false;
+    this.#callsInVain = 0;
+    this.recoverLocked((thread) => this.#arena.threadMayRun(thread));
+    return true;
+  }
+
+  #endCleaningLocked(isDamaged: boolean): void {
     const words = this.#words;
     const segment = words[this.#at + Log.CLEANED]!;
     put(words, this.#at + Log.CLEANER, 0);
-    put(words, this.#table.at(segment) + Log.STATE, Log.ON_FILE);
-    if (this.#liveOf(segment) === 0) this.#table.release(segment);
+    this.#table.setState(segment, Log.ON_FILE);
+    if (isDamaged) this.#table.setDamaged(segment);
+    this.#table.releaseIfEmpty(segment);
   }
 
-  #offerAll(segment: number, copy: Uint8Array, cleaning: Cleaning): void {
+  /** @returns whether all that was in the segment came back whole */
+  #offerAll(segment: number, copy: Uint8Array, cleaning: Cleaning): boolean {
     const view = new DataView(copy.buffer, copy.byteOffset);
-    const used = Math.min(view.getInt32(Rec.USED * 4, true), Rec.SEGMENT_BYTES);
+    // Nobody else changes what this thread cleans.
+    const sequence = this.#table.sequenceOf(segment);
+    const used = this.#table.filledOf(segment);
     const { pageSize } = this.#arena;
     const key: RecordKey = {
       id: new Int32Array(Rec.ID_WORDS),
@@ -396,45 +451,21 @@ export class SegmentLog {
       indexLow: 0,
       indexHigh: 0,
     };
-    for (let at = Rec.HEADER_BYTES; at + Rec.RECORD_HEADER_BYTES <= used; ) {
+    let isWhole = true;
+    for (let at = Rec.HEADER_BYTES; at < used; ) {
       const sizeBytes = view.getInt32(at + Rec.META * 4, true) & Rec.SIZE_MASK;
       const bytes = Rec.recordBytes(sizeBytes);
-      if (sizeBytes > pageSize || at + bytes > used) return;
+      if (sizeBytes > pageSize || at + bytes > used) return false;
       this.#records.view.set(copy.subarray(at, at + bytes));
       // A record that is not whole is passed over: whoever asks for it will be told.
-      if (this.#records.isWhole(sizeBytes)) {
+      if (this.#records.isWhole(sequence, sizeBytes)) {
         const pool = this.#records.keyOf(key);
-        const place = Rec.placeOf(segment, at);
+        const place = this.#places.placeOf(segment, at);
         cleaning.run(() => cleaning.keep(pool, key, place, this.#records.data, sizeBytes));
-      }
+      } else isWhole = false;
       at += bytes;
     }
-  }
-
-  /** Adds to what is wanted of a segment, and of all. */
-  #weighLocked(segment: number, bytes: number): void {
-    const words = this.#words;
-    add(words, this.#table.at(segment) + Log.LIVE, bytes);
-    const live = this.#liveBytes() + bytes;
-    put(words, this.#at + Log.LIVE_LOW, live | 0);
-    put(words, this.#at + Log.LIVE_HIGH, Math.floor(live / 2 ** 32));
-  }
-
-  #liveBytes(): number {
-    const low = this.#words[this.#at + Log.LIVE_LOW]! >>> 0;
-    return this.#words[this.#at + Log.LIVE_HIGH]! * 2 ** 32 + low;
-  }
-
-  #liveOf(segment: number): number {
-    return this.#words[this.#table.at(segment) + Log.LIVE]!;
-  }
-
-  #sequenceOf(segment: number): number {
-    return this.#words[this.#table.at(segment) + Log.LINK]!;
-  }
-
-  #threadOf(segment: number): number {
-    return this.#words[this.#table.at(segment) + Log.STATE]! >>> Log.THREAD_SHIFT;
+    return isWhole;
   }
 
   #count(counter: Counter, by = 1): void {

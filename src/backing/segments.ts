@@ -5,8 +5,13 @@ import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
-import { SEGMENT_BYTES, SEGMENTS_MAX } from "./record.layout.ts";
+import { HEADER_BYTES } from "./record.layout.ts";
 import * as Log from "./segment_log.layout.ts";
+
+/** Worth cleaning is a segment of which an eighth or more is not wanted any more; … */
+const WORTH_DEAD = 8;
+/** … or of which so little is wanted that it fits into one segment with another such. */
+const WORTH_SPARSE = 3 / 8;
 
 export class SegmentTable {
   readonly #arena: Arena;
@@ -14,19 +19,22 @@ export class SegmentTable {
   readonly #at: number;
   readonly #owner: number;
   readonly #perFrame: number;
+  readonly #segmentBytes: number;
   /** Blocks of so many frames hold a segment. */
   readonly #bufferOrder: number;
 
   /**
    * @param at word index of the log's own words  @param owner number under which frames are taken
+   * @param segmentBytes bytes of a segment, a multiple of the page size
    */
-  constructor(arena: Arena, at: number, owner: number) {
+  constructor(arena: Arena, at: number, owner: number, segmentBytes: number) {
     this.#arena = arena;
     this.#words = arena.words;
     this.#at = at;
     this.#owner = owner;
+    this.#segmentBytes = segmentBytes;
     this.#perFrame = Math.floor(arena.frames.wordsPerPage / Log.SEGMENT_WORDS);
-    this.#bufferOrder = Math.max(0, Math.log2(SEGMENT_BYTES / arena.pageSize));
+    this.#bufferOrder = Math.max(0, Math.log2(segmentBytes / arena.pageSize));
   }
 
   /**
@@ -35,7 +43,7 @@ export class SegmentTable {
    */
   format(segments: number): boolean {
     const { frames } = this.#arena;
-    assert(segments >= 2 && segments <= SEGMENTS_MAX, "a file has a number of segments");
+    assert(segments >= 2, "a file has room for a segment behind its header");
     const directoryWords = Math.ceil(segments / this.#perFrame);
     const order = Math.max(0, Math.ceil(Math.log2(directoryWords / frames.wordsPerPage)));
     const directory = frames.alloc(order, this.#owner);
@@ -63,6 +71,96 @@ export class SegmentTable {
 
   state(segment: number): number {
     return this.#words[this.at(segment) + Log.STATE]! & Log.STATE_MASK;
+  }
+
+  /**
+   * The segment, of the next ones behind the cursor, from which most can be had by cleaning it, and
+   * moves the cursor on. To be had are bytes that nobody wants any more; and where little is wanted
+   * at all, as two such segments fit into one. What holds neither is left alone: cleaning it would
+   * only move it, again and again.
+   * @param lookedAt so many at most: nearly as good as all of them (the power of choices)
+   * @param isDamaged whether among those that are known to be damaged  @returns NIL for none
+   */
+  pickSparse(lookedAt: number, isDamaged: boolean): number | Nil {
+    const worthDead = this.#segmentBytes / WORTH_DEAD;
+    const worthSparse = this.#segmentBytes * WORTH_SPARSE;
+    let best: number = NIL;
+    for (let left = lookedAt; left > 0; left--) {
+      const segment = this.#advance();
+      if (segment === NIL) break;
+      if (!this.#isCleanable(segment, isDamaged)) continue;
+      const live = this.liveOf(segment);
+      const dead = this.filledOf(segment) - HEADER_BYTES - live;
+      if (dead < worthDead && live > worthSparse) continue;
+      if (best === NIL || live < this.liveOf(best)) best = segment;
+    }
+    return best;
+  }
+
+  /** The next segment behind the cursor that can be cleaned, whatever is in it; NIL for none. */
+  pickNext(lookedAt: number): number | Nil {
+    for (let left = lookedAt; left > 0; left--) {
+      const segment = this.#advance();
+      if (segment === NIL) break;
+      if (this.#isCleanable(segment, false)) return segment;
+    }
+    return NIL;
+  }
+
+  /** Moves a segment on to another state. @param thread who writes it, while FLUSHING */
+  setState(segment: number, state: number, thread = 0): void {
+    const at = this.at(segment) + Log.STATE;
+    const kept = this.#words[at]! & ~((1 << Log.FILLED_SHIFT) - 1);
+    put(this.#words, at, kept | (thread << Log.THREAD_SHIFT) | state);
+  }
+
+  /** The thread that writes a segment which is FLUSHING. */
+  threadOf(segment: number): number {
+    return (this.#words[this.at(segment) + Log.STATE]! >>> Log.THREAD_SHIFT) & Log.THREAD_MASK;
+  }
+
+  /** Takes note of how many bytes of a segment are filled, once no more come. */
+  setFilled(segment: number, bytes: number): void {
+    const at = this.at(segment) + Log.STATE;
+    const rest = this.#words[at]! & ((1 << Log.FILLED_SHIFT) - 1);
+    put(this.#words, at, ((bytes / Log.FILLED_UNIT) << Log.FILLED_SHIFT) | rest);
+  }
+
+  filledOf(segment: number): number {
+    const filled = this.#words[this.at(segment) + Log.STATE]! >>> Log.FILLED_SHIFT;
+    return (filled & Log.FILLED_MASK) * Log.FILLED_UNIT;
+  }
+
+  /** It does not come back whole from the device: not to be cleaned again. */
+  setDamaged(segment: number): void {
+    const at = this.at(segment) + Log.STATE;
+    put(this.#words, at, this.#words[at]! | Log.DAMAGED);
+  }
+
+  /** Bytes of its records that are wanted. */
+  liveOf(segment: number): number {
+    return this.#words[this.at(segment) + Log.LIVE]!;
+  }
+
+  /** Bytes of the records that are wanted in all segments. */
+  get liveBytes(): number {
+    const low = this.#words[this.#at + Log.LIVE_LOW]! >>> 0;
+    return this.#words[this.#at + Log.LIVE_HIGH]! * 2 ** 32 + low;
+  }
+
+  /** Adds to what is wanted of a segment, and of all. */
+  weigh(segment: number, bytes: number): void {
+    const words = this.#words;
+    const before = add(words, this.at(segment) + Log.LIVE, bytes);
+    assert(before + bytes >= 0, "a record is released once");
+    const live = this.liveBytes + bytes;
+    put(words, this.#at + Log.LIVE_LOW, live | 0);
+    put(words, this.#at + Log.LIVE_HIGH, Math.floor(live / 2 ** 32));
+  }
+
+  /** Which opening of a segment this is: of two, the later has the larger number. */
+  sequenceOf(segment: number): number {
+    return this.#words[this.at(segment) + Log.LINK]!;
   }
 
   /** Whether a segment of this number exists and was used once. */
@@ -120,10 +218,16 @@ export class SegmentTable {
     this.#arena.frames.free(frame as PageFrame);
   }
 
-  /** Makes a segment free, whose records nobody wants, and that is not in memory. */
-  release(segment: number): void {
+  /**
+   * Makes a segment free whose records nobody wants any more, if nobody is at work with it. One in
+   * memory then need not be written at all.
+   */
+  releaseIfEmpty(segment: number): void {
     const words = this.#words;
     const at = this.at(segment);
+    const state = this.state(segment);
+    if (words[at + Log.LIVE] !== 0 || (state !== Log.FULL && state !== Log.ON_FILE)) return;
+    if (state === Log.FULL) this.dropBuffer(segment);
     put(words, at + Log.STATE, Log.FREE);
     put(words, at + Log.LINK, words[this.#at + Log.FREE_FIRST]!);
     put(words, this.#at + Log.FREE_FIRST, segment);
@@ -148,6 +252,23 @@ export class SegmentTable {
     }
     const table = words[this.#at + Log.TABLE_FRAMES]!;
     return (1 << order) + table + (buffers << this.#bufferOrder);
+  }
+
+  /** Moves the cursor to the next segment that was used once, after the last to the first. */
+  #advance(): number | Nil {
+    const words = this.#words;
+    const used = words[this.#at + Log.NEXT_FRESH]! - 1;
+    if (used === 0) return NIL;
+    const before = words[this.#at + Log.CURSOR]!;
+    const segment = before >= used ? 1 : before + 1;
+    // Not undone with what else is done: it does not matter where it stands.
+    words[this.#at + Log.CURSOR] = segment;
+    return segment;
+  }
+
+  #isCleanable(segment: number, isDamaged: boolean): boolean {
+    const state = this.#words[this.at(segment) + Log.STATE]! & (Log.STATE_MASK | Log.DAMAGED);
+    return state === (isDamaged ? Log.ON_FILE | Log.DAMAGED : Log.ON_FILE);
   }
 
   /** The word of BUFFERED that holds `segment` (0: an unused one), or NIL. */

@@ -6,6 +6,7 @@ import {
   openSync,
   readSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from "node:fs";
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
@@ -46,10 +47,12 @@ export class FileDevice implements BackingDevice {
     const { path, sizeBytesMax, existing, preallocate } = options;
     const unlock = lockFile(path);
     let fd: number | undefined;
+    let isOurs = false;
     try {
       checkExisting(path, existing);
       // Not truncated before it is known to be ours.
       fd = attempt(path, 0, () => openSync(path, existsSync(path) ? "r+" : "wx+", 0o600));
+      isOurs = true;
       attempt(path, 0, () => ftruncateSync(fd!, 0));
       const device = new FileDevice(path, fd, sizeBytesMax, unlock);
       device.write(0, HEADER);
@@ -57,6 +60,8 @@ export class FileDevice implements BackingDevice {
       return device;
     } catch (error) {
       if (fd !== undefined) closeSync(fd);
+      // What could be taken of the room that was wanted is given back.
+      if (isOurs) giveBack(path);
       unlock();
       throw error;
     }
@@ -81,9 +86,11 @@ export class FileDevice implements BackingDevice {
   write(offsetBytes: number, source: Uint8Array): void {
     for (let done = 0; done < source.length; ) {
       const at = offsetBytes + done;
-      done += attempt(this.#path, at, () =>
+      const bytes = attempt(this.#path, at, () =>
         writeSync(this.#fd, source, done, source.length - done, at),
       );
+      if (bytes === 0) throw ioError(this.#path, at, "EIO", "nothing was written");
+      done += bytes;
     }
   }
 
@@ -100,8 +107,10 @@ export class FileDevice implements BackingDevice {
   /** Takes all of the file's room now, so that none is missing later: zeros. */
   #preallocate(): void {
     const zeros = new Uint8Array(STEP_BYTES);
-    for (let at = STEP_BYTES; at + STEP_BYTES <= this.sizeBytesMax; at += STEP_BYTES) {
-      this.write(at, zeros);
+    for (let at = HEADER.length; at < this.sizeBytesMax; ) {
+      const step = Math.min(STEP_BYTES - (at % STEP_BYTES), this.sizeBytesMax - at);
+      this.write(at, zeros.subarray(0, step));
+      at += step;
     }
   }
 }
@@ -124,6 +133,15 @@ function checkExisting(path: string, existing: "reuse" | "refuse"): void {
   }
   if (existing === "reuse") return;
   throw new ZcacheError("ERR_OPTION", `${path} is there already, and is not to be reused`);
+}
+
+/** Removes a file that could not be made as it was to be. */
+function giveBack(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Then it stays: the error that is on its way says more.
+  }
 }
 
 function attempt<T>(path: string, offsetBytes: number, work: () => T): T {

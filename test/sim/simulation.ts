@@ -227,7 +227,10 @@ export class Simulation {
     const before = pool.pages.get(name);
     const key = this.#key.setObject(object).setIndex(index);
     const found = this.#attempt(actor, "flush", () => actor.store.flush(pool.id, key));
-    if (found === undefined) return this.#settle(pool, name, [before]);
+    if (found === undefined) {
+      this.#settle(pool, name, [before]);
+      return;
+    }
     if (!found) this.#absent(pool, name);
     pool.pages.delete(name);
   }
