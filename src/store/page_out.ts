@@ -189,7 +189,10 @@ function loadFromFile(
   lock.lock();
   try {
     const entry = state.findLocked(pool, key);
-    const stands = entry !== NIL && state.words[entry + Entry.VALUE] === place;
+    const stands =
+      entry !== NIL &&
+      state.words[entry + Entry.VALUE] === place &&
+      state.backing!.hasStayedLocked(place);
     const now = stands ? state.words[entry + Entry.META]! : 0;
     if (stands && Page.whereOf(now) === Page.FILE) {
       state.count("hits");

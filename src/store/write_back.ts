@@ -75,7 +75,8 @@ export function flushStep(state: StoreState): boolean {
 export function cleanStep(state: StoreState): boolean {
   const { backing } = state;
   if (backing === undefined) return false;
-  const segment = lockedBy(state, () => backing.pickVictimLocked());
+  const ephemeralAt = state.gaugeAt(Store.EPHEMERAL, Store.IN_FILE);
+  const segment = lockedBy(state, () => backing.pickVictimLocked(state.words[ephemeralAt]! > 0));
   if (segment === NIL) return false;
   return backing.clean(segment, {
     run: (work) => lockedBy(state, work),
