@@ -46,7 +46,7 @@ test("page frames: no block is handed out twice, none is lost", async () => {
 
 for (const type of poolTypes()) {
   test(`${type}: every object keeps its bytes while others store, evict and compact`, async () => {
-    const arena = Arena.create({ sizeBytes: 8 * MIB });
+    const arena = Arena.create({ sizeBytes: 2 * MIB });
     const pool = createPool(type, arena);
     const reports = await runCrew(arena, sharedWords(arena), WORKERS, {
       kind: "pool",
