@@ -42,4 +42,6 @@ export interface Codec {
 export interface CodecOptions {
   /** Compression level: zstd 1 … 19 (default 1), deflate 1 … 9 (default 1), lzo and lz4 none. */
   readonly level?: number;
+  /** What both sides know before the first byte; copied, where a codec takes one. */
+  readonly dictionary?: Uint8Array;
 }

@@ -38,6 +38,7 @@ export type CodecListing =
       readonly available: true;
       readonly implementation: string;
       readonly levels?: CodecLevels;
+      readonly dictionaries?: boolean;
     }
   | ({ readonly available: false } & MissingCodec);
 

@@ -15,6 +15,7 @@ import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
 import type { EvictionPolicy } from "../policy/contract.ts";
 import type { Zpool } from "../pool/contract.ts";
+import type { ReadDictionary, StoreCodecs } from "./codecs.ts";
 import type { CounterName } from "./counters.ts";
 import { Count } from "./counters.ts";
 import { hashOf } from "./hash.ts";
@@ -27,6 +28,9 @@ import * as Store from "./store.layout.ts";
 /** The entry that an object belongs to, before its data, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
 
+/** One operation of so many is timed: a clock costs as much as a list step. */
+const TIMED_EVERY = 16;
+
 /** What the parts of a store are, for one thread. */
 export interface StoreParts {
   readonly arena: Arena;
@@ -38,8 +42,7 @@ export interface StoreParts {
   readonly zpools: readonly Zpool[];
   readonly policies: readonly EvictionPolicy[];
   readonly index: TmemIndex;
-  /** The codecs that META numbers from 1 on. */
-  readonly codecs: readonly Codec[];
+  readonly codecs: StoreCodecs;
   readonly backing: SegmentLog | undefined;
 }
 
@@ -52,7 +55,7 @@ export class StoreState {
   readonly zpools: readonly Zpool[];
   readonly policies: readonly EvictionPolicy[];
   readonly index: TmemIndex;
-  readonly codecs: readonly Codec[];
+  readonly codecs: StoreCodecs;
   readonly backing: SegmentLog | undefined;
   readonly pageSize: number;
   /** Bytes before the data of an object: where reclaim goes by frames, the entry it belongs to. */
@@ -68,11 +71,16 @@ export class StoreState {
   /** What a search has found in the file, for when the lock is given up (page_out.ts). */
   foundMeta = 0;
   foundValue = 0;
+  /** Whether the object of the page that came in last has, or had, other pages. */
+  hasOthers = false;
+  /** Where it is known how dictionaries are read (values.ts). */
+  readDictionary: ReadDictionary = () => undefined;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
   /** What this thread has to say of what it read. */
   readonly notes: ReaderNotes;
   readonly #floats: Float64Array;
+  #operations = 0;
 
   constructor(parts: StoreParts) {
     this.arena = parts.arena;
@@ -97,6 +105,16 @@ export class StoreState {
     this.plain = parts.arena.reserve(this.pageSize);
     this.packed = parts.arena.reserve(this.pageSize * 2);
     this.evicted = parts.arena.reserve(this.pageSize * 2);
+  }
+
+  /** A codec, by META's number, with a dictionary, by its number, or none. */
+  codecOf(codec: number, dictionary: number): Codec {
+    return this.codecs.of(codec, dictionary, this.readDictionary);
+  }
+
+  /** Whether the operation that begins is one of those that are timed. */
+  isTimed(): boolean {
+    return this.#operations++ % TIMED_EVERY === 0;
   }
 
   /** Counts an event: at once, also if the transaction is undone. */
@@ -141,6 +159,13 @@ export class StoreState {
     put(this.words, entry + Entry.META, meta);
     this.#weighLocked(meta, 1);
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.added(entry, hash);
+  }
+
+  /** As `fillLocked`, for another object of the same page: the policy lists the entry already. */
+  refillLocked(entry: WordIndex, value: number, meta: number): void {
+    put(this.words, entry + Entry.VALUE, value);
+    put(this.words, entry + Entry.META, meta);
+    this.#weighLocked(meta, 1);
   }
 
   /**

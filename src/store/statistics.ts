@@ -3,7 +3,7 @@
 import { RECOVERIES } from "../memory/arena.layout.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
 import type { LatencySummary } from "../memory/latency.ts";
-import { LATENCY_WORDS, latencySummary } from "../memory/latency.ts";
+import { LATENCY_WORDS, latencyRecord, latencySummary } from "../memory/latency.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
 import type { StoreState } from "./state.ts";
@@ -99,6 +99,11 @@ export function statisticsLocked(state: StoreState): StoreStats {
     recoveries: state.words[RECOVERIES]!,
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
   };
+}
+
+/** Adds the time since `beginNs` to a histogram. */
+export function recordSince(state: StoreState, nth: number, beginNs: number): void {
+  latencyRecord(state.words, latencyAt(state, nth), state.platform.clock.nowNs() - beginNs);
 }
 
 /** Word index of a histogram. */

@@ -23,6 +23,9 @@ export const FULL = 10; // 1 from the limit until the accept threshold is reache
 export const WORK = 11; // atomic: counts calls for the maintainer
 export const MAINTAINER = 12; // the thread that works in the background, 0 = none
 export const RELABELLED = 14; // 0, or the entry that has moved and whose object names its old place
+export const DICTIONARY_POOL = 15; // the tmem pool of dictionaries, 0 = there is none yet
+export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
+export const DICTIONARIES = 17; // how many have been made
 export const LIMIT_FRAMES = 13; // frames that may be in use, of all there are
 
 // What there is of one kind of pages.
@@ -47,8 +50,11 @@ export const LATENCIES_MAX = 5;
 /** What became of pages that are not there: EPITAPHS_MAX × (hash, reason), by hash. */
 export const EPITAPHS = LATENCIES + LATENCIES_MAX * LATENCY_WORDS;
 export const EPITAPHS_MAX = 512;
+/** Locks of keys, for who reads, thinks and then writes (values.ts): by hash. */
+export const STRIPES = EPITAPHS + EPITAPHS_MAX * 2;
+export const STRIPES_MAX = 64;
 /** The index, then two policies, then the backing: store_state.ts adds up. */
-export const PARTS = EPITAPHS + EPITAPHS_MAX * 2;
+export const PARTS = STRIPES + STRIPES_MAX;
 
 /** "zsto" */
 export const STORE_MAGIC = 0x7a73746f;

@@ -12,11 +12,10 @@ import type { TmemKey } from "../index/key.ts";
 import { PERSISTENT as PERSISTENT_FLAG, SHARED as SHARED_FLAG } from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
-import { latencyRecord } from "../memory/latency.ts";
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
-import { isServed, serveMaintenance, waitForOthers } from "./maintainer.ts";
+import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, formatStore, lockedBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
@@ -24,10 +23,12 @@ import { pageIn } from "./page_in.ts";
 import { pageOut } from "./page_out.ts";
 import type { StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
-import { latencyAt, type StoreStats, statisticsLocked } from "./statistics.ts";
+import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
+import { type Tended, Tender, type Tending } from "./tend.ts";
+import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
-import { flushAll, flushStep, isLow, maintain, reclaimStep } from "./write_back.ts";
+import { flushAll, flushForPut, flushStep, maintain } from "./write_back.ts";
 
 /** What travels to another thread. */
 export interface StoreShare {
@@ -46,25 +47,24 @@ export interface TmemPoolOptions {
   readonly client?: number;
 }
 
-/** One operation of so many is timed: a clock costs as much as a list step. */
-const TIMED_EVERY = 16;
-/** Segments that one put writes at most before it gives up. */
-const FLUSHES_FOR_PUT = 8;
 /** Pages that are removed under one hold of the lock, when many are. */
 const STEP_PAGES = 32;
 
 export class Store {
   readonly pageSize: number;
+  /** For a store of values: what is done with them. */
+  readonly values: Values | undefined;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
-  #operations = 0;
   #closed = false;
+  #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
+    this.values = state.options.content === "values" ? new Values(state) : undefined;
   }
 
   /**
@@ -146,15 +146,14 @@ export class Store {
   /** As `put`, from an address in the arena that this thread has reserved. */
   putFrom(pool: number, key: TmemKey, address: Address): 0 | Errno {
     const state = this.#opened();
-    const timed = this.#operations++ % TIMED_EVERY === 0;
+    const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     let result = pageIn(state, pool, key, address);
-    // Where too much waits to be written, nothing can be evicted until some of it is.
-    for (let tries = 0; result < 0 && tries < FLUSHES_FOR_PUT && flushStep(state); tries++) {
+    for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
       result = pageIn(state, pool, key, address);
     }
-    this.#makeRoom(state);
-    if (timed) this.#record(Latency.PUT, begin);
+    makeRoomAfterPut(state);
+    if (timed) recordSince(state, Latency.PUT, begin);
     return result;
   }
 
@@ -175,13 +174,13 @@ export class Store {
   /** As `get`, to an address in the arena that this thread has reserved. */
   getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
     const state = this.#opened();
-    const timed = this.#operations++ % TIMED_EVERY === 0;
+    const timed = state.isTimed();
     if (!timed) return pageOut(state, pool, key, address, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
     const found = pageOut(state, pool, key, address, exclusive);
     const loaded = state.counter("loads_from_file") !== loads;
-    this.#record(found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
+    recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
     return found;
   }
 
@@ -249,6 +248,16 @@ export class Store {
    */
   maintain(): boolean {
     return maintain(this.#opened());
+  }
+
+  /**
+   * Walks on through what is stored, a bounded step, and does what is asked for about pages that
+   * lie idle: recompresses them, writes them back, removes values that have expired.
+   */
+  tend(what: Tending): Tended {
+    this.#tender ??= new Tender(this.#opened());
+    this.#state.notes.tell();
+    return this.#tender.tend(what);
   }
 
   /**
@@ -336,15 +345,6 @@ export class Store {
     this.close();
   }
 
-  /** After a put: where memory is low and nobody else works on it, this thread does one round. */
-  #makeRoom(state: StoreState): void {
-    if (!isLow(state) || isServed(state)) return;
-    const begin = state.platform.clock.nowNs();
-    reclaimStep(state);
-    flushStep(state);
-    this.#record(Latency.RECLAIM, begin);
-  }
-
   #removeMany(reason: number, step: (visit: (entry: WordIndex) => void) => number): number {
     const state = this.#state;
     let removed = 0;
@@ -365,11 +365,6 @@ export class Store {
       });
     }
     return removed;
-  }
-
-  #record(nth: number, begin: number): void {
-    const state = this.#state;
-    latencyRecord(state.words, latencyAt(state, nth), state.platform.clock.nowNs() - begin);
   }
 
   #checkPage(page: Uint8Array): void {

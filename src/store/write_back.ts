@@ -14,6 +14,9 @@ import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
+/** Segments that one put writes at most before it gives up. */
+const FLUSHES_FOR_PUT = 8;
+
 /** Whether free memory has fallen below the low watermark. */
 export function isLow(state: StoreState): boolean {
   const limit = state.words[state.root + Store.LIMIT_FRAMES]!;
@@ -52,6 +55,14 @@ export function reclaimStep(state: StoreState): boolean {
   } finally {
     lock.unlock();
   }
+}
+
+/**
+ * After a put that was refused: where too much waits to be written, nothing can be evicted until
+ * some of it is. @returns whether it is worth another try
+ */
+export function flushForPut(state: StoreState, tries: number): boolean {
+  return tries < FLUSHES_FOR_PUT && flushStep(state);
 }
 
 /** Writes one full segment to the file. */

@@ -1,0 +1,239 @@
+// Values in a store: of any length up to a page, with a header of their own (value.layout.ts).
+//
+// A value goes the way of a page, in two halves each: its front fills in the prefix and names the
+// bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
+// looked at the prefix, lets it be decompressed, or not.
+import { type Address, NIL } from "../base/brand.ts";
+import type { Errno } from "../base/errno.ts";
+import { TmemKey } from "../index/key.ts";
+import { PERSISTENT } from "../index/pools.ts";
+import { put } from "../memory/journal.ts";
+import { Mutex } from "../memory/mutex.ts";
+import { Latency } from "./counters.ts";
+import { makeRoomAfterPut } from "./maintainer.ts";
+import { lockedBy } from "./open.ts";
+import * as Page from "./page.layout.ts";
+import { pack, packedIn } from "./page_in.ts";
+import { fetchPacked, unpack } from "./page_out.ts";
+import type { StoreState } from "./state.ts";
+import { recordSince } from "./statistics.ts";
+import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
+import { flushForPut } from "./write_back.ts";
+
+/** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
+const DICTIONARY_HELPS_BYTES = 16 * 1024;
+
+export class Values {
+  /** Room of this thread for a value, before it is compressed and after it is restored. */
+  readonly plain: Address;
+  /** Where the prefix of a value is written before `put`, and stands after `fetch`. */
+  readonly prefix: Address;
+  /** The most bytes of a value and its prefix together. */
+  readonly sizeMax: number;
+  readonly #state: StoreState;
+  readonly #stripes: Mutex[] = [];
+
+  constructor(state: StoreState) {
+    this.#state = state;
+    this.plain = state.plain;
+    this.prefix = state.packed;
+    this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
+    state.readDictionary = (dictionary) => this.#readDictionary(dictionary);
+    const { words, kernels, thread } = state.arena;
+    const isDead = (owner: number) => !state.arena.threadMayRun(owner);
+    for (let nth = 0; nth < Store.STRIPES_MAX; nth++) {
+      const at = state.root + Store.STRIPES + nth;
+      this.#stripes.push(new Mutex(words, kernels, at, thread, isDead));
+    }
+  }
+
+  /**
+   * Stores `sizeBytes` from an address in the arena, behind the prefix that stands at `prefix` and
+   * of which all but the header is filled in.
+   * @param prefixBytes FIXED_BYTES or more; with `sizeBytes` at most `sizeMax`
+   * @returns as `Store.put`
+   */
+  put(
+    pool: number,
+    key: TmemKey,
+    source: Address,
+    sizeBytes: number,
+    prefixBytes: number,
+  ): 0 | Errno {
+    const state = this.#state;
+    const timed = state.isTimed();
+    const begin = timed ? state.platform.clock.nowNs() : 0;
+    const target = (this.prefix + prefixBytes) as Address;
+    let dictionary = this.#dictionaryFor(pool, sizeBytes);
+    const limit = sizeBytes - (sizeBytes >>> 6) - 1;
+    let packed = limit > 0 ? pack(state, source, sizeBytes, target, limit, dictionary) : 0;
+    const codec = packed === 0 ? Page.RAW : Page.FAST;
+    if (packed === 0) {
+      state.arena.kernels.copy(target, source, sizeBytes);
+      packed = sizeBytes;
+      dictionary = 0;
+    }
+    state.words[this.prefix / 4] = Value.makeHeader(sizeBytes, prefixBytes, dictionary);
+    const stored = prefixBytes + packed;
+    let result = packedIn(state, pool, key, codec, stored, this.prefix);
+    for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
+      result = packedIn(state, pool, key, codec, stored, this.prefix);
+    }
+    makeRoomAfterPut(state);
+    if (timed) recordSince(state, Latency.PUT, begin);
+    return result;
+  }
+
+  /** Whether the object that the last `put` went to has, or had, other values under other indexes. */
+  get hadOthers(): boolean {
+    return this.#state.hasOthers;
+  }
+
+  /**
+   * Finds a value, and copies it to `prefix` as it is stored.
+   * @param exclusive takes it out of the store
+   * @returns whether it is there
+   * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
+   */
+  fetch(pool: number, key: TmemKey, exclusive = false): boolean {
+    const state = this.#state;
+    if (!state.isTimed()) return fetchPacked(state, pool, key, exclusive);
+    const begin = state.platform.clock.nowNs();
+    const loads = state.counter("loads_from_file");
+    const found = fetchPacked(state, pool, key, exclusive);
+    const loaded = state.counter("loads_from_file") !== loads;
+    recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
+    return found;
+  }
+
+  /** The header of the value that was fetched last (value.layout.ts). */
+  get header(): number {
+    return this.#state.words[this.prefix / 4]!;
+  }
+
+  /** Bytes that the value that was fetched last takes, with its prefix. */
+  get storedBytes(): number {
+    return Page.sizeOf(this.#state.foundMeta);
+  }
+
+  /** Restores the value that was fetched last. @throws ZcacheError ERR_CODEC_CORRUPT */
+  restore(target: Address): void {
+    const state = this.#state;
+    const { header } = this;
+    const prefixBytes = Value.prefixOf(header);
+    unpack(
+      state,
+      Page.codecOf(state.foundMeta),
+      Value.dictionaryOf(header),
+      (this.prefix + prefixBytes) as Address,
+      Page.sizeOf(state.foundMeta) - prefixBytes,
+      target,
+      Value.sizeOf(header),
+    );
+  }
+
+  /**
+   * Keeps other threads that do the same from a key until `unlock`; gets and puts take no notice.
+   * A thread holds one key at a time.
+   */
+  lock(hash: number): void {
+    this.#stripes[hash & (Store.STRIPES_MAX - 1)]!.lock();
+  }
+
+  unlock(hash: number): void {
+    this.#stripes[hash & (Store.STRIPES_MAX - 1)]!.unlock();
+  }
+
+  /**
+   * Makes a dictionary the one for all values that come in from now on; those that are stored keep
+   * theirs until they are recompressed.
+   * @returns its number; NIL if there is no number or no room left
+   */
+  useDictionary(bytes: Uint8Array): number {
+    const state = this.#state;
+    const { words, root } = state;
+    const dictionary = lockedBy(state, () => {
+      const next = words[root + Store.DICTIONARIES]! + 1;
+      if (next <= Value.DICTIONARIES_MAX) put(words, root + Store.DICTIONARIES, next);
+      return next;
+    });
+    if (dictionary > Value.DICTIONARIES_MAX) return NIL;
+    if (!this.#writeDictionary(dictionary, bytes)) return NIL;
+    lockedBy(state, () => put(words, root + Store.DICTIONARY, dictionary));
+    return dictionary;
+  }
+
+  /** The dictionary for what comes in, 0 = none. */
+  get dictionary(): number {
+    return this.#state.words[this.#state.root + Store.DICTIONARY]!;
+  }
+
+  /** Whether the codec for what comes in, or the denser one, can use a dictionary. */
+  takesDictionary(isDense: boolean): boolean {
+    return this.#state.codecs.takesDictionary(isDense);
+  }
+
+  #dictionaryFor(pool: number, sizeBytes: number): number {
+    const { dictionary } = this;
+    const { words, root } = this.#state;
+    if (dictionary === 0 || sizeBytes > DICTIONARY_HELPS_BYTES) return 0;
+    // A dictionary is read without another.
+    if (pool === words[root + Store.DICTIONARY_POOL]) return 0;
+    return this.#state.codecs.takesDictionary(false) ? dictionary : 0;
+  }
+
+  #dictionaryPool(): number {
+    const { words, root, index } = this.#state;
+    const at = root + Store.DICTIONARY_POOL;
+    return lockedBy(this.#state, () => {
+      if (words[at] === 0) put(words, at, index.createPool(0, PERSISTENT, null));
+      return words[at]!;
+    });
+  }
+
+  #writeDictionary(dictionary: number, bytes: Uint8Array): boolean {
+    const pool = this.#dictionaryPool();
+    const key = new TmemKey().setObject(dictionary);
+    const { arena } = this.#state;
+    const step = this.sizeMax - Value.FIXED_BYTES;
+    for (let at = 0, nth = 0; at < bytes.length; at += step, nth++) {
+      const part = bytes.subarray(at, at + step);
+      arena.bytes.set(part, this.plain);
+      arena.bytes[this.prefix + Value.FLAGS] = 0;
+      key.setIndex(nth);
+      if (this.put(pool, key, this.plain, part.length, Value.FIXED_BYTES) < 0) return false;
+    }
+    return true;
+  }
+
+  #readDictionary(dictionary: number): Uint8Array | undefined {
+    const state = this.#state;
+    const pool = this.#dictionaryPool();
+    const key = new TmemKey().setObject(dictionary);
+    // This may be asked in the middle of a `restore`, whose packed value must stay.
+    const { foundMeta, foundValue } = state;
+    const kept = state.arena.bytes.slice(this.prefix, this.prefix + state.pageSize * 2);
+    const plain = state.arena.bytes.slice(this.plain, this.plain + state.pageSize);
+    const parts: Uint8Array[] = [];
+    for (let nth = 0; fetchPacked(state, pool, key.setIndex(nth), false); nth++) {
+      this.restore(this.plain);
+      parts.push(state.arena.bytes.slice(this.plain, this.plain + Value.sizeOf(this.header)));
+    }
+    state.arena.bytes.set(kept, this.prefix);
+    state.arena.bytes.set(plain, this.plain);
+    state.foundMeta = foundMeta;
+    state.foundValue = foundValue;
+    return parts.length === 0 ? undefined : concat(parts);
+  }
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
