@@ -28,6 +28,9 @@ export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
 export const DICTIONARIES = 17; // how many have been made
 export const LIMIT_FRAMES = 13; // frames that may be in use, of all there are
 
+export const FRONT = 18; // FRONT_WORDS that belong to whoever keeps values in the store
+export const FRONT_WORDS = 14;
+
 // What there is of one kind of pages.
 export const EPHEMERAL = 0;
 export const PERSISTENT = 1;

@@ -9,7 +9,11 @@ import { EBUSY, type Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
-import { PERSISTENT as PERSISTENT_FLAG, SHARED as SHARED_FLAG } from "../index/pools.ts";
+import {
+  PERSISTENT as PERSISTENT_FLAG,
+  SHARED as SHARED_FLAG,
+  type TmemPoolInfo,
+} from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import { Latency, Reason } from "./counters.ts";
@@ -228,6 +232,12 @@ export class Store {
   nextPage(pool: number, key: TmemKey): boolean {
     const { index } = this.#opened();
     return this.#locked(() => index.nextPage(pool, key) >= 0);
+  }
+
+  /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
+  poolInfo(pool: number): TmemPoolInfo | null {
+    const { index } = this.#opened();
+    return this.#locked(() => index.poolInfo(pool));
   }
 
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */

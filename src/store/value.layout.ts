@@ -22,6 +22,8 @@ const PREFIX_MASK = 0x7ff;
 const DICTIONARY_SHIFT = 28;
 /** Dictionaries are numbered 1 … 15; 0 = none. */
 export const DICTIONARIES_MAX = 15;
+/** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
+export const DICTIONARY_HELPS_BYTES = 16 * 1024;
 /** Bytes that may stand before the compressed value. */
 export const PREFIX_MAX = PREFIX_MASK;
 

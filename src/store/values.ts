@@ -3,10 +3,12 @@
 // A value goes the way of a page, in two halves each: its front fills in the prefix and names the
 // bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
 // looked at the prefix, lets it be decompressed, or not.
-import { type Address, NIL } from "../base/brand.ts";
+import { type Address, type Handle, NIL } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { PERSISTENT } from "../index/pools.ts";
+import { ScanCursor } from "../index/tmem.ts";
 import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
@@ -21,8 +23,8 @@ import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 import { flushForPut } from "./write_back.ts";
 
-/** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
-const DICTIONARY_HELPS_BYTES = 16 * 1024;
+/** Entries that are looked at under one hold of the lock. */
+const SCANNED = 64;
 
 export class Values {
   /** Room of this thread for a value, before it is compressed and after it is restored. */
@@ -134,6 +136,56 @@ export class Values {
   }
 
   /**
+   * Copies the first bytes of a value, its prefix at least, as they are stored; does not count as a
+   * use of it.
+   * @returns where they stand until the next call, or NIL if it is not there
+   */
+  peek(pool: number, key: TmemKey): Address | typeof NIL {
+    const state = this.#state;
+    const where = lockedBy(state, () => this.#peekLocked(pool, key));
+    if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
+    return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
+  }
+
+  /** A walk for `scan` that stands at the beginning. */
+  beginScan(): ScanCursor {
+    return new ScanCursor();
+  }
+
+  /**
+   * Walks on through the values of a tmem pool: the keys of those with index 0.
+   * @param visit called without any lock: it may do what it likes
+   * @returns whether a round has ended
+   */
+  scan(cursor: ScanCursor, pool: number, visit: (key: TmemKey) => void): boolean {
+    const state = this.#state;
+    const found: TmemKey[] = [];
+    const ended = lockedBy(state, () =>
+      state.index.scan(cursor, SCANNED, (entry) => {
+        const key = new TmemKey();
+        if (state.index.keyOf(entry, key) !== pool || (key.indexLow | key.indexHigh) !== 0) return;
+        found.push(key);
+      }),
+    );
+    for (const key of found) visit(key);
+    return ended;
+  }
+
+  /** The arena, byte by byte and word by word. */
+  get bytes(): Uint8Array {
+    return this.#state.arena.bytes;
+  }
+
+  get words(): Int32Array {
+    return this.#state.words;
+  }
+
+  /** Words of the front's own, in the arena: Store.FRONT_WORDS from this one on. */
+  get frontAt(): number {
+    return this.#state.root + Store.FRONT;
+  }
+
+  /**
    * Keeps other threads that do the same from a key until `unlock`; gets and puts take no notice.
    * A thread holds one key at a time.
    */
@@ -174,10 +226,23 @@ export class Values {
     return this.#state.codecs.takesDictionary(isDense);
   }
 
+  #peekLocked(pool: number, key: TmemKey): number {
+    const state = this.#state;
+    const entry = state.findLocked(pool, key);
+    if (entry === NIL) return 0;
+    const meta = state.words[entry + Entry.META]!;
+    const where = Page.whereOf(meta);
+    if (where === Page.FILE) return where;
+    const handle = state.words[entry + Entry.VALUE]! as Handle;
+    const bytes = Math.min(Page.sizeOf(meta), Value.PREFIX_MAX);
+    state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
+    return where;
+  }
+
   #dictionaryFor(pool: number, sizeBytes: number): number {
     const { dictionary } = this;
     const { words, root } = this.#state;
-    if (dictionary === 0 || sizeBytes > DICTIONARY_HELPS_BYTES) return 0;
+    if (dictionary === 0 || sizeBytes > Value.DICTIONARY_HELPS_BYTES) return 0;
     // A dictionary is read without another.
     if (pool === words[root + Store.DICTIONARY_POOL]) return 0;
     return this.#state.codecs.takesDictionary(false) ? dictionary : 0;
