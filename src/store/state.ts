@@ -24,6 +24,7 @@ import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
 import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
 
 /** The entry that an object belongs to, before its data, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
@@ -66,6 +67,8 @@ export class StoreState {
   readonly plain: Address;
   readonly packed: Address;
   readonly evicted: Address;
+  /** The same for the head of a value, while an eviction is at work. */
+  readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
   readonly victimKey = new TmemKey();
   /** What a search has found in the file, for when the lock is given up (page_out.ts). */
@@ -105,6 +108,7 @@ export class StoreState {
     this.plain = parts.arena.reserve(this.pageSize);
     this.packed = parts.arena.reserve(this.pageSize * 2);
     this.evicted = parts.arena.reserve(this.pageSize * 2);
+    this.evictedHead = (this.evicted + this.pageSize + HEADER_BYTES) as Address;
   }
 
   /** A codec, by META's number, with a dictionary, by its number, or none. */
@@ -157,7 +161,7 @@ export class StoreState {
   fillLocked(entry: WordIndex, value: number, meta: number, hash: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
-    this.#weighLocked(meta, 1);
+    this.#weighLocked(meta, value, 1);
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.added(entry, hash);
   }
 
@@ -165,7 +169,7 @@ export class StoreState {
   refillLocked(entry: WordIndex, value: number, meta: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
-    this.#weighLocked(meta, 1);
+    this.#weighLocked(meta, value, 1);
   }
 
   /**
@@ -175,7 +179,7 @@ export class StoreState {
   letGoLocked(entry: WordIndex): void {
     const meta = this.words[entry + Entry.META]!;
     const value = this.words[entry + Entry.VALUE]!;
-    this.#weighLocked(meta, -1);
+    this.#weighLocked(meta, value, -1);
     const where = Page.whereOf(meta);
     if (where === Page.MEMORY) {
       put(this.words, this.root + Store.DOOMED_KIND, Page.kindOf(meta) + 1);
@@ -278,8 +282,16 @@ export class StoreState {
     this.arena.lock.commit();
   }
 
+  /** Adds what a value is as it came in; its object is there. */
+  #weighValueLocked(handle: number, kind: number, sign: 1 | -1): void {
+    this.zpools[kind]!.readShared(handle as Handle, this.evictedHead, HEADER_BYTES);
+    const size = Value.sizeOf(this.words[this.evictedHead / 4]!);
+    const units = Math.ceil(size / Store.ORIGINAL_UNIT);
+    add(this.words, this.gaugeAt(kind, Store.ORIGINAL), sign * units);
+  }
+
   /** Adds a page to what there is of its kind, or takes it away. */
-  #weighLocked(meta: number, sign: 1 | -1): void {
+  #weighLocked(meta: number, value: number, sign: 1 | -1): void {
     const kind = Page.kindOf(meta);
     const where = Page.whereOf(meta);
     if (where !== Page.MEMORY) {
@@ -288,6 +300,7 @@ export class StoreState {
       return;
     }
     add(this.words, this.gaugeAt(kind, Store.IN_MEMORY), sign);
+    if (this.options.content === "values") this.#weighValueLocked(value, kind, sign);
     add(this.words, this.gaugeAt(kind, Store.BYTES), sign * Page.sizeOf(meta));
     if (Page.codecOf(meta) === Page.RAW) add(this.words, this.gaugeAt(kind, Store.HUGE), sign);
   }

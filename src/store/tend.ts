@@ -9,6 +9,7 @@ import * as Entry from "../index/entry.layout.ts";
 import { ScanCursor } from "../index/tmem.ts";
 import { put } from "../memory/journal.ts";
 import { Reason } from "./counters.ts";
+import { noteDepartureLocked } from "./departures.ts";
 import { evictLocked } from "./evict.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -164,6 +165,7 @@ function writeBack(state: StoreState, entry: WordIndex, value: number): boolean 
 function expire(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
     if (metaLocked(state, entry, value) === 0) return false;
+    noteDepartureLocked(state, entry, Reason.EXPIRED);
     const pool = state.index.keyOf(entry, state.victimKey);
     state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
     state.count("expired");

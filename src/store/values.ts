@@ -3,15 +3,17 @@
 // A value goes the way of a page, in two halves each: its front fills in the prefix and names the
 // bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
 // looked at the prefix, lets it be decompressed, or not.
-import { type Address, type Handle, NIL } from "../base/brand.ts";
+import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { PERSISTENT } from "../index/pools.ts";
 import { ScanCursor } from "../index/tmem.ts";
+import { ARENA_OWNER } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
+import { Departures } from "./departures.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -178,6 +180,29 @@ export class Values {
 
   get words(): Int32Array {
     return this.#state.words;
+  }
+
+  /** Hears of what is evicted or expires, in all threads, from now on. */
+  listen(): Departures {
+    return lockedBy(this.#state, () => new Departures(this.#state));
+  }
+
+  /** As `Departures.hearLocked`. */
+  hear(departures: Departures, visit: (reason: number, at: number) => void): boolean {
+    return lockedBy(this.#state, () => departures.hearLocked(visit));
+  }
+
+  /** Takes zeroed memory of the arena for good. @returns its word index, or NIL without room */
+  allocate(sizeBytes: number): WordIndex | typeof NIL {
+    const { frames, pageSize } = this.#state.arena;
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / pageSize)));
+    return lockedBy(this.#state, () => {
+      const frame = frames.alloc(order, ARENA_OWNER);
+      if (frame === NIL) return NIL;
+      const at = frames.frameToWord(frame);
+      this.words.fill(0, at, at + sizeBytes / 4);
+      return at;
+    });
   }
 
   /** Words of the front's own, in the arena: Store.FRONT_WORDS from this one on. */
