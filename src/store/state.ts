@@ -6,7 +6,7 @@
 // byte: so what is to be freed is noted (DOOMED), and a free that died is done again.
 import type { SegmentLog } from "../backing/segment_log.ts";
 import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
-import { assert } from "../base/errors.ts";
+import { assert, ZcacheError } from "../base/errors.ts";
 import type { Codec } from "../codec/contract.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
@@ -74,6 +74,8 @@ export class StoreState {
   /** What a search has found in the file, for when the lock is given up (page_out.ts). */
   foundMeta = 0;
   foundValue = 0;
+  /** Whether this thread has ended its use. */
+  isOver = false;
   /** Whether the object of the page that came in last has, or had, other pages. */
   hasOthers = false;
   /** Where it is known how dictionaries are read (values.ts). */
@@ -114,6 +116,12 @@ export class StoreState {
   /** A codec, by META's number, with a dictionary, by its number, or none. */
   codecOf(codec: number, dictionary: number): Codec {
     return this.codecs.of(codec, dictionary, this.readDictionary);
+  }
+
+  /** This, as long as the store is open and this thread uses it. @throws ZcacheError */
+  opened(): this {
+    if (!this.isOver && this.words[this.root + Store.CLOSED] === 0) return this;
+    throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
   }
 
   /** Whether the operation that begins is one of those that are timed. */

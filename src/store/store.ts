@@ -60,7 +60,6 @@ export class Store {
   readonly values: Values | undefined;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
-  #closed = false;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
@@ -191,6 +190,11 @@ export class Store {
   /** The calling thread's number in the arena: what its locks are marked with. */
   get thread(): number {
     return this.#state.arena.thread;
+  }
+
+  /** Whether the thread that had this number in the arena may run yet. */
+  threadMayRun(thread: number): boolean {
+    return this.#state.arena.threadMayRun(thread);
   }
 
   /** Scratch in the arena that belongs to this thread until it detaches. */
@@ -333,20 +337,20 @@ export class Store {
 
   /** Ends this thread's use; the store lives on in others. */
   detach(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#state.isOver) return;
+    this.#state.isOver = true;
     this.#state.notes.tell();
     this.#state.arena.detach();
   }
 
   /** Ends the store for all threads: what waits goes to the file, and the file is closed. */
   close(): void {
-    if (this.#closed) return;
+    if (this.#state.isOver) return;
     const state = this.#state;
     Atomics.store(state.words, state.root + Root.CLOSED, 1);
     waitForOthers(state);
     flushAll(state);
-    this.#closed = true;
+    this.#state.isOver = true;
     state.backing?.device.close();
     state.arena.close();
   }
@@ -383,11 +387,7 @@ export class Store {
   }
 
   #opened(): StoreState {
-    const state = this.#state;
-    if (this.#closed || state.words[state.root + Root.CLOSED] !== 0) {
-      throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
-    }
-    return state;
+    return this.#state.opened();
   }
 
   #locked<T>(work: () => T): T {

@@ -65,7 +65,7 @@ export class Values {
     sizeBytes: number,
     prefixBytes: number,
   ): 0 | Errno {
-    const state = this.#state;
+    const state = this.#state.opened();
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     const target = (this.prefix + prefixBytes) as Address;
@@ -101,7 +101,7 @@ export class Values {
    * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
    */
   fetch(pool: number, key: TmemKey, exclusive = false): boolean {
-    const state = this.#state;
+    const state = this.#state.opened();
     if (!state.isTimed()) return fetchPacked(state, pool, key, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
@@ -143,7 +143,7 @@ export class Values {
    * @returns where they stand until the next call, or NIL if it is not there
    */
   peek(pool: number, key: TmemKey): Address | typeof NIL {
-    const state = this.#state;
+    const state = this.#state.opened();
     const where = lockedBy(state, () => this.#peekLocked(pool, key));
     if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
     return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
@@ -160,7 +160,7 @@ export class Values {
    * @returns whether a round has ended
    */
   scan(cursor: ScanCursor, pool: number, visit: (key: TmemKey) => void): boolean {
-    const state = this.#state;
+    const state = this.#state.opened();
     const found: TmemKey[] = [];
     const ended = lockedBy(state, () =>
       state.index.scan(cursor, SCANNED, (entry) => {

@@ -97,9 +97,11 @@ for (const pageSize of [4096, 16384]) {
         }
         const live = [...model].filter(([, { until }]) => until > clock.ms).map(([name]) => name);
         const keys: string[] = [];
-        values.forEachKey((at, count) => {
+        const scan = values.beginScan();
+        const note = (at: number, count: number) => {
           keys.push(new TextDecoder().decode(values.bytes.slice(at, at + count)));
-        });
+        };
+        while (!values.scan(scan, note));
         assert.deepEqual(keys.sort(), live.sort());
         values.clear();
         store.verify();

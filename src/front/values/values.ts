@@ -12,6 +12,7 @@ import * as Value from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
 import { KeyHash } from "./key_hash.ts";
 import * as Prefix from "./prefix.layout.ts";
+import { VERSIONS_BYTES, Versions } from "./versions.ts";
 
 /** The longest value: parts are numbered, and somebody has to hold it in one piece. */
 export const VALUE_BYTES_MAX = 128 * 1024 * 1024;
@@ -21,10 +22,11 @@ const READS_MAX = 16;
 // The front's words in the store (store.layout.ts).
 const POOL = 0; // the tmem pool, 0 = not made yet
 const SEEDS = 1; // two words: of the keys' hash
+const VERSIONS = 3; // the table of versions (versions.ts)
 /** VERSION and TOTAL. */
 const PARTING_BYTES = 8;
-/** Words that are left to whoever uses this: from this one on. */
-export const FRONT_FREE = 4;
+const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
+export const FLIGHTS_BYTES = 4096;
 
 /** Makes the place for values in a store that is nobody else's yet. */
 export function formatValues(store: Store, random: () => number): void {
@@ -33,6 +35,13 @@ export function formatValues(store: Store, random: () => number): void {
   assert(pool >= 0, "a new store has room for a pool");
   words[at + SEEDS] = random();
   words[at + SEEDS + 1] = random();
+  const versions = valuesOf(store).allocate(VERSIONS_BYTES);
+  const flights = valuesOf(store).allocate(FLIGHTS_BYTES);
+  if (versions === NIL || flights === NIL) {
+    throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for the tables of a cache");
+  }
+  words[at + VERSIONS] = versions;
+  words[at + FLIGHTS] = flights;
   words[at + POOL] = pool;
 }
 
@@ -50,8 +59,13 @@ export class KeyedValues {
   readonly roomAt: number;
   /** The whole arena, byte by byte. */
   readonly bytes: Uint8Array;
+  /** Which values have been set or deleted, for those who keep some. */
+  readonly versions: Versions;
   readonly #values: Values;
-  readonly #words: Int32Array;
+  /** The same, word by word. */
+  readonly words: Int32Array;
+  /** Where FLIGHTS_BYTES stand for the cache: a word index. */
+  readonly flightsAt: number;
   readonly #frontAt: number;
   readonly #pool: number;
   readonly #now: () => number;
@@ -72,6 +86,8 @@ export class KeyedValues {
   expiresMs = 0;
   /** Bytes that it takes as it is stored, with its prefix; the first part, if it has several. */
   storedBytes = 0;
+  /** What `versions` said of it before it was looked for. */
+  version = 0;
   #isParted = false;
   #partVersion = 0;
 
@@ -83,20 +99,26 @@ export class KeyedValues {
     this.store = store;
     this.#values = valuesOf(store);
     this.bytes = this.#values.bytes;
-    this.#words = this.#values.words;
+    this.words = this.#values.words;
+    this.flightsAt = this.words[this.#values.frontAt + FLIGHTS]!;
     this.#frontAt = this.#values.frontAt;
     this.#now = now;
+    this.versions = new Versions(this.words, this.words[this.#frontAt + VERSIONS]!);
     const seeds = this.#frontAt + SEEDS;
-    this.#hash = new KeyHash(this.#words[seeds]!, this.#words[seeds + 1]!);
-    this.#pool = this.#words[this.#frontAt + POOL]!;
+    this.#hash = new KeyHash(this.words[seeds]!, this.words[seeds + 1]!);
+    this.#pool = this.words[this.#frontAt + POOL]!;
     this.#version = random() | 1;
     this.roomAt = this.#values.plain;
     this.roomBytes = store.pageSize;
   }
 
-  /** 32 bits of the key that was used last. */
-  get hash(): number {
+  /** The 64 bits under which the key that was used last stands, as two words. */
+  get hashLow(): number {
     return this.#hash.low;
+  }
+
+  get hashHigh(): number {
+    return this.#hash.high;
   }
 
   /** Values stored, those that have expired and were not yet removed included. */
@@ -136,6 +158,7 @@ export class KeyedValues {
     if (value !== undefined) this.#fill(value, 0, valueBytes);
     const result = this.#putAt(0, 0, Math.max(1, valueBytes), prefix);
     if (this.#values.hadOthers) this.#dropOtherParts(0);
+    this.versions.changed(this.#hash.low);
     return result;
   }
 
@@ -145,6 +168,7 @@ export class KeyedValues {
    */
   find(key: Uint8Array, keyBytes: number): boolean {
     this.#setKey(key, keyBytes);
+    this.version = this.versions.of(this.#hash.low);
     if (!this.#values.fetch(this.#pool, this.#key)) return false;
     if (!this.#readPrefix(this.#values.prefix, key, keyBytes)) return false;
     this.storedBytes = this.#values.storedBytes;
@@ -194,17 +218,32 @@ export class KeyedValues {
     this.#values.unlock(this.#locked);
   }
 
-  /** Calls `visit` with where each key stands in `bytes`, in no order; each once if it stays. */
-  forEachKey(visit: (at: number, keyBytes: number) => void): void {
-    const cursor = this.#values.beginScan();
+  /** A walk for `scan` that stands at the beginning. */
+  beginScan(): ReturnType<Values["beginScan"]> {
+    return this.#values.beginScan();
+  }
+
+  /**
+   * Walks on through the keys, some at a time and in no order; each is met once if it stays.
+   * @param visit is called with where a key stands in `bytes`, for as long as the call lasts
+   * @returns whether that was all
+   */
+  scan(
+    cursor: ReturnType<Values["beginScan"]>,
+    visit: (at: number, keyBytes: number) => void,
+  ): boolean {
     const now = this.#now();
-    for (let ended = false; !ended; ) {
-      ended = this.#values.scan(cursor, this.#pool, (key) => {
-        const at = this.#values.peek(this.#pool, key);
-        if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
-        visit(this.#keyAt(at), this.#keyBytesAt(at));
-      });
-    }
+    return this.#values.scan(cursor, this.#pool, (key) => {
+      const at = this.#values.peek(this.#pool, key);
+      if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
+      visit(this.#keyAt(at), this.#keyBytesAt(at));
+    });
+  }
+
+  /** Calls `read` with where the key stands of a prefix, whose FLAGS stand at `flagsAt`. */
+  keyOfPrefix<T>(flagsAt: number, read: (at: number, keyBytes: number) => T): T {
+    const start = flagsAt - Value.FLAGS;
+    return read(this.#keyAt(start), this.#keyBytesAt(start));
   }
 
   /** Removes all values, one after the other. */
@@ -215,6 +254,7 @@ export class KeyedValues {
         this.store.flushObject(this.#pool, key);
       });
     }
+    this.versions.allChanged();
   }
 
   #lockStripe(): void {
@@ -276,6 +316,7 @@ export class KeyedValues {
       const last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
       if (last < 0) this.#removeAll();
       else this.#dropOthersLocked(version);
+      this.versions.changed(this.#hash.low);
       return last;
     } finally {
       if (locked) this.#values.unlock(this.#locked);
@@ -345,6 +386,7 @@ export class KeyedValues {
   #removeAll(): void {
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
     this.store.flushObject(this.#pool, this.#key);
+    this.versions.changed(this.#hash.low);
   }
 
   /** After a value without parts was set over one that may have had some. */
