@@ -44,7 +44,9 @@ export function codeLengths(counts: readonly number[]): number[] {
  * @param counts all above 0
  */
 export function writeTree(counts: readonly number[]): number[] {
-  const lengths = codeLengths(counts);
+  let lengths = codeLengths(counts);
+  // Weights of one kind can't be encoded. They come of counts that say nothing, so nothing is lost.
+  if (new Set(lengths).size === 1) lengths = codeLengths(counts.map((_, n) => (n === 0 ? 256 : 1)));
   const longest = Math.max(...lengths);
   // The last symbol's weight follows from the others'.
   const weights = lengths.slice(0, -1).map((length) => longest + 1 - length);
