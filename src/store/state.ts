@@ -78,13 +78,19 @@ export class StoreState {
   isOver = false;
   /** Whether the object of the page that came in last has, or had, other pages. */
   hasOthers = false;
-  /** Where it is known how dictionaries are read (values.ts). */
-  readDictionary: ReadDictionary = () => undefined;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
   /** What this thread has to say of what it read. */
   readonly notes: ReaderNotes;
   readonly #floats: Float64Array;
+  /** Finds a dictionary in the arena, where it stays. */
+  readonly #readDictionary: ReadDictionary = (dictionary) => {
+    const { words, root } = this;
+    if (dictionary > words[root + Store.DICTIONARIES]!) return undefined;
+    const start = words[root + Store.DICTIONARY_AT + dictionary - 1]! * 4;
+    const size = words[root + Store.DICTIONARY_BYTES + dictionary - 1]!;
+    return this.arena.bytes.subarray(start, start + size);
+  };
   #operations = 0;
 
   constructor(parts: StoreParts) {
@@ -115,7 +121,7 @@ export class StoreState {
 
   /** A codec, by META's number, with a dictionary, by its number, or none. */
   codecOf(codec: number, dictionary: number): Codec {
-    return this.codecs.of(codec, dictionary, this.readDictionary);
+    return this.codecs.of(codec, dictionary, this.#readDictionary);
   }
 
   /** This, as long as the store is open and this thread uses it. @throws ZcacheError */

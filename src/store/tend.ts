@@ -106,8 +106,6 @@ function todoLocked(state: StoreState, entry: WordIndex, what: Tending): number 
   const meta = state.words[entry + Entry.META]!;
   if (Page.whereOf(meta) !== Page.MEMORY) return 0;
   const isOfValues = state.options.content === "values";
-  // A dictionary is to be had without another.
-  if (isOfValues && state.index.poolOf(entry) === dictionaryPool(state)) return 0;
   const looksIn = isOfValues && (what.nowMs !== undefined || what.redictionary === true);
   if (looksIn) readHead(state, entry, meta);
   if (looksIn && what.nowMs !== undefined) {
@@ -123,10 +121,6 @@ function todoLocked(state: StoreState, entry: WordIndex, what: Tending): number 
   const isNew = codec === Page.FAST || codec === Page.RAW;
   if (isNew && state.codecs.hasDense && isMeant(what.recompress)) return RECOMPRESS;
   return looksIn && what.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
-}
-
-function dictionaryPool(state: StoreState): number {
-  return state.words[state.root + Store.DICTIONARY_POOL]!;
 }
 
 /** Whether the value whose head was read would be compressed with another dictionary today. */

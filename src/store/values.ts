@@ -7,7 +7,6 @@ import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts
 import type { Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
-import { PERSISTENT } from "../index/pools.ts";
 import { ScanCursor } from "../index/tmem.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
@@ -43,7 +42,6 @@ export class Values {
     this.plain = state.plain;
     this.prefix = state.packed;
     this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
-    state.readDictionary = (dictionary) => this.#readDictionary(dictionary);
     const { words, kernels, thread } = state.arena;
     const isDead = (owner: number) => !state.arena.threadMayRun(owner);
     for (let nth = 0; nth < Store.STRIPES_MAX; nth++) {
@@ -69,7 +67,7 @@ export class Values {
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     const target = (this.prefix + prefixBytes) as Address;
-    let dictionary = this.#dictionaryFor(pool, sizeBytes);
+    let dictionary = this.#dictionaryFor(sizeBytes);
     const limit = sizeBytes - (sizeBytes >>> 6) - 1;
     let packed = limit > 0 ? pack(state, source, sizeBytes, target, limit, dictionary) : 0;
     const codec = packed === 0 ? Page.RAW : Page.FAST;
@@ -228,17 +226,20 @@ export class Values {
    * @returns its number; NIL if there is no number or no room left
    */
   useDictionary(bytes: Uint8Array): number {
-    const state = this.#state;
+    const state = this.#state.opened();
     const { words, root } = state;
-    const dictionary = lockedBy(state, () => {
-      const next = words[root + Store.DICTIONARIES]! + 1;
-      if (next <= Value.DICTIONARIES_MAX) put(words, root + Store.DICTIONARIES, next);
-      return next;
+    const at = this.allocate(bytes.length);
+    if (at === NIL) return NIL;
+    this.bytes.set(bytes, at * 4);
+    return lockedBy(state, () => {
+      const dictionary = words[root + Store.DICTIONARIES]! + 1;
+      if (dictionary > Value.DICTIONARIES_MAX) return NIL;
+      put(words, root + Store.DICTIONARY_AT + dictionary - 1, at);
+      put(words, root + Store.DICTIONARY_BYTES + dictionary - 1, bytes.length);
+      put(words, root + Store.DICTIONARIES, dictionary);
+      put(words, root + Store.DICTIONARY, dictionary);
+      return dictionary;
     });
-    if (dictionary > Value.DICTIONARIES_MAX) return NIL;
-    if (!this.#writeDictionary(dictionary, bytes)) return NIL;
-    lockedBy(state, () => put(words, root + Store.DICTIONARY, dictionary));
-    return dictionary;
   }
 
   /** The dictionary for what comes in, 0 = none. */
@@ -264,66 +265,9 @@ export class Values {
     return where;
   }
 
-  #dictionaryFor(pool: number, sizeBytes: number): number {
+  #dictionaryFor(sizeBytes: number): number {
     const { dictionary } = this;
-    const { words, root } = this.#state;
     if (dictionary === 0 || sizeBytes > Value.DICTIONARY_HELPS_BYTES) return 0;
-    // A dictionary is read without another.
-    if (pool === words[root + Store.DICTIONARY_POOL]) return 0;
     return this.#state.codecs.takesDictionary(false) ? dictionary : 0;
   }
-
-  #dictionaryPool(): number {
-    const { words, root, index } = this.#state;
-    const at = root + Store.DICTIONARY_POOL;
-    return lockedBy(this.#state, () => {
-      if (words[at] === 0) put(words, at, index.createPool(0, PERSISTENT, null));
-      return words[at]!;
-    });
-  }
-
-  #writeDictionary(dictionary: number, bytes: Uint8Array): boolean {
-    const pool = this.#dictionaryPool();
-    const key = new TmemKey().setObject(dictionary);
-    const { arena } = this.#state;
-    const step = this.sizeMax - Value.FIXED_BYTES;
-    for (let at = 0, nth = 0; at < bytes.length; at += step, nth++) {
-      const part = bytes.subarray(at, at + step);
-      arena.bytes.set(part, this.plain);
-      arena.bytes[this.prefix + Value.FLAGS] = 0;
-      key.setIndex(nth);
-      if (this.put(pool, key, this.plain, part.length, Value.FIXED_BYTES) < 0) return false;
-    }
-    return true;
-  }
-
-  #readDictionary(dictionary: number): Uint8Array | undefined {
-    const state = this.#state;
-    const pool = this.#dictionaryPool();
-    const key = new TmemKey().setObject(dictionary);
-    // This may be asked in the middle of a `restore`, whose packed value must stay.
-    const { foundMeta, foundValue } = state;
-    const kept = state.arena.bytes.slice(this.prefix, this.prefix + state.pageSize * 2);
-    const plain = state.arena.bytes.slice(this.plain, this.plain + state.pageSize);
-    const parts: Uint8Array[] = [];
-    for (let nth = 0; fetchPacked(state, pool, key.setIndex(nth), false); nth++) {
-      this.restore(this.plain);
-      parts.push(state.arena.bytes.slice(this.plain, this.plain + Value.sizeOf(this.header)));
-    }
-    state.arena.bytes.set(kept, this.prefix);
-    state.arena.bytes.set(plain, this.plain);
-    state.foundMeta = foundMeta;
-    state.foundValue = foundValue;
-    return parts.length === 0 ? undefined : concat(parts);
-  }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
