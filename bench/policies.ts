@@ -170,6 +170,8 @@ class Cache {
       meta: 1,
       bit: 28,
       owner,
+      hashOf: (entry) => hashOf(this.words[entry + VALUE]!),
+      sizeOf: () => 1,
       ghosts: pages,
     });
     this.policy.format();
@@ -187,6 +189,7 @@ class Cache {
   request(key: number): boolean {
     const { policy } = this;
     const found = this.#entryOfKey[key]!;
+    policy.asked(hashOf(key));
     if (found !== NIL) {
       policy.used(found as WordIndex);
       return true;

@@ -99,6 +99,8 @@ export class ArenaCache extends SimulatedCache {
       meta: META,
       bit: 28,
       owner,
+      hashOf: (entry) => keyHash(this.#keys[this.#words[entry + VALUE]!]!),
+      sizeOf: (entry) => this.#costs[this.#words[entry + VALUE]!]!,
       ghosts: valuesExpected,
     });
     this.#policy.format();
@@ -111,6 +113,7 @@ export class ArenaCache extends SimulatedCache {
 
   protected override access(key: number, costBytes: number): boolean {
     const hash = keyHash(key);
+    this.#policy.asked(hash);
     this.#admission?.asked(hash);
     const entry = this.#entryOfKey.get(key);
     if (entry !== undefined) {
