@@ -44,7 +44,7 @@ export interface PolicySpace {
   /** Bytes that a listed entry's page takes, 1 or more; called as `hashOf` is. */
   sizeOf(entry: WordIndex): number;
   /**
-   * Pages that are not there and of which something is known: as many as pages are expected at once.
+   * Pages that are not there and of which something is known: as many as are expected at once.
    * s3-fifo remembers so many that left, 4 bytes each, in whole frames, and a frame that lists
    * these; with half as many it loses up to a point of hits, with none it can be worse than fifo.
    * tinylfu counts requests in 8 bytes for each. The other policies take nothing.

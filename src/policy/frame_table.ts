@@ -87,7 +87,7 @@ export class FrameTable {
     return this.#words[this.#space.at + FRAMES]!;
   }
 
-  /** The word index of the n-th word of the table; those of one block of 2ⁿ words are neighbours. */
+  /** Word index of the n-th word; the words of one aligned block of 2ⁿ are neighbours. */
   wordAt(nth: number): number {
     const directory = this.#words[this.#space.at + DIRECTORY]!;
     const block = this.#words[directory + (nth >>> this.#blockShift)]!;

@@ -1,4 +1,4 @@
-// tinylfu: worth keeping is what is asked for often for the bytes that it takes. New pages come into
+// tinylfu: worth keeping is what is asked for often for the bytes that it takes. New pages enter
 // a window, a queue in the order of arrival, and stay there for a while whatever they are. At its
 // end a page meets one of the main queue: who is worth less, requests lately by a sketch ÷ bytes,
 // is gone.

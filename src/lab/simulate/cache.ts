@@ -64,6 +64,9 @@ export abstract class SimulatedCache {
     tally.requests++;
     tally.bytes += sizeBytes;
     const found = this.access(key, costBytes);
+    // After it: a kind may let one in before another goes.
+    if (tally.values > tally.valuesMax) tally.valuesMax = tally.values;
+    if (tally.usedBytes > tally.usedBytesMax) tally.usedBytesMax = tally.usedBytes;
     if (!found) return;
     tally.hits++;
     tally.hitBytes += sizeBytes;
@@ -83,11 +86,8 @@ export abstract class SimulatedCache {
   protected abstract access(key: number, costBytes: number): boolean;
 
   protected entered(costBytes: number): void {
-    const { tally } = this;
-    tally.usedBytes += costBytes;
-    tally.values++;
-    if (tally.values > tally.valuesMax) tally.valuesMax = tally.values;
-    if (tally.usedBytes > tally.usedBytesMax) tally.usedBytesMax = tally.usedBytes;
+    this.tally.usedBytes += costBytes;
+    this.tally.values++;
   }
 
   protected left(costBytes: number): void {

@@ -16,8 +16,9 @@ export const BELADY = "belady";
 
 /** Every kind of cache by name, those that a store can have first. */
 export function kindNames(): string[] {
+  const plain = policyNames().filter((policy) => policy !== "tinylfu");
   const combined = ADMISSIONS.flatMap((admission) =>
-    policyNames().map((policy) => `${admission}+${policy}`),
+    plain.map((policy) => `${admission}+${policy}`),
   );
   return [...policyNames(), ...combined, "w-tinylfu", "w-tinylfu-adaptive", "gdsf", BELADY];
 }
