@@ -1,9 +1,10 @@
-// The cache on Node: what people import. It joins the cache (front/cache) with a store, and with what
-// Node has for timers, events, text and errors.
+// The cache on Node: what people import. It joins the cache (front/cache) with a store, and with
+// what Node has for timers, events, text and errors.
 import { EventEmitter } from "node:events";
 import { ZcacheError } from "./base/errors.ts";
 import { parseSize } from "./base/units.ts";
 import { Background, type BackgroundCounts } from "./cache_background.ts";
+import { DictionaryKeeper, type DictionaryReport } from "./cache_dictionary.ts";
 import { CacheFront, type LocalCounts } from "./front/cache/cache.ts";
 import type { CacheKey } from "./front/cache/keys.ts";
 import {
@@ -37,14 +38,6 @@ export interface CacheEvents<K> {
   overrun: [];
   /** A dictionary was made, or did not pay. */
   dictionary: [report: DictionaryReport];
-}
-
-/** What came of making a dictionary: bytes of the samples that it was tried on. */
-export interface DictionaryReport {
-  readonly used: boolean;
-  readonly sampleBytes: number;
-  readonly packedBytesBefore: number;
-  readonly packedBytesWith: number;
 }
 
 export interface CacheStats {
@@ -83,6 +76,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   readonly #options: ResolvedCacheOptions;
   readonly #background: Background | undefined;
   readonly #events = new EventEmitter();
+  readonly #keeper: DictionaryKeeper | undefined;
   #departures: Departures | undefined;
   #listening: NodeJS.Timeout | undefined;
 
@@ -96,6 +90,13 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     this.#options = options;
     const { backgroundMs } = options;
     if (isMaker && backgroundMs > 0) this.#background = new Background(store, backgroundMs);
+    const { dictionaryBytes, codec, codecOptions } = options;
+    if (isMaker && dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
+      const report = (done: DictionaryReport) => void this.#events.emit("dictionary", done);
+      const { values } = store;
+      this.#keeper = new DictionaryKeeper(values!, dictionaryBytes, codec, codecOptions, report);
+      this.onBytes = (at, count) => this.#keeper!.offer(at, count);
+    }
   }
 
   /**
@@ -174,6 +175,14 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     while (this.store.maintain());
   }
 
+  /**
+   * Makes a dictionary now, of what has come in lately, instead of when there is enough of it.
+   * @returns what came of it; undefined where the cache makes none
+   */
+  train(): Promise<DictionaryReport> | undefined {
+    return this.#keeper?.train();
+  }
+
   /** Ends this thread's use; the cache lives on in others. */
   detach(): void {
     this.#stop();
@@ -191,6 +200,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   }
 
   #stop(): void {
+    this.#keeper?.stop();
     this.#background?.stop();
     clearInterval(this.#listening);
   }

@@ -1,6 +1,6 @@
-// What a cache does while nobody asks, on a timer of the thread that made it: the store's clock goes
-// on, idle values are recompressed or written to the file, expired ones are removed. Never longer at
-// a time than a small part of the time between.
+// What a cache does while nobody asks, on a timer of the thread that made it: the store's clock
+// goes on, idle values are recompressed or written to the file, expired ones are removed. Never
+// longer at a time than a small part of the time between.
 import type { Store } from "./store/store.ts";
 
 /** Part of the time that is spent so at most. */

@@ -6,9 +6,9 @@ export {
   type CacheEvents,
   type CacheShare,
   type CacheStats,
-  type DictionaryReport,
   type EvictionReason,
 } from "./cache.ts";
+export type { DictionaryReport } from "./cache_dictionary.ts";
 export * from "./codec/index.ts";
 export type { FetchOptions, GetOptions, Loader, SetOptions } from "./front/cache/cache.ts";
 export type { Serializer } from "./front/cache/contract.ts";

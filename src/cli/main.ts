@@ -7,6 +7,7 @@ import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
+import { simulateCommand } from "./simulate.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -21,6 +22,7 @@ function program(): Command {
   for (const command of [
     analyzeCommand(version),
     replayCommand(),
+    simulateCommand(version),
     codecsCommand(),
     poolsCommand(),
   ]) {

@@ -261,9 +261,9 @@ export class TmemIndex {
   }
 
   /**
-   * Visits some entries from where the cursor stands, and moves it on: called again and again, every
-   * entry that stays is visited in each round, in no order that means anything. What comes and goes
-   * between two calls may be visited or not, and after the table has grown some twice.
+   * Visits some entries from where the cursor stands, and moves it on: called again and again,
+   * every entry that stays is visited in each round, in no order that means anything. What comes
+   * and goes between two calls may be visited or not, and after the table has grown some twice.
    * @param entriesMax how many at about; the other entries of a bucket of the table are added
    * @param visit may not change the index
    * @returns whether a round has ended: the next call begins another

@@ -1,12 +1,12 @@
-// What went without being asked to: a ring of the last values that were evicted or that expired, for
-// those who want to hear of it, in whatever thread they are. Nobody waits for who listens: what was
-// overwritten before it was heard is lost, and that is said.
+// What went without being asked to: a ring of the last values that were evicted or that expired,
+// for those who want to hear of it, in whatever thread they are. Nobody waits for who listens: what
+// was overwritten before it was heard is lost, and that is said.
 //
-//  record: bytes of the prefix × 256 + reason (store/counters.ts) │ the prefix, from FLAGS on, as it
+//  record: bytes of the prefix × 256 + reason (counters.ts) │ the prefix, from FLAGS on, as it
 //  was stored, up to a multiple of four bytes
 //
-// The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would stand
-// across the end stands at the beginning, behind a word 0.
+// The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would
+// stand across the end stands at the beginning, behind a word 0.
 import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";

@@ -44,7 +44,7 @@ export const IN_MEMORY = 0; // pages in the pool
 export const SAME = 1; // same-filled pages
 export const IN_FILE = 2; // pages in the write-back file
 export const HUGE = 3; // pages in the pool that are stored raw
-export const ORIGINAL = 5; // in a store of values: 16 bytes each of those in the pool, as they came in
+export const ORIGINAL = 5; // in a store of values: those in the pool as they came in, in units
 export const ORIGINAL_UNIT = 16;
 export const BYTES = 4; // bytes of the pages in the pool, modulo 2³²: an arena holds no more
 

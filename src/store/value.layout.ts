@@ -6,10 +6,10 @@
  *  │                  │       │ if it may │             │                             │
  *  └──────────────────┴───────┴───────────┴ ─ ─ ─ ─ ─ ─ ┴─────────────────────────────┘
  *
- * A page is as long as all pages are; a value has a length of its own, may expire, and may have been
- * compressed with a dictionary: that is what the store knows of it. What a front needs (the key in
- * full, say) stands behind, up to PREFIX. None of it is compressed: who looks for a key, or for what
- * has expired, need not decompress.
+ * A page is as long as all pages are; a value has a length of its own, may expire, and may have
+ * been compressed with a dictionary: that is what the store knows of it. What a front needs (the
+ * key in full, say) stands behind, up to PREFIX. None of it is compressed: who looks for a key, or
+ * for what has expired, need not decompress.
  *
  *  HEADER   31      28 27                17 16                        0
  *          ┌──────────┬────────────────────┬───────────────────────────┐

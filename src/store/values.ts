@@ -87,7 +87,9 @@ export class Values {
     return result;
   }
 
-  /** Whether the object that the last `put` went to has, or had, other values under other indexes. */
+  /**
+   * Whether the object that the last `put` went to has, or had, other values under other indexes.
+   */
   get hadOthers(): boolean {
     return this.#state.hasOthers;
   }

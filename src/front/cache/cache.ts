@@ -1,8 +1,9 @@
 // The cache: values of any kind under keys of text or bytes, in a store that all threads share.
 //
-// A value goes in as bytes: text and bytes as they are, all else by the serializer; what comes out is
-// made anew, so nobody shares a value with the cache or with anybody else. This file knows types,
-// times and keys; where the bytes are is front/values' business, who loads what, flights.ts'.
+// A value goes in as bytes: text and bytes as they are, all else by the serializer; what comes out
+// is made anew, so nobody shares a value with the cache or with anybody else. This file knows
+// types, times and keys; where the bytes are is front/values' business, who loads what,
+// flights.ts'.
 import { ZcacheError } from "../../base/errors.ts";
 import { parseTime } from "../../base/units.ts";
 import type { Store } from "../../store/store.ts";

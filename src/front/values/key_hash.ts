@@ -1,5 +1,5 @@
-// 64 bits of a key: two runs of MurmurHash3 (A. Appleby, public domain) with seeds of chance, in one
-// loop. The seeds are each store's own, so nobody can choose keys that meet in one place.
+// 64 bits of a key: two runs of MurmurHash3 (A. Appleby, public domain) with seeds of chance, in
+// one loop. The seeds are each store's own, so nobody can choose keys that meet in one place.
 
 /** Where the result stands: no object for each call. */
 export class KeyHash {

@@ -1,4 +1,5 @@
-/** The front's part of a value's prefix (store/value.layout.ts): whose it is, and what belongs to it.
+/** The front's part of a value's prefix (store/value.layout.ts): whose it is, and what belongs to
+ * it.
  *
  *  │ HEADER │ FLAGS │ EXPIRES │ KEY_BYTES │ META_BYTES │ key … │ meta … │ VERSION │ TOTAL │
  *             u8      6, if it   1, or 2     1                           4         4

@@ -12,6 +12,15 @@ import * as Value from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
 import { KeyHash } from "./key_hash.ts";
 import * as Prefix from "./prefix.layout.ts";
+import {
+  keyAt,
+  keyBytesAt,
+  PARTING_BYTES,
+  prefixBytesOf,
+  readWord,
+  writeParting,
+  writePrefix,
+} from "./prefix.ts";
 import { VERSIONS_BYTES, Versions } from "./versions.ts";
 
 /** The longest value: parts are numbered, and somebody has to hold it in one piece. */
@@ -23,8 +32,6 @@ const READS_MAX = 16;
 const POOL = 0; // the tmem pool, 0 = not made yet
 const SEEDS = 1; // two words: of the keys' hash
 const VERSIONS = 3; // the table of versions (versions.ts)
-/** VERSION and TOTAL. */
-const PARTING_BYTES = 8;
 const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
 export const FLIGHTS_BYTES = 4096;
 
@@ -150,7 +157,16 @@ export class KeyedValues {
       return ENOSPC;
     }
     const flags = valueBytes === 0 ? Prefix.EMPTY : 0;
-    const prefix = this.#writePrefix(flags, key, keyBytes, meta, metaBytes, expiresMs);
+    const prefix = writePrefix(
+      this.bytes,
+      this.#values.prefix,
+      flags,
+      key,
+      keyBytes,
+      meta,
+      metaBytes,
+      expiresMs,
+    );
     if (prefix + valueBytes > this.#values.sizeMax) {
       const whole = value ?? this.bytes.slice(this.roomAt, this.roomAt + valueBytes);
       return this.#setParted(key, keyBytes, meta, metaBytes, whole, valueBytes, expiresMs);
@@ -204,8 +220,8 @@ export class KeyedValues {
   }
 
   /**
-   * Keeps other threads that do the same from this key until `unlock`; sets and finds don't mind. In
-   * between, this thread may set and find this key, and no other.
+   * Keeps other threads that do the same from this key until `unlock`; sets and finds don't mind.
+   * In between, this thread may set and find this key, and no other.
    */
   lock(key: Uint8Array, keyBytes: number): void {
     this.#hash.set(key, keyBytes);
@@ -236,14 +252,14 @@ export class KeyedValues {
     return this.#values.scan(cursor, this.#pool, (key) => {
       const at = this.#values.peek(this.#pool, key);
       if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
-      visit(this.#keyAt(at), this.#keyBytesAt(at));
+      visit(keyAt(this.bytes, at), keyBytesAt(this.bytes, at));
     });
   }
 
   /** Calls `read` with where the key stands of a prefix, whose FLAGS stand at `flagsAt`. */
   keyOfPrefix<T>(flagsAt: number, read: (at: number, keyBytes: number) => T): T {
     const start = flagsAt - Value.FLAGS;
-    return read(this.#keyAt(start), this.#keyBytesAt(start));
+    return read(keyAt(this.bytes, start), keyBytesAt(this.bytes, start));
   }
 
   /** Removes all values, one after the other. */
@@ -303,15 +319,24 @@ export class KeyedValues {
     const locked = this.#lockUnlessHeld();
     try {
       const version = this.#nextVersion();
-      const first = this.#firstBytes(this.#prefixBytes(keyBytes, metaBytes, expiresMs));
+      const first = this.#firstBytes(prefixBytesOf(keyBytes, metaBytes, expiresMs));
       const result = this.#putParts(value, first, valueBytes, version);
       if (result < 0) {
         this.#removeAll();
         return result;
       }
       const flags = Prefix.PARTED;
-      const prefix = this.#writePrefix(flags, key, keyBytes, meta, metaBytes, expiresMs);
-      this.#writeParting(this.#values.prefix + prefix, version, valueBytes);
+      const prefix = writePrefix(
+        this.bytes,
+        this.#values.prefix,
+        flags,
+        key,
+        keyBytes,
+        meta,
+        metaBytes,
+        expiresMs,
+      );
+      writeParting(this.bytes, this.#values.prefix + prefix, version, valueBytes);
       this.#fill(value, 0, first);
       const last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
       if (last < 0) this.#removeAll();
@@ -418,73 +443,15 @@ export class KeyedValues {
     return this.#version;
   }
 
-  #prefixBytes(keyBytes: number, metaBytes: number, expiresMs: number): number {
-    const fixed = Value.FIXED_BYTES + (expiresMs === Number.POSITIVE_INFINITY ? 0 : 6);
-    return fixed + (keyBytes > 255 ? 2 : 1) + 1 + keyBytes + metaBytes;
-  }
-
-  /** Writes all of a prefix but the store's header. @returns its bytes, without the parting */
-  #writePrefix(
-    flags: number,
-    key: Uint8Array,
-    keyBytes: number,
-    meta: Uint8Array,
-    metaBytes: number,
-    expiresMs: number,
-  ): number {
-    const { bytes } = this;
-    const start = this.#values.prefix;
-    const mayExpire = expiresMs !== Number.POSITIVE_INFINITY;
-    const isLong = keyBytes > 255;
-    bytes[start + Value.FLAGS] =
-      flags | (mayExpire ? Value.MAY_EXPIRE : 0) | (isLong ? Prefix.LONG_KEY : 0);
-    let at = start + Value.FIXED_BYTES;
-    if (mayExpire) {
-      Value.writeExpiry(bytes, start, expiresMs);
-      at += Value.EXPIRES_BYTES;
-    }
-    bytes[at++] = keyBytes;
-    if (isLong) bytes[at++] = keyBytes >>> 8;
-    bytes[at++] = metaBytes;
-    for (let i = 0; i < keyBytes; i++) bytes[at + i] = key[i]!;
-    at += keyBytes;
-    for (let i = 0; i < metaBytes; i++) bytes[at + i] = meta[i]!;
-    return at + metaBytes - start;
-  }
-
-  #writeParting(at: number, version: number, total: number): void {
-    for (let i = 0; i < 4; i++) {
-      this.bytes[at + i] = version >>> (i * 8);
-      this.bytes[at + 4 + i] = total >>> (i * 8);
-    }
-  }
-
-  /** Where the byte KEY_BYTES stands in the prefix at `start`. */
-  #lengthsAt(start: number): number {
-    const mayExpire = (this.bytes[start + Value.FLAGS]! & Value.MAY_EXPIRE) !== 0;
-    return start + Value.FIXED_BYTES + (mayExpire ? Value.EXPIRES_BYTES : 0);
-  }
-
-  #keyBytesAt(start: number): number {
-    const at = this.#lengthsAt(start);
-    const isLong = (this.bytes[start + Value.FLAGS]! & Prefix.LONG_KEY) !== 0;
-    return this.bytes[at]! | (isLong ? this.bytes[at + 1]! << 8 : 0);
-  }
-
-  #keyAt(start: number): number {
-    const isLong = (this.bytes[start + Value.FLAGS]! & Prefix.LONG_KEY) !== 0;
-    return this.#lengthsAt(start) + (isLong ? 3 : 2);
-  }
-
   /** Takes up what the prefix at `start` says. @returns whether it is this key's */
   #readPrefix(start: number, key: Uint8Array, keyBytes: number): boolean {
     const { bytes } = this;
-    if (this.#keyBytesAt(start) !== keyBytes) return false;
-    const keyAt = this.#keyAt(start);
-    for (let i = 0; i < keyBytes; i++) if (bytes[keyAt + i] !== key[i]) return false;
+    if (keyBytesAt(this.bytes, start) !== keyBytes) return false;
+    const nameAt = keyAt(bytes, start);
+    for (let i = 0; i < keyBytes; i++) if (bytes[nameAt + i] !== key[i]) return false;
     const flags = bytes[start + Value.FLAGS]!;
-    this.metaBytes = bytes[keyAt - 1]!;
-    this.metaAt = keyAt + keyBytes;
+    this.metaBytes = bytes[nameAt - 1]!;
+    this.metaAt = nameAt + keyBytes;
     this.expiresMs = Value.expiryOf(bytes, start);
     this.#isParted = (flags & Prefix.PARTED) !== 0;
     if (this.#isParted) {
@@ -497,8 +464,4 @@ export class KeyedValues {
     }
     return true;
   }
-}
-
-function readWord(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 }
