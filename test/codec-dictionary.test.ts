@@ -256,6 +256,16 @@ describe("lz4 with a dictionary", () => {
     }
   });
 
+  test("goes on in the source where the dictionary ends", () => {
+    const dictionary = sample("random", 1000, new Xorshift32(13));
+    const tail = dictionary.subarray(-50);
+    const data = Uint8Array.of(...tail, ...tail, ...tail);
+    const block = open("lz4", { dictionary }).compress(data)!;
+    // One match: a token, the distance, one byte more of length; then 5 literals and their token.
+    assert.equal(block.length, 4 + 6);
+    assert.deepEqual(decodePlainly(block, dictionary, data.length), data);
+  });
+
   test("matches from any place, of any length, also over the border", () => {
     const dictionary = sample("random", 100, new Xorshift32(12));
     const rig = open("lz4", { dictionary });
