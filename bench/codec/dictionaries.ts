@@ -1,5 +1,6 @@
-// What dictionaries do for short JSON documents: size and time of each codec by each implementation,
-// with none and with trained ones of several lengths, on documents that were not among the samples.
+// What dictionaries do for short JSON documents: size and time of each codec by each
+// implementation, with none and with trained ones of several lengths, on documents that were not
+// among the samples.
 //
 // The peers are the same codec without a dictionary, for time, and a dictionary of the same length
 // by `zstd --train`, for size. Everything takes its turn in every round; a ratio is the median of

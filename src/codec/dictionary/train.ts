@@ -180,7 +180,7 @@ class SegmentSearch {
     this.#text = text;
   }
 
-  /** @returns the best one whose strings begin in [begin, end), and takes its strings' worth away */
+  /** Takes its strings' worth away. @returns the best one whose strings begin in [begin, end) */
   best(begin: number, end: number): Segment {
     const text = this.#text;
     const { worth } = text;
