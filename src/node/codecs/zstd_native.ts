@@ -21,6 +21,7 @@ import {
   storeFrame,
   ZSTD_LEVELS,
   ZSTD_MAGIC,
+  ZSTD_PREPARED_LEVELS,
 } from "../../codec/zstd_frame.ts";
 
 interface CompressContext {
@@ -65,7 +66,7 @@ export function loadZstdNative(): CodecDriver {
   return {
     name: "zstd",
     implementation,
-    levels: ZSTD_LEVELS,
+    levels: ZSTD_PREPARED_LEVELS,
     dictionaries: true,
     open(memory, { level, dictionary }) {
       if (dictionary === undefined) return new ZstdNative(implementation, memory, binding, level!);
