@@ -9,6 +9,7 @@ import type { CodecMemory, CodecOptions } from "../src/codec/contract.ts";
 import { trainDictionary } from "../src/codec/dictionary/train.ts";
 import { finalizeZstdDictionary } from "../src/codec/dictionary/zstd_dictionary.ts";
 import { createLz4 } from "../src/codec/lz4.ts";
+import { Arena } from "../src/memory/arena.ts";
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { BareCodecMemory } from "./doubles/codec_memory.ts";
 import { CodecRig, codecCases, KINDS, RIG_BYTES, sample } from "./doubles/codec_rig.ts";
@@ -313,6 +314,32 @@ describe("lz4 with a dictionary", () => {
       codec.close?.();
     }
   });
+});
+
+test("threads share one copy of a dictionary in an arena, and detach with nothing left", () => {
+  using arena = Arena.create({ sizeBytes: 4 * KIB * KIB });
+  const framesFree = arena.frames.framesFree;
+  const at = arena.reserve(CONTENT.length);
+  arena.bytes.set(CONTENT, at);
+  const data = HELD_OUT[1]!;
+  for (let times = 0; times < 20; times++) {
+    const [writer, reader] = [Arena.attach(arena.share()), Arena.attach(arena.share())];
+    const codecs = [writer, reader].map((thread) => {
+      const dictionary = thread.bytes.subarray(at, at + CONTENT.length);
+      const inPlace = nodeCodecs().create("lz4", thread, { dictionary });
+      nodeCodecs().create("lz4", thread, { dictionary: CONTENT }).close?.();
+      return inPlace;
+    });
+    const [source, packed] = [writer.reserve(16 * KIB), writer.reserve(16 * KIB)];
+    writer.bytes.set(data, source);
+    const size = codecs[0]!.compress(source, data.length, packed, 16 * KIB);
+    writer.kernels.fill(source, 0, data.length);
+    codecs[1]!.decompress(packed, size, source, data.length);
+    assert.deepEqual(reader.bytes.slice(source, source + data.length), data);
+    writer.detach();
+    reader.detach();
+  }
+  assert.equal(arena.frames.framesFree, framesFree - CONTENT.length / arena.pageSize);
 });
 
 /** Hands out low places of a memory of which another hands out high ones. */
