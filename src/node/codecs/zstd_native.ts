@@ -89,7 +89,7 @@ interface Workbench {
 }
 
 /**
- * A dictionary as each side wants it. The compressor's form takes 130 to 500 KiB, and a thread that
+ * A dictionary as each side wants it. The compressor's form takes 160 to 510 KiB, and a thread that
  * only reads what earlier versions wrote never wants it: it is made when it is first asked for.
  */
 class Dictionary {
