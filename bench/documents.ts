@@ -237,7 +237,8 @@ const PROFILE: Kind = {
   item: (to) =>
     `{"id":"${to.uuid()}","ip":"${to.ip()}","lastSeen":"${to.time()}",` +
     `"userAgent":"${to.one(AGENTS)}","location":{"city":"${to.one(CITIES)}",` +
-    `"latitude":${(to.unit() * 180 - 90).toFixed(6)},"longitude":${(to.unit() * 360 - 180).toFixed(6)}},` +
+    `"latitude":${(to.unit() * 180 - 90).toFixed(6)},` +
+    `"longitude":${(to.unit() * 360 - 180).toFixed(6)}},` +
     `"token":"${to.token(24)}"}`,
   tail: (to) => `],"createdAt":"${to.time()}","score":${to.unit().toFixed(8)}}`,
 };
@@ -247,7 +248,8 @@ const PRODUCT: Kind = {
     `{"type":"product","sku":"${to.hex(2).toUpperCase()}","name":"${to.words(3)}",` +
     `"description":"${to.sentences(3)}","price":{"amount":${to.amount(900)},"currency":"EUR"},` +
     `"stock":${to.below(5000)},"category":["${to.word()}","${to.word()}"],` +
-    `"image":"https://images.example.com/p/${to.token(10)}.jpg","dimensions":{"width":${to.amount(90)},` +
+    `"image":"https://images.example.com/p/${to.token(10)}.jpg",` +
+    `"dimensions":{"width":${to.amount(90)},` +
     `"height":${to.amount(90)},"depth":${to.amount(90)},"weight":${to.amount(30)}},"reviews":[`,
   item: (to) =>
     `{"rating":${1 + to.below(5)},"author":"${to.name()}","postedAt":"${to.time()}",` +
