@@ -7,6 +7,7 @@ import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
+import { serveCommand } from "./serve/serve.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -23,6 +24,7 @@ function program(): Command {
     replayCommand(),
     codecsCommand(),
     poolsCommand(),
+    serveCommand(),
   ]) {
     root.addCommand(command.copyInheritedSettings(root));
   }
