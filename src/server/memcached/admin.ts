@@ -32,10 +32,14 @@ export class AdminCommands {
   execute(command: number, session: Session, bytes: Uint8Array, used: number): number {
     const words = this.#words(bytes);
     const last = this.#tokens.count - 1;
-    this.#silent = equals(bytes, this.#tokens.from[last]!, this.#tokens.to[last]!, NOREPLY);
+    // Others pass over the word, and answer.
+    this.#silent =
+      (command === Command.FLUSH_ALL ||
+        command === Command.VERBOSITY ||
+        command === Command.CACHE_MEMLIMIT) &&
+      equals(bytes, this.#tokens.from[last]!, this.#tokens.to[last]!, NOREPLY);
     switch (command) {
       case Command.STATS:
-        this.#silent = false;
         this.#stats(words);
         break;
       case Command.FLUSH_ALL:
