@@ -65,7 +65,10 @@ const GENERAL: readonly (CounterName | readonly [string, number])[] = [
   "bytes_written",
 ];
 
-/** Parts of memcached that do not exist here. */
+/**
+ * Parts of memcached that do not exist here; without those of its LRU crawler and maintainer, which
+ * memcached too leaves out where it runs without them.
+ */
 const ABSENT: readonly string[] = [
   "hash_power_level",
   "hash_bytes",
@@ -78,9 +81,6 @@ const ABSENT: readonly string[] = [
   "slab_reassign_busy_deletes",
   "slab_reassign_running",
   "slabs_moved",
-  "lru_crawler_running",
-  "lru_crawler_starts",
-  "lru_maintainer_juggles",
   "malloc_fails",
   "log_worker_dropped",
   "log_worker_written",
@@ -95,11 +95,6 @@ const ABSENT_LRU: readonly string[] = [
   "crawler_reclaimed",
   "crawler_items_checked",
   "lrutail_reflocked",
-  "moves_to_cold",
-  "moves_to_warm",
-  "moves_within_lru",
-  "direct_reclaims",
-  "lru_bumps_dropped",
 ];
 
 export class Statistics {
@@ -248,7 +243,6 @@ export class Statistics {
     add("slab_global_page_pool", 0);
     add("expired_unfetched", counters.sum("expired_unfetched"));
     add("evicted_unfetched", 0);
-    add("evicted_active", 0);
     add("evictions", stored.evictions - counters.sum("evictions_before"));
     add("reclaimed", counters.sum("reclaimed"));
     for (const name of ABSENT_LRU) add(name, 0);
