@@ -106,6 +106,8 @@ function writeFiles({ letters }: Given): void {
 const given = parse(process.argv.slice(2));
 // Not by process.stdout, which would make the pipe of the test that shares it non-blocking.
 if (given.letters.has("h")) writeSync(1, HELP);
+// SASL is part of `--auth-file` here, and not a mode of its own.
+else if (given.letters.has("S")) process.exitCode = 1;
 else {
   process.argv = [process.argv[0]!, "zcache", ...argumentsOf(given)];
   await import(MAIN.href);
