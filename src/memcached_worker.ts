@@ -23,7 +23,8 @@ try {
   });
   port.on("message", (message: ToWorker) => {
     if (message.type === "set") thread.set(message.name, message.value);
-    else thread.close(message.gracefully);
+    // The descriptor is the main thread's to close.
+    else thread.connections.close(message.gracefully);
   });
   tell({ type: "listening" });
 } catch (error) {

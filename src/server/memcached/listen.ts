@@ -83,7 +83,7 @@ export async function listen(
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       const name = endpoint.path ?? `${endpoint.host ?? "127.0.0.1"}:${endpoint.port}`;
-      const why = cause.code === "EADDRINUSE" ? "is in use" : cause.message;
+      const why = cause.code === "EADDRINUSE" ? "it is in use" : cause.message;
       reject(new ZcacheError("ERR_IO", `can't listen on ${name}: ${why}`, { cause }));
     });
     server.listen(where, resolve);
