@@ -46,6 +46,7 @@ export class EngineRig {
       counters,
       settings,
       listening: {},
+      certificatesReadAt: () => undefined,
       connections: () => [],
     });
     const reply = new Reply(65_536, (full) => {

@@ -220,8 +220,22 @@ describe("text", () => {
       assert.match(rig.ask(`stats ${kind}\r\n`), /END\r\n$/, kind);
     }
     assert.equal(rig.ask("stats cachedump 1 10\r\n"), "ITEM a [1 b; 0 s]\r\nEND\r\n");
+    assert.match(rig.ask("lru_crawler metadump all\r\n"), /^key=a exp=-1 la=\d+ cas=1 .*\nEND\r\n$/);
     assert.equal(rig.ask("stats reset\r\n"), "RESET\r\n");
     assert.match(rig.ask("stats\r\n"), /STAT get_hits 0\r\n/);
+  });
+
+  test("what is dead is swept", () => {
+    const rig = new TextRig();
+    for (let i = 0; i < 200; i++) rig.ask(`set k${i} 0 ${i % 2 === 0 ? 5 : 0} 1\r\nx\r\n`);
+    rig.nowS += 5;
+    assert.equal(rig.ask("lru_crawler crawl 1\r\n"), "OK\r\n");
+    assert.equal(rig.store.stats().items, 100);
+    assert.equal(rig.counters.sum("crawler_reclaimed"), 100);
+    const dump = rig.ask("lru_crawler metadump all\r\n");
+    assert.equal(dump.match(/^key=/gm)?.length, 100);
+    const pipelined = rig.ask("mn\r\nlru_crawler metadump all\r\n");
+    assert.match(pipelined, /^MN\r\nERROR cannot pipeline/);
   });
 
   test("names and passwords", () => {

@@ -67,14 +67,16 @@ export interface ItemStore {
   /** Figures of the whole store, of all threads. May be slow. */
   stats(): ItemStoreStats;
   /**
-   * Calls `visit` for each item, as `meta`, `valueBytes` and the key say; items that come or go
-   * meanwhile may be missed. Slow, for people who look. No lock is held.
+   * Shows some items, at least one where there are any left: from a place, 0 to begin with, in an
+   * order of the store's own. What is there from the first call to the last is shown; what comes or
+   * goes meanwhile, or is moved, may be missed or shown again.
+   * @param visit is given the key, in an array that is valid for the call; `meta` and `valueBytes`
+   *   are the item's. It must not call the store. No lock of a key is held.
+   * @returns the place to go on from, −1 when all have been shown
    */
-  forEach(visit: (key: Uint8Array) => boolean): void;
+  scan(place: number, visit: (key: Uint8Array) => void): number;
   /** Changes the memory limit. @returns whether that many bytes are possible */
   limit(bytes: number): boolean;
-  /** Drops what lies over the limit and what else can be tidied; true: there is more to do. */
-  maintain(): boolean;
 }
 
 export interface ItemStoreStats {

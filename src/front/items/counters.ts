@@ -27,6 +27,8 @@ const NAMES = [
   "total_items",
   "expired_unfetched",
   "reclaimed",
+  "crawler_reclaimed",
+  "crawler_items_checked",
   "auth_cmds",
   "auth_errors",
   "bytes_read",

@@ -228,6 +228,35 @@ export class Items {
     this.shared.flush(due, this.now);
   }
 
+  /**
+   * Drops items that have expired or were flushed, so that they do not take the room of others
+   * until somebody asks for them. Some at a time: call it again with what it returned.
+   * @param place 0 to begin with
+   * @returns where to go on, −1 at the end
+   */
+  sweep(place: number): number {
+    const dead: Uint8Array[] = [];
+    const next = this.store.scan(place, (key) => {
+      this.#counters[C.crawler_items_checked]++;
+      if (!this.isAlive()) dead.push(key.slice());
+    });
+    for (const key of dead) this.#dropDead(key);
+    return next;
+  }
+
+  #dropDead(key: Uint8Array): void {
+    const { store } = this;
+    store.lock(key, 0, key.length);
+    try {
+      // It may have been stored anew since.
+      if (!store.find() || this.isAlive()) return;
+      store.remove();
+      this.#counters[C.crawler_reclaimed]++;
+    } finally {
+      store.unlock();
+    }
+  }
+
   /** Whether the item met last is one that still counts. */
   isAlive(): boolean {
     return this.meta[Item.BITS]! >>> Item.FLUSH_SHIFT === this.shared.flushes() && !this.#expired();

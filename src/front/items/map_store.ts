@@ -8,6 +8,7 @@ import { META_WORDS } from "./items.layout.ts";
 
 /** About what Map, strings and arrays take for an item beside its bytes. */
 const ENTRY_BYTES = 200;
+const SCANNED_AT_ONCE = 64;
 
 interface Entry {
   readonly meta: Uint32Array;
@@ -36,6 +37,7 @@ export class MapStore implements ItemStore {
   #usedBytes = 0;
   #logicalBytes = 0;
   #evictions = 0;
+  #scanned: string[] = [];
 
   constructor({ memoryMax, valueBytesMax, evicts }: MapStoreOptions) {
     this.#memoryMax = memoryMax;
@@ -116,22 +118,27 @@ export class MapStore implements ItemStore {
     };
   }
 
-  forEach(visit: (key: Uint8Array) => boolean): void {
-    for (const [key, entry] of [...this.#entries]) {
+  /** A scan goes over the keys that there were at its beginning; one at a time is known. */
+  scan(place: number, visit: (key: Uint8Array) => void): number {
+    if (place === 0) this.#scanned = [...this.#entries.keys()];
+    const end = Math.min(place + SCANNED_AT_ONCE, this.#scanned.length);
+    for (let i = place; i < end; i++) {
+      const key = this.#scanned[i]!;
+      const entry = this.#entries.get(key);
+      if (entry === undefined) continue;
       this.meta.set(entry.meta);
       this.valueBytes = entry.value.length;
-      if (!visit(Uint8Array.from(key, (letter) => letter.charCodeAt(0)))) return;
+      visit(Uint8Array.from(key, (letter) => letter.charCodeAt(0)));
     }
+    if (end < this.#scanned.length) return end;
+    this.#scanned = [];
+    return -1;
   }
 
   limit(bytes: number): boolean {
     this.#memoryMax = bytes;
-    return true;
-  }
-
-  maintain(): boolean {
     this.#makeRoom(0);
-    return false;
+    return true;
   }
 
   #makeRoom(bytes: number): boolean {

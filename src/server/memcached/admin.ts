@@ -1,6 +1,7 @@
 // The commands about the server: stats, flush_all, version and the like. They are rare, so here
 // strings are made without a thought.
 import { expiryOf } from "../../front/items/expiry.ts";
+import * as Item from "../../front/items/items.layout.ts";
 import * as Command from "../../wire/memcached/commands.ts";
 import { REPLY_BYTES_MAX } from "../../wire/memcached/reply.ts";
 import { ascii, equals, parseSigned, parseU32 } from "../../wire/memcached/text.ts";
@@ -63,6 +64,9 @@ export class AdminCommands {
       case Command.SLABS:
         this.#slabs(bytes);
         break;
+      case Command.LRU_CRAWLER:
+        this.#crawler(session, words);
+        break;
       case Command.DEBUGTIME:
         this.#debugTime(bytes);
         break;
@@ -70,7 +74,7 @@ export class AdminCommands {
         this.#say(this.#parts.hooks.refreshCertificates() ? Say.OK : Say.ERROR);
         break;
       default:
-        // lru, lru_crawler, watch: about parts of memcached that there are none of here.
+        // lru, watch: about parts of memcached that there are none of here.
         this.#say(Say.ERROR);
     }
     return used;
@@ -128,14 +132,56 @@ export class AdminCommands {
     else if (!/^\d+$/.test(`${words[2]}${words[3]}`)) this.#say(Say.BAD_FORMAT);
     else {
       let left = Math.min(limit === 0 ? DUMP_MAX : limit, DUMP_MAX);
-      items.store.forEach((key) => {
-        if (!items.isAlive()) return true;
-        const { valueBytes } = items.store;
-        this.#text(ascii(`ITEM ${String.fromCharCode(...key)} [${valueBytes} b; 0 s]\r\n`));
-        return --left > 0;
-      });
+      let place = 0;
+      while (place >= 0 && left > 0) {
+        place = items.store.scan(place, (key) => {
+          if (!items.isAlive() || left-- <= 0) return;
+          const { valueBytes } = items.store;
+          const expires = items.meta[Item.EXPIRES]!;
+          const line = `ITEM ${String.fromCharCode(...key)} [${valueBytes} b; ${expires} s]\r\n`;
+          this.#text(ascii(line));
+        });
+      }
       this.#say(Say.END);
     }
+  }
+
+  /** There is one class of items, 1, and looking for dead ones takes no thread of its own. */
+  #crawler(session: Session, words: readonly string[]): void {
+    const { items, stats, settings, reply } = this.#parts;
+    const [, what = "", which = ""] = words;
+    if (what === "enable" || what === "disable") {
+      stats.sweeps = what === "enable";
+      this.#say(Say.OK);
+    } else if (what === "crawl" && which !== "") {
+      for (let place = 0; place >= 0; ) place = items.sweep(place);
+      this.#say(Say.OK);
+    } else if ((what === "sleep" || what === "tocrawl") && /^\d+$/.test(which)) this.#say(Say.OK);
+    else if (what !== "metadump" || which === "") this.#say(Say.ERROR);
+    else if (!settings.dumpEnabled) this.#say(Say.METADUMP_REFUSED);
+    else if (reply.at > 0) this.#say(Say.METADUMP_PIPELINED);
+    else session.dumpAt = 0;
+  }
+
+  /** Some lines of `lru_crawler metadump`, and at the end the word for it. */
+  dumpSome(session: Session): void {
+    const { items } = this.#parts;
+    const { meta, store, now } = items;
+    session.dumpAt = store.scan(session.dumpAt, (key) => {
+      if (!items.isAlive()) return;
+      const name = encodeURIComponent(String.fromCharCode(...key));
+      const cas = (BigInt(meta[Item.CAS_HIGH]!) << 32n) | BigInt(meta[Item.CAS_LOW]!);
+      const fetched = (meta[Item.BITS]! & Item.FETCHED) !== 0 ? "yes" : "no";
+      const expires = meta[Item.EXPIRES] === 0 ? -1 : meta[Item.EXPIRES];
+      const size = key.length + store.valueBytes;
+      this.#text(
+        ascii(
+          `key=${name} exp=${expires} la=${Math.min(now, meta[Item.ACCESSED]!)} cas=${cas} ` +
+            `fetch=${fetched} cls=1 size=${size}\n`,
+        ),
+      );
+    });
+    if (session.dumpAt < 0) this.#text(Say.END);
   }
 
   #flushAll(bytes: Uint8Array): void {

@@ -48,7 +48,8 @@ export class Engine {
   feed(session: Session, bytes: Uint8Array, from: number, to: number): number {
     let at = from;
     session.need = 0;
-    while (at < to && !session.closing && !this.paused) {
+    if (session.dumpAt >= 0) this.#text.goOn(session);
+    while (at < to && !session.closing && !this.paused && session.dumpAt < 0) {
       if (session.swallow > 0) {
         const passed = Math.min(session.swallow, to - at);
         session.swallow -= passed;
@@ -60,6 +61,7 @@ export class Engine {
       const used = commands.execute(session, bytes, at, to);
       if (used === 0) break;
       at += used;
+      if (session.dumpAt >= 0) this.#text.goOn(session);
     }
     return at;
   }

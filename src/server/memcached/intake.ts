@@ -15,6 +15,7 @@ import type { Session } from "./session.ts";
 /** Longer than any line that may still become whole. */
 const HEAD_BYTES = 4096;
 const READ_BYTES = 65_536;
+const NOTHING = new Uint8Array(0);
 /** A growing value's buffer begins with this. */
 const PENDING_BYTES_MIN = 512;
 
@@ -72,9 +73,8 @@ export class Intake {
   /** Goes on with what had to wait. */
   resume(session: Session): boolean {
     const { pending, pendingBytes } = session;
-    if (pending === undefined) return true;
     this.forget(session);
-    return this.#work(session, pending, 0, pendingBytes);
+    return this.#work(session, pending ?? NOTHING, 0, pendingBytes);
   }
 
   /** Drops what a connection has kept. */

@@ -43,6 +43,10 @@ export const AUTH_ENDING = line("CLIENT_ERROR bad command line termination");
 export const TOO_MANY = line("ERROR Too many open connections");
 export const DETAIL_USAGE = line("CLIENT_ERROR usage: stats detail on|off|dump");
 export const DUMP_REFUSED = line("CLIENT_ERROR stats cachedump not allowed");
+export const METADUMP_REFUSED = line("ERROR metadump not allowed");
+export const METADUMP_PIPELINED = line(
+  "ERROR cannot pipeline other commands before metadump",
+);
 export const BAD_LINE = line("CLIENT_ERROR bad command line");
 export const MEMLIMIT_SMALL = line(
   "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",

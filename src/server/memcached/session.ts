@@ -24,6 +24,8 @@ export class Session {
   pendingBytes = 0;
   /** How many bytes the command that `pending` begins with takes; 0: not known yet. */
   need = 0;
+  /** A list of all items that is being told, and from where it goes on; −1: none is. */
+  dumpAt = -1;
   /** Seconds since 1970. */
   lastCommandAt = 0;
 }

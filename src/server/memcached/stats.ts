@@ -24,6 +24,8 @@ export interface StatisticsParts {
   readonly settings: MemcachedSettings;
   /** What `stats settings` tells of where the server listens. */
   readonly listening: Readonly<Record<string, string | number>>;
+  /** When the TLS certificate was read, in milliseconds since 1970; undefined: there is none. */
+  readonly certificatesReadAt: () => number | undefined;
   /** Connections of this thread. */
   readonly connections: () => readonly ConnectionRow[];
 }
@@ -92,8 +94,6 @@ const ABSENT: readonly string[] = [
 ];
 
 const ABSENT_LRU: readonly string[] = [
-  "crawler_reclaimed",
-  "crawler_items_checked",
   "lrutail_reflocked",
 ];
 
@@ -103,6 +103,8 @@ export class Statistics {
   readonly #prefixes = new Map<string, PrefixCounts>();
   /** Prefixes of keys are counted, by this thread. */
   detailed = false;
+  /** Dead items are looked for now and then. */
+  sweeps = true;
 
   constructor(parts: StatisticsParts) {
     this.#parts = parts;
@@ -245,7 +247,13 @@ export class Statistics {
     add("evicted_unfetched", 0);
     add("evictions", stored.evictions - counters.sum("evictions_before"));
     add("reclaimed", counters.sum("reclaimed"));
+    add("crawler_reclaimed", counters.sum("crawler_reclaimed"));
+    add("crawler_items_checked", counters.sum("crawler_items_checked"));
     for (const name of ABSENT_LRU) add(name, 0);
+    const refreshed = this.#parts.certificatesReadAt();
+    if (refreshed !== undefined) {
+      add("time_since_server_cert_refresh", Math.floor((Date.now() - refreshed) / 1000));
+    }
   }
 
   #settings(add: AddStat): void {
@@ -268,6 +276,7 @@ export class Statistics {
     add("item_size_max", settings.itemBytesMax);
     add("flush_enabled", yesNo(settings.flushEnabled));
     add("dump_enabled", yesNo(settings.dumpEnabled));
+    add("lru_crawler", yesNo(this.sweeps));
     add("idle_timeout", settings.idleTimeoutS);
     add("backlog_bytes_max", settings.backlogBytesMax);
     add("pending_bytes_max", settings.pendingBytesMax);
@@ -284,6 +293,8 @@ export class Statistics {
     add("items:1:outofmemory", counters.sum("store_no_memory"));
     add("items:1:reclaimed", counters.sum("reclaimed"));
     add("items:1:expired_unfetched", counters.sum("expired_unfetched"));
+    add("items:1:crawler_reclaimed", counters.sum("crawler_reclaimed"));
+    add("items:1:crawler_items_checked", counters.sum("crawler_items_checked"));
   }
 
   #slabs(add: AddStat): void {

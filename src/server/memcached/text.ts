@@ -85,6 +85,11 @@ export class TextCommands {
     return this.#dispatch(session, bytes, from, to);
   }
 
+  /** Tells more of a list of all items, until it ends or the client takes no more. */
+  goOn(session: Session): void {
+    while (session.dumpAt >= 0 && !this.#engine.paused) this.#admin.dumpSome(session);
+  }
+
   #dispatch(session: Session, bytes: Uint8Array, from: number, to: number): number {
     const tokens = this.#tokens;
     const used = tokens.next - from;

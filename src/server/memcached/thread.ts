@@ -11,6 +11,10 @@ import { type Endpoint, type Listener, listen, refreshTls } from "./listen.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import { Statistics } from "./stats.ts";
 
+/** Dead items are looked for so often, for at most so long: clients wait meanwhile. */
+const SWEEP_MS = 1000;
+const SWEEP_WORK_MS = 3;
+
 /** What all threads of a server share; travels to workers. */
 export interface ThreadShare {
   readonly items: SharedArrayBuffer;
@@ -43,6 +47,9 @@ export class ServerThread {
   readonly stats: Statistics;
   readonly connections: Connections;
   listeners: readonly Listener[] = [];
+  #certificatesReadAt: number | undefined;
+  readonly #sweeper: NodeJS.Timeout | undefined;
+  #sweepAt = 0;
 
   private constructor(parts: ThreadParts) {
     const { store, share, thread } = parts;
@@ -58,11 +65,15 @@ export class ServerThread {
       casEnabled: settings.casEnabled,
     });
     this.items.tick(Date.now());
+    if (parts.endpoints.some(({ tls }) => tls !== undefined)) this.#certificatesReadAt = Date.now();
+    // One thread looks after all.
+    if (thread === 0) this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
     this.stats = new Statistics({
       items: this.items,
       counters: this.counters,
       settings,
       listening: listeningFacts(parts.endpoints),
+      certificatesReadAt: () => this.#certificatesReadAt,
       connections: () => this.#connectionRows(),
     });
     const { authFile } = settings;
@@ -96,7 +107,9 @@ export class ServerThread {
   }
 
   refreshCertificates(): boolean {
-    return this.listeners.some(refreshTls);
+    const refreshed = this.listeners.some(refreshTls);
+    if (refreshed) this.#certificatesReadAt = Date.now();
+    return refreshed;
   }
 
   /** Changes a setting of this thread. */
@@ -106,8 +119,19 @@ export class ServerThread {
 
   /** Accepts nothing more, and ends what is open. */
   close(gracefully: boolean): void {
+    clearInterval(this.#sweeper);
     for (const { server } of this.listeners) server.close();
     this.connections.close(gracefully);
+  }
+
+  /** A few milliseconds of looking for items that are dead. */
+  #sweep(): void {
+    if (!this.stats.sweeps) return;
+    this.items.tick(Date.now());
+    const until = performance.now() + SWEEP_WORK_MS;
+    do {
+      this.#sweepAt = this.items.sweep(Math.max(0, this.#sweepAt));
+    } while (this.#sweepAt > 0 && performance.now() < until);
   }
 
   #connectionRows() {
