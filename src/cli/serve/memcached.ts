@@ -37,6 +37,7 @@ export interface MemcachedArgs {
   readonly dump: boolean;
   readonly evict: boolean;
   readonly cas: boolean;
+  readonly sweep: boolean;
 }
 
 /** `HOST:PORT`, `[V6]:PORT`, `HOST` or `:PORT`. */
@@ -101,6 +102,7 @@ export function settingsOf(args: MemcachedArgs): Partial<MemcachedSettings> {
     dumpEnabled: args.dump,
     evicts: args.evict,
     casEnabled: args.cas,
+    sweeps: args.sweep,
   };
 }
 
@@ -187,6 +189,7 @@ export function serveMemcachedCommand(): Command {
     .option("--no-dump", "refuse stats cachedump")
     .option("--no-evict", "refuse to store when memory is full")
     .option("--no-cas", "no cas numbers")
+    .option("--no-sweep", "do not look for expired items; they go when room is needed")
     .option("--allow-shutdown", "clients may end the server")
     .option("--debug-time", "clients may move the clock: for tests")
     .action(run);

@@ -23,6 +23,8 @@ export interface MemcachedSettings {
   /** Where there is no room: drop others, or refuse. */
   readonly evicts: boolean;
   readonly casEnabled: boolean;
+  /** Items that have expired are looked for; otherwise they stay until room is needed. */
+  readonly sweeps: boolean;
   /** `debugtime` moves the clock: for memcached's own tests. */
   readonly debugTime: boolean;
   readonly authFile: string | undefined;
@@ -45,6 +47,7 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
   dumpEnabled: true,
   evicts: true,
   casEnabled: true,
+  sweeps: true,
   debugTime: false,
   authFile: undefined,
   prefixDelimiter: ":",

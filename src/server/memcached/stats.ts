@@ -104,10 +104,11 @@ export class Statistics {
   /** Prefixes of keys are counted, by this thread. */
   detailed = false;
   /** Dead items are looked for now and then. */
-  sweeps = true;
+  sweeps: boolean;
 
   constructor(parts: StatisticsParts) {
     this.#parts = parts;
+    this.sweeps = parts.settings.sweeps;
   }
 
   /** Tells all of one kind. @returns whether there is such a kind */
@@ -300,7 +301,7 @@ export class Statistics {
   #slabs(add: AddStat): void {
     const { counters, items } = this.#parts;
     const stored = items.store.stats();
-    if (stored.items > 0) {
+    if (counters.sum("total_items") > 0) {
       add("1:used_chunks", stored.items);
       add("1:mem_requested", stored.logicalBytes);
       add("1:get_hits", counters.sum("get_hits"));

@@ -80,6 +80,7 @@ function argumentsOf(given: Given): string[] {
   }
   const idle = extra.get("idle_timeout");
   if (idle !== undefined) out.push("--idle-timeout", idle);
+  if (extra.has("no_modern") && !extra.has("lru_crawler")) out.push("--no-sweep");
   if (letters.has("Z")) {
     out.push("--tls-cert", extra.get("ssl_chain_cert")!, "--tls-key", extra.get("ssl_key")!);
     const verify = extra.get("ssl_verify_mode");
