@@ -7,6 +7,7 @@ import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
+import { serveCommand } from "./serve/serve.ts";
 import { simulateCommand } from "./simulate.ts";
 
 /**
@@ -25,6 +26,7 @@ function program(): Command {
     simulateCommand(version),
     codecsCommand(),
     poolsCommand(),
+    serveCommand(),
   ]) {
     root.addCommand(command.copyInheritedSettings(root));
   }
