@@ -2,6 +2,7 @@
 // prints their tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
+import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
 import { benchPolicies } from "./policies.ts";
@@ -14,6 +15,7 @@ import { benchZram } from "./zram.ts";
 
 const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<unknown>>> = {
   codecs: async ({ tiny }) => benchCodecs({ registry: await nodeCodecs(), tiny }),
+  dictionaries: async ({ tiny }) => benchDictionaries({ tiny }),
   pools: async ({ tiny }) => benchPools({ tiny }),
   density: async ({ tiny }) => benchDensity({ registry: await nodeCodecs(), tiny }),
   policies: async ({ tiny }) => benchPolicies({ tiny }),

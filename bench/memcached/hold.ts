@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { documentOf } from "./documents.ts";
+import { documentAt } from "../documents.ts";
 import { keyOf } from "./load.ts";
 import type { ServerUnderTest, StartOptions } from "./servers.ts";
 
@@ -73,7 +73,7 @@ export async function benchHold(
       const found = (await ask(socket, `mg ${key}\r\n`, "\r\n")).startsWith("HD");
       if (found) continue;
       if (i >= warm) misses++;
-      const value = documentOf(number);
+      const value = Buffer.from(documentAt(number));
       const head = Buffer.from(`set ${key} 0 0 ${value.length}\r\n`);
       await ask(socket, Buffer.concat([head, value, Buffer.from("\r\n")]), "\r\n");
     }

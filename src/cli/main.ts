@@ -8,6 +8,7 @@ import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { serveCommand } from "./serve/serve.ts";
+import { simulateCommand } from "./simulate.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -22,14 +23,21 @@ function program(): Command {
   for (const command of [
     analyzeCommand(version),
     replayCommand(),
+    simulateCommand(version),
     codecsCommand(),
     poolsCommand(),
     serveCommand(),
   ]) {
-    root.addCommand(command.copyInheritedSettings(root));
+    root.addCommand(command);
   }
-  for (const command of [root, ...root.commands]) command.exitOverride();
+  inherit(root);
   return root;
+}
+
+/** Subcommands of subcommands too end by an error that is caught here. */
+function inherit(command: Command): void {
+  command.exitOverride();
+  for (const sub of command.commands) inherit(sub.copyInheritedSettings(command));
 }
 
 quietOnClosedPipe();

@@ -8,6 +8,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { INDEX_WORDS } from "../index/index.layout.ts";
+import { TmemKey } from "../index/key.ts";
 import { INDEX_OWNERS, TmemIndex } from "../index/tmem.ts";
 import { ARENA_OWNER, type Arena } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
@@ -16,6 +17,8 @@ import { POLICY_WORDS } from "../policy/contract.ts";
 import { createPolicy } from "../policy/registry.ts";
 import type { Zpool } from "../pool/contract.ts";
 import { attachPool, createPool } from "../pool/registry.ts";
+import { StoreCodecs } from "./codecs.ts";
+import { hashOf } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
@@ -30,6 +33,9 @@ const ROOT_WORDS = BACKING_AT + BACKING_WORDS;
 
 /** For each of so many bytes, one more thread can attach when the store is full; four at most. */
 const SCRATCH_PER = 16 * MIB;
+
+/** What a page costs beside its bytes: its entry with what leads there, its handle. */
+const ENTRY_BYTES = 32;
 
 // Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
 const INDEX_OWNER = 1;
@@ -108,16 +114,18 @@ function openParts(
       meta: Entry.META,
       bit: Page.POLICY_SHIFT,
       owner: owner(POLICY_OWNER + kind),
+      hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
+      sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + ENTRY_BYTES,
       ghosts: kind === Root.EPHEMERAL || device !== undefined ? arena.frames.framesTotal : 0,
     };
     const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;
     return createPolicy(options.policy, arena, at, space);
   });
+  const key = new TmemKey();
   const moved = entryMoved(arena, root, policies, options);
   const index = new TmemIndex(arena, root + INDEX_AT, (n) => owner(INDEX_OWNER + n), moved);
   const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);
-  const codec = platform.codecs().create(options.codec, arena, options.codecOptions);
-  const codecs = [codec];
+  const codecs = new StoreCodecs(platform.codecs(), arena, options);
   return new StoreState({
     arena,
     root,
