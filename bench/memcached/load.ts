@@ -33,7 +33,7 @@ export function keyOf(number: number): string {
 }
 
 /** Bytes that no codec makes much of, and that depend on the key. */
-function valueOf(key: number, bytes: number): Buffer {
+function bytesOf(key: number, bytes: number): Buffer {
   const random = new Xorshift32(key + 1);
   const value = Buffer.alloc(bytes);
   for (let at = 0; at < bytes; at++) value[at] = 33 + random.below(90);
@@ -76,7 +76,7 @@ export async function fill({ port, keys, valueBytes }: Load): Promise<void> {
   for (let key = 0; key < keys; key += FILL_AT_ONCE) {
     const requests: Buffer[] = [];
     for (let i = key; i < Math.min(keys, key + FILL_AT_ONCE); i++) {
-      requests.push(requestOf("set", i, valueOf(i, valueBytes)));
+      requests.push(requestOf("set", i, bytesOf(i, valueBytes)));
     }
     await exchange(socket, Buffer.concat(requests), requests.length * replyBytesOf("set", 0));
   }
@@ -111,7 +111,7 @@ class Lane {
 export async function runLoad(load: Load): Promise<LoadResult> {
   const { port, kind, connections, depth, seconds, keys, valueBytes } = load;
   const random = new Xorshift32(7);
-  const value = valueOf(1, valueBytes);
+  const value = bytesOf(1, valueBytes);
   const batches = Array.from({ length: BATCHES }, () =>
     Buffer.concat(
       Array.from({ length: depth }, () => requestOf(kind, random.next() % keys, value)),

@@ -1,8 +1,8 @@
 // The server against memcached 1.6 in the same run, by one load generator: speed, what is held in
 // the same memory, idle connections, and clients that misbehave.
 //
-// The generator runs in this process and takes a processor of its own; where there are two, a server
-// of two threads and the generator share them, and the row for two threads says less.
+// The generator runs in this process and takes a processor of its own. What the system's network
+// takes is taken from both.
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatBytes } from "../../src/base/units.ts";
@@ -195,4 +195,3 @@ async function disturbance(tiny: boolean, print: (line: string) => void): Promis
     await server.stop();
   }
 }
-

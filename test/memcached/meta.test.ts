@@ -90,7 +90,10 @@ const CONVERSATIONS: Readonly<Record<string, Steps>> = {
     [`ms ${TESUTO} 2 b\r\npo\r\n`, "HD\r\n"],
     [`mg ${TESUTO} v\r\n`, "EN\r\n"],
     [`mg ${TESUTO} b k v\r\n`, `VA 2 k${TESUTO} b\r\npo\r\n`],
-    [`get \xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88\r\n`, "VALUE \xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88 0 2\r\npo\r\nEND\r\n"],
+    [
+      `get \xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88\r\n`,
+      "VALUE \xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88 0 2\r\npo\r\nEND\r\n",
+    ],
     ["mg abc b v\r\n", "CLIENT_ERROR error decoding key\r\n"],
     [`md ${TESUTO} b k\r\n`, `HD k${TESUTO} b\r\n`],
   ],

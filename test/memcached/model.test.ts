@@ -122,10 +122,13 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
       exptimes,
       values,
     )
-    .map(([how, key, flag, exptime, value]): Step => (rig, model) => {
-      const sent = `${how} ${key} ${flag} ${exptime} ${value.length}\r\n${value}\r\n`;
-      compare(rig, sent, model.store(how, key, flag, exptime, value));
-    }),
+    .map(
+      ([how, key, flag, exptime, value]): Step =>
+        (rig, model) => {
+          const sent = `${how} ${key} ${flag} ${exptime} ${value.length}\r\n${value}\r\n`;
+          compare(rig, sent, model.store(how, key, flag, exptime, value));
+        },
+    ),
   fc.tuple(keys, values, fc.integer({ min: 0, max: 20 })).map(
     ([key, value, cas]): Step =>
       (rig, model) => {
@@ -135,37 +138,55 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
         compare(rig, sent, model.cas(key, value, given));
       },
   ),
-  fc.tuple(keys, fc.boolean()).map(([key, withCas]): Step => (rig, model) => {
-    compare(rig, `${withCas ? "gets" : "get"} ${key}\r\n`, model.get(key, withCas));
-  }),
-  fc.tuple(keys, exptimes).map(([key, exptime]): Step => (rig, model) => {
-    const found = model.touch(key, exptime);
-    compare(rig, `touch ${key} ${exptime}\r\n`, found ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
-  }),
-  fc.tuple(keys, exptimes).map(([key, exptime]): Step => (rig, model) => {
-    const shown = model.get(key, true);
-    model.touch(key, exptime);
-    compare(rig, `gats ${exptime} ${key}\r\n`, shown);
-  }),
-  keys.map((key): Step => (rig, model) => {
-    const found = model.find(key) !== undefined;
-    model.items.delete(key);
-    compare(rig, `delete ${key}\r\n`, found ? "DELETED\r\n" : "NOT_FOUND\r\n");
-  }),
+  fc.tuple(keys, fc.boolean()).map(
+    ([key, withCas]): Step =>
+      (rig, model) => {
+        compare(rig, `${withCas ? "gets" : "get"} ${key}\r\n`, model.get(key, withCas));
+      },
+  ),
+  fc.tuple(keys, exptimes).map(
+    ([key, exptime]): Step =>
+      (rig, model) => {
+        const found = model.touch(key, exptime);
+        compare(rig, `touch ${key} ${exptime}\r\n`, found ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
+      },
+  ),
+  fc.tuple(keys, exptimes).map(
+    ([key, exptime]): Step =>
+      (rig, model) => {
+        const shown = model.get(key, true);
+        model.touch(key, exptime);
+        compare(rig, `gats ${exptime} ${key}\r\n`, shown);
+      },
+  ),
+  keys.map(
+    (key): Step =>
+      (rig, model) => {
+        const found = model.find(key) !== undefined;
+        model.items.delete(key);
+        compare(rig, `delete ${key}\r\n`, found ? "DELETED\r\n" : "NOT_FOUND\r\n");
+      },
+  ),
   fc.tuple(keys, fc.bigInt({ min: 0n, max: TWO_64 - 1n }), fc.boolean()).map(
     ([key, delta, up]): Step =>
       (rig, model) => {
         compare(rig, `${up ? "incr" : "decr"} ${key} ${delta}\r\n`, model.count(key, delta, up));
       },
   ),
-  fc.constantFrom(0, 2, 5).map((delay): Step => (rig, model) => {
-    model.flush(delay);
-    compare(rig, `flush_all ${delay}\r\n`, "OK\r\n");
-  }),
-  fc.integer({ min: 0, max: 4 }).map((seconds): Step => (rig, model) => {
-    rig.nowS += seconds;
-    model.advance(seconds);
-  }),
+  fc.constantFrom(0, 2, 5).map(
+    (delay): Step =>
+      (rig, model) => {
+        model.flush(delay);
+        compare(rig, `flush_all ${delay}\r\n`, "OK\r\n");
+      },
+  ),
+  fc.integer({ min: 0, max: 4 }).map(
+    (seconds): Step =>
+      (rig, model) => {
+        rig.nowS += seconds;
+        model.advance(seconds);
+      },
+  ),
 );
 
 describe("items", () => {

@@ -237,7 +237,10 @@ test("further threads listen on the same descriptor, and figures are of all", as
   const stats = server.stats();
   assert.equal(stats["curr_connections"], 40);
   assert.equal(stats["get_misses"], 40);
-  server.knobs().find(({ name }) => name === "memcached.flushEnabled")!.set(false);
+  server
+    .knobs()
+    .find(({ name }) => name === "memcached.flushEnabled")!
+    .set(false);
   // Both threads hear of it, the other one a little later.
   for (const client of clients) {
     for (let tries = 0; ; tries++) {

@@ -167,7 +167,9 @@ describe("text", () => {
     const list = "key ".repeat(50_000);
     assert.equal(rig.ask(`get ${list}\r\n`), `${one.repeat(50_000)}END\r\n`);
     const bad = rig.ask(`gets ${list}${"x".repeat(300)} key\r\nget key\r\n`);
-    assert.ok(bad.endsWith("CLIENT_ERROR bad command line format\r\nVALUE key 0 1\r\nk\r\nEND\r\n"));
+    assert.ok(
+      bad.endsWith("CLIENT_ERROR bad command line format\r\nVALUE key 0 1\r\nk\r\nEND\r\n"),
+    );
   });
 
   test("other long lines end the connection", () => {
@@ -214,13 +216,16 @@ describe("text", () => {
     rig.ask("set a 0 0 1\r\na\r\nget a\r\nget b\r\n");
     const stats = rig.ask("stats\r\n");
     assert.match(stats, /STAT get_hits 1\r\nSTAT get_misses 1\r\n/);
-    // As many as memcached 1.6.18 has without its LRU maintainer, because its tools and tests count on them.
+    // As many as memcached 1.6.18 has without its LRU maintainer: its own tests count them.
     assert.equal(stats.match(/^STAT /gm)?.length, 83);
     for (const kind of ["settings", "items", "slabs", "sizes", "conns", "zcache"]) {
       assert.match(rig.ask(`stats ${kind}\r\n`), /END\r\n$/, kind);
     }
     assert.equal(rig.ask("stats cachedump 1 10\r\n"), "ITEM a [1 b; 0 s]\r\nEND\r\n");
-    assert.match(rig.ask("lru_crawler metadump all\r\n"), /^key=a exp=-1 la=\d+ cas=1 .*\nEND\r\n$/);
+    assert.match(
+      rig.ask("lru_crawler metadump all\r\n"),
+      /^key=a exp=-1 la=\d+ cas=1 .*\nEND\r\n$/,
+    );
     assert.equal(rig.ask("stats reset\r\n"), "RESET\r\n");
     assert.match(rig.ask("stats\r\n"), /STAT get_hits 0\r\n/);
   });
@@ -270,7 +275,10 @@ test("connections share items, and nothing else", () => {
   const [one, two] = [new Session(), new Session()];
   assert.equal(rig.send(one, "set a 0 0 5\r\nab").length, 0);
   assert.equal(rig.send(two, "set b 0 0 1\r\nb\r\n").toString(), "STORED\r\n");
-  assert.equal(rig.send(one, "cde\r\nget b\r\n").toString(), "STORED\r\nVALUE b 0 1\r\nb\r\nEND\r\n");
+  assert.equal(
+    rig.send(one, "cde\r\nget b\r\n").toString(),
+    "STORED\r\nVALUE b 0 1\r\nb\r\nEND\r\n",
+  );
   assert.equal(rig.send(two, "get a\r\n").toString(), "VALUE a 0 5\r\nabcde\r\nEND\r\n");
   assert.equal(rig.intake.pendingBytes, 0);
 });

@@ -7,8 +7,8 @@ import type { ItemStore } from "./contract.ts";
 import { C, type Counters } from "./counters.ts";
 import { hasExpired } from "./expiry.ts";
 import * as Item from "./items.layout.ts";
-import * as Mode from "./requests.ts";
 import type { DeltaRequest, GetRequest, RemoveRequest, StoreRequest } from "./requests.ts";
+import * as Mode from "./requests.ts";
 import type { ItemsShared } from "./shared.ts";
 
 /** How a change ended. */
@@ -347,8 +347,7 @@ export class Items {
     const compared = request.touchFirst ? expiresAfter : request.expiresBefore;
     const recache = request.hasRecache && compared !== 0 && compared < request.recacheBefore;
     const stale = (bits & Item.STALE) !== 0;
-    request.won =
-      request.created || ((bits & Item.TOKEN_SENT) === 0 && (stale || recache));
+    request.won = request.created || ((bits & Item.TOKEN_SENT) === 0 && (stale || recache));
     meta[Item.EXPIRES] = expiresAfter;
     if (!request.noBump) {
       meta[Item.ACCESSED] = this.now;

@@ -2,7 +2,11 @@
 // and each thread listens on it, so that the system spreads connections over the threads.
 import { readFileSync } from "node:fs";
 import { createServer, type ListenOptions, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from "node:tls";
+import {
+  createServer as createTlsServer,
+  type TlsOptions,
+  type Server as TlsServer,
+} from "node:tls";
 import { ZcacheError } from "../../base/errors.ts";
 
 /** Files of PEM text. */

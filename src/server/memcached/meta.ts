@@ -1,11 +1,11 @@
 // The meta commands: mg, ms, md, ma, me and mn. Flags are read into numbers first; the reply goes
 // over the tokens again, because its flags stand in the order in which they were asked for.
 import { expiryOf } from "../../front/items/expiry.ts";
+import * as Item from "../../front/items/items.layout.ts";
 import type { Items, Outcome } from "../../front/items/items.ts";
 import * as Done from "../../front/items/items.ts";
-import * as Item from "../../front/items/items.layout.ts";
-import * as Request from "../../front/items/requests.ts";
 import type { StoreMode } from "../../front/items/requests.ts";
+import * as Request from "../../front/items/requests.ts";
 import { decodeBase64, encodeBase64 } from "../../wire/memcached/base64.ts";
 import * as Command from "../../wire/memcached/commands.ts";
 import * as Flag from "../../wire/memcached/meta_flags.ts";

@@ -24,9 +24,7 @@ export const BAD_FORMAT = line("CLIENT_ERROR bad command line format");
 export const BAD_CHUNK = line("CLIENT_ERROR bad data chunk");
 export const BAD_EXPTIME = line("CLIENT_ERROR invalid exptime argument");
 export const BAD_DELTA = line("CLIENT_ERROR invalid numeric delta argument");
-export const NON_NUMERIC = line(
-  "CLIENT_ERROR cannot increment or decrement non-numeric value",
-);
+export const NON_NUMERIC = line("CLIENT_ERROR cannot increment or decrement non-numeric value");
 export const TOO_LARGE = line("SERVER_ERROR object too large for cache");
 export const NO_MEMORY = line("SERVER_ERROR out of memory storing object");
 export const NO_PENDING = line("SERVER_ERROR out of memory reading request");
@@ -44,16 +42,10 @@ export const TOO_MANY = line("ERROR Too many open connections");
 export const DETAIL_USAGE = line("CLIENT_ERROR usage: stats detail on|off|dump");
 export const DUMP_REFUSED = line("CLIENT_ERROR stats cachedump not allowed");
 export const METADUMP_REFUSED = line("ERROR metadump not allowed");
-export const METADUMP_PIPELINED = line(
-  "ERROR cannot pipeline other commands before metadump",
-);
+export const METADUMP_PIPELINED = line("ERROR cannot pipeline other commands before metadump");
 export const BAD_LINE = line("CLIENT_ERROR bad command line");
-export const MEMLIMIT_SMALL = line(
-  "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
-);
-export const MEMLIMIT_FAILED = line(
-  "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
-);
+export const MEMLIMIT_SMALL = line("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m");
+export const MEMLIMIT_FAILED = line("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust");
 export const FLAGS_TOO_LONG = line("CLIENT_ERROR options flags are too long");
 export const FLAG_TWICE = line("CLIENT_ERROR duplicate flag");
 export const FLAG_UNKNOWN = line("CLIENT_ERROR invalid flag");

@@ -93,9 +93,7 @@ const ABSENT: readonly string[] = [
   "round_robin_fallback",
 ];
 
-const ABSENT_LRU: readonly string[] = [
-  "lrutail_reflocked",
-];
+const ABSENT_LRU: readonly string[] = ["lrutail_reflocked"];
 
 export class Statistics {
   readonly #parts: StatisticsParts;

@@ -1,12 +1,12 @@
 // The commands of the text protocol, each from its whole line (and value) to its reply. What is not
 // whole yet is left where it is, and looked at again when more has come.
-import { U64, parseU64 } from "../../base/u64.ts";
+import { parseU64, U64 } from "../../base/u64.ts";
 import { expiryOf } from "../../front/items/expiry.ts";
 import * as Item from "../../front/items/items.layout.ts";
-import * as Done from "../../front/items/items.ts";
 import type { Items } from "../../front/items/items.ts";
-import * as Request from "../../front/items/requests.ts";
+import * as Done from "../../front/items/items.ts";
 import type { StoreMode } from "../../front/items/requests.ts";
+import * as Request from "../../front/items/requests.ts";
 import * as Command from "../../wire/memcached/commands.ts";
 import { REPLY_BYTES_MAX, type Reply } from "../../wire/memcached/reply.ts";
 import {

@@ -1,7 +1,8 @@
 // What one thread of the server is made of: its view of the items, its engine, its connections and
 // the sockets that it listens on.
-import { Counters } from "../../front/items/counters.ts";
+
 import type { ItemStore } from "../../front/items/contract.ts";
+import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
 import { ItemsShared } from "../../front/items/shared.ts";
 import { Credentials } from "./auth.ts";

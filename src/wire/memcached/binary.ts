@@ -28,20 +28,20 @@ export const GATK = 0x23;
 
 /** What each quiet operation is the quiet form of. */
 const QUIET: Readonly<Record<number, number>> = {
-  0x09: GET,
-  0x0d: GETK,
-  0x11: SET,
-  0x12: ADD,
-  0x13: REPLACE,
-  0x14: DELETE,
-  0x15: INCREMENT,
-  0x16: DECREMENT,
-  0x17: QUIT,
-  0x18: FLUSH,
-  0x19: APPEND,
-  0x1a: PREPEND,
-  0x1e: GAT,
-  0x24: GATK,
+  9: GET,
+  13: GETK,
+  17: SET,
+  18: ADD,
+  19: REPLACE,
+  20: DELETE,
+  21: INCREMENT,
+  22: DECREMENT,
+  23: QUIT,
+  24: FLUSH,
+  25: APPEND,
+  26: PREPEND,
+  30: GAT,
+  36: GATK,
 };
 
 const OPCODES = 256;
