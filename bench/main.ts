@@ -4,6 +4,7 @@ import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
+import { benchMemcached } from "./memcached/memcached.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -22,6 +23,7 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   reclaim: async ({ tiny }) => benchReclaim({ tiny }),
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
+  memcached: async ({ tiny }) => benchMemcached({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
+import { benchMemcached } from "../bench/memcached/memcached.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { benchGarbage } from "../bench/store/garbage.ts";
@@ -90,6 +91,17 @@ test("garbage: puts and gets, and hardly anything to collect", () => {
   assert.ok(operations > 0);
   // One object of 16 bytes for each operation would make tens of them.
   assert.ok(collections * 20_000 < operations + 100_000, `${collections} for ${operations}`);
+});
+
+test("memcached: every shape of load, for us and for memcached where there is one", async () => {
+  const { speed, held, idleBytes, disturbed } = await benchMemcached({
+    tiny: true,
+    print: () => {},
+  });
+  assert.ok(speed.length === 4 || speed.length === 8);
+  for (const { perSecond, p99Ms } of speed) assert.ok(perSecond > 0 && p99Ms > 0);
+  for (const row of held) assert.ok(row.items > 0 && row.misses < row.gets);
+  assert.ok(idleBytes < 64 * 2 ** 20 && disturbed > 0);
 });
 
 test("write-back: all pages go out and come back", () => {

@@ -28,10 +28,16 @@ function program(): Command {
     poolsCommand(),
     serveCommand(),
   ]) {
-    root.addCommand(command.copyInheritedSettings(root));
+    root.addCommand(command);
   }
-  for (const command of [root, ...root.commands]) command.exitOverride();
+  inherit(root);
   return root;
+}
+
+/** Subcommands of subcommands too end by an error that is caught here. */
+function inherit(command: Command): void {
+  command.exitOverride();
+  for (const sub of command.commands) inherit(sub.copyInheritedSettings(command));
 }
 
 quietOnClosedPipe();

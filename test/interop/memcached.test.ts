@@ -123,9 +123,11 @@ exec "${process.execPath}" "${STAND_IN}" "$@" </dev/null >/dev/null 2>&1
   });
 
   test("against a server that runs", { skip: noProve, timeout: 600_000 }, async () => {
-    const options = ["--memory-max", "128M", "--debug-time", "--max-conns", "1024"];
-    const port = await serve(...options);
-    await prove(RUNNING, { T_MEMD_USE_DAEMON: `127.0.0.1:${port}` }, 1);
+    for (const name of RUNNING) {
+      const port = await serve("--debug-time");
+      await prove([name], { T_MEMD_USE_DAEMON: `127.0.0.1:${port}` }, 1);
+      servers.pop()!.kill("SIGKILL");
+    }
   });
 
   test("with servers as they want them", { skip: noProve, timeout: 600_000 }, async () => {

@@ -216,7 +216,7 @@ describe("text", () => {
     rig.ask("set a 0 0 1\r\na\r\nget a\r\nget b\r\n");
     const stats = rig.ask("stats\r\n");
     assert.match(stats, /STAT get_hits 1\r\nSTAT get_misses 1\r\n/);
-    // As many as memcached 1.6.18 has without its LRU maintainer, because its tools and tests count on them.
+    // As many as memcached 1.6.18 has without its LRU maintainer: its own tests count them.
     assert.equal(stats.match(/^STAT /gm)?.length, 83);
     for (const kind of ["settings", "items", "slabs", "sizes", "conns", "zcache"]) {
       assert.match(rig.ask(`stats ${kind}\r\n`), /END\r\n$/, kind);

@@ -49,7 +49,7 @@ export function parseListen(text: string, what: string): { host: string; port: n
   if (host === undefined || port > 65_535) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `${what}: "${text}" is not allowed; write HOST:PORT, such as ${DEFAULT_LISTEN} or [::1]:11211`,
+      `${what}: "${text}" is not allowed; write HOST:PORT, such as ${DEFAULT_LISTEN}`,
     );
   }
   return { host: host === "" ? "127.0.0.1" : host, port };

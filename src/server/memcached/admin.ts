@@ -187,12 +187,21 @@ export class AdminCommands {
   #flushAll(bytes: Uint8Array): void {
     const { items, settings } = this.#parts;
     const { count, from, to } = this.#tokens;
-    if (count > 3) return this.#say(Say.ERROR);
-    if (!settings.flushEnabled) return this.#say(Say.FLUSH_REFUSED);
+    if (count > 3) {
+      this.#say(Say.ERROR);
+      return;
+    }
+    if (!settings.flushEnabled) {
+      this.#say(Say.FLUSH_REFUSED);
+      return;
+    }
     let due = 0;
     if (count > (this.#silent ? 2 : 1)) {
       const delay = parseSigned(bytes, from[1]!, to[1]!);
-      if (Number.isNaN(delay)) return this.#say(Say.BAD_EXPTIME);
+      if (Number.isNaN(delay)) {
+        this.#say(Say.BAD_EXPTIME);
+        return;
+      }
       due = delay > 0 ? expiryOf(delay, items.now) : 0;
     }
     items.flush(due);
@@ -202,26 +211,44 @@ export class AdminCommands {
   /** Checked and answered as by memcached; there is no log whose length it could change. */
   #verbosity(bytes: Uint8Array): void {
     const { count, from, to } = this.#tokens;
-    if (count < 2 || count > 3) return this.#say(Say.ERROR);
+    if (count < 2 || count > 3) {
+      this.#say(Say.ERROR);
+      return;
+    }
     const level = parseU32(bytes, from[1]!, to[1]!);
     this.#say(Number.isNaN(level) ? Say.BAD_FORMAT : Say.OK);
   }
 
   #shutdown(session: Session, words: readonly string[]): void {
     const { settings, hooks } = this.#parts;
-    if (!settings.shutdownEnabled) return this.#say(Say.SHUTDOWN_REFUSED);
+    if (!settings.shutdownEnabled) {
+      this.#say(Say.SHUTDOWN_REFUSED);
+      return;
+    }
     const graceful = words[1] === "graceful";
-    if (words.length > 2 || (words.length === 2 && !graceful)) return this.#say(Say.SHUTDOWN_MODE);
+    if (words.length > 2 || (words.length === 2 && !graceful)) {
+      this.#say(Say.SHUTDOWN_MODE);
+      return;
+    }
     session.closing = true;
     hooks.shutdown(graceful);
   }
 
   #memoryLimit(bytes: Uint8Array): void {
     const { count, from, to } = this.#tokens;
-    if (count < 2 || count > 3) return this.#say(Say.ERROR);
+    if (count < 2 || count > 3) {
+      this.#say(Say.ERROR);
+      return;
+    }
     const megabytes = parseU32(bytes, from[1]!, to[1]!);
-    if (Number.isNaN(megabytes)) return this.#say(Say.ERROR);
-    if (megabytes < MEMLIMIT_MIN_MB) return this.#say(Say.MEMLIMIT_SMALL);
+    if (Number.isNaN(megabytes)) {
+      this.#say(Say.ERROR);
+      return;
+    }
+    if (megabytes < MEMLIMIT_MIN_MB) {
+      this.#say(Say.MEMLIMIT_SMALL);
+      return;
+    }
     const possible = this.#parts.items.store.limit(megabytes * MEGABYTE);
     this.#say(possible ? Say.OK : Say.MEMLIMIT_FAILED);
   }
@@ -236,7 +263,10 @@ export class AdminCommands {
   #debugTime(bytes: Uint8Array): void {
     const { items, settings } = this.#parts;
     const { count, from, to } = this.#tokens;
-    if (!settings.debugTime || count < 2) return this.#say(Say.ERROR);
+    if (!settings.debugTime || count < 2) {
+      this.#say(Say.ERROR);
+      return;
+    }
     const seconds = parseSigned(bytes, from[1]!, to[1]!);
     if (!Number.isNaN(seconds)) {
       items.shared.moveClock(seconds);

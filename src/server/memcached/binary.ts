@@ -1,5 +1,6 @@
-// The commands of the binary protocol, which memcached calls deprecated and which memjs, spymemcached
-// and libmemcached still speak. The same items as the text protocol's; see binary.layout.ts.
+// The commands of the binary protocol, which memcached calls deprecated, and which memjs,
+// spymemcached and libmemcached still speak. The same items as the text protocol's; the header is
+// drawn in binary.layout.ts.
 import { U64 } from "../../base/u64.ts";
 import { expiryOf } from "../../front/items/expiry.ts";
 import * as Item from "../../front/items/items.layout.ts";
@@ -177,29 +178,38 @@ export class BinaryCommands {
       case Op.TOUCH:
       case Op.GAT:
       case Op.GATK:
-        return this.#get();
+        this.#get();
+        return;
       case Op.SET:
       case Op.ADD:
       case Op.REPLACE:
       case Op.APPEND:
       case Op.PREPEND:
-        return this.#put();
+        this.#put();
+        return;
       case Op.DELETE:
-        return this.#deleteItem();
+        this.#deleteItem();
+        return;
       case Op.INCREMENT:
       case Op.DECREMENT:
-        return this.#count();
+        this.#count();
+        return;
       case Op.FLUSH:
-        return this.#flush();
+        this.#flush();
+        return;
       case Op.VERSION:
-        return this.#succeed(VERSION_TEXT, this.#noCas);
+        this.#succeed(VERSION_TEXT, this.#noCas);
+        return;
       case Op.STAT:
-        return this.#stat();
+        this.#stat();
+        return;
       case Op.SASL_LIST:
-        return this.#list();
+        this.#list();
+        return;
       case Op.SASL_AUTH:
       case Op.SASL_STEP:
-        return this.#authenticate(session);
+        this.#authenticate(session);
+        return;
       default:
         // NOOP, VERBOSITY and QUIT.
         if (operation === Op.QUIT) session.closing = true;
@@ -257,7 +267,10 @@ export class BinaryCommands {
     const withKey = operation === Op.GETK || operation === Op.GATK;
     const found = touches ? items.touch(key, from, to, this.#expiry(0)) : items.get(key, from, to);
     if (this.#parts.stats.detailed) this.#parts.stats.prefixGet(key, from, to, found);
-    if (!found) return quiet ? undefined : this.#miss(withKey);
+    if (!found) {
+      quiet ? undefined : this.#miss(withKey);
+      return;
+    }
     const { meta, store } = items;
     const reply = this.#reply;
     const valueBytes = operation === Op.TOUCH ? 0 : store.valueBytes;
@@ -279,7 +292,10 @@ export class BinaryCommands {
   }
 
   #miss(withKey: boolean): void {
-    if (!withKey) return this.#fail(Op.KEY_NOT_FOUND);
+    if (!withKey) {
+      this.#fail(Op.KEY_NOT_FOUND);
+      return;
+    }
     const { keyBytes } = this.#header;
     this.#begin(Op.KEY_NOT_FOUND, keyBytes, 0, keyBytes, 0, 0);
     this.#reply.copy(this.#bytes, this.#keyFrom, this.#keyTo);
@@ -311,7 +327,10 @@ export class BinaryCommands {
     }
     if (this.#parts.stats.detailed) this.#parts.stats.prefixSet(key, from, to);
     const outcome = items.put(key, from, to, key, to, end, request);
-    if (outcome === Done.DONE) return this.#changed();
+    if (outcome === Done.DONE) {
+      this.#changed();
+      return;
+    }
     this.#fail(statusOf(outcome, request.mode));
   }
 
@@ -324,7 +343,10 @@ export class BinaryCommands {
     const to = this.#keyTo;
     if (this.#parts.stats.detailed) this.#parts.stats.prefixDelete(this.#bytes, from, to);
     const outcome = this.#items.remove(this.#bytes, from, to, request);
-    if (outcome !== Done.DONE) return this.#fail(statusOf(outcome, Request.SET));
+    if (outcome !== Done.DONE) {
+      this.#fail(statusOf(outcome, Request.SET));
+      return;
+    }
     if (!this.#header.quiet) this.#succeed(NOTHING, this.#noCas);
   }
 
@@ -341,7 +363,10 @@ export class BinaryCommands {
     request.hasCas = !cas.isZero;
     request.cas.set(cas.high, cas.low);
     const outcome = this.#items.delta(bytes, this.#keyFrom, this.#keyTo, request);
-    if (outcome !== Done.DONE) return this.#fail(statusOf(outcome, Request.SET));
+    if (outcome !== Done.DONE) {
+      this.#fail(statusOf(outcome, Request.SET));
+      return;
+    }
     if (quiet) return;
     const { meta, number } = this.#items;
     const reply = this.#reply;
@@ -353,7 +378,10 @@ export class BinaryCommands {
 
   #flush(): void {
     const { extrasBytes, quiet } = this.#header;
-    if (!this.#parts.settings.flushEnabled) return this.#fail(Op.AUTH_ERROR);
+    if (!this.#parts.settings.flushEnabled) {
+      this.#fail(Op.AUTH_ERROR);
+      return;
+    }
     const delayed = extrasBytes === 4 && readU32(this.#bytes, this.#at + Header.HEADER_BYTES) > 0;
     this.#items.flush(delayed ? this.#expiry(0) : 0);
     if (!quiet) this.#succeed(NOTHING, this.#noCas);
@@ -369,7 +397,8 @@ export class BinaryCommands {
     else if (kind === "detail" && what === "dump") {
       this.#statReply("detailed", stats.prefixLines().join(""));
     } else if (!stats.tell(kind, (name, value) => this.#statReply(name, String(value)))) {
-      return this.#fail(Op.KEY_NOT_FOUND);
+      this.#fail(Op.KEY_NOT_FOUND);
+      return;
     }
     this.#reply.room(REPLY_BYTES_MAX);
     this.#begin(Op.OK, 0, 0, 0, 0, 0);
@@ -385,14 +414,20 @@ export class BinaryCommands {
   }
 
   #list(): void {
-    if (this.#parts.credentials === undefined) return this.#fail(Op.UNKNOWN_COMMAND);
+    if (this.#parts.credentials === undefined) {
+      this.#fail(Op.UNKNOWN_COMMAND);
+      return;
+    }
     this.#succeed(MECHANISMS, this.#noCas);
   }
 
   /** SASL PLAIN, against the same names and passwords as the text protocol's. */
   #authenticate(session: Session): void {
     const { credentials, stats } = this.#parts;
-    if (credentials === undefined) return this.#fail(Op.UNKNOWN_COMMAND);
+    if (credentials === undefined) {
+      this.#fail(Op.UNKNOWN_COMMAND);
+      return;
+    }
     const from = this.#keyFrom;
     const to = this.#keyTo;
     const end = this.#at + Header.HEADER_BYTES + this.#header.bodyBytes;

@@ -129,7 +129,10 @@ export class Connections {
   #readIntoTarget(connection: Connection): void {
     const accepted = connection.socket as unknown as WithHandle;
     const handle = accepted._handle;
-    if (handle === null || typeof handle !== "object") return this.#readChunks(connection);
+    if (handle === null || typeof handle !== "object") {
+      this.#readChunks(connection);
+      return;
+    }
     accepted._handle = null;
     const options = {
       handle,

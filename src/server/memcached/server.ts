@@ -1,8 +1,8 @@
 // The whole memcached server: the thread that is asked for it serves, and workers beside it where
 // more than one is wanted. It can be told to end, and what of it can be changed while it runs.
 //
-// All threads listen on one descriptor, which the main thread closes. A worker that ended would close
-// it again, when its number may be another file's: so workers go on until the process ends.
+// All threads listen on one descriptor, which the main thread closes. A worker that ended would
+// close it again, when its number may be another file's: so workers go on until the process ends.
 import { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import type { ItemStore } from "../../front/items/contract.ts";

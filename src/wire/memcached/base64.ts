@@ -8,11 +8,6 @@ const LETTERS = Uint8Array.from(ALPHABET, (letter) => letter.charCodeAt(0));
 const VALUES = new Uint8Array(256).fill(NONE);
 for (let i = 0; i < LETTERS.length; i++) VALUES[LETTERS[i]!] = i;
 
-/** How many letters so many bytes become. */
-export function base64Length(bytes: number): number {
-  return Math.ceil(bytes / 3) * 4;
-}
-
 /**
  * @param target has room for three bytes for every four letters
  * @returns how many bytes were written from `at` on, 0 if the letters are not base64

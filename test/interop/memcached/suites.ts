@@ -18,10 +18,14 @@ export const STARTED_TLS = [
   "ssl_verify_modes",
 ] as const;
 
-/** Pass against one server that runs already, with the options that it has by default. */
+/**
+ * Pass against a server that runs already, a fresh one for each, with the options that it has by
+ * default.
+ */
 export const RUNNING = [
-  ...["bogus-commands", "binary-get", "cas", "flags", "getandtouch", "incrdecr", "issue_104"],
-  ...["issue_108", "issue_152", "issue_192", "issue_3", "issue_41", "issue_50"],
-  ...["issue_68", "issue_70", "line-lengths", "malicious-commands", "metaget", "multiversioning"],
-  ...["noreply", "quit", "strtol-testing", "touch", "expirations", "getset", "issue_183"],
+  ...["binary-get", "bogus-commands", "cas", "chunked-items", "evictions", "expirations", "flags"],
+  ...["getandtouch", "getset", "incrdecr", "issue_104", "issue_108", "issue_152", "issue_183"],
+  ...["issue_192", "issue_29", "issue_3", "issue_41", "issue_68", "issue_70", "line-lengths"],
+  ...["lru", "malicious-commands", "metaget", "multiversioning", "noreply", "quit"],
+  ...["stats-detail", "strtol-testing", "touch"],
 ] as const;
