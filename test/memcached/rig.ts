@@ -2,7 +2,8 @@
 // clock that the test owns.
 import { Counters } from "../../src/front/items/counters.ts";
 import { Items } from "../../src/front/items/items.ts";
-import { MapStore } from "../../src/front/items/map_store.ts";
+import type { ItemStore } from "../../src/front/items/contract.ts";
+import { openItemStore } from "../../src/item_stores.ts";
 import { ItemsShared } from "../../src/front/items/shared.ts";
 import type { Credentials } from "../../src/server/memcached/auth.ts";
 import { Engine } from "../../src/server/memcached/engine.ts";
@@ -24,14 +25,14 @@ export class EngineRig {
   readonly intake: Intake;
   readonly items: Items;
   readonly counters = Counters.create(1);
-  readonly store: MapStore;
+  readonly store: ItemStore;
   nowS = NOW_S;
   shutdowns: boolean[] = [];
   #out: Buffer[] = [];
 
   constructor({ credentials, ...given }: RigOptions = {}) {
     const settings = checkSettings(given);
-    this.store = new MapStore({ memoryMax: settings.memoryMax, evicts: settings.evicts });
+    this.store = openItemStore(settings).store;
     const { store, counters } = this;
     this.items = new Items({
       store,

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
 import { ZcacheError } from "../../src/base/errors.ts";
-import { MapStore } from "../../src/front/items/map_store.ts";
+import { openItemStore } from "../../src/item_stores.ts";
 import { MemcachedServer } from "../../src/server/memcached/server.ts";
 import { Client, portOf, startServer, WORKER_URL } from "./server_rig.ts";
 
@@ -217,15 +217,10 @@ describe("server", () => {
 });
 
 test("further threads listen on the same descriptor, and figures are of all", async () => {
-  // Each with a store of its own: what is looked at is who answers, and who counts.
   const server = await MemcachedServer.start({
     settings: { threads: 2 },
     endpoints: [{}],
-    open: (settings) => ({
-      store: new MapStore(settings),
-      isShared: true,
-      share: () => ({ memoryMax: settings.memoryMax, evicts: true }),
-    }),
+    open: openItemStore,
     workerUrl: WORKER_URL,
     onShutdown: () => {},
   });
@@ -234,6 +229,13 @@ test("further threads listen on the same descriptor, and figures are of all", as
   );
   for (const client of clients) assert.match(await client.ask("version\r\n"), /^VERSION/);
   for (const client of clients) await client.ask("get nothing\r\n");
+  // Whichever thread it is that answers, the items are the same.
+  for (const [nth, client] of clients.entries()) {
+    assert.equal(await client.ask(`set key${nth} 0 0 5\r\nvalue\r\n`), "STORED\r\n");
+  }
+  for (const client of clients) {
+    assert.match(await client.ask("get key0 key39\r\n", "END\r\n"), /key0 0 5\r\n.*key39 0 5/s);
+  }
   const stats = server.stats();
   assert.equal(stats["curr_connections"], 40);
   assert.equal(stats["get_misses"], 40);
