@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { benchCache } from "../bench/cache/cache.ts";
 import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDensity } from "../bench/density.ts";
 import { benchPolicies } from "../bench/policies.ts";
@@ -91,6 +92,29 @@ test("garbage: puts and gets, and hardly anything to collect", () => {
   assert.ok(collections * 20_000 < operations + 100_000, `${collections} for ${operations}`);
 });
 
+test("cache: every figure of a cache that is there, and a reason where there is none", () => {
+  const lines: string[] = [];
+  const only = ["zcache", "map"];
+  const rows = benchCache({ tiny: true, only, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map((row) => row.name),
+    only,
+  );
+  const map = rows[1]!;
+  assert.deepEqual(Object.keys(map.skipped), ["hits"]);
+  assert.equal(map.skipped["hits"], "has no limit");
+  assert.ok(map.documents!.rawBytes > 100_000 && map.documents!.fileBytes === 0);
+  for (const figure of Object.values(map.speed!)) assert.ok(figure > 0 && Number.isFinite(figure));
+  assert.ok(map.twoThreads!.mixedPerSecond > 0);
+  assert.ok(map.collector!.share >= 0 && map.collector!.share < 1);
+  for (const { name, skipped } of rows) {
+    for (const [field, reason] of Object.entries(skipped)) {
+      assert.doesNotMatch(reason, /^failed/, `${name}, ${field}`);
+    }
+  }
+  assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
 test("write-back: all pages go out and come back", () => {
   const row = benchWriteBack({ tiny: true, print: () => {} });
   assert.ok(row.bytes > 0 && row.outPerSecond > 0 && row.backPerSecond > 0);
@@ -108,6 +132,8 @@ test("codecs: runs and names every codec that there is", async () => {
 
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [["pool"], /^bench: no benchmark is called "pool"; there are codecs, .* and zram\nusage: /],
+  [["cache", "--only", "none"], /^bench: --only: no cache is called "none"\nusage: /],
+  [["cache", "--only"], /^bench: there is no option --only\nusage: /],
   [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
 ];
 for (const [args, message] of USAGE_ERRORS) {
