@@ -40,6 +40,15 @@ const STEP_LOGGED_WORDS = 600;
 /** Buckets that a step looks at, at most: a tenth of a millisecond, if none is cached. */
 const STEP_BUCKETS = 512;
 
+/** Where a walk through all entries stands (`scan`); a new one stands at the beginning. */
+export class ScanCursor {
+  bucket = 0;
+  /** Whether it stands at or within the object of that pool's number and that id. */
+  isWithin = false;
+  number = 0;
+  readonly key = new TmemKey();
+}
+
 export class TmemIndex {
   readonly #words: Int32Array;
   readonly #frames: FrameAllocator;
@@ -206,6 +215,11 @@ export class TmemIndex {
     return words[this.#pools.at(this.#numberOf(object)) + Index.POOL_ID]! as TmemPool;
   }
 
+  /** Whether an entry is for sure the only one of its object, which lies in the object's record. */
+  isInline(entry: WordIndex): boolean {
+    return ownerOf(this.#frames.state(entry >>> this.#frameShift)) !== this.#treeOwner;
+  }
+
   /** The pool of an entry, as `keyOf` says it, without the key. */
   poolOf(entry: WordIndex): TmemPool {
     const number = this.#numberOf(this.#objectAround(entry));
@@ -244,6 +258,47 @@ export class TmemIndex {
     if (object === Obj.NONE) return 0;
     const pages = this.#tree.count(object);
     return pages - this.#removePages(object, maxPages, onEntry);
+  }
+
+  /**
+   * Visits some entries from where the cursor stands, and moves it on: called again and again,
+   * every entry that stays is visited in each round, in no order that means anything. What comes
+   * and goes between two calls may be visited or not, and after the table has grown some twice.
+   * @param entriesMax how many at about; the other entries of a bucket of the table are added
+   * @param visit may not change the index
+   * @returns whether a round has ended: the next call begins another
+   */
+  scan(cursor: ScanCursor, entriesMax: number, visit: EntryVisit): boolean {
+    const words = this.#words;
+    let left = entriesMax;
+    let object: number = Obj.NONE;
+    if (cursor.isWithin) {
+      // Its object may be gone: then what is left of the bucket waits for the next round.
+      object = this.#objects.find(cursor.number, cursor.key);
+      if (object === Obj.NONE) cursor.isWithin = false;
+    }
+    for (let looked = 0; left > 0 && looked < STEP_BUCKETS; ) {
+      if (object === Obj.NONE) {
+        if (cursor.bucket >= this.#objects.buckets) {
+          cursor.bucket = 0;
+          return true;
+        }
+        looked++;
+        object = this.#objects.firstOf(cursor.bucket++);
+        continue;
+      }
+      if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) {
+        visit((object + Obj.ENTRY) as WordIndex);
+        cursor.isWithin = false;
+        left--;
+      } else {
+        left -= this.#scanTree(object, cursor, left, visit);
+        if (cursor.isWithin) break;
+      }
+      object = words[object + Obj.NEXT]!;
+    }
+    if (object !== Obj.NONE && !cursor.isWithin) this.#pauseAt(object, cursor);
+    return false;
   }
 
   /** Calls `visit` with each pool, dying ones included. */
@@ -337,6 +392,35 @@ export class TmemIndex {
       assert((id & Index.NUMBER_MASK) === number && id >= Index.POOLS_MAX, "a pool has its id");
       assert(state === Index.FREE || state === Index.DYING || state === id, "a pool has a state");
     }
+  }
+
+  /** Visits entries of one object from the cursor on. @returns how many */
+  #scanTree(object: number, cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
+    const { key } = cursor;
+    if (!cursor.isWithin) this.#pauseAt(object, cursor);
+    let visited = 0;
+    for (; visited < entriesMax; visited++) {
+      const entry = this.#tree.next(object, key.indexLow, key.indexHigh);
+      if (entry === NIL) {
+        cursor.isWithin = false;
+        break;
+      }
+      visit(entry);
+      this.keyOf(entry, key);
+      if (!key.nextIndex()) {
+        cursor.isWithin = false;
+        break;
+      }
+    }
+    return visited;
+  }
+
+  /** The next call is to go on with this object, from its first page on. */
+  #pauseAt(object: number, cursor: ScanCursor): void {
+    cursor.isWithin = true;
+    cursor.number = this.#numberOf(object);
+    this.#objects.idOf(object, cursor.key);
+    cursor.key.indexLow = cursor.key.indexHigh = 0;
   }
 
   /** Removes some pages of an object, and the object with the last. @returns how many */

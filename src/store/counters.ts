@@ -38,6 +38,11 @@ export const COUNTERS = [
   "compressed_pages",
   "compressed_bytes_in",
   "compressed_bytes_out",
+  "recompressed_pages",
+  "recompressed_bytes_in",
+  "recompressed_bytes_out",
+  "recompress_in_vain",
+  "expired",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
@@ -63,6 +68,7 @@ export const REASONS = [
   "refused: it compresses too poorly",
   "refused: the mean compresses too poorly",
   "refused: there are too many pages",
+  "expired",
 ] as const;
 
 export const Reason = {
@@ -80,6 +86,7 @@ export const Reason = {
   COMPRESS_POOR: 11,
   MEAN_POOR: 12,
   PAGE_COUNT: 13,
+  EXPIRED: 14,
 } as const;
 
 /** The reason that stands for a refusal by the admission rules. */

@@ -10,6 +10,7 @@ import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts
 import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { Reason } from "./counters.ts";
+import { noteDepartureLocked } from "./departures.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
@@ -104,16 +105,21 @@ function entryOfObject(state: StoreState, kind: number, handle: Handle): WordInd
   return isIts ? entry : NIL;
 }
 
-/** Writes a listed page back, or drops it. @returns whether it has left memory */
-function evictLocked(state: StoreState, entry: WordIndex): boolean {
+/**
+ * Writes a listed page back, or drops it.
+ * @param keep it is not dropped: it goes to the file or stays
+ * @returns whether it has left memory
+ */
+export function evictLocked(state: StoreState, entry: WordIndex, keep = false): boolean {
   const meta = state.words[entry + Entry.META]!;
   const kind = Page.kindOf(meta);
   const key = state.victimKey;
   const pool = state.index.keyOf(entry, key);
   const hash = state.hash(pool, key);
   if (Page.whereOf(meta) === Page.MEMORY && writeBackLocked(state, entry, pool, hash)) return true;
-  if (kind === Store.PERSISTENT) return false;
+  if (kind === Store.PERSISTENT || keep) return false;
   state.policies[kind]!.evicted(entry, hash);
+  noteDepartureLocked(state, entry, Reason.EVICTED);
   state.letGoLocked(entry);
   state.index.remove(entry);
   state.buryLocked(hash, Reason.EVICTED);

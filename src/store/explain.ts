@@ -26,6 +26,10 @@ export type Explanation =
 
 const WHERE = ["", "memory", "same-filled", "file"] as const;
 
+function codecName({ options }: StoreState, codec: number): string {
+  return codec === Page.DENSE ? options.recompress!.codec : options.codec;
+}
+
 /** Under the arena's lock. */
 export function explainLocked(state: StoreState, pool: number, key: TmemKey): Explanation {
   const entry = state.index.find(pool, key);
@@ -43,7 +47,7 @@ export function explainLocked(state: StoreState, pool: number, key: TmemKey): Ex
     kind: kind === Store.PERSISTENT ? "persistent" : "ephemeral",
     pageBytes: state.pageSize,
     storedBytes: Page.sizeOf(meta),
-    codec: codec === Page.RAW ? "none" : state.codecs[codec - 1]!.name,
+    codec: codec === Page.RAW ? "none" : codecName(state, codec),
     ageTicks: (tick - Page.tickOf(meta)) & (Page.AGES - 1),
     evictable: Page.isListed(meta) && (kind === Store.EPHEMERAL || state.backing !== undefined),
   };

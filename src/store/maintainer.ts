@@ -1,10 +1,12 @@
 // The thread that works in the background, if there is one: it makes room before memory runs out,
 // and writes to the file, so that those who put need not.
 import { put } from "../memory/journal.ts";
+import { Latency } from "./counters.ts";
 import { lockedBy } from "./open.ts";
 import type { StoreState } from "./state.ts";
+import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
-import { isVeryLow, maintain } from "./write_back.ts";
+import { flushStep, isLow, isVeryLow, maintain, reclaimStep } from "./write_back.ts";
 
 /** It also looks by itself now and then: segments are cleaned without anybody calling. */
 const LOOK_EVERY_MS = 100;
@@ -33,6 +35,15 @@ export function isServed(state: StoreState): boolean {
   Atomics.add(words, root + Store.WORK, 1);
   Atomics.notify(words, root + Store.WORK, 1);
   return !isVeryLow(state);
+}
+
+/** After a put: where memory is low and nobody else works on it, this thread does one round. */
+export function makeRoomAfterPut(state: StoreState): void {
+  if (!isLow(state) || isServed(state)) return;
+  const begin = state.platform.clock.nowNs();
+  reclaimStep(state);
+  flushStep(state);
+  recordSince(state, Latency.RECLAIM, begin);
 }
 
 /** A thread that is in the middle of a write gets so long, then the file is closed. */

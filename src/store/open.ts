@@ -17,6 +17,7 @@ import { POLICY_WORDS } from "../policy/contract.ts";
 import { createPolicy } from "../policy/registry.ts";
 import type { Zpool } from "../pool/contract.ts";
 import { attachPool, createPool } from "../pool/registry.ts";
+import { StoreCodecs } from "./codecs.ts";
 import { hashOf } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
@@ -124,8 +125,7 @@ function openParts(
   const moved = entryMoved(arena, root, policies, options);
   const index = new TmemIndex(arena, root + INDEX_AT, (n) => owner(INDEX_OWNER + n), moved);
   const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);
-  const codec = platform.codecs().create(options.codec, arena, options.codecOptions);
-  const codecs = [codec];
+  const codecs = new StoreCodecs(platform.codecs(), arena, options);
   return new StoreState({
     arena,
     root,

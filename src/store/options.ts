@@ -31,6 +31,13 @@ export interface StoreOptions {
   /** The codec of new pages (default "lz4"), and its settings. */
   readonly codec?: string;
   readonly codecOptions?: CodecOptions;
+  /** A denser codec, for pages that have not been used for some time (`recompress`). */
+  readonly recompress?: { readonly codec: string; readonly codecOptions?: CodecOptions };
+  /**
+   * "values": of 1 … pageSize bytes each, with a header that says so (value.layout.ts); the store's
+   * `putValue` and `fetchValue` are for these (default "pages").
+   */
+  readonly content?: "pages" | "values";
   /** Pools by type, for ephemeral and persistent pages (default "dense" for both). */
   readonly pool?: string;
   readonly ephemeralPool?: string;
@@ -59,6 +66,8 @@ export interface ResolvedOptions {
   readonly pageSize: number;
   readonly codec: string;
   readonly codecOptions: CodecOptions;
+  readonly recompress: { readonly codec: string; readonly codecOptions: CodecOptions } | undefined;
+  readonly content: "pages" | "values";
   readonly zpools: readonly [ephemeral: string, persistent: string];
   readonly policy: string;
   readonly reclaim: "objects" | "frames";
@@ -78,6 +87,8 @@ const KEYS: readonly (keyof StoreOptions)[] = [
   "pageSize",
   "codec",
   "codecOptions",
+  "recompress",
+  "content",
   "pool",
   "ephemeralPool",
   "persistentPool",
@@ -99,6 +110,8 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
     pageSize: oneOf("pageSize", options.pageSize ?? 4 * KIB, PAGE_SIZES),
     codec: options.codec ?? "lz4",
     codecOptions: options.codecOptions ?? {},
+    recompress: options.recompress && resolveRecompress(options.recompress),
+    content: oneOf("content", options.content ?? "pages", ["pages", "values"] as const),
     zpools: [options.ephemeralPool ?? pool, options.persistentPool ?? pool],
     policy: oneOf("policy", options.policy ?? DEFAULT_POLICY, policyNames()),
     reclaim: oneOf("reclaim", options.reclaim ?? "objects", ["objects", "frames"] as const),
@@ -112,7 +125,15 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
   checkAcceptThreshold(resolved.acceptPercent);
   checkAdmissionLimits(resolved.admission);
   for (const type of resolved.zpools) findPoolDriver(type);
+  if (resolved.content === "values" && resolved.reclaim === "frames") {
+    throw new ZcacheError("ERR_OPTION", 'reclaim "frames" is for pages: values have other headers');
+  }
   return resolved;
+}
+
+function resolveRecompress(options: NonNullable<StoreOptions["recompress"]>) {
+  checkKeys(options, ["codec", "codecOptions"], "recompress");
+  return { codec: options.codec, codecOptions: options.codecOptions ?? {} };
 }
 
 const WRITE_BACK_KEYS = ["path", "max", "existing", "preallocate", "ephemeral"] as const;

@@ -10,16 +10,21 @@
  *  SAME_FILLED  the 32-bit pattern         0
  *  FILE         a place in the file        as MEMORY
  *
- * KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick of the store's clock at which it
- * was last used. WHERE is never 0, so META is not, which tells the index that there is a page.
+ * CODEC: RAW, FAST, DENSE, TRIED. KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick
+ * of the store's clock at which it was last used. WHERE is never 0, so META is not, which tells the
+ * index that there is a page.
  */
 export const SIZE_MASK = 0x1ffff;
 
 const CODEC_SHIFT = 17;
 const CODEC_MASK = 3;
-/** Number of the codec that means: as it came. Others are 1 + their place in the store's list. */
+/** As it came. */
 export const RAW = 0;
-export const CODECS_MAX = 3;
+/** The codec of what comes in; and the denser one, for what has lain idle. */
+export const FAST = 1;
+export const DENSE = 2;
+/** As FAST: the denser one was tried and did not pay. */
+export const TRIED = 3;
 
 const WHERE_SHIFT = 19;
 const WHERE_MASK = 3;

@@ -40,31 +40,65 @@ export function pageIn(
   address: Address,
 ): typeof STORED | Errno {
   const pattern = patternOf(state, address);
-  let codec = Page.RAW;
-  let sizeBytes = 0;
-  let source = address;
-  if (pattern === NOT_SAME) {
-    const target = (state.packed + state.headerBytes) as Address;
-    sizeBytes = state.codecs[0]!.compress(address, state.pageSize, target, state.packedMax);
-    codec = sizeBytes === 0 ? Page.RAW : 1;
-    if (sizeBytes === 0) sizeBytes = state.pageSize;
-    else source = target;
-    // Where there are headers, there is room for one right before the scratch.
-    if (codec === Page.RAW && state.headerBytes !== 0) {
-      state.arena.kernels.copy(target, address, state.pageSize);
-      source = target;
-    }
-    state.count("compressed_pages");
-    state.count("compressed_bytes_in", state.pageSize);
-    state.count("compressed_bytes_out", sizeBytes);
+  if (pattern !== NOT_SAME) return sameIn(state, pool, key, pattern);
+  const target = (state.packed + state.headerBytes) as Address;
+  const packedBytes = pack(state, address, state.pageSize, target, state.packedMax, 0);
+  if (packedBytes !== 0) return packedIn(state, pool, key, Page.FAST, packedBytes, target);
+  // Where there are headers, there is room for one right before the scratch.
+  if (state.headerBytes === 0) {
+    return packedIn(state, pool, key, Page.RAW, state.pageSize, address);
   }
+  state.arena.kernels.copy(target, address, state.pageSize);
+  return packedIn(state, pool, key, Page.RAW, state.pageSize, target);
+}
+
+/** Compresses what comes in. @returns bytes at `target`; 0 if there would be more than the limit */
+export function pack(
+  state: StoreState,
+  source: Address,
+  sizeBytes: number,
+  target: Address,
+  limitBytes: number,
+  dictionary: number,
+): number {
+  const codec = state.codecOf(Page.FAST, dictionary);
+  const packedBytes = codec.compress(source, sizeBytes, target, limitBytes);
+  state.count("compressed_pages");
+  state.count("compressed_bytes_in", sizeBytes);
+  state.count("compressed_bytes_out", packedBytes === 0 ? sizeBytes : packedBytes);
+  return packedBytes;
+}
+
+/** Stores what is compressed already, or is not to be: `sizeBytes` at `source`. */
+export function packedIn(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  codec: number,
+  sizeBytes: number,
+  source: Address,
+): typeof STORED | Errno {
   const { lock } = state.arena;
   const hash = state.hash(pool, key);
   lock.lock();
   try {
-    return pattern === NOT_SAME
-      ? storeLocked(state, pool, key, hash, codec, sizeBytes, source)
-      : storeSameLocked(state, pool, key, hash, pattern);
+    return storeLocked(state, pool, key, hash, codec, sizeBytes, source);
+  } finally {
+    lock.unlock();
+  }
+}
+
+function sameIn(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  pattern: number,
+): typeof STORED | Errno {
+  const { lock } = state.arena;
+  const hash = state.hash(pool, key);
+  lock.lock();
+  try {
+    return storeSameLocked(state, pool, key, hash, pattern);
   } finally {
     lock.unlock();
   }
@@ -97,6 +131,7 @@ function storeLocked(
     const entry = state.insertLocked(pool, key);
     const handle = entry === NIL ? ENOMEM : state.makeObjectLocked(kind, entry, source, sizeBytes);
     if (entry !== NIL && handle > 0) {
+      state.hasOthers = !state.index.isInline(entry);
       placeLocked(state, entry, handle, kind, Page.MEMORY, hash, codec, sizeBytes);
       return STORED;
     }

@@ -29,11 +29,38 @@ export function pageOut(
   target: Address,
   exclusive: boolean,
 ): boolean {
+  if (!fetchPacked(state, pool, key, exclusive)) return false;
+  if (Page.whereOf(state.foundMeta) === Page.SAME_FILLED) {
+    const pattern = state.foundValue;
+    state.arena.kernels.fillPattern(target, pattern, pattern, state.pageSize);
+    return true;
+  }
+  const meta = state.foundMeta;
+  const source = packedOf(state);
+  unpack(state, Page.codecOf(meta), 0, source, Page.sizeOf(meta), target, state.pageSize);
+  return true;
+}
+
+/**
+ * Finds what is stored under a key and copies it as it is stored, compressed, to the packed
+ * scratch. What it is, `state.foundMeta` and `foundValue` say.
+ * @returns whether it was there
+ * @throws ZcacheError as `pageOut`
+ */
+export function fetchPacked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  exclusive: boolean,
+): boolean {
   noteRequest(state, pool, key);
   for (let reads = 0; reads < READS_MAX; reads++) {
-    const found = fetch(state, pool, key, target, exclusive);
+    const found =
+      !exclusive && state.arena.lock.enterReader()
+        ? fetchShared(state, pool, key)
+        : fetchLocked(state, pool, key, exclusive);
     if (found !== IN_FILE) return found === FOUND;
-    if (loadFromFile(state, pool, key, target, exclusive)) return true;
+    if (loadFromFile(state, pool, key, exclusive)) return true;
   }
   throw new ZcacheError("ERR_IO", `a page moved ${READS_MAX} times while it was being read`);
 }
@@ -51,31 +78,6 @@ function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
 const MISSED = 0;
 const FOUND = 1;
 const IN_FILE = 2;
-
-/**
- * Finds the page, and restores it if it is in memory; what stands in the file is left in
- * `state.foundMeta` and `foundValue`.
- */
-function fetch(
-  state: StoreState,
-  pool: number,
-  key: TmemKey,
-  target: Address,
-  exclusive: boolean,
-): number {
-  const found =
-    !exclusive && state.arena.lock.enterReader()
-      ? fetchShared(state, pool, key)
-      : fetchLocked(state, pool, key, exclusive);
-  if (found !== FOUND) return found;
-  if (Page.whereOf(state.foundMeta) === Page.SAME_FILLED) {
-    const pattern = state.foundValue;
-    state.arena.kernels.fillPattern(target, pattern, pattern, state.pageSize);
-  } else {
-    unpack(state, state.foundMeta, target);
-  }
-  return FOUND;
-}
 
 /** Together with other readers. The hit is noted, and told to the policy later, with others. */
 function fetchShared(state: StoreState, pool: number, key: TmemKey): number {
@@ -161,16 +163,27 @@ function usedLocked(
   state.arena.lock.commit();
 }
 
-/** Restores the page that was read to the packed scratch. */
-function unpack(state: StoreState, meta: number, target: Address): void {
-  const source = packedOf(state);
-  const codec = Page.codecOf(meta);
+/**
+ * Restores the `targetBytes` bytes at `target` from what is stored of them at `source`.
+ * @param codec META's number of the codec
+ * @param dictionary number of the dictionary that it was compressed with, 0 = none
+ * @throws ZcacheError ERR_CODEC_CORRUPT
+ */
+export function unpack(
+  state: StoreState,
+  codec: number,
+  dictionary: number,
+  source: Address,
+  sourceBytes: number,
+  target: Address,
+  targetBytes: number,
+): void {
   if (codec === Page.RAW) {
-    state.arena.kernels.copy(target, source, state.pageSize);
+    state.arena.kernels.copy(target, source, targetBytes);
     return;
   }
   try {
-    state.codecs[codec - 1]!.decompress(source, Page.sizeOf(meta), target, state.pageSize);
+    state.codecOf(codec, dictionary).decompress(source, sourceBytes, target, targetBytes);
   } catch (error) {
     state.count("decompress_fail");
     throw error;
@@ -178,16 +191,10 @@ function unpack(state: StoreState, meta: number, target: Address): void {
 }
 
 /**
- * Reads what `fetch` found in the file, and restores it.
+ * Reads what was found in the file to the packed scratch.
  * @returns false if it was not there any more: to be searched again
  */
-function loadFromFile(
-  state: StoreState,
-  pool: number,
-  key: TmemKey,
-  target: Address,
-  exclusive: boolean,
-): boolean {
+function loadFromFile(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): boolean {
   const meta = state.foundMeta;
   const place = state.foundValue;
   const sizeBytes = Page.sizeOf(meta);
@@ -215,7 +222,7 @@ function loadFromFile(
   } finally {
     lock.unlock();
   }
-  unpack(state, meta, target);
+  state.foundMeta = meta;
   return true;
 }
 

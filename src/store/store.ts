@@ -9,14 +9,17 @@ import { EBUSY, type Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
-import { PERSISTENT as PERSISTENT_FLAG, SHARED as SHARED_FLAG } from "../index/pools.ts";
+import {
+  PERSISTENT as PERSISTENT_FLAG,
+  SHARED as SHARED_FLAG,
+  type TmemPoolInfo,
+} from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
-import { latencyRecord } from "../memory/latency.ts";
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
-import { isServed, serveMaintenance, waitForOthers } from "./maintainer.ts";
+import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, formatStore, lockedBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
@@ -24,10 +27,12 @@ import { pageIn } from "./page_in.ts";
 import { pageOut } from "./page_out.ts";
 import type { StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
-import { latencyAt, type StoreStats, statisticsLocked } from "./statistics.ts";
+import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
+import { type Tended, Tender, type Tending } from "./tend.ts";
+import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
-import { flushAll, flushStep, isLow, maintain, reclaimStep } from "./write_back.ts";
+import { flushAll, flushForPut, flushStep, maintain } from "./write_back.ts";
 
 /** What travels to another thread. */
 export interface StoreShare {
@@ -46,25 +51,23 @@ export interface TmemPoolOptions {
   readonly client?: number;
 }
 
-/** One operation of so many is timed: a clock costs as much as a list step. */
-const TIMED_EVERY = 16;
-/** Segments that one put writes at most before it gives up. */
-const FLUSHES_FOR_PUT = 8;
 /** Pages that are removed under one hold of the lock, when many are. */
 const STEP_PAGES = 32;
 
 export class Store {
   readonly pageSize: number;
+  /** For a store of values: what is done with them. */
+  readonly values: Values | undefined;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
-  #operations = 0;
-  #closed = false;
+  #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
+    this.values = state.options.content === "values" ? new Values(state) : undefined;
   }
 
   /**
@@ -146,15 +149,14 @@ export class Store {
   /** As `put`, from an address in the arena that this thread has reserved. */
   putFrom(pool: number, key: TmemKey, address: Address): 0 | Errno {
     const state = this.#opened();
-    const timed = this.#operations++ % TIMED_EVERY === 0;
+    const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     let result = pageIn(state, pool, key, address);
-    // Where too much waits to be written, nothing can be evicted until some of it is.
-    for (let tries = 0; result < 0 && tries < FLUSHES_FOR_PUT && flushStep(state); tries++) {
+    for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
       result = pageIn(state, pool, key, address);
     }
-    this.#makeRoom(state);
-    if (timed) this.#record(Latency.PUT, begin);
+    makeRoomAfterPut(state);
+    if (timed) recordSince(state, Latency.PUT, begin);
     return result;
   }
 
@@ -175,19 +177,24 @@ export class Store {
   /** As `get`, to an address in the arena that this thread has reserved. */
   getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
     const state = this.#opened();
-    const timed = this.#operations++ % TIMED_EVERY === 0;
+    const timed = state.isTimed();
     if (!timed) return pageOut(state, pool, key, address, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
     const found = pageOut(state, pool, key, address, exclusive);
     const loaded = state.counter("loads_from_file") !== loads;
-    this.#record(found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
+    recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
     return found;
   }
 
   /** The calling thread's number in the arena: what its locks are marked with. */
   get thread(): number {
     return this.#state.arena.thread;
+  }
+
+  /** Whether the thread that had this number in the arena may run yet. */
+  threadMayRun(thread: number): boolean {
+    return this.#state.arena.threadMayRun(thread);
   }
 
   /** Scratch in the arena that belongs to this thread until it detaches. */
@@ -231,6 +238,12 @@ export class Store {
     return this.#locked(() => index.nextPage(pool, key) >= 0);
   }
 
+  /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
+  poolInfo(pool: number): TmemPoolInfo | null {
+    const { index } = this.#opened();
+    return this.#locked(() => index.poolInfo(pool));
+  }
+
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
   freeze(frozen: boolean): void {
     const { root } = this.#opened();
@@ -249,6 +262,16 @@ export class Store {
    */
   maintain(): boolean {
     return maintain(this.#opened());
+  }
+
+  /**
+   * Walks on through what is stored, a bounded step, and does what is asked for about pages that
+   * lie idle: recompresses them, writes them back, removes values that have expired.
+   */
+  tend(what: Tending): Tended {
+    this.#tender ??= new Tender(this.#opened());
+    this.#state.notes.tell();
+    return this.#tender.tend(what);
   }
 
   /**
@@ -314,35 +337,26 @@ export class Store {
 
   /** Ends this thread's use; the store lives on in others. */
   detach(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#state.isOver) return;
+    this.#state.isOver = true;
     this.#state.notes.tell();
     this.#state.arena.detach();
   }
 
   /** Ends the store for all threads: what waits goes to the file, and the file is closed. */
   close(): void {
-    if (this.#closed) return;
+    if (this.#state.isOver) return;
     const state = this.#state;
     Atomics.store(state.words, state.root + Root.CLOSED, 1);
     waitForOthers(state);
     flushAll(state);
-    this.#closed = true;
+    this.#state.isOver = true;
     state.backing?.device.close();
     state.arena.close();
   }
 
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  /** After a put: where memory is low and nobody else works on it, this thread does one round. */
-  #makeRoom(state: StoreState): void {
-    if (!isLow(state) || isServed(state)) return;
-    const begin = state.platform.clock.nowNs();
-    reclaimStep(state);
-    flushStep(state);
-    this.#record(Latency.RECLAIM, begin);
   }
 
   #removeMany(reason: number, step: (visit: (entry: WordIndex) => void) => number): number {
@@ -367,22 +381,13 @@ export class Store {
     return removed;
   }
 
-  #record(nth: number, begin: number): void {
-    const state = this.#state;
-    latencyRecord(state.words, latencyAt(state, nth), state.platform.clock.nowNs() - begin);
-  }
-
   #checkPage(page: Uint8Array): void {
     if (page.length === this.pageSize) return;
     throw new ZcacheError("ERR_OPTION", `a page has ${this.pageSize} bytes, not ${page.length}`);
   }
 
   #opened(): StoreState {
-    const state = this.#state;
-    if (this.#closed || state.words[state.root + Root.CLOSED] !== 0) {
-      throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
-    }
-    return state;
+    return this.#state.opened();
   }
 
   #locked<T>(work: () => T): T {

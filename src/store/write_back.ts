@@ -8,11 +8,15 @@ import * as Entry from "../index/entry.layout.ts";
 import { put } from "../memory/journal.ts";
 import { markFrames, reclaimNext } from "../policy/watermarks.ts";
 import { Reason } from "./counters.ts";
+import { noteDepartureLocked } from "./departures.ts";
 import { reclaimRoundLocked } from "./evict.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+
+/** Segments that one put writes at most before it gives up. */
+const FLUSHES_FOR_PUT = 8;
 
 /** Whether free memory has fallen below the low watermark. */
 export function isLow(state: StoreState): boolean {
@@ -52,6 +56,14 @@ export function reclaimStep(state: StoreState): boolean {
   } finally {
     lock.unlock();
   }
+}
+
+/**
+ * After a put that was refused: where too much waits to be written, nothing can be evicted until
+ * some of it is. @returns whether it is worth another try
+ */
+export function flushForPut(state: StoreState, tries: number): boolean {
+  return tries < FLUSHES_FOR_PUT && flushStep(state);
 }
 
 /** Writes one full segment to the file. */
@@ -103,6 +115,7 @@ function moveRecordLocked(
   const hash = state.hash(pool, name);
   const backing = state.backing!;
   if (backing.isFullLocked && Page.kindOf(meta) === Store.EPHEMERAL) {
+    noteDepartureLocked(state, entry, Reason.DROPPED_FROM_FILE, address);
     state.count("dropped_from_file");
     state.removeLocked(entry, hash, Reason.DROPPED_FROM_FILE);
     return;

@@ -20,6 +20,7 @@ export interface SimulationOptions {
   readonly policy: string;
   readonly reclaim: "objects" | "frames";
   readonly codec: string;
+  readonly recompress: { readonly codec: string };
   /** The write-back file: none, one that is soon full, or one that holds everything. */
   readonly file: "none" | "small" | "large";
   /** Whether reads and writes of the file fail now and then. */
@@ -192,7 +193,16 @@ export class Simulation {
     else if (dice < 98) {
       const limit = this.#options.memoryMax * (0.7 + this.#random.below(31) / 100);
       this.#attempt(actor, "limit", () => store.limit(limit - 65_536));
-    } else this.#count(store.stats().mem_used_total > 0 ? "stats" : "no stats");
+    } else if (dice < 99) this.#tend(actor);
+    else this.#count(store.stats().mem_used_total > 0 ? "stats" : "no stats");
+  }
+
+  #tend(actor: Actor): void {
+    const recompress = { idleTicks: this.#random.below(2), only: "normal" as const };
+    const writeBack = { idleTicks: 2 };
+    const what = { entries: 40, recompress, ...(this.#random.below(4) === 0 ? { writeBack } : {}) };
+    const tended = this.#attempt(actor, "tend", () => actor.store.tend(what));
+    if (tended !== undefined && tended.recompressed > 0) this.#count("recompressed");
   }
 
   #put(actor: Actor, pool: PoolModel, object: number, index: number): void {

@@ -29,6 +29,7 @@ function optionsOf(seed: number): SimulationOptions {
     policy: pick(policyNames()),
     reclaim: pick(["objects", "frames"] as const),
     codec: pick(["lz4", "lz4", "lz4", "none", "zstd"]),
+    recompress: { codec: "zstd" },
     file: pick(["none", "small", "large"] as const),
     faults: pick([true, false]),
     deaths: pick([true, false]),
@@ -41,7 +42,7 @@ const first = SEED === undefined ? 1 : Number(SEED);
 for (let run = 0; run < runs; run++) {
   const options = optionsOf(first + run);
   const { seed, steps, memoryMax, ...rest } = options;
-  test(`seed ${seed}: ${Object.values(rest).join(", ")}`, () => {
+  test(`seed ${seed}: ${JSON.stringify(rest)}`, () => {
     try {
       new Simulation(options).run();
     } catch (cause) {

@@ -1,0 +1,275 @@
+// Values in a store: of any length up to a page, with a header of their own (value.layout.ts).
+//
+// A value goes the way of a page, in two halves each: its front fills in the prefix and names the
+// bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
+// looked at the prefix, lets it be decompressed, or not.
+import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
+import type { Errno } from "../base/errno.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { TmemKey } from "../index/key.ts";
+import { ScanCursor } from "../index/tmem.ts";
+import { ARENA_OWNER } from "../memory/arena.ts";
+import { put } from "../memory/journal.ts";
+import { Mutex } from "../memory/mutex.ts";
+import { Latency } from "./counters.ts";
+import { Departures } from "./departures.ts";
+import { makeRoomAfterPut } from "./maintainer.ts";
+import { lockedBy } from "./open.ts";
+import * as Page from "./page.layout.ts";
+import { pack, packedIn } from "./page_in.ts";
+import { fetchPacked, unpack } from "./page_out.ts";
+import type { StoreState } from "./state.ts";
+import { recordSince } from "./statistics.ts";
+import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
+import { flushForPut } from "./write_back.ts";
+
+/** Entries that are looked at under one hold of the lock. */
+const SCANNED = 64;
+
+export class Values {
+  /** Room of this thread for a value, before it is compressed and after it is restored. */
+  readonly plain: Address;
+  /** Where the prefix of a value is written before `put`, and stands after `fetch`. */
+  readonly prefix: Address;
+  /** The most bytes of a value and its prefix together. */
+  readonly sizeMax: number;
+  readonly #state: StoreState;
+  readonly #stripes: Mutex[] = [];
+
+  constructor(state: StoreState) {
+    this.#state = state;
+    this.plain = state.plain;
+    this.prefix = state.packed;
+    this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
+    const { words, kernels, thread } = state.arena;
+    const isDead = (owner: number) => !state.arena.threadMayRun(owner);
+    for (let nth = 0; nth < Store.STRIPES_MAX; nth++) {
+      const at = state.root + Store.STRIPES + nth;
+      this.#stripes.push(new Mutex(words, kernels, at, thread, isDead));
+    }
+  }
+
+  /**
+   * Stores `sizeBytes` from an address in the arena, behind the prefix that stands at `prefix` and
+   * of which all but the header is filled in.
+   * @param prefixBytes FIXED_BYTES or more; with `sizeBytes` at most `sizeMax`
+   * @returns as `Store.put`
+   */
+  put(
+    pool: number,
+    key: TmemKey,
+    source: Address,
+    sizeBytes: number,
+    prefixBytes: number,
+  ): 0 | Errno {
+    const state = this.#state.opened();
+    const timed = state.isTimed();
+    const begin = timed ? state.platform.clock.nowNs() : 0;
+    const target = (this.prefix + prefixBytes) as Address;
+    let dictionary = this.#dictionaryFor(sizeBytes);
+    const limit = sizeBytes - (sizeBytes >>> 6) - 1;
+    let packed = limit > 0 ? pack(state, source, sizeBytes, target, limit, dictionary) : 0;
+    const codec = packed === 0 ? Page.RAW : Page.FAST;
+    if (packed === 0) {
+      state.arena.kernels.copy(target, source, sizeBytes);
+      packed = sizeBytes;
+      dictionary = 0;
+    }
+    state.words[this.prefix / 4] = Value.makeHeader(sizeBytes, prefixBytes, dictionary);
+    const stored = prefixBytes + packed;
+    let result = packedIn(state, pool, key, codec, stored, this.prefix);
+    for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
+      result = packedIn(state, pool, key, codec, stored, this.prefix);
+    }
+    makeRoomAfterPut(state);
+    if (timed) recordSince(state, Latency.PUT, begin);
+    return result;
+  }
+
+  /**
+   * Whether the object that the last `put` went to has, or had, other values under other indexes.
+   */
+  get hadOthers(): boolean {
+    return this.#state.hasOthers;
+  }
+
+  /**
+   * Finds a value, and copies it to `prefix` as it is stored.
+   * @param exclusive takes it out of the store
+   * @returns whether it is there
+   * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
+   */
+  fetch(pool: number, key: TmemKey, exclusive = false): boolean {
+    const state = this.#state.opened();
+    if (!state.isTimed()) return fetchPacked(state, pool, key, exclusive);
+    const begin = state.platform.clock.nowNs();
+    const loads = state.counter("loads_from_file");
+    const found = fetchPacked(state, pool, key, exclusive);
+    const loaded = state.counter("loads_from_file") !== loads;
+    recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
+    return found;
+  }
+
+  /** The header of the value that was fetched last (value.layout.ts). */
+  get header(): number {
+    return this.#state.words[this.prefix / 4]!;
+  }
+
+  /** Bytes that the value that was fetched last takes, with its prefix. */
+  get storedBytes(): number {
+    return Page.sizeOf(this.#state.foundMeta);
+  }
+
+  /** Restores the value that was fetched last. @throws ZcacheError ERR_CODEC_CORRUPT */
+  restore(target: Address): void {
+    const state = this.#state;
+    const { header } = this;
+    const prefixBytes = Value.prefixOf(header);
+    unpack(
+      state,
+      Page.codecOf(state.foundMeta),
+      Value.dictionaryOf(header),
+      (this.prefix + prefixBytes) as Address,
+      Page.sizeOf(state.foundMeta) - prefixBytes,
+      target,
+      Value.sizeOf(header),
+    );
+  }
+
+  /**
+   * Copies the first bytes of a value, its prefix at least, as they are stored; does not count as a
+   * use of it.
+   * @returns where they stand until the next call, or NIL if it is not there
+   */
+  peek(pool: number, key: TmemKey): Address | typeof NIL {
+    const state = this.#state.opened();
+    const where = lockedBy(state, () => this.#peekLocked(pool, key));
+    if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
+    return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
+  }
+
+  /** A walk for `scan` that stands at the beginning. */
+  beginScan(): ScanCursor {
+    return new ScanCursor();
+  }
+
+  /**
+   * Walks on through the values of a tmem pool: the keys of those with index 0.
+   * @param visit called without any lock: it may do what it likes
+   * @returns whether a round has ended
+   */
+  scan(cursor: ScanCursor, pool: number, visit: (key: TmemKey) => void): boolean {
+    const state = this.#state.opened();
+    const found: TmemKey[] = [];
+    const ended = lockedBy(state, () =>
+      state.index.scan(cursor, SCANNED, (entry) => {
+        const key = new TmemKey();
+        if (state.index.keyOf(entry, key) !== pool || (key.indexLow | key.indexHigh) !== 0) return;
+        found.push(key);
+      }),
+    );
+    for (const key of found) visit(key);
+    return ended;
+  }
+
+  /** The arena, byte by byte and word by word. */
+  get bytes(): Uint8Array {
+    return this.#state.arena.bytes;
+  }
+
+  get words(): Int32Array {
+    return this.#state.words;
+  }
+
+  /** Hears of what is evicted or expires, in all threads, from now on. */
+  listen(): Departures {
+    return lockedBy(this.#state, () => new Departures(this.#state));
+  }
+
+  /** As `Departures.hearLocked`. */
+  hear(departures: Departures, visit: (reason: number, at: number) => void): boolean {
+    return lockedBy(this.#state, () => departures.hearLocked(visit));
+  }
+
+  /** Takes zeroed memory of the arena for good. @returns its word index, or NIL without room */
+  allocate(sizeBytes: number): WordIndex | typeof NIL {
+    const { frames, pageSize } = this.#state.arena;
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / pageSize)));
+    return lockedBy(this.#state, () => {
+      const frame = frames.alloc(order, ARENA_OWNER);
+      if (frame === NIL) return NIL;
+      const at = frames.frameToWord(frame);
+      this.words.fill(0, at, at + sizeBytes / 4);
+      return at;
+    });
+  }
+
+  /** Words of the front's own, in the arena: Store.FRONT_WORDS from this one on. */
+  get frontAt(): number {
+    return this.#state.root + Store.FRONT;
+  }
+
+  /**
+   * Keeps other threads that do the same from a key until `unlock`; gets and puts take no notice.
+   * A thread holds one key at a time.
+   */
+  lock(hash: number): void {
+    this.#stripes[hash & (Store.STRIPES_MAX - 1)]!.lock();
+  }
+
+  unlock(hash: number): void {
+    this.#stripes[hash & (Store.STRIPES_MAX - 1)]!.unlock();
+  }
+
+  /**
+   * Makes a dictionary the one for all values that come in from now on; those that are stored keep
+   * theirs until they are recompressed.
+   * @returns its number; NIL if there is no number or no room left
+   */
+  useDictionary(bytes: Uint8Array): number {
+    const state = this.#state.opened();
+    const { words, root } = state;
+    const at = this.allocate(bytes.length);
+    if (at === NIL) return NIL;
+    this.bytes.set(bytes, at * 4);
+    return lockedBy(state, () => {
+      const dictionary = words[root + Store.DICTIONARIES]! + 1;
+      if (dictionary > Value.DICTIONARIES_MAX) return NIL;
+      put(words, root + Store.DICTIONARY_AT + dictionary - 1, at);
+      put(words, root + Store.DICTIONARY_BYTES + dictionary - 1, bytes.length);
+      put(words, root + Store.DICTIONARIES, dictionary);
+      put(words, root + Store.DICTIONARY, dictionary);
+      return dictionary;
+    });
+  }
+
+  /** The dictionary for what comes in, 0 = none. */
+  get dictionary(): number {
+    return this.#state.words[this.#state.root + Store.DICTIONARY]!;
+  }
+
+  /** Whether the codec for what comes in, or the denser one, can use a dictionary. */
+  takesDictionary(isDense: boolean): boolean {
+    return this.#state.codecs.takesDictionary(isDense);
+  }
+
+  #peekLocked(pool: number, key: TmemKey): number {
+    const state = this.#state;
+    const entry = state.findLocked(pool, key);
+    if (entry === NIL) return 0;
+    const meta = state.words[entry + Entry.META]!;
+    const where = Page.whereOf(meta);
+    if (where === Page.FILE) return where;
+    const handle = state.words[entry + Entry.VALUE]! as Handle;
+    const bytes = Math.min(Page.sizeOf(meta), Value.PREFIX_MAX);
+    state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
+    return where;
+  }
+
+  #dictionaryFor(sizeBytes: number): number {
+    const { dictionary } = this;
+    if (dictionary === 0 || sizeBytes > Value.DICTIONARY_HELPS_BYTES) return 0;
+    return this.#state.codecs.takesDictionary(false) ? dictionary : 0;
+  }
+}

@@ -1,0 +1,35 @@
+// What another thread does with a cache that a test shares.
+import { setTimeout as sleep } from "node:timers/promises";
+import { parentPort, workerData } from "node:worker_threads";
+import { Cache, type CacheShare } from "../../src/index.ts";
+
+const { share, job } = workerData as { share: CacheShare; job: string };
+const cache = Cache.attach<string, string>(share);
+
+if (job === "overwrite") {
+  cache.set("k", "by another thread");
+  cache.detach();
+} else if (job === "hang") {
+  const waiting = cache.fetch("hangs", () => new Promise(() => undefined));
+  parentPort!.postMessage("begun");
+  setInterval(() => undefined, 1000);
+  await waiting;
+} else {
+  let loads = 0;
+  let failing = 0;
+  const loaded = await cache.fetch("loaded", async () => {
+    loads++;
+    await sleep(100);
+    return "loaded once";
+  });
+  const failure = await cache
+    .fetch("fails", async () => {
+      failing++;
+      // As long as the others need to come here.
+      await sleep(300);
+      throw new RangeError("not today");
+    })
+    .catch(String);
+  parentPort!.postMessage({ greeting: cache.get("greeting"), loaded, loads, failing, failure });
+  cache.detach();
+}
