@@ -1,6 +1,8 @@
 // The loops of one thread: filling a cache, and then gets, sets and both together, against a clock.
+// Now and then others get a turn, as in a service: what a cache does in the background, it does.
 // What answers at once is called in a plain loop; of what answers by promises, so many are kept in
 // flight.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Histogram } from "../../src/base/histogram.ts";
 import type { Session, Value } from "./contender.ts";
 import { drawOrder, type Values } from "./data.ts";
@@ -56,6 +58,7 @@ class Flight {
 export async function fill(session: Session, values: Values): Promise<void> {
   const flight = new Flight();
   for (let nth = 0; nth < values.count; nth++) {
+    if (nth % BATCH === 0) await nextTurn();
     const set = session.set(values.keys[nth]!, values.at(nth));
     if (isPromise(set)) flight.add(set);
     if (flight.isFull) await flight.land();
@@ -137,6 +140,7 @@ export class Lane {
         if (flight.isFull) await flight.land();
       }
       done += BATCH;
+      await nextTurn();
     }
     await flight.land();
     await this.#session.settle?.();
@@ -180,6 +184,7 @@ export async function hitRate(session: Session, values: Values, requests: number
   };
   for (let from = 0; from < requests; from += IN_FLIGHT) {
     const flight = new Flight();
+    await nextTurn();
     for (let nth = from; nth < Math.min(requests, from + IN_FLIGHT); nth++) {
       const got = session.get(values.keys[order[nth]!]!);
       const rest = isPromise(got) ? got.then((value) => settle(nth, value)) : settle(nth, got);
