@@ -4,6 +4,7 @@ import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCache } from "./cache/cache.ts";
 import { contenderNames } from "./cache/contenders.ts";
 import { benchCodecs } from "./codec/codecs.ts";
+import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
@@ -22,6 +23,7 @@ interface Arguments {
 
 const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>> = {
   codecs: async ({ tiny }) => benchCodecs({ registry: await nodeCodecs(), tiny }),
+  dictionaries: async ({ tiny }) => benchDictionaries({ tiny }),
   pools: async ({ tiny }) => benchPools({ tiny }),
   density: async ({ tiny }) => benchDensity({ registry: await nodeCodecs(), tiny }),
   policies: async ({ tiny }) => benchPolicies({ tiny }),

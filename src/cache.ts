@@ -68,6 +68,8 @@ const REASONS: Readonly<Record<number, EvictionReason>> = {
   6: "dropped",
   14: "expired",
 };
+/** A dictionary lies in one block of frames. */
+const PAGES_OF_DICTIONARY = 16;
 /** How often those who listen hear of what went. */
 const LISTEN_MS = 20;
 
@@ -94,7 +96,8 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     if (isMaker && dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
       const report = (done: DictionaryReport) => void this.#events.emit("dictionary", done);
       const { values } = store;
-      this.#keeper = new DictionaryKeeper(values!, dictionaryBytes, codec, codecOptions, report);
+      const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
+      this.#keeper = new DictionaryKeeper(values!, bytes, codec, codecOptions, report);
       this.onBytes = (at, count) => this.#keeper!.offer(at, count);
     }
   }

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { benchCache } from "../bench/cache/cache.ts";
 import { benchCodecs } from "../bench/codec/codecs.ts";
+import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
@@ -128,6 +129,19 @@ test("codecs: runs and names every codec that there is", async () => {
   for (const { name } of registry.list()) {
     assert.match(text, new RegExp(`\\b${name}\\b`), `${name} is in the report`);
   }
+});
+
+test("dictionaries: smaller documents with each codec", () => {
+  const rows = benchDictionaries({ tiny: true, print: () => {} });
+  for (const row of rows.filter((one) => one.dictionaryBytes > 0)) {
+    const plain = rows.find((one) => one.name === row.name)!;
+    assert.ok(row.ratio > plain.ratio * 1.1, `${row.name}: ${row.ratio} and ${plain.ratio}`);
+    for (const time of [row.compressNs, row.decompressNs, row.compressTimes]) {
+      assert.ok(time > 0 && Number.isFinite(time));
+    }
+  }
+  assert.ok(rows.some((one) => one.name === "lz4"));
+  assert.ok(rows.some((one) => one.name === "zstd -3 (wasm)"));
 });
 
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [

@@ -19,9 +19,9 @@ export function checkDictionaryBytes(codec: string, sizeBytes: number, maxBytes:
 export function malformedDictionary(dictionary: Uint8Array, cause?: unknown): ZcacheError {
   return new ZcacheError(
     "ERR_OPTION",
-    `a dictionary of ${dictionary.length} bytes for codec zstd begins with its magic number but is ` +
-      "malformed behind it: allowed are what `finalizeZstdDictionary` or `zstd --train` makes, or " +
-      "plain content",
+    `a dictionary of ${dictionary.length} bytes for codec zstd begins with its magic number but ` +
+      "is malformed behind it: allowed are what `finalizeZstdDictionary` or `zstd --train` " +
+      "makes, or plain content",
     { context: { codec: "zstd", sizeBytes: dictionary.length }, cause },
   );
 }

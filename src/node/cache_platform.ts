@@ -17,6 +17,12 @@ export const cachePlatform = {
     await sleep(ms);
   },
   bufferOf: (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+  encodeText: (text: string, asLatin1: boolean): Uint8Array =>
+    Buffer.from(text, asLatin1 ? "latin1" : "utf8"),
+  decodeText: (bytes: Uint8Array, asLatin1: boolean) =>
+    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString(
+      asLatin1 ? "latin1" : "utf8",
+    ),
   packError(error: unknown): Uint8Array {
     try {
       return serialize(error);

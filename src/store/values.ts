@@ -9,6 +9,7 @@ import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/tmem.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
+import { MAX_ORDER } from "../memory/frame.layout.ts";
 import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
@@ -192,10 +193,15 @@ export class Values {
     return lockedBy(this.#state, () => departures.hearLocked(visit));
   }
 
-  /** Takes zeroed memory of the arena for good. @returns its word index, or NIL without room */
+  /**
+   * Takes zeroed memory of the arena for good.
+   * @param sizeBytes sixteen pages at most
+   * @returns its word index, or NIL without room
+   */
   allocate(sizeBytes: number): WordIndex | typeof NIL {
     const { frames, pageSize } = this.#state.arena;
     const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / pageSize)));
+    if (order > MAX_ORDER) return NIL;
     return lockedBy(this.#state, () => {
       const frame = frames.alloc(order, ARENA_OWNER);
       if (frame === NIL) return NIL;

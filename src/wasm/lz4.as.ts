@@ -391,33 +391,15 @@ function decompressWith(
 
     const distance = <usize>load<u16>(from);
     from += 2;
-    let length = token & HALF_MAX;
+    let back: usize = 0; // from the dictionary's end, if the match begins there
     // One compare for two faults, because 0 − 1 is the largest number: none, or before the target.
     if (distance - 1 >= out - target) {
-      if (!hasDictionary) return -1;
-      const back = distance - (out - target);
-      if (distance == 0 || back > dictionaryBytes) return -1;
-      if (length != HALF_MAX && back >= 18) {
-        const known = dictionaryEnd - back;
-        v128.store(out, v128.load(known));
-        store<u16>(out, load<u16>(known, 16), 16);
-        out += length + MATCH_MIN;
-        continue;
-      }
-      if (length == HALF_MAX) {
-        const extra = extraEnd(from, sourceEnd);
-        if (extra == 0) return -1;
-        length = extraLength(from, extra);
-        from = extra;
-      }
-      length += MATCH_MIN;
-      if (length > targetEnd - out) return -1;
-      copyFromDictionary(out, length, target, targetEnd, dictionaryEnd, back);
-      out += length;
-      continue;
+      back = distance - (out - target);
+      if (!hasDictionary || distance == 0 || back > dictionaryBytes) return -1;
     }
-    const match = out - distance;
-    if (length != HALF_MAX && distance >= 8) {
+    const match = back == 0 ? out - distance : dictionaryEnd - back;
+    let length = token & HALF_MAX;
+    if (length != HALF_MAX && (back == 0 ? distance >= 8 : back >= 18)) {
       store<u64>(out, load<u64>(match));
       store<u64>(out, load<u64>(match, 8), 8);
       store<u16>(out, load<u16>(match, 16), 16);
@@ -434,7 +416,8 @@ function decompressWith(
     const end = out + length;
     const room = targetEnd - out;
     if (length > room) return -1;
-    if (length + TARGET_MARGIN > room) copyExact(out, match, end);
+    if (back != 0) copyFromDictionary(out, length, target, targetEnd, dictionaryEnd, back);
+    else if (length + TARGET_MARGIN > room) copyExact(out, match, end);
     else if (distance >= 16) copyWide(out, match, end);
     else repeatWide(out, distance, end);
     out = end;

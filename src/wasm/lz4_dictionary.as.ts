@@ -44,6 +44,12 @@ export function lz4PrepareDictionary(dictionary: usize, size: u32, table: usize)
   }
 }
 
+// @ts-ignore: decorator
+@inline
+function sourceSlot(table: usize, hash: u32): usize {
+  return table + (<usize>(hash >>> (32 - SOURCE_BITS)) << 1);
+}
+
 /**
  * Where the four bytes at `at` were last seen: in the source, else within reach in the dictionary.
  * Notes `at`. @returns the address, or 0; the dictionary never begins at address 0
@@ -56,13 +62,34 @@ function find(
 ): usize {
   const four = load<u32>(at);
   const hash = four * HASH_FACTOR;
-  const own = exchange(table + (<usize>(hash >>> (32 - SOURCE_BITS)) << 1), source, at);
+  const own = exchange(sourceSlot(table, hash), source, at);
   // A cleared entry says the source's begin, which at the begin itself is no match.
   if (load<u32>(own) == four && own != at) return own;
   const entry = dictionaryTable + (<usize>(hash >>> (32 - DICTIONARY_BITS)) << 1);
   const known = dictionary + <usize>load<u16>(entry);
   if (load<u32>(known) != four) return 0;
   return dictionaryEnd - known + (at - source) <= DISTANCE_MAX ? known : 0;
+}
+
+/** Completes a token by its match's length. @returns the address behind it, or 0 without room */
+// @ts-ignore: decorator
+@inline
+function putLength(token: usize, halves: usize, length: usize, out: usize, outEnd: usize): usize {
+  store<u8>(token, <u8>(halves | min(length, HALF_MAX)));
+  if (length < HALF_MAX) return out;
+  return extraBytes(length) > outEnd - out ? 0 : putExtra(out, length);
+}
+
+/** @returns up to where a match from the dictionary goes, over its end on into the source */
+// @ts-ignore: decorator
+@inline
+function knownEnd(
+  at: usize, match: usize, source: usize, dictionaryEnd: usize, limit: usize,
+): usize {
+  // The difference `at - match` wraps where the dictionary lies higher; so does what is made of it.
+  const edge = at + (dictionaryEnd - match);
+  const end = matchEnd(at + MATCH_MIN, at - match, min(limit, edge));
+  return end == edge ? matchEnd(edge, edge - source, limit) : end;
 }
 
 /**
@@ -113,10 +140,7 @@ export function lz4CompressDictionary(
       while (true) {
         if (isKnown) {
           store<u16>(out, <u16>(dictionaryEnd - match + (at - source)));
-          // The difference wraps where the dictionary lies higher; so does what is made of it.
-          const edge = at + (dictionaryEnd - match);
-          anchor = matchEnd(at + MATCH_MIN, at - match, min(lastMatchEnd, edge));
-          if (anchor == edge) anchor = matchEnd(edge, edge - source, lastMatchEnd);
+          anchor = knownEnd(at, match, source, dictionaryEnd, lastMatchEnd);
         } else {
           store<u16>(out, <u16>(at - match));
           anchor = matchEnd(at + MATCH_MIN, at - match, lastMatchEnd);
@@ -124,17 +148,11 @@ export function lz4CompressDictionary(
         out += 2;
         const length = anchor - at - MATCH_MIN;
         at = anchor;
-        if (length < HALF_MAX) {
-          store<u8>(token, <u8>(halves | length));
-        } else {
-          if (extraBytes(length) > outEnd - out) return 0;
-          store<u8>(token, <u8>(halves | HALF_MAX));
-          out = putExtra(out, length);
-        }
+        out = putLength(token, halves, length, out, outEnd);
+        if (out == 0) return 0;
         if (at > lastStart) break;
 
-        const four = load<u32>(at - 2) * HASH_FACTOR;
-        store<u16>(table + (<usize>(four >>> (32 - SOURCE_BITS)) << 1), <u16>(at - 2 - source));
+        exchange(sourceSlot(table, load<u32>(at - 2) * HASH_FACTOR), source, at - 2);
         match = find(at, source, table, dictionary, dictionaryEnd, dictionaryTable);
         if (match == 0) break;
         if (outEnd - out < 3) return 0;

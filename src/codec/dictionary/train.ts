@@ -27,7 +27,7 @@ const SEGMENT_BYTES = 192;
 const PASSES = 2;
 /** Epochs that give nothing, one after the other, until the search ends. */
 const FRUITLESS_MAX = 32;
-/** How much is done between two steps: about a millisecond. */
+/** How much is done between two steps, at least: a millisecond. An epoch is never divided. */
 const STEP_BYTES = 64 * KIB;
 
 interface Segment {
@@ -52,7 +52,10 @@ export function trainDictionary(samples: readonly Uint8Array[], sizeBytes: numbe
   }
 }
 
-/** The same in steps of about a millisecond, for threads that have other things to do as well. */
+/**
+ * The same in steps of a few milliseconds, for threads that have other things to do as well; of
+ * more for dictionaries below 16 KiB, which look at much before they take anything.
+ */
 export function* trainDictionaryInSteps(
   samples: readonly Uint8Array[],
   sizeBytes: number,
@@ -180,9 +183,7 @@ class SegmentSearch {
     this.#text = text;
   }
 
-  /**
-   * @returns the best one whose strings begin in [begin, end), and takes its strings' worth away
-   */
+  /** Takes its strings' worth away. @returns the best one whose strings begin in [begin, end) */
   best(begin: number, end: number): Segment {
     const text = this.#text;
     const { worth } = text;

@@ -244,10 +244,10 @@ export class CacheFront<K extends CacheKey, V> {
     let bytes: Uint8Array | undefined;
     let count = -1;
     if (typeof value === "string") {
-      count = this.#text.write(value, values.roomAt, values.roomBytes);
-      type = Meta.TEXT;
-      if (count === value.length) type = Meta.ASCII;
-      else if (count < 0) bytes = new TextEncoder().encode(value);
+      const isLatin1 = this.#text.isLatin1(value);
+      type = isLatin1 ? Meta.LATIN1 : Meta.TEXT;
+      count = this.#text.write(value, values.roomAt, values.roomBytes, isLatin1);
+      if (count < 0) bytes = this.#platform.encodeText(value, isLatin1);
     } else if (value instanceof Uint8Array) {
       bytes = value;
       type = value.constructor === Uint8Array ? Meta.BYTES : Meta.BUFFER;
@@ -311,15 +311,16 @@ export class CacheFront<K extends CacheKey, V> {
   }
 
   #mayBeNear(type: number): boolean {
-    if (type === Meta.ASCII || type === Meta.TEXT) return true;
+    if (type === Meta.LATIN1 || type === Meta.TEXT) return true;
     return type === Meta.STRUCTURED && this.#options.nearFrozen;
   }
 
   #decode(type: number, long: Uint8Array | undefined, count: number): unknown {
     const { bytes, roomAt } = this.values;
-    if (type === Meta.ASCII || type === Meta.TEXT) {
-      if (long === undefined) return this.#text.read(roomAt, count, type === Meta.ASCII);
-      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(long);
+    if (type === Meta.LATIN1 || type === Meta.TEXT) {
+      const isLatin1 = type === Meta.LATIN1;
+      if (long === undefined) return this.#text.read(roomAt, count, isLatin1);
+      return this.#platform.decodeText(long, isLatin1);
     }
     const own = long ?? bytes.slice(roomAt, roomAt + count);
     if (type === Meta.BYTES) return own;

@@ -9,13 +9,14 @@ export interface Serializer {
 
 /** Text in and out of a memory, without a detour through other buffers. */
 export interface Text {
+  /** Whether every character of a string is below 256: then it can be written as Latin-1. */
+  isLatin1(text: string): boolean;
   /**
-   * Writes a string as UTF-8 at `at`.
-   * @returns its bytes, or −1 if there may be more than `limitBytes`
+   * Writes a string at `at`, as Latin-1 or as UTF-8.
+   * @returns its bytes, or −1 if there are more than `limitBytes`, and nothing is written
    */
-  write(text: string, at: number, limitBytes: number): number;
-  /** @param isAscii whether every byte is one character */
-  read(at: number, count: number, isAscii: boolean): string;
+  write(text: string, at: number, limitBytes: number, asLatin1: boolean): number;
+  read(at: number, count: number, asLatin1: boolean): string;
 }
 
 export interface CachePlatform {
@@ -29,6 +30,9 @@ export interface CachePlatform {
   sleep(ms: number): Promise<void>;
   /** A Buffer of these bytes, where there is such a thing. */
   bufferOf(bytes: Uint8Array): Uint8Array;
+  /** Long texts as bytes of their own, and back. */
+  encodeText(text: string, asLatin1: boolean): Uint8Array;
+  decodeText(bytes: Uint8Array, asLatin1: boolean): string;
   /** An error as bytes, and back. */
   packError(error: unknown): Uint8Array;
   unpackError(bytes: Uint8Array): unknown;

@@ -4,7 +4,7 @@
 
 export const BYTES = 0; // a Uint8Array
 export const BUFFER = 1; // a Buffer of Node
-export const ASCII = 2; // a string of which every character is a byte
+export const LATIN1 = 2; // a string of which every character is a byte, as such
 export const TEXT = 3; // any other string, in UTF-8
 export const STRUCTURED = 4; // whatever the serializer makes bytes of
 

@@ -53,7 +53,7 @@ export class KeyWriter {
       if (at === length) return length;
     }
     if (length > KEY_BYTES_MAX) throw tooLong(length);
-    const count = this.#text.write(key, 0, KEY_BYTES_MAX);
+    const count = this.#text.write(key, 0, KEY_BYTES_MAX, false);
     if (count < 0) throw tooLong(length * 3);
     return count;
   }

@@ -29,7 +29,7 @@ export interface CacheOptions {
   readonly dictionary?: boolean | number | string;
   /** Which value leaves first (default "tinylfu"). */
   readonly policy?: string;
-  /** Bytes of a page of the store; values that are longer have parts (default 16 KiB). */
+  /** Bytes of a page of the store; values that are longer have parts (default 8 KiB). */
   readonly pageSize?: number;
   /** A file for what memory has no room for. */
   readonly writeBack?: WriteBackOptions;
@@ -119,8 +119,11 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
   return {
     content: "values",
     codec,
-    pageSize: options.pageSize ?? 16 * KIB,
+    pageSize: options.pageSize ?? 8 * KIB,
     codecOptions: codecOptionsOf(options),
+    // What is kept free lies idle, and a put that finds no room makes some by itself.
+    lowWatermark: 0.5,
+    highWatermark: 1,
     ...(memoryMax === undefined ? {} : { memoryMax }),
     policy: options.policy ?? DEFAULT_POLICY,
     ...(writeBack === undefined ? {} : { writeBack }),

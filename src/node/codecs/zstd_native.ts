@@ -21,6 +21,7 @@ import {
   storeFrame,
   ZSTD_LEVELS,
   ZSTD_MAGIC,
+  ZSTD_PREPARED_LEVELS,
 } from "../../codec/zstd_frame.ts";
 
 interface CompressContext {
@@ -65,7 +66,7 @@ export function loadZstdNative(): CodecDriver {
   return {
     name: "zstd",
     implementation,
-    levels: ZSTD_LEVELS,
+    levels: ZSTD_PREPARED_LEVELS,
     dictionaries: true,
     open(memory, { level, dictionary }) {
       if (dictionary === undefined) return new ZstdNative(implementation, memory, binding, level!);
@@ -74,8 +75,8 @@ export function loadZstdNative(): CodecDriver {
         decompressor: createDecompressor(binding),
         frame: new Uint8Array(COMPRESSED_BYTES_MAX + ZSTD_MAGIC.length),
       };
-      const prepared = prepare(binding, dictionary, level!);
-      return new ZstdNativeWithDictionary(implementation, memory, bench, prepared);
+      const known = new Dictionary(binding, memory, dictionary, level!);
+      return new ZstdNativeWithDictionary(implementation, memory, bench, known);
     },
   };
 }
@@ -87,21 +88,41 @@ interface Workbench {
   readonly frame: Uint8Array;
 }
 
-interface PreparedPair {
-  readonly forCompressor: Prepared;
+/**
+ * A dictionary as each side wants it. The compressor's form takes 160 to 510 KiB, and a thread that
+ * only reads what earlier versions wrote never wants it: it is made when it is first asked for.
+ */
+class Dictionary {
   readonly forDecompressor: Prepared;
-}
+  readonly #binding: Binding;
+  readonly #level: number;
+  #content: Uint8Array;
+  #forCompressor: Prepared | undefined;
 
-/** @throws ZcacheError ERR_OPTION for one that zstd can't use */
-function prepare(binding: Binding, dictionary: Uint8Array, level: number): PreparedPair {
-  checkDictionaryBytes("zstd", dictionary.length, ZSTD_DICTIONARY_BYTES_MAX);
-  try {
-    return {
-      forCompressor: new binding.CDict(dictionary, level),
-      forDecompressor: new binding.DDict(dictionary),
-    };
-  } catch (cause) {
-    throw malformedDictionary(dictionary, cause);
+  /** @throws ZcacheError ERR_OPTION for one that zstd can't use */
+  constructor(binding: Binding, memory: CodecMemory, content: Uint8Array, level: number) {
+    checkDictionaryBytes("zstd", content.length, ZSTD_DICTIONARY_BYTES_MAX);
+    this.#binding = binding;
+    this.#level = level;
+    // What lies in the memory stays as it is until `close()`; anything else may change.
+    this.#content = content.buffer === memory.bytes.buffer ? content : new Uint8Array(content);
+    try {
+      this.forDecompressor = new binding.DDict(content);
+    } catch (cause) {
+      throw malformedDictionary(content, cause);
+    }
+  }
+
+  get forCompressor(): Prepared {
+    if (this.#forCompressor === undefined) {
+      try {
+        this.#forCompressor = new this.#binding.CDict(this.#content, this.#level);
+      } catch (cause) {
+        throw malformedDictionary(this.#content, cause);
+      }
+      this.#content = new Uint8Array(0); // zstd has a copy of its own
+    }
+    return this.#forCompressor;
   }
 }
 
@@ -186,13 +207,13 @@ class ZstdNativeWithDictionary implements Codec {
   readonly implementation: string;
   readonly #bytes: Uint8Array;
   readonly #bench: Workbench;
-  #dictionary: PreparedPair | undefined;
+  #dictionary: Dictionary | undefined;
 
   constructor(
     implementation: string,
     memory: CodecMemory,
     bench: Workbench,
-    dictionary: PreparedPair,
+    dictionary: Dictionary,
   ) {
     this.implementation = implementation;
     this.#bytes = memory.bytes;

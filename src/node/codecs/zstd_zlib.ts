@@ -1,5 +1,6 @@
 // zstd by `node:zlib`, where this Node has it (22.15, 23.8 and later): the last choice, because
 // each call makes a context and a buffer. Its streams keep both, but a reset loses their settings.
+// Dictionaries it knows from Node 22.19 and 24.6 on, and reads them anew for each call.
 import zlib from "node:zlib";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
@@ -82,6 +83,7 @@ class ZstdZlib implements Codec {
   readonly #zlib: ZlibWithZstd;
   readonly #options: CompressOptions;
   readonly #dictionary: Uint8Array | undefined;
+  #isOpen = true;
   readonly #frame = new Uint8Array(COMPRESSED_BYTES_MAX);
 
   constructor(
@@ -106,6 +108,7 @@ class ZstdZlib implements Codec {
 
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
     assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
+    assert(this.#isOpen, "a codec is not used once it is closed");
     const page = this.#bytes.subarray(source, source + sourceBytes);
     const frame = this.#zlib.zstdCompressSync(page, this.#options);
     if (this.#dictionary === undefined) {
@@ -119,6 +122,7 @@ class ZstdZlib implements Codec {
   }
 
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
+    assert(this.#isOpen, "a codec is not used once it is closed");
     const bytes = this.#bytes;
     const frameBytes = ZSTD_MAGIC.length + sourceBytes;
     if (frameBytes > COMPRESSED_BYTES_MAX || !isStoredFrame(bytes, source, sourceBytes)) {
@@ -139,5 +143,9 @@ class ZstdZlib implements Codec {
       throw corruptError("zstd", sourceBytes, targetBytes, `gives ${page.length} bytes`);
     }
     bytes.set(page, target);
+  }
+
+  close(): void {
+    this.#isOpen = false;
   }
 }
