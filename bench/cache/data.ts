@@ -26,7 +26,7 @@ export function openValues(
 ): Values {
   const keys = Array.from({ length: count }, (_, nth) => `item:${nth}`);
   if (kind === "text" || pageFile === undefined) {
-    return { kind: "text", count, keys, at: (nth) => documentAt(nth) };
+    return { kind: "text", count, keys, at: (nth) => flat(documentAt(nth)) };
   }
   const fd = openSync(pageFile, "r");
   const at = (nth: number): Uint8Array => {
@@ -35,6 +35,14 @@ export function openValues(
     return page;
   };
   return { kind, count, keys, at };
+}
+
+/**
+ * The same text in one piece, as from a socket or JSON.stringify: the engine keeps text that was
+ * added up as a tree of its parts, which a cache on the heap would hold six times as large.
+ */
+function flat(text: string): string {
+  return Buffer.from(text, "latin1").toString("latin1");
 }
 
 /** Writes pages of this machine's files one after the other. @returns how many there were */
