@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { benchCache } from "../bench/cache/cache.ts";
 import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
@@ -104,6 +105,29 @@ test("memcached: every shape of load, for us and for memcached where there is on
   assert.ok(idleBytes < 64 * 2 ** 20 && disturbed > 0);
 });
 
+test("cache: every figure of a cache that is there, and a reason where there is none", () => {
+  const lines: string[] = [];
+  const only = ["zcache", "map"];
+  const rows = benchCache({ tiny: true, only, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map((row) => row.name),
+    only,
+  );
+  const map = rows[1]!;
+  assert.deepEqual(Object.keys(map.skipped), ["hits"]);
+  assert.equal(map.skipped["hits"], "has no limit");
+  assert.ok(map.documents!.rawBytes > 100_000 && map.documents!.fileBytes === 0);
+  for (const figure of Object.values(map.speed!)) assert.ok(figure > 0 && Number.isFinite(figure));
+  assert.ok(map.twoThreads!.mixedPerSecond > 0);
+  assert.ok(map.collector!.share >= 0 && map.collector!.share < 1);
+  for (const { name, skipped } of rows) {
+    for (const [field, reason] of Object.entries(skipped)) {
+      assert.doesNotMatch(reason, /^failed/, `${name}, ${field}`);
+    }
+  }
+  assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
 test("write-back: all pages go out and come back", () => {
   const row = benchWriteBack({ tiny: true, print: () => {} });
   assert.ok(row.bytes > 0 && row.outPerSecond > 0 && row.backPerSecond > 0);
@@ -134,6 +158,8 @@ test("dictionaries: smaller documents with each codec", () => {
 
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [["pool"], /^bench: no benchmark is called "pool"; there are codecs, .* and zram\nusage: /],
+  [["cache", "--only", "none"], /^bench: --only: no cache is called "none"\nusage: /],
+  [["cache", "--only"], /^bench: there is no option --only\nusage: /],
   [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
 ];
 for (const [args, message] of USAGE_ERRORS) {

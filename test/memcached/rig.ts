@@ -1,10 +1,11 @@
 // A memcached engine without sockets: text or bytes in, replies out, over the plain store, with a
 // clock that the test owns.
+
+import type { ItemStore } from "../../src/front/items/contract.ts";
 import { Counters } from "../../src/front/items/counters.ts";
 import { Items } from "../../src/front/items/items.ts";
-import type { ItemStore } from "../../src/front/items/contract.ts";
-import { openItemStore } from "../../src/item_stores.ts";
 import { ItemsShared } from "../../src/front/items/shared.ts";
+import { openItemStore } from "../../src/item_stores.ts";
 import type { Credentials } from "../../src/server/memcached/auth.ts";
 import { Engine } from "../../src/server/memcached/engine.ts";
 import { Intake } from "../../src/server/memcached/intake.ts";
