@@ -66,13 +66,13 @@ test("chunks of many pages, the last one shorter, and any part of them", async (
     assert.ok((await get(index, null)).equals(chunk));
     for (const [offset, length] of [
       [0, 0],
-      [65_536, 1],
+      [50_000, 1],
       [4095, 2],
       [1, 50_000],
     ] as const) {
       assert.deepEqual(
-        await get(index, { offset, length: Math.min(length, chunk.length - offset) }),
-        chunk.subarray(offset, Math.min(offset + length, chunk.length)),
+        await get(index, { offset, length }),
+        chunk.subarray(offset, offset + length),
       );
     }
   }
@@ -89,7 +89,7 @@ test("chunks of many pages, the last one shorter, and any part of them", async (
 
 test("what has no room is refused, and is not there in part", async () => {
   const store = new ZcacheChunkStore(1 << 20, {
-    storeOptions: { memoryMax: "3MiB", codec: "none" },
+    storeOptions: { memoryMax: "6MiB", codec: "none" },
   });
   const { put, get, close } = promised(store);
   let kept = 0;
@@ -98,7 +98,7 @@ test("what has no room is refused, and is not there in part", async () => {
     return undefined;
   })().catch((error: ZcacheError) => error);
   assert.equal(failure?.code, "ERR_ARENA_FULL");
-  assert.ok(kept >= 1 && kept < 3, `${kept}`);
+  assert.ok(kept >= 1 && kept < 6, `${kept}`);
   for (let index = 0; index < kept; index++) {
     assert.ok((await get(index, null)).equals(chunkOf(1 << 20, 2 * index + 1)));
   }

@@ -1,7 +1,7 @@
 // What unstorage asks of its drivers, of ours: the list is that of its own test of drivers, which is
 // not part of the package.
 import assert from "node:assert/strict";
-import { afterEach, test } from "node:test";
+import { after, afterEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createStorage, type Driver, prefixStorage, restoreSnapshot, snapshot } from "unstorage";
 import { Cache, ZcacheError } from "../../src/index.ts";
@@ -12,6 +12,7 @@ const driver: Driver = zcacheDriver({ cache, base: "unstorage" });
 const storage = createStorage({ driver });
 
 afterEach(() => storage.clear());
+after(() => cache.close());
 
 test("nothing is there at first; a snapshot can be restored", async () => {
   assert.equal(await storage.hasItem("s1:a"), false);
@@ -31,7 +32,8 @@ test("keys, of all and below a base, up to a depth", async () => {
   assert.deepEqual(await storage.getKeys(undefined, { maxDepth: 0 }), ["top"]);
   assert.deepEqual((await storage.getKeys("s1", { maxDepth: 1 })).sort(), ["s1:a", "s1:q"]);
   assert.equal(await storage.getItem("s1:q?x=2"), "text");
-  await storage.clear("s1");
+  // Of a storage's part, unstorage asks a driver for it only if it is mounted there.
+  await driver.clear!("s1:", {});
   assert.deepEqual((await storage.getKeys()).sort(), ["s2:a", "top"]);
 });
 
@@ -75,7 +77,8 @@ test("time to live in seconds, per item and per driver; meta", async () => {
   await storage.setItem("ever", "ä");
   const meta = await short.getMeta("long");
   assert.ok(meta.ttl !== undefined && meta.ttl > 590 && meta.ttl <= 600);
-  assert.deepEqual(await storage.getMeta("ever"), { size: 2 });
+  assert.equal((await storage.getMeta("ever"))["size"], 2);
+  assert.equal((await storage.getMeta("ever")).ttl, undefined);
   assert.equal(await driver.getMeta!("none", {}), null);
   await sleep(60);
   assert.equal(await short.getItem("default"), null);
@@ -99,5 +102,4 @@ test("a base keeps others out; a driver closes what it has made", async () => {
   own.dispose();
   assert.throws(() => own.getItem("k"), ZcacheError);
   assert.throws(() => zcacheDriver({ max: 5 } as never), /no option "max"/);
-  cache.close();
 });
