@@ -152,6 +152,25 @@ test("delete, clear, undefined, many, entries", () => {
   assert.deepEqual([...cache.keys()], []);
 });
 
+test("clear leaves nothing, and what is deleted on the way hides no key", () => {
+  using cache = open<string>({ memoryMax: "16MiB" });
+  const fill = () => {
+    for (let n = 0; n < 5000; n++) cache.set(`key ${n}`, `value ${n}`);
+    cache.set("long", "x".repeat(100_000));
+  };
+  fill();
+  cache.clear();
+  assert.equal(cache.size, 0);
+  fill();
+  let met = 0;
+  for (const key of cache.keys()) {
+    met++;
+    assert.ok(cache.delete(key));
+  }
+  assert.equal(met, 5001);
+  assert.equal(cache.size, 0);
+});
+
 test("one loader runs for all who ask at once, and its failure reaches them all", async () => {
   using cache = open<string>();
   let loads = 0;
