@@ -188,7 +188,6 @@ describe("server", () => {
       { memoryMax: 1 << 20, itemBytesMax: 1 << 20 },
       { prefixDelimiter: "::" },
       { protocol: "http" as "auto" },
-      { threads: 2 },
     ]) {
       const name = Object.keys(settings).at(-1)!;
       await assert.rejects(startServer(settings), (error: unknown) => {
