@@ -3,10 +3,12 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
 import { analyzeCommand } from "./analyze.ts";
+import { ctlCommand, statsCommand } from "./ctl.ts";
 import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
+import { serveCommand } from "./serve.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -15,18 +17,23 @@ const { version } = createRequire(import.meta.url)("zcache/package.json") as { v
 
 function program(): Command {
   const root = new Command("zcache")
-    .description("compressed memory for user space: measure it, replay it")
+    .description("compressed memory for user space: measure it, replay it, serve it")
     .version(version, "-V, --version")
     .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
   for (const command of [
     analyzeCommand(version),
     replayCommand(),
+    serveCommand(),
+    ctlCommand(),
+    statsCommand(),
     codecsCommand(),
     poolsCommand(),
   ]) {
     root.addCommand(command.copyInheritedSettings(root));
+    for (const sub of command.commands) sub.copyInheritedSettings(root);
   }
-  for (const command of [root, ...root.commands]) command.exitOverride();
+  const all = root.commands.flatMap((command) => [command, ...command.commands]);
+  for (const command of [root, ...all]) command.exitOverride();
   return root;
 }
 

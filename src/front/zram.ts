@@ -13,6 +13,7 @@ import { EINVAL, ENOSPC } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import { TmemKey } from "../index/key.ts";
 import { MAX_THREADS } from "../memory/arena.layout.ts";
+import type { Arena } from "../memory/arena.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
 import * as Device from "./zram.layout.ts";
@@ -107,6 +108,11 @@ export class Zram {
   /** Bytes of the device. */
   get sizeBytes(): number {
     return this.#floats[(this.#at + Device.SIZE) / 2]!;
+  }
+
+  /** The memory in which the device and all buffers for it lie. */
+  get arena(): Arena {
+    return this.#store.arena;
   }
 
   /** Scratch in the device's memory for the calling thread, page-aligned: for buffers of I/O. */

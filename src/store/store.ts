@@ -309,6 +309,20 @@ export class Store {
   }
 
   /**
+   * Moves pages together, in pools that leave gaps and can move: frame by frame.
+   * @returns page frames that came free, at most about `frames`; always 0 with dense pools
+   */
+  compact(frames: number): number {
+    let freed = 0;
+    for (const zpool of this.#opened().zpools) {
+      for (let step = 1; step > 0 && freed < frames; freed += step) {
+        step = this.#locked(() => zpool.compact(1));
+      }
+    }
+    return freed;
+  }
+
+  /**
    * Sets how much memory may be in use, everything counted: up to what the store was made with.
    * What is above goes step by step, as pages come in or `maintain` is called.
    * @throws ZcacheError ERR_OPTION

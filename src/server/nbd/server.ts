@@ -1,9 +1,10 @@
 // An NBD server: the main thread listens and accepts, workers serve. A connection goes to the
 // worker that has the fewest.
-import { chmodSync, existsSync, lstatSync, unlinkSync } from "node:fs";
-import { BlockList, connect, createServer, isIP, type Server, type Socket } from "node:net";
+import { chmodSync } from "node:fs";
+import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
+import { removeStale } from "../stale_socket.ts";
 import type { Notice, Order, ServeOrder } from "./thread.ts";
 
 /** Where a server listens. */
@@ -219,21 +220,4 @@ function listOf(allow: readonly string[]): BlockList {
     if (family === "ipv4") list.addSubnet(`::ffff:${address}`, prefix + 96, "ipv6");
   }
   return list;
-}
-
-/** Removes the socket that a server left which is no more. @throws ZcacheError ERR_IO */
-async function removeStale(path: string): Promise<void> {
-  if (!existsSync(path)) return;
-  if (!lstatSync(path).isSocket()) {
-    throw new ZcacheError("ERR_IO", `${path} is there and is no socket`);
-  }
-  const isServed = await new Promise<boolean>((resolve) => {
-    const client = connect(path);
-    client.once("connect", () => resolve(true));
-    client.once("error", () => resolve(false));
-    client.once("close", () => resolve(false));
-    client.once("connect", () => client.destroy());
-  });
-  if (isServed) throw new ZcacheError("ERR_IO", `another server listens on ${path}`);
-  unlinkSync(path);
 }
