@@ -47,7 +47,7 @@ export interface NbdOptions {
 
 const THREADS_MAX = 64;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
-/** Workers that serve nothing now; they never end, see server/nbd/borrowed_socket.ts. */
+/** Workers that serve nothing now; they end with the process, see server/nbd/borrowed_socket.ts. */
 const idle: Worker[] = [];
 
 /**
@@ -72,8 +72,10 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
     handshakeMs,
   };
   const workers = Array.from({ length: threads }, () => idle.pop() ?? startWorker());
+  for (const worker of workers) worker.ref();
   const { listen, allow = [] } = options;
   return NbdServer.start({ listen, allow, connectionsMax }, workers, order, () => {
+    for (const worker of workers) worker.unref();
     idle.push(...workers);
   });
 }
@@ -83,9 +85,7 @@ function defaultThreads(): number {
 }
 
 function startWorker(): Worker {
-  const worker = new Worker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
-  worker.unref();
-  return worker;
+  return new Worker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
 }
 
 function tlsOptions({ key, cert, ca }: NbdTlsOptions): TlsOptions {

@@ -3,8 +3,8 @@
 // few write; here it happens by itself, within a budget, and the same words set it.
 //
 // The store's clock goes on by a tick now and then, and a page knows the tick at which it was used
-// last. A page is idle after so many seconds: the ticks are as long as a quarter of the shorter of
-// the two ages asked for, so that 127 of them are always enough.
+// last, modulo 128. A tick is a quarter of the shorter of the two ages that are asked for, or longer
+// where the other age would be too many of them.
 import type { Store } from "../store/store.ts";
 
 /** Which pages: as the kernel's `type=`. */
@@ -26,7 +26,8 @@ export interface TendingSettings {
 /** Pages that are looked at in one step: some milliseconds if all of them are recompressed. */
 const STEP_ENTRIES = 256;
 const TICKS_TO_IDLE = 4;
-const TICKS_MAX = 127;
+/** Ages are told apart up to 127 ticks; some are left for rounding up. */
+const TICKS_MAX = 120;
 /** A round through all pages begins with each tick, and no oftener. */
 const TICK_SECONDS_MIN = 1;
 
@@ -95,9 +96,12 @@ export class ZramTending {
   }
 
   get #tickSeconds(): number {
-    const { recompressIdleSeconds, writeBackIdleSeconds } = this.settings;
-    const shorter = Math.min(recompressIdleSeconds, writeBackIdleSeconds);
-    const longer = Math.max(recompressIdleSeconds, writeBackIdleSeconds);
+    const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
+    // What is switched off does not count.
+    const one = recompress === "none" ? writeBackIdleSeconds : recompressIdleSeconds;
+    const other = writeBack === "none" ? one : writeBackIdleSeconds;
+    const shorter = Math.min(one, other);
+    const longer = Math.max(one, other);
     return Math.max(TICK_SECONDS_MIN, shorter / TICKS_TO_IDLE, longer / TICKS_MAX);
   }
 
@@ -109,8 +113,8 @@ export class ZramTending {
   #idle(type: PageType, seconds: number) {
     if (type === "none") return undefined;
     const isAnyAge = this.#isAllIdle || type === "huge" || type === "incompressible";
-    const ticks = isAnyAge ? 0 : Math.max(1, Math.floor(seconds / this.#tickSeconds));
-    const idleTicks = Math.min(TICKS_MAX, ticks);
+    // The first tick may have come right after the page was used.
+    const idleTicks = isAnyAge ? 0 : Math.ceil(seconds / this.#tickSeconds) + 1;
     return type === "idle" ? { idleTicks } : { idleTicks, only: "huge" as const };
   }
 }

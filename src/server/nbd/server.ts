@@ -73,7 +73,13 @@ export class NbdServer {
     order: ServeOrder,
     released: () => void,
   ): Promise<NbdServer> {
-    const server = new NbdServer(options, threads, released);
+    let server: NbdServer;
+    try {
+      server = new NbdServer(options, threads, released);
+    } catch (error) {
+      released();
+      throw error;
+    }
     const begun = server.#workers.map((worker) => server.#begin(worker, order));
     // All of them say something before one that failed ends the others.
     await Promise.allSettled(begun);
@@ -138,7 +144,8 @@ export class NbdServer {
       thread.on("message", (message: Notice) => {
         if (message.notice !== "ended") return;
         clearTimeout(timer);
-        thread.removeAllListeners();
+        thread.removeAllListeners("message");
+        thread.removeAllListeners("error");
         resolve();
       });
       tell(thread, { order: "end" });
