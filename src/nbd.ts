@@ -23,7 +23,7 @@ export interface NbdExportOptions {
 }
 
 export interface NbdTlsOptions {
-  /** "required": nothing but STARTTLS is answered before it (default); "offered": as clients like. */
+  /** "required": before it nothing but STARTTLS is answered (default); "offered": as they like. */
   readonly mode?: "offered" | "required";
   readonly key: string;
   readonly cert: string;

@@ -259,6 +259,20 @@ async function until(condition: () => boolean): Promise<void> {
   assert.ok(condition(), "it came to that in time");
 }
 
+test("who hangs up without reading leaves nothing behind for the next of its number", async () => {
+  await serving(async (path) => {
+    for (let round = 0; round < 20; round++) {
+      const rude = connect(path);
+      await new Promise((done) => rude.once("connect", done));
+      if (round % 2 === 0) await new Promise((done) => setTimeout(done, 5));
+      rude.destroy();
+      const client = await NbdClient.open(path);
+      assert.equal((await client.request(Command.READ, 0, 512)).error, 0);
+      client.close();
+    }
+  });
+});
+
 test("a client that does not read is waited for, and costs nobody else anything", async () => {
   await serving(async (path) => {
     const stuck = await Promise.all([0, 1, 2, 3].map(() => NbdClient.open(path)));

@@ -12,11 +12,11 @@ import { type Address, NIL } from "../base/brand.ts";
 import { EINVAL, ENOSPC } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import { TmemKey } from "../index/key.ts";
-import { MAX_THREADS } from "../memory/arena.layout.ts";
 import type { Arena } from "../memory/arena.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
 import * as Device from "./zram.layout.ts";
+import { ZramCounters } from "./zram_counters.ts";
 import { type BdStat, type IoStat, type MmStat, mmStatOf } from "./zram_stat.ts";
 
 /** The pool of all devices of a store: "zcache zram pool". */
@@ -42,7 +42,7 @@ export class Zram {
   readonly #store: Store;
   readonly #at: number;
   readonly #floats: Float64Array;
-  readonly #counters: number;
+  readonly #counters: ZramCounters;
   readonly #stripes: readonly Mutex[];
   readonly #pool: number;
   readonly #key: TmemKey;
@@ -54,7 +54,7 @@ export class Zram {
     this.#store = store;
     this.#at = at;
     this.#floats = new Float64Array(memory.buffer);
-    this.#counters = (at + Device.COUNTERS) / 2 + (thread - 1) * Device.COUNTERS_PER_THREAD;
+    this.#counters = new ZramCounters(store.arena, at);
     this.bytes = bytes;
     this.pageSize = store.pageSize;
     this.mayFail = store.share().device !== undefined;
@@ -132,11 +132,11 @@ export class Zram {
    */
   readTo(offset: number, sizeBytes: number, target: Address): 0 | typeof EINVAL {
     if (!this.holds(offset, sizeBytes)) return this.#invalid();
-    this.#count(Device.READS);
+    this.#counters.count(Device.READS);
     try {
       this.#forPages(offset, sizeBytes, target, READ);
     } catch (error) {
-      this.#count(Device.FAILED_READS);
+      this.#counters.count(Device.FAILED_READS);
       throw error;
     }
     return 0;
@@ -150,12 +150,12 @@ export class Zram {
    */
   writeFrom(offset: number, sizeBytes: number, source: Address): 0 | typeof EINVAL | typeof ENOSPC {
     if (!this.holds(offset, sizeBytes)) return this.#invalid();
-    this.#count(Device.WRITES);
+    this.#counters.count(Device.WRITES);
     let failed = true;
     try {
       failed = this.#forPages(offset, sizeBytes, source, WRITE) !== 0;
     } finally {
-      if (failed) this.#count(Device.FAILED_WRITES);
+      if (failed) this.#counters.count(Device.FAILED_WRITES);
     }
     return failed ? ENOSPC : 0;
   }
@@ -171,14 +171,14 @@ export class Zram {
       target.set(this.bytes.subarray(from, from + size), done);
       done += size;
     }
-    this.#count(Device.READS);
+    this.#counters.count(Device.READS);
     return 0;
   }
 
   /** As `writeFrom`, from bytes anywhere. */
   write(offset: number, source: Uint8Array): 0 | typeof EINVAL | typeof ENOSPC {
     if (!this.holds(offset, source.length)) return this.#invalid();
-    this.#count(Device.WRITES);
+    this.#counters.count(Device.WRITES);
     for (let done = 0; done < source.length; ) {
       const at = (offset + done) % this.pageSize;
       const size = Math.min(this.pageSize - at, source.length - done);
@@ -187,7 +187,7 @@ export class Zram {
         this.bytes.set(part, this.#page + at),
       );
       if (result !== 0) {
-        this.#count(Device.FAILED_WRITES);
+        this.#counters.count(Device.FAILED_WRITES);
         return ENOSPC;
       }
       done += size;
@@ -234,7 +234,7 @@ export class Zram {
         }
       }
     }
-    if (done >= end) this.#count(Device.DISCARDS);
+    if (done >= end) this.#counters.count(Device.DISCARDS);
     return done - offset;
   }
 
@@ -327,10 +327,10 @@ export class Zram {
   /** What went wrong or needed no memory, of all threads. */
   ioStat(): IoStat {
     return {
-      failed_reads: this.#sum(Device.FAILED_READS),
-      failed_writes: this.#sum(Device.FAILED_WRITES),
-      invalid_io: this.#sum(Device.INVALID_IO),
-      notify_free: this.#sum(Device.NOTIFY_FREE),
+      failed_reads: this.#counters.sum(Device.FAILED_READS),
+      failed_writes: this.#counters.sum(Device.FAILED_WRITES),
+      invalid_io: this.#counters.sum(Device.INVALID_IO),
+      notify_free: this.#counters.sum(Device.NOTIFY_FREE),
     };
   }
 
@@ -348,9 +348,9 @@ export class Zram {
   /** Requests since the device was made, of all threads. */
   requests(): { reads: number; writes: number; discards: number } {
     return {
-      reads: this.#sum(Device.READS),
-      writes: this.#sum(Device.WRITES),
-      discards: this.#sum(Device.DISCARDS),
+      reads: this.#counters.sum(Device.READS),
+      writes: this.#counters.sum(Device.WRITES),
+      discards: this.#counters.sum(Device.DISCARDS),
     };
   }
 
@@ -447,7 +447,7 @@ export class Zram {
     } finally {
       stripe.unlock();
     }
-    this.#count(Device.NOTIFY_FREE);
+    this.#counters.count(Device.NOTIFY_FREE);
   }
 
   #nextPage(page: number): number {
@@ -473,26 +473,13 @@ export class Zram {
   }
 
   #invalid(): typeof EINVAL {
-    this.#count(Device.INVALID_IO);
+    this.#counters.count(Device.INVALID_IO);
     return EINVAL;
   }
 
   #noRoom(): typeof ENOSPC {
-    this.#count(Device.FAILED_WRITES);
+    this.#counters.count(Device.FAILED_WRITES);
     return ENOSPC;
-  }
-
-  #count(what: number): void {
-    this.#floats[this.#counters + what]! += 1;
-  }
-
-  #sum(what: number): number {
-    const first = (this.#at + Device.COUNTERS) / 2 + what;
-    let sum = 0;
-    for (let nth = 0; nth < MAX_THREADS; nth++) {
-      sum += this.#floats[first + nth * Device.COUNTERS_PER_THREAD]!;
-    }
-    return sum;
   }
 }
 

@@ -17,7 +17,7 @@ export interface MmStat {
 export interface IoStat {
   readonly failed_reads: number;
   readonly failed_writes: number;
-  /** Requests beyond the end. The kernel's counts those that are not page-aligned: here they may. */
+  /** Requests beyond the end; the kernel's counts those that are not page-aligned, too. */
   readonly invalid_io: number;
   /** Pages that were freed by a discard. */
   readonly notify_free: number;

@@ -3,8 +3,8 @@
 // few write; here it happens by itself, within a budget, and the same words set it.
 //
 // The store's clock goes on by a tick now and then, and a page knows the tick at which it was used
-// last, modulo 128. A tick is a quarter of the shorter of the two ages that are asked for, or longer
-// where the other age would be too many of them.
+// last, modulo 128. A tick is a quarter of the shorter of the two ages that are asked for, or
+// longer where the other age would be too many of them.
 import type { Store } from "../store/store.ts";
 
 /** Which pages: as the kernel's `type=`. */

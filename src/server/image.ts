@@ -1,6 +1,6 @@
 // The image of devices: their pages in a file, compressed, so that they outlive a planned restart.
 //
-//   "ZCIMAGE1", length of the description (4), its XXH32 (4), description (JSON: page size, exports)
+//   "ZCIMAGE1", length of the description (4), its XXH32 (4), description (JSON)
 //   batches, each: pages (4), bytes (4), XXH32 of the bytes (4), export (4), bytes:
 //       of each page: number (8), size (4; that of a page if it is not compressed); then the pages
 //   the end: a batch of 0 pages whose bytes are the number of all pages (8)

@@ -16,12 +16,13 @@ interface Handle {
   reading: boolean;
   readonly writeQueueSize: number;
   readStop(): number;
+  open(descriptor: number): number;
 }
 
 /** How often a handle is looked at that has something to write to a client that has gone. */
 const LOOK_EVERY_MS = 20;
 
-/** The handles of this thread that are not in use, by descriptor. */
+/** The handles of this thread that are not in use, by descriptor and kind. */
 const kept = new Map<number, Handle>();
 
 export interface BorrowedEvents {
@@ -34,14 +35,17 @@ export interface BorrowedEvents {
 }
 
 export class BorrowedSocket extends Socket {
-  readonly #fd: number;
+  readonly #key: number;
   readonly #events: BorrowedEvents;
   #isClosing = false;
 
   /** @param buffer for what arrives; of this thread, since it is worked off at once */
-  constructor(fd: number, buffer: Uint8Array, events: BorrowedEvents) {
-    const handle = kept.get(fd);
-    kept.delete(fd);
+  constructor(fd: number, isTcp: boolean, buffer: Uint8Array, events: BorrowedEvents) {
+    const key = fd * 2 + (isTcp ? 1 : 0);
+    const handle = kept.get(key);
+    kept.delete(key);
+    // An error that ended its last connection has left it marked as closed.
+    handle?.open(fd);
     const options = {
       ...(handle === undefined ? { fd } : { handle }),
       readable: true,
@@ -52,7 +56,7 @@ export class BorrowedSocket extends Socket {
       onread: { buffer, callback: (sizeBytes: number) => events.received(sizeBytes) },
     };
     super(options as SocketConstructorOpts);
-    this.#fd = fd;
+    this.#key = key;
     this.#events = events;
     this.on("drain", () => this.#drained());
     this.on("end", () => this.close());
@@ -99,7 +103,7 @@ export class BorrowedSocket extends Socket {
     }
     // Callbacks of its last writes may still be on their way.
     setImmediate(() => {
-      kept.set(this.#fd, handle);
+      kept.set(this.#key, handle);
       this.#events.ended();
     });
   }

@@ -156,7 +156,7 @@ export class NbdServer {
     if ("path" in listen) await removeStale(listen.path);
     // Half-open, and never read: what the client does is the worker's business.
     const listener = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
-      this.#accept(socket),
+      this.#accept(socket, "port" in listen),
     );
     await new Promise<void>((resolve, reject) => {
       listener.once("error", (cause) => {
@@ -169,7 +169,7 @@ export class NbdServer {
     this.#listeners.push(listener);
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, isTcp: boolean): void {
     const descriptor = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
     const isFull = this.#live.size >= this.#options.connectionsMax;
     if (this.#closed || isFull || descriptor < 0 || !this.#mayConnect(socket)) {
@@ -184,7 +184,7 @@ export class NbdServer {
     this.#accepted++;
     const connection = this.#next++;
     this.#live.set(connection, { socket, worker });
-    tell(worker.thread, { order: "take", connection, descriptor });
+    tell(worker.thread, { order: "take", connection, descriptor, isTcp });
   }
 
   /** A worker is done with a connection: only now is its descriptor closed. */

@@ -42,13 +42,13 @@ export class Session implements Link {
   #secure: TLSSocket | undefined;
   #secureDrains = false;
 
-  constructor(fd: number, share: ThreadShare, lane: Lane, ended: () => void) {
+  constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, ended: () => void) {
     this.#share = share;
     this.#held = lane.held;
     this.#outbox = new Outbox(this, lane.block, share.blocks);
     this.#timer = setTimeout(() => this.#abort(), share.handshakeMs);
     this.#timer.unref();
-    this.#socket = new BorrowedSocket(fd, share.input.buffer, {
+    this.#socket = new BorrowedSocket(fd, isTcp, share.input.buffer, {
       received: (sizeBytes) => this.#received(sizeBytes),
       drained: () => (this.#tunnel === undefined ? this.#transmission?.drained() : undefined),
       ended: () => {
@@ -136,9 +136,9 @@ export class Session implements Link {
   }
 
   /**
-   * All that follows goes through TLS; what came too early is not ours to read as plain. A server of
-   * its own accepts it, because only a server refuses certificates as it should, and this one knows
-   * whose connection it secures.
+   * All that follows goes through TLS; what came too early is not ours to read as plain. A server
+   * of its own accepts it, because only a server refuses certificates as it should, and this one
+   * knows whose connection it secures.
    */
   #startTls(rest: Uint8Array): void {
     const { options } = this.#share.tls!;
@@ -174,8 +174,8 @@ export class Session implements Link {
 }
 
 /**
- * The stream that TLS runs over. TLS takes a socket's handle over and closes it in the end, which is
- * not to be done to a borrowed one: so it gets this.
+ * The stream that TLS runs over. TLS takes a socket's handle over and closes it in the end, which
+ * is not to be done to a borrowed one: so it gets this.
  */
 class Tunnel extends Duplex {
   readonly #socket: BorrowedSocket;

@@ -33,9 +33,16 @@ export interface ServeOrder {
   readonly handshakeMs: number;
 }
 
+/** A connection that the main thread has accepted. */
+export interface Accepted {
+  readonly connection: number;
+  readonly descriptor: number;
+  readonly isTcp: boolean;
+}
+
 export type Order =
   | ServeOrder
-  | { readonly order: "take"; readonly connection: number; readonly descriptor: number }
+  | ({ readonly order: "take" } & Accepted)
   | { readonly order: "end" };
 
 export type Notice =
@@ -83,9 +90,9 @@ export class ServingThread {
     }
   }
 
-  take(connection: number, descriptor: number): void {
+  take({ connection, descriptor, isTcp }: Accepted): void {
     const lane = this.#lanes.pop()!;
-    const session = new Session(descriptor, this.#share, lane, () => {
+    const session = new Session(descriptor, isTcp, this.#share, lane, () => {
       this.#sessions.delete(connection);
       this.#lanes.push(lane);
       this.#tell({ notice: "over", connection });
