@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
-# zstd, and (with CI=true) Chromium for the reports. Needs root on Debian or Ubuntu; for
+# Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4,
+# zstd, NBD clients and nbdkit, and (with CI=true) Chromium for the reports. Needs root on Debian or
+# Ubuntu; for
 # others it names what is missing, and the tests that need it are skipped by name. With CI=true a
 # missing program is a failure.
 set -euo pipefail
@@ -31,6 +32,10 @@ has_chromium() {
   command -v chromium || command -v chromium-browser || command -v google-chrome
 }
 
+has_libnbd_python() {
+  PATH="/usr/bin:$PATH" python3 -c 'import nbd'
+}
+
 check() {
   missing=()
   packages=()
@@ -38,6 +43,14 @@ check() {
   want liblz4 liblz4-dev -- has_lz4_header
   want lz4 lz4 -- command -v lz4
   want zstd zstd -- command -v zstd
+  want nbdinfo libnbd-bin -- command -v nbdinfo
+  want nbdfuse libnbd-bin fuse3 -- command -v nbdfuse
+  want nbdsh python3-libnbd -- has_libnbd_python
+  want nbdkit nbdkit -- command -v nbdkit
+  want qemu-img qemu-utils -- command -v qemu-img
+  want fio fio -- command -v fio
+  want mkfs.ext4 e2fsprogs -- command -v mkfs.ext4
+  want openssl openssl -- command -v openssl
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
   fi

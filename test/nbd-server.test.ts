@@ -84,7 +84,7 @@ test("options: list, info, unknown names, unknown options, lengths that lie", as
             data.readUInt32BE(at)
         )((await client.answer()).data),
       ),
-      [1, 4096, 32 * 1024 * 1024],
+      [1, 4096, 64 * 1024 * 1024],
     );
     assert.equal((await client.answer()).type, Reply.ACK);
     assert.equal((await client.option(Option.ABORT)).type, Reply.ACK);

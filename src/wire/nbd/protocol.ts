@@ -98,5 +98,8 @@ export const SIMPLE_REPLY_BYTES = 16;
 export const CHUNK_HEADER_BYTES = 20;
 /** The most bytes of a name: of an export, of a metadata context. */
 export const NAME_BYTES_MAX = 4096;
-/** The most bytes of one READ or WRITE: what the specification lets clients take for granted. */
-export const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;
+/**
+ * The most bytes of one READ or WRITE: twice what the specification lets clients take for granted,
+ * as nbdkit has it too, since there are clients that don't ask. No buffer is that large.
+ */
+export const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
