@@ -3,6 +3,7 @@
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDensity } from "./density.ts";
+import { benchNbd } from "./nbd/nbd.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   reclaim: async ({ tiny }) => benchReclaim({ tiny }),
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
+  nbd: async ({ tiny }) => benchNbd({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);
