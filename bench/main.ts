@@ -7,6 +7,7 @@ import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
+import { benchNbd } from "./nbd/nbd.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -35,6 +36,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
+  nbd: async ({ tiny }) => benchNbd({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
-# zstd, memcached and Redis, and (with CI=true) Chromium for the reports. Needs root on Debian or
+# zstd, memcached and Redis, NBD clients and nbdkit, and (with CI=true) Chromium for the reports. Needs root on Debian or
 # Ubuntu; for
 # others it names what is missing, and the tests that need it are skipped by name. With CI=true a
 # missing program is a failure.
@@ -32,6 +32,10 @@ has_chromium() {
   command -v chromium || command -v chromium-browser || command -v google-chrome
 }
 
+has_libnbd_python() {
+  PATH="/usr/bin:$PATH" python3 -c 'import nbd'
+}
+
 check() {
   missing=()
   packages=()
@@ -41,6 +45,14 @@ check() {
   want zstd zstd -- command -v zstd
   want memcached memcached -- command -v memcached
   want redis-server redis-server -- command -v redis-server
+  want nbdinfo libnbd-bin -- command -v nbdinfo
+  want nbdfuse libnbd-bin fuse3 -- command -v nbdfuse
+  want nbdsh python3-libnbd -- has_libnbd_python
+  want nbdkit nbdkit -- command -v nbdkit
+  want qemu-img qemu-utils -- command -v qemu-img
+  want fio fio -- command -v fio
+  want mkfs.ext4 e2fsprogs -- command -v mkfs.ext4
+  want openssl openssl -- command -v openssl
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
   fi

@@ -87,7 +87,7 @@ export class TmemIndex {
   /**
    * Makes a pool, or joins the shared pool of this UUID.
    * @param client a number that says who asks
-   * @param flags PERSISTENT, SHARED
+   * @param flags PERSISTENT, SHARED, KEEPS_OLD
    * @param uuid 16 bytes for a shared pool, null for a private one
    * @returns the pool's id; EINVAL for flags that can't be, or others than the shared pool has;
    *   EBUSY while the shared pool is dying; ENOSPC with 256 pools
@@ -292,6 +292,11 @@ export class TmemIndex {
   /** @returns 0 for an ephemeral pool, 1 for a persistent one, NIL if it is dying or unknown */
   kindOf(pool: number): 0 | typeof PERSISTENT | Nil {
     return this.#pools.kind(pool);
+  }
+
+  /** Whether a page that is not taken leaves the old one of its key; false if there is no pool. */
+  keepsOld(pool: number): boolean {
+    return this.#pools.keepsOld(pool);
   }
 
   /** What is known of a pool, dying or not; null if there is no such pool. */
