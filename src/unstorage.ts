@@ -9,7 +9,9 @@ import type { Cache } from "./cache.ts";
 export interface ZcacheDriverOptions extends AdapterOptions {
   /** Stands before all keys of this storage in the cache, with a ":" (default none). */
   readonly base?: string;
-  /** How long items live, in seconds as in unstorage's other drivers (default: the cache's `ttl`). */
+  /**
+   * How long items live, in seconds as in unstorage's other drivers (default: the cache's `ttl`).
+   */
   readonly ttl?: number;
 }
 
@@ -48,7 +50,8 @@ const KEYS = ["cache", "cacheOptions", "base", "ttl"];
 const SECOND_MS = 1000;
 
 /**
- * Makes a driver: `createStorage({ driver: zcacheDriver({ cacheOptions: { memoryMax: "1GiB" } }) })`.
+ * Makes a driver: `createStorage({ driver: zcacheDriver({ cacheOptions: { memoryMax: "1GiB" } })
+ * })`.
  * @throws ZcacheError ERR_OPTION, and what `Cache.create` throws
  */
 export function zcacheDriver(options: ZcacheDriverOptions = {}): ZcacheDriver {
