@@ -5,6 +5,7 @@ import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
+import { benchSoak } from "./memcached/soak.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -24,6 +25,7 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
+  "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

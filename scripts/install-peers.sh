@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
-# zstd, and (with CI=true) Chromium for the reports. Needs root on Debian or Ubuntu; for
+# zstd, memcached and its clients, perl for memcached's own tests, and (with CI=true) Chromium for the
+# reports and those tests themselves. Needs root on Debian or Ubuntu; for
 # others it names what is missing, and the tests that need it are skipped by name. With CI=true a
 # missing program is a failure.
 set -euo pipefail
@@ -38,8 +39,15 @@ check() {
   want liblz4 liblz4-dev -- has_lz4_header
   want lz4 lz4 -- command -v lz4
   want zstd zstd -- command -v zstd
+  want memcached memcached -- command -v memcached
+  want memccapable libmemcached-tools -- command -v memccapable
+  want memcaslap libmemcached-tools -- command -v memcaslap
+  want prove perl -- command -v prove
+  want "perl's TLS sockets" libio-socket-ssl-perl -- perl -MIO::Socket::SSL -e 1
+  want openssl openssl -- command -v openssl
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
+    want dpkg-source dpkg-dev -- command -v dpkg-source
   fi
 }
 
@@ -49,6 +57,9 @@ if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/nu
   apt-get update -q
   apt-get install -q -y --no-install-recommends "${packages[@]}" || true
   check
+fi
+if [ "${CI:-}" = "true" ]; then
+  "$(dirname "$0")/fetch-memcached-tests.sh"
 fi
 if [ ${#missing[@]} -eq 0 ]; then
   echo "all peers are installed"

@@ -7,6 +7,7 @@ import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
 import { benchMemcached } from "../bench/memcached/memcached.ts";
+import { benchSoak } from "../bench/memcached/soak.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { benchGarbage } from "../bench/store/garbage.ts";
@@ -102,6 +103,12 @@ test("memcached: every shape of load, for us and for memcached where there is on
   for (const { perSecond, p99Ms } of speed) assert.ok(perSecond > 0 && p99Ms > 0);
   for (const row of held) assert.ok(row.items > 0 && row.misses < row.gets);
   assert.ok(idleBytes < 64 * 2 ** 20 && disturbed > 0);
+});
+
+test("memcached-soak: values come back as they were", async () => {
+  const { operations, hits, errors } = await benchSoak({ tiny: true, print: () => {} });
+  assert.ok(operations > 0 && hits >= 0);
+  assert.equal(errors, 0);
 });
 
 test("write-back: all pages go out and come back", () => {
