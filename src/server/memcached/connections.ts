@@ -222,7 +222,8 @@ export class Connections {
       socket.write(reply.bytes.slice(0, length));
       reply.at = 0;
     } else {
-      socket.write(reply.bytes.subarray(0, length));
+      // A Buffer, because a stream would make one of anything else.
+      socket.write(Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, length));
       // What the system took at once is not looked at again. Otherwise the buffer is still in use.
       if (socket.writableLength > 0) reply.renew();
       else reply.at = 0;
