@@ -8,6 +8,7 @@ import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
 import { benchMemcached } from "../bench/memcached/memcached.ts";
+import { benchSoak } from "../bench/memcached/soak.ts";
 import { benchNbd } from "../bench/nbd/nbd.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
@@ -127,6 +128,12 @@ test("cache: every figure of a cache that is there, and a reason where there is 
     }
   }
   assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
+test("memcached-soak: values come back as they were", async () => {
+  const { operations, hits, errors } = await benchSoak({ tiny: true, print: () => {} });
+  assert.ok(operations > 0 && hits >= 0);
+  assert.equal(errors, 0);
 });
 
 test("write-back: all pages go out and come back", () => {
