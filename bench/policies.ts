@@ -9,6 +9,7 @@ import { NIL, type WordIndex } from "../src/base/brand.ts";
 import { platformClock } from "../src/base/clock.ts";
 import { Xorshift32 } from "../src/base/random.ts";
 import { MIB } from "../src/base/units.ts";
+import { Zipf } from "../src/lab/simulate/generate.ts";
 import * as Super from "../src/memory/arena.layout.ts";
 import { Arena } from "../src/memory/arena.ts";
 import { JOURNAL_BYTES, journalCommit, journalFormat } from "../src/memory/journal.ts";
@@ -66,33 +67,6 @@ const CACHE_PERCENTS = [5, 10, 25];
 
 /** Makes a trace of keys, for a cache of so many pages. */
 type MakeTrace = (scale: Scale, pages: number) => Uint32Array;
-
-/** Keys drawn by a Zipf distribution: the k-th most frequent as 1 / k^exponent. */
-class Zipf {
-  readonly #cumulative: Float64Array;
-  readonly #random: Xorshift32;
-
-  constructor(keys: number, exponent: number, random: Xorshift32) {
-    let sum = 0;
-    this.#cumulative = Float64Array.from({ length: keys }, (_, k) => {
-      sum += (k + 1) ** -exponent;
-      return sum;
-    });
-    this.#random = random;
-  }
-
-  draw(): number {
-    const at = (this.#random.next() / 2 ** 32) * this.#cumulative.at(-1)!;
-    let low = 0;
-    let high = this.#cumulative.length - 1;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#cumulative[middle]! > at) high = middle;
-      else low = middle + 1;
-    }
-    return low;
-  }
-}
 
 function zipfTrace({ keys, requests }: Scale, exponent: number): Uint32Array {
   const zipf = new Zipf(keys, exponent, new Xorshift32(11));
@@ -170,6 +144,8 @@ class Cache {
       meta: 1,
       bit: 28,
       owner,
+      hashOf: (entry) => hashOf(this.words[entry + VALUE]!),
+      sizeOf: () => 1,
       ghosts: pages,
     });
     this.policy.format();
@@ -187,6 +163,7 @@ class Cache {
   request(key: number): boolean {
     const { policy } = this;
     const found = this.#entryOfKey[key]!;
+    policy.asked(hashOf(key));
     if (found !== NIL) {
       policy.used(found as WordIndex);
       return true;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4,
-# zstd, NBD clients and nbdkit, and (with CI=true) Chromium for the reports. Needs root on Debian or
+# Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
+# zstd, memcached and Redis, NBD clients and nbdkit, and (with CI=true) Chromium for the reports. Needs root on Debian or
 # Ubuntu; for
 # others it names what is missing, and the tests that need it are skipped by name. With CI=true a
 # missing program is a failure.
@@ -43,6 +43,8 @@ check() {
   want liblz4 liblz4-dev -- has_lz4_header
   want lz4 lz4 -- command -v lz4
   want zstd zstd -- command -v zstd
+  want memcached memcached -- command -v memcached
+  want redis-server redis-server -- command -v redis-server
   want nbdinfo libnbd-bin -- command -v nbdinfo
   want nbdfuse libnbd-bin fuse3 -- command -v nbdfuse
   want nbdsh python3-libnbd -- has_libnbd_python

@@ -1,7 +1,19 @@
 // The entry point `zcache`: the arena, the pools over it, and the codecs that Node has.
 export { AssertionError, type ErrorCode, ZcacheError } from "./base/errors.ts";
 export { formatBytes, GIB, KIB, MIB, parseSize } from "./base/units.ts";
+export {
+  Cache,
+  type CacheEvents,
+  type CacheShare,
+  type CacheStats,
+  type EvictionReason,
+} from "./cache.ts";
+export type { DictionaryReport } from "./cache_dictionary.ts";
 export * from "./codec/index.ts";
+export type { FetchOptions, GetOptions, Loader, SetOptions } from "./front/cache/cache.ts";
+export type { Serializer } from "./front/cache/contract.ts";
+export type { CacheKey } from "./front/cache/keys.ts";
+export type { CacheOptions, NearOptions } from "./front/cache/options.ts";
 export { Cleancache } from "./front/cleancache.ts";
 export { Frontswap } from "./front/frontswap.ts";
 export { Zswap } from "./front/zswap.ts";

@@ -74,7 +74,7 @@ test("version and help", () => {
   assert.match(zcache("--version").stdout, /^\d+\.\d+\.\d+\n$/);
   const help = zcache("--help");
   assert.equal(help.status, 0);
-  for (const command of ["analyze", "replay", "codecs", "pools"]) {
+  for (const command of ["analyze", "replay", "simulate", "codecs", "pools"]) {
     assert.match(help.stdout, new RegExp(`^ {2}${command} `, "m"));
     assert.equal(zcache(command, "--help").status, 0);
   }

@@ -63,10 +63,10 @@ function invent({ packed }: Specimen, random: Xorshift32): Uint8Array {
   return bytes;
 }
 
-function fuzz({ name, registry }: CodecCase, cases: number): void {
+function fuzz({ name, registry, options }: CodecCase, cases: number): void {
   const random = new Xorshift32(SEED);
   const memory = new BareCodecMemory(RIG_BYTES);
-  const rig = new CodecRig(registry.create(name, memory), memory);
+  const rig = new CodecRig(registry.create(name, memory, options), memory);
   const specimens = specimensOf(rig, random);
   const pick = () => specimens[random.below(specimens.length)]!;
   for (let i = 0; i < cases; i++) {

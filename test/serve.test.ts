@@ -171,7 +171,7 @@ test("what does not fit goes to the write-back file, and comes back", async () =
   assert.equal((await daemon1.end()).code, 0);
 });
 
-test("the control socket: lines in pieces, lines that are none, knobs that are not there", async () => {
+test("the control socket: lines in pieces, no lines at all, unknown knobs", async () => {
   let value = "1";
   const path = at("c.ctl");
   const server = await ControlServer.start({

@@ -1,7 +1,7 @@
 // NBD servers side by side, each a process of its own, filled with the same real data by the same
 // clients: nbdcopy in and out, then fio with random reads and writes of 4 KiB. Ours with lz4 and
-// zstd; nbdkit's memory as it is (malloc) and with zstd; and, for root and where nobody uses it, the
-// kernel's zram with lz4, which needs no server at all.
+// zstd; nbdkit's memory as it is (malloc) and with zstd; and, for root and where nobody uses it,
+// the kernel's zram with lz4, which needs no server at all.
 //
 // Ratios are to the peer measured in the same run. A server's memory is all that it has resident
 // once it is filled.

@@ -22,7 +22,8 @@ export type ErrorCode =
   | "ERR_CORRUPT"
   | "ERR_FILE_LOCKED"
   | "ERR_STORE_CLOSED"
-  | "ERR_STORE_SHARE";
+  | "ERR_STORE_SHARE"
+  | "ERR_VALUE";
 
 /** An error that a caller can act on: `code` says which, `context` holds the numbers involved. */
 export class ZcacheError extends Error {

@@ -1,4 +1,4 @@
-// Sizes in bytes, as people write and read them.
+// Sizes in bytes and times in milliseconds, as people write and read them.
 import { ZcacheError } from "./errors.ts";
 
 export const KIB = 1024;
@@ -51,4 +51,32 @@ export function formatBytes(bytes: number): string {
     return `${Math.abs(amount) < 999.5 ? amount.toPrecision(3) : Math.round(amount)} ${name}`;
   }
   return `${bytes} B`;
+}
+
+const TIMES: Readonly<Record<string, number>> = {
+  "": 1,
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/**
+ * Reads a time: a number of milliseconds, or a string such as `250ms`, `30s`, `10m`, `1.5h`, `7d`.
+ * @returns milliseconds
+ * @throws ZcacheError ERR_OPTION naming `what`
+ */
+export function parseTime(text: string | number, what: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(String(text).trim());
+  const factor = match ? TIMES[match[2]!.toLowerCase()] : undefined;
+  const ms = match && factor ? Number(match[1]) * factor : Number.NaN;
+  if (!(ms > 0 && ms <= Number.MAX_SAFE_INTEGER)) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${what}: "${text}" is not a time above 0; write milliseconds or a number with s, m, h or d`,
+    );
+  }
+  return ms;
 }

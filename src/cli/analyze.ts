@@ -1,8 +1,5 @@
 // `zcache analyze`: what compression would save here, with which codec and which pool.
-import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
-import { dirname, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
@@ -20,11 +17,12 @@ import { recommend } from "../lab/recommend.ts";
 import { htmlReport } from "../lab/report/html.ts";
 import { textReport } from "../lab/report/text.ts";
 import { nodeCodecs } from "../node/codecs.ts";
-import { reasonOf, walkPaths } from "../node/inputs.ts";
+import { walkPaths } from "../node/inputs.ts";
 import { listProcesses, walkProcesses } from "../node/processes.ts";
 import { createPool, findPoolDriver, poolTypes } from "../pool/registry.ts";
 import { WorkerLane } from "./analyze_lane.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
+import { chartLibrary, checkFolder, writePage } from "./html_file.ts";
 import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
 import { write } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -138,18 +136,6 @@ async function planOf(paths: string[], args: AnalyzeArgs): Promise<Plan> {
   return plan;
 }
 
-/** Before the work, not after it: whether the page can be written at all. */
-function checkFolder(file: string): void {
-  const folder = dirname(resolve(file));
-  try {
-    accessSync(folder, constants.W_OK);
-  } catch (cause) {
-    throw new ZcacheError("ERR_OPTION", `--html: can't write to ${folder}: ${reasonOf(cause)}`, {
-      cause,
-    });
-  }
-}
-
 function feedOf(analyzer: Analyzer, plan: Plan): Feed {
   const skips = new SkipList();
   const { paths, pids, pageSize } = plan;
@@ -229,22 +215,6 @@ function complainOfSkips({ input }: Report): void {
   if (input.empty > 0) complain(`empty files: ${input.empty}`);
 }
 
-/** Chart.js as one script, from the package's folder; its exports do not name that file. */
-function chartLibrary(): string {
-  const main = createRequire(import.meta.url).resolve("chart.js");
-  const source = readFileSync(join(dirname(main), "chart.umd.min.js"), "utf8");
-  return source.replace(/^\/\/# sourceMappingURL=.*$/m, "");
-}
-
-function writeHtml(file: string, report: Report): void {
-  const page = htmlReport(report, chartLibrary());
-  try {
-    writeFileSync(file, page);
-  } catch (cause) {
-    throw new ZcacheError("ERR_IO", `can't write ${file}: ${reasonOf(cause)}`, { cause });
-  }
-}
-
 async function run(paths: string[], args: AnalyzeArgs, version: string): Promise<void> {
   const plan = await planOf(paths, args);
   const report = await measure(plan, version);
@@ -255,7 +225,9 @@ async function run(paths: string[], args: AnalyzeArgs, version: string): Promise
   }
   if (plan.json) await write(`${JSON.stringify(report, null, 2)}\n`);
   else if (report.pages > 0) await write(textReport(report));
-  if (plan.html !== undefined && report.pages > 0) writeHtml(plan.html, report);
+  if (plan.html !== undefined && report.pages > 0) {
+    writePage(plan.html, htmlReport(report, chartLibrary()));
+  }
 }
 
 export function analyzeCommand(version: string): Command {

@@ -1,7 +1,6 @@
-// A text file line by line, of any size, with numbers for messages.
-import { createReadStream, statSync } from "node:fs";
+// A text file line by line, of any size, packed or not, with numbers for messages.
 import { ZcacheError } from "../base/errors.ts";
-import { reasonOf } from "../node/inputs.ts";
+import { readText } from "../node/text_stream.ts";
 
 /**
  * A longer line is a mistake, such as a binary file: it would have to be held in memory as a
@@ -21,7 +20,7 @@ export async function eachLine(
 ): Promise<void> {
   let line = 0;
   let rest = "";
-  for await (const chunk of chunks(path)) {
+  for await (const chunk of readText(path)) {
     const texts = (rest + chunk).split("\n");
     rest = texts.pop()!;
     for (const text of texts) onLine(text, ++line);
@@ -34,15 +33,4 @@ export async function eachLine(
     await pause();
   }
   if (rest !== "") onLine(rest, line + 1);
-}
-
-async function* chunks(path: string): AsyncGenerator<string> {
-  try {
-    // A FIFO could be read only once, and there may be several pools to replay on.
-    if (!statSync(path).isFile()) throw new Error("not a regular file");
-    yield* createReadStream(path, { encoding: "utf8" }) as AsyncIterable<string>;
-  } catch (cause) {
-    if (cause instanceof ZcacheError) throw cause;
-    throw new ZcacheError("ERR_INPUT", `can't read ${path}: ${reasonOf(cause)}`, { cause });
-  }
 }

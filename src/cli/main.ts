@@ -8,7 +8,8 @@ import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
-import { serveCommand } from "./serve.ts";
+import { serveCommand } from "./serve/serve.ts";
+import { simulateCommand } from "./simulate.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -23,18 +24,23 @@ function program(): Command {
   for (const command of [
     analyzeCommand(version),
     replayCommand(),
-    serveCommand(),
+    simulateCommand(version),
     ctlCommand(),
     statsCommand(),
     codecsCommand(),
     poolsCommand(),
+    serveCommand(),
   ]) {
-    root.addCommand(command.copyInheritedSettings(root));
-    for (const sub of command.commands) sub.copyInheritedSettings(root);
+    root.addCommand(command);
   }
-  const all = root.commands.flatMap((command) => [command, ...command.commands]);
-  for (const command of [root, ...all]) command.exitOverride();
+  inherit(root);
   return root;
+}
+
+/** Subcommands of subcommands too end by an error that is caught here. */
+function inherit(command: Command): void {
+  command.exitOverride();
+  for (const sub of command.commands) inherit(sub.copyInheritedSettings(command));
 }
 
 quietOnClosedPipe();

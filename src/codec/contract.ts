@@ -36,12 +36,27 @@ export interface Codec {
    *   over, or does not give exactly `targetBytes`; what stands in the target is then undefined
    */
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void;
+
+  /**
+   * Ends the codec's use: what it holds of a dictionary is free again, in WebAssembly memories at
+   * once, in native ones when the collector comes by. Scratch in the memory goes to the next codec
+   * of the thread that wants as much. Absent where nothing is held; a second call does nothing. A
+   * call of the codec after it is a bug.
+   */
+  close?(): void;
 }
 
 /** Settings of a codec; each codec says which it takes and refuses others with ERR_OPTION. */
 export interface CodecOptions {
   /** Compression level: zstd 1 … 19 (default 1), deflate 1 … 9 (default 1), lzo and lz4 none. */
   readonly level?: number;
-  /** What both sides know before the first byte; copied, where a codec takes one. */
+  /**
+   * Bytes that both sides know, 8 … 65,536 for lz4, 8 … 1 MiB for zstd: matches may begin in them,
+   * the most useful at their end. What was compressed with a dictionary is restored with the same
+   * one only, and nothing in it says which that was: whoever stores it keeps that.
+   *
+   * A view over the memory's own bytes is used where it lies, so all threads can share one copy;
+   * it must stay as it is until `close()`. Any other is copied. zstd copies in either case.
+   */
   readonly dictionary?: Uint8Array;
 }

@@ -2,6 +2,8 @@
 // starts empty: on Node, `nodeCodecs()` fills one with all of them.
 export type { Address } from "../base/brand.ts";
 export type { Codec, CodecMemory, CodecOptions } from "./contract.ts";
+export { trainDictionary, trainDictionaryInSteps } from "./dictionary/train.ts";
+export { finalizeZstdDictionary, ZSTD_TABLES_BYTES_MAX } from "./dictionary/zstd_dictionary.ts";
 export { createLz4 } from "./lz4.ts";
 export { createNone, NONE_DRIVER } from "./none.ts";
 export {

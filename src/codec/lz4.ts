@@ -2,15 +2,21 @@
 // is neither copied out nor in; the blocks are plain LZ4 blocks, which any LZ4 library reads.
 import type { Address } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
-import { LZ4_TABLE_BYTES } from "../wasm/kernels.ts";
+import { LZ4_DICTIONARY_TABLE_BYTES, LZ4_TABLE_BYTES } from "../wasm/kernels.ts";
 import type { Codec, CodecMemory, CodecOptions } from "./contract.ts";
 import { corruptError } from "./corrupt.ts";
-import { SOURCE_BYTES_MAX } from "./limits.ts";
+import { checkDictionaryBytes } from "./dictionary_option.ts";
+import { LZ4_DICTIONARY_BYTES_MAX, SOURCE_BYTES_MAX } from "./limits.ts";
+import { giveScratch, sharedScratch, takeScratch } from "./scratch.ts";
+
+const IMPLEMENTATION = "zcache's own (WebAssembly)";
 
 /**
- * The `lz4` codec for the calling thread; takes LZ4_TABLE_BYTES of scratch from the memory.
- * @throws ZcacheError ERR_OPTION if a level is given: LZ4 has none; ERR_ARENA_FULL for want of
- *   scratch
+ * The `lz4` codec for the calling thread; takes LZ4_TABLE_BYTES of scratch from the memory. With a
+ * dictionary, all codecs of the thread share those, and each takes LZ4_DICTIONARY_TABLE_BYTES and,
+ * if the dictionary does not lie in the memory, LZ4_DICTIONARY_BYTES_MAX for its copy.
+ * @throws ZcacheError ERR_OPTION if a level is given: LZ4 has none, or if the dictionary is too
+ *   short or too long; ERR_ARENA_FULL for want of scratch
  */
 export function createLz4(memory: CodecMemory, options: CodecOptions = {}): Codec {
   if (options.level !== undefined) {
@@ -18,12 +24,13 @@ export function createLz4(memory: CodecMemory, options: CodecOptions = {}): Code
       context: { codec: "lz4", level: options.level },
     });
   }
-  return new Lz4(memory);
+  const { dictionary } = options;
+  return dictionary === undefined ? new Lz4(memory) : new Lz4WithDictionary(memory, dictionary);
 }
 
 class Lz4 implements Codec {
   readonly name = "lz4";
-  readonly implementation = "zcache's own (WebAssembly)";
+  readonly implementation = IMPLEMENTATION;
   readonly #kernels: CodecMemory["kernels"];
   readonly #table: Address;
 
@@ -40,8 +47,79 @@ class Lz4 implements Codec {
 
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
     const written = this.#kernels.lz4Decompress(source, sourceBytes, target, targetBytes);
-    if (written === targetBytes) return;
-    const why = written < 0 ? "is malformed" : `gives ${written} bytes`;
-    throw corruptError("lz4", sourceBytes, targetBytes, why);
+    if (written !== targetBytes) throw corrupt(sourceBytes, targetBytes, written);
+  }
+}
+
+function corrupt(sourceBytes: number, targetBytes: number, written: number): ZcacheError {
+  const why = written < 0 ? "is malformed" : `gives ${written} bytes`;
+  return corruptError("lz4", sourceBytes, targetBytes, why);
+}
+
+class Lz4WithDictionary implements Codec {
+  readonly name = "lz4";
+  readonly implementation = IMPLEMENTATION;
+  readonly #memory: CodecMemory;
+  readonly #kernels: CodecMemory["kernels"];
+  readonly #table: Address;
+  readonly #dictionary: Address;
+  readonly #dictionaryBytes: number;
+  readonly #dictionaryTable: Address;
+  /** Whether the dictionary is a copy, in scratch. */
+  readonly #isCopy: boolean;
+  #isOpen = true;
+
+  constructor(memory: CodecMemory, dictionary: Uint8Array) {
+    checkDictionaryBytes("lz4", dictionary.length, LZ4_DICTIONARY_BYTES_MAX);
+    const { bytes, kernels } = memory;
+    this.#memory = memory;
+    this.#kernels = kernels;
+    this.#table = sharedScratch(memory, LZ4_TABLE_BYTES);
+    this.#dictionaryTable = takeScratch(memory, LZ4_DICTIONARY_TABLE_BYTES);
+    this.#dictionaryBytes = dictionary.length;
+    this.#isCopy = dictionary.buffer !== bytes.buffer;
+    if (this.#isCopy) {
+      this.#dictionary = takeScratch(memory, LZ4_DICTIONARY_BYTES_MAX);
+      bytes.set(dictionary, this.#dictionary);
+    } else {
+      this.#dictionary = (dictionary.byteOffset - bytes.byteOffset) as Address;
+    }
+    assert(this.#dictionary > 0, "no dictionary begins at address 0");
+    kernels.lz4PrepareDictionary(this.#dictionary, dictionary.length, this.#dictionaryTable);
+  }
+
+  compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
+    assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
+    assert(this.#isOpen, "a codec is not used once it is closed");
+    return this.#kernels.lz4CompressDictionary(
+      source,
+      sourceBytes,
+      target,
+      limitBytes,
+      this.#table,
+      this.#dictionary,
+      this.#dictionaryBytes,
+      this.#dictionaryTable,
+    );
+  }
+
+  decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
+    assert(this.#isOpen, "a codec is not used once it is closed");
+    const written = this.#kernels.lz4DecompressDictionary(
+      source,
+      sourceBytes,
+      target,
+      targetBytes,
+      this.#dictionary,
+      this.#dictionaryBytes,
+    );
+    if (written !== targetBytes) throw corrupt(sourceBytes, targetBytes, written);
+  }
+
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    giveScratch(this.#memory, LZ4_DICTIONARY_TABLE_BYTES, this.#dictionaryTable);
+    if (this.#isCopy) giveScratch(this.#memory, LZ4_DICTIONARY_BYTES_MAX, this.#dictionary);
   }
 }

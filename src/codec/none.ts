@@ -15,6 +15,7 @@ export function createNone(memory: CodecMemory): Codec {
 export const NONE_DRIVER: CodecDriver = {
   name: "none",
   implementation: IMPLEMENTATION,
+  dictionaries: false,
   open: (memory) => createNone(memory),
 };
 

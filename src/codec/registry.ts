@@ -9,6 +9,8 @@ export interface CodecLevels {
   readonly min: number;
   readonly max: number;
   readonly default: number;
+  /** The default where there is a dictionary, if it is another one. */
+  readonly withDictionary?: number;
 }
 
 /** A codec that can be had: how to open it. */
@@ -18,6 +20,8 @@ export interface CodecDriver {
   readonly implementation: string;
   /** Absent for a codec without levels. */
   readonly levels?: CodecLevels;
+  /** Whether it takes the option `dictionary`. */
+  readonly dictionaries: boolean;
   /** Opens it for the calling thread. The options have been checked. */
   open(memory: CodecMemory, options: CodecOptions): Codec;
 }
@@ -38,7 +42,7 @@ export type CodecListing =
       readonly available: true;
       readonly implementation: string;
       readonly levels?: CodecLevels;
-      readonly dictionaries?: boolean;
+      readonly dictionaries: boolean;
     }
   | ({ readonly available: false } & MissingCodec);
 
@@ -55,8 +59,8 @@ export class CodecRegistry {
   list(): CodecListing[] {
     return Array.from(this.#entries.values(), (entry): CodecListing => {
       if ("reason" in entry) return { available: false, ...entry };
-      const { name, implementation, levels } = entry;
-      const listing = { name, available: true, implementation } as const;
+      const { name, implementation, levels, dictionaries } = entry;
+      const listing = { name, available: true, implementation, dictionaries } as const;
       return levels === undefined ? listing : { ...listing, levels };
     });
   }
@@ -64,7 +68,8 @@ export class CodecRegistry {
   /**
    * Opens a codec for the calling thread.
    * @throws ZcacheError ERR_CODEC_UNKNOWN listing the names, ERR_CODEC_UNAVAILABLE with reason and
-   *   remedy, ERR_OPTION for a level that the codec doesn't have, ERR_ARENA_FULL without room
+   *   remedy, ERR_OPTION for a level that the codec doesn't have or a dictionary that it can't use,
+   *   ERR_ARENA_FULL without room
    */
   create(name: string, memory: CodecMemory, options: CodecOptions = {}): Codec {
     const entry = this.#entries.get(name);
@@ -91,20 +96,33 @@ export class CodecRegistry {
 
 /** The one place where a codec's options are checked. @returns them, with the level filled in */
 function checkOptions(driver: CodecDriver, options: CodecOptions): CodecOptions {
-  const { name, levels } = driver;
   for (const key of Object.keys(options)) {
-    if (key !== "level") {
-      throw new ZcacheError("ERR_OPTION", `codec ${name} has no option "${key}"; there is level`);
+    if (key !== "level" && key !== "dictionary") {
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `codec ${driver.name} has no option "${key}"; there are level and dictionary`,
+      );
     }
   }
-  const { level } = options;
+  const dictionary = checkDictionary(driver, options.dictionary);
+  const level = checkLevel(driver, options.level, dictionary !== undefined);
+  return { ...(level !== undefined && { level }), ...(dictionary !== undefined && { dictionary }) };
+}
+
+function checkLevel(
+  { name, levels }: CodecDriver,
+  level: number | undefined,
+  hasDictionary: boolean,
+): number | undefined {
   if (levels === undefined) {
-    if (level === undefined) return {};
+    if (level === undefined) return undefined;
     throw new ZcacheError("ERR_OPTION", `codec ${name} has no levels; leave the level out`, {
       context: { codec: name, level },
     });
   }
-  if (level === undefined) return { level: levels.default };
+  if (level === undefined) {
+    return hasDictionary ? (levels.withDictionary ?? levels.default) : levels.default;
+  }
   if (!Number.isInteger(level) || level < levels.min || level > levels.max) {
     throw new ZcacheError(
       "ERR_OPTION",
@@ -112,5 +130,24 @@ function checkOptions(driver: CodecDriver, options: CodecOptions): CodecOptions 
       { context: { codec: name, level, min: levels.min, max: levels.max } },
     );
   }
-  return { level };
+  return level;
+}
+
+/** How long it may be is the codec's to say. */
+function checkDictionary(
+  { name, implementation, dictionaries }: CodecDriver,
+  dictionary: Uint8Array | undefined,
+): Uint8Array | undefined {
+  if (dictionary === undefined) return undefined;
+  if (!(dictionary instanceof Uint8Array)) {
+    throw new ZcacheError("ERR_OPTION", `the dictionary of codec ${name} must be a Uint8Array`);
+  }
+  if (!dictionaries) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `codec ${name} by ${implementation} takes no dictionary; leave it out, or take lz4 or zstd`,
+      { context: { codec: name, implementation } },
+    );
+  }
+  return dictionary;
 }

@@ -7,21 +7,17 @@ import type { Address } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Codec, CodecMemory } from "./contract.ts";
 import { corruptError } from "./corrupt.ts";
-import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX } from "./limits.ts";
+import { checkDictionaryBytes, malformedDictionary } from "./dictionary_option.ts";
+import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX, ZSTD_DICTIONARY_BYTES_MAX } from "./limits.ts";
 import type { CodecDriver } from "./registry.ts";
-import {
-  isStoredFrame,
-  PLAIN_DESCRIPTOR,
-  windowDescriptorFor,
-  ZSTD_LEVELS,
-  ZSTD_MAGIC,
-} from "./zstd_frame.ts";
+import { isStoredFrame, storeFrame, ZSTD_LEVELS, ZSTD_MAGIC } from "./zstd_frame.ts";
 
 /** What is used of the package's module once it is initialized; addresses are in its own memory. */
 export interface ZstdModule {
   /** Its memory; another view after the memory has grown. */
   readonly HEAPU8: Uint8Array;
   _malloc(sizeBytes: number): number;
+  _free(address: number): void;
   _ZSTD_createCCtx(): number;
   _ZSTD_createDCtx(): number;
   _ZSTD_isError(result: number): number;
@@ -67,9 +63,11 @@ export function zstdWasmDriver(module: ZstdModule, version: string): CodecDriver
     name: "zstd",
     implementation,
     levels: ZSTD_LEVELS,
-    open(memory, options) {
+    dictionaries: true,
+    open(memory, { level, dictionary }) {
       bench ??= furnish(module);
-      return new ZstdWasm(implementation, memory, module, bench, options.level!);
+      const known = dictionary === undefined ? NO_DICTIONARY : load(module, bench, dictionary);
+      return new ZstdWasm(implementation, memory, module, bench, level!, known);
     },
   };
 }
@@ -90,12 +88,43 @@ function furnish(module: ZstdModule): Workbench {
   return bench;
 }
 
-/** Bytes from a frame's start to its first block: magic, descriptor, window, content's size. */
-function headerBytes(descriptor: number): number {
-  const singleSegment = (descriptor >>> 5) & 1;
-  const sizeFlag = descriptor >>> 6;
-  const sizeBytes = sizeFlag === 0 ? singleSegment : 1 << sizeFlag;
-  return ZSTD_MAGIC.length + 1 + (1 - singleSegment) + sizeBytes;
+/** A dictionary in the module's memory; of 0 bytes, none. */
+interface Known {
+  readonly at: number;
+  readonly sizeBytes: number;
+}
+const NO_DICTIONARY: Known = { at: 0, sizeBytes: 0 };
+
+/**
+ * Copies a dictionary into the module's memory. The package hands out no function that keeps one
+ * prepared, so each call reads it anew: to compress takes a multiple of the time, to restore some
+ * microseconds more.
+ * @throws ZcacheError ERR_OPTION for one that zstd can't use
+ */
+function load(module: ZstdModule, bench: Workbench, dictionary: Uint8Array): Known {
+  checkDictionaryBytes("zstd", dictionary.length, ZSTD_DICTIONARY_BYTES_MAX);
+  const known = { at: module._malloc(dictionary.length), sizeBytes: dictionary.length };
+  if (known.at === 0) {
+    throw new ZcacheError("ERR_CODEC_UNAVAILABLE", "zstd in WebAssembly has no memory left");
+  }
+  module.HEAPU8.set(dictionary, known.at);
+  const { compressor, frame, page } = bench;
+  const { at, sizeBytes } = known;
+  const size = module._ZSTD_compress_usingDict(
+    compressor,
+    frame,
+    COMPRESSED_BYTES_MAX,
+    page,
+    1,
+    at,
+    sizeBytes,
+    ZSTD_LEVELS.default,
+  );
+  if (module._ZSTD_isError(size) !== 0) {
+    module._free(known.at);
+    throw malformedDictionary(dictionary);
+  }
+  return known;
 }
 
 class ZstdWasm implements Codec {
@@ -105,6 +134,7 @@ class ZstdWasm implements Codec {
   readonly #module: ZstdModule;
   readonly #bench: Workbench;
   readonly #level: number;
+  #dictionary: Known | undefined;
 
   constructor(
     implementation: string,
@@ -112,18 +142,22 @@ class ZstdWasm implements Codec {
     module: ZstdModule,
     bench: Workbench,
     level: number,
+    dictionary: Known,
   ) {
     this.implementation = implementation;
     this.#bytes = memory.bytes;
     this.#module = module;
     this.#bench = bench;
     this.#level = level;
+    this.#dictionary = dictionary;
   }
 
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
     assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
     const module = this.#module;
     const { compressor, page, frame } = this.#bench;
+    const dictionary = this.#dictionary;
+    assert(dictionary !== undefined, "a codec is not used once it is closed");
     // `subarray` over the shared memory costs 70 ns, here and below: 0.2 % of the compression.
     module.HEAPU8.set(this.#bytes.subarray(source, source + sourceBytes), page);
     const frameBytes = module._ZSTD_compress_usingDict(
@@ -132,21 +166,14 @@ class ZstdWasm implements Codec {
       COMPRESSED_BYTES_MAX,
       page,
       sourceBytes,
-      0,
-      0,
+      dictionary.at,
+      dictionary.sizeBytes,
       this.#level,
     );
     assert(module._ZSTD_isError(frameBytes) === 0, "zstd compresses into a buffer of its bound");
     // Read after the call: zstd may have let the memory grow, which replaces the view.
     const heap = module.HEAPU8;
-    // This module can't leave the content's size out, so the header is written anew, shorter.
-    const blocks = headerBytes(heap[frame + ZSTD_MAGIC.length]!);
-    const size = 2 + frameBytes - blocks;
-    if (size > limitBytes) return 0;
-    this.#bytes[target] = PLAIN_DESCRIPTOR;
-    this.#bytes[target + 1] = windowDescriptorFor(sourceBytes);
-    this.#bytes.set(heap.subarray(frame + blocks, frame + frameBytes), target + 2);
-    return size;
+    return storeFrame(heap, frame, frameBytes, sourceBytes, this.#bytes, target, limitBytes);
   }
 
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
@@ -161,6 +188,8 @@ class ZstdWasm implements Codec {
     }
     const module = this.#module;
     const { decompressor, page, frame } = this.#bench;
+    const dictionary = this.#dictionary;
+    assert(dictionary !== undefined, "a codec is not used once it is closed");
     module.HEAPU8.set(ZSTD_MAGIC, frame);
     const blocks = bytes.subarray(source, source + sourceBytes);
     module.HEAPU8.set(blocks, frame + ZSTD_MAGIC.length);
@@ -170,13 +199,19 @@ class ZstdWasm implements Codec {
       targetBytes,
       frame,
       frameBytes,
-      0,
-      0,
+      dictionary.at,
+      dictionary.sizeBytes,
     );
     // An error is a number too, far above any size.
     if (written !== targetBytes) {
       throw corruptError("zstd", sourceBytes, targetBytes, "is malformed or gives another length");
     }
     bytes.set(module.HEAPU8.subarray(page, page + targetBytes), target);
+  }
+
+  close(): void {
+    const at = this.#dictionary?.at ?? 0;
+    if (at !== 0) this.#module._free(at);
+    this.#dictionary = undefined;
   }
 }

@@ -65,6 +65,14 @@ export class TmemKey {
     return this;
   }
 
+  /** An object id of 64 bits, and an index, each as two words, lowest first. @returns this */
+  setWords(idLow: number, idHigh: number, indexLow: number, indexHigh: number): this {
+    this.#setShortId(idLow | 0, idHigh | 0);
+    this.indexLow = indexLow | 0;
+    this.indexHigh = indexHigh | 0;
+    return this;
+  }
+
   /** Goes on to the next index. @returns false, and stays, behind the last one, 2⁶⁴ − 1 */
   nextIndex(): boolean {
     if (this.indexLow === -1) {

@@ -22,6 +22,7 @@ import { hashMore, hashName } from "./hash.ts";
 import * as Index from "./index.layout.ts";
 import type { TmemKey } from "./key.ts";
 import * as Obj from "./object.layout.ts";
+import { POSITIONS, reverseBits } from "./scan_cursor.ts";
 
 /** A table with objects in it has as many buckets at least. */
 export const BUCKETS_MIN = 16;
@@ -174,6 +175,23 @@ export class ObjectTable {
   /** The first object of a bucket, or NONE; the others by NEXT. */
   firstOf(bucket: number): number {
     return this.#words[this.#bucketAt(bucket)]!;
+  }
+
+  /** The bucket of the objects at a position of a walk (scan_cursor.ts), and where it ends. */
+  bucketAt(position: number): number {
+    return bucketOf(reverseBits(position) | 0, this.buckets);
+  }
+
+  endOf(bucket: number): number {
+    const { buckets } = this;
+    const bits = 31 - Math.clz32(buckets);
+    const high = 1 << bits;
+    const hasMore = bucket >= high || bucket + high < buckets;
+    return reverseBits(bucket) + POSITIONS / 2 ** (hasMore ? bits + 1 : bits);
+  }
+
+  positionOf(object: number): number {
+    return reverseBits(this.hashOf(object));
   }
 
   hashOf(object: number): number {

@@ -26,6 +26,7 @@ import { TmemKey } from "./key.ts";
 import * as Obj from "./object.layout.ts";
 import { ObjectTable } from "./objects.ts";
 import { type PERSISTENT, PoolTable, type TmemPool, type TmemPoolInfo } from "./pools.ts";
+import { POSITIONS, type ScanCursor } from "./scan_cursor.ts";
 import * as Tree from "./tree.layout.ts";
 import { type EntryMoved, PageTree } from "./tree.ts";
 
@@ -39,15 +40,6 @@ export type EntryVisit = (entry: WordIndex) => void;
 const STEP_LOGGED_WORDS = 600;
 /** Buckets that a step looks at, at most: a tenth of a millisecond, if none is cached. */
 const STEP_BUCKETS = 512;
-
-/** Where a walk through all entries stands (`scan`); a new one stands at the beginning. */
-export class ScanCursor {
-  bucket = 0;
-  /** Whether it stands at or within the object of that pool's number and that id. */
-  isWithin = false;
-  number = 0;
-  readonly key = new TmemKey();
-}
 
 export class TmemIndex {
   readonly #words: Int32Array;
@@ -261,43 +253,30 @@ export class TmemIndex {
   }
 
   /**
-   * Visits some entries from where the cursor stands, and moves it on: called again and again, every
-   * entry that stays is visited in each round, in no order that means anything. What comes and goes
-   * between two calls may be visited or not, and after the table has grown some twice.
-   * @param entriesMax how many at about; the other entries of a bucket of the table are added
+   * Visits some entries from where the cursor stands, and moves it on: called again and again,
+   * every entry that stays is visited once in each round, in no order that means anything. What
+   * comes and goes between two calls may be visited or not.
+   * @param entriesMax how many at about
    * @param visit may not change the index
    * @returns whether a round has ended: the next call begins another
    */
   scan(cursor: ScanCursor, entriesMax: number, visit: EntryVisit): boolean {
-    const words = this.#words;
     let left = entriesMax;
-    let object: number = Obj.NONE;
     if (cursor.isWithin) {
-      // Its object may be gone: then what is left of the bucket waits for the next round.
-      object = this.#objects.find(cursor.number, cursor.key);
-      if (object === Obj.NONE) cursor.isWithin = false;
+      const object = this.#objects.find(cursor.number, cursor.key);
+      cursor.isWithin = false;
+      if (object !== Obj.NONE) left -= this.#scanTree(object, cursor, left, visit);
+      if (cursor.isWithin) return false;
+      cursor.position++;
     }
-    for (let looked = 0; left > 0 && looked < STEP_BUCKETS; ) {
-      if (object === Obj.NONE) {
-        if (cursor.bucket >= this.#objects.buckets) {
-          cursor.bucket = 0;
-          return true;
-        }
-        looked++;
-        object = this.#objects.firstOf(cursor.bucket++);
-        continue;
+    for (let looked = 0; left > 0 && looked < STEP_BUCKETS; looked++) {
+      if (cursor.position >= POSITIONS || this.#objects.buckets === 0) {
+        cursor.position = 0;
+        return true;
       }
-      if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) {
-        visit((object + Obj.ENTRY) as WordIndex);
-        cursor.isWithin = false;
-        left--;
-      } else {
-        left -= this.#scanTree(object, cursor, left, visit);
-        if (cursor.isWithin) break;
-      }
-      object = words[object + Obj.NEXT]!;
+      left -= this.#scanBucket(cursor, left, visit);
+      if (cursor.isWithin) return false;
     }
-    if (object !== Obj.NONE && !cursor.isWithin) this.#pauseAt(object, cursor);
     return false;
   }
 
@@ -399,33 +378,63 @@ export class TmemIndex {
     }
   }
 
-  /** Visits entries of one object from the cursor on. @returns how many */
-  #scanTree(object: number, cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
-    const { key } = cursor;
-    if (!cursor.isWithin) this.#pauseAt(object, cursor);
-    let visited = 0;
-    for (; visited < entriesMax; visited++) {
-      const entry = this.#tree.next(object, key.indexLow, key.indexHigh);
-      if (entry === NIL) {
-        cursor.isWithin = false;
-        break;
+  /** Visits entries of one bucket from the cursor on. @returns how many */
+  #scanBucket(cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
+    const objects = this.#objects;
+    const words = this.#words;
+    const bucket = objects.bucketAt(cursor.position);
+    const end = objects.endOf(bucket);
+    for (let visited = 0; visited < entriesMax; ) {
+      // The next in the order of positions. Chains are short, so they are looked through for each.
+      let next = end;
+      let count = 0;
+      let object = objects.firstOf(bucket);
+      for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {
+        const position = objects.positionOf(object);
+        if (position < cursor.position || position > next) continue;
+        count = position === next ? count + 1 : 1;
+        next = position;
       }
-      visit(entry);
-      this.keyOf(entry, key);
-      if (!key.nextIndex()) {
-        cursor.isWithin = false;
-        break;
+      cursor.position = next;
+      if (count === 0) return visited;
+      // A cursor can stand within one of them, so of several at one position none is left for
+      // later.
+      const left = count === 1 ? entriesMax - visited : Number.POSITIVE_INFINITY;
+      object = objects.firstOf(bucket);
+      for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {
+        if (objects.positionOf(object) !== next) continue;
+        visited += this.#scanObject(object, cursor, left, visit);
       }
+      if (cursor.isWithin) return visited;
+      cursor.position = next + 1;
     }
-    return visited;
+    return entriesMax;
   }
 
-  /** The next call is to go on with this object, from its first page on. */
-  #pauseAt(object: number, cursor: ScanCursor): void {
-    cursor.isWithin = true;
+  /** Visits entries of one object from the first on. @returns how many */
+  #scanObject(object: number, cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
+    if ((this.#words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) {
+      visit((object + Obj.ENTRY) as WordIndex);
+      return 1;
+    }
     cursor.number = this.#numberOf(object);
     this.#objects.idOf(object, cursor.key);
     cursor.key.indexLow = cursor.key.indexHigh = 0;
+    return this.#scanTree(object, cursor, entriesMax, visit);
+  }
+
+  /** Visits entries of one object from the cursor's key on. @returns how many */
+  #scanTree(object: number, cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
+    const { key } = cursor;
+    for (let visited = 0; visited < entriesMax; visited++) {
+      const entry = this.#tree.next(object, key.indexLow, key.indexHigh);
+      if (entry === NIL) return visited;
+      visit(entry);
+      this.keyOf(entry, key);
+      if (!key.nextIndex()) return visited + 1;
+    }
+    cursor.isWithin = true;
+    return entriesMax;
   }
 
   /** Removes some pages of an object, and the object with the last. @returns how many */

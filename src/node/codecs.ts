@@ -31,7 +31,8 @@ const DEFLATE = { handle: loadDeflate, calls: loadDeflateCalls };
 const LZ4_DRIVER: CodecDriver = {
   name: "lz4",
   implementation: "zcache's own (WebAssembly)",
-  open: (memory) => createLz4(memory),
+  dictionaries: true,
+  open: (memory, options) => createLz4(memory, options),
 };
 
 /**

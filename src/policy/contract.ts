@@ -37,10 +37,17 @@ export interface PolicySpace {
   /** Frame number under which frames are taken, for policies that need any. */
   readonly owner: number;
   /**
-   * Pages that left, of which s3-fifo can remember that they were there: 4 bytes each, in whole
-   * frames, and a frame that lists these. As many as pages are expected at once; it uses no more.
-   * With half as many it loses up to a point of hits, with none it can be worse than fifo. The
-   * other policies take nothing.
+   * The hash of a listed entry's page, as `added` got it. Called by `victim` of tinylfu, nine times
+   * at most, under the lock.
+   */
+  hashOf(entry: WordIndex): number;
+  /** Bytes that a listed entry's page takes, 1 or more; called as `hashOf` is. */
+  sizeOf(entry: WordIndex): number;
+  /**
+   * Pages that are not there and of which something is known: as many as are expected at once.
+   * s3-fifo remembers so many that left, 4 bytes each, in whole frames, and a frame that lists
+   * these; with half as many it loses up to a point of hits, with none it can be worse than fifo.
+   * tinylfu counts requests in 8 bytes for each. The other policies take nothing.
    */
   readonly ghosts: number;
 }
@@ -48,6 +55,9 @@ export interface PolicySpace {
 export interface EvictionPolicy {
   /** The name in the registry. */
   readonly name: string;
+
+  /** Whether `asked` does anything: whoever calls it needs a hash, and may spare that. */
+  readonly asks: boolean;
 
   /** Entries listed. */
   readonly count: number;
@@ -64,6 +74,12 @@ export interface EvictionPolicy {
 
   /** Gives the policy's frames back; nothing may be called afterwards. */
   destroy(): void;
+
+  /**
+   * A page was asked for, whether it is there or not. Needs no lock and logs nothing: an estimate
+   * is kept that may miss some. About 20 ns.
+   */
+  asked(hash: number): void;
 
   /**
    * Lists an entry that is not listed: a new page, or one whose page was replaced and that was
@@ -106,7 +122,7 @@ export interface EvictionPolicy {
   /**
    * Who goes next, or NIL if nobody is listed. The entry stays listed: whoever evicts it calls
    * `evicted`, or `removed` when it is not certain yet. Asked again, it may name another. Looks at
-   * no more than SECOND_CHANCES + 1 entries.
+   * no more than SECOND_CHANCES + 8 entries.
    */
   victim(): WordIndex | Nil;
 

@@ -10,6 +10,7 @@ import { EntryQueue } from "./queue.ts";
 export class Fifo implements EvictionPolicy {
   readonly name: string = "fifo";
   readonly framesHeld = 0;
+  readonly asks = false;
   protected readonly queue: EntryQueue;
 
   constructor(arena: Arena, at: WordIndex, space: PolicySpace) {
@@ -25,6 +26,8 @@ export class Fifo implements EvictionPolicy {
   }
 
   destroy(): void {}
+
+  asked(_hash: number): void {}
 
   added(entry: WordIndex, _hash: number): void {
     this.queue.addNewest(entry);

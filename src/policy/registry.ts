@@ -7,11 +7,13 @@ import { type EvictionPolicy, POLICY_BITS, type PolicySpace } from "./contract.t
 import { Fifo, Lru } from "./fifo.ts";
 import { S3Fifo } from "./s3_fifo.ts";
 import { Sieve } from "./sieve.ts";
+import { TinyLfu } from "./tinylfu.ts";
 
 type PolicyClass = new (arena: Arena, at: WordIndex, space: PolicySpace) => EvictionPolicy;
 
 const POLICIES: Readonly<Record<string, PolicyClass>> = {
   "s3-fifo": S3Fifo,
+  tinylfu: TinyLfu,
   sieve: Sieve,
   lru: Lru,
   fifo: Fifo,

@@ -28,6 +28,7 @@ const USES_TO_STAY = 2;
 
 export class S3Fifo implements EvictionPolicy {
   readonly name = "s3-fifo";
+  readonly asks = false;
   readonly #words: Int32Array;
   readonly #small: EntryQueue;
   readonly #main: EntryQueue;
@@ -65,6 +66,8 @@ export class S3Fifo implements EvictionPolicy {
   destroy(): void {
     this.#ghosts.destroy();
   }
+
+  asked(_hash: number): void {}
 
   added(entry: WordIndex, hash: number): void {
     // As many ghosts as the main queue is to hold.

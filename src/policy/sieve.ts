@@ -21,6 +21,7 @@ import { EntryQueue } from "./queue.ts";
 export class Sieve implements EvictionPolicy {
   readonly name = "sieve";
   readonly framesHeld = 0;
+  readonly asks = false;
   readonly #words: Int32Array;
   readonly #queue: EntryQueue;
   /** Word index of the hand, which is the link of an entry, or the head: at the oldest. */
@@ -48,6 +49,8 @@ export class Sieve implements EvictionPolicy {
   }
 
   destroy(): void {}
+
+  asked(_hash: number): void {}
 
   added(entry: WordIndex, _hash: number): void {
     const words = this.#words;

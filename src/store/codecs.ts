@@ -1,8 +1,8 @@
 // The codecs of a store as one thread has them open: the one for what comes in, the denser one for
 // what has lain idle, and each of them once more for every dictionary that it has met.
 //
-// A dictionary is stored as values are, in a pool of its own whose pages stay, under its number; so
-// every thread finds it that meets the number in a value's header (value.layout.ts).
+// Dictionaries stand in the arena for good; every thread finds one by the number that it meets in a
+// value's header (value.layout.ts).
 import { ZcacheError } from "../base/errors.ts";
 import type { Codec, CodecMemory } from "../codec/contract.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
@@ -30,7 +30,7 @@ export class StoreCodecs {
       const { codec, codecOptions } = options.recompress;
       this.#open[1] = registry.create(codec, memory, codecOptions);
     }
-    const able = registry.list().filter((one) => one.available && one.dictionaries === true);
+    const able = registry.list().filter((one) => one.available && one.dictionaries);
     this.#takesDictionary = [options.codec, options.recompress?.codec].map((name) =>
       able.some((one) => one.name === name),
     );

@@ -10,6 +10,7 @@ import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts
 import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { Reason } from "./counters.ts";
+import { noteDepartureLocked } from "./departures.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
@@ -118,6 +119,7 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   if (Page.whereOf(meta) === Page.MEMORY && writeBackLocked(state, entry, pool, hash)) return true;
   if (kind === Store.PERSISTENT || keep) return false;
   state.policies[kind]!.evicted(entry, hash);
+  noteDepartureLocked(state, entry, Reason.EVICTED);
   state.letGoLocked(entry);
   state.index.remove(entry);
   state.buryLocked(hash, Reason.EVICTED);

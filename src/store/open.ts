@@ -8,6 +8,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { INDEX_WORDS } from "../index/index.layout.ts";
+import { TmemKey } from "../index/key.ts";
 import { INDEX_OWNERS, TmemIndex } from "../index/tmem.ts";
 import { ARENA_OWNER, type Arena } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
@@ -17,6 +18,7 @@ import { createPolicy } from "../policy/registry.ts";
 import type { Zpool } from "../pool/contract.ts";
 import { attachPool, createPool } from "../pool/registry.ts";
 import { StoreCodecs } from "./codecs.ts";
+import { hashOf } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
@@ -31,6 +33,12 @@ const ROOT_WORDS = BACKING_AT + BACKING_WORDS;
 
 /** For each of so many bytes, one more thread can attach when the store is full; four at most. */
 const SCRATCH_PER = 16 * MIB;
+
+/** What a page costs beside its bytes: its entry with what leads there, its handle. */
+const ENTRY_BYTES = 32;
+
+/** What a value takes, about, in a store of values. */
+const VALUE_BYTES = 1024;
 
 // Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
 const INDEX_OWNER = 1;
@@ -103,17 +111,25 @@ function openParts(
 ): StoreState {
   const { framesTotal, wordsPerPage } = arena.frames;
   const owner = (nth: number) => (root / wordsPerPage + nth * framesTotal) as PageFrame;
+  // As many as there may be at once: of values, which are smaller than pages, far more.
+  const ghosts =
+    options.content === "values"
+      ? Math.ceil((framesTotal * arena.pageSize) / VALUE_BYTES)
+      : framesTotal;
   const policies = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) => {
     const space: PolicySpace = {
       links: Entry.LINKS,
       meta: Entry.META,
       bit: Page.POLICY_SHIFT,
       owner: owner(POLICY_OWNER + kind),
-      ghosts: kind === Root.EPHEMERAL || device !== undefined ? arena.frames.framesTotal : 0,
+      hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
+      sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + ENTRY_BYTES,
+      ghosts: kind === Root.EPHEMERAL || device !== undefined ? ghosts : 0,
     };
     const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;
     return createPolicy(options.policy, arena, at, space);
   });
+  const key = new TmemKey();
   const moved = entryMoved(arena, root, policies, options);
   const index = new TmemIndex(arena, root + INDEX_AT, (n) => owner(INDEX_OWNER + n), moved);
   const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);

@@ -10,8 +10,9 @@
  *  SAME_FILLED  the 32-bit pattern         0
  *  FILE         a place in the file        as MEMORY
  *
- * CODEC: RAW, FAST, DENSE, TRIED. KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick of the store's clock at which it
- * was last used. WHERE is never 0, so META is not, which tells the index that there is a page.
+ * CODEC: RAW, FAST, DENSE, TRIED. KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick
+ * of the store's clock at which it was last used. WHERE is never 0, so META is not, which tells the
+ * index that there is a page.
  */
 export const SIZE_MASK = 0x1ffff;
 

@@ -53,6 +53,7 @@ export function fetchPacked(
   key: TmemKey,
   exclusive: boolean,
 ): boolean {
+  noteRequest(state, pool, key);
   for (let reads = 0; reads < READS_MAX; reads++) {
     const found =
       !exclusive && state.arena.lock.enterReader()
@@ -62,6 +63,16 @@ export function fetchPacked(
     if (loadFromFile(state, pool, key, exclusive)) return true;
   }
   throw new ZcacheError("ERR_IO", `a page moved ${READS_MAX} times while it was being read`);
+}
+
+/**
+ * A policy that counts requests is told of each, also of those that miss: what is not there yet
+ * needs a past, to be weighed against what is. Without the lock, as the policy allows.
+ */
+function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
+  if (!state.policies[Store.EPHEMERAL]!.asks) return;
+  const kind = state.index.kindOf(pool);
+  if (kind !== NIL) state.policies[kind]!.asked(state.hash(pool, key));
 }
 
 const MISSED = 0;

@@ -6,7 +6,7 @@
 // byte: so what is to be freed is noted (DOOMED), and a free that died is done again.
 import type { SegmentLog } from "../backing/segment_log.ts";
 import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
-import { assert } from "../base/errors.ts";
+import { assert, ZcacheError } from "../base/errors.ts";
 import type { Codec } from "../codec/contract.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
@@ -24,6 +24,7 @@ import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
 import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
 
 /** The entry that an object belongs to, before its data, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
@@ -66,20 +67,30 @@ export class StoreState {
   readonly plain: Address;
   readonly packed: Address;
   readonly evicted: Address;
+  /** The same for the head of a value, while an eviction is at work. */
+  readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
   readonly victimKey = new TmemKey();
   /** What a search has found in the file, for when the lock is given up (page_out.ts). */
   foundMeta = 0;
   foundValue = 0;
+  /** Whether this thread has ended its use. */
+  isOver = false;
   /** Whether the object of the page that came in last has, or had, other pages. */
   hasOthers = false;
-  /** Where it is known how dictionaries are read (values.ts). */
-  readDictionary: ReadDictionary = () => undefined;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
   /** What this thread has to say of what it read. */
   readonly notes: ReaderNotes;
   readonly #floats: Float64Array;
+  /** Finds a dictionary in the arena, where it stays. */
+  readonly #readDictionary: ReadDictionary = (dictionary) => {
+    const { words, root } = this;
+    if (dictionary > words[root + Store.DICTIONARIES]!) return undefined;
+    const start = words[root + Store.DICTIONARY_AT + dictionary - 1]! * 4;
+    const size = words[root + Store.DICTIONARY_BYTES + dictionary - 1]!;
+    return this.arena.bytes.subarray(start, start + size);
+  };
   #operations = 0;
 
   constructor(parts: StoreParts) {
@@ -105,11 +116,18 @@ export class StoreState {
     this.plain = parts.arena.reserve(this.pageSize);
     this.packed = parts.arena.reserve(this.pageSize * 2);
     this.evicted = parts.arena.reserve(this.pageSize * 2);
+    this.evictedHead = (this.evicted + this.pageSize + HEADER_BYTES) as Address;
   }
 
   /** A codec, by META's number, with a dictionary, by its number, or none. */
   codecOf(codec: number, dictionary: number): Codec {
-    return this.codecs.of(codec, dictionary, this.readDictionary);
+    return this.codecs.of(codec, dictionary, this.#readDictionary);
+  }
+
+  /** This, as long as the store is open and this thread uses it. @throws ZcacheError */
+  opened(): this {
+    if (!this.isOver && this.words[this.root + Store.CLOSED] === 0) return this;
+    throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
   }
 
   /** Whether the operation that begins is one of those that are timed. */
@@ -157,7 +175,7 @@ export class StoreState {
   fillLocked(entry: WordIndex, value: number, meta: number, hash: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
-    this.#weighLocked(meta, 1);
+    this.#weighLocked(meta, value, 1);
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.added(entry, hash);
   }
 
@@ -165,7 +183,7 @@ export class StoreState {
   refillLocked(entry: WordIndex, value: number, meta: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
-    this.#weighLocked(meta, 1);
+    this.#weighLocked(meta, value, 1);
   }
 
   /**
@@ -175,7 +193,7 @@ export class StoreState {
   letGoLocked(entry: WordIndex): void {
     const meta = this.words[entry + Entry.META]!;
     const value = this.words[entry + Entry.VALUE]!;
-    this.#weighLocked(meta, -1);
+    this.#weighLocked(meta, value, -1);
     const where = Page.whereOf(meta);
     if (where === Page.MEMORY) {
       put(this.words, this.root + Store.DOOMED_KIND, Page.kindOf(meta) + 1);
@@ -278,8 +296,16 @@ export class StoreState {
     this.arena.lock.commit();
   }
 
+  /** Adds what a value is as it came in; its object is there. */
+  #weighValueLocked(handle: number, kind: number, sign: 1 | -1): void {
+    this.zpools[kind]!.readShared(handle as Handle, this.evictedHead, HEADER_BYTES);
+    const size = Value.sizeOf(this.words[this.evictedHead / 4]!);
+    const units = Math.ceil(size / Store.ORIGINAL_UNIT);
+    add(this.words, this.gaugeAt(kind, Store.ORIGINAL), sign * units);
+  }
+
   /** Adds a page to what there is of its kind, or takes it away. */
-  #weighLocked(meta: number, sign: 1 | -1): void {
+  #weighLocked(meta: number, value: number, sign: 1 | -1): void {
     const kind = Page.kindOf(meta);
     const where = Page.whereOf(meta);
     if (where !== Page.MEMORY) {
@@ -288,6 +314,7 @@ export class StoreState {
       return;
     }
     add(this.words, this.gaugeAt(kind, Store.IN_MEMORY), sign);
+    if (this.options.content === "values") this.#weighValueLocked(value, kind, sign);
     add(this.words, this.gaugeAt(kind, Store.BYTES), sign * Page.sizeOf(meta));
     if (Page.codecOf(meta) === Page.RAW) add(this.words, this.gaugeAt(kind, Store.HUGE), sign);
   }

@@ -19,6 +19,8 @@ export interface KindStats {
   readonly hugePages: number;
   /** Bytes of the pages in the pool, as compressed. */
   readonly compressedBytes: number;
+  /** Bytes of the pages in memory, as they came in; of values to within 16 bytes each. */
+  readonly originalBytes: number;
   readonly pool: PoolStats;
 }
 
@@ -72,7 +74,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
   const index = state.index.memoryFrames * pageSize;
   const writeBack = (state.backing?.memoryFrames ?? 0) * pageSize;
   return {
-    orig_data_size: sum((kind) => kind.pagesInMemory + kind.samePages) * pageSize,
+    orig_data_size: sum((kind) => kind.originalBytes),
     compr_data_size: compressed,
     mem_used_total: used,
     mem_used_max: frames.framesPeak * pageSize + header,
@@ -113,7 +115,12 @@ export function latencyAt(state: StoreState, nth: number): number {
 
 function kindStatsLocked(state: StoreState, kind: number): KindStats {
   const gauge = (what: number) => state.words[state.gaugeAt(kind, what)]!;
+  const originalBytes =
+    state.options.content === "values"
+      ? (gauge(Store.ORIGINAL) >>> 0) * Store.ORIGINAL_UNIT
+      : (gauge(Store.IN_MEMORY) + gauge(Store.SAME)) * state.pageSize;
   return {
+    originalBytes,
     pagesInMemory: gauge(Store.IN_MEMORY),
     samePages: gauge(Store.SAME),
     pagesInFile: gauge(Store.IN_FILE),

@@ -1,7 +1,7 @@
 /** The root of a store: one block of page frames, from which everything else in its arena is found.
  *
  *  ┌──────────┬───────────────┬──────────┬───────────┬────────────┬───────┬──────────┬─────────┐
- *  │ own, 32  │ kinds, 2 × 8  │ counters │ latencies │ epitaphs   │ index │ policies │ backing │
+ *  │ own, 64  │ kinds, 2 × 8  │ counters │ latencies │ epitaphs   │ index │ policies │ backing │
  *  └──────────┴───────────────┴──────────┴───────────┴────────────┴───────┴──────────┴─────────┘
  *
  * Guarded by the arena's lock where nothing else is said. Counters are 64-bit floats: events are
@@ -23,21 +23,29 @@ export const FULL = 10; // 1 from the limit until the accept threshold is reache
 export const WORK = 11; // atomic: counts calls for the maintainer
 export const MAINTAINER = 12; // the thread that works in the background, 0 = none
 export const RELABELLED = 14; // 0, or the entry that has moved and whose object names its old place
-export const DICTIONARY_POOL = 15; // the tmem pool of dictionaries, 0 = there is none yet
 export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
 export const DICTIONARIES = 17; // how many have been made
 export const LIMIT_FRAMES = 13; // frames that may be in use, of all there are
+
+export const FRONT = 18; // FRONT_WORDS that belong to whoever keeps values in the store
+export const FRONT_WORDS = 14;
+export const DICTIONARY_AT = 34; // 15 words: where each dictionary stands, as a word index
+export const DICTIONARY_BYTES = 49; // 15 words: and how long it is
+export const DEPARTURES = 32; // word index of the ring of what was evicted, 0 = nobody listens
+export const DEPARTED = 33; // bytes that were ever written to it, modulo 2³²
 
 // What there is of one kind of pages.
 export const EPHEMERAL = 0;
 export const PERSISTENT = 1;
 export const KINDS = 2;
-export const KIND = 32;
+export const KIND = 64;
 export const KIND_WORDS = 8;
 export const IN_MEMORY = 0; // pages in the pool
 export const SAME = 1; // same-filled pages
 export const IN_FILE = 2; // pages in the write-back file
 export const HUGE = 3; // pages in the pool that are stored raw
+export const ORIGINAL = 5; // in a store of values: those in the pool as they came in, in units
+export const ORIGINAL_UNIT = 16;
 export const BYTES = 4; // bytes of the pages in the pool, modulo 2³²: an arena holds no more
 
 /** 64-bit floats: statistics.ts says which. */

@@ -13,6 +13,7 @@ import {
   KEEPS_OLD as KEEPS_OLD_FLAG,
   PERSISTENT as PERSISTENT_FLAG,
   SHARED as SHARED_FLAG,
+  type TmemPoolInfo,
 } from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
@@ -67,7 +68,6 @@ export class Store {
   readonly values: Values | undefined;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
-  #closed = false;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
@@ -202,6 +202,11 @@ export class Store {
     return this.#state.arena.thread;
   }
 
+  /** Whether the thread that had this number in the arena may run yet. */
+  threadMayRun(thread: number): boolean {
+    return this.#state.arena.threadMayRun(thread);
+  }
+
   /** The memory it works in, for a door that keeps words of its own in what it has reserved. */
   get arena(): Arena {
     return this.#state.arena;
@@ -260,6 +265,12 @@ export class Store {
   nextPage(pool: number, key: TmemKey): boolean {
     const { index } = this.#opened();
     return this.#locked(() => index.nextPage(pool, key) >= 0);
+  }
+
+  /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
+  poolInfo(pool: number): TmemPoolInfo | null {
+    const { index } = this.#opened();
+    return this.#locked(() => index.poolInfo(pool));
   }
 
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
@@ -369,20 +380,20 @@ export class Store {
 
   /** Ends this thread's use; the store lives on in others. */
   detach(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#state.isOver) return;
+    this.#state.isOver = true;
     this.#state.notes.tell();
     this.#state.arena.detach();
   }
 
   /** Ends the store for all threads: what waits goes to the file, and the file is closed. */
   close(): void {
-    if (this.#closed) return;
+    if (this.#state.isOver) return;
     const state = this.#state;
     Atomics.store(state.words, state.root + Root.CLOSED, 1);
     waitForOthers(state);
     flushAll(state);
-    this.#closed = true;
+    this.#state.isOver = true;
     state.backing?.device.close();
     state.arena.close();
   }
@@ -419,11 +430,7 @@ export class Store {
   }
 
   #opened(): StoreState {
-    const state = this.#state;
-    if (this.#closed || state.words[state.root + Root.CLOSED] !== 0) {
-      throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
-    }
-    return state;
+    return this.#state.opened();
   }
 
   #locked<T>(work: () => T): T {

@@ -6,9 +6,10 @@
 // lock: whoever has the lock next looks whether the page is still what it was.
 import type { Address, Handle, WordIndex } from "../base/brand.ts";
 import * as Entry from "../index/entry.layout.ts";
-import { ScanCursor } from "../index/tmem.ts";
+import { ScanCursor } from "../index/scan_cursor.ts";
 import { put } from "../memory/journal.ts";
 import { Reason } from "./counters.ts";
+import { noteDepartureLocked } from "./departures.ts";
 import { evictLocked } from "./evict.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -29,6 +30,8 @@ export interface Tending {
   /** Entries to look at, at about. */
   readonly entries: number;
   readonly recompress?: Idle | undefined;
+  /** Compress values anew that were compressed with another dictionary than the current one. */
+  readonly redictionary?: boolean | undefined;
   readonly writeBack?: Idle | undefined;
   /** Remove values that expired before this time, in ms since 1970. */
   readonly nowMs?: number | undefined;
@@ -52,6 +55,7 @@ const GAIN_PART = 16;
 const RECOMPRESS = 1;
 const WRITE_BACK = 2;
 const EXPIRED = 3;
+const REDICTIONARY = 4;
 
 export class Tender {
   readonly #state: StoreState;
@@ -77,7 +81,8 @@ export class Tender {
         const entry = this.#noted[nth * 3 + 1]! as WordIndex;
         const value = this.#noted[nth * 3 + 2]!;
         const todo = this.#noted[nth * 3]!;
-        if (todo === RECOMPRESS && recompress(this.#state, entry, value)) done.recompressed++;
+        const isFor = todo === RECOMPRESS || todo === REDICTIONARY;
+        if (isFor && recompress(this.#state, entry, value, todo)) done.recompressed++;
         if (todo === WRITE_BACK && writeBack(this.#state, entry, value)) done.writtenBack++;
         if (todo === EXPIRED && expire(this.#state, entry, value)) done.expired++;
       }
@@ -101,9 +106,10 @@ function todoLocked(state: StoreState, entry: WordIndex, what: Tending): number 
   const meta = state.words[entry + Entry.META]!;
   if (Page.whereOf(meta) !== Page.MEMORY) return 0;
   const isOfValues = state.options.content === "values";
-  if (isOfValues && what.nowMs !== undefined) {
-    readHead(state, entry, meta);
-    if (Value.expiryOf(state.arena.bytes, state.evicted) < what.nowMs) return EXPIRED;
+  const looksIn = isOfValues && (what.nowMs !== undefined || what.redictionary === true);
+  if (looksIn) readHead(state, entry, meta);
+  if (looksIn && what.nowMs !== undefined) {
+    if (Value.expiryOf(state.arena.bytes, state.evicted) <= what.nowMs) return EXPIRED;
   }
   const age = (state.words[state.root + Store.TICK]! - Page.tickOf(meta)) & (Page.AGES - 1);
   const isMeant = (idle: Idle | undefined) => {
@@ -113,7 +119,20 @@ function todoLocked(state: StoreState, entry: WordIndex, what: Tending): number 
   if (isMeant(what.writeBack) && state.backing !== undefined) return WRITE_BACK;
   const codec = Page.codecOf(meta);
   const isNew = codec === Page.FAST || codec === Page.RAW;
-  return isNew && state.codecs.hasDense && isMeant(what.recompress) ? RECOMPRESS : 0;
+  if (isNew && state.codecs.hasDense && isMeant(what.recompress)) return RECOMPRESS;
+  return looksIn && what.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
+}
+
+/** Whether the value whose head was read would be compressed with another dictionary today. */
+function isOutdated(state: StoreState, codec: number): boolean {
+  const header = state.words[state.evicted / 4]!;
+  const current = state.words[state.root + Store.DICTIONARY]!;
+  return (
+    codec !== Page.RAW &&
+    Value.sizeOf(header) <= Value.DICTIONARY_HELPS_BYTES &&
+    Value.dictionaryOf(header) !== current &&
+    state.codecs.takesDictionary(codec === Page.DENSE)
+  );
 }
 
 /** Reads the first bytes of a value's object to where evictions do their work. */
@@ -140,6 +159,7 @@ function writeBack(state: StoreState, entry: WordIndex, value: number): boolean 
 function expire(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
     if (metaLocked(state, entry, value) === 0) return false;
+    noteDepartureLocked(state, entry, Reason.EXPIRED);
     const pool = state.index.keyOf(entry, state.victimKey);
     state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
     state.count("expired");
@@ -147,8 +167,11 @@ function expire(state: StoreState, entry: WordIndex, value: number): boolean {
   });
 }
 
-/** Compresses a page with the denser codec. @returns whether that has paid */
-function recompress(state: StoreState, entry: WordIndex, value: number): boolean {
+/**
+ * Compresses a page with the denser codec, or with the one that it has and another dictionary.
+ * @returns whether that has paid
+ */
+function recompress(state: StoreState, entry: WordIndex, value: number, todo: number): boolean {
   const source = (state.packed + state.headerBytes) as Address;
   let meta = 0;
   lockedBy(state, () => {
@@ -165,16 +188,35 @@ function recompress(state: StoreState, entry: WordIndex, value: number): boolean
   const dictionary = Value.dictionaryOf(header);
   unpack(state, Page.codecOf(meta), dictionary, from, stored - prefix, state.plain, plainBytes);
   const current = state.words[state.root + Store.DICTIONARY]!;
-  const next = isOfValues && state.codecs.takesDictionary(true) ? current : 0;
+  const to = todo === RECOMPRESS ? Page.DENSE : Page.codecOf(meta);
+  const helps = isOfValues && plainBytes <= Value.DICTIONARY_HELPS_BYTES;
+  const next = helps && state.codecs.takesDictionary(to === Page.DENSE) ? current : 0;
   const limit = stored - prefix - Math.max(GAIN_BYTES, Math.floor(stored / GAIN_PART));
-  const codec = state.codecOf(Page.DENSE, next);
+  const codec = state.codecOf(to, next);
   const packed = limit > 0 ? codec.compress(state.plain, plainBytes, from, limit) : 0;
   if (packed === 0) {
     state.count("recompress_in_vain");
+    if (todo === REDICTIONARY) return false;
     return lockedBy(state, () => markTriedLocked(state, entry, value));
   }
   if (isOfValues) state.words[source / 4] = Value.makeHeader(plainBytes, prefix, next);
-  return lockedBy(state, () => exchangeLocked(state, entry, value, source, prefix + packed));
+  return lockedBy(state, () => exchangeLocked(state, entry, value, to, source, prefix + packed));
+}
+
+/** The front may have written another prefix meanwhile (values.ts): the new object gets that. */
+function keepPrefixLocked(
+  state: StoreState,
+  made: number,
+  old: number,
+  kind: number,
+  source: Address,
+): void {
+  const zpool = state.zpools[kind]!;
+  const header = state.words[source / 4]!;
+  const prefix = Value.prefixOf(header);
+  zpool.readShared(old as Handle, state.evicted, prefix);
+  state.words[state.evicted / 4] = header;
+  zpool.writeShared(made as Handle, state.evicted, prefix);
 }
 
 /** Remembers that the denser codec does not pay for a page. @returns false */
@@ -193,6 +235,7 @@ function exchangeLocked(
   state: StoreState,
   entry: WordIndex,
   value: number,
+  codec: number,
   source: Address,
   sizeBytes: number,
 ): boolean {
@@ -204,8 +247,9 @@ function exchangeLocked(
     state.arena.lock.rollBack();
     return false;
   }
+  if (state.options.content === "values") keepPrefixLocked(state, handle, value, kind, source);
   state.letGoLocked(entry);
-  state.refillLocked(entry, handle, Page.withSize(meta, Page.DENSE, sizeBytes));
+  state.refillLocked(entry, handle, Page.withSize(meta, codec, sizeBytes));
   state.commitLocked();
   state.count("recompressed_pages");
   state.count("recompressed_bytes_in", Page.sizeOf(meta));

@@ -6,10 +6,10 @@
  *  │                  │       │ if it may │             │                             │
  *  └──────────────────┴───────┴───────────┴ ─ ─ ─ ─ ─ ─ ┴─────────────────────────────┘
  *
- * A page is as long as all pages are; a value has a length of its own, may expire, and may have been
- * compressed with a dictionary: that is what the store knows of it. What a front needs (the key in
- * full, say) stands behind, up to PREFIX. None of it is compressed: who looks for a key, or for what
- * has expired, need not decompress.
+ * A page is as long as all pages are; a value has a length of its own, may expire, and may have
+ * been compressed with a dictionary: that is what the store knows of it. What a front needs (the
+ * key in full, say) stands behind, up to PREFIX. None of it is compressed: who looks for a key, or
+ * for what has expired, need not decompress.
  *
  *  HEADER   31      28 27                17 16                        0
  *          ┌──────────┬────────────────────┬───────────────────────────┐
@@ -22,6 +22,8 @@ const PREFIX_MASK = 0x7ff;
 const DICTIONARY_SHIFT = 28;
 /** Dictionaries are numbered 1 … 15; 0 = none. */
 export const DICTIONARIES_MAX = 15;
+/** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
+export const DICTIONARY_HELPS_BYTES = 16 * 1024;
 /** Bytes that may stand before the compressed value. */
 export const PREFIX_MAX = PREFIX_MASK;
 

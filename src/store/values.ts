@@ -3,13 +3,17 @@
 // A value goes the way of a page, in two halves each: its front fills in the prefix and names the
 // bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
 // looked at the prefix, lets it be decompressed, or not.
-import { type Address, NIL } from "../base/brand.ts";
+import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
-import { PERSISTENT } from "../index/pools.ts";
+import { ScanCursor } from "../index/scan_cursor.ts";
+import { ARENA_OWNER } from "../memory/arena.ts";
+import { MAX_ORDER } from "../memory/frame.layout.ts";
 import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
+import { Departures } from "./departures.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -21,8 +25,8 @@ import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 import { flushForPut } from "./write_back.ts";
 
-/** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
-const DICTIONARY_HELPS_BYTES = 16 * 1024;
+/** Entries that are looked at under one hold of the lock. */
+const SCANNED = 64;
 
 export class Values {
   /** Room of this thread for a value, before it is compressed and after it is restored. */
@@ -39,7 +43,6 @@ export class Values {
     this.plain = state.plain;
     this.prefix = state.packed;
     this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
-    state.readDictionary = (dictionary) => this.#readDictionary(dictionary);
     const { words, kernels, thread } = state.arena;
     const isDead = (owner: number) => !state.arena.threadMayRun(owner);
     for (let nth = 0; nth < Store.STRIPES_MAX; nth++) {
@@ -61,11 +64,11 @@ export class Values {
     sizeBytes: number,
     prefixBytes: number,
   ): 0 | Errno {
-    const state = this.#state;
+    const state = this.#state.opened();
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     const target = (this.prefix + prefixBytes) as Address;
-    let dictionary = this.#dictionaryFor(pool, sizeBytes);
+    let dictionary = this.#dictionaryFor(sizeBytes);
     const limit = sizeBytes - (sizeBytes >>> 6) - 1;
     let packed = limit > 0 ? pack(state, source, sizeBytes, target, limit, dictionary) : 0;
     const codec = packed === 0 ? Page.RAW : Page.FAST;
@@ -85,7 +88,9 @@ export class Values {
     return result;
   }
 
-  /** Whether the object that the last `put` went to has, or had, other values under other indexes. */
+  /**
+   * Whether the object that the last `put` went to has, or had, other values under other indexes.
+   */
   get hadOthers(): boolean {
     return this.#state.hasOthers;
   }
@@ -97,7 +102,7 @@ export class Values {
    * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
    */
   fetch(pool: number, key: TmemKey, exclusive = false): boolean {
-    const state = this.#state;
+    const state = this.#state.opened();
     if (!state.isTimed()) return fetchPacked(state, pool, key, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
@@ -134,6 +139,107 @@ export class Values {
   }
 
   /**
+   * Writes the prefix that stands at `prefix` over that of a value, which is as long; the value
+   * stays as it is. To be called by who has the key's lock and has fetched the value since.
+   * @returns whether it is there
+   */
+  rewritePrefix(pool: number, key: TmemKey, prefixBytes: number): boolean {
+    const state = this.#state.opened();
+    const isDone = lockedBy(state, () => {
+      const entry = state.findLocked(pool, key);
+      const meta = entry === NIL ? 0 : state.words[entry + Entry.META]!;
+      if (entry === NIL || Page.whereOf(meta) !== Page.MEMORY) return entry === NIL;
+      const handle = state.words[entry + Entry.VALUE]! as Handle;
+      const zpool = state.zpools[Page.kindOf(meta)]!;
+      // It may have been recompressed meanwhile: what the header says is not the front's to change.
+      zpool.readShared(handle, state.evicted, Value.FLAGS);
+      state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
+      return zpool.writeShared(handle, this.prefix, prefixBytes) === 0;
+    });
+    if (isDone) return true;
+    const codec = Page.codecOf(state.foundMeta);
+    return packedIn(state, pool, key, codec, this.storedBytes, this.prefix) === 0;
+  }
+
+  /**
+   * Copies the first bytes of a value, its prefix at least, as they are stored; does not count as a
+   * use of it.
+   * @returns where they stand until the next call, or NIL if it is not there
+   */
+  peek(pool: number, key: TmemKey): Address | typeof NIL {
+    const state = this.#state.opened();
+    const where = lockedBy(state, () => this.#peekLocked(pool, key));
+    if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
+    return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
+  }
+
+  /** A walk for `scan` that stands at the beginning. */
+  beginScan(): ScanCursor {
+    return new ScanCursor();
+  }
+
+  /**
+   * Walks on through the values of a tmem pool: the keys of those with index 0.
+   * @param visit called without any lock: it may do what it likes
+   * @returns whether a round has ended
+   */
+  scan(cursor: ScanCursor, pool: number, visit: (key: TmemKey) => void): boolean {
+    const state = this.#state.opened();
+    const found: TmemKey[] = [];
+    const ended = lockedBy(state, () =>
+      state.index.scan(cursor, SCANNED, (entry) => {
+        const key = new TmemKey();
+        if (state.index.keyOf(entry, key) !== pool || (key.indexLow | key.indexHigh) !== 0) return;
+        found.push(key);
+      }),
+    );
+    for (const key of found) visit(key);
+    return ended;
+  }
+
+  /** The arena, byte by byte and word by word. */
+  get bytes(): Uint8Array {
+    return this.#state.arena.bytes;
+  }
+
+  get words(): Int32Array {
+    return this.#state.words;
+  }
+
+  /** Hears of what is evicted or expires, in all threads, from now on. */
+  listen(): Departures {
+    return lockedBy(this.#state, () => new Departures(this.#state));
+  }
+
+  /** As `Departures.hearLocked`. */
+  hear(departures: Departures, visit: (reason: number, at: number) => void): boolean {
+    return lockedBy(this.#state, () => departures.hearLocked(visit));
+  }
+
+  /**
+   * Takes zeroed memory of the arena for good.
+   * @param sizeBytes sixteen pages at most
+   * @returns its word index, or NIL without room
+   */
+  allocate(sizeBytes: number): WordIndex | typeof NIL {
+    const { frames, pageSize } = this.#state.arena;
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / pageSize)));
+    if (order > MAX_ORDER) return NIL;
+    return lockedBy(this.#state, () => {
+      const frame = frames.alloc(order, ARENA_OWNER);
+      if (frame === NIL) return NIL;
+      const at = frames.frameToWord(frame);
+      this.words.fill(0, at, at + sizeBytes / 4);
+      return at;
+    });
+  }
+
+  /** Words of the front's own, in the arena: Store.FRONT_WORDS from this one on. */
+  get frontAt(): number {
+    return this.#state.root + Store.FRONT;
+  }
+
+  /**
    * Keeps other threads that do the same from a key until `unlock`; gets and puts take no notice.
    * A thread holds one key at a time.
    */
@@ -151,17 +257,20 @@ export class Values {
    * @returns its number; NIL if there is no number or no room left
    */
   useDictionary(bytes: Uint8Array): number {
-    const state = this.#state;
+    const state = this.#state.opened();
     const { words, root } = state;
-    const dictionary = lockedBy(state, () => {
-      const next = words[root + Store.DICTIONARIES]! + 1;
-      if (next <= Value.DICTIONARIES_MAX) put(words, root + Store.DICTIONARIES, next);
-      return next;
+    const at = this.allocate(bytes.length);
+    if (at === NIL) return NIL;
+    this.bytes.set(bytes, at * 4);
+    return lockedBy(state, () => {
+      const dictionary = words[root + Store.DICTIONARIES]! + 1;
+      if (dictionary > Value.DICTIONARIES_MAX) return NIL;
+      put(words, root + Store.DICTIONARY_AT + dictionary - 1, at);
+      put(words, root + Store.DICTIONARY_BYTES + dictionary - 1, bytes.length);
+      put(words, root + Store.DICTIONARIES, dictionary);
+      put(words, root + Store.DICTIONARY, dictionary);
+      return dictionary;
     });
-    if (dictionary > Value.DICTIONARIES_MAX) return NIL;
-    if (!this.#writeDictionary(dictionary, bytes)) return NIL;
-    lockedBy(state, () => put(words, root + Store.DICTIONARY, dictionary));
-    return dictionary;
   }
 
   /** The dictionary for what comes in, 0 = none. */
@@ -174,66 +283,22 @@ export class Values {
     return this.#state.codecs.takesDictionary(isDense);
   }
 
-  #dictionaryFor(pool: number, sizeBytes: number): number {
+  #peekLocked(pool: number, key: TmemKey): number {
+    const state = this.#state;
+    const entry = state.findLocked(pool, key);
+    if (entry === NIL) return 0;
+    const meta = state.words[entry + Entry.META]!;
+    const where = Page.whereOf(meta);
+    if (where === Page.FILE) return where;
+    const handle = state.words[entry + Entry.VALUE]! as Handle;
+    const bytes = Math.min(Page.sizeOf(meta), Value.PREFIX_MAX);
+    state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
+    return where;
+  }
+
+  #dictionaryFor(sizeBytes: number): number {
     const { dictionary } = this;
-    const { words, root } = this.#state;
-    if (dictionary === 0 || sizeBytes > DICTIONARY_HELPS_BYTES) return 0;
-    // A dictionary is read without another.
-    if (pool === words[root + Store.DICTIONARY_POOL]) return 0;
+    if (dictionary === 0 || sizeBytes > Value.DICTIONARY_HELPS_BYTES) return 0;
     return this.#state.codecs.takesDictionary(false) ? dictionary : 0;
   }
-
-  #dictionaryPool(): number {
-    const { words, root, index } = this.#state;
-    const at = root + Store.DICTIONARY_POOL;
-    return lockedBy(this.#state, () => {
-      if (words[at] === 0) put(words, at, index.createPool(0, PERSISTENT, null));
-      return words[at]!;
-    });
-  }
-
-  #writeDictionary(dictionary: number, bytes: Uint8Array): boolean {
-    const pool = this.#dictionaryPool();
-    const key = new TmemKey().setObject(dictionary);
-    const { arena } = this.#state;
-    const step = this.sizeMax - Value.FIXED_BYTES;
-    for (let at = 0, nth = 0; at < bytes.length; at += step, nth++) {
-      const part = bytes.subarray(at, at + step);
-      arena.bytes.set(part, this.plain);
-      arena.bytes[this.prefix + Value.FLAGS] = 0;
-      key.setIndex(nth);
-      if (this.put(pool, key, this.plain, part.length, Value.FIXED_BYTES) < 0) return false;
-    }
-    return true;
-  }
-
-  #readDictionary(dictionary: number): Uint8Array | undefined {
-    const state = this.#state;
-    const pool = this.#dictionaryPool();
-    const key = new TmemKey().setObject(dictionary);
-    // This may be asked in the middle of a `restore`, whose packed value must stay.
-    const { foundMeta, foundValue } = state;
-    const kept = state.arena.bytes.slice(this.prefix, this.prefix + state.pageSize * 2);
-    const plain = state.arena.bytes.slice(this.plain, this.plain + state.pageSize);
-    const parts: Uint8Array[] = [];
-    for (let nth = 0; fetchPacked(state, pool, key.setIndex(nth), false); nth++) {
-      this.restore(this.plain);
-      parts.push(state.arena.bytes.slice(this.plain, this.plain + Value.sizeOf(this.header)));
-    }
-    state.arena.bytes.set(kept, this.prefix);
-    state.arena.bytes.set(plain, this.plain);
-    state.foundMeta = foundMeta;
-    state.foundValue = foundValue;
-    return parts.length === 0 ? undefined : concat(parts);
-  }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

@@ -8,6 +8,7 @@ import * as Entry from "../index/entry.layout.ts";
 import { put } from "../memory/journal.ts";
 import { markFrames, reclaimNext } from "../policy/watermarks.ts";
 import { Reason } from "./counters.ts";
+import { noteDepartureLocked } from "./departures.ts";
 import { reclaimRoundLocked } from "./evict.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -114,6 +115,7 @@ function moveRecordLocked(
   const hash = state.hash(pool, name);
   const backing = state.backing!;
   if (backing.isFullLocked && Page.kindOf(meta) === Store.EPHEMERAL) {
+    noteDepartureLocked(state, entry, Reason.DROPPED_FROM_FILE, address);
     state.count("dropped_from_file");
     state.removeLocked(entry, hash, Reason.DROPPED_FROM_FILE);
     return;

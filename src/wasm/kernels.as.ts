@@ -2,7 +2,8 @@
 // per thread, no state of its own: every table and buffer is an address that the caller gives.
 // Addresses are bytes, lengths are bytes. Nothing here checks bounds: callers own that.
 
-export { lz4Compress, lz4Decompress } from "./lz4.as";
+export { lz4Compress, lz4Decompress, lz4DecompressDictionary } from "./lz4.as";
+export { lz4CompressDictionary, lz4PrepareDictionary } from "./lz4_dictionary.as";
 
 /** Copies `size` bytes; the regions may overlap. */
 export function copy(target: usize, source: usize, size: usize): void {

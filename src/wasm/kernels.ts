@@ -32,10 +32,37 @@ export interface Kernels {
    * @returns bytes written, or −1 for a malformed block; writes only [target, target + targetBytes)
    */
   lz4Decompress(source: number, sourceBytes: number, target: number, targetBytes: number): number;
+  /**
+   * Fills `table`, LZ4_DICTIONARY_TABLE_BYTES of scratch, for a dictionary of 8 … 65,536 bytes that
+   * does not begin at address 0.
+   */
+  lz4PrepareDictionary(dictionary: number, dictionaryBytes: number, table: number): void;
+  /** As `lz4Compress`, with matches that begin in the dictionary. */
+  lz4CompressDictionary(
+    source: number,
+    sourceBytes: number,
+    target: number,
+    limit: number,
+    table: number,
+    dictionary: number,
+    dictionaryBytes: number,
+    dictionaryTable: number,
+  ): number;
+  /** As `lz4Decompress`; a distance that reaches beyond the dictionary makes a block malformed. */
+  lz4DecompressDictionary(
+    source: number,
+    sourceBytes: number,
+    target: number,
+    targetBytes: number,
+    dictionary: number,
+    dictionaryBytes: number,
+  ): number;
 }
 
 /** Scratch that `lz4Compress` needs: up to 8,192 entries of 16 bits. */
 export const LZ4_TABLE_BYTES = 16384;
+/** Scratch for a dictionary's positions: 16,384 entries of 16 bits. */
+export const LZ4_DICTIONARY_TABLE_BYTES = 32768;
 
 let compiled: WasmModule | undefined;
 

@@ -22,11 +22,11 @@
 // The decorator @inline is AssemblyScript's; TypeScript itself knows none on functions.
 
 /** The shortest match, and what the token's half counts from. */
-const MATCH_MIN: usize = 4;
+export const MATCH_MIN: usize = 4;
 /** The format's rule: this many bytes at the end are literals. */
-const LAST_LITERALS: usize = 5;
+export const LAST_LITERALS: usize = 5;
 /** The half of a token that says that the length goes on behind it. */
-const HALF_MAX: usize = 15;
+export const HALF_MAX: usize = 15;
 /** From this length on, the call that `memory.copy` is costs less than a loop. */
 const BULK_COPY: usize = 512;
 
@@ -36,7 +36,7 @@ const BULK_COPY: usize = 512;
  */
 // @ts-ignore: decorator
 @inline
-function copyWide(target: usize, from: usize, end: usize): void {
+export function copyWide(target: usize, from: usize, end: usize): void {
   do {
     v128.store(target, v128.load(from));
     v128.store(target, v128.load(from, 16), 16);
@@ -46,7 +46,7 @@ function copyWide(target: usize, from: usize, end: usize): void {
 }
 
 /** Copies exactly up to `end`, in steps of 16 bytes as far as they fit and don't overlap. */
-function copyExact(target: usize, from: usize, end: usize): void {
+export function copyExact(target: usize, from: usize, end: usize): void {
   if (target - from >= 16) {
     for (; end - target >= 16; target += 16, from += 16) v128.store(target, v128.load(from));
   }
@@ -56,7 +56,7 @@ function copyExact(target: usize, from: usize, end: usize): void {
 /** Copies `count` literals. Up to `room` bytes may be read and written, at least `count`. */
 // @ts-ignore: decorator
 @inline
-function copyLiterals(target: usize, from: usize, count: usize, room: usize): void {
+export function copyLiterals(target: usize, from: usize, count: usize, room: usize): void {
   if (count >= BULK_COPY) memory.copy(target, from, count);
   else if (count + 32 <= room) copyWide(target, from, target + count);
   else copyExact(target, from, target + count);
@@ -73,30 +73,30 @@ const TABLE_BITS_SMALL: u32 = 12;
 const TABLE_BITS_LARGE: u32 = 13;
 const SMALL_SOURCE: u32 = 16384;
 /** Multiplicative hashing (Knuth): a prime next to 2³² divided by the golden ratio. */
-const HASH_FACTOR: u32 = 2654435761;
+export const HASH_FACTOR: u32 = 2654435761;
 /**
  * No match starts in the last 16 bytes. The format asks for 12; with 16, a copy of 16 bytes from
  * among the literals before a match never reads beyond the source. It costs 0.1 % of the size.
  */
-const START_MARGIN: u32 = 16;
+export const START_MARGIN: u32 = 16;
 /** After 64 misses in a row the search steps by two, after 128 by three: what does not compress is
  *  passed quickly. The reference does the same. */
-const SKIP_BITS: u32 = 6;
+export const SKIP_BITS: u32 = 6;
 /** What a sequence of less than 15 literals writes before its match's length goes on: the token,
  *  a copy of 16 bytes that holds the literals, and behind the literals the distance. */
-const SEQUENCE_MARGIN: u32 = 17;
+export const SEQUENCE_MARGIN: u32 = 17;
 
 /** Address of the table's entry for four bytes. */
 // @ts-ignore: decorator
 @inline
-function slotOf(table: usize, four: u32, hashShift: u32): usize {
+export function slotOf(table: usize, four: u32, hashShift: u32): usize {
   return table + (<usize>((four * HASH_FACTOR) >>> hashShift) << 1);
 }
 
 /** The position that was last seen with these four bytes' hash, as an address; then notes `at`. */
 // @ts-ignore: decorator
 @inline
-function exchange(slot: usize, source: usize, at: usize): usize {
+export function exchange(slot: usize, source: usize, at: usize): usize {
   const earlier = source + <usize>load<u16>(slot);
   store<u16>(slot, <u16>(at - source));
   return earlier;
@@ -105,7 +105,7 @@ function exchange(slot: usize, source: usize, at: usize): usize {
 /** @returns up to where, from `at` on, bytes equal those `distance` before them; at most `limit` */
 // @ts-ignore: decorator
 @inline
-function matchEnd(at: usize, distance: usize, limit: usize): usize {
+export function matchEnd(at: usize, distance: usize, limit: usize): usize {
   for (; at + 8 <= limit; at += 8) {
     const difference = load<u64>(at) ^ load<u64>(at - distance);
     if (difference != 0) return at + <usize>(ctz(difference) >> 3);
@@ -117,14 +117,14 @@ function matchEnd(at: usize, distance: usize, limit: usize): usize {
 /** How many bytes a length takes behind its token. */
 // @ts-ignore: decorator
 @inline
-function extraBytes(length: usize): usize {
+export function extraBytes(length: usize): usize {
   return length < HALF_MAX ? 0 : (length - HALF_MAX) / 255 + 1;
 }
 
 /** Writes what of a length, at least 15, goes behind its token. @returns the address behind it */
 // @ts-ignore: decorator
 @inline
-function putExtra(out: usize, length: usize): usize {
+export function putExtra(out: usize, length: usize): usize {
   let rest = length - HALF_MAX;
   for (; rest >= 255; rest -= 255) store<u8>(out++, 255);
   store<u8>(out, <u8>rest);
@@ -136,7 +136,7 @@ function putExtra(out: usize, length: usize): usize {
  * `reserve` more bytes must fit behind them.
  * @returns the address behind the literals, or 0 if there is no room
  */
-function putLiterals(
+export function putLiterals(
   out: usize,
   outEnd: usize,
   from: usize,
@@ -321,10 +321,46 @@ function repeatWide(target: usize, distance: usize, end: usize): void {
 }
 
 /**
+ * Copies a match that begins in the dictionary, `back` bytes before the dictionary's end. It may go
+ * on in the target, which the format takes to follow the dictionary at once.
+ */
+function copyFromDictionary(
+  out: usize, length: usize, target: usize, targetEnd: usize, dictionaryEnd: usize, back: usize,
+): void {
+  const match = dictionaryEnd - back;
+  if (length + 32 <= min(back, targetEnd - out)) return copyWide(out, match, out + length);
+  const first = min(length, back);
+  copyExact(out, match, out + first);
+  copyExact(out + first, target, out + length);
+}
+
+/**
  * Decompresses the `size` bytes at `source`.
  * @returns bytes written, at most `targetBytes`, or −1 for a malformed block
  */
 export function lz4Decompress(source: usize, size: u32, target: usize, targetBytes: u32): i32 {
+  return decompressWith(source, size, target, targetBytes, false, 0, 0);
+}
+
+/**
+ * The same where matches may also begin in the dictionary, of `dictionaryBytes` up to
+ * `dictionaryEnd`.
+ */
+export function lz4DecompressDictionary(
+  source: usize, size: u32, target: usize, targetBytes: u32,
+  dictionary: usize, dictionaryBytes: u32,
+): i32 {
+  const end = dictionary + dictionaryBytes;
+  return decompressWith(source, size, target, targetBytes, true, end, dictionaryBytes);
+}
+
+/** Inlined, so that without a dictionary nothing is left of it. */
+// @ts-ignore: decorator
+@inline
+function decompressWith(
+  source: usize, size: u32, target: usize, targetBytes: u32,
+  hasDictionary: bool, dictionaryEnd: usize, dictionaryBytes: usize,
+): i32 {
   if (size > BLOCK_BYTES_MAX) return -1;
   const sourceEnd = source + size;
   const targetEnd = target + targetBytes;
@@ -355,11 +391,15 @@ export function lz4Decompress(source: usize, size: u32, target: usize, targetByt
 
     const distance = <usize>load<u16>(from);
     from += 2;
+    let back: usize = 0; // from the dictionary's end, if the match begins there
     // One compare for two faults, because 0 − 1 is the largest number: none, or before the target.
-    if (distance - 1 >= out - target) return -1;
-    const match = out - distance;
+    if (distance - 1 >= out - target) {
+      back = distance - (out - target);
+      if (!hasDictionary || distance == 0 || back > dictionaryBytes) return -1;
+    }
+    const match = back == 0 ? out - distance : dictionaryEnd - back;
     let length = token & HALF_MAX;
-    if (length != HALF_MAX && distance >= 8) {
+    if (length != HALF_MAX && (back == 0 ? distance >= 8 : back >= 18)) {
       store<u64>(out, load<u64>(match));
       store<u64>(out, load<u64>(match, 8), 8);
       store<u16>(out, load<u16>(match, 16), 16);
@@ -376,12 +416,13 @@ export function lz4Decompress(source: usize, size: u32, target: usize, targetByt
     const end = out + length;
     const room = targetEnd - out;
     if (length > room) return -1;
-    if (length + TARGET_MARGIN > room) copyExact(out, match, end);
+    if (back != 0) copyFromDictionary(out, length, target, targetEnd, dictionaryEnd, back);
+    else if (length + TARGET_MARGIN > room) copyExact(out, match, end);
     else if (distance >= 16) copyWide(out, match, end);
     else repeatWide(out, distance, end);
     out = end;
   }
-  out = decompressExact(from, sourceEnd, target, out, targetEnd);
+  out = decompressExact(from, sourceEnd, target, out, targetEnd, dictionaryEnd, dictionaryBytes);
   return out == 0 ? -1 : <i32>(out - target);
 }
 
@@ -395,6 +436,8 @@ function decompressExact(
   target: usize,
   out: usize,
   targetEnd: usize,
+  dictionaryEnd: usize,
+  dictionaryBytes: usize,
 ): usize {
   while (from < sourceEnd) {
     const token = <usize>load<u8>(from++);
@@ -415,7 +458,8 @@ function decompressExact(
     if (sourceEnd - from < 2) return 0;
     const distance = <usize>load<u16>(from);
     from += 2;
-    if (distance - 1 >= out - target) return 0;
+    const before = out - target;
+    if (distance == 0 || distance > before + dictionaryBytes) return 0;
     let length = token & HALF_MAX;
     if (length == HALF_MAX) {
       const extra = extraEnd(from, sourceEnd);
@@ -425,7 +469,8 @@ function decompressExact(
     }
     length += MATCH_MIN;
     if (length > targetEnd - out) return 0;
-    copyExact(out, out - distance, out + length);
+    if (distance <= before) copyExact(out, out - distance, out + length);
+    else copyFromDictionary(out, length, target, targetEnd, dictionaryEnd, distance - before);
     out += length;
   }
   return 0;

@@ -19,9 +19,9 @@ const PAGE_SIZES = [4, 8, 16, 32, 64].map((kib) => kib * KIB);
 const ODD_SIZES = [1, 2, 3, 4, 5, 7, 8, 12, 13, 15, 16, 17, 31, 33, 64, 127, 128, 255, 256, 257];
 const LARGE_ODD_SIZES = [1000, 1023, 1025, 4095, 4097, 10_007, 65_535];
 
-function rigOf({ registry, name }: CodecCase, options: CodecOptions = {}): CodecRig {
+function rigOf({ registry, name, options }: CodecCase, more: CodecOptions = {}): CodecRig {
   const memory = new BareCodecMemory(RIG_BYTES);
-  return new CodecRig(registry.create(name, memory, options), memory);
+  return new CodecRig(registry.create(name, memory, { ...options, ...more }), memory);
 }
 
 function assertRoundTrip(rig: CodecRig, data: Uint8Array): Uint8Array {
@@ -43,7 +43,7 @@ function concat(...parts: Uint8Array[]): Uint8Array {
 }
 
 for (const codecCase of codecCases()) {
-  const { label, name, registry, missing } = codecCase;
+  const { label, name, registry, options, missing } = codecCase;
   describe(label, { skip: missing ?? false }, () => {
     test("says what it is", () => {
       const { codec } = rigOf(codecCase);
@@ -153,7 +153,7 @@ for (const codecCase of codecCases()) {
     test("works above 2 GiB", () => {
       const start = 3 * 1024 ** 3;
       const memory = new BareCodecMemory(start + RIG_BYTES, start);
-      const rig = new CodecRig(registry.create(name, memory), memory);
+      const rig = new CodecRig(registry.create(name, memory, options), memory);
       const packed = assertRoundTrip(rig, sample("text", 4096, new Xorshift32(3)));
       assert.ok(!rig.accepts(packed.subarray(1), 4096));
     });

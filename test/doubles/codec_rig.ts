@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import type { Address } from "../../src/base/brand.ts";
 import { ZcacheError } from "../../src/base/errors.ts";
-import type { Xorshift32 } from "../../src/base/random.ts";
-import type { Codec, CodecMemory } from "../../src/codec/contract.ts";
+import { Xorshift32 } from "../../src/base/random.ts";
+import type { Codec, CodecMemory, CodecOptions } from "../../src/codec/contract.ts";
 import type { CodecListing, CodecRegistry } from "../../src/codec/registry.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
 
@@ -13,7 +13,7 @@ const CANARY_BYTES = 256;
 const CANARY = 0xa5;
 
 /** Memory that one rig takes, with room for a codec's own scratch. */
-export const RIG_BYTES = 4 * REGION_BYTES;
+export const RIG_BYTES = 6 * REGION_BYTES;
 
 export class CodecRig {
   readonly codec: Codec;
@@ -91,6 +91,8 @@ export interface CodecCase {
   readonly label: string;
   readonly name: string;
   readonly registry: CodecRegistry;
+  /** To open it with. */
+  readonly options: CodecOptions;
   /** Why it can't be tested here, or undefined. */
   readonly missing: string | undefined;
   /** The slower ones get fewer cases in long tests. */
@@ -110,16 +112,35 @@ export function codecCases(): CodecCase[] {
     ["lzo", "lzo", {}],
   ] as const;
   const table: CodecCase[] = [];
-  for (const [name, label, options] of cases) {
-    const registry = nodeCodecs(options);
+  for (const [name, label, implementation] of cases) {
+    const registry = nodeCodecs(implementation);
     const listing = registry.list().find((one) => one.name === name) as CodecListing;
     const missing = listing.available ? undefined : listing.reason;
-    table.push({ label, name, registry, missing, slow: /zlib|calls/.test(label) });
+    const slow = /zlib|calls/.test(label);
+    const plain = { label, name, registry, options: {}, missing, slow };
+    table.push(plain);
+    if (name !== "lz4" && name !== "zstd") continue;
+    const takesOne = !listing.available || listing.dictionaries;
+    table.push({
+      ...plain,
+      label: `${label} with a dictionary`,
+      options: { dictionary: sampleDictionary() },
+      missing: takesOne ? missing : "this implementation takes no dictionaries",
+    });
   }
   return table;
 }
 
 const WORDS = "the frame of a zone is full and compaction moves an object to it".split(" ");
+
+/** Something of each kind, text at the end, where distances are short; the most that LZ4 takes. */
+export function sampleDictionary(): Uint8Array {
+  const random = new Xorshift32(99);
+  const parts = ["random", "zeros", "counters", "mixed", "text"] as const;
+  return Uint8Array.from(parts.flatMap((kind, n) => [...sample(kind, 4096 << n, random)])).slice(
+    -65_536,
+  );
+}
 
 /** Bytes of a kind that codecs treat differently. */
 export const KINDS = ["zeros", "text", "counters", "random", "mixed"] as const;

@@ -10,7 +10,7 @@ import { Arena } from "../../src/memory/arena.ts";
 import { journalCommit, journalRollBack } from "../../src/memory/journal.ts";
 import { POLICY_WORDS, SECOND_CHANCES } from "../../src/policy/contract.ts";
 import { createPolicy, DEFAULT_POLICY, policyNames } from "../../src/policy/registry.ts";
-import { OWNER, PolicyRig, SPACE } from "./rig.ts";
+import { hashOf, OWNER, PolicyRig, SPACE, sizeOf } from "./rig.ts";
 
 /** Few, so that most steps find what they are about. */
 const IDS = 7;
@@ -83,6 +83,7 @@ for (const name of policyNames()) {
         }
         const image = rig.image();
         const order = rig.walk();
+        rig.isAsking = false;
         const listed = [...rig.listed];
         for (const one of undone.slice(0, 20).filter(({ op }) => op !== "move")) take(rig, one);
         journalRollBack(arena.words, arena.kernels);
@@ -191,11 +192,20 @@ for (const name of policyNames()) {
     using other = Arena.attach(rig.arena.share());
     // The first block that the arena handed out.
     const at = (rig.arena.frames.firstFrame * rig.arena.frames.wordsPerPage) as WordIndex;
-    const policy = createPolicy(name, other, at, SPACE);
+    const policy = createPolicy(name, other, at, {
+      ...SPACE,
+      hashOf: (entry) => hashOf(other.words[entry]!),
+      sizeOf: (entry) => sizeOf(other.words[entry]!),
+    });
     policy.verify();
     assert.equal(policy.count, 12);
+    const walk: number[] = [];
+    for (let entry = policy.next(NIL); entry !== NIL; entry = policy.next(entry)) {
+      walk.push(other.words[entry]!);
+    }
+    assert.deepEqual(walk, rig.walk());
     const victim = policy.victim() as WordIndex;
-    assert.equal(rig.places.get(rig.victim()!), victim);
+    assert.ok([...rig.places.values()].includes(victim), "a victim is an entry");
     policy.evicted(victim, 0);
     assert.equal(rig.policy.count, 11);
     rig.policy.verify();
@@ -248,14 +258,17 @@ test("the default is the first of the names; a name that is none is refused", ()
   const at = (arena.reserve(POLICY_WORDS * 4) / 4) as WordIndex;
   for (const name of ["mru", "", "toString", "LRU"]) {
     assert.throws(
-      () => createPolicy(name, arena, at, SPACE),
+      () => createPolicy(name, arena, at, { ...SPACE, hashOf, sizeOf }),
       (error) =>
         error instanceof ZcacheError &&
         error.code === "ERR_OPTION" &&
         policyNames().every((known) => error.message.includes(known)),
     );
   }
-  assert.throws(() => createPolicy("lru", arena, at, { ...SPACE, bit: 30 }), AssertionError);
+  assert.throws(
+    () => createPolicy("lru", arena, at, { ...SPACE, hashOf, sizeOf, bit: 30 }),
+    AssertionError,
+  );
 });
 
 for (const bit of [0, 13, 29]) {

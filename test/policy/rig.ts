@@ -22,13 +22,24 @@ const LINKS = 2;
 /** More than any test lists, so that there is always a free place to move to. */
 const PLACES = 300;
 export const OWNER = 7;
-export const SPACE: PolicySpace = { links: LINKS, meta: META, bit: 28, owner: OWNER, ghosts: 500 };
+export const SPACE: Omit<PolicySpace, "hashOf" | "sizeOf"> = {
+  links: LINKS,
+  meta: META,
+  bit: 28,
+  owner: OWNER,
+  ghosts: 500,
+};
 
 /** A hash of an identity, as mixed as a store's. */
 export function hashOf(id: number): number {
   let hash = Math.imul(id + 1, 0x9e3779b1);
   hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca77);
   return hash ^ (hash >>> 13);
+}
+
+/** A size of an identity's page. */
+export function sizeOf(id: number): number {
+  return 100 + 7 * (id % 10);
 }
 
 export class PolicyRig implements Disposable {
@@ -39,6 +50,8 @@ export class PolicyRig implements Disposable {
   readonly listed = new Set<number>();
   /** The most words that one call logged, by the call's name. */
   readonly wordsMax = new Map<string, number>();
+  /** Whether a use is also a request; those are not undone. */
+  isAsking = true;
   readonly #freePlaces: WordIndex[] = [];
   readonly #journal: boolean;
   /** The policy's bits in an entry's META. */
@@ -56,7 +69,11 @@ export class PolicyRig implements Disposable {
     for (let i = PLACES; i-- > 0; ) {
       this.#freePlaces.push((entries + i * ENTRY_WORDS) as WordIndex);
     }
-    this.policy = createPolicy(name, this.arena, at, space);
+    this.policy = createPolicy(name, this.arena, at, {
+      ...space,
+      hashOf: (entry) => hashOf(this.arena.words[entry + VALUE]!),
+      sizeOf: (entry) => sizeOf(this.arena.words[entry + VALUE]!),
+    });
     this.policy.format();
     this.#mask = ((1 << POLICY_BITS) - 1) << space.bit;
     this.#journal = journal;
@@ -82,6 +99,7 @@ export class PolicyRig implements Disposable {
 
   use(id: number): void {
     const entry = this.places.get(id)!;
+    if (this.isAsking) this.policy.asked(hashOf(id));
     this.#call("used", entry, () => this.policy.used(entry));
   }
 

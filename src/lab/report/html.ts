@@ -1,121 +1,17 @@
-// The report as one page that needs nothing else: style, data and the charting library are inside,
-// and its security policy forbids any request. Chart.js draws in the browser, because so the
-// charts fit the width of a phone or a screen with letters of the same size; the tables say the
-// same in text.
+// The report of an analysis as a page: its charts with their keys, its tables, what was not read.
 import type { Report } from "../analysis.ts";
-import { type ChartSpec, chartsOf, colourOf, shapeOf } from "./charts.ts";
-import { codecTable, poolTable, summary, type Table } from "./tables.ts";
-
-const STYLE = `
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d8dee4; --ground: #fff;
-  --card: #f6f8fa; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9aa5b1; --line: #30363d; --ground: #0d1117; --card: #161b22; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 70rem; padding: 1rem;
-  color: var(--ink); background: var(--ground);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
-h2 { font-size: 1.1rem; margin: 0 0 .5rem; }
-p { margin: 0 0 .5rem; }
-.advice { background: var(--card); border-left: 4px solid #4269d0; padding: .75rem 1rem;
-  margin: 1rem 0; }
-section { border: 1px solid var(--line); border-radius: 8px; padding: 1rem; margin: 1rem 0;
-  min-width: 0; }
-.charts { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 1rem; }
-@media (min-width: 56rem) {
-  .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .charts section:first-child { grid-column: 1 / -1; }
-}
-.canvas { position: relative; width: 100%; }
-.key { color: var(--soft); font-size: .9rem; display: flex; flex-wrap: wrap; gap: .1rem .9rem; }
-.swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px;
-  margin-right: .35em; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; }
-.name { text-align: left; }
-td.name { font-weight: 600; }
-details { margin: 1rem 0; }
-footer { color: var(--soft); font-size: .85rem; }
-`;
-
-/** Runs in the browser. Colours come from the style, and again whenever light turns to dark. */
-const SCRIPT = `
-const specs = JSON.parse(document.getElementById("charts").textContent);
-let drawn = [];
-function draw() {
-  const style = getComputedStyle(document.documentElement);
-  Chart.defaults.color = style.getPropertyValue("--ink");
-  Chart.defaults.borderColor = style.getPropertyValue("--line");
-  Chart.defaults.font.family = "system-ui, sans-serif";
-  for (const chart of drawn) chart.destroy();
-  drawn = specs.map(({ id, config }) =>
-    new Chart(document.getElementById(id), structuredClone(config)));
-}
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-draw();
-`;
-
-/** Text as it may stand in HTML, between tags or in a quoted attribute. */
-export function escapeHtml(text: string): string {
-  return text
-    .replaceAll("&", "&amp;")
-    .replaceAll("<", "&lt;")
-    .replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;")
-    .replaceAll("'", "&#39;");
-}
-
-/** A value as JSON that may stand in a script element: no `<` can end it. */
-function scriptJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll("<", "\\u003c");
-}
-
-function tableHtml({ title, names, head, rows }: Table): string {
-  const cells = (row: readonly string[], tag: "th" | "td") =>
-    row
-      .map((cell, column) => {
-        const kind = column < names ? ' class="name"' : "";
-        const scope = tag === "th" ? ' scope="col"' : "";
-        return `<${tag}${kind}${scope}>${escapeHtml(cell)}</${tag}>`;
-      })
-      .join("");
-  return `<section><h2>${escapeHtml(title)}</h2>
-<div class="scroll" tabindex="0" role="group" aria-label="${escapeHtml(title)}, table"><table>
-<thead><tr>${cells(head, "th")}</tr></thead>
-<tbody>
-${rows.map((row) => `<tr>${cells(row, "td")}</tr>`).join("\n")}
-</tbody></table></div></section>`;
-}
+import { chartsOf, colourOf, shapeOf } from "./charts.ts";
+import { escapeHtml, htmlPage, swatch } from "./page.ts";
+import { codecTable, poolTable, summary } from "./tables.ts";
 
 function codecKey({ codecs }: Report): string {
-  return codecs
-    .map(({ codec }, index) => {
-      const swatch = `<span class="swatch" style="background:${colourOf(index)}"></span>`;
-      return `<span>${swatch}${escapeHtml(codec)}</span>`;
-    })
-    .join("");
+  return codecs.map(({ codec }, index) => swatch(colourOf(index), codec)).join("");
 }
 
 function poolKey({ results }: Report): string {
   return [...new Set(results.map(({ pool }) => pool))]
     .map((pool, index) => `<span>${shapeOf(index)[1]} ${escapeHtml(pool)}</span>`)
     .join("");
-}
-
-function chartHtml(report: Report, { id, title, label, caption, heightPx }: ChartSpec): string {
-  const shapes = id === "speed" ? `<div class="key">${poolKey(report)}</div>` : "";
-  return `<section><h2>${escapeHtml(title)}</h2>
-<p class="key">${escapeHtml(caption)}</p>
-<div class="key">${codecKey(report)}</div>${shapes}
-<div class="canvas" style="height:${heightPx}px"><canvas id="${id}" role="img"
- aria-label="${escapeHtml(label)}. The same numbers stand in the tables below."></canvas></div>
-</section>`;
 }
 
 function skippedHtml({ input }: Report): string {
@@ -134,42 +30,23 @@ function skippedHtml({ input }: Report): string {
  * @returns the whole page
  */
 export function htmlReport(report: Report, chartLibrary: string): string {
-  const specs = chartsOf(report);
-  const title = `zcache analyze: ${report.input.sources.join(", ")}`;
-  const policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+  const codecs = codecKey(report);
   const implementations = report.codecs.map(
     ({ codec, implementation }) => `${codec}: ${implementation}`,
   );
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<link rel="icon" href="data:,">
-<title>${escapeHtml(title)}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<main>
-<h1>${escapeHtml(title)}</h1>
-${summary(report)
-  .map((line) => `<p>${escapeHtml(line)}</p>`)
-  .join("\n")}
-<p class="advice">${escapeHtml(report.recommendation)}</p>
-<div class="charts">
-${specs.map((spec) => chartHtml(report, spec)).join("\n")}
-</div>
-${tableHtml(poolTable(report))}
-${tableHtml(codecTable(report))}
-${skippedHtml(report)}
-</main>
-<footer>zcache ${escapeHtml(report.zcache)} · ${escapeHtml(implementations.join(" · "))} ·
-charts by Chart.js</footer>
-<script type="application/json" id="charts">${scriptJson(specs)}</script>
-<script>${chartLibrary.replaceAll("</script", "<\\/script")}</script>
-<script>${SCRIPT}</script>
-</body>
-</html>
-`;
+  return htmlPage(
+    {
+      title: `zcache analyze: ${report.input.sources.join(", ")}`,
+      summary: summary(report),
+      advice: report.recommendation,
+      charts: chartsOf(report).map((spec) => ({
+        spec,
+        keys: spec.id === "speed" ? [codecs, poolKey(report)] : [codecs],
+      })),
+      tables: [poolTable(report), codecTable(report)],
+      more: skippedHtml(report),
+      footer: `zcache ${report.zcache} · ${implementations.join(" · ")}`,
+    },
+    chartLibrary,
+  );
 }

@@ -26,7 +26,8 @@ export function alignTable({ head, rows, names }: Omit<Table, "title">): string[
   );
 }
 
-function bar(share: number, shareMax: number, width: number): string {
+/** A bar of block characters, as wide as the largest is to be. */
+export function bar(share: number, shareMax: number, width: number): string {
   const eighths = shareMax === 0 ? 0 : Math.round((share / shareMax) * width * 8);
   const full = Math.floor(eighths / 8);
   return ("█".repeat(full) + EIGHTHS[eighths % 8]!).padEnd(width);

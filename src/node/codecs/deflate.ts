@@ -47,6 +47,7 @@ export function loadDeflate(): CodecDriver {
     name: "deflate",
     implementation,
     levels: DEFLATE_LEVELS,
+    dictionaries: false,
     open: ({ bytes }, { level }) => new Deflate(implementation, bytes, level!),
   };
 }

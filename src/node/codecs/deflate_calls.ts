@@ -17,6 +17,7 @@ export function loadDeflateCalls(): CodecDriver {
     name: "deflate",
     implementation,
     levels: DEFLATE_LEVELS,
+    dictionaries: false,
     open: ({ bytes }, { level }) => new DeflateCalls(implementation, bytes, level!),
   };
 }

@@ -32,6 +32,7 @@ export function loadLzo(): CodecDriver {
   return {
     name: "lzo",
     implementation,
+    dictionaries: false,
     open: ({ bytes }) => new Lzo(implementation, bytes, binding),
   };
 }

@@ -8,22 +8,42 @@ import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Codec, CodecMemory } from "../../codec/contract.ts";
 import { corruptError } from "../../codec/corrupt.ts";
-import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX } from "../../codec/limits.ts";
+import { checkDictionaryBytes, malformedDictionary } from "../../codec/dictionary_option.ts";
+import {
+  COMPRESSED_BYTES_MAX,
+  SOURCE_BYTES_MAX,
+  ZSTD_DICTIONARY_BYTES_MAX,
+} from "../../codec/limits.ts";
 import type { CodecDriver } from "../../codec/registry.ts";
-import { isStoredFrame, PLAIN_DESCRIPTOR, ZSTD_LEVELS } from "../../codec/zstd_frame.ts";
+import {
+  isStoredFrame,
+  PLAIN_DESCRIPTOR,
+  storeFrame,
+  ZSTD_LEVELS,
+  ZSTD_MAGIC,
+  ZSTD_PREPARED_LEVELS,
+} from "../../codec/zstd_frame.ts";
 
 interface CompressContext {
   compress2(target: Uint8Array, source: Uint8Array): number;
+  compressUsingCDict(target: Uint8Array, source: Uint8Array, dictionary: Prepared): number;
   setParameter(parameter: number, value: number): void;
 }
 interface DecompressContext {
   decompress(target: Uint8Array, source: Uint8Array): number;
+  decompressUsingDDict(target: Uint8Array, source: Uint8Array, dictionary: Prepared): number;
   setParameter(parameter: number, value: number): void;
+}
+/** A dictionary in the form that one side wants it in, with a copy of it. */
+interface Prepared {
+  getDictID(): number;
 }
 /** What is used of `zstd-napi/binding`. */
 interface Binding {
   readonly CCtx: new () => CompressContext;
   readonly DCtx: new () => DecompressContext;
+  readonly CDict: new (dictionary: Uint8Array, level: number) => Prepared;
+  readonly DDict: new (dictionary: Uint8Array) => Prepared;
   readonly CParameter: { readonly compressionLevel: number; readonly contentSizeFlag: number };
 }
 
@@ -41,13 +61,69 @@ export function loadZstdNative(): CodecDriver {
   const binding = require("zstd-napi/binding") as Binding;
   const { version } = require("zstd-napi/package.json") as { version: string };
   const implementation = `zstd-napi ${version} (native)`;
+  let bench: Workbench | undefined;
   selfTest(binding);
   return {
     name: "zstd",
     implementation,
-    levels: ZSTD_LEVELS,
-    open: (memory, options) => new ZstdNative(implementation, memory, binding, options.level!),
+    levels: ZSTD_PREPARED_LEVELS,
+    dictionaries: true,
+    open(memory, { level, dictionary }) {
+      if (dictionary === undefined) return new ZstdNative(implementation, memory, binding, level!);
+      bench ??= {
+        compressor: new binding.CCtx(),
+        decompressor: createDecompressor(binding),
+        frame: new Uint8Array(COMPRESSED_BYTES_MAX + ZSTD_MAGIC.length),
+      };
+      const known = new Dictionary(binding, memory, dictionary, level!);
+      return new ZstdNativeWithDictionary(implementation, memory, bench, known);
+    },
   };
+}
+
+/** One for all dictionaries of a thread: contexts take ten times the memory of what they know. */
+interface Workbench {
+  readonly compressor: CompressContext;
+  readonly decompressor: DecompressContext;
+  readonly frame: Uint8Array;
+}
+
+/**
+ * A dictionary as each side wants it. The compressor's form takes 160 to 510 KiB, and a thread that
+ * only reads what earlier versions wrote never wants it: it is made when it is first asked for.
+ */
+class Dictionary {
+  readonly forDecompressor: Prepared;
+  readonly #binding: Binding;
+  readonly #level: number;
+  #content: Uint8Array;
+  #forCompressor: Prepared | undefined;
+
+  /** @throws ZcacheError ERR_OPTION for one that zstd can't use */
+  constructor(binding: Binding, memory: CodecMemory, content: Uint8Array, level: number) {
+    checkDictionaryBytes("zstd", content.length, ZSTD_DICTIONARY_BYTES_MAX);
+    this.#binding = binding;
+    this.#level = level;
+    // What lies in the memory stays as it is until `close()`; anything else may change.
+    this.#content = content.buffer === memory.bytes.buffer ? content : new Uint8Array(content);
+    try {
+      this.forDecompressor = new binding.DDict(content);
+    } catch (cause) {
+      throw malformedDictionary(content, cause);
+    }
+  }
+
+  get forCompressor(): Prepared {
+    if (this.#forCompressor === undefined) {
+      try {
+        this.#forCompressor = new this.#binding.CDict(this.#content, this.#level);
+      } catch (cause) {
+        throw malformedDictionary(this.#content, cause);
+      }
+      this.#content = new Uint8Array(0); // zstd has a copy of its own
+    }
+    return this.#forCompressor;
+  }
 }
 
 function createCompressor(binding: Binding, level: number): CompressContext {
@@ -119,5 +195,65 @@ class ZstdNative implements Codec {
     if (written !== targetBytes) {
       throw corruptError("zstd", sourceBytes, targetBytes, `gives ${written} bytes`);
     }
+  }
+}
+
+/**
+ * With a dictionary, the package offers a prepared one only with the settings that zstd has built
+ * in, so the frame comes with a full header, and gets the stored form's afterwards.
+ */
+class ZstdNativeWithDictionary implements Codec {
+  readonly name = "zstd";
+  readonly implementation: string;
+  readonly #bytes: Uint8Array;
+  readonly #bench: Workbench;
+  #dictionary: Dictionary | undefined;
+
+  constructor(
+    implementation: string,
+    memory: CodecMemory,
+    bench: Workbench,
+    dictionary: Dictionary,
+  ) {
+    this.implementation = implementation;
+    this.#bytes = memory.bytes;
+    this.#bench = bench;
+    this.#dictionary = dictionary;
+  }
+
+  compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
+    assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
+    const known = this.#dictionary;
+    assert(known !== undefined, "a codec is not used once it is closed");
+    const bytes = this.#bytes;
+    const { compressor, frame } = this.#bench;
+    const page = bytes.subarray(source, source + sourceBytes);
+    const frameBytes = compressor.compressUsingCDict(frame, page, known.forCompressor);
+    return storeFrame(frame, 0, frameBytes, sourceBytes, bytes, target, limitBytes);
+  }
+
+  decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
+    const known = this.#dictionary;
+    assert(known !== undefined, "a codec is not used once it is closed");
+    const bytes = this.#bytes;
+    if (!isStoredFrame(bytes, source, sourceBytes)) {
+      throw corruptError("zstd", sourceBytes, targetBytes, "is no stored frame");
+    }
+    const frame = bytes.subarray(source, source + sourceBytes);
+    const page = bytes.subarray(target, target + targetBytes);
+    let written: number;
+    try {
+      const { decompressor } = this.#bench;
+      written = decompressor.decompressUsingDDict(page, frame, known.forDecompressor);
+    } catch (cause) {
+      throw corruptError("zstd", sourceBytes, targetBytes, "is malformed", cause);
+    }
+    if (written !== targetBytes) {
+      throw corruptError("zstd", sourceBytes, targetBytes, `gives ${written} bytes`);
+    }
+  }
+
+  close(): void {
+    this.#dictionary = undefined;
   }
 }

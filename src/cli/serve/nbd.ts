@@ -1,21 +1,27 @@
 // `zcache serve nbd`: compressed block devices for NBD clients, until a signal ends it.
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { ZcacheError } from "../base/errors.ts";
-import { MIB } from "../base/units.ts";
-import { PAGE_TYPES, type PageType, ZramTending } from "../front/zram_tending.ts";
-import { ARENA_BYTES_MAX } from "../memory/arena.ts";
-import { type Listen, type NbdServer, type NbdTlsOptions, startNbdServer, Zram } from "../nbd.ts";
-import { nodeCodecs } from "../node/codecs.ts";
-import { ControlServer } from "../server/control.ts";
-import { DeviceImage } from "../server/image.ts";
-import type { Store } from "../store/store.ts";
-import { createStore, startMaintainer } from "../stores.ts";
-import { defaultControlPath } from "./ctl.ts";
-import { complain } from "./exit.ts";
-import { parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
-import { write } from "./output.ts";
-import { zramKnobs } from "./zram_knobs.ts";
+import { ZcacheError } from "../../base/errors.ts";
+import { MIB } from "../../base/units.ts";
+import { PAGE_TYPES, type PageType, ZramTending } from "../../front/zram_tending.ts";
+import { ARENA_BYTES_MAX } from "../../memory/arena.ts";
+import {
+  type Listen,
+  type NbdServer,
+  type NbdTlsOptions,
+  startNbdServer,
+  Zram,
+} from "../../nbd.ts";
+import { nodeCodecs } from "../../node/codecs.ts";
+import { ControlServer } from "../../server/control.ts";
+import { DeviceImage } from "../../server/image.ts";
+import type { Store } from "../../store/store.ts";
+import { createStore, startMaintainer } from "../../stores.ts";
+import { defaultControlPath } from "../ctl.ts";
+import { complain } from "../exit.ts";
+import { parsePageSize, parseSizeIn, parseWhole } from "../options.ts";
+import { write } from "../output.ts";
+import { zramKnobs } from "../zram_knobs.ts";
 
 interface Args {
   readonly size?: string;

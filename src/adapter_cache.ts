@@ -1,0 +1,74 @@
+// What all adapters need of a cache: one that they are given or make, and their part of its keys.
+//
+// An adapter for another library keeps its values under a prefix of the cache's keys, so that
+// several of them, and whoever else uses the cache, stay apart.
+import { ZcacheError } from "./base/errors.ts";
+import { Cache } from "./cache.ts";
+import type { CacheOptions, LocalOptions } from "./front/cache/options.ts";
+
+/** What an adapter is made with. */
+export interface AdapterOptions {
+  /** The cache to use, which stays open when the adapter is closed … */
+  readonly cache?: Cache<string, unknown> | undefined;
+  /** … or the options of one that the adapter makes, and closes. */
+  readonly cacheOptions?: (CacheOptions & LocalOptions) | undefined;
+}
+
+/** @throws ZcacheError ERR_OPTION for an option that is not in `known` */
+export function checkAdapterOptions(options: object, known: readonly string[], what: string): void {
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const all = known.join(", ");
+    throw new ZcacheError("ERR_OPTION", `${what} has no option "${key}"; there are ${all}`);
+  }
+}
+
+/** A cache, as an adapter uses it. */
+export class AdapterCache {
+  readonly cache: Cache<string, unknown>;
+  readonly #isOwn: boolean;
+  #isClosed = false;
+
+  /** @throws ZcacheError ERR_OPTION, and what `Cache.create` throws */
+  constructor({ cache, cacheOptions }: AdapterOptions) {
+    if (cache !== undefined && cacheOptions !== undefined) {
+      throw new ZcacheError("ERR_OPTION", "cache and cacheOptions: one of them, not both");
+    }
+    if (cache !== undefined && !(cache instanceof Cache)) {
+      throw new ZcacheError("ERR_OPTION", "cache: what Cache.create or Cache.attach returned");
+    }
+    this.cache = cache ?? Cache.create<string, unknown>(cacheOptions ?? {});
+    this.#isOwn = cache === undefined;
+  }
+
+  /**
+   * Stores a value for `ttlMs`; undefined: as long as the cache's `ttl` says. A time that is over
+   * already removes what there was.
+   */
+  set(key: string, value: unknown, ttlMs?: number): boolean {
+    if (ttlMs === undefined) return this.cache.set(key, value);
+    if (ttlMs > 0) return this.cache.set(key, value, ttlMs);
+    if (Number.isNaN(ttlMs)) throw new ZcacheError("ERR_OPTION", "ttl NaN: not a time in ms");
+    this.cache.delete(key);
+    return true;
+  }
+
+  /** The keys of text that begin with `prefix`, as they are. */
+  *keysWith(prefix: string): Generator<string> {
+    for (const key of this.cache.keys()) {
+      if (typeof key === "string" && key.startsWith(prefix)) yield key;
+    }
+  }
+
+  /** Removes what stands under keys that begin with `prefix`. */
+  clear(prefix: string): void {
+    if (prefix === "") this.cache.clear();
+    else for (const key of this.keysWith(prefix)) this.cache.delete(key);
+  }
+
+  /** Closes the cache if the adapter has made it; once. */
+  close(): void {
+    if (this.#isOwn && !this.#isClosed) this.cache.close();
+    this.#isClosed = true;
+  }
+}

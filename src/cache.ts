@@ -1,0 +1,228 @@
+// The cache on Node: what people import. It joins the cache (front/cache) with a store, and with
+// what Node has for timers, events, text and errors.
+import { EventEmitter } from "node:events";
+import { ZcacheError } from "./base/errors.ts";
+import { parseSize } from "./base/units.ts";
+import { Background, type BackgroundCounts } from "./cache_background.ts";
+import { DictionaryKeeper, type DictionaryReport } from "./cache_dictionary.ts";
+import { CacheFront, type LocalCounts } from "./front/cache/cache.ts";
+import type { CacheKey } from "./front/cache/keys.ts";
+import {
+  type CacheOptions,
+  type LocalOptions,
+  type ResolvedCacheOptions,
+  resolveCacheOptions,
+  storeOptionsOf,
+} from "./front/cache/options.ts";
+import { formatValues } from "./front/values/values.ts";
+import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
+import type { Departures } from "./store/departures.ts";
+import type { StoreStats } from "./store/statistics.ts";
+import type { Store, StoreShare } from "./store/store.ts";
+import { attachStore, createStore } from "./stores.ts";
+
+/** What travels to another thread, as `workerData` or by `postMessage`. */
+export interface CacheShare {
+  readonly zcacheCache: 1;
+  readonly store: StoreShare;
+  readonly options: ResolvedCacheOptions;
+}
+
+/** Why a value went without being asked to. */
+export type EvictionReason = "evicted" | "expired" | "dropped";
+
+export interface CacheEvents<K> {
+  /** A value went to make room, because its time was over, or because the file was full. */
+  evict: [key: K, reason: EvictionReason];
+  /** So many went that some were not told. */
+  overrun: [];
+  /** A dictionary was made, or did not pay. */
+  dictionary: [report: DictionaryReport];
+}
+
+export interface CacheStats {
+  readonly entries: number;
+  readonly hits: number;
+  readonly misses: number;
+  /** Of all gets that reached the store. */
+  readonly hitRate: number;
+  /** Bytes of the values in memory as they came in, and as stored with their keys. */
+  readonly originalBytes: number;
+  readonly storedBytes: number;
+  /** Bytes of memory in use, everything counted; and the limit. */
+  readonly memoryUsed: number;
+  readonly memoryMax: number;
+  /** Values in the file. */
+  readonly inFile: number;
+  readonly evictions: number;
+  readonly expired: number;
+  /** Number of the dictionary in use, 0 = none. */
+  readonly dictionary: number;
+  readonly thread: Readonly<LocalCounts>;
+  readonly background: Readonly<BackgroundCounts> | undefined;
+  readonly store: StoreStats;
+}
+
+const REASONS: Readonly<Record<number, EvictionReason>> = {
+  5: "evicted",
+  6: "dropped",
+  14: "expired",
+};
+/** A dictionary lies in one block of frames. */
+const PAGES_OF_DICTIONARY = 16;
+/** How often those who listen hear of what went. */
+const LISTEN_MS = 20;
+
+/** A cache of values under keys, compressed, in memory that all threads share. */
+export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<K, V> {
+  readonly #options: ResolvedCacheOptions;
+  readonly #background: Background | undefined;
+  readonly #events = new EventEmitter();
+  readonly #keeper: DictionaryKeeper | undefined;
+  #departures: Departures | undefined;
+  #listening: NodeJS.Timeout | undefined;
+
+  private constructor(
+    store: Store,
+    options: ResolvedCacheOptions,
+    local: LocalOptions,
+    isMaker: boolean,
+  ) {
+    super(store, options, local.serializer ?? structuredSerializer, cachePlatform);
+    this.#options = options;
+    const { backgroundMs } = options;
+    if (isMaker && backgroundMs > 0) this.#background = new Background(store, backgroundMs);
+    const { dictionaryBytes, codec, codecOptions } = options;
+    if (isMaker && dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
+      const report = (done: DictionaryReport) => void this.#events.emit("dictionary", done);
+      const { values } = store;
+      const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
+      this.#keeper = new DictionaryKeeper(values!, bytes, codec, codecOptions, report);
+      this.onBytes = (at, count) => this.#keeper!.offer(at, count);
+    }
+  }
+
+  /**
+   * Makes an empty cache.
+   * @throws ZcacheError ERR_OPTION naming the option and what is allowed, ERR_CODEC_UNKNOWN,
+   *   ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
+   */
+  static create<K extends CacheKey = string, V = unknown>(
+    options: CacheOptions & LocalOptions = {},
+  ): Cache<K, V> {
+    const resolved = resolveCacheOptions(options);
+    const store = createStore(storeOptionsOf(options));
+    formatValues(store, cachePlatform.random);
+    return new Cache<K, V>(store, resolved, options, true);
+  }
+
+  /**
+   * Opens, in another thread, the cache whose `share()` it was sent.
+   * @throws ZcacheError ERR_STORE_SHARE for anything else, ERR_STORE_CLOSED
+   */
+  static attach<K extends CacheKey = string, V = unknown>(
+    share: CacheShare,
+    local: LocalOptions = {},
+  ): Cache<K, V> {
+    if (share?.zcacheCache !== 1) {
+      throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
+    }
+    return new Cache<K, V>(attachStore(share.store), share.options, local, false);
+  }
+
+  /** A value for `workerData` or `postMessage`, from which another thread attaches. */
+  share(): CacheShare {
+    return { zcacheCache: 1, store: this.store.share(), options: this.#options };
+  }
+
+  /** Calls `listener` for what happens in any thread: soon after it, and not while it does. */
+  on<E extends keyof CacheEvents<K>>(event: E, listener: (...args: CacheEvents<K>[E]) => void) {
+    this.#events.on(event, listener as (...args: unknown[]) => void);
+    if (event !== "dictionary") this.#listen();
+    return this;
+  }
+
+  off<E extends keyof CacheEvents<K>>(event: E, listener: (...args: CacheEvents<K>[E]) => void) {
+    this.#events.off(event, listener as (...args: unknown[]) => void);
+    return this;
+  }
+
+  stats(): CacheStats {
+    const store = this.store.stats();
+    const { hits, misses, gets } = store.counters;
+    return {
+      entries: this.size,
+      hits,
+      misses,
+      hitRate: gets === 0 ? 0 : hits / gets,
+      originalBytes: store.ephemeral.originalBytes,
+      storedBytes: store.ephemeral.compressedBytes,
+      memoryUsed: store.mem_used_total,
+      memoryMax: store.mem_limit,
+      inFile: store.ephemeral.pagesInFile,
+      evictions: store.counters.evicted_ephemeral_pages,
+      expired: store.counters.expired,
+      dictionary: this.store.values!.dictionary,
+      thread: { ...this.counts },
+      background: this.#background && { ...this.#background.counts },
+      store,
+    };
+  }
+
+  /**
+   * Sets how much memory may be in use: up to what the cache was made with. What is above goes now.
+   * @throws ZcacheError ERR_OPTION
+   */
+  resize(memoryMax: number | string): void {
+    this.store.limit(parseSize(memoryMax, "memoryMax"));
+    while (this.store.maintain());
+  }
+
+  /**
+   * Makes a dictionary now, of what has come in lately, instead of when there is enough of it.
+   * @returns what came of it; undefined where the cache makes none
+   */
+  train(): Promise<DictionaryReport> | undefined {
+    return this.#keeper?.train();
+  }
+
+  /** Ends this thread's use; the cache lives on in others. */
+  detach(): void {
+    this.#stop();
+    this.store.detach();
+  }
+
+  /** Ends the cache for all threads. */
+  close(): void {
+    this.#stop();
+    this.store.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #stop(): void {
+    this.#keeper?.stop();
+    this.#background?.stop();
+    clearInterval(this.#listening);
+  }
+
+  #listen(): void {
+    if (this.#listening !== undefined) return;
+    this.#departures = this.store.values!.listen();
+    this.#listening = setInterval(() => this.#hear(), LISTEN_MS);
+    this.#listening.unref();
+  }
+
+  #hear(): void {
+    const gone: [K, EvictionReason][] = [];
+    const isWhole = this.store.values!.hear(this.#departures!, (reason, flagsAt) => {
+      const name = REASONS[reason];
+      const key = this.values.keyOfPrefix(flagsAt, (at, count) => this.keyAt(at, count));
+      if (name !== undefined && key !== undefined) gone.push([key, name]);
+    });
+    if (!isWhole) this.#events.emit("overrun");
+    for (const [key, reason] of gone) this.#events.emit("evict", key, reason);
+  }
+}

@@ -1,0 +1,136 @@
+// Keeps a cache's dictionary: takes samples of what comes in, lets a worker train one from them,
+// and uses it where it pays. Later it tries again, with samples of what comes in by then.
+import { Worker } from "node:worker_threads";
+import { NIL } from "./base/brand.ts";
+import { KIB, MIB } from "./base/units.ts";
+import type { CodecOptions } from "./codec/contract.ts";
+import type { Values } from "./store/values.ts";
+
+/** What came of making a dictionary: bytes of the samples that it was tried on. */
+export interface DictionaryReport {
+  readonly used: boolean;
+  readonly sampleBytes: number;
+  readonly packedBytesBefore: number;
+  readonly packedBytesWith: number;
+}
+
+/** What the worker gets, and what it gives back. */
+export interface TrainingJob {
+  readonly samples: Uint8Array[];
+  readonly sizeBytes: number;
+  readonly codec: string;
+  readonly codecOptions: CodecOptions;
+  /** The one in use, to be compared with. */
+  readonly current: Uint8Array | undefined;
+}
+
+export interface TrainingResult {
+  readonly dictionary: Uint8Array | undefined;
+  readonly sampleBytes: number;
+  readonly packedBytesBefore: number;
+  readonly packedBytesWith: number;
+}
+
+/** Values that a dictionary may help with. */
+const SAMPLE_BYTES_MIN = 64;
+const SAMPLE_BYTES_MAX = 16 * KIB;
+/** Training begins with so many bytes of samples: some thirty times the dictionary. */
+const SAMPLES_BYTES = 2 * MIB;
+/**
+ * A new dictionary must make what it is tried on smaller by this part, the first and later ones.
+ */
+const FIRST_GAIN = 0.05;
+const LATER_GAIN = 0.03;
+/** Values that come in until the next is tried: so many, and then four times as many each time. */
+const RETRY_VALUES = 50_000;
+const RETRY_FACTOR = 4;
+
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+
+export class DictionaryKeeper {
+  readonly #values: Values;
+  readonly #sizeBytes: number;
+  readonly #codec: string;
+  readonly #codecOptions: CodecOptions;
+  readonly #onReport: (report: DictionaryReport) => void;
+  #samples: Uint8Array[] = [];
+  #sampleBytes = 0;
+  #untilNext = 0;
+  #retry = RETRY_VALUES;
+  #current: Uint8Array | undefined;
+  #training: Promise<DictionaryReport> | undefined;
+  #worker: Worker | undefined;
+
+  constructor(
+    values: Values,
+    sizeBytes: number,
+    codec: string,
+    codecOptions: CodecOptions,
+    onReport: (report: DictionaryReport) => void,
+  ) {
+    this.#values = values;
+    this.#sizeBytes = sizeBytes;
+    this.#codec = codec;
+    this.#codecOptions = codecOptions;
+    this.#onReport = onReport;
+  }
+
+  /** A value has come in. */
+  offer(at: number, count: number): void {
+    if (this.#untilNext > 0) {
+      this.#untilNext--;
+      return;
+    }
+    if (count < SAMPLE_BYTES_MIN || count > SAMPLE_BYTES_MAX || this.#training !== undefined)
+      return;
+    this.#samples.push(this.#values.bytes.slice(at, at + count));
+    this.#sampleBytes += count;
+    if (this.#sampleBytes < SAMPLES_BYTES) return;
+    this.train().then(this.#onReport, () => undefined);
+  }
+
+  /** Makes a dictionary of the samples that there are, and uses it if it pays. */
+  train(): Promise<DictionaryReport> {
+    this.#training ??= this.#train().finally(() => {
+      this.#training = undefined;
+      this.#samples = [];
+      this.#sampleBytes = 0;
+      this.#untilNext = this.#retry;
+      this.#retry *= RETRY_FACTOR;
+    });
+    return this.#training;
+  }
+
+  stop(): void {
+    void this.#worker?.terminate();
+  }
+
+  async #train(): Promise<DictionaryReport> {
+    const result = await this.#work({
+      samples: this.#samples,
+      sizeBytes: this.#sizeBytes,
+      codec: this.#codec,
+      codecOptions: this.#codecOptions,
+      current: this.#current,
+    });
+    const { dictionary, sampleBytes, packedBytesBefore, packedBytesWith } = result;
+    const gain = this.#current === undefined ? FIRST_GAIN : LATER_GAIN;
+    const pays = packedBytesWith <= packedBytesBefore * (1 - gain);
+    const used = pays && dictionary !== undefined && this.#values.useDictionary(dictionary) !== NIL;
+    if (used) this.#current = dictionary;
+    return { used, sampleBytes, packedBytesBefore, packedBytesWith };
+  }
+
+  #work(job: TrainingJob): Promise<TrainingResult> {
+    const url = new URL(`./dictionary_worker.${EXTENSION}`, import.meta.url);
+    const worker = new Worker(url, { workerData: job });
+    // A cache that nobody waits for does not keep the process alive.
+    worker.unref();
+    this.#worker = worker;
+    return new Promise((resolve, reject) => {
+      worker.once("message", resolve);
+      worker.once("error", reject);
+      worker.once("exit", () => reject(new Error("training has been stopped")));
+    });
+  }
+}

@@ -1,0 +1,218 @@
+// `zcache simulate`: which eviction policy finds most, on traces of requests or made ones.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { Command } from "commander";
+import { ZcacheError } from "../base/errors.ts";
+import { count } from "../lab/report/format.ts";
+import { type GeneratedTrace, generate, TRACE_SHAPES } from "../lab/simulate/generate.ts";
+import {
+  resultOf,
+  type SimulationReport,
+  simulationPage,
+  simulationText,
+} from "../lab/simulate/report.ts";
+import { readRequest, VALUE_BYTES_MAX } from "../lab/simulate/request.ts";
+import {
+  BELADY,
+  checkKind,
+  KEPT_MAX,
+  kindNames,
+  kindsByDefault,
+  Simulation,
+} from "../lab/simulate/simulation.ts";
+import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
+import { chartLibrary, checkFolder, writePage } from "./html_file.ts";
+import { eachLine } from "./lines.ts";
+import { parseList, parseSizeIn, parseWhole } from "./options.ts";
+import { write } from "./output.ts";
+import { Progress } from "./progress.ts";
+
+const KEYS_MAX = 100_000_000;
+const REQUESTS_MAX = 10_000_000_000;
+const SEED_MAX = 2 ** 32 - 1;
+const MEMORY_MIN = 64 * 1024;
+const MEMORY_MAX = 2 ** 40;
+
+interface SimulateArgs {
+  readonly zipf?: string;
+  readonly shape?: string;
+  readonly keys: string;
+  readonly requests: string;
+  readonly sizes: string;
+  readonly seed: string;
+  readonly memory: string;
+  readonly policies?: string;
+  readonly overhead: string;
+  readonly ratio: string;
+  readonly warmup: string;
+  readonly json?: true;
+  readonly html?: string;
+}
+
+/** What the arguments ask for, all of it checked. */
+interface Plan {
+  readonly paths: readonly string[];
+  readonly made: GeneratedTrace | undefined;
+  readonly budgetsBytes: readonly number[];
+  readonly kinds: readonly string[];
+  readonly overheadBytes: number;
+  readonly ratio: number;
+  readonly warmup: number;
+  readonly json: boolean;
+  readonly html: string | undefined;
+}
+
+/** A number such as 0.99. */
+function parseNumber(text: string, what: string, min: number, max: number): number {
+  const number = /^\d{1,9}(\.\d{1,9})?$/.test(text.trim()) ? Number(text) : Number.NaN;
+  if (number >= min && number <= max) return number;
+  const message = `${what}: "${text}" is not allowed; write a number from ${min} to ${max}`;
+  throw new ZcacheError("ERR_OPTION", message);
+}
+
+function parseSizes(text: string): readonly [min: number, max: number] {
+  const [from, to = from, ...rest] = text.split("-");
+  const min = parseSizeIn(from!, "--sizes", VALUE_BYTES_MAX);
+  const max = parseSizeIn(to!, "--sizes", VALUE_BYTES_MAX);
+  if (rest.length === 0 && min <= max) return [min, max];
+  const message = `--sizes: "${text}" is not allowed; write SIZE or SMALLEST-LARGEST, as 512-8K`;
+  throw new ZcacheError("ERR_OPTION", message);
+}
+
+function madeOf(args: SimulateArgs): GeneratedTrace | undefined {
+  if (args.zipf === undefined && args.shape === undefined) return undefined;
+  const shape = TRACE_SHAPES.find((one) => one === (args.shape ?? "zipf"));
+  if (shape === undefined) {
+    const known = TRACE_SHAPES.join(", ");
+    const message = `--shape: no trace is called "${args.shape}"; there are ${known}`;
+    throw new ZcacheError("ERR_OPTION", message);
+  }
+  const [sizeMin, sizeMax] = parseSizes(args.sizes);
+  return {
+    shape,
+    exponent: parseNumber(args.zipf ?? "0.99", "--zipf", 0, 10),
+    keys: parseWhole(args.keys, "--keys", 1, KEYS_MAX),
+    requests: parseWhole(args.requests, "--requests", 1, REQUESTS_MAX),
+    seed: parseWhole(args.seed, "--seed", 0, SEED_MAX),
+    sizeMin,
+    sizeMax,
+  };
+}
+
+function kindsOf(text: string | undefined, made: GeneratedTrace | undefined): string[] {
+  if (text === undefined) return kindsByDefault();
+  const names = text === "all" ? kindNames() : parseList(text, "--policies");
+  for (const name of names) checkKind(name);
+  const isKept = made !== undefined && made.requests <= KEPT_MAX;
+  return text === "all" && !isKept ? names.filter((name) => name !== BELADY) : names;
+}
+
+function planOf(paths: readonly string[], args: SimulateArgs): Plan {
+  const made = madeOf(args);
+  if ((made === undefined) === (paths.length === 0)) {
+    const message = "simulate what? Name traces, or give --zipf or --shape for a made one";
+    throw new ZcacheError("ERR_OPTION", message);
+  }
+  const budgets = parseList(args.memory, "--memory").map((one) => {
+    const bytes = parseSizeIn(one, "--memory", MEMORY_MAX);
+    if (bytes >= MEMORY_MIN) return bytes;
+    throw new ZcacheError("ERR_OPTION", `--memory: ${one} is not allowed; at least 64K`);
+  });
+  if (args.html !== undefined) checkFolder(args.html);
+  return {
+    paths,
+    made,
+    budgetsBytes: [...new Set(budgets)].sort((a, b) => a - b),
+    kinds: kindsOf(args.policies, made),
+    overheadBytes: parseWhole(args.overhead, "--overhead", 0, 2 ** 20),
+    ratio: parseNumber(args.ratio, "--ratio", 1, 1000),
+    warmup: parseWhole(args.warmup, "--warmup", 0, REQUESTS_MAX),
+    json: args.json === true,
+    html: args.html,
+  };
+}
+
+async function feed(plan: Plan, simulation: Simulation): Promise<void> {
+  const progress = new Progress();
+  endOnSignals(() => progress.clear());
+  const visit = (key: number, sizeBytes: number) => simulation.request(key, sizeBytes);
+  const turn = async (share?: number) => {
+    progress.update(share, `${count(simulation.requests)} requests`);
+    await nextTurn();
+  };
+  try {
+    for (const path of plan.paths) {
+      try {
+        await eachLine(
+          path,
+          (text, line) => readRequest(text, line, visit),
+          () => turn(),
+        );
+      } catch (error) {
+        if (!(error instanceof ZcacheError) || error.code !== "ERR_TRACE") throw error;
+        throw new ZcacheError("ERR_TRACE", `${path}: ${error.message}`, { cause: error });
+      }
+    }
+    if (plan.made === undefined) return;
+    for (const done of generate(plan.made, visit)) await turn(done / plan.made.requests);
+  } finally {
+    progress.clear();
+  }
+}
+
+function namesOf({ made, paths }: Plan): string[] {
+  if (made === undefined) return [...paths];
+  const { shape, exponent, keys } = made;
+  return [`${shape}${shape === "loop" ? "" : ` ${exponent}`} over ${count(keys)} keys`];
+}
+
+async function run(paths: string[], args: SimulateArgs, version: string): Promise<void> {
+  const plan = planOf(paths, args);
+  const startedAt = performance.now();
+  const simulation = new Simulation(plan);
+  let report: SimulationReport;
+  try {
+    await feed(plan, simulation);
+    report = {
+      zcache: version,
+      schema: 1,
+      traces: namesOf(plan),
+      requests: simulation.requests,
+      warmup: plan.warmup,
+      overhead_bytes: plan.overheadBytes,
+      ratio: plan.ratio,
+      results: simulation.result().map(resultOf),
+      elapsed_seconds: (performance.now() - startedAt) / 1000,
+    };
+  } finally {
+    simulation.close();
+  }
+  if (report.requests <= plan.warmup) {
+    process.exitCode = EXIT_FAILED;
+    complain(`nothing was measured: ${report.requests} requests, --warmup ${plan.warmup}`);
+  }
+  if (plan.json) await write(`${JSON.stringify(report, null, 2)}\n`);
+  else if (report.requests > plan.warmup) await write(simulationText(report));
+  if (plan.html !== undefined && report.requests > plan.warmup) {
+    writePage(plan.html, simulationPage(report, chartLibrary()));
+  }
+}
+
+export function simulateCommand(version: string): Command {
+  return new Command("simulate")
+    .description("compare eviction policies on traces of requests for values, within a memory")
+    .argument("[traces...]", "files of TIME KEY SIZE or KEY SIZE lines, also .gz and .zst")
+    .option("--zipf <exponent>", "a made trace: keys drawn by a Zipf distribution")
+    .option("--shape <name>", `of a made trace: ${TRACE_SHAPES.join(", ")} (default: zipf)`)
+    .option("--keys <number>", "of a made trace", "200000")
+    .option("--requests <number>", "of a made trace", "2000000")
+    .option("--sizes <range>", "of a made trace's values: SMALLEST-LARGEST", "512-4480")
+    .option("--seed <number>", "of a made trace: the same seed makes the same trace", "1")
+    .option("--memory <sizes>", "budgets: SIZE[,SIZE…]", "64M")
+    .option("--policies <names>", 'NAME[,NAME…] or "all"')
+    .option("--overhead <bytes>", "that a value costs beside its own: key, entry, handle", "48")
+    .option("--ratio <number>", "how many times smaller values are when they are held", "1")
+    .option("--warmup <requests>", "at the beginning that are not counted", "0")
+    .option("--json", "print everything as JSON (docs/cli.md)")
+    .option("--html <file>", "also write a page with charts")
+    .action((traces: string[], args: SimulateArgs) => run(traces, args, version));
+}

@@ -1,0 +1,233 @@
+// Chooses the content of a dictionary from samples, by the cover algorithm (Liao, Petri, Moffat and
+// Wirth, "Effective Construction of Relative Lempel-Ziv Dictionaries", 2016) with hashed counters.
+//
+//   samples      ┌────────────────┬────────────────┬────────────────┬──────────── ─ ─
+//   in epochs    │     ▒▒▒▒▒      │ ▒▒▒▒▒          │          ▒▒▒▒▒ │
+//                └────────────────┴────────────────┴────────────────┴──────────── ─ ─
+//   dictionary   the best segment of each epoch, the most valuable at the end
+//
+// What a string of GRAM bytes is worth is in how many samples it occurs, not how often: what
+// repeats within one document needs no dictionary the second time. A segment is worth the sum of
+// its different strings; when it is taken, they are worth nothing any more.
+//
+// Time is linear in the samples: each byte is counted once and looked at once or twice, 15 ns each.
+import { ZcacheError } from "../../base/errors.ts";
+import { KIB, MIB } from "../../base/units.ts";
+import { DICTIONARY_BYTES_MIN } from "../limits.ts";
+
+/** Samples beyond that are thinned out evenly: more of them change the size by less than 1 %. */
+export const TRAIN_BYTES_MAX = 8 * MIB;
+/** Bytes of a string that is counted. */
+const GRAM = 8;
+/** 2¹⁸ counters, 1 MiB, stay in the processor's cache; collisions do little harm. */
+const COUNTER_BITS = 18;
+/** Bytes of a segment: a few members of an object with what stands between their values. */
+const SEGMENT_BYTES = 192;
+/** Rounds through all epochs, so that a region that has much may give more than once. */
+const PASSES = 2;
+/** Epochs that give nothing, one after the other, until the search ends. */
+const FRUITLESS_MAX = 32;
+/** How much is done between two steps, at least: a millisecond. An epoch is never divided. */
+const STEP_BYTES = 64 * KIB;
+
+interface Segment {
+  readonly begin: number;
+  readonly end: number;
+  readonly score: number;
+}
+
+/**
+ * Content for a dictionary of at most `sizeBytes`, the most useful at the end. It serves LZ4 as it
+ * is, and zstd too, but `finalizeZstdDictionary` makes it a better one for that.
+ * @param samples data such as is to be compressed, at least a few dozen times `sizeBytes`; of more
+ *   than TRAIN_BYTES_MAX in total, some are left out
+ * @returns fewer bytes than asked for where nothing else occurs twice, in the extreme none
+ * @throws ZcacheError ERR_OPTION if the size is below 8 bytes or no whole number
+ */
+export function trainDictionary(samples: readonly Uint8Array[], sizeBytes: number): Uint8Array {
+  const steps = trainDictionaryInSteps(samples, sizeBytes);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/**
+ * The same in steps of a few milliseconds, for threads that have other things to do as well; of
+ * more for dictionaries below 16 KiB, which look at much before they take anything.
+ */
+export function* trainDictionaryInSteps(
+  samples: readonly Uint8Array[],
+  sizeBytes: number,
+): Generator<void, Uint8Array> {
+  if (!Number.isInteger(sizeBytes) || sizeBytes < DICTIONARY_BYTES_MIN) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `a dictionary of ${sizeBytes} bytes: allowed are whole numbers from ${DICTIONARY_BYTES_MIN}`,
+      { context: { sizeBytes } },
+    );
+  }
+  const text = new Corpus(thinOut(samples, TRAIN_BYTES_MAX));
+  yield* text.count();
+  const segments = yield* choose(text, sizeBytes);
+  return assemble(text.bytes, segments, sizeBytes);
+}
+
+/** Every so-manieth sample, such that together they have at most `limitBytes`. */
+export function thinOut(samples: readonly Uint8Array[], limitBytes: number): Uint8Array[] {
+  const total = samples.reduce((sum, sample) => sum + sample.length, 0);
+  const share = Math.min(1, limitBytes / Math.max(1, total));
+  const taken: Uint8Array[] = [];
+  let room = limitBytes;
+  for (let at = 0; at < samples.length; at++) {
+    if (Math.floor((at + 1) * share) === Math.floor(at * share) || samples[at]!.length > room) {
+      continue;
+    }
+    taken.push(samples[at]!);
+    room -= samples[at]!.length;
+  }
+  return taken;
+}
+
+/** The samples one after the other, and what each string of them is worth. */
+class Corpus {
+  readonly bytes: Uint8Array;
+  /** By hash: in how many samples the string occurs, beyond the first; 0 once it is taken. */
+  readonly worth = new Uint32Array(2 ** COUNTER_BITS);
+  readonly #view: DataView;
+  readonly #ends: readonly number[];
+
+  constructor(samples: readonly Uint8Array[]) {
+    const ends: number[] = [];
+    let end = 0;
+    for (const sample of samples) {
+      end += sample.length;
+      ends.push(end);
+    }
+    this.bytes = new Uint8Array(end);
+    samples.forEach((sample, n) => {
+      this.bytes.set(sample, ends[n]! - sample.length);
+    });
+    this.#view = new DataView(this.bytes.buffer);
+    this.#ends = ends;
+  }
+
+  /** Strings begin before it. */
+  get gramEnd(): number {
+    return Math.max(0, this.bytes.length - GRAM + 1);
+  }
+
+  hashAt(at: number): number {
+    const low = this.#view.getUint32(at, true);
+    const high = this.#view.getUint32(at + 4, true);
+    const mixed = Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca6b);
+    return Math.imul(mixed ^ (mixed >>> 15), 0xc2b2ae35) >>> (32 - COUNTER_BITS);
+  }
+
+  *count(): Generator<void, void> {
+    const lastIn = new Uint32Array(2 ** COUNTER_BITS);
+    const worth = this.worth;
+    let begin = 0;
+    let done = 0;
+    for (let n = 0; n < this.#ends.length; n++) {
+      const end = this.#ends[n]!;
+      for (let at = begin; at + GRAM <= end; at++) {
+        const hash = this.hashAt(at);
+        if (lastIn[hash] === n + 1) continue;
+        if (lastIn[hash] !== 0) worth[hash]!++;
+        lastIn[hash] = n + 1;
+      }
+      done += end - begin;
+      begin = end;
+      if (done < STEP_BYTES) continue;
+      done = 0;
+      yield;
+    }
+  }
+}
+
+function* choose(text: Corpus, sizeBytes: number): Generator<void, Segment[]> {
+  const epochs = Math.max(1, Math.floor(sizeBytes / SEGMENT_BYTES / PASSES));
+  const epochBytes = Math.max(10 * SEGMENT_BYTES, Math.ceil(text.gramEnd / epochs));
+  const search = new SegmentSearch(text);
+  const segments: Segment[] = [];
+  let filled = 0;
+  let done = 0;
+  let fruitless = 0;
+  for (let begin = 0; filled < sizeBytes && text.gramEnd > 0; begin += epochBytes) {
+    if (begin >= text.gramEnd) begin = 0;
+    const end = Math.min(begin + epochBytes, text.gramEnd);
+    const segment = search.best(begin, end);
+    if (segment.score === 0) {
+      if (++fruitless === FRUITLESS_MAX) break;
+    } else {
+      fruitless = 0;
+      segments.push(segment);
+      filled += segment.end - segment.begin;
+    }
+    done += end - begin;
+    if (done < STEP_BYTES) continue;
+    done = 0;
+    yield;
+  }
+  return segments;
+}
+
+/** Finds the best segment of an epoch with a window that is moved through it. */
+class SegmentSearch {
+  readonly #text: Corpus;
+  /** By hash: how often the string stands in the window, so that it is counted once. */
+  readonly #inWindow = new Uint16Array(2 ** COUNTER_BITS);
+
+  constructor(text: Corpus) {
+    this.#text = text;
+  }
+
+  /** Takes its strings' worth away. @returns the best one whose strings begin in [begin, end) */
+  best(begin: number, end: number): Segment {
+    const text = this.#text;
+    const { worth } = text;
+    const inWindow = this.#inWindow;
+    const grams = SEGMENT_BYTES - GRAM + 1;
+    let first = begin;
+    let score = 0;
+    let bestScore = 0;
+    let bestBegin = begin;
+    for (let at = begin; at < end; at++) {
+      const hash = text.hashAt(at);
+      if (inWindow[hash]!++ === 0) score += worth[hash]!;
+      if (at - first === grams) {
+        const gone = text.hashAt(first++);
+        if (--inWindow[gone]! === 0) score -= worth[gone]!;
+      }
+      if (score > bestScore) {
+        bestScore = score;
+        bestBegin = first;
+      }
+    }
+    for (; first < end; first++) inWindow[text.hashAt(first)] = 0;
+    return this.#take(bestBegin, Math.min(bestBegin + grams, end), bestScore);
+  }
+
+  /** Cuts worthless ends off. */
+  #take(begin: number, end: number, score: number): Segment {
+    const text = this.#text;
+    const isWorthless = (at: number) => text.worth[text.hashAt(at)] === 0;
+    while (begin < end && isWorthless(begin)) begin++;
+    while (begin < end && isWorthless(end - 1)) end--;
+    for (let at = begin; at < end; at++) text.worth[text.hashAt(at)] = 0;
+    return { begin, end: end + GRAM - 1, score };
+  }
+}
+
+/** The most valuable last; what is too much is left out where it is worth least. */
+function assemble(bytes: Uint8Array, segments: readonly Segment[], sizeBytes: number): Uint8Array {
+  const dictionary = new Uint8Array(sizeBytes);
+  let at = sizeBytes;
+  for (const { begin, end } of segments.toSorted((a, b) => b.score - a.score)) {
+    const from = Math.max(begin, end - at);
+    at -= end - from;
+    dictionary.set(bytes.subarray(from, end), at);
+  }
+  return dictionary.subarray(at);
+}

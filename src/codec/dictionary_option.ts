@@ -1,0 +1,27 @@
+// What codecs check of a dictionary, each with its own limit.
+import { ZcacheError } from "../base/errors.ts";
+import { DICTIONARY_BYTES_MIN } from "./limits.ts";
+
+/** @throws ZcacheError ERR_OPTION */
+export function checkDictionaryBytes(codec: string, sizeBytes: number, maxBytes: number): void {
+  if (sizeBytes >= DICTIONARY_BYTES_MIN && sizeBytes <= maxBytes) return;
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `a dictionary of ${sizeBytes} bytes for codec ${codec}: allowed are ` +
+      `${DICTIONARY_BYTES_MIN} to ${maxBytes} bytes`,
+    { context: { codec, sizeBytes, minBytes: DICTIONARY_BYTES_MIN, maxBytes } },
+  );
+}
+
+/**
+ * What begins as a dictionary of zstd and is none; with any other begin, it is plain content.
+ */
+export function malformedDictionary(dictionary: Uint8Array, cause?: unknown): ZcacheError {
+  return new ZcacheError(
+    "ERR_OPTION",
+    `a dictionary of ${dictionary.length} bytes for codec zstd begins with its magic number but ` +
+      "is malformed behind it: allowed are what `finalizeZstdDictionary` or `zstd --train` " +
+      "makes, or plain content",
+    { context: { codec: "zstd", sizeBytes: dictionary.length }, cause },
+  );
+}

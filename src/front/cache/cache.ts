@@ -1,0 +1,386 @@
+// The cache: values of any kind under keys of text or bytes, in a store that all threads share.
+//
+// A value goes in as bytes: text and bytes as they are, all else by the serializer; what comes out
+// is made anew, so nobody shares a value with the cache or with anybody else. This file knows
+// types, times and keys; where the bytes are is front/values' business, who loads what,
+// flights.ts'.
+import { ZcacheError } from "../../base/errors.ts";
+import { parseTime } from "../../base/units.ts";
+import type { Store } from "../../store/store.ts";
+import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
+import type { CachePlatform, Serializer, Text } from "./contract.ts";
+import * as Meta from "./entry_meta.ts";
+import { type Flight, Flights } from "./flights.ts";
+import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
+import { NearCache } from "./near.ts";
+import { type ResolvedCacheOptions, staleOf } from "./options.ts";
+
+export interface SetOptions {
+  /** How long the value lives: ms or text such as "10m". */
+  readonly ttl?: number | string | undefined;
+  /** How long after that `fetch` may still give it while it loads a new one. */
+  readonly staleWhileRevalidate?: number | string | undefined;
+}
+
+export interface GetOptions {
+  /** Give the value also when its time is over and it is only kept for `fetch` (default false). */
+  readonly allowStale?: boolean;
+}
+
+export interface FetchOptions extends SetOptions {
+  /** Load even if there is a value (default false). */
+  readonly forceRefresh?: boolean;
+}
+
+/** Makes the value of a key; what it throws reaches all who wait for it. */
+export type Loader<K, V> = (key: K) => V | undefined | Promise<V | undefined>;
+
+/** What happened in this thread; the store counts for all (`stats`). */
+export interface LocalCounts {
+  nearHits: number;
+  loads: number;
+  joined: number;
+  staleHits: number;
+}
+
+/** How often a load of another thread is waited for before this one loads by itself. */
+const JOINS_MAX = 3;
+
+export class CacheFront<K extends CacheKey, V> {
+  readonly store: Store;
+  readonly values: KeyedValues;
+  /** Of this thread. */
+  readonly counts: LocalCounts = { nearHits: 0, loads: 0, joined: 0, staleHits: 0 };
+  readonly #options: ResolvedCacheOptions;
+  readonly #platform: CachePlatform;
+  readonly #serializer: Serializer;
+  readonly #keys: KeyWriter;
+  readonly #text: Text;
+  readonly #near: NearCache | undefined;
+  readonly #flights: Flights;
+  readonly #loading = new Map<string, Promise<V | undefined>>();
+  readonly #meta = new Uint8Array(Meta.META_MAX);
+  /** Called with what comes in, as bytes: who makes dictionaries takes samples. */
+  onBytes: ((at: number, count: number) => void) | undefined;
+  /** Until when what was found last is fresh, and whether that time is over. */
+  #freshMs = 0;
+  #isStale = false;
+
+  constructor(
+    store: Store,
+    options: ResolvedCacheOptions,
+    serializer: Serializer,
+    platform: CachePlatform,
+  ) {
+    this.store = store;
+    this.values = new KeyedValues(store, platform.now, platform.random);
+    this.#options = options;
+    this.#platform = platform;
+    this.#serializer = serializer;
+    this.#keys = new KeyWriter((bytes) => platform.textIn(bytes));
+    this.#text = platform.textIn(this.values.bytes);
+    const { nearBytes } = options;
+    this.#near = nearBytes > 0 ? new NearCache(nearBytes, this.values.versions) : undefined;
+    this.#flights = new Flights(this.values, platform);
+  }
+
+  /**
+   * Stores a value; `undefined` deletes.
+   * @param options how long it lives, or its ttl alone
+   * @returns whether it is stored: not, if it is too large for the memory that there is
+   * @throws ZcacheError ERR_KEY, ERR_VALUE (it can't be made bytes of, or has too many), ERR_OPTION
+   */
+  set(key: K, value: V, options?: SetOptions | number | string): boolean {
+    const keyBytes = this.#keys.write(key);
+    if (value === undefined) {
+      this.values.delete(this.#keys.bytes, keyBytes);
+      return true;
+    }
+    const now = this.#platform.now();
+    const settings = typeof options === "object" ? options : { ttl: options };
+    const freshMs = now + this.#ttlOf(settings.ttl);
+    const stale = settings.staleWhileRevalidate;
+    const staleMs = stale === undefined ? this.#options.staleMs : staleOf(stale);
+    const expiresMs = freshMs + staleMs;
+    return this.#setBytes(keyBytes, value, freshMs, expiresMs);
+  }
+
+  /**
+   * The value of a key, made anew.
+   * @returns undefined on a miss
+   * @throws ZcacheError ERR_KEY; ERR_CORRUPT, ERR_IO: the file did not give it back
+   */
+  get(key: K, options?: GetOptions): V | undefined {
+    const near = this.#near;
+    this.#isStale = false;
+    if (near !== undefined && typeof key === "string") {
+      const kept = near.get(key, this.#platform.now);
+      if (kept !== undefined) {
+        this.counts.nearHits++;
+        return kept as V;
+      }
+    }
+    const keyBytes = this.#keys.write(key);
+    if (!this.#find(keyBytes)) return undefined;
+    this.#isStale = this.#freshMs <= this.#platform.now();
+    if (this.#isStale && options?.allowStale !== true) return undefined;
+    return this.#read(key, keyBytes);
+  }
+
+  /** Whether there is a value whose time is not over; does not count as a use. */
+  has(key: K): boolean {
+    const keyBytes = this.#keys.write(key);
+    const { values } = this;
+    if (!values.has(this.#keys.bytes, keyBytes)) return false;
+    return this.#freshOf() > this.#platform.now();
+  }
+
+  /** Removes a value. @returns whether there was one */
+  delete(key: K): boolean {
+    const keyBytes = this.#keys.write(key);
+    return this.values.delete(this.#keys.bytes, keyBytes);
+  }
+
+  /** The values of many keys, in their order. */
+  getMany(keys: Iterable<K>, options?: GetOptions): (V | undefined)[] {
+    return Array.from(keys, (key) => this.get(key, options));
+  }
+
+  /** Stores many. @returns how many are stored */
+  setMany(entries: Iterable<readonly [K, V]>, options?: SetOptions | number | string): number {
+    let stored = 0;
+    for (const [key, value] of entries) if (this.set(key, value, options)) stored++;
+    return stored;
+  }
+
+  /**
+   * Gives a value a new time to live, from now on.
+   * @returns whether it was there
+   */
+  touch(key: K, options?: SetOptions | number | string): boolean {
+    const keyBytes = this.#keys.write(key);
+    if (!this.#find(keyBytes)) return false;
+    const value = this.#read(key, keyBytes);
+    return value !== undefined && this.set(key, value, options);
+  }
+
+  /** ms that a value has to live: Infinity if it does not expire, 0 if it is not there. */
+  remainingTtl(key: K): number {
+    const keyBytes = this.#keys.write(key);
+    if (!this.values.has(this.#keys.bytes, keyBytes)) return 0;
+    return Math.max(0, this.#freshOf() - this.#platform.now());
+  }
+
+  /**
+   * The value of a key; if there is none, what the loader makes of it, which is then stored. One
+   * loader runs for a key in all threads; the others wait for what it gives, or throws.
+   * @returns undefined if the loader gives that, and nothing is stored
+   */
+  fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
+    if (options.forceRefresh !== true) {
+      const value = this.get(key, { allowStale: true });
+      if (value !== undefined) {
+        if (!this.#isStale) return Promise.resolve(value);
+        this.counts.staleHits++;
+        // Who gets the old value does not hear of a failure; who finds none will.
+        this.#load(key, loader, options).catch(() => undefined);
+        return Promise.resolve(value);
+      }
+    }
+    return this.#load(key, loader, options);
+  }
+
+  /** Removes all values. */
+  clear(): void {
+    this.#near?.clear();
+    this.values.clear();
+  }
+
+  /** Values stored, those that have expired and were not yet removed included. */
+  get size(): number {
+    return this.values.count;
+  }
+
+  /** The keys, in no order; what comes and goes meanwhile may be among them or not. */
+  *keys(): Generator<K> {
+    const { bytes } = this.values;
+    const scan = this.values.beginScan();
+    for (let ended = false; !ended; ) {
+      const found: K[] = [];
+      ended = this.values.scan(scan, (at, count) => {
+        const key = readKey(bytes, at, count, this.#text);
+        if (key !== undefined) found.push(key as K);
+      });
+      yield* found;
+    }
+  }
+
+  /** Keys and values, in no order. */
+  *entries(): Generator<[K, V]> {
+    for (const key of this.keys()) {
+      const value = this.get(key);
+      if (value !== undefined) yield [key, value];
+    }
+  }
+
+  [Symbol.iterator](): Generator<[K, V]> {
+    return this.entries();
+  }
+
+  /** The key that stands in these bytes; undefined for one of the cache's own. */
+  keyAt(at: number, count: number): K | undefined {
+    return readKey(this.values.bytes, at, count, this.#text) as K | undefined;
+  }
+
+  #ttlOf(ttl: number | string | undefined): number {
+    if (ttl === undefined) return this.#options.ttlMs;
+    return ttl === Number.POSITIVE_INFINITY ? ttl : parseTime(ttl, "ttl");
+  }
+
+  #setBytes(keyBytes: number, value: V, freshMs: number, expiresMs: number): boolean {
+    const { values } = this;
+    const key = this.#keys.bytes;
+    let type: number = Meta.STRUCTURED;
+    let bytes: Uint8Array | undefined;
+    let count = -1;
+    if (typeof value === "string") {
+      const isLatin1 = this.#text.isLatin1(value);
+      type = isLatin1 ? Meta.LATIN1 : Meta.TEXT;
+      count = this.#text.write(value, values.roomAt, values.roomBytes, isLatin1);
+      if (count < 0) bytes = this.#platform.encodeText(value, isLatin1);
+    } else if (value instanceof Uint8Array) {
+      bytes = value;
+      type = value.constructor === Uint8Array ? Meta.BYTES : Meta.BUFFER;
+    } else {
+      bytes = this.#encode(value);
+    }
+    if (bytes !== undefined) count = bytes.length;
+    if (count > VALUE_BYTES_MAX) {
+      values.delete(key, keyBytes);
+      throw new ZcacheError("ERR_VALUE", `${count} bytes: a value has at most ${VALUE_BYTES_MAX}`);
+    }
+    const isTimed = freshMs !== expiresMs;
+    const metaBytes = Meta.writeMeta(
+      this.#meta,
+      type,
+      isTimed ? freshMs : Number.POSITIVE_INFINITY,
+    );
+    const result = values.set(key, keyBytes, this.#meta, metaBytes, bytes, count, expiresMs);
+    if (this.onBytes !== undefined && count <= values.roomBytes) this.onBytes(values.roomAt, count);
+    return result === 0;
+  }
+
+  #encode(value: unknown): Uint8Array {
+    try {
+      return this.#serializer.encode(value);
+    } catch (cause) {
+      const type = typeof value;
+      throw new ZcacheError("ERR_VALUE", `no bytes can be made of this ${type}`, { cause });
+    }
+  }
+
+  #find(keyBytes: number): boolean {
+    if (!this.values.find(this.#keys.bytes, keyBytes)) return false;
+    this.#freshMs = this.#freshOf();
+    return true;
+  }
+
+  /** Until when what was found is fresh. */
+  #freshOf(): number {
+    const { values } = this;
+    const fresh = Meta.freshUntil(values.bytes, values.metaAt, values.metaBytes);
+    return Math.min(fresh, values.expiresMs);
+  }
+
+  /** Makes the value that was found. @returns undefined if it went meanwhile */
+  #read(key: K, keyBytes: number): V | undefined {
+    const { values } = this;
+    const type = values.bytes[values.metaAt]!;
+    const { hashLow, version, valueBytes } = values;
+    const long = values.read(this.#keys.bytes, keyBytes);
+    if (long === null) return undefined;
+    // A value with parts may have been overwritten by another while it was read.
+    const count = long === undefined ? valueBytes : long.length;
+    const now = long === undefined ? type : values.bytes[values.metaAt]!;
+    const value = this.#decode(now, long, count);
+    if (this.#near !== undefined && typeof key === "string" && this.#mayBeNear(now)) {
+      const kept = now === Meta.STRUCTURED ? freeze(value) : value;
+      this.#near.keep(key, kept, count, hashLow, version, this.#freshMs);
+    }
+    return value as V;
+  }
+
+  #mayBeNear(type: number): boolean {
+    if (type === Meta.LATIN1 || type === Meta.TEXT) return true;
+    return type === Meta.STRUCTURED && this.#options.nearFrozen;
+  }
+
+  #decode(type: number, long: Uint8Array | undefined, count: number): unknown {
+    const { bytes, roomAt } = this.values;
+    if (type === Meta.LATIN1 || type === Meta.TEXT) {
+      const isLatin1 = type === Meta.LATIN1;
+      if (long === undefined) return this.#text.read(roomAt, count, isLatin1);
+      return this.#platform.decodeText(long, isLatin1);
+    }
+    const own = long ?? bytes.slice(roomAt, roomAt + count);
+    if (type === Meta.BYTES) return own;
+    return type === Meta.BUFFER ? this.#platform.bufferOf(own) : this.#serializer.decode(own);
+  }
+
+  #load(key: K, loader: Loader<K, V>, options: FetchOptions): Promise<V | undefined> {
+    const keyBytes = this.#keys.write(key);
+    const name = this.#keys.nameOf(keyBytes);
+    const before = this.#loading.get(name);
+    if (before !== undefined) {
+      this.counts.joined++;
+      return before;
+    }
+    const loading = this.#fly(key, loader, options).finally(() => this.#loading.delete(name));
+    this.#loading.set(name, loading);
+    return loading;
+  }
+
+  async #fly(key: K, loader: Loader<K, V>, options: FetchOptions): Promise<V | undefined> {
+    for (let joins = 0; joins < JOINS_MAX; joins++) {
+      const { joined, begun } = this.#flights.begin(this.#keys.bytes, this.#keys.write(key));
+      if (joined === undefined) return this.#loadAndStore(key, loader, options, begun);
+      this.counts.joined++;
+      const failure = await this.#flights.wait(joined);
+      if (failure.length > 0) throw failure[0];
+      const value = this.get(key);
+      if (value !== undefined) return value;
+    }
+    return this.#loadAndStore(key, loader, options, undefined);
+  }
+
+  async #loadAndStore(
+    key: K,
+    loader: Loader<K, V>,
+    options: FetchOptions,
+    flight: Flight | undefined,
+  ): Promise<V | undefined> {
+    this.counts.loads++;
+    let failure: unknown[] = [];
+    try {
+      const value = await loader(key);
+      if (value !== undefined) this.set(key, value, options);
+      return value;
+    } catch (error) {
+      failure = [error];
+      throw error;
+    } finally {
+      if (flight !== undefined) {
+        this.#flights.end(this.#keys.bytes, this.#keys.write(key), flight, failure);
+      }
+    }
+  }
+}
+
+/** Freezes a value and all that it holds. */
+function freeze(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  if (ArrayBuffer.isView(value)) return value;
+  Object.freeze(value);
+  for (const part of Object.values(value)) freeze(part);
+  return value;
+}

@@ -1,0 +1,162 @@
+// One trace on many caches at once, in one pass: each kind with each budget. What is held is what
+// the caches hold, so a trace may be of any length; only belady, which knows the future, needs all
+// of it, and for that the trace is kept, up to a limit.
+import { ZcacheError } from "../../base/errors.ts";
+import { policyNames } from "../../policy/registry.ts";
+import { ADMISSIONS, type AdmissionName, ArenaCache } from "./arena_cache.ts";
+import type { CacheSpace, SimulatedCache, Tally } from "./cache.ts";
+import { WTinyLfu } from "./w_tinylfu.ts";
+import { Belady, Gdsf, nextUses } from "./weighed.ts";
+
+/** Requests by which the size of values is judged before the caches are made. */
+const JUDGED = 10_000;
+/** Requests that are kept for belady at most: 16 bytes each, and 8 for the next use. */
+export const KEPT_MAX = 20_000_000;
+export const BELADY = "belady";
+
+/** Every kind of cache by name, those that a store can have first. */
+export function kindNames(): string[] {
+  const plain = policyNames().filter((policy) => policy !== "tinylfu");
+  const combined = ADMISSIONS.flatMap((admission) =>
+    plain.map((policy) => `${admission}+${policy}`),
+  );
+  return [...policyNames(), ...combined, "w-tinylfu", "w-tinylfu-adaptive", "gdsf", BELADY];
+}
+
+/** What is compared where nothing is asked for: every policy, and what promises most. */
+export function kindsByDefault(): string[] {
+  return [...policyNames(), "tinylfu+lru", "tinylfu+sieve", "w-tinylfu-adaptive", "gdsf"];
+}
+
+/** @throws ZcacheError ERR_OPTION listing the names */
+export function checkKind(name: string): void {
+  if (kindNames().includes(name)) return;
+  const known = kindNames().join(", ");
+  throw new ZcacheError("ERR_OPTION", `no policy is called "${name}"; there are ${known}`);
+}
+
+export interface SimulationOptions {
+  /** Names of kinds. */
+  readonly kinds: readonly string[];
+  readonly budgetsBytes: readonly number[];
+  /** Bytes that a value costs beside its own: key, entry, handle. */
+  readonly overheadBytes: number;
+  /** How many times smaller values are when they are held, 1 or more. */
+  readonly ratio: number;
+  /** Requests at the beginning that are not counted: an empty cache says little of a full one. */
+  readonly warmup: number;
+}
+
+export interface SimulationRow extends Tally {
+  readonly policy: string;
+  readonly budgetBytes: number;
+}
+
+export class Simulation {
+  readonly #options: SimulationOptions;
+  readonly #keepAll: boolean;
+  #caches: { readonly policy: string; readonly cache: SimulatedCache }[] = [];
+  #keys: number[] = [];
+  #sizes: number[] = [];
+  #isJudging = true;
+  #given = 0;
+  requests = 0;
+
+  constructor(options: SimulationOptions) {
+    this.#options = options;
+    this.#keepAll = options.kinds.includes(BELADY);
+    for (const kind of options.kinds) checkKind(kind);
+  }
+
+  /** @throws ZcacheError ERR_OPTION where belady is asked for and the trace is too long */
+  request(key: number, sizeBytes: number): void {
+    this.requests++;
+    if (!this.#isJudging) this.#give(key, sizeBytes);
+    if (this.#isJudging || this.#keepAll) this.#keep(key, sizeBytes);
+  }
+
+  /** Ends the trace. @returns a row for each budget and kind, in the order of the options */
+  result(): SimulationRow[] {
+    if (this.#isJudging) this.#begin();
+    const next = this.#keepAll ? nextUses(this.#keys) : new Float64Array();
+    const rows = this.#caches.map(({ policy, cache }) => {
+      if (cache instanceof Belady) {
+        cache.foresee(next);
+        this.#keys.forEach((key, nth) => {
+          cache.request(key, this.#sizes[nth]!, this.#costOf(this.#sizes[nth]!));
+          if (nth + 1 === this.#options.warmup) cache.forget();
+        });
+      }
+      return { policy, budgetBytes: cache.budgetBytes, ...cache.tally };
+    });
+    this.close();
+    return rows;
+  }
+
+  /** Gives all memory back; also after a failure. */
+  close(): void {
+    for (const { cache } of this.#caches) cache.close();
+    this.#caches = [];
+    this.#keys = [];
+    this.#sizes = [];
+  }
+
+  #keep(key: number, sizeBytes: number): void {
+    if (this.#keys.length === KEPT_MAX) {
+      const message = `belady: more than ${KEPT_MAX} requests are not kept; leave it out`;
+      throw new ZcacheError("ERR_OPTION", message);
+    }
+    this.#keys.push(key);
+    this.#sizes.push(sizeBytes);
+    if (this.#isJudging && this.#keys.length === JUDGED) this.#begin();
+  }
+
+  #costOf(sizeBytes: number): number {
+    return Math.ceil(sizeBytes / this.#options.ratio) + this.#options.overheadBytes;
+  }
+
+  #give(key: number, sizeBytes: number): void {
+    const costBytes = this.#costOf(sizeBytes);
+    for (const { cache } of this.#caches) {
+      if (!(cache instanceof Belady)) cache.request(key, sizeBytes, costBytes);
+    }
+    if (++this.#given === this.#options.warmup) this.#forget();
+  }
+
+  #forget(): void {
+    for (const { cache } of this.#caches) if (!(cache instanceof Belady)) cache.forget();
+  }
+
+  /** Makes the caches, for values as those seen so far, and gives them these. */
+  #begin(): void {
+    this.#isJudging = false;
+    const { budgetsBytes, kinds } = this.#options;
+    const sum = this.#sizes.reduce((bytes, size) => bytes + this.#costOf(size), 0);
+    const meanBytes = Math.max(1, sum / Math.max(1, this.#sizes.length));
+    for (const budgetBytes of budgetsBytes) {
+      const valuesExpected = Math.ceil(budgetBytes / meanBytes);
+      for (const policy of kinds) {
+        const cache = makeCache(policy, { budgetBytes, valuesExpected });
+        this.#caches.push({ policy, cache });
+      }
+    }
+    this.#keys.forEach((key, nth) => {
+      this.#give(key, this.#sizes[nth]!);
+    });
+    if (this.#keepAll) return;
+    this.#keys = [];
+    this.#sizes = [];
+  }
+}
+
+function makeCache(kind: string, space: CacheSpace): SimulatedCache {
+  if (kind === BELADY) return new Belady(space);
+  if (kind === "gdsf") return new Gdsf(space);
+  if (kind === "w-tinylfu" || kind === "w-tinylfu-adaptive") {
+    return new WTinyLfu(space, kind !== "w-tinylfu");
+  }
+  const [first, second] = kind.split("+") as [string, string | undefined];
+  return second === undefined
+    ? new ArenaCache(first, undefined, space)
+    : new ArenaCache(second, first as AdmissionName, space);
+}

@@ -1,0 +1,47 @@
+// A text file as a stream of pieces, unpacked on the way where its name ends in .gz or .zst.
+import { createReadStream, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { pipeline, type Transform } from "node:stream";
+import * as zlib from "node:zlib";
+import { ZcacheError } from "../base/errors.ts";
+import { reasonOf } from "./inputs.ts";
+
+/** What newer Nodes have, and `zstd-napi`. */
+interface ZstdStreams {
+  createZstdDecompress?(): Transform;
+  DecompressStream?: new () => Transform;
+}
+
+function unzstd(): Transform {
+  const { createZstdDecompress } = zlib as ZstdStreams;
+  if (createZstdDecompress !== undefined) return createZstdDecompress();
+  try {
+    const { DecompressStream } = createRequire(import.meta.url)("zstd-napi") as ZstdStreams;
+    return new DecompressStream!();
+  } catch (cause) {
+    const message = "no zstd here: install zstd-napi, take Node 22.15 or later, or unpack it";
+    throw new ZcacheError("ERR_INPUT", message, { cause });
+  }
+}
+
+/**
+ * @throws ZcacheError ERR_INPUT naming the file: not to be read, no regular file, not what its name
+ *   says
+ */
+export async function* readText(path: string): AsyncGenerator<string> {
+  try {
+    // A FIFO could be read only once, and some commands read a file several times.
+    if (!statSync(path).isFile()) throw new Error("not a regular file");
+    const file = createReadStream(path);
+    const unpack = path.endsWith(".gz")
+      ? zlib.createGunzip()
+      : path.endsWith(".zst")
+        ? unzstd()
+        : undefined;
+    // An error on the way destroys the last stream with it, and so reaches the loop.
+    const last = unpack === undefined ? file : pipeline(file, unpack, () => {});
+    yield* last.setEncoding("utf8") as AsyncIterable<string>;
+  } catch (cause) {
+    throw new ZcacheError("ERR_INPUT", `can't read ${path}: ${reasonOf(cause)}`, { cause });
+  }
+}

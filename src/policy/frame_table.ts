@@ -1,0 +1,118 @@
+// A table of words in page frames: what a policy keeps of pages that are not there. Its size is
+// fixed when it is made, so it is taken in blocks as large as need be for one frame to list them.
+//
+//   two words of the owner:   DIRECTORY  word index of a frame with the word index of each block
+//                             FRAMES     fixed: frames held
+import { NIL, type PageFrame } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import { MAX_ORDER } from "../memory/frame.layout.ts";
+
+/** Words of the owner that the table takes. */
+export const TABLE_WORDS = 2;
+const DIRECTORY = 0;
+const FRAMES = 1;
+
+export interface TableSpace {
+  /** Word index of TABLE_WORDS words. */
+  readonly at: number;
+  /** Frame number under which frames are taken. */
+  readonly owner: number;
+  /** Words that are needed; 0 for none, which takes no frame. */
+  readonly words: number;
+  /** What the table is for, in messages. */
+  readonly what: string;
+}
+
+export class FrameTable {
+  /** Words that there are: those that were asked for, rounded up to whole blocks. */
+  readonly length: number;
+  readonly #arena: Arena;
+  readonly #words: Int32Array;
+  readonly #space: TableSpace;
+  readonly #blocks: number;
+  /** Frames per block, as a shift. */
+  readonly #order: number;
+  /** Words per block, as a shift. */
+  readonly #blockShift: number;
+
+  constructor(arena: Arena, space: TableSpace) {
+    this.#arena = arena;
+    this.#words = arena.words;
+    this.#space = space;
+    const { wordsPerPage } = arena.frames;
+    const pages = Math.ceil(space.words / wordsPerPage);
+    // Blocks just so large that one frame holds the word index of each.
+    this.#order = Math.ceil(Math.log2(Math.max(1, pages / wordsPerPage)));
+    this.#blockShift = Math.log2(wordsPerPage) + this.#order;
+    this.#blocks = Math.ceil(pages / 2 ** this.#order);
+    this.length = this.#blocks * 2 ** this.#blockShift;
+  }
+
+  /** Takes the frames and clears them; once. @throws ZcacheError ERR_OPTION, ERR_ARENA_FULL */
+  format(): void {
+    const words = this.#words;
+    const { at, what } = this.#space;
+    words[at + DIRECTORY] = 0;
+    words[at + FRAMES] = 0;
+    if (this.#blocks === 0) return;
+    if (this.#order > MAX_ORDER) {
+      const most = this.#arena.frames.wordsPerPage ** 2 * 2 ** MAX_ORDER;
+      throw new ZcacheError("ERR_OPTION", `room for too many ${what}; at most ${most} words`);
+    }
+    const directory = this.#take(0);
+    words[at + DIRECTORY] = directory;
+    for (let block = 0; block < this.#blocks; block++) {
+      words[directory + block] = this.#take(this.#order);
+    }
+  }
+
+  destroy(): void {
+    const words = this.#words;
+    const { at } = this.#space;
+    const directory = words[at + DIRECTORY]!;
+    if (directory === 0) return;
+    // Block by block until a 0: a table whose making failed half-way has only its first blocks.
+    for (let block = 0; block < this.#blocks; block++) {
+      const first = words[directory + block]!;
+      if (first === 0) break;
+      this.#give(first);
+    }
+    this.#give(directory);
+    words[at + DIRECTORY] = 0;
+    words[at + FRAMES] = 0;
+  }
+
+  get framesHeld(): number {
+    return this.#words[this.#space.at + FRAMES]!;
+  }
+
+  /** Word index of the n-th word; the words of one aligned block of 2ⁿ are neighbours. */
+  wordAt(nth: number): number {
+    const directory = this.#words[this.#space.at + DIRECTORY]!;
+    const block = this.#words[directory + (nth >>> this.#blockShift)]!;
+    return block + (nth & ((1 << this.#blockShift) - 1));
+  }
+
+  /** Takes a block of frames and clears it. @returns its first word */
+  #take(order: number): number {
+    const { frames } = this.#arena;
+    const { at, owner, what } = this.#space;
+    const frame = frames.alloc(order, owner);
+    if (frame === NIL) {
+      this.destroy();
+      throw new ZcacheError("ERR_ARENA_FULL", `no frames left for the ${what}`, {
+        context: { words: this.length, framesFree: frames.framesFree },
+      });
+    }
+    const first = frames.frameToWord(frame);
+    this.#words.fill(0, first, first + (frames.wordsPerPage << order));
+    this.#words[at + FRAMES]! += 1 << order;
+    return first;
+  }
+
+  #give(at: number): void {
+    const { frames } = this.#arena;
+    frames.free((at / frames.wordsPerPage) as PageFrame);
+  }
+}

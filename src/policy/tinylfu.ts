@@ -1,0 +1,209 @@
+// tinylfu: worth keeping is what is asked for often for the bytes that it takes. New pages enter
+// a window, a queue in the order of arrival, and stay there for a while whatever they are. At its
+// end a page meets one of the main queue: who is worth less, requests lately by a sketch ÷ bytes,
+// is gone.
+//
+//   new ──► window ──► worth more than main's victim? ──no──► gone
+//                            │ yes: that one is gone
+//                            ▼
+//                           main: a hand goes round as in sieve, and of the first SAMPLES that it
+//                           finds not used since, the one worth least is the victim
+//
+// After G. Einziger et al., "TinyLFU" (ACM TOS 2017), and for the bytes L. Cherkasova's GDSF
+// (1998). Other than there, hits only set a bit, as in sieve, because a hit that moves a page in a
+// list is paid for by all threads.
+import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
+import { assert } from "../base/errors.ts";
+import type { Arena } from "../memory/arena.ts";
+import { put } from "../memory/journal.ts";
+import { listPrev } from "../memory/list.ts";
+import { type EvictionPolicy, type PolicySpace, SECOND_CHANCES } from "./contract.ts";
+import * as Policy from "./policy.layout.ts";
+import { EntryQueue } from "./queue.ts";
+import { FrequencySketch } from "./sketch.ts";
+
+/** The window is to hold one in so many pages. */
+export const WINDOW_SHARE = 20;
+/** Pages of the main queue that are weighed for one victim: eight are not better. */
+export const SAMPLES = 4;
+
+export class TinyLfu implements EvictionPolicy {
+  readonly name = "tinylfu";
+  readonly asks = true;
+  readonly #words: Int32Array;
+  readonly #window: EntryQueue;
+  readonly #main: EntryQueue;
+  /** Word index of the hand: the link to be looked at next; the head: begin at the oldest. */
+  readonly #handAt: number;
+  readonly #sketch: FrequencySketch;
+  readonly #space: PolicySpace;
+  readonly #visited: number;
+  readonly #mainBit: number;
+
+  constructor(arena: Arena, at: WordIndex, space: PolicySpace) {
+    this.#words = arena.words;
+    this.#window = new EntryQueue(arena.words, at + Policy.QUEUE, space.links);
+    this.#main = new EntryQueue(arena.words, at + Policy.MAIN, space.links);
+    this.#handAt = at + Policy.HAND;
+    this.#sketch = new FrequencySketch(arena, at + Policy.SKETCH, space.owner, space.ghosts);
+    this.#space = space;
+    this.#visited = 1 << space.bit;
+    this.#mainBit = Policy.MAIN_BIT << space.bit;
+  }
+
+  get count(): number {
+    return this.#window.count + this.#main.count;
+  }
+
+  get framesHeld(): number {
+    return this.#sketch.framesHeld;
+  }
+
+  format(): void {
+    this.#window.format();
+    this.#main.format();
+    put(this.#words, this.#handAt, this.#main.head);
+    this.#sketch.format();
+  }
+
+  destroy(): void {
+    this.#sketch.destroy();
+  }
+
+  asked(hash: number): void {
+    this.#sketch.count(hash);
+  }
+
+  added(entry: WordIndex, _hash: number): void {
+    this.#setBits(entry, 0);
+    this.#window.addNewest(entry);
+  }
+
+  used(entry: WordIndex): void {
+    const words = this.#words;
+    const meta = words[entry + this.#space.meta]!;
+    if ((meta & this.#visited) === 0) put(words, entry + this.#space.meta, meta | this.#visited);
+  }
+
+  minds(meta: number): boolean {
+    return (meta & this.#visited) === 0;
+  }
+
+  removed(entry: WordIndex): void {
+    const queue = this.#queueOf(entry);
+    if (!queue.isListed(entry)) return;
+    const link = entry + this.#space.links;
+    if (this.#words[this.#handAt] === link) {
+      put(this.#words, this.#handAt, listPrev(this.#words, link));
+    }
+    queue.remove(entry);
+  }
+
+  evicted(entry: WordIndex, _hash: number): void {
+    this.removed(entry);
+  }
+
+  moved(from: WordIndex, to: WordIndex): void {
+    this.#main.moved(from, to);
+    const { links } = this.#space;
+    if (this.#words[this.#handAt] === from + links) put(this.#words, this.#handAt, to + links);
+  }
+
+  victim(): WordIndex | Nil {
+    const window = this.#window;
+    const main = this.#main;
+    let chances = SECOND_CHANCES - SAMPLES;
+    // A store that has just become full has all its pages in the window: half go on as they are.
+    while (chances > 0 && main.count < window.count) {
+      this.#promote(window.oldest() as WordIndex);
+      chances--;
+    }
+    if (main.count === 0) return window.oldest();
+    const victim = this.#mainVictim(chances);
+    if (window.count * WINDOW_SHARE < this.count) return victim;
+    const least = this.#worth(victim);
+    for (let candidates = SAMPLES; candidates > 0; candidates--) {
+      const candidate = window.oldest() as WordIndex;
+      if (this.#worth(candidate) <= least) return candidate;
+      this.#promote(candidate);
+      // While the window has far more than its share, the main queue grows by those that are worth
+      // more, and nobody of it has to go.
+      if (window.count * WINDOW_SHARE <= 2 * this.count) return victim;
+    }
+    return victim;
+  }
+
+  /** The window first, from its oldest, then the main queue. */
+  next(entry: WordIndex | Nil): WordIndex | Nil {
+    if (entry !== NIL && this.#queueOf(entry) === this.#main) return this.#main.newer(entry);
+    const next = entry === NIL ? this.#window.oldest() : this.#window.newer(entry);
+    return next === NIL ? this.#main.oldest() : next;
+  }
+
+  verify(visit?: (entry: WordIndex) => void): void {
+    const hand = this.#words[this.#handAt]!;
+    let found = hand === this.#main.head;
+    for (const queue of [this.#window, this.#main]) {
+      queue.verify((entry) => {
+        assert(this.#queueOf(entry) === queue, "an entry's bit names the queue that it is in");
+        if (queue === this.#main && entry + this.#space.links === hand) found = true;
+        visit?.(entry);
+      });
+    }
+    assert(found, "the hand stands at an entry of the main queue or at the end");
+  }
+
+  /** The oldest of the window goes on into the main queue. */
+  #promote(entry: WordIndex): void {
+    this.#window.remove(entry);
+    this.#main.addNewest(entry);
+    this.#setBits(entry, this.#mainBit);
+  }
+
+  /** The least worth of those at which the hand stops, in a main queue that is not empty. */
+  #mainVictim(chances: number): WordIndex {
+    const words = this.#words;
+    const { links, meta: metaOf } = this.#space;
+    let link = words[this.#handAt]!;
+    if (link === this.#main.head) link = listPrev(words, link);
+    let victim = (link - links) as WordIndex;
+    let least = Number.POSITIVE_INFINITY;
+    let samples = Math.min(SAMPLES, this.#main.count);
+    for (let left = chances; ; left--) {
+      const entry = (link - links) as WordIndex;
+      const meta = words[entry + metaOf]!;
+      if (left > 0 && (meta & this.#visited) !== 0) {
+        put(words, entry + metaOf, meta & ~this.#visited);
+      } else {
+        const worth = this.#worth(entry);
+        if (worth < least) {
+          least = worth;
+          victim = entry;
+        }
+        if (--samples === 0) break;
+      }
+      link = listPrev(words, link);
+      if (link === this.#main.head) link = listPrev(words, link);
+    }
+    if (words[this.#handAt] !== link) put(words, this.#handAt, link);
+    return victim;
+  }
+
+  /** A half is added, so that of two that nobody asked for the larger one goes. */
+  #worth(entry: WordIndex): number {
+    const { hashOf, sizeOf } = this.#space;
+    return (this.#sketch.estimate(hashOf(entry)) + 0.5) / sizeOf(entry);
+  }
+
+  #queueOf(entry: number): EntryQueue {
+    const meta = this.#words[entry + this.#space.meta]!;
+    return (meta & this.#mainBit) === 0 ? this.#window : this.#main;
+  }
+
+  #setBits(entry: number, bits: number): void {
+    const at = entry + this.#space.meta;
+    const before = this.#words[at]!;
+    const after = (before & ~(this.#visited | this.#mainBit)) | bits;
+    if (after !== before) put(this.#words, at, after);
+  }
+}

@@ -1,0 +1,105 @@
+// What went without being asked to: a ring of the last values that were evicted or that expired,
+// for those who want to hear of it, in whatever thread they are. Nobody waits for who listens: what
+// was overwritten before it was heard is lost, and that is said.
+//
+//  record: bytes of the prefix × 256 + reason (counters.ts) │ the prefix, from FLAGS on, as it
+//  was stored, up to a multiple of four bytes
+//
+// The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would
+// stand across the end stands at the beginning, behind a word 0.
+import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { ARENA_OWNER } from "../memory/arena.ts";
+import { put } from "../memory/journal.ts";
+import * as Page from "./page.layout.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
+
+const RING_BYTES = 64 * 1024;
+const HEADER_BYTES = 4;
+
+/** Notes that a value goes. Called before its entry lets go of it, under the lock. */
+export function noteDepartureLocked(
+  state: StoreState,
+  entry: WordIndex,
+  reason: number,
+  address?: number,
+): void {
+  const { words, root } = state;
+  const ring = words[root + Store.DEPARTURES]!;
+  const meta = words[entry + Entry.META]!;
+  if (ring === 0) return;
+  let from = address;
+  if (from === undefined) {
+    if (Page.whereOf(meta) !== Page.MEMORY) return;
+    const bytes = Math.min(Page.sizeOf(meta), Value.PREFIX_MAX);
+    const handle = words[entry + Entry.VALUE]! as Handle;
+    state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
+    from = state.evicted;
+  }
+  // Of a value that has parts, the first speaks for all.
+  const prefix = Value.prefixOf(words[from / 4]!) - HEADER_BYTES;
+  if (prefix <= Value.FIXED_BYTES - HEADER_BYTES) return;
+  const bytes = HEADER_BYTES + Math.ceil(prefix / 4) * 4;
+  let head = words[root + Store.DEPARTED]! >>> 0;
+  if ((head % RING_BYTES) + bytes > RING_BYTES) {
+    words[ring + (head % RING_BYTES) / 4] = 0;
+    head += RING_BYTES - (head % RING_BYTES);
+  }
+  const at = ring + (head % RING_BYTES) / 4;
+  words[at] = prefix * 256 + reason;
+  state.arena.kernels.copy((at + 1) * 4, from + HEADER_BYTES, prefix);
+  put(words, root + Store.DEPARTED, (head + bytes) | 0);
+}
+
+/** Hears of what goes, from when it was made. */
+export class Departures {
+  readonly #state: StoreState;
+  readonly #ring: number;
+  #heard: number;
+
+  /** Under the lock. @throws nothing: without room for a ring, nothing is heard */
+  constructor(state: StoreState) {
+    this.#state = state;
+    const { words, root } = state;
+    if (words[root + Store.DEPARTURES] === 0) put(words, root + Store.DEPARTURES, makeRing(state));
+    this.#ring = words[root + Store.DEPARTURES]!;
+    this.#heard = words[root + Store.DEPARTED]!;
+  }
+
+  /**
+   * Calls `visit` for each value that went since the last call. Under the lock.
+   * @param visit with the reason, and where FLAGS stands of what was its prefix
+   * @returns false if there were more than the ring holds: some were not heard of
+   */
+  hearLocked(visit: (reason: number, at: number) => void): boolean {
+    const { words, root } = this.#state;
+    if (this.#ring === 0) return true;
+    const head = words[root + Store.DEPARTED]! >>> 0;
+    let at = this.#heard >>> 0;
+    const behind = (head - at) >>> 0;
+    this.#heard = head;
+    if (behind > RING_BYTES - Value.PREFIX_MAX) return false;
+    while (at !== head) {
+      const word = this.#ring + (at % RING_BYTES) / 4;
+      const record = words[word]!;
+      if (record === 0) at += RING_BYTES - (at % RING_BYTES);
+      else {
+        visit(record & 0xff, (word + 1) * 4);
+        at += HEADER_BYTES + Math.ceil((record >>> 8) / 4) * 4;
+      }
+      at = at >>> 0;
+    }
+    return true;
+  }
+}
+
+/** @returns the word index of a new ring, or 0 if there is no room */
+function makeRing(state: StoreState): number {
+  const { frames, pageSize } = state.arena;
+  const order = Math.max(0, Math.log2(RING_BYTES / pageSize));
+  const frame = frames.alloc(order, ARENA_OWNER);
+  if (frame === NIL) return 0;
+  return frames.frameToWord(frame);
+}

@@ -1,0 +1,340 @@
+// The cache as people use it: what is promised of each call, in one thread and in several.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import fc from "fast-check";
+import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
+
+const WORKER = new URL("./cache_worker.js", import.meta.url);
+
+function open<V = unknown>(options: CacheOptions = {}): Cache<string, V> {
+  return Cache.create<string, V>({ memoryMax: "8MiB", backgroundMs: 0, ...options });
+}
+
+function code(name: string) {
+  return (error: unknown) => error instanceof ZcacheError && error.code === name;
+}
+
+test("values of every kind come back as they were, and are nobody else's", () => {
+  using cache = open();
+  const values: unknown[] = [
+    "",
+    "plain",
+    "ümläut 漢字 🎉",
+    "\ud800 alone",
+    "x".repeat(100_000),
+    "ü".repeat(50_000),
+    new Uint8Array(0),
+    new Uint8Array([1, 2, 3]),
+    Buffer.from("buffer"),
+    new Uint8Array(300_000).map((_, i) => i * 7),
+    0,
+    -1.5,
+    true,
+    null,
+    10n ** 15n,
+    new Date(1e12),
+    new Map([["a", { b: [1] }]]),
+    new Set([1, "2"]),
+    { deep: { er: [1, null, undefined, "x"] } },
+    [],
+  ];
+  for (const [nth, value] of values.entries()) assert.ok(cache.set(`k${nth}`, value));
+  for (const [nth, value] of values.entries()) {
+    const got = cache.get(`k${nth}`);
+    // A lone half of a surrogate pair has no UTF-8.
+    const expected = value === "\ud800 alone" ? "\ufffd alone" : value;
+    assert.deepEqual(got, expected);
+    if (typeof value === "object" && value !== null) assert.notEqual(got, value);
+    assert.equal(Object.getPrototypeOf(got ?? 0), Object.getPrototypeOf(expected ?? 0));
+  }
+  const list = [1];
+  cache.set("list", list);
+  list.push(2);
+  (cache.get("list") as number[]).push(3);
+  assert.deepEqual(cache.get("list"), [1]);
+  assert.equal(cache.size, values.length + 1);
+});
+
+test("text and bytes are different keys, and both come back from keys()", () => {
+  using cache = Cache.create<string | Uint8Array, string>({ backgroundMs: 0 });
+  cache.set("a", "text");
+  cache.set(new Uint8Array([0x61]), "bytes");
+  cache.set("ä".repeat(300), "long");
+  assert.equal(cache.get("a"), "text");
+  assert.equal(cache.get(new Uint8Array([0x61])), "bytes");
+  const keys = [...cache.keys()].map((key) => (typeof key === "string" ? key : [...key]));
+  assert.deepEqual(keys.map(String).sort(), ["97", "a", "ä".repeat(300)]);
+});
+
+test("bad keys, values and options are named", () => {
+  using cache = open<unknown>();
+  assert.throws(() => cache.set("", 1), code("ERR_KEY"));
+  assert.throws(() => cache.set("k".repeat(1025), 1), code("ERR_KEY"));
+  assert.throws(() => cache.get("ü".repeat(600)), code("ERR_KEY"));
+  assert.throws(() => cache.get(7 as unknown as string), code("ERR_KEY"));
+  assert.throws(() => cache.set("f", () => 1), code("ERR_VALUE"));
+  assert.throws(() => cache.set("k", 1, { ttl: "soon" }), code("ERR_OPTION"));
+  assert.throws(() => cache.set("k", 1, -5), code("ERR_OPTION"));
+  const wrong: CacheOptions[] = [
+    { memoryMax: "lots" },
+    { memoryMax: "9GiB" },
+    { ttl: 0 },
+    { codec: "gzip" },
+    { dictionary: "1MiB" },
+    { policy: "random" },
+    { pageSize: 5000 },
+    { backgroundMs: -1 },
+    { tiers: "yes" as unknown as boolean },
+    { memorymax: 5 } as CacheOptions,
+  ];
+  for (const options of wrong) {
+    assert.throws(
+      () => Cache.create(options),
+      (error) => error instanceof ZcacheError,
+    );
+  }
+  assert.throws(() => Cache.attach({} as never), code("ERR_STORE_SHARE"));
+  const closed = open();
+  const share = closed.share();
+  closed.close();
+  assert.throws(() => closed.get("a"), code("ERR_STORE_CLOSED"));
+  assert.throws(() => closed.set("a", 1), code("ERR_STORE_CLOSED"));
+  assert.throws(() => closed.size, code("ERR_STORE_CLOSED"));
+  assert.throws(() => [...closed.keys()], code("ERR_STORE_CLOSED"));
+  assert.throws(
+    () => Cache.attach(share),
+    (error) => error instanceof ZcacheError,
+  );
+});
+
+test("values live as long as they are told to", async () => {
+  using cache = open<string>({ ttl: "40ms" });
+  cache.set("default", "a");
+  cache.set("long", "b", "10m");
+  cache.set("ever", "c", { ttl: Number.POSITIVE_INFINITY });
+  assert.ok(cache.remainingTtl("default") <= 40 && cache.remainingTtl("default") > 0);
+  assert.equal(cache.remainingTtl("ever"), Number.POSITIVE_INFINITY);
+  assert.equal(cache.remainingTtl("none"), 0);
+  cache.set("touched", "d");
+  assert.ok(cache.touch("touched", "10m"));
+  assert.equal(cache.touch("none"), false);
+  await sleep(60);
+  assert.equal(cache.get("default"), undefined);
+  assert.equal(cache.has("default"), false);
+  assert.equal(cache.delete("default"), false);
+  assert.deepEqual(cache.getMany(["long", "ever", "touched"]), ["b", "c", "d"]);
+});
+
+test("delete, clear, undefined, many, entries", () => {
+  using cache = open<number | undefined>();
+  assert.equal(
+    cache.setMany([
+      ["a", 1],
+      ["b", 2],
+      ["c", 3],
+    ]),
+    3,
+  );
+  assert.deepEqual([...cache].sort(), [
+    ["a", 1],
+    ["b", 2],
+    ["c", 3],
+  ]);
+  assert.equal(cache.delete("a"), true);
+  assert.equal(cache.delete("a"), false);
+  cache.set("b", undefined);
+  assert.equal(cache.has("b"), false);
+  cache.clear();
+  assert.equal(cache.size, 0);
+  assert.deepEqual([...cache.keys()], []);
+});
+
+test("clear leaves nothing, and what is deleted on the way hides no key", () => {
+  using cache = open<string>({ memoryMax: "16MiB" });
+  const fill = () => {
+    for (let n = 0; n < 5000; n++) cache.set(`key ${n}`, `value ${n}`);
+    cache.set("long", "x".repeat(100_000));
+  };
+  fill();
+  cache.clear();
+  assert.equal(cache.size, 0);
+  fill();
+  let met = 0;
+  for (const key of cache.keys()) {
+    met++;
+    assert.ok(cache.delete(key));
+  }
+  assert.equal(met, 5001);
+  assert.equal(cache.size, 0);
+});
+
+test("one loader runs for all who ask at once, and its failure reaches them all", async () => {
+  using cache = open<string>();
+  let loads = 0;
+  const loader = async (key: string) => {
+    loads++;
+    await sleep(10);
+    return `made for ${key}`;
+  };
+  const all = await Promise.all(Array.from({ length: 5 }, () => cache.fetch("k", loader)));
+  assert.deepEqual(new Set(all), new Set(["made for k"]));
+  assert.equal(await cache.fetch("k", loader), "made for k");
+  assert.equal(loads, 1);
+  const failing = () => Promise.reject(new TypeError("no"));
+  const failures = await Promise.allSettled([1, 2].map(() => cache.fetch("f", failing)));
+  for (const failure of failures) {
+    assert.ok(failure.status === "rejected" && failure.reason instanceof TypeError);
+  }
+  assert.equal(await cache.fetch("f", () => "well again"), "well again");
+  assert.equal(await cache.fetch("none", () => undefined), undefined);
+  assert.equal(cache.has("none"), false);
+  assert.equal(await cache.fetch("k", () => "new", { forceRefresh: true }), "new");
+  assert.equal(cache.get("k"), "new");
+});
+
+test("a stale value is given while a new one is loaded", async () => {
+  using cache = open<string>({ ttl: 20, staleWhileRevalidate: "10m" });
+  await cache.fetch("k", () => "old");
+  await sleep(30);
+  assert.equal(cache.get("k"), undefined);
+  assert.equal(cache.has("k"), false);
+  assert.equal(cache.get("k", { allowStale: true }), "old");
+  assert.equal(await cache.fetch("k", () => Promise.reject(new Error("down"))), "old");
+  await sleep(1);
+  assert.equal(await cache.fetch("k", () => "new"), "old");
+  await sleep(1);
+  assert.equal(cache.get("k", { allowStale: true }), "new");
+});
+
+test("what is evicted and what expires is told", async () => {
+  using cache = open<Uint8Array>({ memoryMax: "2MiB", tiers: false, codec: "none" });
+  const gone: [string, string][] = [];
+  cache.on("evict", (key, reason) => gone.push([key, reason]));
+  const value = new Uint8Array(8000);
+  for (let n = 0; n < 1000; n++) cache.set(`key ${n}`, value.fill(n));
+  cache.set("short", value, 5);
+  await sleep(50);
+  cache.store.tend({ entries: 100_000, nowMs: Date.now() });
+  await sleep(60);
+  assert.ok(gone.some(([key, reason]) => key === "short" && reason === "expired"));
+  const evicted = gone.filter(([, reason]) => reason === "evicted").map(([key]) => key);
+  assert.equal(evicted.length, cache.stats().evictions);
+  assert.equal(new Set(evicted).size, evicted.length);
+  const left = new Set(cache.keys());
+  for (let n = 0; n < 1000; n++)
+    assert.notEqual(left.has(`key ${n}`), evicted.includes(`key ${n}`));
+});
+
+test("resize takes effect at once", () => {
+  using cache = open<string>({ memoryMax: "16MiB", codec: "none", tiers: false });
+  for (let n = 0; n < 1500; n++) cache.set(`key ${n}`, String(n).padEnd(8000, "x"));
+  assert.ok(cache.stats().memoryUsed > 8 << 20);
+  cache.resize("6MiB");
+  assert.ok(cache.stats().memoryUsed <= 6 << 20, String(cache.stats().memoryUsed));
+  assert.throws(() => cache.resize("1GiB"), code("ERR_OPTION"));
+  cache.store.verify();
+});
+
+test("values kept near are never older than what another thread has set", async () => {
+  using cache = open<unknown>({ near: { frozen: true } });
+  cache.set("k", "one");
+  assert.equal(cache.get("k"), "one");
+  assert.equal(cache.get("k"), "one");
+  assert.equal(cache.counts.nearHits, 1);
+  cache.set("k", "two");
+  assert.equal(cache.get("k"), "two");
+  cache.set("o", { a: [1] });
+  const first = cache.get("o") as { a: number[] };
+  assert.equal(cache.get("o"), first);
+  assert.throws(() => first.a.push(2), TypeError);
+  cache.delete("o");
+  assert.equal(cache.get("o"), undefined);
+  cache.set("t", "short", 10);
+  assert.equal(cache.get("t"), "short");
+  await sleep(20);
+  assert.equal(cache.get("t"), undefined);
+  const worker = new Worker(WORKER, { workerData: { share: cache.share(), job: "overwrite" } });
+  cache.get("k");
+  await once(worker, "exit");
+  assert.equal(cache.get("k"), "by another thread");
+});
+
+test("threads share values and loads, and failures of loads", async () => {
+  using cache = open<string>();
+  cache.set("greeting", "hello");
+  const data = { share: cache.share(), job: "fetch" };
+  const workers = [1, 2, 3].map(() => new Worker(WORKER, { workerData: data }));
+  const exits = workers.map((worker) => once(worker, "exit"));
+  const replies: Record<string, unknown>[] = [];
+  let asking = 0;
+  for (const worker of workers) {
+    worker.on("message", (message: unknown) => {
+      if (message !== "asking") replies.push(message as Record<string, unknown>);
+      else if (++asking % workers.length === 0) {
+        // Who has said so has begun to wait within microseconds; or finds what was loaded.
+        setTimeout(() => workers.forEach((one) => one.postMessage("go")), 100);
+      }
+    });
+  }
+  await Promise.all(exits);
+  assert.equal(replies.length, workers.length);
+  assert.equal(
+    replies.reduce((sum, reply) => sum + Number(reply["loads"]), 0),
+    1,
+  );
+  for (const reply of replies) {
+    assert.equal(reply["greeting"], "hello");
+    assert.equal(reply["loaded"], "loaded once");
+    assert.equal(reply["failure"], "RangeError: not today");
+  }
+  assert.equal(
+    replies.reduce((sum, reply) => sum + Number(reply["failing"]), 0),
+    1,
+  );
+  assert.equal(cache.get("loaded"), "loaded once");
+  cache.store.verify();
+});
+
+test("a thread that dies while it loads is taken over from", async () => {
+  using cache = open<string>();
+  const worker = new Worker(WORKER, { workerData: { share: cache.share(), job: "hang" } });
+  await once(worker, "message");
+  const waiting = cache.fetch("hangs", () => "by who waited");
+  await sleep(20);
+  await worker.terminate();
+  assert.equal(await waiting, "by who waited");
+});
+
+test("any sequence of calls, against a Map", () => {
+  const call = fc.record({
+    what: fc.constantFrom("set", "set", "get", "delete", "tend", "dictionary"),
+    key: fc.integer({ min: 0, max: 20 }),
+    value: fc.oneof(fc.string(), fc.jsonValue(), fc.uint8Array({ maxLength: 3000 })),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(call, { maxLength: 80 }),
+      fc.constantFrom("lz4", "zstd"),
+      (calls, codec) => {
+        using cache = open<unknown>({ codec });
+        const model = new Map<string, unknown>();
+        for (const { what, key, value } of calls) {
+          const name = `key ${key}`;
+          if (what === "set") {
+            assert.ok(cache.set(name, value));
+            model.set(name, value);
+          } else if (what === "delete") assert.equal(cache.delete(name), model.delete(name));
+          else if (what === "tend") {
+            cache.store.tend({ entries: 1000, recompress: { idleTicks: 0 }, redictionary: true });
+          } else if (what === "get") assert.deepEqual(cache.get(name), model.get(name));
+        }
+        cache.store.verify();
+        assert.deepEqual(new Map(cache), model);
+      },
+    ),
+    { numRuns: 100 },
+  );
+});

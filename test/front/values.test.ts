@@ -1,0 +1,115 @@
+// Values of any length under keys of bytes, against a Map: whatever was set comes back whole or not
+// at all, and nothing is left of what was overwritten.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { formatValues, KeyedValues } from "../../src/front/values/values.ts";
+import { nodePlatform } from "../../src/node/platform.ts";
+import type { StoreOptions } from "../../src/store/options.ts";
+import { Store } from "../../src/store/store.ts";
+
+function open(options: StoreOptions = {}) {
+  const store = Store.create(
+    { memoryMax: "8MiB", content: "values", recompress: { codec: "zstd" }, ...options },
+    nodePlatform(),
+  );
+  let seed = 1;
+  const random = () => (seed = Math.imul(seed, 0x85eb_ca6b) ^ 0x1234_5677);
+  formatValues(store, random);
+  const clock = { ms: 1_000_000_000_000 };
+  return { store, clock, values: new KeyedValues(store, () => clock.ms, random) };
+}
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+function set(values: KeyedValues, key: string, value: Uint8Array, expiresMs = Infinity): number {
+  const name = bytesOf(key);
+  const meta = bytesOf(`meta of ${key.slice(0, 40)}`);
+  return values.set(name, name.length, meta, meta.length, value, value.length, expiresMs);
+}
+
+function get(values: KeyedValues, key: string): Uint8Array | undefined {
+  const name = bytesOf(key);
+  if (!values.find(name, name.length)) return undefined;
+  const { valueBytes } = values;
+  const long = values.read(name, name.length);
+  const meta = values.bytes.slice(values.metaAt, values.metaAt + values.metaBytes);
+  assert.equal(new TextDecoder().decode(meta), `meta of ${key.slice(0, 40)}`);
+  if (long === null) return undefined;
+  const value = long ?? values.bytes.slice(values.roomAt, values.roomAt + valueBytes);
+  assert.equal(value.length, valueBytes);
+  return value;
+}
+
+/** Bytes that compress, and say whose they are. */
+function makeValue(seed: number, sizeBytes: number): Uint8Array {
+  const value = new Uint8Array(sizeBytes);
+  for (let i = 0; i < sizeBytes; i++) value[i] = (i % 17) * seed + (i >>> 6) * 7;
+  return value;
+}
+
+const KEYS = ["a", "user:42", "k".repeat(255), "long".repeat(200), "ü"];
+
+for (const pageSize of [4096, 16384]) {
+  test(`any sequence of sets, finds and deletes, in pages of ${pageSize} bytes`, () => {
+    const operation = fc.record({
+      what: fc.constantFrom("set", "set", "get", "delete", "tend", "wait", "clear"),
+      key: fc.constantFrom(...KEYS),
+      size: fc.oneof(fc.nat(300), fc.nat(5000), fc.constantFrom(0, 1, 4090, 4096, 20_000, 70_000)),
+      ttl: fc.constantFrom(Infinity, Infinity, 50, 200),
+    });
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
+        const { store, values, clock } = open({ pageSize });
+        const model = new Map<string, { value: Uint8Array; until: number }>();
+        let seed = 0;
+        for (const { what, key, size, ttl } of operations) {
+          if (what === "set") {
+            const value = makeValue(++seed, size);
+            const until = clock.ms + ttl;
+            assert.equal(set(values, key, value, until), 0);
+            model.set(key, { value, until });
+          } else if (what === "delete") {
+            const name = bytesOf(key);
+            const had = model.get(key);
+            const isThere = had !== undefined && had.until > clock.ms;
+            assert.equal(values.delete(name, name.length), isThere);
+            if (isThere) model.delete(key);
+          } else if (what === "tend") {
+            store.tend({
+              entries: 1000,
+              recompress: { idleTicks: 0 },
+              nowMs: clock.ms,
+            });
+          } else if (what === "wait") clock.ms += 60;
+          else if (what === "clear") {
+            if (size > 4000) {
+              values.clear();
+              model.clear();
+            }
+          }
+          for (const [name, { value, until }] of model) {
+            const got = get(values, name);
+            if (until <= clock.ms) assert.equal(got, undefined);
+            else assert.deepEqual(got, value);
+          }
+          store.verify();
+        }
+        const live = [...model].filter(([, { until }]) => until > clock.ms).map(([name]) => name);
+        const keys: string[] = [];
+        const scan = values.beginScan();
+        const note = (at: number, count: number) => {
+          keys.push(new TextDecoder().decode(values.bytes.slice(at, at + count)));
+        };
+        while (!values.scan(scan, note));
+        assert.deepEqual(keys.sort(), live.sort());
+        values.clear();
+        store.verify();
+        assert.equal(values.count, 0);
+        assert.equal(store.stats().ephemeral.pagesInMemory, 0);
+        store.close();
+      }),
+      { numRuns: 60 },
+    );
+  });
+}

@@ -1,0 +1,117 @@
+// The sketch, and what tinylfu makes of it: what is asked for often stays, what is asked for once
+// does not drive it out, and of equals the larger goes.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Xorshift32 } from "../../src/base/random.ts";
+import { MIB } from "../../src/base/units.ts";
+import { Arena } from "../../src/memory/arena.ts";
+import { FrequencySketch, SKETCH_WORDS } from "../../src/policy/sketch.ts";
+import { hashOf, PolicyRig, SPACE, sizeOf } from "./rig.ts";
+
+const OWNER = 5;
+
+function makeSketch(arena: Arena, pages: number): FrequencySketch {
+  const sketch = new FrequencySketch(arena, arena.reserve(SKETCH_WORDS * 4) / 4, OWNER, pages);
+  sketch.format();
+  return sketch;
+}
+
+for (const pages of [500, 5000, 100_000]) {
+  test(`a sketch for ${pages} pages: never too low, seldom too high`, () => {
+    using arena = Arena.create({ sizeBytes: 4 * MIB });
+    const sketch = makeSketch(arena, pages);
+    const random = new Xorshift32(3);
+    const counts = new Map<number, number>();
+    // Less than what makes it halve.
+    for (let nth = 0; nth < 3 * pages; nth++) {
+      const id = Math.floor(pages * (random.next() / 2 ** 32) ** 2);
+      counts.set(id, (counts.get(id) ?? 0) + 1);
+      sketch.count(hashOf(id));
+    }
+    let over = 0;
+    for (const [id, count] of counts) {
+      const estimate = sketch.estimate(hashOf(id));
+      assert.ok(estimate >= Math.min(15, count), `${id}: ${estimate} for ${count}`);
+      if (estimate > Math.min(15, count)) over++;
+    }
+    assert.ok(over < 0.2 * counts.size, `${over} of ${counts.size} too high`);
+    const strangers = Array.from({ length: 1000 }, (_, n) => sketch.estimate(hashOf(pages + n)));
+    assert.ok(strangers.filter((count) => count > 1).length < 100, "strangers are not known");
+    assert.ok(sketch.framesHeld <= Math.ceil(pages / 512) + 1, `${sketch.framesHeld} frames`);
+    sketch.destroy();
+    assert.equal(sketch.framesHeld, 0);
+  });
+}
+
+test("a sketch forgets by halves, in all threads alike", () => {
+  using arena = Arena.create({ sizeBytes: MIB });
+  const at = arena.reserve(SKETCH_WORDS * 4) / 4;
+  const sketch = new FrequencySketch(arena, at, OWNER, 512);
+  sketch.format();
+  using other = Arena.attach(arena.share());
+  const same = new FrequencySketch(other, at, OWNER, 512);
+  for (let times = 0; times < 20; times++) sketch.count(hashOf(1));
+  assert.equal(same.estimate(hashOf(1)), 15);
+  const seen = new Set<number>();
+  for (let nth = 0; nth < 60_000; nth++) {
+    same.count(hashOf(1000 + nth));
+    seen.add(sketch.estimate(hashOf(1)));
+  }
+  for (const count of [15, 7, 3]) assert.ok(seen.has(count), `${count} among ${[...seen]}`);
+  assert.ok(sketch.estimate(hashOf(1)) < 15);
+});
+
+/** Asks for an identity as a cache does; evicts until no more than `most` are listed. */
+function request(rig: PolicyRig, id: number, most: number): boolean {
+  if (rig.listed.has(id)) {
+    rig.use(id);
+    return true;
+  }
+  rig.policy.asked(hashOf(id));
+  while (rig.listed.size >= most) {
+    const victim = rig.victim()!;
+    rig.evict(victim);
+    rig.places.delete(victim);
+  }
+  rig.add(id);
+  return false;
+}
+
+test("a scan does not drive out what is asked for often", () => {
+  using rig = new PolicyRig("tinylfu");
+  for (let times = 0; times < 8; times++) for (let id = 0; id < 40; id++) request(rig, id, 60);
+  for (let id = 1000; id < 1230; id++) request(rig, id, 60);
+  const stayed = [...rig.listed].filter((id) => id < 40).length;
+  assert.ok(stayed >= 36, `${stayed} of 40`);
+  rig.check();
+});
+
+test("of pages that are asked for as often, the small ones stay", () => {
+  const random = new Xorshift32(9);
+  using rig = new PolicyRig("tinylfu");
+  for (let nth = 0; nth < 100; nth++) request(rig, random.below(100), 60);
+  for (let nth = 0; nth < 1000; nth++) {
+    const id = random.below(100);
+    if (rig.listed.has(id)) rig.use(id);
+    else {
+      rig.policy.asked(hashOf(id));
+      const victim = rig.victim()!;
+      rig.evict(victim);
+      rig.add(id);
+    }
+  }
+  const mean = (ids: number[]) => ids.reduce((sum, id) => sum + sizeOf(id), 0) / ids.length;
+  const all = mean(Array.from({ length: 100 }, (_, id) => id));
+  assert.ok(mean([...rig.listed]) < all - 3, `${mean([...rig.listed])} of ${all} bytes`);
+  rig.check();
+});
+
+test("a store that has just become full has a main queue soon", () => {
+  using rig = new PolicyRig("tinylfu", { space: { ...SPACE, ghosts: 300 } });
+  for (let id = 0; id < 290; id++) rig.add(id);
+  const before = rig.walk()[0];
+  for (let nth = 0; nth < 6; nth++) rig.evict(rig.victim()!);
+  // Half have gone on: the walk begins with the window, whose oldest is now a later one.
+  assert.ok(rig.walk()[0]! > before! + 140, `${rig.walk()[0]}`);
+  rig.check();
+});

@@ -1,0 +1,151 @@
+// Keyv's own suite over our storage adapter; cache-manager and cacheable on top of it; and what the
+// suite does not ask.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { createCache } from "cache-manager";
+import { Cacheable } from "cacheable";
+import Keyv, { type KeyvStoreAdapter } from "keyv";
+import { Cache, ZcacheError } from "../../src/index.ts";
+import { KeyvZcache } from "../../src/keyv.ts";
+
+/** Tests of the suite, with iteration, that its version 2.1 has; most of them are run twice. */
+const SUITE_TESTS = 42 + 39;
+const SUITE_MS = 120_000;
+
+interface VitestReport {
+  readonly numTotalTests: number;
+  readonly numPassedTests: number;
+  readonly testResults: readonly {
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+}
+
+function open(): Cache<string, unknown> {
+  return Cache.create<string, unknown>({ memoryMax: "8MiB", backgroundMs: 0 });
+}
+
+test("Keyv's suite for storage adapters, with iteration", { timeout: SUITE_MS }, async (t) => {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const vitest = dirname(createRequire(import.meta.url).resolve("vitest/package.json"));
+  const args = ["run", "--root", here, "--reporter", "json"];
+  const program = [join(vitest, "vitest.mjs"), ...args];
+  const env = { ...process.env, NODE_TEST_CONTEXT: "" };
+  const run = promisify(execFile)(process.execPath, program, { env, timeout: SUITE_MS });
+  const { stdout } = await run.catch((error: { stdout: string; stderr: string }) => {
+    assert.ok(error.stdout?.includes('"numTotalTests"'), `${error} ${error.stderr}`);
+    return error;
+  });
+  const report = JSON.parse(stdout.slice(stdout.indexOf("{"))) as VitestReport;
+  for (const { assertionResults, message } of report.testResults) {
+    for (const { fullName, status, failureMessages } of assertionResults) {
+      await t.test(fullName, () => assert.equal(status, "passed", failureMessages.join("\n")));
+    }
+    assert.equal(message, "");
+  }
+  assert.equal(report.numPassedTests, report.numTotalTests);
+  assert.ok(report.numTotalTests >= SUITE_TESTS, `${report.numTotalTests} tests have run`);
+});
+
+test("cache-manager on top of it", async () => {
+  const adapter = new KeyvZcache({ cacheOptions: { memoryMax: "8MiB" } });
+  const manager = createCache({ stores: [new Keyv({ store: adapter })], ttl: 60_000 });
+  await manager.set("a", { n: 1 });
+  await manager.mset([{ key: "b", value: [2] }]);
+  assert.deepEqual(await manager.mget(["a", "b", "c"]), [{ n: 1 }, [2], undefined]);
+  assert.equal(await manager.wrap("w", async () => "made"), "made");
+  assert.equal(await manager.wrap("w", async () => "made again"), "made");
+  await manager.set("short", 1, 20);
+  await sleep(40);
+  assert.equal(await manager.get("short"), undefined);
+  assert.ok(adapter.cache.has("keyv:w"), [...adapter.cache.keys()].join(", "));
+  await manager.del("a");
+  assert.equal(await manager.get("a"), undefined);
+  await manager.clear();
+  assert.equal(adapter.cache.size, 0);
+  await manager.disconnect();
+  assert.throws(() => adapter.cache.size, ZcacheError);
+});
+
+test("cacheable on top of it, as its primary and as its secondary store", async () => {
+  using cache = open();
+  for (const layer of ["primary", "secondary"] as const) {
+    const store = new Keyv({ store: new KeyvZcache({ cache, prefix: `${layer}|` }) });
+    const cacheable = new Cacheable({ [layer]: store });
+    assert.equal(await cacheable.set("k", { deep: [1] }, "10m"), true);
+    assert.deepEqual(await cacheable.get("k"), { deep: [1] });
+    assert.deepEqual(await cacheable.getMany(["k", "none"]), [{ deep: [1] }, undefined]);
+    const ours = [...cache.keys()].filter((key) => key.startsWith(layer));
+    assert.equal(ours.length, 1);
+    assert.equal(await cacheable.has("k"), true);
+    assert.equal(await cacheable.delete("k"), true);
+    assert.equal(await cacheable.get("k"), undefined);
+    await cacheable.disconnect();
+  }
+  assert.equal(cache.size, 0);
+});
+
+test("the adapter has Keyv's type, and keeps any value where Keyv serializes nothing", async () => {
+  using cache = open();
+  const adapter: KeyvStoreAdapter = new KeyvZcache({ cache });
+  const keyv = new Keyv<unknown>({ store: adapter });
+  keyv.serialize = undefined;
+  keyv.deserialize = undefined;
+  const values = { map: new Map([["a", 1n]]), date: new Date(5), bytes: new Uint8Array([1, 2]) };
+  assert.equal(await keyv.set("v", values), true);
+  assert.deepEqual(await keyv.get("v"), values);
+  const stored = [true, true];
+  assert.deepEqual(await keyv.setMany(["a", "b"].map((key) => ({ key, value: key }))), stored);
+  assert.deepEqual(await keyv.getMany(["a", "none", "b"]), ["a", undefined, "b"]);
+  assert.deepEqual(await keyv.hasMany(["a", "none"]), [true, false]);
+  assert.equal(await keyv.deleteMany(["a", "none"]), false);
+  assert.equal(await keyv.set("over", 1, -5), true);
+  assert.equal(await keyv.has("over"), false);
+});
+
+test("without Keyv's prefix the adapter keeps namespaces apart by itself", async () => {
+  using cache = open();
+  cache.set("foreign", 1);
+  const [a, b] = ["a", "b"].map((namespace) => {
+    const store = new KeyvZcache({ cache, useKeyPrefix: false });
+    return new Keyv({ store, namespace, useKeyPrefix: false });
+  }) as [Keyv, Keyv];
+  await a.set("k", "of a");
+  await b.set("k", "of b");
+  assert.equal(await a.get("k"), "of a");
+  const found: unknown[] = [];
+  for await (const entry of b.iterator!(undefined)) found.push(entry);
+  assert.deepEqual(found, [["k", "of b"]]);
+  await a.clear();
+  assert.equal(await a.get("k"), undefined);
+  assert.equal(await b.get("k"), "of b");
+  assert.equal(cache.get("foreign"), 1);
+});
+
+test("errors reach Keyv's listeners; a cache that was given stays open", async () => {
+  using cache = open();
+  const keyv = new Keyv({ store: new KeyvZcache({ cache }) });
+  const told: ZcacheError[] = [];
+  keyv.on("error", (error: ZcacheError) => told.push(error));
+  assert.equal(await keyv.get("k".repeat(2000)), undefined);
+  assert.deepEqual(
+    told.map((error) => error.code),
+    ["ERR_KEY"],
+  );
+  await keyv.disconnect();
+  assert.equal(cache.size, 0);
+  assert.throws(() => new KeyvZcache({ cache, cacheOptions: {} }), ZcacheError);
+  assert.throws(() => new KeyvZcache({ cache: new Map() as never }), /Cache.create/);
+  assert.throws(() => new KeyvZcache({ memoryMax: 5 } as never), /no option "memoryMax"/);
+  await assert.rejects(new KeyvZcache({ cache }).set("k", 1, Number.NaN), ZcacheError);
+});
