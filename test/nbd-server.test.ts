@@ -299,6 +299,24 @@ test("a client that does not read is waited for, and costs nobody else anything"
   });
 });
 
+test("a server ends although a client does not read, and the next one works", async () => {
+  let stuck: NbdClient | undefined;
+  await serving(async (path) => {
+    stuck = await NbdClient.open(path);
+    stuck.socket.pause();
+    for (let n = 0; n < 300; n++) stuck.send(Command.READ, 0, 4 * 1024 * 1024);
+    await new Promise((done) => setTimeout(done, 200));
+  });
+  await serving(async (path) => {
+    const client = await NbdClient.open(path);
+    stuck!.close();
+    for (let n = 0; n < 20; n++) {
+      assert.equal((await client.request(Command.READ, 0, 65_536)).error, 0);
+    }
+    client.close();
+  });
+});
+
 test("half a handshake is cut off in time, and too many connections at once", async () => {
   await serving(
     async (path) => {

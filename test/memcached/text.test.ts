@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ZcacheError } from "../../src/base/errors.ts";
+import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/server/memcached/auth.ts";
 import { Session } from "../../src/server/memcached/session.ts";
-import { Xorshift32 } from "../../src/base/random.ts";
 import { EngineRig, NOW_S, TextRig } from "./rig.ts";
 
 /** Steps of a conversation: what is sent, and what must come back. */
