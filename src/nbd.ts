@@ -74,9 +74,9 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
   const workers = Array.from({ length: threads }, () => idle.pop() ?? startWorker());
   for (const worker of workers) worker.ref();
   const { listen, allow = [] } = options;
-  return NbdServer.start({ listen, allow, connectionsMax }, workers, order, () => {
-    for (const worker of workers) worker.unref();
-    idle.push(...workers);
+  return NbdServer.start({ listen, allow, connectionsMax }, workers, order, (ended) => {
+    for (const worker of ended) worker.unref();
+    idle.push(...ended);
   });
 }
 

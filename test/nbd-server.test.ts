@@ -2,7 +2,7 @@
 // connections that end in the middle, several of them at once on several threads, TLS.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,7 +21,12 @@ let sockets = 0;
 
 /** Serves one device for as long as `work` takes; the store must hold together after it. */
 async function serving(
-  work: (path: string, device: Zram, server: NbdServer) => Promise<void>,
+  work: (
+    path: string,
+    device: Zram,
+    server: NbdServer,
+    shrink: (pages: number) => number,
+  ) => Promise<void>,
   options: Partial<NbdOptions> & {
     readonly store?: StoreOptions;
     readonly readOnly?: boolean;
@@ -39,7 +44,11 @@ async function serving(
     ...rest,
   });
   try {
-    await work(path, device, server);
+    await work(path, device, server, (pages) => {
+      const gone = store.shrink(pages);
+      while (store.maintain());
+      return gone;
+    });
   } finally {
     await server.close();
   }
@@ -290,6 +299,24 @@ test("a client that does not read is waited for, and costs nobody else anything"
   });
 });
 
+test("a server ends although a client does not read, and the next one works", async () => {
+  let stuck: NbdClient | undefined;
+  await serving(async (path) => {
+    stuck = await NbdClient.open(path);
+    stuck.socket.pause();
+    for (let n = 0; n < 300; n++) stuck.send(Command.READ, 0, 4 * 1024 * 1024);
+    await new Promise((done) => setTimeout(done, 200));
+  });
+  await serving(async (path) => {
+    const client = await NbdClient.open(path);
+    stuck!.close();
+    for (let n = 0; n < 20; n++) {
+      assert.equal((await client.request(Command.READ, 0, 65_536)).error, 0);
+    }
+    client.close();
+  });
+});
+
 test("half a handshake is cut off in time, and too many connections at once", async () => {
   await serving(
     async (path) => {
@@ -447,3 +474,41 @@ test("TLS: nothing before it, everything through it, only with a certificate", {
     { tls },
   );
 });
+
+for (const structured of [true, false]) {
+  const how = structured ? "structured" : "simple";
+  test(`a page that the file does not give back: EIO, in ${how} replies`, async () => {
+    const file = join(folder, `${how}.pages`);
+    const store = { memoryMax: "8MiB", writeBack: { path: file, max: "32MiB" } };
+    await serving(
+      async (path, device, _server, shrink) => {
+        const pages = 256;
+        for (let n = 0; n < pages; n++) device.write(n * 4096, noise(n));
+        assert.ok(shrink(pages) > pages / 2, "most of them have left memory");
+        const client = await NbdClient.open(path, { structured });
+        const whole = await client.request(Command.READ, 0, pages * 4096);
+        assert.equal(whole.error, 0);
+        assert.ok(whole.data.subarray(4096, 8192).equals(noise(1)));
+        assert.ok(shrink(pages) > pages / 2);
+        const size = statSync(file).size;
+        writeFileSync(file, Buffer.alloc(size), { flag: "r+" });
+        let lost = 0;
+        for (let n = 0; n < 64; n++) {
+          const { error, chunks } = await client.request(Command.READ, n * 4096, 4096);
+          if (error === 0) continue;
+          assert.equal(error, 5);
+          assert.deepEqual(chunks, structured ? [0x8001] : []);
+          lost++;
+        }
+        assert.ok(lost > 0, "some are lost");
+        assert.equal((await client.request(Command.FLUSH, 0, 0)).error, 0, "the connection lives");
+        // One that is read in many blocks: an error in the middle ends a simple reply's connection.
+        const cookie = client.send(Command.READ, 64 * 4096, (pages - 64) * 4096);
+        if (structured) assert.equal((await client.reply(cookie)).error, 5);
+        client.close();
+        assert.ok(device.ioStat().failed_reads > 0);
+      },
+      { store, connectionsMax: 2 },
+    );
+  });
+}

@@ -1,5 +1,6 @@
 // Mixed load for twenty minutes, with expiry and churn, where every value that comes back is
-// checked: memory must stay flat and nothing may be wrong. `ZCACHE_SOAK_MINUTES` is for other times.
+// checked: memory must stay flat and nothing may be wrong. `ZCACHE_SOAK_MINUTES` is for other
+// times.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";

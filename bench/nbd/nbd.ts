@@ -3,8 +3,8 @@
 // zstd; nbdkit's memory as it is (malloc) and with zstd; and, for root and where nobody uses it,
 // the kernel's zram with lz4, which needs no server at all.
 //
-// Ratios are to the peer measured in the same run. What a server's memory is: what it has resident
-// more than before it was filled.
+// Ratios are to the peer measured in the same run. A server's memory is all that it has resident
+// once it is filled.
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import {
   closeSync,
@@ -181,10 +181,9 @@ async function measure(peer: Peer, folder: string, data: string, sizes: Sizes): 
       // The first connection pays for what is made once.
       await run("nbdinfo", [uri]);
     }
-    const before = child === undefined ? 0 : residentMiB(child);
     const mib = sizes.bytes / MIB;
     const copyIn = mib / (await copy(data, uri, peer));
-    const memoryMiB = residentMiB(child) - before;
+    const memoryMiB = residentMiB(child);
     const copyOut = mib / (await copy(uri, "null:", peer));
     const read = await fio(peer, uri, "randread", 1, sizes);
     const read4 = await fio(peer, uri, "randread", 4, sizes);

@@ -274,8 +274,7 @@ test("threads share values and loads, and failures of loads", async () => {
     worker.on("message", (message: unknown) => {
       if (message !== "asking") replies.push(message as Record<string, unknown>);
       else if (++asking % workers.length === 0) {
-        // Who has said so has begun to wait within microseconds; or finds what was loaded.
-        setTimeout(() => workers.forEach((one) => one.postMessage("go")), 100);
+        for (const one of workers) one.postMessage("go");
       }
     });
   }

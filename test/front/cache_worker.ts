@@ -17,23 +17,27 @@ if (job === "overwrite") {
 } else {
   let loads = 0;
   let failing = 0;
-  /** Says that this thread asks now; a loader ends when all threads have said so. */
+  /** Says that this thread has asked: it has begun to load or to wait. A loader ends after all. */
   const asking = () => parentPort!.postMessage("asking");
-  const allAsk = () => once(parentPort!, "message");
-  asking();
-  const loaded = await cache.fetch("loaded", async () => {
+  let told = 0;
+  parentPort!.on("message", () => told++);
+  const allAsk = async (times: number) => {
+    while (told < times) await once(parentPort!, "message");
+  };
+  const loading = cache.fetch("loaded", async () => {
     loads++;
-    await allAsk();
+    await allAsk(1);
     return "loaded once";
   });
   asking();
-  const failure = await cache
-    .fetch("fails", async () => {
-      failing++;
-      await allAsk();
-      throw new RangeError("not today");
-    })
-    .catch(String);
+  const loaded = await loading;
+  const load = cache.fetch("fails", async () => {
+    failing++;
+    await allAsk(2);
+    throw new RangeError("not today");
+  });
+  asking();
+  const failure = await load.catch(String);
   parentPort!.postMessage({ greeting: cache.get("greeting"), loaded, loads, failing, failure });
   cache.detach();
   process.exit(0);

@@ -343,6 +343,13 @@ export class CacheFront<K extends CacheKey, V> {
   async #fly(key: K, loader: Loader<K, V>, options: FetchOptions): Promise<V | undefined> {
     for (let joins = 0; joins < JOINS_MAX; joins++) {
       const { joined, begun } = this.#flights.begin(this.#keys.bytes, this.#keys.write(key));
+      // Between the look for it and now, another thread may have loaded it.
+      const there =
+        joined === undefined && joins === 0 ? this.#foundMeanwhile(key, options) : undefined;
+      if (there !== undefined && begun !== undefined) {
+        this.#flights.end(this.#keys.bytes, this.#keys.write(key), begun, []);
+        return there;
+      }
       if (joined === undefined) return this.#loadAndStore(key, loader, options, begun);
       this.counts.joined++;
       const failure = await this.#flights.wait(joined);
@@ -351,6 +358,10 @@ export class CacheFront<K extends CacheKey, V> {
       if (value !== undefined) return value;
     }
     return this.#loadAndStore(key, loader, options, undefined);
+  }
+
+  #foundMeanwhile(key: K, options: FetchOptions): V | undefined {
+    return options.forceRefresh === true ? undefined : this.get(key);
   }
 
   async #loadAndStore(

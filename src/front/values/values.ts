@@ -399,8 +399,7 @@ export class KeyedValues {
       const version = this.#partVersion;
       const value = this.#readParts(version);
       if (value !== null) return value;
-      if (!this.find(key, keyBytes)) return null;
-      if (!this.#isParted) return null;
+      if (!this.find(key, keyBytes) || !this.#isParted) return null;
       // The same value, and a part of it is gone: evicted, so the rest is of no use.
       if (this.#partVersion === version) {
         this.#removeAll();

@@ -23,7 +23,10 @@ export interface ServerOptions {
 /** Connections that the system keeps until they are accepted. */
 const BACKLOG = 64;
 /** A worker is done with its connections in a moment, unless a client hangs. */
-const END_WAIT_MS = 5000;
+const END_WAIT_MS = 2000;
+
+/** Called with the workers that serve nothing any more. */
+type Released = (threads: readonly Worker[]) => void;
 
 interface Live {
   readonly socket: Socket;
@@ -48,9 +51,9 @@ export class NbdServer {
   #failed: (error: Error) => void = () => {};
   /** Ends with an error when a worker dies, which is a bug. */
   readonly failure: Promise<never>;
-  readonly #released: () => void;
+  readonly #released: Released;
 
-  private constructor(options: ServerOptions, threads: readonly Worker[], released: () => void) {
+  private constructor(options: ServerOptions, threads: readonly Worker[], released: Released) {
     this.#options = options;
     this.#released = released;
     this.#workers = threads.map((thread) => ({ thread, connections: 0 }));
@@ -63,7 +66,7 @@ export class NbdServer {
 
   /**
    * Starts a server on workers that serve nothing yet.
-   * @param released is called when they serve nothing again
+   * @param released is called with them when they serve nothing again
    * @throws ZcacheError ERR_OPTION for addresses that can't be; ERR_IO: it can't listen there; and
    *   what a worker said that could not begin (ERR_ARENA_FULL)
    */
@@ -71,13 +74,13 @@ export class NbdServer {
     options: ServerOptions,
     threads: readonly Worker[],
     order: ServeOrder,
-    released: () => void,
+    released: Released,
   ): Promise<NbdServer> {
     let server: NbdServer;
     try {
       server = new NbdServer(options, threads, released);
     } catch (error) {
-      released();
+      released(threads);
       throw error;
     }
     const begun = server.#workers.map((worker) => server.#begin(worker, order));
@@ -112,10 +115,10 @@ export class NbdServer {
     if (this.#closed) return;
     this.#closed = true;
     for (const listener of this.#listeners) listener.close();
-    await Promise.all(this.#workers.map((worker) => this.#end(worker)));
-    for (const { socket } of this.#live.values()) socket.destroy();
-    this.#live.clear();
-    this.#released();
+    const ended = await Promise.all(this.#workers.map((worker) => this.#end(worker)));
+    // One that has not ended has a client that does not read, and bytes for it: the descriptor
+    // stays open until that client goes, and the worker is not used again.
+    this.#released(this.#workers.filter((_, nth) => ended[nth]).map(({ thread }) => thread));
   }
 
   #begin(worker: ServerWorker, order: ServeOrder): Promise<void> {
@@ -138,15 +141,19 @@ export class NbdServer {
     });
   }
 
-  #end({ thread }: ServerWorker): Promise<void> {
+  /** @returns whether all its connections have ended in time */
+  #end({ thread }: ServerWorker): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, END_WAIT_MS);
+      const timer = setTimeout(() => {
+        thread.unref();
+        resolve(false);
+      }, END_WAIT_MS);
       thread.on("message", (message: Notice) => {
         if (message.notice !== "ended") return;
         clearTimeout(timer);
         thread.removeAllListeners("message");
         thread.removeAllListeners("error");
-        resolve();
+        resolve(true);
       });
       tell(thread, { order: "end" });
     });
