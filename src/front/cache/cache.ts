@@ -5,7 +5,6 @@
 // types, times and keys; where the bytes are is front/values' business, who loads what,
 // flights.ts'.
 import { ZcacheError } from "../../base/errors.ts";
-import { parseTime } from "../../base/units.ts";
 import type { Store } from "../../store/store.ts";
 import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
 import type { CachePlatform, Serializer, Text } from "./contract.ts";
@@ -13,7 +12,7 @@ import * as Meta from "./entry_meta.ts";
 import { type Flight, Flights } from "./flights.ts";
 import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
 import { NearCache } from "./near.ts";
-import { type ResolvedCacheOptions, staleOf } from "./options.ts";
+import { checkSerializer, type ResolvedCacheOptions, staleOf, ttlOf } from "./options.ts";
 
 export interface SetOptions {
   /** How long the value lives: ms or text such as "10m". */
@@ -76,6 +75,7 @@ export class CacheFront<K extends CacheKey, V> {
     this.values = new KeyedValues(store, platform.now, platform.random);
     this.#options = options;
     this.#platform = platform;
+    checkSerializer(serializer);
     this.#serializer = serializer;
     this.#keys = new KeyWriter((bytes) => platform.textIn(bytes));
     this.#text = platform.textIn(this.values.bytes);
@@ -97,11 +97,12 @@ export class CacheFront<K extends CacheKey, V> {
       return true;
     }
     const now = this.#platform.now();
-    const settings = typeof options === "object" ? options : { ttl: options };
-    const freshMs = now + this.#ttlOf(settings.ttl);
+    const isObject = typeof options === "object" && options !== null;
+    const settings = isObject ? options : { ttl: options };
+    const freshMs = Meta.timeOf(now + this.#ttlOf(settings.ttl));
     const stale = settings.staleWhileRevalidate;
     const staleMs = stale === undefined ? this.#options.staleMs : staleOf(stale);
-    const expiresMs = freshMs + staleMs;
+    const expiresMs = Meta.timeOf(freshMs + staleMs);
     return this.#setBytes(keyBytes, value, freshMs, expiresMs);
   }
 
@@ -175,16 +176,17 @@ export class CacheFront<K extends CacheKey, V> {
    * The value of a key; if there is none, what the loader makes of it, which is then stored. One
    * loader runs for a key in all threads; the others wait for what it gives, or throws.
    * @returns undefined if the loader gives that, and nothing is stored
+   * @throws as a rejection: what the loader throws, and what `get` and `set` do
    */
-  fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
+  async fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
     if (options.forceRefresh !== true) {
       const value = this.get(key, { allowStale: true });
       if (value !== undefined) {
-        if (!this.#isStale) return Promise.resolve(value);
+        if (!this.#isStale) return value;
         this.counts.staleHits++;
         // Who gets the old value does not hear of a failure; who finds none will.
         this.#load(key, loader, options).catch(() => undefined);
-        return Promise.resolve(value);
+        return value;
       }
     }
     return this.#load(key, loader, options);
@@ -233,8 +235,7 @@ export class CacheFront<K extends CacheKey, V> {
   }
 
   #ttlOf(ttl: number | string | undefined): number {
-    if (ttl === undefined) return this.#options.ttlMs;
-    return ttl === Number.POSITIVE_INFINITY ? ttl : parseTime(ttl, "ttl");
+    return ttl === undefined ? this.#options.ttlMs : ttlOf(ttl);
   }
 
   #setBytes(keyBytes: number, value: V, freshMs: number, expiresMs: number): boolean {

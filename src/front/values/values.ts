@@ -338,7 +338,9 @@ export class KeyedValues {
       );
       writeParting(this.bytes, this.#values.prefix + prefix, version, valueBytes);
       this.#fill(value, 0, first);
-      const last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
+      let last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
+      // What has more parts than memory has room for drives out its own.
+      if (last === 0 && !this.#hasParts(first, valueBytes, version)) last = ENOSPC;
       if (last < 0) this.#removeAll();
       else this.#dropOthersLocked(version);
       this.versions.changed(this.#hash.low);
@@ -355,7 +357,7 @@ export class KeyedValues {
 
   /** Puts all parts but the first. */
   #putParts(value: Uint8Array, first: number, valueBytes: number, version: number): 0 | Errno {
-    const step = this.#values.sizeMax - Prefix.PART_PREFIX_BYTES;
+    const step = this.#partBytes;
     for (let at = first, nth = 1; at < valueBytes; at += step, nth++) {
       const count = Math.min(step, valueBytes - at);
       this.#fill(value, at, count);
@@ -364,6 +366,21 @@ export class KeyedValues {
       if (result < 0) return result;
     }
     return 0;
+  }
+
+  /** Whether all parts but the first are there. */
+  #hasParts(first: number, valueBytes: number, version: number): boolean {
+    const step = this.#partBytes;
+    for (let at = first, nth = 1; at < valueBytes; at += step, nth++) {
+      this.#key.setWords(this.#hash.low, this.#hash.high, nth, version);
+      if (!this.store.has(this.#pool, this.#key)) return false;
+    }
+    return true;
+  }
+
+  /** Bytes of a part that is not the first. */
+  get #partBytes(): number {
+    return this.#values.sizeMax - Prefix.PART_PREFIX_BYTES;
   }
 
   #readParted(key: Uint8Array, keyBytes: number): Uint8Array | null {
