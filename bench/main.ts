@@ -1,9 +1,12 @@
 // `npm run bench [-- NAME …] [--tiny]`: runs the benchmarks, all or those that are named, and
 // prints their tables.
 import { nodeCodecs } from "../src/node/codecs.ts";
+import { benchCache } from "./cache/cache.ts";
+import { contenderNames } from "./cache/contenders.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
+import { benchMemcached } from "./memcached/memcached.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -12,7 +15,14 @@ import { benchStore } from "./store/store.ts";
 import { benchWriteBack } from "./store/write_back.ts";
 import { benchZram } from "./zram.ts";
 
-const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<unknown>>> = {
+interface Arguments {
+  readonly tiny: boolean;
+  /** Of `cache`: which contenders, and where the result goes. */
+  readonly only: readonly string[] | undefined;
+  readonly json: string | undefined;
+}
+
+const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>> = {
   codecs: async ({ tiny }) => benchCodecs({ registry: await nodeCodecs(), tiny }),
   dictionaries: async ({ tiny }) => benchDictionaries({ tiny }),
   pools: async ({ tiny }) => benchPools({ tiny }),
@@ -22,6 +32,9 @@ const BENCHES: Readonly<Record<string, (options: { tiny: boolean }) => Promise<u
   reclaim: async ({ tiny }) => benchReclaim({ tiny }),
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
+  memcached: async ({ tiny }) => benchMemcached({ tiny }),
+  cache: async ({ tiny, only, json }) =>
+    benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);
@@ -30,6 +43,8 @@ const USAGE = `usage: npm run bench [-- NAME …] [--tiny]
 
   ${NAMES.join(", ")}   what to run (default: all)
   --tiny   a second of each, to see that it works
+  --only NAME,NAME   of cache: ${contenderNames().join(", ")}
+  --json FILE        of cache: writes the result there too
   --help   this text`;
 
 function usageError(message: string): number {
@@ -37,19 +52,34 @@ function usageError(message: string): number {
   return 2;
 }
 
+/** Takes an option and its value out of the arguments; one without a value stays, and is wrong. */
+function takeOption(args: string[], name: string): string | undefined {
+  const at = args.indexOf(name);
+  if (at === -1 || at + 1 === args.length) return undefined;
+  return args.splice(at, 2)[1];
+}
+
 async function main(args: readonly string[]): Promise<number> {
   if (args.includes("--help")) {
     console.log(USAGE);
     return 0;
   }
-  const tiny = args.includes("--tiny");
   const rest = args.filter((arg) => arg !== "--tiny");
+  const tiny = rest.length < args.length;
+  const only = takeOption(rest, "--only")?.split(",");
+  const json = takeOption(rest, "--json");
+  const stranger = only?.find((name) => !contenderNames().includes(name));
+  if (stranger !== undefined) {
+    return usageError(`--only: no cache is called "${stranger}"`);
+  }
   const wrong = rest.find((arg) => !NAMES.includes(arg));
   if (wrong?.startsWith("-")) return usageError(`there is no option ${wrong}`);
   if (wrong !== undefined) {
     return usageError(`no benchmark is called "${wrong}"; there are ${LIST}`);
   }
-  for (const name of rest.length > 0 ? new Set(rest) : NAMES) await BENCHES[name]!({ tiny });
+  for (const name of rest.length > 0 ? new Set(rest) : NAMES) {
+    await BENCHES[name]!({ tiny, only, json });
+  }
   return 0;
 }
 

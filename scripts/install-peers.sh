@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
-# zstd, and (with CI=true) Chromium for the reports. Needs root on Debian or Ubuntu; for
+# zstd, memcached and Redis, and (with CI=true) Chromium for the reports. Needs root on Debian or
+# Ubuntu; for
 # others it names what is missing, and the tests that need it are skipped by name. With CI=true a
 # missing program is a failure.
 set -euo pipefail
@@ -38,6 +39,8 @@ check() {
   want liblz4 liblz4-dev -- has_lz4_header
   want lz4 lz4 -- command -v lz4
   want zstd zstd -- command -v zstd
+  want memcached memcached -- command -v memcached
+  want redis-server redis-server -- command -v redis-server
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
   fi

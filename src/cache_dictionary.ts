@@ -1,5 +1,5 @@
-// Keeps a cache's dictionary: takes samples of what comes in, lets a worker train one from them, and
-// uses it where it pays. Later it tries again, with samples of what comes in by then.
+// Keeps a cache's dictionary: takes samples of what comes in, lets a worker train one from them,
+// and uses it where it pays. Later it tries again, with samples of what comes in by then.
 import { Worker } from "node:worker_threads";
 import { NIL } from "./base/brand.ts";
 import { KIB, MIB } from "./base/units.ts";
@@ -36,7 +36,9 @@ const SAMPLE_BYTES_MIN = 64;
 const SAMPLE_BYTES_MAX = 16 * KIB;
 /** Training begins with so many bytes of samples: some thirty times the dictionary. */
 const SAMPLES_BYTES = 2 * MIB;
-/** A new dictionary must make what it is tried on smaller by this part, the first and later ones. */
+/**
+ * A new dictionary must make what it is tried on smaller by this part, the first and later ones.
+ */
 const FIRST_GAIN = 0.05;
 const LATER_GAIN = 0.03;
 /** Values that come in until the next is tried: so many, and then four times as many each time. */

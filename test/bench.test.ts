@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { benchCache } from "../bench/cache/cache.ts";
 import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
+import { benchMemcached } from "../bench/memcached/memcached.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { benchGarbage } from "../bench/store/garbage.ts";
@@ -92,6 +94,40 @@ test("garbage: puts and gets, and hardly anything to collect", () => {
   assert.ok(collections * 20_000 < operations + 100_000, `${collections} for ${operations}`);
 });
 
+test("memcached: every shape of load, for us and for memcached where there is one", async () => {
+  const { speed, held, idleBytes, disturbed } = await benchMemcached({
+    tiny: true,
+    print: () => {},
+  });
+  assert.ok(speed.length === 4 || speed.length === 8);
+  for (const { perSecond, p99Ms } of speed) assert.ok(perSecond > 0 && p99Ms > 0);
+  for (const row of held) assert.ok(row.items > 0 && row.misses < row.gets);
+  assert.ok(idleBytes < 64 * 2 ** 20 && disturbed > 0);
+});
+
+test("cache: every figure of a cache that is there, and a reason where there is none", () => {
+  const lines: string[] = [];
+  const only = ["zcache", "map"];
+  const rows = benchCache({ tiny: true, only, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map((row) => row.name),
+    only,
+  );
+  const map = rows[1]!;
+  assert.deepEqual(Object.keys(map.skipped), ["hits"]);
+  assert.equal(map.skipped["hits"], "has no limit");
+  assert.ok(map.documents!.rawBytes > 100_000 && map.documents!.fileBytes === 0);
+  for (const figure of Object.values(map.speed!)) assert.ok(figure > 0 && Number.isFinite(figure));
+  assert.ok(map.twoThreads!.mixedPerSecond > 0);
+  assert.ok(map.collector!.share >= 0 && map.collector!.share < 1);
+  for (const { name, skipped } of rows) {
+    for (const [field, reason] of Object.entries(skipped)) {
+      assert.doesNotMatch(reason, /^failed/, `${name}, ${field}`);
+    }
+  }
+  assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
 test("write-back: all pages go out and come back", () => {
   const row = benchWriteBack({ tiny: true, print: () => {} });
   assert.ok(row.bytes > 0 && row.outPerSecond > 0 && row.backPerSecond > 0);
@@ -122,6 +158,8 @@ test("dictionaries: smaller documents with each codec", () => {
 
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [["pool"], /^bench: no benchmark is called "pool"; there are codecs, .* and zram\nusage: /],
+  [["cache", "--only", "none"], /^bench: --only: no cache is called "none"\nusage: /],
+  [["cache", "--only"], /^bench: there is no option --only\nusage: /],
   [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
 ];
 for (const [args, message] of USAGE_ERRORS) {

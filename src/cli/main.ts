@@ -7,6 +7,7 @@ import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
+import { serveCommand } from "./serve/serve.ts";
 import { simulateCommand } from "./simulate.ts";
 
 /**
@@ -25,11 +26,18 @@ function program(): Command {
     simulateCommand(version),
     codecsCommand(),
     poolsCommand(),
+    serveCommand(),
   ]) {
-    root.addCommand(command.copyInheritedSettings(root));
+    root.addCommand(command);
   }
-  for (const command of [root, ...root.commands]) command.exitOverride();
+  inherit(root);
   return root;
+}
+
+/** Subcommands of subcommands too end by an error that is caught here. */
+function inherit(command: Command): void {
+  command.exitOverride();
+  for (const sub of command.commands) inherit(sub.copyInheritedSettings(command));
 }
 
 quietOnClosedPipe();

@@ -37,7 +37,7 @@ export interface PolicySpace {
   /** Frame number under which frames are taken, for policies that need any. */
   readonly owner: number;
   /**
-   * The hash of a listed entry's page, as `added` got it. Called by `victim` of tinylfu, five times
+   * The hash of a listed entry's page, as `added` got it. Called by `victim` of tinylfu, nine times
    * at most, under the lock.
    */
   hashOf(entry: WordIndex): number;
@@ -122,7 +122,7 @@ export interface EvictionPolicy {
   /**
    * Who goes next, or NIL if nobody is listed. The entry stays listed: whoever evicts it calls
    * `evicted`, or `removed` when it is not certain yet. Asked again, it may name another. Looks at
-   * no more than SECOND_CHANCES + 4 entries.
+   * no more than SECOND_CHANCES + 8 entries.
    */
   victim(): WordIndex | Nil;
 

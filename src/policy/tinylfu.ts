@@ -112,21 +112,24 @@ export class TinyLfu implements EvictionPolicy {
   victim(): WordIndex | Nil {
     const window = this.#window;
     const main = this.#main;
-    // Two are kept for the meeting at the end.
-    let chances = SECOND_CHANCES - 2;
-    // As long as the main queue has room, pages go on into it as they are: a store that has just
-    // become full has them all in the window.
-    while (chances > 0 && window.count * WINDOW_SHARE > 2 * this.count) {
+    let chances = SECOND_CHANCES - SAMPLES;
+    // A store that has just become full has all its pages in the window: half go on as they are.
+    while (chances > 0 && main.count < window.count) {
       this.#promote(window.oldest() as WordIndex);
       chances--;
     }
     if (main.count === 0) return window.oldest();
     const victim = this.#mainVictim(chances);
     if (window.count * WINDOW_SHARE < this.count) return victim;
-    const candidate = window.oldest();
-    if (candidate === NIL) return victim;
-    if (this.#worth(candidate) <= this.#worth(victim)) return candidate;
-    this.#promote(candidate);
+    const least = this.#worth(victim);
+    for (let candidates = SAMPLES; candidates > 0; candidates--) {
+      const candidate = window.oldest() as WordIndex;
+      if (this.#worth(candidate) <= least) return candidate;
+      this.#promote(candidate);
+      // While the window has far more than its share, the main queue grows by those that are worth
+      // more, and nobody of it has to go.
+      if (window.count * WINDOW_SHARE <= 2 * this.count) return victim;
+    }
     return victim;
   }
 

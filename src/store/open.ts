@@ -37,6 +37,9 @@ const SCRATCH_PER = 16 * MIB;
 /** What a page costs beside its bytes: its entry with what leads there, its handle. */
 const ENTRY_BYTES = 32;
 
+/** What a value takes, about, in a store of values. */
+const VALUE_BYTES = 1024;
+
 // Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
 const INDEX_OWNER = 1;
 const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
@@ -108,6 +111,11 @@ function openParts(
 ): StoreState {
   const { framesTotal, wordsPerPage } = arena.frames;
   const owner = (nth: number) => (root / wordsPerPage + nth * framesTotal) as PageFrame;
+  // As many as there may be at once: of values, which are smaller than pages, far more.
+  const ghosts =
+    options.content === "values"
+      ? Math.ceil((framesTotal * arena.pageSize) / VALUE_BYTES)
+      : framesTotal;
   const policies = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) => {
     const space: PolicySpace = {
       links: Entry.LINKS,
@@ -116,7 +124,7 @@ function openParts(
       owner: owner(POLICY_OWNER + kind),
       hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
       sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + ENTRY_BYTES,
-      ghosts: kind === Root.EPHEMERAL || device !== undefined ? arena.frames.framesTotal : 0,
+      ghosts: kind === Root.EPHEMERAL || device !== undefined ? ghosts : 0,
     };
     const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;
     return createPolicy(options.policy, arena, at, space);

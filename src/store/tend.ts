@@ -203,6 +203,22 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   return lockedBy(state, () => exchangeLocked(state, entry, value, to, source, prefix + packed));
 }
 
+/** The front may have written another prefix meanwhile (values.ts): the new object gets that. */
+function keepPrefixLocked(
+  state: StoreState,
+  made: number,
+  old: number,
+  kind: number,
+  source: Address,
+): void {
+  const zpool = state.zpools[kind]!;
+  const header = state.words[source / 4]!;
+  const prefix = Value.prefixOf(header);
+  zpool.readShared(old as Handle, state.evicted, prefix);
+  state.words[state.evicted / 4] = header;
+  zpool.writeShared(made as Handle, state.evicted, prefix);
+}
+
 /** Remembers that the denser codec does not pay for a page. @returns false */
 function markTriedLocked(state: StoreState, entry: WordIndex, value: number): false {
   const meta = metaLocked(state, entry, value);
@@ -231,6 +247,7 @@ function exchangeLocked(
     state.arena.lock.rollBack();
     return false;
   }
+  if (state.options.content === "values") keepPrefixLocked(state, handle, value, kind, source);
   state.letGoLocked(entry);
   state.refillLocked(entry, handle, Page.withSize(meta, codec, sizeBytes));
   state.commitLocked();

@@ -139,6 +139,29 @@ export class Values {
   }
 
   /**
+   * Writes the prefix that stands at `prefix` over that of a value, which is as long; the value stays
+   * as it is. To be called by who has the key's lock and has fetched the value since.
+   * @returns whether it is there
+   */
+  rewritePrefix(pool: number, key: TmemKey, prefixBytes: number): boolean {
+    const state = this.#state.opened();
+    const isDone = lockedBy(state, () => {
+      const entry = state.findLocked(pool, key);
+      const meta = entry === NIL ? 0 : state.words[entry + Entry.META]!;
+      if (entry === NIL || Page.whereOf(meta) !== Page.MEMORY) return entry === NIL;
+      const handle = state.words[entry + Entry.VALUE]! as Handle;
+      const zpool = state.zpools[Page.kindOf(meta)]!;
+      // It may have been recompressed meanwhile: what the header says is not the front's to change.
+      zpool.readShared(handle, state.evicted, Value.FLAGS);
+      state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
+      return zpool.writeShared(handle, this.prefix, prefixBytes) === 0;
+    });
+    if (isDone) return true;
+    const codec = Page.codecOf(state.foundMeta);
+    return packedIn(state, pool, key, codec, this.storedBytes, this.prefix) === 0;
+  }
+
+  /**
    * Copies the first bytes of a value, its prefix at least, as they are stored; does not count as a
    * use of it.
    * @returns where they stand until the next call, or NIL if it is not there

@@ -343,10 +343,19 @@ test("threads share values and loads, and failures of loads", async () => {
   const data = { share: cache.share(), job: "fetch" };
   const workers = [1, 2, 3].map(() => new Worker(WORKER, { workerData: data }));
   const exits = workers.map((worker) => once(worker, "exit"));
-  const replies = await Promise.all(
-    workers.map(async (worker) => (await once(worker, "message"))[0] as Record<string, unknown>),
-  );
+  const replies: Record<string, unknown>[] = [];
+  let asking = 0;
+  for (const worker of workers) {
+    worker.on("message", (message: unknown) => {
+      if (message !== "asking") replies.push(message as Record<string, unknown>);
+      else if (++asking % workers.length === 0) {
+        // Who has said so has begun to wait within microseconds; or finds what was loaded.
+        setTimeout(() => workers.forEach((one) => one.postMessage("go")), 100);
+      }
+    });
+  }
   await Promise.all(exits);
+  assert.equal(replies.length, workers.length);
   assert.equal(
     replies.reduce((sum, reply) => sum + Number(reply["loads"]), 0),
     1,

@@ -1,5 +1,5 @@
 // What another thread does with a cache that a test shares.
-import { setTimeout as sleep } from "node:timers/promises";
+import { once } from "node:events";
 import { parentPort, workerData } from "node:worker_threads";
 import { Cache, type CacheShare } from "../../src/index.ts";
 
@@ -17,19 +17,24 @@ if (job === "overwrite") {
 } else {
   let loads = 0;
   let failing = 0;
+  /** Says that this thread asks now; a loader ends when all threads have said so. */
+  const asking = () => parentPort!.postMessage("asking");
+  const allAsk = () => once(parentPort!, "message");
+  asking();
   const loaded = await cache.fetch("loaded", async () => {
     loads++;
-    await sleep(100);
+    await allAsk();
     return "loaded once";
   });
+  asking();
   const failure = await cache
     .fetch("fails", async () => {
       failing++;
-      // As long as the others need to come here.
-      await sleep(300);
+      await allAsk();
       throw new RangeError("not today");
     })
     .catch(String);
   parentPort!.postMessage({ greeting: cache.get("greeting"), loaded, loads, failing, failure });
   cache.detach();
+  process.exit(0);
 }

@@ -27,7 +27,7 @@ export interface CacheOptions {
   readonly tiers?: boolean;
   /** Train a dictionary from the values, where it pays (default true); or its size at most. */
   readonly dictionary?: boolean | number | string;
-  /** Which value leaves first (see docs/cache.md). */
+  /** Which value leaves first (default "tinylfu"). */
   readonly policy?: string;
   /** Bytes of a page of the store; values that are longer have parts (default 8 KiB). */
   readonly pageSize?: number;
@@ -76,6 +76,8 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
 ];
 
 const DEFAULT_CODEC = "lz4";
+/** For values, whose sizes differ (docs/decisions/0012-value-eviction.md). */
+const DEFAULT_POLICY = "tinylfu";
 const ZSTD_LEVEL = 3;
 const DICTIONARY_BYTES = 64 * KIB;
 const NEAR_BYTES = 8 * MIB;
@@ -136,7 +138,7 @@ function codecOptionsOf({ codec, codecOptions }: CacheOptions): { readonly level
 
 /** What the store under a cache is made with. */
 export function storeOptionsOf(options: CacheOptions): StoreOptions {
-  const { codec = DEFAULT_CODEC, memoryMax, policy, writeBack, tiers = true } = options;
+  const { codec = DEFAULT_CODEC, memoryMax, writeBack, tiers = true } = options;
   const dense = { codec: "zstd", codecOptions: { level: ZSTD_LEVEL } };
   return {
     content: "values",
@@ -147,7 +149,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     lowWatermark: 0.5,
     highWatermark: 1,
     ...(memoryMax === undefined ? {} : { memoryMax }),
-    ...(policy === undefined ? {} : { policy }),
+    policy: options.policy ?? DEFAULT_POLICY,
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(tiers && codec !== dense.codec ? { recompress: dense } : {}),
   };

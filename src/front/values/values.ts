@@ -35,10 +35,13 @@ const VERSIONS = 3; // the table of versions (versions.ts)
 const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
 export const FLIGHTS_BYTES = 4096;
 
-/** Makes the place for values in a store that is nobody else's yet. */
-export function formatValues(store: Store, random: () => number): void {
+/**
+ * Makes the place for values in a store that is nobody else's yet.
+ * @param persistent values stay until they are deleted: what has no room is refused
+ */
+export function formatValues(store: Store, random: () => number, persistent = false): void {
   const { words, frontAt: at } = valuesOf(store);
-  const pool = store.createPool();
+  const pool = store.createPool({ persistent });
   assert(pool >= 0, "a new store has room for a pool");
   words[at + SEEDS] = random();
   words[at + SEEDS + 1] = random();
@@ -219,6 +222,29 @@ export class KeyedValues {
     return had;
   }
 
+  /** Removes the value of the key that is locked, if there is one. */
+  removeLocked(): void {
+    assert(this.#isHeld, "the key is locked");
+    this.#removeAll();
+  }
+
+  /**
+   * Writes other meta bytes, as many, to the value that was found; the key is locked since.
+   * @returns whether it was still there
+   */
+  rewriteMeta(meta: Uint8Array): boolean {
+    assert(
+      this.#isHeld && meta.length === this.metaBytes,
+      "the key is locked, meta keeps its size",
+    );
+    this.bytes.set(meta, this.metaAt);
+    const start = this.#values.prefix;
+    const parting = this.#isParted ? PARTING_BYTES : 0;
+    const prefixBytes = this.metaAt + this.metaBytes + parting - start;
+    this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
+    return this.#values.rewritePrefix(this.#pool, this.#key, prefixBytes);
+  }
+
   /**
    * Keeps other threads that do the same from this key until `unlock`; sets and finds don't mind.
    * In between, this thread may set and find this key, and no other.
@@ -241,7 +267,8 @@ export class KeyedValues {
 
   /**
    * Walks on through the keys, some at a time and in no order; each is met once if it stays.
-   * @param visit is called with where a key stands in `bytes`, for as long as the call lasts
+   * @param visit is called with where a key stands in `bytes`, for as long as the call lasts; what
+   *   `find` would have found stands in the fields
    * @returns whether that was all
    */
   scan(
@@ -252,6 +279,7 @@ export class KeyedValues {
     return this.#values.scan(cursor, this.#pool, (key) => {
       const at = this.#values.peek(this.#pool, key);
       if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
+      this.#readFields(at);
       visit(keyAt(this.bytes, at), keyBytesAt(this.bytes, at));
     });
   }
@@ -466,9 +494,16 @@ export class KeyedValues {
     if (keyBytesAt(this.bytes, start) !== keyBytes) return false;
     const nameAt = keyAt(bytes, start);
     for (let i = 0; i < keyBytes; i++) if (bytes[nameAt + i] !== key[i]) return false;
+    this.#readFields(start);
+    return true;
+  }
+
+  #readFields(start: number): void {
+    const { bytes } = this;
     const flags = bytes[start + Value.FLAGS]!;
+    const nameAt = keyAt(bytes, start);
     this.metaBytes = bytes[nameAt - 1]!;
-    this.metaAt = nameAt + keyBytes;
+    this.metaAt = nameAt + keyBytesAt(bytes, start);
     this.expiresMs = Value.expiryOf(bytes, start);
     this.#isParted = (flags & Prefix.PARTED) !== 0;
     if (this.#isParted) {
@@ -479,6 +514,5 @@ export class KeyedValues {
       const header = readWord(bytes, start);
       this.valueBytes = (flags & Prefix.EMPTY) !== 0 ? 0 : Value.sizeOf(header);
     }
-    return true;
   }
 }

@@ -1,0 +1,43 @@
+// One contender under one measurement: what a child process is told, and what it answers.
+import type { Speed } from "./lane.ts";
+
+export type Task = "memory" | "hits" | "speed" | "collector";
+
+export interface Job {
+  readonly contender: string;
+  readonly task: Task;
+  readonly values: "text" | "bytes";
+  readonly count: number;
+  /** Where the pages are, for bytes. */
+  readonly pageFile: string | undefined;
+  readonly memoryBytes: number | undefined;
+  /** For hits: requests. For speed and collector: ms of each measurement. */
+  readonly amount: number;
+  readonly threads: 1 | 2;
+  readonly folder: string;
+}
+
+export interface Answer {
+  /** Why the contender was left out; nothing else is there then. */
+  readonly skipped?: string;
+  readonly rawBytes?: number;
+  readonly nowBytes?: number;
+  readonly peakBytes?: number;
+  readonly fileBytes?: number;
+  readonly hitRate?: number;
+  readonly speed?: Speed;
+  /** Of all threads together. */
+  readonly mixedPerSecond?: number;
+  /** Share of the time that the collector took, 0 … 1; its longest pause. */
+  readonly collectorShare?: number;
+  readonly pauseMsMax?: number;
+}
+
+/** What a worker thread of the child is told. */
+export interface LaneJob {
+  readonly job: Job;
+  readonly rawBytes: number;
+  /** What the first thread's cache shares; undefined: the thread has one of its own. */
+  readonly share: unknown;
+  readonly seed: number;
+}

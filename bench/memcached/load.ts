@@ -1,0 +1,134 @@
+// A pipelining client that costs as little as it can: requests are made beforehand, replies are
+// counted by their length, which is the same for every key.
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { Xorshift32 } from "../../src/base/random.ts";
+
+export type Kind = "get" | "meta" | "set";
+
+export interface Load {
+  readonly port: number;
+  readonly kind: Kind;
+  readonly connections: number;
+  /** Requests that are under way at once on each connection. */
+  readonly depth: number;
+  readonly seconds: number;
+  readonly keys: number;
+  readonly valueBytes: number;
+}
+
+export interface LoadResult {
+  readonly perSecond: number;
+  /** Of a whole round of `depth` requests, ms. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+const KEY_DIGITS = 8;
+const BATCHES = 64;
+const FILL_AT_ONCE = 100;
+
+export function keyOf(number: number): string {
+  return `key:${String(number).padStart(KEY_DIGITS, "0")}`;
+}
+
+/** Bytes that no codec makes much of, and that depend on the key. */
+function bytesOf(key: number, bytes: number): Buffer {
+  const random = new Xorshift32(key + 1);
+  const value = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at++) value[at] = 33 + random.below(90);
+  return value;
+}
+
+function requestOf(kind: Kind, key: number, value: Buffer): Buffer {
+  const name = keyOf(key);
+  if (kind === "get") return Buffer.from(`get ${name}\r\n`);
+  if (kind === "meta") return Buffer.from(`mg ${name} v\r\n`);
+  const head = Buffer.from(`set ${name} 0 0 ${value.length}\r\n`);
+  return Buffer.concat([head, value, Buffer.from("\r\n")]);
+}
+
+function replyBytesOf(kind: Kind, valueBytes: number): number {
+  if (kind === "set") return "STORED\r\n".length;
+  if (kind === "meta") return `VA ${valueBytes}\r\n`.length + valueBytes + 2;
+  return `VALUE ${keyOf(0)} 0 ${valueBytes}\r\n`.length + valueBytes + "\r\nEND\r\n".length;
+}
+
+async function open(port: number): Promise<Socket> {
+  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+  await once(socket, "connect");
+  return socket;
+}
+
+/** Sends, and waits for so many bytes. */
+export async function exchange(socket: Socket, request: Buffer, replyBytes: number) {
+  let left = replyBytes;
+  socket.write(request);
+  while (left > 0) {
+    const [chunk] = (await once(socket, "data")) as [Buffer];
+    left -= chunk.length;
+  }
+}
+
+/** Stores every key, so that what is measured are hits. */
+export async function fill({ port, keys, valueBytes }: Load): Promise<void> {
+  const socket = await open(port);
+  for (let key = 0; key < keys; key += FILL_AT_ONCE) {
+    const requests: Buffer[] = [];
+    for (let i = key; i < Math.min(keys, key + FILL_AT_ONCE); i++) {
+      requests.push(requestOf("set", i, bytesOf(i, valueBytes)));
+    }
+    await exchange(socket, Buffer.concat(requests), requests.length * replyBytesOf("set", 0));
+  }
+  socket.destroy();
+}
+
+/** Rounds of requests on one connection, until it is told that the time is over. */
+class Lane {
+  readonly roundsMs: number[] = [];
+  #left = 0;
+  #sentAt = 0;
+
+  constructor(socket: Socket, batches: readonly Buffer[], replyBytes: number, until: number) {
+    let next = Math.floor(Math.random() * batches.length);
+    const send = () => {
+      this.#left = replyBytes;
+      this.#sentAt = performance.now();
+      socket.write(batches[next++ % batches.length]!);
+    };
+    socket.on("data", (chunk) => {
+      this.#left -= chunk.length;
+      if (this.#left > 0) return;
+      const now = performance.now();
+      this.roundsMs.push(now - this.#sentAt);
+      if (now < until) send();
+      else socket.destroy();
+    });
+    send();
+  }
+}
+
+export async function runLoad(load: Load): Promise<LoadResult> {
+  const { port, kind, connections, depth, seconds, keys, valueBytes } = load;
+  const random = new Xorshift32(7);
+  const value = bytesOf(1, valueBytes);
+  const batches = Array.from({ length: BATCHES }, () =>
+    Buffer.concat(
+      Array.from({ length: depth }, () => requestOf(kind, random.next() % keys, value)),
+    ),
+  );
+  const replyBytes = depth * replyBytesOf(kind, valueBytes);
+  const sockets = await Promise.all(Array.from({ length: connections }, () => open(port)));
+  const began = performance.now();
+  const until = began + seconds * 1000;
+  const ends = sockets.map((socket) => once(socket, "close"));
+  const lanes = sockets.map((socket) => new Lane(socket, batches, replyBytes, until));
+  await Promise.all(ends);
+  const took = (performance.now() - began) / 1000;
+  const rounds = lanes.flatMap((lane) => lane.roundsMs).sort((a, b) => a - b);
+  return {
+    perSecond: (rounds.length * depth) / took,
+    p50Ms: rounds[Math.floor(rounds.length * 0.5)]!,
+    p99Ms: rounds[Math.floor(rounds.length * 0.99)]!,
+  };
+}

@@ -1,0 +1,197 @@
+// The server against memcached 1.6 in the same run, by one load generator: speed, what is held in
+// the same memory, idle connections, and clients that misbehave.
+//
+// The generator runs in this process and takes a processor of its own. What the system's network
+// takes is taken from both.
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { formatBytes } from "../../src/base/units.ts";
+import { benchHold, type HoldRow } from "./hold.ts";
+import { fill, type Kind, type Load, type LoadResult, runLoad } from "./load.ts";
+import { hasMemcached, type ServerUnderTest, startMemcached, startZcache } from "./servers.ts";
+
+export interface MemcachedBenchOptions {
+  readonly tiny?: boolean;
+  readonly print?: (line: string) => void;
+}
+
+interface Shape {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly connections: number;
+  readonly depth: number;
+}
+
+const SHAPES: readonly Shape[] = [
+  { name: "get, 32 connections, one at a time", kind: "get", connections: 32, depth: 1 },
+  { name: "get, 16 × 16", kind: "get", connections: 16, depth: 16 },
+  { name: "meta get, 16 × 16", kind: "meta", connections: 16, depth: 16 },
+  { name: "set, 16 × 16", kind: "set", connections: 16, depth: 16 },
+];
+
+export interface SpeedRow {
+  readonly server: string;
+  readonly shape: string;
+  readonly perSecond: number;
+  readonly p99Ms: number;
+}
+
+export interface MemcachedBenchResult {
+  readonly speed: readonly SpeedRow[];
+  readonly held: readonly HoldRow[];
+  readonly idleBytes: number;
+  readonly disturbed: number;
+}
+
+const VALUE_BYTES = 1024;
+
+export async function benchMemcached(
+  options: MemcachedBenchOptions = {},
+): Promise<MemcachedBenchResult> {
+  const { tiny = false, print = console.log } = options;
+  const starts = [startZcache, ...(hasMemcached() ? [startMemcached] : [])];
+  if (starts.length === 1) print("memcached is not installed: nothing to compare with");
+  const speed: SpeedRow[] = [];
+  for (const start of starts) {
+    const server = await start({ memoryMiB: 1024 });
+    try {
+      speed.push(...(await speedOf(server, tiny)));
+    } finally {
+      await server.stop();
+    }
+  }
+  reportSpeed(speed, print);
+  const held: HoldRow[] = [];
+  for (const start of starts) held.push(await benchHold(start, tiny));
+  for (const row of held) {
+    const share = ((100 * row.misses) / row.gets).toFixed(1);
+    print(
+      `${row.server}: ${row.items} documents in ${row.memoryMiB} MiB, ${share} % misses, ` +
+        `${formatBytes(row.residentBytes)} resident`,
+    );
+  }
+  const idleBytes = await idle(tiny ? 50 : 10_000, print);
+  const disturbed = await disturbance(tiny, print);
+  return { speed, held, idleBytes, disturbed };
+}
+
+async function speedOf(server: ServerUnderTest, tiny: boolean): Promise<SpeedRow[]> {
+  const base = {
+    port: server.port,
+    seconds: tiny ? 0.1 : 4,
+    keys: tiny ? 100 : 50_000,
+    valueBytes: VALUE_BYTES,
+  };
+  const rows: SpeedRow[] = [];
+  await fill({ ...base, kind: "set", connections: 1, depth: 1 });
+  for (const { name, kind, connections, depth } of SHAPES) {
+    const load: Load = { ...base, kind, connections, depth };
+    // Once for the engine to warm up.
+    if (!tiny) await runLoad({ ...load, seconds: 1 });
+    const { perSecond, p99Ms } = await runLoad(load);
+    rows.push({ server: server.name, shape: name, perSecond, p99Ms });
+  }
+  return rows;
+}
+
+function reportSpeed(rows: readonly SpeedRow[], print: (line: string) => void): void {
+  print(`values of ${VALUE_BYTES} bytes; thousand operations per second`);
+  for (const { name } of SHAPES) {
+    const [ours, theirs] = rows.filter((row) => row.shape === name);
+    const own = `${(ours!.perSecond / 1000).toFixed(1)} (p99 ${ours!.p99Ms.toFixed(2)} ms)`;
+    if (theirs === undefined) print(`${name.padEnd(36)} ${own}`);
+    else {
+      const peer = `memcached ${(theirs.perSecond / 1000).toFixed(1)}`;
+      const ratio = (ours!.perSecond / theirs.perSecond).toFixed(2);
+      print(`${name.padEnd(36)} ${own}, ${peer} (p99 ${theirs.p99Ms.toFixed(2)} ms): ${ratio}×`);
+    }
+  }
+}
+
+async function openMany(port: number, count: number): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  for (let i = 0; i < count; i++) {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => {});
+    await new Promise((resolve) => socket.once("connect", resolve));
+    sockets.push(socket);
+  }
+  return sockets;
+}
+
+/** What connections that say nothing take. @returns bytes of all of them */
+async function idle(connections: number, print: (line: string) => void): Promise<number> {
+  const server = await startZcache({ memoryMiB: 64, connectionsMax: connections + 10 });
+  try {
+    await sleep(300);
+    const before = server.resident();
+    const sockets = await openMany(server.port, connections);
+    await sleep(500);
+    const taken = server.resident() - before;
+    for (const socket of sockets) socket.destroy();
+    const all = formatBytes(before + taken);
+    print(`${connections} idle connections: ${formatBytes(taken)}, the whole server ${all}`);
+    return taken;
+  } finally {
+    await server.stop();
+  }
+}
+
+/** One that never reads, one that sends a byte at a time, and one that sends garbage. */
+function misbehave(port: number): () => void {
+  const open = () => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => {});
+    return socket;
+  };
+  const deaf = open();
+  deaf.pause();
+  deaf.write("get key:00000001\r\n".repeat(50_000));
+  const slow = open();
+  const letters = `set slow 0 0 1000\r\n${"x".repeat(1000)}\r\n`;
+  let at = 0;
+  const dripping = setInterval(() => slow.write(letters[at++ % letters.length]!), 1000);
+  slow.write("s");
+  at++;
+  let noisy = open();
+  const noise = setInterval(() => {
+    if (noisy.destroyed || !noisy.writable) noisy = open();
+    noisy.write(Buffer.alloc(1000, 0xa7));
+  }, 20);
+  return () => {
+    clearInterval(dripping);
+    clearInterval(noise);
+    for (const socket of [deaf, slow, noisy]) socket.destroy();
+  };
+}
+
+/** @returns how many times longer the others' p99 is */
+async function disturbance(tiny: boolean, print: (line: string) => void): Promise<number> {
+  const server = await startZcache({ memoryMiB: 64 });
+  const load: Load = {
+    port: server.port,
+    kind: "get",
+    connections: 8,
+    depth: 4,
+    seconds: tiny ? 0.1 : 4,
+    keys: 1000,
+    valueBytes: VALUE_BYTES,
+  };
+  try {
+    await fill(load);
+    if (!tiny) await runLoad(load);
+    const alone: LoadResult = await runLoad(load);
+    const stop = misbehave(server.port);
+    const among: LoadResult = await runLoad(load);
+    stop();
+    const ratio = among.p99Ms / alone.p99Ms;
+    print(
+      `p99 ${alone.p99Ms.toFixed(2)} ms; beside a client that does not read, one that sends a ` +
+        `byte a second and one that sends garbage ${among.p99Ms.toFixed(2)} ms: ` +
+        `${ratio.toFixed(2)}×`,
+    );
+    return ratio;
+  } finally {
+    await server.stop();
+  }
+}

@@ -1,0 +1,9 @@
+// `zcache serve`: what is served, one subcommand for each.
+import { Command } from "commander";
+import { serveMemcachedCommand } from "./memcached.ts";
+
+export function serveCommand(): Command {
+  return new Command("serve")
+    .description("serve compressed memory to clients of other protocols")
+    .addCommand(serveMemcachedCommand());
+}

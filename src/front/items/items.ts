@@ -1,0 +1,499 @@
+// memcached's items over a store of bytes: when they expire, what a cas number is, what add,
+// append, incr, touch and their kin do. Every change of one item happens under the lock of its
+// key, so that what is read, decided and written is one step for all threads.
+import { assert } from "../../base/errors.ts";
+import { parseU64, U64, U64_DIGITS_MAX, writeU64 } from "../../base/u64.ts";
+import type { ItemStore } from "./contract.ts";
+import { C, type Counters } from "./counters.ts";
+import { hasExpired } from "./expiry.ts";
+import * as Item from "./items.layout.ts";
+import type { DeltaRequest, GetRequest, RemoveRequest, StoreRequest } from "./requests.ts";
+import * as Mode from "./requests.ts";
+import type { ItemsShared } from "./shared.ts";
+
+/** How a change ended. */
+export type Outcome =
+  | typeof DONE
+  | typeof NOT_STORED
+  | typeof EXISTS
+  | typeof NOT_FOUND
+  | typeof TOO_LARGE
+  | typeof NO_MEMORY
+  | typeof NOT_NUMBER;
+export const DONE = 0;
+/** The mode's condition did not hold. */
+export const NOT_STORED = 1;
+/** The cas number is another one. */
+export const EXISTS = 2;
+export const NOT_FOUND = 3;
+export const TOO_LARGE = 4;
+export const NO_MEMORY = 5;
+/** The value to count with is no number. */
+export const NOT_NUMBER = 6;
+
+/** What an item is counted to take beside its key and value when it is held against the limit. */
+const ITEM_OVERHEAD_BYTES = 50;
+/** No number is looked for in longer values: twenty digits, and what spaces somebody adds. */
+const NUMBER_BYTES_MAX = 64;
+const SPACE = 32;
+
+export interface ItemsOptions {
+  readonly store: ItemStore;
+  readonly shared: ItemsShared;
+  readonly counters: Counters;
+  /** Key, value and 50 bytes of an item, at most. */
+  readonly itemBytesMax: number;
+  /** Without cas numbers all of them are 0, and none can be compared with. */
+  readonly casEnabled?: boolean;
+}
+
+export class Items {
+  readonly store: ItemStore;
+  readonly shared: ItemsShared;
+  /** The metadata of the item met last; the store's view. */
+  readonly meta: Uint32Array;
+  readonly itemBytesMax: number;
+  /** Seconds since 1970; set by `tick` before a batch of commands. */
+  now = 0;
+  /** What `delta` made. */
+  readonly number = new U64();
+  readonly #counters: Float64Array;
+  readonly #casEnabled: boolean;
+  /** An old value with the new one, and digits; grows to the largest value that was extended. */
+  #scratch = new Uint8Array(4096);
+
+  constructor({ store, shared, counters, itemBytesMax, casEnabled }: ItemsOptions) {
+    assert(store.meta.length >= Item.META_WORDS, "a store keeps all words of the metadata");
+    this.store = store;
+    this.shared = shared;
+    this.meta = store.meta;
+    this.#counters = counters.own;
+    this.itemBytesMax = itemBytesMax;
+    this.#casEnabled = casEnabled ?? true;
+  }
+
+  /** Says what time it is, in milliseconds since 1970, and does a flush that is due. */
+  tick(nowMs: number): void {
+    this.now = Math.floor(nowMs / 1000) + this.shared.clockShift;
+    this.shared.settle(this.now);
+  }
+
+  /** Whether a value of this length may be stored under a key of that length, in bytes. */
+  fits(keyBytes: number, valueBytes: number): boolean {
+    return (
+      valueBytes <= this.store.valueBytesMax &&
+      keyBytes + valueBytes + ITEM_OVERHEAD_BYTES <= this.itemBytesMax
+    );
+  }
+
+  /** Finds an item to be read: `meta`, `store.valueBytes`, and `store.read` give what it is. */
+  get(key: Uint8Array, from: number, to: number): boolean {
+    const { store } = this;
+    store.lock(key, from, to);
+    try {
+      const found = this.#findAlive();
+      if (found) this.#bump();
+      this.#counters[C.cmd_get]++;
+      this.#counters[found ? C.get_hits : C.get_misses]++;
+      return found;
+    } finally {
+      store.unlock();
+    }
+  }
+
+  /** Changes when an item expires, and finds it to be read. */
+  touch(key: Uint8Array, from: number, to: number, expires: number): boolean {
+    const { store } = this;
+    store.lock(key, from, to);
+    try {
+      const found = this.#findAlive();
+      this.#counters[C.cmd_touch]++;
+      this.#counters[found ? C.touch_hits : C.touch_misses]++;
+      if (!found) return false;
+      this.meta[Item.EXPIRES] = expires;
+      this.meta[Item.ACCESSED] = this.now;
+      this.meta[Item.BITS]! |= Item.FETCHED;
+      store.writeMeta();
+      return true;
+    } finally {
+      store.unlock();
+    }
+  }
+
+  /** Finds an item without a trace of it. */
+  peek(key: Uint8Array, from: number, to: number): boolean {
+    this.store.lock(key, from, to);
+    try {
+      return this.#findAlive();
+    } finally {
+      this.store.unlock();
+    }
+  }
+
+  /** Finds an item, or makes an empty one, as `mg` asks; the answers are in the request. */
+  metaGet(key: Uint8Array, from: number, to: number, request: GetRequest): boolean {
+    const { store } = this;
+    store.lock(key, from, to);
+    try {
+      const found = this.#findAlive() || this.#vivify(request);
+      this.#counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
+      if (request.hasExpires) this.#counters[found ? C.touch_hits : C.touch_misses]++;
+      else this.#counters[found ? C.get_hits : C.get_misses]++;
+      if (found) this.#answerLocked(request);
+      return found;
+    } finally {
+      store.unlock();
+    }
+  }
+
+  /** Stores bytes under a key, on the conditions of the request. */
+  put(
+    key: Uint8Array,
+    from: number,
+    to: number,
+    value: Uint8Array,
+    valueFrom: number,
+    valueTo: number,
+    request: StoreRequest,
+  ): Outcome {
+    this.#counters[C.cmd_set]++;
+    if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to);
+    const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
+    if (!extends_) this.store.prepare(value, valueFrom, valueTo);
+    this.store.lock(key, from, to);
+    try {
+      const outcome = this.#mayStore(this.#findAlive(), request);
+      if (outcome !== DONE) return outcome;
+      if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
+        return NOT_STORED;
+      }
+      return this.#putLocked(request);
+    } finally {
+      this.store.unlock();
+    }
+  }
+
+  /** What is under the key goes, so that nobody takes it for the value that was too large. */
+  tooLarge(key: Uint8Array, from: number, to: number): Outcome {
+    this.#counters[C.store_too_large]++;
+    this.store.lock(key, from, to);
+    this.store.remove();
+    this.store.unlock();
+    return TOO_LARGE;
+  }
+
+  /** Adds to or subtracts from a number in decimal; the result is in `number`. */
+  delta(key: Uint8Array, from: number, to: number, request: DeltaRequest): Outcome {
+    const { store } = this;
+    store.lock(key, from, to);
+    try {
+      if (this.#findAlive()) return this.#deltaLocked(request);
+      if (!request.vivify) {
+        this.#counters[request.increment ? C.incr_misses : C.decr_misses]++;
+        return NOT_FOUND;
+      }
+      this.number.set(request.initial.high, request.initial.low);
+      this.#newMeta(0, request.vivifyExpires, request.keyBinary);
+      return this.#putNumber(0, request);
+    } finally {
+      store.unlock();
+    }
+  }
+
+  /** Takes an item away, or marks it stale. */
+  remove(key: Uint8Array, from: number, to: number, request: RemoveRequest): Outcome {
+    const { store } = this;
+    store.lock(key, from, to);
+    try {
+      if (!this.#findAlive()) {
+        this.#counters[C.delete_misses]++;
+        return NOT_FOUND;
+      }
+      if (request.hasCas && !this.#hasCas(request.cas)) {
+        this.#counters[C.delete_misses]++;
+        return EXISTS;
+      }
+      if (request.invalidate || request.emptied) return this.#invalidate(request);
+      store.remove();
+      this.#counters[C.delete_hits]++;
+      return DONE;
+    } finally {
+      store.unlock();
+    }
+  }
+
+  /** @param due when, in seconds since 1970; what is not to come is now */
+  flush(due: number): void {
+    this.#counters[C.cmd_flush]++;
+    this.shared.flush(due, this.now);
+  }
+
+  /**
+   * Drops items that have expired or were flushed, so that they do not take the room of others
+   * until somebody asks for them. Some at a time: call it again with what it returned.
+   * @param place 0 to begin with
+   * @returns where to go on, −1 at the end
+   */
+  sweep(place: number): number {
+    const dead: Uint8Array[] = [];
+    const next = this.store.scan(place, (key) => {
+      this.#counters[C.crawler_items_checked]++;
+      if (!this.isAlive()) dead.push(key.slice());
+    });
+    for (const key of dead) this.#dropDead(key);
+    return next;
+  }
+
+  #dropDead(key: Uint8Array): void {
+    const { store } = this;
+    store.lock(key, 0, key.length);
+    try {
+      // It may have been stored anew since.
+      if (!store.find() || this.isAlive()) return;
+      store.remove();
+      this.#counters[C.crawler_reclaimed]++;
+    } finally {
+      store.unlock();
+    }
+  }
+
+  /** Whether the item met last is one that still counts. */
+  isAlive(): boolean {
+    return this.meta[Item.BITS]! >>> Item.FLUSH_SHIFT === this.shared.flushes() && !this.#expired();
+  }
+
+  #expired(): boolean {
+    return hasExpired(this.meta[Item.EXPIRES]!, this.now);
+  }
+
+  #findAlive(): boolean {
+    if (!this.store.find()) return false;
+    const bits = this.meta[Item.BITS]!;
+    const flushed = bits >>> Item.FLUSH_SHIFT !== this.shared.flushes();
+    if (!flushed && !this.#expired()) return true;
+    this.#counters[flushed ? C.get_flushed : C.get_expired]++;
+    if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
+    this.#counters[C.reclaimed]++;
+    this.store.remove();
+    return false;
+  }
+
+  /** Notes a use. At most once a second for each item, because it writes. */
+  #bump(): void {
+    const { meta } = this;
+    if (meta[Item.ACCESSED] === this.now && (meta[Item.BITS]! & Item.FETCHED) !== 0) return;
+    meta[Item.ACCESSED] = this.now;
+    meta[Item.BITS]! |= Item.FETCHED;
+    this.store.writeMeta();
+  }
+
+  #hasCas(cas: U64): boolean {
+    return cas.equals(this.meta[Item.CAS_HIGH]!, this.meta[Item.CAS_LOW]!);
+  }
+
+  #newMeta(clientFlags: number, expires: number, keyBinary: boolean): void {
+    const { meta } = this;
+    meta[Item.CLIENT_FLAGS] = clientFlags;
+    meta[Item.EXPIRES] = expires;
+    meta[Item.ACCESSED] = this.now;
+    meta[Item.BITS] =
+      (this.shared.flushes() << Item.FLUSH_SHIFT) | (keyBinary ? Item.KEY_BINARY : 0);
+  }
+
+  #setCas(request: { readonly hasNewCas: boolean; readonly newCas: U64 }): void {
+    const { meta, shared } = this;
+    if (!this.#casEnabled) {
+      meta[Item.CAS_LOW] = meta[Item.CAS_HIGH] = 0;
+      return;
+    }
+    if (request.hasNewCas) {
+      meta[Item.CAS_LOW] = request.newCas.low;
+      meta[Item.CAS_HIGH] = request.newCas.high;
+      return;
+    }
+    shared.nextCas();
+    meta[Item.CAS_LOW] = shared.casLow;
+    meta[Item.CAS_HIGH] = shared.casHigh;
+  }
+
+  /** Puts what is prepared. @returns NO_MEMORY where there is no room; then the item is gone */
+  #putPrepared(): Outcome {
+    if (!this.store.put()) {
+      this.#counters[C.store_no_memory]++;
+      return NO_MEMORY;
+    }
+    this.#counters[C.total_items]++;
+    return DONE;
+  }
+
+  #vivify(request: GetRequest): boolean {
+    if (!request.vivify) return false;
+    this.store.prepare(this.#scratch, 0, 0);
+    this.#newMeta(0, request.vivifyExpires, request.keyBinary);
+    this.#setCas(request);
+    if (this.#putPrepared() !== DONE || !this.store.find()) return false;
+    request.created = true;
+    return true;
+  }
+
+  /** Reads what was before, then does what the request asks of an item that is there. */
+  #answerLocked(request: GetRequest): void {
+    const { meta } = this;
+    const bits = meta[Item.BITS]!;
+    request.wasFetched = (bits & Item.FETCHED) !== 0;
+    request.accessedBefore = meta[Item.ACCESSED]!;
+    request.expiresBefore = meta[Item.EXPIRES]!;
+    const expiresAfter = request.hasExpires ? request.expires : request.expiresBefore;
+    const compared = request.touchFirst ? expiresAfter : request.expiresBefore;
+    const recache = request.hasRecache && compared !== 0 && compared < request.recacheBefore;
+    const stale = (bits & Item.STALE) !== 0;
+    request.won = request.created || ((bits & Item.TOKEN_SENT) === 0 && (stale || recache));
+    meta[Item.EXPIRES] = expiresAfter;
+    if (!request.noBump) {
+      meta[Item.ACCESSED] = this.now;
+      meta[Item.BITS]! |= Item.FETCHED;
+    }
+    if (request.won) meta[Item.BITS]! |= Item.TOKEN_SENT;
+    const same =
+      meta[Item.BITS] === bits &&
+      meta[Item.ACCESSED] === request.accessedBefore &&
+      expiresAfter === request.expiresBefore;
+    if (!same) this.store.writeMeta();
+    // The answer tells of a token that was sent before; a winner is told that it has won.
+    meta[Item.BITS] = request.won ? meta[Item.BITS]! & ~Item.TOKEN_SENT : meta[Item.BITS]!;
+  }
+
+  /** Whether the request's conditions hold; `meta` tells of the item that was there. */
+  #mayStore(found: boolean, request: StoreRequest): Outcome {
+    const { mode } = request;
+    if (!found) {
+      if (mode === Mode.SET && request.hasCas) {
+        this.#counters[C.cas_misses]++;
+        return NOT_FOUND;
+      }
+      if (mode === Mode.SET || mode === Mode.ADD) return DONE;
+      if (mode === Mode.REPLACE) {
+        if (!request.hasCas) return NOT_STORED;
+        this.#counters[C.cas_misses]++;
+        return NOT_FOUND;
+      }
+      return request.vivify ? DONE : NOT_STORED;
+    }
+    if (mode === Mode.ADD) {
+      this.#bump();
+      return NOT_STORED;
+    }
+    if (!request.hasCas) return DONE;
+    if (this.#hasCas(request.cas)) {
+      this.#counters[C.cas_hits]++;
+      return DONE;
+    }
+    if (request.invalidate && this.#isOlder(request.cas)) {
+      this.#counters[C.cas_hits]++;
+      return DONE;
+    }
+    this.#counters[C.cas_badval]++;
+    return EXISTS;
+  }
+
+  #isOlder(cas: U64): boolean {
+    return !cas.isZero && cas.compare(this.meta[Item.CAS_HIGH]!, this.meta[Item.CAS_LOW]!) < 0;
+  }
+
+  /** Makes the new value of the old one and what is added to it, and prepares it. */
+  #extend(
+    keyBytes: number,
+    value: Uint8Array,
+    from: number,
+    to: number,
+    request: StoreRequest,
+  ): boolean {
+    const { store } = this;
+    if (!store.find()) {
+      // There was none, and one may be made.
+      request.expires = request.vivifyExpires;
+      store.prepare(value, from, to);
+      return true;
+    }
+    const oldBytes = store.valueBytes;
+    const bytes = oldBytes + to - from;
+    if (!this.fits(keyBytes, bytes)) return false;
+    const scratch = this.#scratchOf(bytes);
+    const atOld = request.mode === Mode.APPEND ? 0 : to - from;
+    if (!store.read(scratch, atOld)) return false;
+    scratch.set(value.subarray(from, to), request.mode === Mode.APPEND ? oldBytes : 0);
+    store.prepare(scratch, 0, bytes);
+    request.clientFlags = this.meta[Item.CLIENT_FLAGS]!;
+    request.expires = this.meta[Item.EXPIRES]!;
+    return true;
+  }
+
+  #putLocked(request: StoreRequest): Outcome {
+    const { meta } = this;
+    const late =
+      request.invalidate && request.hasCas && this.#isOlder(request.cas) && this.store.find();
+    const kept = late ? (meta[Item.BITS]! & Item.TOKEN_SENT) | Item.STALE : 0;
+    const expires = late ? meta[Item.EXPIRES]! : request.expires;
+    this.#newMeta(request.clientFlags, expires, request.keyBinary);
+    meta[Item.BITS]! |= kept;
+    this.#setCas(request);
+    return this.#putPrepared();
+  }
+
+  #invalidate(request: RemoveRequest): Outcome {
+    const { meta, store } = this;
+    if (request.hasExpires) meta[Item.EXPIRES] = request.expires;
+    if (request.invalidate) {
+      // The next client that asks may win.
+      meta[Item.BITS] = (meta[Item.BITS]! | Item.STALE) & ~Item.TOKEN_SENT;
+    }
+    this.#setCas(request);
+    if (!request.emptied) {
+      store.writeMeta();
+      return DONE;
+    }
+    meta[Item.CLIENT_FLAGS] = 0;
+    store.prepare(this.#scratch, 0, 0);
+    return this.#putPrepared();
+  }
+
+  #deltaLocked(request: DeltaRequest): Outcome {
+    const { store, number } = this;
+    const oldBytes = store.valueBytes;
+    if (oldBytes === 0 || oldBytes > NUMBER_BYTES_MAX) return NOT_NUMBER;
+    if (request.hasCas && !this.#hasCas(request.cas)) return EXISTS;
+    const scratch = this.#scratchOf(NUMBER_BYTES_MAX + U64_DIGITS_MAX);
+    if (!store.read(scratch, 0) || !parseSpaced(scratch, oldBytes, number)) return NOT_NUMBER;
+    const { high, low } = request.delta;
+    if (request.increment) number.add(high, low);
+    else number.subtract(high, low);
+    this.#counters[request.increment ? C.incr_hits : C.decr_hits]++;
+    if (request.hasExpires) this.meta[Item.EXPIRES] = request.expires;
+    this.meta[Item.ACCESSED] = this.now;
+    return this.#putNumber(oldBytes, request);
+  }
+
+  /** Stores `number`. One that has become shorter is filled up with spaces, as memcached's are. */
+  #putNumber(bytesMin: number, request: DeltaRequest): Outcome {
+    const scratch = this.#scratchOf(NUMBER_BYTES_MAX + U64_DIGITS_MAX);
+    const end = writeU64(scratch, 0, this.number.high, this.number.low);
+    for (let at = end; at < bytesMin; at++) scratch[at] = SPACE;
+    this.store.prepare(scratch, 0, Math.max(end, bytesMin));
+    this.#setCas(request);
+    return this.#putPrepared();
+  }
+
+  #scratchOf(bytes: number): Uint8Array {
+    if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes * 2);
+    return this.#scratch;
+  }
+}
+
+/** A number with spaces around it, up to the first that follows its digits. */
+function parseSpaced(bytes: Uint8Array, length: number, out: U64): boolean {
+  let from = 0;
+  while (from < length && bytes[from]! <= SPACE) from++;
+  let to = from;
+  while (to < length && bytes[to]! > SPACE) to++;
+  return parseU64(bytes, from, to, out);
+}

@@ -1,0 +1,121 @@
+// What is asked of an item beyond its key. Made once for each thread and filled again for each
+// command; `reset` gives the values that a client means who says nothing.
+import { U64 } from "../../base/u64.ts";
+
+/** How a value goes into the store. */
+export type StoreMode = typeof SET | typeof ADD | typeof REPLACE | typeof APPEND | typeof PREPEND;
+export const SET = 0;
+/** Only where nothing is under the key. */
+export const ADD = 1;
+/** Only where something is. */
+export const REPLACE = 2;
+/** Behind what is there, whose flags and expiry stay. */
+export const APPEND = 3;
+export const PREPEND = 4;
+
+/** What a change of an item may ask, whichever it is. */
+export class ChangeRequest {
+  /** Only if the item's cas number is this one. */
+  readonly cas = new U64();
+  hasCas = false;
+  /** The cas number that the item gets; otherwise one that nobody has had. */
+  readonly newCas = new U64();
+  hasNewCas = false;
+  /** Seconds since 1970, 0 never; where `hasExpires` matters, only then. */
+  expires = 0;
+  hasExpires = false;
+  /** The key came in base64. */
+  keyBinary = false;
+  /** Make the item where there is none, to expire then. */
+  vivify = false;
+  vivifyExpires = 0;
+
+  protected resetChange(): void {
+    this.cas.set(0, 0);
+    this.hasCas = false;
+    this.hasNewCas = false;
+    this.expires = 0;
+    this.hasExpires = false;
+    this.keyBinary = false;
+    this.vivify = false;
+    this.vivifyExpires = 0;
+  }
+}
+
+export class StoreRequest extends ChangeRequest {
+  mode: StoreMode = SET;
+  clientFlags = 0;
+  /** A cas number that is lower than the item's stores too, and marks the item stale. */
+  invalidate = false;
+
+  reset(mode: StoreMode): this {
+    this.resetChange();
+    this.mode = mode;
+    this.clientFlags = 0;
+    this.invalidate = false;
+    return this;
+  }
+}
+
+export class DeltaRequest extends ChangeRequest {
+  increment = true;
+  readonly delta = new U64();
+  /** The value of an item that is made because there is none. */
+  readonly initial = new U64();
+
+  reset(): this {
+    this.resetChange();
+    this.increment = true;
+    this.delta.set(0, 1);
+    this.initial.set(0, 0);
+    return this;
+  }
+}
+
+export class RemoveRequest extends ChangeRequest {
+  /** Leave the item, with a new cas number, and mark it stale. */
+  invalidate = false;
+  /** Leave the item, without its value. */
+  emptied = false;
+
+  reset(): this {
+    this.resetChange();
+    this.invalidate = false;
+    this.emptied = false;
+    return this;
+  }
+}
+
+export class GetRequest extends ChangeRequest {
+  /** Ask one client to store anew if the item is gone before then, seconds since 1970. */
+  recacheBefore = 0;
+  hasRecache = false;
+  /** The expiry is changed before it is compared with `recacheBefore`. */
+  touchFirst = false;
+  /** Leave it unsaid that the item was fetched. */
+  noBump = false;
+  /** Anything but a plain read, which takes one look. */
+  special = false;
+
+  // And the answers, beside the item itself.
+  created = false;
+  won = false;
+  wasFetched = false;
+  accessedBefore = 0;
+  expiresBefore = 0;
+
+  reset(): this {
+    this.resetChange();
+    this.recacheBefore = 0;
+    this.hasRecache = false;
+    this.touchFirst = false;
+    this.noBump = false;
+    this.special = false;
+    this.created = false;
+    this.won = false;
+    this.wasFetched = false;
+    this.accessedBefore = 0;
+    this.expiresBefore = 0;
+    return this;
+  }
+}

@@ -1,0 +1,150 @@
+// memcached's items in the compressed store that all threads share (front/values).
+//
+// An item's six words are the meta bytes of its value. A value that is to be put waits in a buffer of
+// this thread, because what is found in between takes the room that it is compressed from.
+import { ZcacheError } from "../../base/errors.ts";
+import type { Store } from "../../store/store.ts";
+import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
+import type { ItemStore, ItemStoreStats } from "./contract.ts";
+import { META_WORDS } from "./items.layout.ts";
+
+const KEY_BYTES_MAX = 250;
+const BUFFER_BYTES = 16 * 1024;
+
+export class ValueItemStore implements ItemStore {
+  readonly valueBytesMax = VALUE_BYTES_MAX;
+  readonly meta = new Uint32Array(META_WORDS);
+  readonly #metaBytes = new Uint8Array(this.meta.buffer);
+  readonly #store: Store;
+  readonly #values: KeyedValues;
+  readonly #key = new Uint8Array(KEY_BYTES_MAX);
+  readonly #evicts: boolean;
+  #keyBytes = 0;
+  #prepared = new Uint8Array(BUFFER_BYTES);
+  #preparedBytes = 0;
+  #scan: ReturnType<KeyedValues["beginScan"]> | undefined;
+  #scanned = 0;
+
+  /**
+   * @param store one that `formatValues` was called for
+   * @param evicts whether room is made by dropping items; if not, what has no room is refused
+   */
+  constructor(store: Store, evicts: boolean, now: () => number, random: () => number) {
+    this.#store = store;
+    this.#evicts = evicts;
+    this.#values = new KeyedValues(store, now, random);
+  }
+
+  get valueBytes(): number {
+    return this.#values.valueBytes;
+  }
+
+  lock(key: Uint8Array, from: number, to: number): void {
+    this.#keyBytes = to - from;
+    for (let at = from; at < to; at++) this.#key[at - from] = key[at]!;
+    this.#values.lock(this.#key, this.#keyBytes);
+  }
+
+  unlock(): void {
+    this.#values.unlock();
+  }
+
+  find(): boolean {
+    const values = this.#values;
+    if (!values.find(this.#key, this.#keyBytes)) return false;
+    const { bytes, metaAt } = values;
+    for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
+    return true;
+  }
+
+  read(target: Uint8Array, at: number): boolean {
+    const values = this.#values;
+    const count = values.valueBytes;
+    try {
+      const long = values.read(this.#key, this.#keyBytes);
+      if (long === null || (long !== undefined && long.length !== count)) return false;
+      target.set(long ?? values.bytes.subarray(values.roomAt, values.roomAt + count), at);
+      return true;
+    } catch (error) {
+      // A value that is damaged or can't be read from the file is not there.
+      if (error instanceof ZcacheError) return false;
+      throw error;
+    }
+  }
+
+  writeMeta(): void {
+    this.#values.rewriteMeta(this.#metaBytes);
+  }
+
+  prepare(value: Uint8Array, from: number, to: number): void {
+    this.#preparedBytes = to - from;
+    if (this.#prepared.length < to - from) this.#prepared = new Uint8Array(to - from);
+    else if (this.#prepared.length > BUFFER_BYTES && to - from <= BUFFER_BYTES) {
+      // One long value is no reason to hold so much for ever.
+      this.#prepared = new Uint8Array(BUFFER_BYTES);
+    }
+    this.#prepared.set(value.subarray(from, to));
+  }
+
+  put(): boolean {
+    const size = this.#preparedBytes;
+    const meta = this.#metaBytes;
+    const forever = Number.POSITIVE_INFINITY;
+    const value = this.#prepared.subarray(0, size);
+    const values = this.#values;
+    const result = values.set(this.#key, this.#keyBytes, meta, meta.length, value, size, forever);
+    return result === 0;
+  }
+
+  remove(): void {
+    this.#values.removeLocked();
+  }
+
+  stats(): ItemStoreStats {
+    const { ephemeral, persistent, mem_used_total, mem_limit, counters } = this.#store.stats();
+    const kind = this.#evicts ? ephemeral : persistent;
+    return {
+      items: this.#values.count,
+      logicalBytes: kind.originalBytes,
+      usedBytes: mem_used_total,
+      limitBytes: mem_limit,
+      evictions: counters.evicted_ephemeral_pages,
+      more: {
+        compr_data_size: kind.compressedBytes,
+        pages_in_memory: kind.pagesInMemory,
+        pages_in_file: kind.pagesInFile,
+        ...counters,
+      },
+    };
+  }
+
+  scan(place: number, visit: (key: Uint8Array) => void): number {
+    const values = this.#values;
+    if (place === 0 || this.#scan === undefined) this.#scan = values.beginScan();
+    let shown = 0;
+    for (;;) {
+      const ended = values.scan(this.#scan, (at, keyBytes) => {
+        const { bytes, metaAt } = values;
+        for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
+        shown++;
+        visit(bytes.slice(at, at + keyBytes));
+      });
+      if (ended) {
+        this.#scan = undefined;
+        return -1;
+      }
+      // Any number but 0 says: where the walk stands.
+      if (shown > 0) return ++this.#scanned;
+    }
+  }
+
+  limit(bytes: number): boolean {
+    try {
+      this.#store.limit(bytes);
+      return true;
+    } catch (error) {
+      if (error instanceof ZcacheError) return false;
+      throw error;
+    }
+  }
+}

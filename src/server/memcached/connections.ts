@@ -1,0 +1,249 @@
+// One thread's connections: what comes is worked through, its replies go out in one write, and a
+// client that does not take them is not read from until it does.
+import { Socket } from "node:net";
+import { C, type Counters } from "../../front/items/counters.ts";
+import { Reply } from "../../wire/memcached/reply.ts";
+import type { Engine } from "./engine.ts";
+import { Intake } from "./intake.ts";
+import * as Say from "./replies.ts";
+import { Session, TEXT, UNDECIDED } from "./session.ts";
+import type { MemcachedSettings } from "./settings.ts";
+import type { ConnectionRow } from "./stats.ts";
+
+const REPLY_BYTES = 65_536;
+const IDLE_CHECK_MS = 1000;
+
+interface Connection {
+  readonly id: number;
+  readonly session: Session;
+  socket: Socket;
+  /** Replies wait for the client; nothing is read. */
+  blocked: boolean;
+}
+
+/** The part of an accepted socket that is not public, and is moved to one with a buffer. */
+interface WithHandle {
+  _handle: unknown;
+}
+
+export interface ConnectionsParts {
+  readonly settings: MemcachedSettings;
+  readonly counters: Counters;
+  readonly makeEngine: (reply: Reply) => Engine;
+}
+
+export class Connections {
+  readonly engine: Engine;
+  readonly #settings: MemcachedSettings;
+  readonly #counters: Counters;
+  readonly #intake: Intake;
+  readonly #reply: Reply;
+  readonly #open = new Map<number, Connection>();
+  #ids = 0;
+  /** Whose commands are being worked on, and whose the replies therefore are. */
+  #current: Connection | undefined;
+  readonly #idleCheck: NodeJS.Timeout | undefined;
+
+  constructor({ settings, counters, makeEngine }: ConnectionsParts) {
+    this.#settings = settings;
+    this.#counters = counters;
+    this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply));
+    this.engine = makeEngine(this.#reply);
+    this.#intake = new Intake(this.engine);
+    if (settings.idleTimeoutS > 0) {
+      this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
+    }
+  }
+
+  /** Takes over a socket that was accepted with `pauseOnConnect`. */
+  accept(accepted: Socket, encrypted: boolean): void {
+    const { own } = this.#counters;
+    if (this.#isFull()) {
+      own[C.rejected_connections]++;
+      accepted.on("error", () => {});
+      accepted.end(Say.TOO_MANY, () => accepted.destroy());
+      return;
+    }
+    own[C.total_connections]++;
+    const connection: Connection = {
+      id: ++this.#ids,
+      session: new Session(),
+      socket: accepted,
+      blocked: false,
+    };
+    connection.session.lastCommandAt = Math.floor(Date.now() / 1000);
+    this.#open.set(connection.id, connection);
+    if (encrypted) this.#readChunks(connection);
+    else this.#readIntoTarget(connection);
+    const { socket } = connection;
+    socket.setNoDelay?.(true);
+    socket.on("drain", () => this.#drained(connection));
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#closed(connection));
+  }
+
+  /** What `stats conns` tells. */
+  rows(): ConnectionRow[] {
+    const now = Math.floor(Date.now() / 1000);
+    return [...this.#open.values()].map(({ id, session, socket, blocked }) => ({
+      id,
+      facts: {
+        addr: addressOf(socket.remoteAddress, socket.remotePort),
+        listen_addr: addressOf(socket.localAddress, socket.localPort),
+        state: blocked
+          ? "conn_mwrite"
+          : session.need > 0
+            ? "conn_nread"
+            : session === this.#current?.session
+              ? "conn_parse_cmd"
+              : "conn_read",
+        secs_since_last_cmd: Math.max(0, now - session.lastCommandAt),
+      },
+    }));
+  }
+
+  get count(): number {
+    return this.#open.size;
+  }
+
+  /** Ends all connections: after what is on its way out, or at once. */
+  close(gracefully: boolean): void {
+    clearInterval(this.#idleCheck);
+    for (const { socket } of this.#open.values()) {
+      if (gracefully) socket.end();
+      else socket.destroy();
+    }
+  }
+
+  #isFull(): boolean {
+    const counters = this.#counters;
+    const open = counters.sum("total_connections") - counters.sum("closed_connections");
+    return open >= this.#settings.connectionsMax;
+  }
+
+  /**
+   * Reads without an object for each read. Only a socket that is made so can, and a server makes
+   * its own: so a new one takes the accepted one's handle. Where there is no handle to take, the
+   * accepted socket is read as any other.
+   */
+  #readIntoTarget(connection: Connection): void {
+    const accepted = connection.socket as unknown as WithHandle;
+    const handle = accepted._handle;
+    if (handle === null || typeof handle !== "object") {
+      this.#readChunks(connection);
+      return;
+    }
+    accepted._handle = null;
+    const options = {
+      handle,
+      onread: {
+        buffer: this.#intake.target,
+        callback: (length: number) => this.#received(connection, length, undefined),
+      },
+    };
+    connection.socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
+  }
+
+  #readChunks(connection: Connection): void {
+    const { socket } = connection;
+    socket.on("data", (chunk: Buffer) => {
+      if (!this.#received(connection, chunk.length, chunk)) socket.pause();
+    });
+    socket.resume();
+  }
+
+  /** @returns whether reading goes on */
+  #received(connection: Connection, length: number, chunk: Uint8Array | undefined): boolean {
+    const { session } = connection;
+    this.#counters.own[C.bytes_read]! += length;
+    if (session.closing) return false;
+    this.#begin(connection);
+    const bearable =
+      chunk === undefined
+        ? this.#intake.received(session, length)
+        : this.#intake.receivedCopy(session, chunk);
+    return this.#finish(connection, bearable);
+  }
+
+  #begin(connection: Connection): void {
+    this.#current = connection;
+    this.engine.parts.items.tick(Date.now());
+    this.engine.paused = connection.blocked;
+  }
+
+  /** @returns whether reading goes on */
+  #finish(connection: Connection, bearable: boolean): boolean {
+    const { session, socket } = connection;
+    if (!bearable) this.#refuse(session);
+    this.#reply.flush();
+    this.#current = undefined;
+    connection.blocked = this.engine.paused;
+    this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
+    if (session.closing) {
+      socket.end();
+      return false;
+    }
+    if (connection.blocked) this.#counters.own[C.conn_yields]++;
+    return !connection.blocked;
+  }
+
+  /** Too much is kept for half-sent commands: this one is given up. */
+  #refuse(session: Session): void {
+    this.#counters.own[C.read_buf_oom]++;
+    session.closing = true;
+    if (session.protocol === TEXT || session.protocol === UNDECIDED) {
+      this.#reply.room(Say.NO_PENDING.length);
+      this.#reply.literal(Say.NO_PENDING);
+    }
+  }
+
+  /** Hands replies to the socket of the connection that is being worked on. */
+  #write(reply: Reply): void {
+    const { socket } = this.#current!;
+    const length = reply.at;
+    this.#counters.own[C.bytes_written]! += length;
+    if (socket.destroyed || !socket.writable) {
+      reply.at = 0;
+      return;
+    }
+    if (socket.writableLength > 0) {
+      // It will wait: as a copy, which is no larger than it is.
+      socket.write(reply.bytes.slice(0, length));
+      reply.at = 0;
+    } else {
+      socket.write(reply.bytes.subarray(0, length));
+      // What the system took at once is not looked at again. Otherwise the buffer is still in use.
+      if (socket.writableLength > 0) reply.renew();
+      else reply.at = 0;
+    }
+    if (socket.writableLength > this.#settings.backlogBytesMax) this.engine.paused = true;
+  }
+
+  #drained(connection: Connection): void {
+    if (!connection.blocked || connection.session.closing) return;
+    connection.blocked = false;
+    this.#begin(connection);
+    const bearable = this.#intake.resume(connection.session);
+    if (this.#finish(connection, bearable)) connection.socket.resume();
+  }
+
+  #closed(connection: Connection): void {
+    if (!this.#open.delete(connection.id)) return;
+    connection.session.closing = true;
+    this.#intake.forget(connection.session);
+    this.#counters.own[C.closed_connections]++;
+  }
+
+  #closeIdle(): void {
+    const before = Math.floor(Date.now() / 1000) - this.#settings.idleTimeoutS;
+    for (const { session, socket } of this.#open.values()) {
+      if (session.lastCommandAt >= before) continue;
+      this.#counters.own[C.idle_kicks]++;
+      socket.destroy();
+    }
+  }
+}
+
+function addressOf(host: string | undefined, port: number | undefined): string {
+  return host === undefined ? "unix" : `tcp:${host}:${port}`;
+}

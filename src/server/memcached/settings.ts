@@ -1,0 +1,104 @@
+// What can be set about serving memcached. Checked once, at the border.
+import { ZcacheError } from "../../base/errors.ts";
+import { KIB, MIB } from "../../base/units.ts";
+
+/** Settings that each thread has a copy of; plain data, so that they travel to workers. */
+export interface MemcachedSettings {
+  readonly memoryMax: number;
+  /** Compresses the values: one that `zcache codecs` lists. */
+  readonly codec: string;
+  /** Key, value and 50 bytes of an item, at most. */
+  readonly itemBytesMax: number;
+  readonly connectionsMax: number;
+  readonly threads: number;
+  /** Seconds after which a connection that says nothing is closed, 0 never. */
+  readonly idleTimeoutS: number;
+  /** Replies that a client has not taken: above this many bytes nothing more is done for it. */
+  readonly backlogBytesMax: number;
+  /** Parts of commands that one thread keeps for all its connections together, in bytes. */
+  readonly pendingBytesMax: number;
+  readonly protocol: "auto" | "ascii" | "binary";
+  readonly flushEnabled: boolean;
+  readonly shutdownEnabled: boolean;
+  /** People may list keys. */
+  readonly dumpEnabled: boolean;
+  /** Where there is no room: drop others, or refuse. */
+  readonly evicts: boolean;
+  readonly casEnabled: boolean;
+  /** Items that have expired are looked for; otherwise they stay until room is needed. */
+  readonly sweeps: boolean;
+  /** `debugtime` moves the clock: for memcached's own tests. */
+  readonly debugTime: boolean;
+  readonly authFile: string | undefined;
+  readonly prefixDelimiter: string;
+  readonly listenBacklog: number;
+  readonly verbosity: number;
+}
+
+export const DEFAULT_SETTINGS: MemcachedSettings = {
+  memoryMax: 64 * MIB,
+  codec: "lz4",
+  itemBytesMax: MIB,
+  connectionsMax: 1024,
+  threads: 1,
+  idleTimeoutS: 0,
+  backlogBytesMax: 256 * KIB,
+  pendingBytesMax: 64 * MIB,
+  protocol: "auto",
+  flushEnabled: true,
+  shutdownEnabled: false,
+  dumpEnabled: true,
+  evicts: true,
+  casEnabled: true,
+  sweeps: true,
+  debugTime: false,
+  authFile: undefined,
+  prefixDelimiter: ":",
+  listenBacklog: 1024,
+  verbosity: 0,
+};
+
+/** Names, and what each may be: [least, most]. */
+const RANGES: Readonly<Partial<Record<keyof MemcachedSettings, readonly [number, number]>>> = {
+  memoryMax: [MIB, 64 * 1024 * MIB],
+  itemBytesMax: [KIB, 128 * MIB],
+  connectionsMax: [1, 1_000_000],
+  threads: [1, 64],
+  idleTimeoutS: [0, 86_400 * 365],
+  backlogBytesMax: [4 * KIB, 1024 * MIB],
+  pendingBytesMax: [64 * KIB, 16 * 1024 * MIB],
+  listenBacklog: [1, 65_535],
+  verbosity: [0, 4],
+};
+
+/**
+ * Fills in what is not given and checks what is.
+ * @throws ZcacheError ERR_OPTION naming the setting and what is allowed
+ */
+export function checkSettings(given: Partial<MemcachedSettings>): MemcachedSettings {
+  const settings = { ...DEFAULT_SETTINGS, ...given };
+  for (const [name, range] of Object.entries(RANGES)) {
+    const value = settings[name as keyof MemcachedSettings] as number;
+    const [least, most] = range;
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw optionError(`${name}: ${value} is not allowed; a whole number, ${least} to ${most}`);
+    }
+  }
+  if (!["auto", "ascii", "binary"].includes(settings.protocol)) {
+    throw optionError(`protocol: "${settings.protocol}" is not allowed; auto, ascii or binary`);
+  }
+  if (settings.prefixDelimiter.length !== 1) {
+    throw optionError(`prefixDelimiter: "${settings.prefixDelimiter}" is not one character`);
+  }
+  if (settings.itemBytesMax > settings.memoryMax / 2) {
+    throw optionError(
+      `itemBytesMax: ${settings.itemBytesMax} is more than half of memoryMax ` +
+        `(${settings.memoryMax}); allow smaller items or more memory`,
+    );
+  }
+  return settings;
+}
+
+function optionError(message: string): ZcacheError {
+  return new ZcacheError("ERR_OPTION", message);
+}

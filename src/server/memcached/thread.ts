@@ -1,0 +1,161 @@
+// What one thread of the server is made of: its view of the items, its engine, its connections and
+// the sockets that it listens on.
+
+import type { ItemStore } from "../../front/items/contract.ts";
+import { Counters } from "../../front/items/counters.ts";
+import { Items } from "../../front/items/items.ts";
+import { ItemsShared } from "../../front/items/shared.ts";
+import { Credentials } from "./auth.ts";
+import { Connections } from "./connections.ts";
+import { Engine, type ServerHooks } from "./engine.ts";
+import { type Endpoint, type Listener, listen, refreshTls } from "./listen.ts";
+import type { MemcachedSettings } from "./settings.ts";
+import { Statistics } from "./stats.ts";
+
+/** Dead items are looked for so often, for at most so long: clients wait meanwhile. */
+const SWEEP_MS = 1000;
+const SWEEP_WORK_MS = 3;
+
+/** What all threads of a server share; travels to workers. */
+export interface ThreadShare {
+  readonly items: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+}
+
+export interface ThreadParts {
+  readonly settings: MemcachedSettings;
+  readonly store: ItemStore;
+  /** Which row of the counters is this thread's. */
+  readonly thread: number;
+  readonly share: ThreadShare;
+  readonly endpoints: readonly Endpoint[];
+  /** Descriptors of those endpoints where another thread has bound them. */
+  readonly fds?: readonly number[] | undefined;
+  readonly shutdown: (graceful: boolean) => void;
+}
+
+export function makeShare(settings: MemcachedSettings): ThreadShare {
+  return {
+    items: ItemsShared.create().share(),
+    counters: Counters.create(settings.threads).share(),
+  };
+}
+
+export class ServerThread {
+  readonly settings: MemcachedSettings;
+  readonly items: Items;
+  readonly counters: Counters;
+  readonly stats: Statistics;
+  readonly connections: Connections;
+  listeners: readonly Listener[] = [];
+  #certificatesReadAt: number | undefined;
+  readonly #sweeper: NodeJS.Timeout | undefined;
+  #sweepAt = 0;
+
+  private constructor(parts: ThreadParts) {
+    const { store, share, thread } = parts;
+    // A copy, because it may be changed.
+    const settings = { ...parts.settings };
+    this.settings = settings;
+    this.counters = Counters.attach(share.counters, thread);
+    this.items = new Items({
+      store,
+      shared: ItemsShared.attach(share.items),
+      counters: this.counters,
+      itemBytesMax: settings.itemBytesMax,
+      casEnabled: settings.casEnabled,
+    });
+    this.items.tick(Date.now());
+    if (parts.endpoints.some(({ tls }) => tls !== undefined)) this.#certificatesReadAt = Date.now();
+    // One thread looks after all.
+    if (thread === 0) this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    this.stats = new Statistics({
+      items: this.items,
+      counters: this.counters,
+      settings,
+      listening: listeningFacts(parts.endpoints),
+      certificatesReadAt: () => this.#certificatesReadAt,
+      connections: () => this.#connectionRows(),
+    });
+    const { authFile } = settings;
+    const credentials = authFile === undefined ? undefined : Credentials.read(authFile);
+    const hooks: ServerHooks = {
+      shutdown: parts.shutdown,
+      refreshCertificates: () => this.refreshCertificates(),
+    };
+    const { items, stats, counters } = this;
+    this.connections = new Connections({
+      settings,
+      counters,
+      makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
+    });
+  }
+
+  /** @throws ZcacheError ERR_IO where an address can't be listened on */
+  static async start(parts: ThreadParts): Promise<ServerThread> {
+    const thread = new ServerThread(parts);
+    const accept = thread.connections.accept.bind(thread.connections);
+    const backlog = parts.settings.listenBacklog;
+    const listeners: Listener[] = [];
+    for (const [i, endpoint] of parts.endpoints.entries()) {
+      const fd = parts.fds?.[i];
+      listeners.push(
+        await listen(endpoint, accept, fd === undefined ? { backlog } : { backlog, fd }),
+      );
+    }
+    thread.listeners = listeners;
+    return thread;
+  }
+
+  refreshCertificates(): boolean {
+    const refreshed = this.listeners.some(refreshTls);
+    if (refreshed) this.#certificatesReadAt = Date.now();
+    return refreshed;
+  }
+
+  /** Changes a setting of this thread. */
+  set(name: keyof MemcachedSettings, value: number | boolean): void {
+    (this.settings as unknown as Record<string, number | boolean>)[name] = value;
+  }
+
+  /** Accepts nothing more, and ends what is open. */
+  close(gracefully: boolean): void {
+    clearInterval(this.#sweeper);
+    for (const { server } of this.listeners) server.close();
+    this.connections.close(gracefully);
+  }
+
+  /** A few milliseconds of looking for items that are dead. */
+  #sweep(): void {
+    if (!this.stats.sweeps) return;
+    this.items.tick(Date.now());
+    const until = performance.now() + SWEEP_WORK_MS;
+    do {
+      this.#sweepAt = this.items.sweep(Math.max(0, this.#sweepAt));
+    } while (this.#sweepAt > 0 && performance.now() < until);
+  }
+
+  #connectionRows() {
+    const listening = this.listeners.map(({ endpoint, fd }) => ({
+      id: fd,
+      facts: {
+        addr: endpoint.path === undefined ? `tcp:${endpoint.host}:${endpoint.port}` : "unix",
+        state: "conn_listening",
+        secs_since_last_cmd: 0,
+      },
+    }));
+    return [...listening, ...this.connections.rows()];
+  }
+}
+
+function listeningFacts(endpoints: readonly Endpoint[]): Record<string, string | number> {
+  const tcp = endpoints.find((endpoint) => endpoint.path === undefined);
+  const unix = endpoints.find((endpoint) => endpoint.path !== undefined);
+  return {
+    tcpport: tcp?.port ?? 0,
+    udpport: 0,
+    inter: tcp?.host ?? "NULL",
+    domain_socket: unix?.path ?? "NULL",
+    ssl_enabled: endpoints.some(({ tls }) => tls !== undefined) ? "yes" : "no",
+  };
+}

@@ -1,0 +1,88 @@
+// Replies on their way out: bytes in one buffer, handed on when it is full or when the batch of
+// commands that came together is done.
+import { assert } from "../../base/errors.ts";
+import { writeU32, writeU64 } from "../../base/u64.ts";
+import { HEADER_BYTES } from "./binary.layout.ts";
+
+/**
+ * The most that a reply takes besides a value and lists: a key in base64 with an opaque token and
+ * eight numbers, or a header of the binary protocol with a key.
+ */
+export const REPLY_BYTES_MAX = 1024;
+/** Below this a copy byte by byte is quicker than a call. */
+const COPY_BYTES_MIN = 32;
+
+export class Reply {
+  bytes: Uint8Array;
+  at = 0;
+  readonly #capacity: number;
+  readonly #flush: (reply: Reply) => void;
+
+  /**
+   * @param capacity bytes of the buffer; single replies may be longer
+   * @param flush takes bytes [0, at) and sets `at` to 0, perhaps with other `bytes`
+   */
+  constructor(capacity: number, flush: (reply: Reply) => void) {
+    assert(capacity > HEADER_BYTES + REPLY_BYTES_MAX, "every reply without a value fits");
+    this.bytes = new Uint8Array(capacity);
+    this.#capacity = capacity;
+    this.#flush = flush;
+  }
+
+  /** Hands on what there is. */
+  flush(): void {
+    if (this.at > 0) this.#flush(this);
+    assert(this.at === 0, "what was flushed is gone");
+    // What was made for one long reply does not stay.
+    if (this.bytes.length > this.#capacity) this.bytes = new Uint8Array(this.#capacity);
+  }
+
+  /** Gives up the buffer, for somebody who still reads from it. */
+  renew(): void {
+    this.bytes = new Uint8Array(this.#capacity);
+    this.at = 0;
+  }
+
+  /** Makes sure of room for so many bytes more. */
+  room(bytes: number): void {
+    if (this.bytes.length - this.at >= bytes) return;
+    this.flush();
+    if (this.bytes.length < bytes) this.bytes = new Uint8Array(bytes);
+  }
+
+  byte(value: number): void {
+    this.bytes[this.at++] = value;
+  }
+
+  /** A space and a letter: one flag of a meta reply. */
+  flag(letter: number): void {
+    this.bytes[this.at] = 32;
+    this.bytes[this.at + 1] = letter;
+    this.at += 2;
+  }
+
+  literal(bytes: Uint8Array): void {
+    const { at } = this;
+    for (let i = 0; i < bytes.length; i++) this.bytes[at + i] = bytes[i]!;
+    this.at = at + bytes.length;
+  }
+
+  copy(bytes: Uint8Array, from: number, to: number): void {
+    if (to - from < COPY_BYTES_MIN) {
+      let { at } = this;
+      for (let i = from; i < to; i++) this.bytes[at++] = bytes[i]!;
+      this.at = at;
+      return;
+    }
+    this.bytes.set(bytes.subarray(from, to), this.at);
+    this.at += to - from;
+  }
+
+  u32(value: number): void {
+    this.at = writeU32(this.bytes, this.at, value);
+  }
+
+  u64(high: number, low: number): void {
+    this.at = writeU64(this.bytes, this.at, high, low);
+  }
+}

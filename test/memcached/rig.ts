@@ -1,0 +1,90 @@
+// A memcached engine without sockets: text or bytes in, replies out, over the plain store, with a
+// clock that the test owns.
+
+import type { ItemStore } from "../../src/front/items/contract.ts";
+import { Counters } from "../../src/front/items/counters.ts";
+import { Items } from "../../src/front/items/items.ts";
+import { ItemsShared } from "../../src/front/items/shared.ts";
+import { openItemStore } from "../../src/item_stores.ts";
+import type { Credentials } from "../../src/server/memcached/auth.ts";
+import { Engine } from "../../src/server/memcached/engine.ts";
+import { Intake } from "../../src/server/memcached/intake.ts";
+import { Session } from "../../src/server/memcached/session.ts";
+import { checkSettings, type MemcachedSettings } from "../../src/server/memcached/settings.ts";
+import { Statistics } from "../../src/server/memcached/stats.ts";
+import { Reply } from "../../src/wire/memcached/reply.ts";
+
+/** Some second of the year 2026. */
+export const NOW_S = 1_790_000_000;
+
+export interface RigOptions extends Partial<MemcachedSettings> {
+  readonly credentials?: Credentials;
+}
+
+export class EngineRig {
+  readonly engine: Engine;
+  readonly intake: Intake;
+  readonly items: Items;
+  readonly counters = Counters.create(1);
+  readonly store: ItemStore;
+  nowS = NOW_S;
+  shutdowns: boolean[] = [];
+  #out: Buffer[] = [];
+
+  constructor({ credentials, ...given }: RigOptions = {}) {
+    const settings = checkSettings(given);
+    this.store = openItemStore(settings).store;
+    const { store, counters } = this;
+    this.items = new Items({
+      store,
+      shared: ItemsShared.create(),
+      counters,
+      itemBytesMax: settings.itemBytesMax,
+      casEnabled: settings.casEnabled,
+    });
+    const { items } = this;
+    const stats = new Statistics({
+      items,
+      counters,
+      settings,
+      listening: {},
+      certificatesReadAt: () => undefined,
+      connections: () => [],
+    });
+    const reply = new Reply(65_536, (full) => {
+      this.#out.push(Buffer.from(full.bytes.subarray(0, full.at)));
+      full.at = 0;
+    });
+    const hooks = {
+      shutdown: (graceful: boolean) => void this.shutdowns.push(graceful),
+      refreshCertificates: () => false,
+    };
+    this.engine = new Engine({ items, reply, settings, stats, hooks, credentials });
+    this.intake = new Intake(this.engine);
+  }
+
+  /** What a connection answers to bytes that come in one piece. */
+  send(session: Session, bytes: string | Uint8Array): Buffer {
+    const sent = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
+    this.items.tick(this.nowS * 1000);
+    if (!session.closing) this.intake.receivedCopy(session, sent);
+    return this.take();
+  }
+
+  /** What has been answered since. */
+  take(): Buffer {
+    this.engine.parts.reply.flush();
+    const out = Buffer.concat(this.#out);
+    this.#out = [];
+    return out;
+  }
+}
+
+/** One text connection to an engine of its own: `ask` gives the reply as text. */
+export class TextRig extends EngineRig {
+  readonly session = new Session();
+
+  ask(text: string): string {
+    return this.send(this.session, text).toString("latin1");
+  }
+}

@@ -1,0 +1,119 @@
+// A server in this process, on a free port or a socket, and clients that wait for so many bytes or
+// for an end, never longer than a deadline.
+import { connect, type NetConnectOpts, type Socket } from "node:net";
+import { openItemStore } from "../../src/item_stores.ts";
+import type { Endpoint } from "../../src/server/memcached/listen.ts";
+import { MemcachedServer } from "../../src/server/memcached/server.ts";
+import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
+
+const DEADLINE_MS = 20_000;
+export const WORKER_URL = new URL(
+  `../../src/memcached_worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
+  import.meta.url,
+);
+
+export async function startServer(
+  settings: Partial<MemcachedSettings> = {},
+  endpoint: Endpoint = {},
+): Promise<MemcachedServer> {
+  return MemcachedServer.start({
+    settings,
+    endpoints: [endpoint],
+    open: openItemStore,
+    workerUrl: WORKER_URL,
+    onShutdown: () => {},
+  });
+}
+
+export function portOf(server: MemcachedServer): number {
+  return Number(/:(\d+)$/.exec(server.addresses[0]!)![1]);
+}
+
+export class Client {
+  readonly socket: Socket;
+  #received: Buffer[] = [];
+  #bytes = 0;
+  #wake: (() => void) | undefined;
+  ended = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on("data", (chunk) => {
+      this.#received.push(chunk as Buffer);
+      this.#bytes += chunk.length;
+      this.#wake?.();
+    });
+    const end = () => {
+      this.ended = true;
+      this.#wake?.();
+    };
+    socket.on("end", end);
+    socket.on("close", end);
+    socket.on("error", end);
+  }
+
+  static async open(where: NetConnectOpts): Promise<Client> {
+    const socket = connect(where);
+    await new Promise<void>((resolve, reject) => {
+      socket.once("connect", resolve);
+      socket.once("error", reject);
+    });
+    return new Client(socket);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  send(data: string | Uint8Array): void {
+    this.socket.write(typeof data === "string" ? Buffer.from(data, "latin1") : data);
+  }
+
+  /** What has come, once `enough` says so. @throws after a deadline */
+  async until(enough: (text: string) => boolean): Promise<string> {
+    return this.#wait(() => {
+      const text = Buffer.concat(this.#received).toString("latin1");
+      return enough(text) ? text : undefined;
+    });
+  }
+
+  /** Sends, and gives the reply, which ends with `end`. */
+  async ask(data: string, end = "\r\n"): Promise<string> {
+    this.send(data);
+    const text = await this.until((so) => so.endsWith(end));
+    this.#received = [];
+    return text;
+  }
+
+  async untilBytes(bytes: number): Promise<Buffer> {
+    return this.#wait(() => (this.#bytes >= bytes ? Buffer.concat(this.#received) : undefined));
+  }
+
+  async untilEnd(): Promise<string> {
+    return this.#wait(() =>
+      this.ended ? Buffer.concat(this.#received).toString("latin1") : undefined,
+    );
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  async #wait<T>(ready: () => T | undefined): Promise<T> {
+    const until = Date.now() + DEADLINE_MS;
+    for (;;) {
+      const result = ready();
+      if (result !== undefined) return result;
+      const left = until - Date.now();
+      if (left <= 0) throw new Error(`nothing more came; ${this.#bytes} bytes so far`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+  }
+}

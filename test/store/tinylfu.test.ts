@@ -1,0 +1,66 @@
+// tinylfu in a store: gets are counted, also those that find nothing, by every thread.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { TmemKey } from "../../src/index/key.ts";
+import { nodePlatform } from "../../src/node/platform.ts";
+import { Store } from "../../src/store/store.ts";
+import { fillPage, openStore } from "../doubles/store_rig.ts";
+
+/** Pages that are put once and never asked for: several times what the store has room for. */
+const SCANNED = 3000;
+const HOT = 30;
+
+interface Rig {
+  readonly store: Store;
+  put(object: number): void;
+  get(object: number, by?: Store): boolean;
+}
+
+function open(): Rig {
+  const store = openStore({ memoryMax: "1MiB", policy: "tinylfu" });
+  const pool = store.createPool() as number;
+  const key = new TmemKey();
+  const page = new Uint8Array(store.pageSize);
+  return {
+    store,
+    put: (object) => {
+      const result = store.put(pool, key.setObject(object), fillPage(page, "text", object));
+      assert.equal(result, 0);
+    },
+    get: (object, by = store) => by.get(pool, key.setObject(object), page),
+  };
+}
+
+test("a scan leaves what is asked for often, also where another thread asked", () => {
+  const { store, put, get } = open();
+  using other = Store.attach(store.share(), nodePlatform());
+  for (let object = 0; object < HOT; object++) put(object);
+  for (let times = 0; times < 10; times++) {
+    for (let object = 0; object < HOT; object++) {
+      assert.ok(get(object, object % 2 === 0 ? store : other));
+    }
+  }
+  for (let object = 1000; object < 1000 + SCANNED; object++) put(object);
+  const stayed = Array.from({ length: HOT }, (_, object) => get(object)).filter(Boolean).length;
+  assert.ok(stayed >= 0.8 * HOT, `${stayed} of ${HOT}`);
+  assert.ok(store.stats().counters.evicted_ephemeral_pages > SCANNED / 2);
+  store.verify();
+  other.detach();
+  store.close();
+});
+
+test("what was asked for in vain stays when it comes, and newcomers beside it go", () => {
+  const { store, put, get } = open();
+  for (let object = 1000; object < 1000 + SCANNED; object++) put(object);
+  for (let times = 0; times < 6; times++) {
+    for (let object = 0; object < HOT; object++) assert.ok(!get(object));
+  }
+  for (let object = 0; object < HOT; object++) put(object);
+  for (let object = 5000; object < 5000 + SCANNED; object++) put(object);
+  const stayed = Array.from({ length: HOT }, (_, object) => get(object)).filter(Boolean).length;
+  assert.ok(stayed >= 0.8 * HOT, `${stayed} of ${HOT}`);
+  const others = Array.from({ length: HOT }, (_, n) => get(5000 + n)).filter(Boolean).length;
+  assert.ok(others < 0.5 * HOT, `${others} of ${HOT} newcomers`);
+  store.verify();
+  store.close();
+});
