@@ -15,7 +15,7 @@ import {
   resolveCacheOptions,
   storeOptionsOf,
 } from "./front/cache/options.ts";
-import { formatValues } from "./front/values/values.ts";
+import { formatValues } from "./front/values/format.ts";
 import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";

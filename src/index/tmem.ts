@@ -392,7 +392,7 @@ export class TmemIndex {
       }
       cursor.position = next;
       if (count === 0) return visited;
-      // A cursor can stand within one of them, so of several at one position none is left for later.
+      // A cursor stands within one at most: of several at one position none is left for later.
       const left = count === 1 ? entriesMax - visited : Number.POSITIVE_INFINITY;
       object = objects.firstOf(bucket);
       for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {

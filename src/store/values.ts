@@ -139,8 +139,8 @@ export class Values {
   }
 
   /**
-   * Writes the prefix that stands at `prefix` over that of a value, which is as long; the value stays
-   * as it is. To be called by who has the key's lock and has fetched the value since.
+   * Writes the prefix that stands at `prefix` over that of a value, which is as long; the value
+   * stays as it is. To be called by who has the key's lock and has fetched the value since.
    * @returns whether it is there
    */
   rewritePrefix(pool: number, key: TmemKey, prefixBytes: number): boolean {

@@ -205,7 +205,7 @@ test("what drives out its own parts is not stored, and says so", () => {
   cache.store.verify();
 });
 
-test("a cache that is printed says how much it holds; what fetch can't do is a rejection", async () => {
+test("a cache says how much it holds when printed; fetch rejects what it can't do", async () => {
   const cache = open<string>();
   cache.set("k", "v");
   assert.match(inspect(cache), /^Cache \{ entries: 1, memoryUsed: \d+, memoryMax: 8388608 \}$/);
@@ -350,7 +350,9 @@ test("threads share values and loads, and failures of loads", async () => {
       if (message !== "asking") replies.push(message as Record<string, unknown>);
       else if (++asking % workers.length === 0) {
         // Who has said so has begun to wait within microseconds; or finds what was loaded.
-        setTimeout(() => workers.forEach((one) => one.postMessage("go")), 100);
+        setTimeout(() => {
+          for (const one of workers) one.postMessage("go");
+        }, 100);
       }
     });
   }

@@ -1,7 +1,7 @@
 // bentocache's own suite for drivers, over ours; and bentocache on top of it.
 //
-// The suite is written for Japa's runner, of which it takes the `test` and `group` that it is given:
-// here they lead to Node's.
+// The suite is written for Japa's runner, of which it takes the `test` and `group` that it is
+// given: here they lead to Node's.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test as nodeTest } from "node:test";
 import { BentoCache, bentostore } from "bentocache";

@@ -1,7 +1,7 @@
 // memcached's items in the compressed store that all threads share (front/values).
 //
-// An item's six words are the meta bytes of its value. A value that is to be put waits in a buffer of
-// this thread, because what is found in between takes the room that it is compressed from.
+// An item's six words are the meta bytes of its value. A value that is to be put waits in a buffer
+// of this thread, because what is found in between takes the room that it is compressed from.
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
 import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
