@@ -120,7 +120,8 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
 
   /**
    * Opens, in another thread, the cache whose `share()` it was sent.
-   * @throws ZcacheError ERR_STORE_SHARE for anything else, ERR_STORE_CLOSED
+   * @throws ZcacheError ERR_STORE_SHARE or ERR_ARENA_SHARE for anything else, ERR_ARENA_CLOSED,
+   *   ERR_ARENA_THREADS
    */
   static attach<K extends CacheKey = string, V = unknown>(
     share: CacheShare,

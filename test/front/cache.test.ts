@@ -327,6 +327,15 @@ test("values kept near are never older than what another thread has set", async 
   assert.throws(() => first.a.push(2), TypeError);
   cache.delete("o");
   assert.equal(cache.get("o"), undefined);
+  // What can be changed though it is frozen is not kept.
+  cache.set("odd", { map: new Map([[1, 1]]), date: new Date(5), bytes: new Uint8Array(1) });
+  for (let times = 0; times < 2; times++) {
+    const { map, date, bytes } = cache.get("odd") as Record<string, never>;
+    assert.deepEqual([map, date, bytes], [new Map([[1, 1]]), new Date(5), new Uint8Array(1)]);
+    (map as Map<number, number>).clear();
+    (date as Date).setTime(7);
+    (bytes as Uint8Array).fill(9);
+  }
   cache.set("t", "short", 10);
   assert.equal(cache.get("t"), "short");
   await sleep(20);

@@ -304,16 +304,15 @@ export class CacheFront<K extends CacheKey, V> {
     const count = long === undefined ? valueBytes : long.length;
     const now = long === undefined ? type : values.bytes[values.metaAt]!;
     const value = this.#decode(now, long, count);
-    if (this.#near !== undefined && typeof key === "string" && this.#mayBeNear(now)) {
-      const kept = now === Meta.STRUCTURED ? freeze(value) : value;
-      this.#near.keep(key, kept, count, hashLow, version, this.#freshMs);
+    if (this.#near !== undefined && typeof key === "string" && this.#mayBeNear(now, value)) {
+      this.#near.keep(key, value, count, hashLow, version, this.#freshMs);
     }
     return value as V;
   }
 
-  #mayBeNear(type: number): boolean {
+  #mayBeNear(type: number, value: unknown): boolean {
     if (type === Meta.LATIN1 || type === Meta.TEXT) return true;
-    return type === Meta.STRUCTURED && this.#options.nearFrozen;
+    return type === Meta.STRUCTURED && this.#options.nearFrozen && freeze(value);
   }
 
   #decode(type: number, long: Uint8Array | undefined, count: number): unknown {
@@ -377,11 +376,26 @@ export class CacheFront<K extends CacheKey, V> {
   }
 }
 
-/** Freezes a value and all that it holds. */
-function freeze(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
-  if (ArrayBuffer.isView(value)) return value;
-  Object.freeze(value);
-  for (const part of Object.values(value)) freeze(part);
-  return value;
+/**
+ * Freezes a value and all that it holds, if that makes it unchangeable: a Map, a Date or bytes are
+ * changed by their methods all the same.
+ * @returns whether it is frozen; if not, nothing of it is
+ */
+function freeze(value: unknown): boolean {
+  const parts = new Set<object>();
+  if (!collectPlain(value, parts)) return false;
+  for (const part of parts) Object.freeze(part);
+  return true;
+}
+
+/** Collects what a value consists of. @returns whether all that is plain objects and arrays */
+function collectPlain(value: unknown, parts: Set<object>): boolean {
+  if (typeof value === "function") return false;
+  if (typeof value !== "object" || value === null || parts.has(value)) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) {
+    return false;
+  }
+  parts.add(value);
+  return Object.values(value).every((part) => collectPlain(part, parts));
 }

@@ -8,7 +8,8 @@ export interface NearOptions {
   /** Bytes of values that a thread keeps, about (default 8 MiB). */
   readonly max?: number | string;
   /**
-   * Also keep structured values: then `get` gives everybody the same frozen one (default false).
+   * Also keep values of plain objects and arrays: `get` gives everybody the same frozen one then
+   * (default false).
    */
   readonly frozen?: boolean;
 }
