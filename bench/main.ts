@@ -7,6 +7,8 @@ import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
+import { benchSoak } from "./memcached/soak.ts";
+import { benchNbd } from "./nbd/nbd.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -35,6 +37,8 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
+  nbd: async ({ tiny }) => benchNbd({ tiny }),
+  "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
-# zstd, memcached and Redis, and (with CI=true) Chromium for the reports. Needs root on Debian or
-# Ubuntu; for
+# zstd, memcached with its clients and Redis, perl for memcached's own tests, NBD clients and
+# nbdkit, and (with CI=true) Chromium for the reports and those tests themselves. Needs root on
+# Debian or Ubuntu; for
 # others it names what is missing, and the tests that need it are skipped by name. With CI=true a
 # missing program is a failure.
 set -euo pipefail
@@ -32,6 +33,10 @@ has_chromium() {
   command -v chromium || command -v chromium-browser || command -v google-chrome
 }
 
+has_libnbd_python() {
+  PATH="/usr/bin:$PATH" python3 -c 'import nbd'
+}
+
 check() {
   missing=()
   packages=()
@@ -41,8 +46,21 @@ check() {
   want zstd zstd -- command -v zstd
   want memcached memcached -- command -v memcached
   want redis-server redis-server -- command -v redis-server
+  want nbdinfo libnbd-bin -- command -v nbdinfo
+  want nbdfuse libnbd-bin fuse3 -- command -v nbdfuse
+  want nbdsh python3-libnbd -- has_libnbd_python
+  want nbdkit nbdkit -- command -v nbdkit
+  want qemu-img qemu-utils -- command -v qemu-img
+  want fio fio -- command -v fio
+  want mkfs.ext4 e2fsprogs -- command -v mkfs.ext4
+  want memccapable libmemcached-tools -- command -v memccapable
+  want memcaslap libmemcached-tools -- command -v memcaslap
+  want prove perl -- command -v prove
+  want "perl's TLS sockets" libio-socket-ssl-perl -- perl -MIO::Socket::SSL -e 1
+  want openssl openssl -- command -v openssl
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
+    want dpkg-source dpkg-dev -- command -v dpkg-source
   fi
 }
 
@@ -52,6 +70,9 @@ if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/nu
   apt-get update -q
   apt-get install -q -y --no-install-recommends "${packages[@]}" || true
   check
+fi
+if [ "${CI:-}" = "true" ]; then
+  "$(dirname "$0")/fetch-memcached-tests.sh"
 fi
 if [ ${#missing[@]} -eq 0 ]; then
   echo "all peers are installed"

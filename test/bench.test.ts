@@ -8,6 +8,8 @@ import { benchCodecs } from "../bench/codec/codecs.ts";
 import { benchDictionaries } from "../bench/codec/dictionaries.ts";
 import { benchDensity } from "../bench/density.ts";
 import { benchMemcached } from "../bench/memcached/memcached.ts";
+import { benchSoak } from "../bench/memcached/soak.ts";
+import { benchNbd } from "../bench/nbd/nbd.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { benchGarbage } from "../bench/store/garbage.ts";
@@ -128,9 +130,24 @@ test("cache: every figure of a cache that is there, and a reason where there is 
   assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
 });
 
+test("memcached-soak: values come back as they were", async () => {
+  const { operations, hits, errors } = await benchSoak({ tiny: true, print: () => {} });
+  assert.ok(operations > 0 && hits >= 0);
+  assert.equal(errors, 0);
+});
+
 test("write-back: all pages go out and come back", () => {
   const row = benchWriteBack({ tiny: true, print: () => {} });
   assert.ok(row.bytes > 0 && row.outPerSecond > 0 && row.backPerSecond > 0);
+});
+
+test("nbd: copies and random access, of our own server", async () => {
+  const lines: string[] = [];
+  const rows = await benchNbd({ tiny: true, print: (line) => lines.push(line) });
+  if (rows.length === 0) assert.match(lines.join(), /skipped: .* not installed/);
+  for (const { server, memoryMiB: _, writeP99Ms: __, ...figures } of rows) {
+    for (const [what, value] of Object.entries(figures)) assert.ok(value > 0, `${server} ${what}`);
+  }
 });
 
 test("codecs: runs and names every codec that there is", async () => {

@@ -3,8 +3,10 @@
 //
 // The generator runs in this process and takes a processor of its own. What the system's network
 // takes is taken from both.
+import { spawn } from "node:child_process";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { formatBytes } from "../../src/base/units.ts";
 import { benchHold, type HoldRow } from "./hold.ts";
 import { fill, type Kind, type Load, type LoadResult, runLoad } from "./load.ts";
@@ -44,6 +46,10 @@ export interface MemcachedBenchResult {
 }
 
 const VALUE_BYTES = 1024;
+const MISBEHAVE = new URL(
+  `./misbehave_child.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
+  import.meta.url,
+);
 
 export async function benchMemcached(
   options: MemcachedBenchOptions = {},
@@ -137,32 +143,12 @@ async function idle(connections: number, print: (line: string) => void): Promise
   }
 }
 
-/** One that never reads, one that sends a byte at a time, and one that sends garbage. */
+/** @returns what ends them */
 function misbehave(port: number): () => void {
-  const open = () => {
-    const socket = connect(port, "127.0.0.1");
-    socket.on("error", () => {});
-    return socket;
-  };
-  const deaf = open();
-  deaf.pause();
-  deaf.write("get key:00000001\r\n".repeat(50_000));
-  const slow = open();
-  const letters = `set slow 0 0 1000\r\n${"x".repeat(1000)}\r\n`;
-  let at = 0;
-  const dripping = setInterval(() => slow.write(letters[at++ % letters.length]!), 1000);
-  slow.write("s");
-  at++;
-  let noisy = open();
-  const noise = setInterval(() => {
-    if (noisy.destroyed || !noisy.writable) noisy = open();
-    noisy.write(Buffer.alloc(1000, 0xa7));
-  }, 20);
-  return () => {
-    clearInterval(dripping);
-    clearInterval(noise);
-    for (const socket of [deaf, slow, noisy]) socket.destroy();
-  };
+  const child = spawn(process.execPath, [fileURLToPath(MISBEHAVE), String(port)], {
+    stdio: "ignore",
+  });
+  return () => child.kill("SIGKILL");
 }
 
 /** @returns how many times longer the others' p99 is */
@@ -182,6 +168,7 @@ async function disturbance(tiny: boolean, print: (line: string) => void): Promis
     if (!tiny) await runLoad(load);
     const alone: LoadResult = await runLoad(load);
     const stop = misbehave(server.port);
+    await sleep(500);
     const among: LoadResult = await runLoad(load);
     stop();
     const ratio = among.p99Ms / alone.p99Ms;

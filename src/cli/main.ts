@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
 import { analyzeCommand } from "./analyze.ts";
+import { ctlCommand, statsCommand } from "./ctl.ts";
 import { reportError } from "./exit.ts";
 import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
@@ -17,13 +18,15 @@ const { version } = createRequire(import.meta.url)("zcache/package.json") as { v
 
 function program(): Command {
   const root = new Command("zcache")
-    .description("compressed memory for user space: measure it, replay it")
+    .description("compressed memory for user space: measure it, replay it, serve it")
     .version(version, "-V, --version")
     .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
   for (const command of [
     analyzeCommand(version),
     replayCommand(),
     simulateCommand(version),
+    ctlCommand(),
+    statsCommand(),
     codecsCommand(),
     poolsCommand(),
     serveCommand(),

@@ -20,6 +20,8 @@ export type TmemPool = Brand<number, "TmemPool">;
 export const PERSISTENT = 1;
 /** All clients that name the pool's UUID have the same pool. */
 export const SHARED = 2;
+/** A page that is not taken leaves the old one of its key; else no old copy stays. */
+export const KEEPS_OLD = 4;
 
 /** Bytes of a UUID. */
 export const UUID_BYTES = 16;
@@ -71,7 +73,8 @@ export class PoolTable {
   create(client: number, flags: number, uuid: Uint8Array | null): TmemPool | Errno {
     const words = this.#words;
     const shared = (flags & SHARED) !== 0;
-    if ((flags & ~(PERSISTENT | SHARED)) !== 0 || shared !== (uuid !== null)) return EINVAL;
+    if ((flags & ~(PERSISTENT | SHARED | KEEPS_OLD)) !== 0 || shared !== (uuid !== null))
+      return EINVAL;
     if (uuid !== null) {
       if (uuid.length !== UUID_BYTES) return EINVAL;
       const at = this.#withUuid(uuid);
@@ -143,6 +146,11 @@ export class PoolTable {
   kind(pool: number): 0 | typeof PERSISTENT | Nil {
     if (!this.isUsable(pool)) return NIL;
     return (this.#words[this.at(pool) + Index.FLAGS]! & PERSISTENT) !== 0 ? PERSISTENT : 0;
+  }
+
+  /** As TmemIndex.keepsOld. */
+  keepsOld(pool: number): boolean {
+    return this.isUsable(pool) && (this.#words[this.at(pool) + Index.FLAGS]! & KEEPS_OLD) !== 0;
   }
 
   /** What is known of a pool that is there or dying; null if there is no such pool. */

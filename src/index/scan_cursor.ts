@@ -1,4 +1,5 @@
-// Where a walk through all entries of an index stands, while the table of objects changes its size.
+// Where a walk through all entries of an index stands, while the table of objects grows and
+// shrinks.
 //
 // The walk goes through objects in the order of their hashes, read with the lowest bit first: their
 // positions. A bucket is all objects whose hashes agree in some lowest bits, and so a range of

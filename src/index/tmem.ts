@@ -87,7 +87,7 @@ export class TmemIndex {
   /**
    * Makes a pool, or joins the shared pool of this UUID.
    * @param client a number that says who asks
-   * @param flags PERSISTENT, SHARED
+   * @param flags PERSISTENT, SHARED, KEEPS_OLD
    * @param uuid 16 bytes for a shared pool, null for a private one
    * @returns the pool's id; EINVAL for flags that can't be, or others than the shared pool has;
    *   EBUSY while the shared pool is dying; ENOSPC with 256 pools
@@ -294,6 +294,11 @@ export class TmemIndex {
     return this.#pools.kind(pool);
   }
 
+  /** Whether a page that is not taken leaves the old one of its key; false if there is no pool. */
+  keepsOld(pool: number): boolean {
+    return this.#pools.keepsOld(pool);
+  }
+
   /** What is known of a pool, dying or not; null if there is no such pool. */
   poolInfo(pool: number): TmemPoolInfo | null {
     return this.#pools.info(pool);
@@ -392,7 +397,8 @@ export class TmemIndex {
       }
       cursor.position = next;
       if (count === 0) return visited;
-      // A cursor stands within one at most: of several at one position none is left for later.
+      // A cursor can stand within one of them, so of several at one position none is left for
+      // later.
       const left = count === 1 ? entriesMax - visited : Number.POSITIVE_INFINITY;
       object = objects.firstOf(bucket);
       for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {

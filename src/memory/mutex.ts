@@ -72,6 +72,11 @@ export class Mutex {
     Atomics.notify(this.#words, this.#at, 1);
   }
 
+  /** Makes the lock free if it bears this thread's number, which then a dead one had before. */
+  forget(): void {
+    if ((Atomics.load(this.#words, this.#at) & ~WAITED) === this.#owner) this.reset();
+  }
+
   /** Makes the lock free, whoever has it: for one whose owner is known to be dead. */
   reset(): void {
     Atomics.store(this.#words, this.#at, 0);

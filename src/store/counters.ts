@@ -43,6 +43,7 @@ export const COUNTERS = [
   "recompressed_bytes_out",
   "recompress_in_vain",
   "expired",
+  "huge_pages_since",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

@@ -2,7 +2,7 @@
 // done before the lock is taken; under it are one copy and some list steps.
 //
 // A put that is refused leaves no old copy behind: a page that the caller has changed must not come
-// back as it was.
+// back as it was. But for a pool that KEEPS_OLD: a disk's writer is told, and its old sector stays.
 import type { Address, WordIndex } from "../base/brand.ts";
 import { NIL } from "../base/brand.ts";
 import { EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
@@ -182,6 +182,7 @@ function placeLocked(
   codec: number,
   sizeBytes: number,
 ): void {
+  if (where === Page.MEMORY && codec === Page.RAW) state.count("huge_pages_since");
   const before = state.words[entry + Entry.META]!;
   if (before !== 0) {
     state.count("duplicate_puts");
@@ -236,7 +237,9 @@ function isFullLocked(state: StoreState): boolean {
   return now;
 }
 
-/** Takes away what was stored under the key before, and remembers why. */
+/**
+ * Takes away what was stored under the key before, and remembers why; unless the pool keeps it.
+ */
 function refuseLocked(
   state: StoreState,
   pool: number,
@@ -246,7 +249,9 @@ function refuseLocked(
   errno: Errno,
 ): Errno {
   const entry = state.findLocked(pool, key);
-  if (entry !== NIL) {
+  if (entry !== NIL && state.index.keepsOld(pool)) {
+    state.commitLocked();
+  } else if (entry !== NIL) {
     state.removeLocked(entry, hash, reason);
   } else {
     state.buryLocked(hash, reason);

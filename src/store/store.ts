@@ -10,6 +10,7 @@ import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
 import {
+  KEEPS_OLD as KEEPS_OLD_FLAG,
   PERSISTENT as PERSISTENT_FLAG,
   SHARED as SHARED_FLAG,
   type TmemPoolInfo,
@@ -45,11 +46,18 @@ export interface StoreShare {
 export interface TmemPoolOptions {
   /** Pages stay until they are flushed (default false: they may go at any time). */
   readonly persistent?: boolean;
+  /** A put that is refused leaves the old page (default false: it is gone, so as not to be old). */
+  readonly keepsOld?: boolean;
   /** 16 bytes: all who name them use one pool (default: a pool of one's own). */
   readonly uuid?: Uint8Array;
   /** Who makes it, 0 … 2³¹ − 1: for statistics (default 0). */
   readonly client?: number;
 }
+
+// What `peek` says of a page.
+export const MISS = 0;
+export const ZERO = 1;
+export const DATA = 2;
 
 /** Pages that are removed under one hold of the lock, when many are. */
 const STEP_PAGES = 32;
@@ -112,11 +120,12 @@ export class Store {
    *   destroyed, ENOSPC with 256 pools
    */
   createPool(options: TmemPoolOptions = {}): number | Errno {
-    const { persistent = false, uuid, client = 0 } = options;
+    const { persistent = false, keepsOld = false, uuid, client = 0 } = options;
     if (uuid !== undefined && !(uuid instanceof Uint8Array && uuid.length === 16)) {
       throw new ZcacheError("ERR_OPTION", "uuid: 16 bytes as a Uint8Array");
     }
-    const flags = (persistent ? PERSISTENT_FLAG : 0) | (uuid ? SHARED_FLAG : 0);
+    const kind = (persistent ? PERSISTENT_FLAG : 0) | (keepsOld ? KEEPS_OLD_FLAG : 0);
+    const flags = kind | (uuid ? SHARED_FLAG : 0);
     const { index } = this.#state;
     return this.#locked(() => index.createPool(client, flags, uuid ?? null));
   }
@@ -136,7 +145,8 @@ export class Store {
   }
 
   /**
-   * Stores a page; what was there under the key is replaced, or gone if this is refused.
+   * Stores a page; what was there under the key is replaced, or gone if this is refused (unless the
+   * pool `keepsOld`).
    * @param page pageSize bytes
    * @returns 0, or ENOSPC (limit, admission, frozen), ENOMEM (no room), EINVAL (no such pool)
    */
@@ -197,6 +207,11 @@ export class Store {
     return this.#state.arena.threadMayRun(thread);
   }
 
+  /** The memory it works in, for a door that keeps words of its own in what it has reserved. */
+  get arena(): Arena {
+    return this.#state.arena;
+  }
+
   /** Scratch in the arena that belongs to this thread until it detaches. */
   reserve(sizeBytes: number): Address {
     return this.#opened().arena.reserve(sizeBytes);
@@ -206,6 +221,20 @@ export class Store {
   has(pool: number, key: TmemKey): boolean {
     const { index } = this.#opened();
     return this.#locked(() => index.find(pool, key) >= 0);
+  }
+
+  /**
+   * What is known of a page without restoring it; does not count as a use.
+   * @returns MISS, ZERO for one that holds nothing but zeros, else DATA
+   */
+  peek(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
+    const { index, words } = this.#opened();
+    return this.#locked(() => {
+      const entry = index.find(pool, key);
+      if (entry < 0) return MISS;
+      const isSame = Page.whereOf(words[entry + Entry.META]!) === Page.SAME_FILLED;
+      return isSame && words[entry + Entry.VALUE] === 0 ? ZERO : DATA;
+    });
   }
 
   /** Takes a page out. @returns whether it was there */
@@ -288,6 +317,20 @@ export class Store {
       else if (!flushStep(state)) break;
     }
     return gone;
+  }
+
+  /**
+   * Moves pages together, in pools that leave gaps and can move: frame by frame.
+   * @returns page frames that came free, at most about `frames`; always 0 with dense pools
+   */
+  compact(frames: number): number {
+    let freed = 0;
+    for (const zpool of this.#opened().zpools) {
+      for (let step = 1; step > 0 && freed < frames; freed += step) {
+        step = this.#locked(() => zpool.compact(1));
+      }
+    }
+    return freed;
   }
 
   /**

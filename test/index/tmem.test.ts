@@ -77,7 +77,7 @@ test("a shared pool is one for all who name its UUID, until the last has left", 
 test("flags and UUIDs that can't be are refused, and so are ids that were made up", () => {
   using arena = makeArena(MIB);
   const { index, key } = new Rig(arena);
-  assert.equal(index.createPool(1, 4, null), EINVAL);
+  assert.equal(index.createPool(1, 8, null), EINVAL);
   assert.equal(index.createPool(1, SHARED, null), EINVAL);
   assert.equal(index.createPool(1, 0, new Uint8Array(16)), EINVAL);
   assert.equal(index.createPool(1, SHARED, new Uint8Array(15)), EINVAL);

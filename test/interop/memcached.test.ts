@@ -2,8 +2,10 @@
 // own tests, and the clients memjs and memcached from npm.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -51,8 +53,10 @@ async function serve(...options: readonly string[]): Promise<number> {
   return Number(/127\.0\.0\.1:(\d+)/.exec(line)![1]);
 }
 
+const folder = mkdtempSync(join(tmpdir(), "zcache-memcached-"));
 after(() => {
   for (const server of servers) server.kill("SIGKILL");
+  rmSync(folder, { recursive: true });
 });
 
 describe("libmemcached", () => {
@@ -124,7 +128,8 @@ exec "${process.execPath}" "${STAND_IN}" "$@" </dev/null >/dev/null 2>&1
 
   test("against a server that runs", { skip: noProve, timeout: 600_000 }, async () => {
     for (const name of RUNNING) {
-      const port = await serve("--debug-time");
+      const path = join(folder, name);
+      const port = await serve("--debug-time", "--socket", path);
       await prove([name], { T_MEMD_USE_DAEMON: `127.0.0.1:${port}` }, 1);
       servers.pop()!.kill("SIGKILL");
     }

@@ -165,6 +165,21 @@ describe("server", () => {
     const client = await Client.open({ path });
     assert.equal(await client.ask("set a 0 0 1\r\na\r\n"), "STORED\r\n");
     assert.deepEqual(server.addresses, [path]);
+    await assert.rejects(startServer({}, { path }), /it is in use/);
+    client.close();
+    await server.close(false);
+  });
+
+  test("the socket that a killed server has left is no obstacle", async () => {
+    const path = join(folder, "left");
+    const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => {
+      process.kill(process.pid, "SIGKILL");
+    })`;
+    assert.throws(() => execFileSync(process.execPath, ["-e", script], { stdio: "ignore" }));
+    assert.ok(existsSync(path));
+    const server = await startServer({}, { path });
+    const client = await Client.open({ path });
+    assert.match(await client.ask("version\r\n"), /^VERSION/);
     client.close();
     await server.close(false);
   });

@@ -95,7 +95,7 @@ test("cacheable on top of it, as its primary and as its secondary store", async 
   assert.equal(cache.size, 0);
 });
 
-test("the adapter has Keyv's type; more than JSON where Keyv serializes nothing", async () => {
+test("the adapter has Keyv's type, and keeps any value where Keyv serializes nothing", async () => {
   using cache = open();
   const adapter: KeyvStoreAdapter = new KeyvZcache({ cache });
   const keyv = new Keyv<unknown>({ store: adapter });

@@ -12,6 +12,11 @@ import type { ConnectionRow } from "./stats.ts";
 
 const REPLY_BYTES = 65_536;
 const IDLE_CHECK_MS = 1000;
+/**
+ * After so many bytes of replies to what came in one read, the others have their turn: 64 KiB of
+ * short requests for long values would take milliseconds.
+ */
+const TURN_BYTES_MAX = 131_072;
 
 interface Connection {
   readonly id: number;
@@ -42,6 +47,8 @@ export class Connections {
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
+  /** Bytes of replies since its turn began. */
+  #turnBytes = 0;
   readonly #idleCheck: NodeJS.Timeout | undefined;
 
   constructor({ settings, counters, makeEngine }: ConnectionsParts) {
@@ -169,6 +176,7 @@ export class Connections {
     this.#current = connection;
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
+    this.#turnBytes = 0;
   }
 
   /** @returns whether reading goes on */
@@ -183,8 +191,11 @@ export class Connections {
       socket.end();
       return false;
     }
-    if (connection.blocked) this.#counters.own[C.conn_yields]++;
-    return !connection.blocked;
+    if (!connection.blocked) return true;
+    this.#counters.own[C.conn_yields]++;
+    // If it waits only for its turn, and not for the client, nobody else wakes it.
+    if (!this.#isBehind(socket)) setImmediate(() => this.#drained(connection));
+    return false;
   }
 
   /** Too much is kept for half-sent commands: this one is given up. */
@@ -211,12 +222,18 @@ export class Connections {
       socket.write(reply.bytes.slice(0, length));
       reply.at = 0;
     } else {
-      socket.write(reply.bytes.subarray(0, length));
+      // A Buffer, because a stream would make one of anything else.
+      socket.write(Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, length));
       // What the system took at once is not looked at again. Otherwise the buffer is still in use.
       if (socket.writableLength > 0) reply.renew();
       else reply.at = 0;
     }
-    if (socket.writableLength > this.#settings.backlogBytesMax) this.engine.paused = true;
+    this.#turnBytes += length;
+    if (this.#turnBytes > TURN_BYTES_MAX || this.#isBehind(socket)) this.engine.paused = true;
+  }
+
+  #isBehind(socket: Socket): boolean {
+    return socket.writableLength > this.#settings.backlogBytesMax;
   }
 
   #drained(connection: Connection): void {

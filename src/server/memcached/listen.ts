@@ -1,7 +1,7 @@
 // Where a server listens: TCP, a unix socket, TLS. The thread that binds passes the descriptor on,
 // and each thread listens on it, so that the system spreads connections over the threads.
-import { readFileSync } from "node:fs";
-import { createServer, type ListenOptions, type Server, type Socket } from "node:net";
+import { lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { connect, createServer, type ListenOptions, type Server, type Socket } from "node:net";
 import {
   createServer as createTlsServer,
   type TlsOptions,
@@ -78,6 +78,7 @@ export async function listen(
   { fd, backlog }: { readonly fd?: number; readonly backlog: number },
 ): Promise<Listener> {
   const server = makeServer(endpoint, accept);
+  if (endpoint.path !== undefined && fd === undefined) await removeLeftover(endpoint.path);
   const where: ListenOptions & { fd?: number } =
     fd !== undefined
       ? { fd }
@@ -96,6 +97,21 @@ export async function listen(
   server.on("error", () => {});
   const handle = (server as unknown as { _handle?: { fd?: number } })._handle;
   return { endpoint, server, fd: handle?.fd ?? -1 };
+}
+
+/** A socket that nobody listens on any more is what a killed server has left: it goes. */
+async function removeLeftover(path: string): Promise<void> {
+  const code = await new Promise<string | undefined>((resolve) => {
+    const probe = connect(path);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(undefined);
+    });
+    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code));
+  });
+  // Refused by a socket; a file that is no socket is ENOTSOCK or the like, and stays.
+  if (code !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return;
+  unlinkSync(path);
 }
 
 /** Reads certificate and key again, for connections to come. */

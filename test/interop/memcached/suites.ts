@@ -19,11 +19,20 @@ export const STARTED_TLS = [
 ] as const;
 
 /**
- * Pass against a server that runs already, a fresh one for each, with the options that it has by
- * default.
+ * Pass against a server that runs already, a fresh one for each, which listens on a unix socket too
+ * (binary asks for one) and has 64 MiB (lru counts the victims).
  */
 export const RUNNING = [
-  ...["binary-get", "bogus-commands", "cas", "chunked-items", "evictions", "expirations", "flags"],
+  ...[
+    "binary",
+    "binary-get",
+    "bogus-commands",
+    "cas",
+    "chunked-items",
+    "evictions",
+    "expirations",
+    "flags",
+  ],
   ...["getandtouch", "getset", "incrdecr", "issue_104", "issue_108", "issue_152", "issue_183"],
   ...["issue_192", "issue_29", "issue_3", "issue_41", "issue_68", "issue_70", "line-lengths"],
   ...["lru", "malicious-commands", "metaget", "multiversioning", "noreply", "quit"],

@@ -1,0 +1,225 @@
+// `npm run demo:swap`: a compressed device as real swap of this machine, for about ten seconds.
+//
+// `zcache serve nbd` → nbdfuse → a loop device → mkswap, swapon; then a program in a control group
+// that may have half of the memory it needs writes and reads all of it, and verifies every page.
+// Needs root, nbdfuse, FUSE, a loop device and a memory control group; says what is missing. All of
+// it is undone at the end, whatever happens.
+import { execFileSync, spawn } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const MIB = 1024 * 1024;
+const PAGE = 4096;
+const DEVICE_MIB = 512;
+const DATA_MIB = 256;
+/** Of which the program itself is about 50. */
+const LIMIT_MIB = 160;
+const SECONDS = 8;
+const WAIT_MS = 20_000;
+const CLI = join(dirname(fileURLToPath(import.meta.url)), "../dist/src/cli/main.js");
+
+/** Text-like pages, all different; each says which it is. */
+function fillPage(words, at, page, round) {
+  let state = (page * 2654435761 + round) >>> 0;
+  for (let i = 0; i < PAGE / 4; i++) {
+    if (i % 4 === 0) state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    words[at + i] = i % 4 === 0 ? state : page;
+  }
+}
+
+/** The program that needs more than it has: runs in the control group. */
+function needMuch() {
+  const pages = (DATA_MIB * MIB) / PAGE;
+  const words = new Uint32Array((DATA_MIB * MIB) / 4);
+  const rounds = new Uint32Array(pages);
+  const expected = new Uint32Array(PAGE / 4);
+  for (let page = 0; page < pages; page++) fillPage(words, (page * PAGE) / 4, page, 0);
+  let state = 1;
+  let verified = 0;
+  const check = (page) => {
+    fillPage(expected, 0, page, rounds[page]);
+    const at = (page * PAGE) / 4;
+    for (let i = 0; i < PAGE / 4; i++) {
+      if (words[at + i] !== expected[i]) throw new Error(`page ${page} came back with other bytes`);
+    }
+    verified++;
+  };
+  const end = performance.now() + SECONDS * 1000;
+  while (performance.now() < end) {
+    for (let n = 0; n < 256; n++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      const page = (state >>> 8) % pages;
+      check(page);
+      if (state % 4 === 0) fillPage(words, (page * PAGE) / 4, page, ++rounds[page]);
+    }
+  }
+  const random = verified;
+  for (let page = 0; page < pages; page++) check(page);
+  console.log(JSON.stringify({ random, verified }));
+}
+
+const undo = [];
+
+function run(program, ...args) {
+  return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+async function until(what, condition) {
+  for (let waited = 0; waited < WAIT_MS; waited += 50) {
+    if (condition()) return;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  throw new Error(`${what}: not in time`);
+}
+
+function has(program) {
+  try {
+    run("sh", "-c", `command -v ${program}`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A control group with a limit, of either version; undefined where there is none to be had. */
+function makeGroup() {
+  const name = `zcache-demo-${process.pid}`;
+  const one = "/sys/fs/cgroup/memory";
+  const two = "/sys/fs/cgroup";
+  const isTwo = existsSync(`${two}/cgroup.controllers`);
+  if (!isTwo && !existsSync(`${one}/memory.limit_in_bytes`)) return undefined;
+  const group = join(isTwo ? two : one, name);
+  try {
+    if (isTwo) writeFileSync(`${two}/cgroup.subtree_control`, "+memory");
+    mkdirSync(group);
+    const limit = isTwo ? "memory.max" : "memory.limit_in_bytes";
+    writeFileSync(join(group, limit), String(LIMIT_MIB * MIB));
+  } catch {
+    return undefined;
+  }
+  undo.push(() => rmdirSync(group));
+  return group;
+}
+
+function missing() {
+  if (process.getuid?.() !== 0) return "this needs root";
+  const programs = ["nbdfuse", "losetup", "mkswap", "swapon", "swapoff", "fusermount3"];
+  const absent = programs.filter((program) => !has(program));
+  if (absent.length > 0) return `not installed: ${absent.join(", ")}`;
+  if (!existsSync("/dev/fuse")) return "there is no /dev/fuse";
+  if (!existsSync("/proc/swaps")) return "this kernel has no swap";
+  if (!existsSync(CLI)) return "not built: npm run build";
+  return undefined;
+}
+
+function stat(control) {
+  const text = run(process.execPath, CLI, "ctl", "--socket", control, "mm_stat");
+  const [orig, compressed, used] = text.split("=")[1].split(" ").map(Number);
+  const mib = (bytes) => (bytes / MIB).toFixed(1);
+  return `${mib(orig)} MiB of pages, ${mib(compressed)} compressed, ${mib(used)} in use`;
+}
+
+/** Starts the server and makes its device swap. */
+async function makeSwap(folder) {
+  const socket = join(folder, "nbd.sock");
+  const control = join(folder, "ctl");
+  const sizes = ["--size", `${DEVICE_MIB}M`, "--memory-max", `${DEVICE_MIB}M`];
+  const more = ["--socket", socket, "--control", control, "--recompress", "none"];
+  const server = spawn(process.execPath, [CLI, "serve", "nbd", ...sizes, ...more], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  undo.push(() => server.kill("SIGTERM"));
+  await until("the server", () => existsSync(control));
+  const file = join(folder, "swap");
+  writeFileSync(file, "");
+  const fuse = spawn("nbdfuse", [file, `nbd+unix:///?socket=${socket}`], { stdio: "inherit" });
+  undo.push(() => fuse.kill("SIGTERM"));
+  undo.push(() => run("fusermount3", "-u", file));
+  await until("nbdfuse", () => statSync(file).size === DEVICE_MIB * MIB);
+  // What serves the swap must never wait for it.
+  for (const { pid } of [server, fuse]) {
+    try {
+      writeFileSync(`/proc/${pid}/oom_score_adj`, "-1000");
+    } catch (error) {
+      console.log(`oom_score_adj can't be set here (${error.code}): going on without`);
+      break;
+    }
+  }
+  const loop = run("losetup", "--direct-io=on", "-f", "--show", file).trim();
+  undo.push(() => run("losetup", "-d", loop));
+  run("mkswap", loop);
+  run("swapon", "--discard", "-p", "100", loop);
+  undo.push(() => run("swapoff", loop));
+  return { control, loop };
+}
+
+async function demo() {
+  const why = missing();
+  if (why !== undefined) {
+    console.log(`demo:swap: not here: ${why}`);
+    return;
+  }
+  const folder = mkdtempSync(join(tmpdir(), "zcache-swap-"));
+  undo.push(() => rmSync(folder, { recursive: true, force: true }));
+  const group = makeGroup();
+  if (group === undefined) {
+    console.log("demo:swap: not here: no memory control group can be made");
+    return;
+  }
+  const { control, loop } = await makeSwap(folder);
+  console.log(`${DATA_MIB} MiB of data in ${LIMIT_MIB} MiB of memory, swap on ${loop}`);
+  const script = `echo $$ > ${join(group, "cgroup.procs")} && exec "$@"`;
+  const self = fileURLToPath(import.meta.url);
+  const program = spawn("sh", ["-c", script, "sh", process.execPath, self, "--need-much"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  undo.push(() => program.kill("SIGKILL"));
+  let text = "";
+  program.stdout.on("data", (data) => {
+    text += data;
+  });
+  const exited = new Promise((done) => program.once("exit", done));
+  const timer = setInterval(() => console.log(`  ${stat(control)}`), 2000);
+  const code = await exited;
+  clearInterval(timer);
+  if (code !== 0) throw new Error(`the program has ended with ${code}`);
+  const { random, verified } = JSON.parse(text);
+  console.log(`${verified} pages verified, ${Math.round(random / SECONDS)} at random per second`);
+  const swaps = readFileSync("/proc/swaps", "utf8").trim().split("\n").at(-1);
+  console.log(`the program has ended: ${swaps.replace(/\s+/g, " ")}`);
+  console.log(`  ${stat(control)}`);
+  run("swapoff", loop);
+  console.log(`after swapoff: ${stat(control)}`);
+  run("blkdiscard", loop);
+  console.log(`after blkdiscard: ${stat(control)}`);
+}
+
+if (process.argv[2] === "--need-much") needMuch();
+else {
+  try {
+    await demo();
+  } catch (error) {
+    console.error(`demo:swap: ${error.message}`);
+    process.exitCode = 1;
+  } finally {
+    for (const step of undo.reverse()) {
+      try {
+        step();
+        await new Promise((done) => setTimeout(done, 100));
+      } catch {
+        // Undone already, or never done.
+      }
+    }
+  }
+}

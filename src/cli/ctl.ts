@@ -1,0 +1,90 @@
+// `zcache ctl` and `zcache stats`: what a daemon does, looked at and set while it runs.
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { ZcacheError } from "../base/errors.ts";
+import { alignTable } from "../lab/report/text.ts";
+import { askControl } from "../server/control.ts";
+import { write } from "./output.ts";
+
+interface Args {
+  readonly socket: string;
+  readonly json?: true;
+}
+
+/** Where a daemon listens for control if nothing else is said; one per user. */
+export function defaultControlPath(): string {
+  const folder = process.env["XDG_RUNTIME_DIR"] ?? tmpdir();
+  return join(folder, `zcache-${process.getuid?.() ?? 0}.ctl`);
+}
+
+async function control(words: readonly string[], { socket, json }: Args): Promise<void> {
+  const sets = words.filter((word) => word.includes("="));
+  if (sets.length > 0 && sets.length < words.length) {
+    throw new ZcacheError("ERR_OPTION", "ctl: either KEY=VALUE or KEY, not both at once");
+  }
+  const pairs = sets.map((word) => {
+    const at = word.indexOf("=");
+    return [word.slice(0, at), word.slice(at + 1)] as const;
+  });
+  if (words.length === 0) {
+    const all = (await askControl(socket, { list: true })) as Record<string, Listed>;
+    if (json) return write(`${JSON.stringify(all, null, 2)}\n`);
+    const rows = Object.entries(all).map(([name, one]) => [
+      name,
+      one.writable ? "rw" : "r",
+      one.value,
+      one.describe,
+    ]);
+    const head = ["key", "", "value", "what it is"];
+    return write(`${alignTable({ head, rows, names: head.length }).join("\n")}\n`);
+  }
+  const request = pairs.length > 0 ? { set: Object.fromEntries(pairs) } : { get: words };
+  const values = await askControl(socket, request);
+  if (json) return write(`${JSON.stringify(values, null, 2)}\n`);
+  return write(lines(values));
+}
+
+interface Listed {
+  readonly value: string;
+  readonly describe: string;
+  readonly writable: boolean;
+}
+
+async function stats({ socket, json }: Args): Promise<void> {
+  const all = await askControl(socket, { stats: true });
+  return write(json ? `${JSON.stringify(all, null, 2)}\n` : lines(flat(all)));
+}
+
+function lines(values: Readonly<Record<string, unknown>>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name}=${String(value)}\n`)
+    .join("");
+}
+
+/** Statistics within statistics, by names with dots. */
+function flat(values: Readonly<Record<string, unknown>>, before = ""): Record<string, unknown> {
+  const all = Object.entries(values).flatMap(([name, value]) =>
+    typeof value === "object" && value !== null
+      ? Object.entries(flat(value as Record<string, unknown>, `${before}${name}.`))
+      : [[`${before}${name}`, value] as const],
+  );
+  return Object.fromEntries(all);
+}
+
+export function ctlCommand(): Command {
+  return new Command("ctl")
+    .description("look at and set what a running daemon does")
+    .argument("[keys...]", "KEY to print, KEY=VALUE to set; none: print all, explained")
+    .option("--socket <path>", "the daemon's control socket", defaultControlPath())
+    .option("--json", "print JSON")
+    .action(control);
+}
+
+export function statsCommand(): Command {
+  return new Command("stats")
+    .description("print the statistics of a running daemon")
+    .option("--socket <path>", "the daemon's control socket", defaultControlPath())
+    .option("--json", "print JSON")
+    .action(stats);
+}

@@ -1,0 +1,33 @@
+/** struct zram: what the threads that serve one device share, in scratch that its maker reserved.
+ *
+ *  0             16                       16 + STRIPES_MAX
+ *  ┌─────────────┬────────────────────────┬────────────────────────────────────┐
+ *  │ own         │ stripes: locks of pages│ counters, 8 floats for each thread │
+ *  └─────────────┴────────────────────────┴────────────────────────────────────┘
+ *
+ * Each thread adds to counters of its own, a cache line apart from others', and only it writes
+ * there: so none of them is atomic. Who reads adds them up.
+ */
+import { MAX_THREADS } from "../memory/arena.layout.ts";
+
+export const MAGIC = 0; // fixed: ZRAM_MAGIC
+export const POOL = 1; // fixed: the tmem pool
+export const NUMBER = 2; // fixed: the device's number, which is its object in the pool
+export const SIZE = 4; // two words, a float: bytes; written by who resizes
+export const STRIPES = 16; // atomic: locks of pages, by page number
+/** A power of two; with four threads at work, one of a hundred writes meets another. */
+export const STRIPES_MAX = 512;
+
+export const COUNTERS = STRIPES + STRIPES_MAX;
+export const COUNTERS_PER_THREAD = 8;
+export const READS = 0;
+export const WRITES = 1;
+export const DISCARDS = 2;
+export const FAILED_READS = 3;
+export const FAILED_WRITES = 4;
+export const INVALID_IO = 5;
+export const NOTIFY_FREE = 6;
+
+export const ZRAM_BYTES = COUNTERS * 4 + MAX_THREADS * COUNTERS_PER_THREAD * 8;
+/** "zram" */
+export const ZRAM_MAGIC = 0x7a72616d;

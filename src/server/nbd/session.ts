@@ -1,0 +1,213 @@
+// One client from its first byte to its last: handshake, TLS if that is wanted, transmission.
+import { Duplex } from "node:stream";
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
+import type { Address } from "../../base/brand.ts";
+import type { Zram } from "../../front/zram.ts";
+import { greeting } from "../../wire/nbd/handshake.ts";
+import { BorrowedSocket } from "./borrowed_socket.ts";
+import type { NbdExport } from "./exports.ts";
+import { Negotiation, type Outcome, type Tls } from "./negotiation.ts";
+import { type Block, type Link, Outbox } from "./outbox.ts";
+import { Transmission } from "./transmission.ts";
+
+/** What a connection has of its own while it lasts, made when its thread started. */
+export interface Lane {
+  readonly block: Block;
+  /** Room for a page. */
+  readonly held: Address;
+}
+
+/** What all connections of a thread have together. */
+export interface ThreadShare {
+  readonly exports: readonly NbdExport[];
+  readonly device: Zram;
+  readonly input: Block;
+  readonly blocks: Block[];
+  readonly tls: { readonly mode: "offered" | "required"; readonly options: TlsOptions } | undefined;
+  readonly handshakeMs: number;
+}
+
+/** Bytes of one TLS record at most: what arrives at once through TLS fits into a block. */
+const PIECE_BYTES = 16 * 1024;
+
+export class Session implements Link {
+  readonly #share: ThreadShare;
+  readonly #socket: BorrowedSocket;
+  readonly #outbox: Outbox;
+  readonly #held: Address;
+  readonly #timer: NodeJS.Timeout;
+  #negotiation: Negotiation | undefined;
+  #transmission: Transmission | undefined;
+  #tunnel: Tunnel | undefined;
+  #secure: TLSSocket | undefined;
+  #secureDrains = false;
+
+  constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, ended: () => void) {
+    this.#share = share;
+    this.#held = lane.held;
+    this.#outbox = new Outbox(this, lane.block, share.blocks);
+    this.#timer = setTimeout(() => this.#abort(), share.handshakeMs);
+    this.#timer.unref();
+    this.#socket = new BorrowedSocket(fd, isTcp, share.input.buffer, {
+      received: (sizeBytes) => this.#received(sizeBytes),
+      drained: () => (this.#tunnel === undefined ? this.#transmission?.drained() : undefined),
+      ended: () => {
+        this.#finish();
+        ended();
+      },
+    });
+    this.#negotiate(share.tls?.mode ?? "none");
+    this.send(greeting());
+  }
+
+  send(bytes: Uint8Array): boolean {
+    const secure = this.#secure;
+    if (secure === undefined) return this.#socket.send(bytes);
+    if (secure.destroyed) return true;
+    this.#secureDrains = !secure.write(bytes) || secure.writableLength > 0;
+    return !this.#secureDrains;
+  }
+
+  resume(): void {
+    if (this.#secure === undefined) this.#socket.resume();
+    else this.#secure.resume();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    if (this.#secure === undefined) this.#socket.close();
+    else this.#secure.end(() => this.#secure?.destroy());
+  }
+
+  /** Ends the connection at once, whatever is on its way. */
+  #abort(): void {
+    this.#secure?.destroy();
+    this.#tunnel?.destroy();
+    this.#socket.destroy();
+  }
+
+  /** For a server that ends. */
+  abort(): void {
+    this.#abort();
+  }
+
+  #finish(): void {
+    clearTimeout(this.#timer);
+    this.#secure?.destroy();
+    this.#tunnel?.destroy();
+    this.#transmission?.end();
+    this.#outbox.end();
+  }
+
+  #negotiate(mode: Tls): void {
+    const { exports } = this.#share;
+    this.#negotiation = new Negotiation(exports, mode, (bytes) => this.send(bytes));
+  }
+
+  #received(sizeBytes: number): boolean {
+    if (this.#tunnel !== undefined) {
+      return this.#tunnel.arrived(Buffer.from(this.#share.input.buffer.subarray(0, sizeBytes)));
+    }
+    return this.#take(sizeBytes);
+  }
+
+  /** Takes plain bytes that stand at the start of the input block. */
+  #take(sizeBytes: number): boolean {
+    if (this.#transmission !== undefined) return this.#transmission.receive(sizeBytes);
+    const outcome = this.#negotiation?.feed(this.#share.input.buffer.subarray(0, sizeBytes));
+    return outcome === undefined ? true : this.#next(outcome);
+  }
+
+  #next(outcome: Outcome): boolean {
+    const rest = this.#negotiation!.rest;
+    this.#negotiation = undefined;
+    if (outcome.next === "closed") this.close();
+    else if (outcome.next === "tls") this.#startTls(rest);
+    else {
+      clearTimeout(this.#timer);
+      const { input } = this.#share;
+      const held = this.#held;
+      this.#transmission = new Transmission(outcome, this, this.#outbox, input.address, held);
+      // What is left over came with the last piece, so it is no more than fits.
+      input.buffer.set(rest);
+      if (rest.length > 0) return this.#transmission.receive(rest.length);
+    }
+    return true;
+  }
+
+  /**
+   * All that follows goes through TLS; what came too early is not ours to read as plain. A server
+   * of its own accepts it, because only a server refuses certificates as it should, and this one
+   * knows whose connection it secures.
+   */
+  #startTls(rest: Uint8Array): void {
+    const { options } = this.#share.tls!;
+    const server = createTlsServer(options, (secure) => this.#secured(secure));
+    server.on("tlsClientError", () => this.#abort());
+    const tunnel = new Tunnel(this.#socket);
+    this.#tunnel = tunnel;
+    this.#socket.on("drain", () => tunnel.drained());
+    tunnel.on("close", () => this.#socket.destroy());
+    server.emit("connection", tunnel);
+    if (rest.length > 0) tunnel.arrived(Buffer.from(rest));
+  }
+
+  #secured(secure: TLSSocket): void {
+    this.#secure = secure;
+    this.#negotiate("active");
+    secure.on("data", (data: Buffer) => {
+      for (let at = 0; at < data.length && !secure.destroyed; at += PIECE_BYTES) {
+        const piece = data.subarray(at, at + PIECE_BYTES);
+        this.#share.input.buffer.set(piece);
+        if (!this.#take(piece.length)) secure.pause();
+      }
+    });
+    secure.on("drain", () => {
+      if (!this.#secureDrains || secure.writableLength > 0) return;
+      this.#secureDrains = false;
+      this.#transmission?.drained();
+    });
+    secure.on("end", () => secure.destroy());
+    secure.on("close", () => this.#socket.destroy());
+    secure.on("error", () => {});
+  }
+}
+
+/**
+ * The stream that TLS runs over. TLS takes a socket's handle over and closes it in the end, which
+ * is not to be done to a borrowed one: so it gets this.
+ */
+class Tunnel extends Duplex {
+  readonly #socket: BorrowedSocket;
+  #written: ((error?: Error | null) => void) | undefined;
+
+  constructor(socket: BorrowedSocket) {
+    super({ allowHalfOpen: true });
+    this.#socket = socket;
+    socket.once("close", () => this.destroy());
+    this.on("error", () => {});
+  }
+
+  arrived(bytes: Buffer): boolean {
+    return this.push(bytes);
+  }
+
+  drained(): void {
+    const written = this.#written;
+    this.#written = undefined;
+    written?.();
+  }
+
+  override _read(): void {
+    this.#socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+    if (this.#socket.send(chunk)) done();
+    else this.#written = done;
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    done();
+  }
+}

@@ -1,0 +1,116 @@
+// What a thread does that serves connections: it takes those that the main thread has accepted, and
+// says when one is over.
+import type { TlsOptions } from "node:tls";
+import type { Address } from "../../base/brand.ts";
+import type { Zram, ZramShare } from "../../front/zram.ts";
+import type { NbdExport } from "./exports.ts";
+import { BLOCKS_OUT_MAX, makeBlock } from "./outbox.ts";
+import { type Lane, Session, type ThreadShare } from "./session.ts";
+
+/** One export as it travels to a thread. */
+export interface ExportShare {
+  readonly name: string;
+  readonly description: string;
+  readonly readOnly: boolean;
+  readonly device: ZramShare;
+}
+
+export interface TlsShare {
+  readonly mode: "offered" | "required";
+  /** Only what goes through `postMessage`: key, cert, ca, requestCert, rejectUnauthorized. */
+  readonly options: TlsOptions;
+}
+
+/** What a thread is told when it begins to serve. */
+export interface ServeOrder {
+  readonly order: "serve";
+  /** What the store's `share()` gave: opened by whoever knows stores. */
+  readonly store: unknown;
+  readonly exports: readonly ExportShare[];
+  readonly tls: TlsShare | undefined;
+  /** Connections that it may be given at once. */
+  readonly lanes: number;
+  readonly handshakeMs: number;
+}
+
+/** A connection that the main thread has accepted. */
+export interface Accepted {
+  readonly connection: number;
+  readonly descriptor: number;
+  readonly isTcp: boolean;
+}
+
+export type Order =
+  | ServeOrder
+  | ({ readonly order: "take" } & Accepted)
+  | { readonly order: "end" };
+
+export type Notice =
+  | { readonly notice: "serves" }
+  | { readonly notice: "failed"; readonly message: string; readonly code: string }
+  | { readonly notice: "over"; readonly connection: number }
+  | { readonly notice: "ended" };
+
+/** The devices that a thread opens, and how it lets go of them. */
+export interface OpenDevices {
+  readonly devices: readonly Zram[];
+  close(): void;
+}
+
+/** Serves connections until it is told to end. */
+export class ServingThread {
+  readonly #opened: OpenDevices;
+  readonly #share: ThreadShare;
+  readonly #lanes: Lane[] = [];
+  readonly #sessions = new Map<number, Session>();
+  readonly #tell: (notice: Notice) => void;
+  #ending = false;
+
+  /** @throws ZcacheError ERR_ARENA_FULL: no room for the buffers */
+  constructor(order: ServeOrder, opened: OpenDevices, tell: (notice: Notice) => void) {
+    this.#opened = opened;
+    this.#tell = tell;
+    const device = opened.devices[0]!;
+    const exports: NbdExport[] = order.exports.map((one, nth) => ({
+      ...one,
+      device: opened.devices[nth]!,
+    }));
+    this.#share = {
+      exports,
+      device,
+      input: makeBlock(device),
+      blocks: Array.from({ length: BLOCKS_OUT_MAX }, () => makeBlock(device)),
+      tls: order.tls,
+      handshakeMs: order.handshakeMs,
+    };
+    // All of it now: a device that is full must still be read.
+    for (let nth = 0; nth < order.lanes; nth++) {
+      const held: Address = device.reserve(device.pageSize);
+      this.#lanes.push({ block: makeBlock(device), held });
+    }
+  }
+
+  take({ connection, descriptor, isTcp }: Accepted): void {
+    const lane = this.#lanes.pop()!;
+    const session = new Session(descriptor, isTcp, this.#share, lane, () => {
+      this.#sessions.delete(connection);
+      this.#lanes.push(lane);
+      this.#tell({ notice: "over", connection });
+      this.#endIfDone();
+    });
+    this.#sessions.set(connection, session);
+  }
+
+  /** Ends all connections; says so when they have ended. */
+  end(): void {
+    this.#ending = true;
+    for (const session of this.#sessions.values()) session.abort();
+    this.#endIfDone();
+  }
+
+  #endIfDone(): void {
+    if (!this.#ending || this.#sessions.size > 0) return;
+    this.#opened.close();
+    this.#tell({ notice: "ended" });
+  }
+}
