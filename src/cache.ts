@@ -1,6 +1,7 @@
 // The cache on Node: what people import. It joins the cache (front/cache) with a store, and with
 // what Node has for timers, events, text and errors.
 import { EventEmitter } from "node:events";
+import { inspect } from "node:util";
 import { ZcacheError } from "./base/errors.ts";
 import { parseSize } from "./base/units.ts";
 import { Background, type BackgroundCounts } from "./cache_background.ts";
@@ -14,7 +15,7 @@ import {
   resolveCacheOptions,
   storeOptionsOf,
 } from "./front/cache/options.ts";
-import { formatValues } from "./front/values/values.ts";
+import { formatValues } from "./front/values/format.ts";
 import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";
@@ -70,6 +71,7 @@ const REASONS: Readonly<Record<number, EvictionReason>> = {
 };
 /** A dictionary lies in one block of frames. */
 const PAGES_OF_DICTIONARY = 16;
+const EVENTS: readonly string[] = ["evict", "overrun", "dictionary"];
 /** How often those who listen hear of what went. */
 const LISTEN_MS = 20;
 
@@ -118,7 +120,8 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
 
   /**
    * Opens, in another thread, the cache whose `share()` it was sent.
-   * @throws ZcacheError ERR_STORE_SHARE for anything else, ERR_STORE_CLOSED
+   * @throws ZcacheError ERR_STORE_SHARE or ERR_ARENA_SHARE for anything else, ERR_ARENA_CLOSED,
+   *   ERR_ARENA_THREADS
    */
   static attach<K extends CacheKey = string, V = unknown>(
     share: CacheShare,
@@ -135,8 +138,15 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     return { zcacheCache: 1, store: this.store.share(), options: this.#options };
   }
 
-  /** Calls `listener` for what happens in any thread: soon after it, and not while it does. */
+  /**
+   * Calls `listener` for what happens in any thread: soon after it, and not while it does.
+   * @throws ZcacheError ERR_OPTION for an event that there is not
+   */
   on<E extends keyof CacheEvents<K>>(event: E, listener: (...args: CacheEvents<K>[E]) => void) {
+    if (!EVENTS.includes(event)) {
+      const all = EVENTS.join(", ");
+      throw new ZcacheError("ERR_OPTION", `a cache has no event "${event}"; there are ${all}`);
+    }
     this.#events.on(event, listener as (...args: unknown[]) => void);
     if (event !== "dictionary") this.#listen();
     return this;
@@ -196,6 +206,16 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   close(): void {
     this.#stop();
     this.store.close();
+  }
+
+  /** What console.log shows of it: not the whole memory, which is a property of its properties. */
+  [inspect.custom](): string {
+    try {
+      const { entries, memoryUsed, memoryMax } = this.stats();
+      return `Cache { entries: ${entries}, memoryUsed: ${memoryUsed}, memoryMax: ${memoryMax} }`;
+    } catch {
+      return "Cache { closed }";
+    }
   }
 
   [Symbol.dispose](): void {

@@ -185,5 +185,3 @@ export class ZcacheChunkStore {
 function pageSizeFor(chunkLength: number): number {
   return (PAGE_KIB.find((kib) => kib * KIB >= chunkLength) ?? 64) * KIB;
 }
-
-export default ZcacheChunkStore;

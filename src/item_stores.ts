@@ -2,7 +2,7 @@
 import { ZcacheError } from "./base/errors.ts";
 import type { ItemStore } from "./front/items/contract.ts";
 import { ValueItemStore } from "./front/items/value_store.ts";
-import { formatValues } from "./front/values/values.ts";
+import { formatValues } from "./front/values/format.ts";
 import { cachePlatform } from "./node/cache_platform.ts";
 import type { OpenedItemStore } from "./server/memcached/server.ts";
 import type { MemcachedSettings } from "./server/memcached/settings.ts";

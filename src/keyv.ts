@@ -134,5 +134,3 @@ export class KeyvZcache extends EventEmitter {
 function namespacePrefix(namespace: string | undefined): string {
   return namespace === undefined || namespace === "" ? "" : `${namespace}:`;
 }
-
-export default KeyvZcache;

@@ -9,9 +9,7 @@ import type { Cache } from "./cache.ts";
 export interface ZcacheDriverOptions extends AdapterOptions {
   /** Stands before all keys of this storage in the cache, with a ":" (default none). */
   readonly base?: string;
-  /**
-   * How long items live, in seconds as in unstorage's other drivers (default: the cache's `ttl`).
-   */
+  /** Seconds that items live, as in unstorage's other drivers (default: the cache's `ttl`). */
   readonly ttl?: number;
 }
 
@@ -50,8 +48,7 @@ const KEYS = ["cache", "cacheOptions", "base", "ttl"];
 const SECOND_MS = 1000;
 
 /**
- * Makes a driver: `createStorage({ driver: zcacheDriver({ cacheOptions: { memoryMax: "1GiB" } })
- * })`.
+ * Makes a driver, for `createStorage({ driver: zcacheDriver({ cacheOptions }) })`.
  * @throws ZcacheError ERR_OPTION, and what `Cache.create` throws
  */
 export function zcacheDriver(options: ZcacheDriverOptions = {}): ZcacheDriver {
@@ -96,4 +93,5 @@ function sizeOf(value: unknown): number | undefined {
   return value instanceof Uint8Array ? value.length : undefined;
 }
 
+/** @alias Nitro takes a driver as the default of a module. */
 export default zcacheDriver;

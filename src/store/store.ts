@@ -344,7 +344,8 @@ export class Store {
     const frames = Math.floor(bytes / this.pageSize) - firstFrame;
     if (!(frames >= 1 && frames <= framesTotal - firstFrame)) {
       const max = framesTotal * this.pageSize;
-      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: at most ${max}, what it has`);
+      const min = (firstFrame + 1) * this.pageSize;
+      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: allowed are ${min} to ${max}`);
     }
     this.#locked(() => put(words, root + Root.LIMIT_FRAMES, frames));
   }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
@@ -78,6 +79,11 @@ test("bad keys, values and options are named", () => {
   assert.throws(() => cache.set("f", () => 1), code("ERR_VALUE"));
   assert.throws(() => cache.set("k", 1, { ttl: "soon" }), code("ERR_OPTION"));
   assert.throws(() => cache.set("k", 1, -5), code("ERR_OPTION"));
+  assert.throws(() => cache.set("k", 1, null as never), code("ERR_OPTION"));
+  assert.throws(() => cache.set("\ud800 alone", 1), code("ERR_KEY"));
+  assert.throws(() => cache.on("evicted" as never, () => undefined), code("ERR_OPTION"));
+  assert.throws(() => cache.resize(100), /allowed are \d+ to \d+/);
+  assert.throws(() => Cache.attach(cache.share(), { serializer: {} as never }), code("ERR_OPTION"));
   const wrong: CacheOptions[] = [
     { memoryMax: "lots" },
     { memoryMax: "9GiB" },
@@ -89,11 +95,16 @@ test("bad keys, values and options are named", () => {
     { backgroundMs: -1 },
     { tiers: "yes" as unknown as boolean },
     { memorymax: 5 } as CacheOptions,
+    { near: "8MiB" as never },
+    { near: { size: 5 } as never },
+    { serializer: {} } as CacheOptions,
+    null as never,
+    5 as never,
   ];
   for (const options of wrong) {
     assert.throws(
       () => Cache.create(options),
-      (error) => error instanceof ZcacheError,
+      (error) => error instanceof ZcacheError && error.message.length > 20,
     );
   }
   assert.throws(() => Cache.attach({} as never), code("ERR_STORE_SHARE"));
@@ -169,6 +180,70 @@ test("clear leaves nothing, and what is deleted on the way hides no key", () => 
   }
   assert.equal(met, 5001);
   assert.equal(cache.size, 0);
+});
+
+test("times that are as good as forever", () => {
+  using cache = open<string>({ ttl: Number.POSITIVE_INFINITY });
+  for (const ttl of [Number.MAX_SAFE_INTEGER, 2 ** 48, "4000000d", Number.POSITIVE_INFINITY]) {
+    cache.set("k", "v", { ttl, staleWhileRevalidate: 1000 });
+    assert.equal(cache.remainingTtl("k"), Number.POSITIVE_INFINITY);
+    assert.equal(cache.get("k"), "v");
+  }
+  cache.set("k", "v", { ttl: 60_000, staleWhileRevalidate: Number.MAX_SAFE_INTEGER });
+  assert.ok(cache.remainingTtl("k") <= 60_000);
+});
+
+test("what drives out its own parts is not stored, and says so", () => {
+  using cache = open<Uint8Array>({ codec: "none", tiers: false });
+  cache.set("small", new Uint8Array(10));
+  const large = new Uint8Array(20 << 20).fill(5);
+  for (let at = 0; at < large.length; at += 3) large[at] = at;
+  assert.equal(cache.set("large", large), false);
+  assert.equal(cache.has("large"), false);
+  assert.ok(cache.set("fits", large.subarray(0, 2 << 20)));
+  assert.deepEqual(cache.get("fits"), large.slice(0, 2 << 20));
+  cache.store.verify();
+});
+
+test("a cache says how much it holds when printed; fetch rejects what it can't do", async () => {
+  const cache = open<string>();
+  cache.set("k", "v");
+  assert.match(inspect(cache), /^Cache \{ entries: 1, memoryUsed: \d+, memoryMax: 8388608 \}$/);
+  await assert.rejects(
+    cache.fetch(5 as never, () => "v"),
+    code("ERR_KEY"),
+  );
+  await assert.rejects(cache.fetch("x", (() => () => 1) as never), code("ERR_VALUE"));
+  cache.close();
+  cache.close();
+  assert.equal(inspect(cache), "Cache { closed }");
+  await assert.rejects(
+    cache.fetch("k", () => "v"),
+    code("ERR_STORE_CLOSED"),
+  );
+});
+
+test("types infer from Cache<K, V>", async () => {
+  interface User {
+    readonly name: string;
+  }
+  using cache = Cache.create<string, User>({ memoryMax: "8MiB", backgroundMs: 0 });
+  cache.set("a", { name: "Ada" });
+  const one: User | undefined = cache.get("a");
+  const all: (User | undefined)[] = cache.getMany(["a"]);
+  const loaded: User | undefined = await cache.fetch("b", async (key) => ({ name: key }));
+  for (const [key, { name }] of cache) assert.ok(key.length + name.length > 0);
+  // @ts-expect-error: a value of another type
+  cache.set("c", { title: "Dr" });
+  // @ts-expect-error: a key of another type
+  cache.set(new Uint8Array(1), { name: "Ada" });
+  // @ts-expect-error: there may be none
+  const certain: User = cache.get("a");
+  const attached = Cache.attach<string, User>(cache.share());
+  assert.deepEqual(
+    [one, loaded, attached.get("a"), all[0]?.name, certain],
+    [{ name: "Ada" }, { name: "b" }, { name: "Ada" }, "Ada", { name: "Ada" }],
+  );
 });
 
 test("one loader runs for all who ask at once, and its failure reaches them all", async () => {
@@ -252,6 +327,15 @@ test("values kept near are never older than what another thread has set", async 
   assert.throws(() => first.a.push(2), TypeError);
   cache.delete("o");
   assert.equal(cache.get("o"), undefined);
+  // What can be changed though it is frozen is not kept.
+  cache.set("odd", { map: new Map([[1, 1]]), date: new Date(5), bytes: new Uint8Array(1) });
+  for (let times = 0; times < 2; times++) {
+    const { map, date, bytes } = cache.get("odd") as Record<string, never>;
+    assert.deepEqual([map, date, bytes], [new Map([[1, 1]]), new Date(5), new Uint8Array(1)]);
+    (map as Map<number, number>).clear();
+    (date as Date).setTime(7);
+    (bytes as Uint8Array).fill(9);
+  }
   cache.set("t", "short", 10);
   assert.equal(cache.get("t"), "short");
   await sleep(20);

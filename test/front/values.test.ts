@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { formatValues, KeyedValues } from "../../src/front/values/values.ts";
+import { formatValues } from "../../src/front/values/format.ts";
+import { KeyedValues } from "../../src/front/values/values.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";

@@ -5,7 +5,6 @@
 // types, times and keys; where the bytes are is front/values' business, who loads what,
 // flights.ts'.
 import { ZcacheError } from "../../base/errors.ts";
-import { parseTime } from "../../base/units.ts";
 import type { Store } from "../../store/store.ts";
 import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
 import type { CachePlatform, Serializer, Text } from "./contract.ts";
@@ -13,7 +12,7 @@ import * as Meta from "./entry_meta.ts";
 import { type Flight, Flights } from "./flights.ts";
 import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
 import { NearCache } from "./near.ts";
-import { type ResolvedCacheOptions, staleOf } from "./options.ts";
+import { checkSerializer, type ResolvedCacheOptions, staleOf, ttlOf } from "./options.ts";
 
 export interface SetOptions {
   /** How long the value lives: ms or text such as "10m". */
@@ -76,6 +75,7 @@ export class CacheFront<K extends CacheKey, V> {
     this.values = new KeyedValues(store, platform.now, platform.random);
     this.#options = options;
     this.#platform = platform;
+    checkSerializer(serializer);
     this.#serializer = serializer;
     this.#keys = new KeyWriter((bytes) => platform.textIn(bytes));
     this.#text = platform.textIn(this.values.bytes);
@@ -97,11 +97,12 @@ export class CacheFront<K extends CacheKey, V> {
       return true;
     }
     const now = this.#platform.now();
-    const settings = typeof options === "object" ? options : { ttl: options };
-    const freshMs = now + this.#ttlOf(settings.ttl);
+    const isObject = typeof options === "object" && options !== null;
+    const settings = isObject ? options : { ttl: options };
+    const freshMs = Meta.timeOf(now + this.#ttlOf(settings.ttl));
     const stale = settings.staleWhileRevalidate;
     const staleMs = stale === undefined ? this.#options.staleMs : staleOf(stale);
-    const expiresMs = freshMs + staleMs;
+    const expiresMs = Meta.timeOf(freshMs + staleMs);
     return this.#setBytes(keyBytes, value, freshMs, expiresMs);
   }
 
@@ -175,16 +176,17 @@ export class CacheFront<K extends CacheKey, V> {
    * The value of a key; if there is none, what the loader makes of it, which is then stored. One
    * loader runs for a key in all threads; the others wait for what it gives, or throws.
    * @returns undefined if the loader gives that, and nothing is stored
+   * @throws as a rejection: what the loader throws, and what `get` and `set` do
    */
-  fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
+  async fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
     if (options.forceRefresh !== true) {
       const value = this.get(key, { allowStale: true });
       if (value !== undefined) {
-        if (!this.#isStale) return Promise.resolve(value);
+        if (!this.#isStale) return value;
         this.counts.staleHits++;
         // Who gets the old value does not hear of a failure; who finds none will.
         this.#load(key, loader, options).catch(() => undefined);
-        return Promise.resolve(value);
+        return value;
       }
     }
     return this.#load(key, loader, options);
@@ -233,8 +235,7 @@ export class CacheFront<K extends CacheKey, V> {
   }
 
   #ttlOf(ttl: number | string | undefined): number {
-    if (ttl === undefined) return this.#options.ttlMs;
-    return ttl === Number.POSITIVE_INFINITY ? ttl : parseTime(ttl, "ttl");
+    return ttl === undefined ? this.#options.ttlMs : ttlOf(ttl);
   }
 
   #setBytes(keyBytes: number, value: V, freshMs: number, expiresMs: number): boolean {
@@ -303,16 +304,15 @@ export class CacheFront<K extends CacheKey, V> {
     const count = long === undefined ? valueBytes : long.length;
     const now = long === undefined ? type : values.bytes[values.metaAt]!;
     const value = this.#decode(now, long, count);
-    if (this.#near !== undefined && typeof key === "string" && this.#mayBeNear(now)) {
-      const kept = now === Meta.STRUCTURED ? freeze(value) : value;
-      this.#near.keep(key, kept, count, hashLow, version, this.#freshMs);
+    if (this.#near !== undefined && typeof key === "string" && this.#mayBeNear(now, value)) {
+      this.#near.keep(key, value, count, hashLow, version, this.#freshMs);
     }
     return value as V;
   }
 
-  #mayBeNear(type: number): boolean {
+  #mayBeNear(type: number, value: unknown): boolean {
     if (type === Meta.LATIN1 || type === Meta.TEXT) return true;
-    return type === Meta.STRUCTURED && this.#options.nearFrozen;
+    return type === Meta.STRUCTURED && this.#options.nearFrozen && freeze(value);
   }
 
   #decode(type: number, long: Uint8Array | undefined, count: number): unknown {
@@ -387,11 +387,26 @@ export class CacheFront<K extends CacheKey, V> {
   }
 }
 
-/** Freezes a value and all that it holds. */
-function freeze(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
-  if (ArrayBuffer.isView(value)) return value;
-  Object.freeze(value);
-  for (const part of Object.values(value)) freeze(part);
-  return value;
+/**
+ * Freezes a value and all that it holds, if that makes it unchangeable: a Map, a Date or bytes are
+ * changed by their methods all the same.
+ * @returns whether it is frozen; if not, nothing of it is
+ */
+function freeze(value: unknown): boolean {
+  const parts = new Set<object>();
+  if (!collectPlain(value, parts)) return false;
+  for (const part of parts) Object.freeze(part);
+  return true;
+}
+
+/** Collects what a value consists of. @returns whether all that is plain objects and arrays */
+function collectPlain(value: unknown, parts: Set<object>): boolean {
+  if (typeof value === "function") return false;
+  if (typeof value !== "object" || value === null || parts.has(value)) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) {
+    return false;
+  }
+  parts.add(value);
+  return Object.values(value).every((part) => collectPlain(part, parts));
 }

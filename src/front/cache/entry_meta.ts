@@ -11,6 +11,11 @@ export const STRUCTURED = 4; // whatever the serializer makes bytes of
 export const META_MAX = 7;
 const TIME_BYTES = 6;
 
+/** A time as it can be kept: what six bytes can't say, in the year 10889 or later, is never. */
+export function timeOf(ms: number): number {
+  return ms < 2 ** (TIME_BYTES * 8) ? ms : Number.POSITIVE_INFINITY;
+}
+
 /** Writes the meta bytes. @returns how many */
 export function writeMeta(meta: Uint8Array, type: number, freshMs: number): number {
   meta[0] = type;

@@ -5,7 +5,8 @@
 // What a loader threw travels as a value of the cache's own, and only if somebody waits for it.
 //
 //  │ STATE │ HASH low │ HASH high │ OWNER │ TICKET │ WAITERS │ – │ – │
-import { FLIGHTS_BYTES, type KeyedValues } from "../values/values.ts";
+import { FLIGHTS_BYTES } from "../values/format.ts";
+import type { KeyedValues } from "../values/values.ts";
 import type { CachePlatform } from "./contract.ts";
 import { INTERNAL } from "./keys.ts";
 

@@ -9,6 +9,8 @@ export type CacheKey = string | Uint8Array;
 const BINARY = 0xff;
 /** The first byte of keys that are the cache's own. */
 export const INTERNAL = 0xfe;
+/** What would become the same character for all of them, so that several keys would be one. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
 /** Characters up to which a loop is faster than a call out of JavaScript. */
 const SHORT_CHARACTERS = 40;
 
@@ -55,6 +57,9 @@ export class KeyWriter {
     if (length > KEY_BYTES_MAX) throw tooLong(length);
     const count = this.#text.write(key, 0, KEY_BYTES_MAX, false);
     if (count < 0) throw tooLong(length * 3);
+    if (count !== length && LONE_SURROGATE.test(key)) {
+      throw new ZcacheError("ERR_KEY", "a key with half of a surrogate pair: it has no UTF-8");
+    }
     return count;
   }
 }

@@ -8,7 +8,8 @@ export interface NearOptions {
   /** Bytes of values that a thread keeps, about (default 8 MiB). */
   readonly max?: number | string;
   /**
-   * Also keep structured values: then `get` gives everybody the same frozen one (default false).
+   * Also keep values of plain objects and arrays: `get` gives everybody the same frozen one then
+   * (default false).
    */
   readonly frozen?: boolean;
 }
@@ -83,28 +84,52 @@ const DICTIONARY_BYTES = 64 * KIB;
 const NEAR_BYTES = 8 * MIB;
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
-export function resolveCacheOptions(options: CacheOptions): ResolvedCacheOptions {
+export function resolveCacheOptions(options: CacheOptions & LocalOptions): ResolvedCacheOptions {
+  if (typeof options !== "object" || options === null) {
+    throw new ZcacheError("ERR_OPTION", `options of a cache: an object, not ${String(options)}`);
+  }
   for (const key of Object.keys(options)) {
     if (KEYS.some((known) => known === key)) continue;
     const all = KEYS.join(", ");
     throw new ZcacheError("ERR_OPTION", `a cache has no option "${key}"; there are ${all}`);
   }
+  checkSerializer(options.serializer);
   const { near, backgroundMs = 100 } = options;
   if (!(Number.isFinite(backgroundMs) && backgroundMs >= 0)) {
     throw wrong("backgroundMs", backgroundMs, "a number of ms, 0 or more");
   }
-  const nearMax = typeof near === "object" ? (near.max ?? NEAR_BYTES) : near ? NEAR_BYTES : 0;
+  const nearOptions = nearOf(near ?? false);
   return {
-    ttlMs: options.ttl === undefined ? Number.POSITIVE_INFINITY : parseTime(options.ttl, "ttl"),
+    ttlMs: ttlOf(options.ttl ?? Number.POSITIVE_INFINITY),
     staleMs: staleOf(options.staleWhileRevalidate),
     tiers: booleanOf("tiers", options.tiers ?? true),
     dictionaryBytes: dictionaryOf(options.dictionary ?? true),
-    nearBytes: parseSize(nearMax, "near.max"),
-    nearFrozen: typeof near === "object" && booleanOf("near.frozen", near.frozen ?? false),
+    nearBytes: parseSize(nearOptions.max ?? NEAR_BYTES, "near.max"),
+    nearFrozen: booleanOf("near.frozen", nearOptions.frozen ?? false),
     backgroundMs,
     codec: options.codec ?? DEFAULT_CODEC,
     codecOptions: codecOptionsOf(options),
   };
+}
+
+function nearOf(near: boolean | NearOptions): NearOptions {
+  if (typeof near === "boolean") return near ? {} : { max: 0 };
+  const isObject = typeof near === "object" && near !== null;
+  if (isObject && Object.keys(near).every((key) => key === "max" || key === "frozen")) return near;
+  throw wrong("near", JSON.stringify(near), "true, false, and an object with max and frozen");
+}
+
+/** Infinity is a time to live, though no other time may be that. */
+export function ttlOf(ttl: number | string): number {
+  return ttl === Number.POSITIVE_INFINITY ? ttl : parseTime(ttl, "ttl");
+}
+
+/** @throws ZcacheError ERR_OPTION if it is none */
+export function checkSerializer(serializer: Serializer | undefined): void {
+  if (serializer === undefined) return;
+  const { encode, decode } = (serializer ?? {}) as Partial<Serializer>;
+  if (typeof encode === "function" && typeof decode === "function") return;
+  throw wrong("serializer", serializer, "an object with the functions encode and decode");
 }
 
 /** zstd's level 3 makes values with a dictionary 3 % smaller than 1, and takes little longer. */

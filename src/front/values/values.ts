@@ -5,11 +5,12 @@
 // by the store's walk (store/tend.ts).
 import { type Address, NIL } from "../../base/brand.ts";
 import { ENOSPC, type Errno } from "../../base/errno.ts";
-import { assert, ZcacheError } from "../../base/errors.ts";
+import { assert } from "../../base/errors.ts";
 import { TmemKey } from "../../index/key.ts";
 import type { Store } from "../../store/store.ts";
 import * as Value from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
+import { FLIGHTS, POOL, SEEDS, VERSIONS, valuesOf } from "./format.ts";
 import { KeyHash } from "./key_hash.ts";
 import * as Prefix from "./prefix.layout.ts";
 import {
@@ -21,45 +22,12 @@ import {
   writeParting,
   writePrefix,
 } from "./prefix.ts";
-import { VERSIONS_BYTES, Versions } from "./versions.ts";
+import { Versions } from "./versions.ts";
 
 /** The longest value: parts are numbered, and somebody has to hold it in one piece. */
 export const VALUE_BYTES_MAX = 128 * 1024 * 1024;
 /** How often a value may be overwritten while it is read. */
 const READS_MAX = 16;
-
-// The front's words in the store (store.layout.ts).
-const POOL = 0; // the tmem pool, 0 = not made yet
-const SEEDS = 1; // two words: of the keys' hash
-const VERSIONS = 3; // the table of versions (versions.ts)
-const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
-export const FLIGHTS_BYTES = 4096;
-
-/**
- * Makes the place for values in a store that is nobody else's yet.
- * @param persistent values stay until they are deleted: what has no room is refused
- */
-export function formatValues(store: Store, random: () => number, persistent = false): void {
-  const { words, frontAt: at } = valuesOf(store);
-  const pool = store.createPool({ persistent });
-  assert(pool >= 0, "a new store has room for a pool");
-  words[at + SEEDS] = random();
-  words[at + SEEDS + 1] = random();
-  const versions = valuesOf(store).allocate(VERSIONS_BYTES);
-  const flights = valuesOf(store).allocate(FLIGHTS_BYTES);
-  if (versions === NIL || flights === NIL) {
-    throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for the tables of a cache");
-  }
-  words[at + VERSIONS] = versions;
-  words[at + FLIGHTS] = flights;
-  words[at + POOL] = pool;
-}
-
-function valuesOf(store: Store): Values {
-  const { values } = store;
-  if (values !== undefined) return values;
-  throw new ZcacheError("ERR_OPTION", 'this store holds pages; one of values has content "values"');
-}
 
 export class KeyedValues {
   readonly store: Store;
@@ -366,7 +334,9 @@ export class KeyedValues {
       );
       writeParting(this.bytes, this.#values.prefix + prefix, version, valueBytes);
       this.#fill(value, 0, first);
-      const last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
+      let last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
+      // What has more parts than memory has room for drives out its own.
+      if (last === 0 && !this.#hasParts(first, valueBytes, version)) last = ENOSPC;
       if (last < 0) this.#removeAll();
       else this.#dropOthersLocked(version);
       this.versions.changed(this.#hash.low);
@@ -383,7 +353,7 @@ export class KeyedValues {
 
   /** Puts all parts but the first. */
   #putParts(value: Uint8Array, first: number, valueBytes: number, version: number): 0 | Errno {
-    const step = this.#values.sizeMax - Prefix.PART_PREFIX_BYTES;
+    const step = this.#partBytes;
     for (let at = first, nth = 1; at < valueBytes; at += step, nth++) {
       const count = Math.min(step, valueBytes - at);
       this.#fill(value, at, count);
@@ -392,6 +362,21 @@ export class KeyedValues {
       if (result < 0) return result;
     }
     return 0;
+  }
+
+  /** Whether all parts but the first are there. */
+  #hasParts(first: number, valueBytes: number, version: number): boolean {
+    const step = this.#partBytes;
+    for (let at = first, nth = 1; at < valueBytes; at += step, nth++) {
+      this.#key.setWords(this.#hash.low, this.#hash.high, nth, version);
+      if (!this.store.has(this.#pool, this.#key)) return false;
+    }
+    return true;
+  }
+
+  /** Bytes of a part that is not the first. */
+  get #partBytes(): number {
+    return this.#values.sizeMax - Prefix.PART_PREFIX_BYTES;
   }
 
   #readParted(key: Uint8Array, keyBytes: number): Uint8Array | null {
