@@ -47,6 +47,14 @@ export class ScanCursor {
   isWithin = false;
   number = 0;
   readonly key = new TmemKey();
+  /** Whether everything that stays is to be visited, though some of it twice or more often. */
+  readonly isThorough: boolean;
+  /** How many buckets there were at the last step. */
+  buckets = 0;
+
+  constructor(isThorough = false) {
+    this.isThorough = isThorough;
+  }
 }
 
 export class TmemIndex {
@@ -264,6 +272,8 @@ export class TmemIndex {
    * Visits some entries from where the cursor stands, and moves it on: called again and again,
    * every entry that stays is visited in each round, in no order that means anything. What comes
    * and goes between two calls may be visited or not, and after the table has grown some twice.
+   * Where it has shrunk, or the object is gone at which the cursor stood, some that stay wait for
+   * the next round, unless the cursor is a thorough one: that goes back and visits some again.
    * @param entriesMax how many at about; the other entries of a bucket of the table are added
    * @param visit may not change the index
    * @returns whether a round has ended: the next call begins another
@@ -275,8 +285,14 @@ export class TmemIndex {
     if (cursor.isWithin) {
       // Its object may be gone: then what is left of the bucket waits for the next round.
       object = this.#objects.find(cursor.number, cursor.key);
-      if (object === Obj.NONE) cursor.isWithin = false;
+      const isLost = object === Obj.NONE || this.#objects.bucketOf(object) !== cursor.bucket - 1;
+      if (object === Obj.NONE || (isLost && cursor.isThorough)) {
+        cursor.isWithin = false;
+        object = Obj.NONE;
+        if (cursor.isThorough) cursor.bucket--;
+      }
     }
+    if (cursor.isThorough) this.#goBack(cursor);
     for (let looked = 0; left > 0 && looked < STEP_BUCKETS; ) {
       if (object === Obj.NONE) {
         if (cursor.bucket >= this.#objects.buckets) {
@@ -299,6 +315,19 @@ export class TmemIndex {
     }
     if (object !== Obj.NONE && !cursor.isWithin) this.#pauseAt(object, cursor);
     return false;
+  }
+
+  /** Where buckets were merged into lower ones since the last step, they are walked again. */
+  #goBack(cursor: ScanCursor): void {
+    const { buckets } = this.#objects;
+    if (buckets < cursor.buckets) {
+      // The last merged is the lowest, and went to where it was split from.
+      const first = buckets < 2 ? 0 : buckets - 2 ** (31 - Math.clz32(buckets));
+      const isSameLevel = Math.clz32(buckets) === Math.clz32(cursor.buckets - 1);
+      cursor.bucket = Math.min(cursor.bucket, isSameLevel ? first : 0);
+      cursor.isWithin = false;
+    }
+    cursor.buckets = buckets;
   }
 
   /** Calls `visit` with each pool, dying ones included. */

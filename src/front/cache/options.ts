@@ -3,6 +3,7 @@ import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB, parseSize, parseTime } from "../../base/units.ts";
 import type { StoreOptions, WriteBackOptions } from "../../store/options.ts";
 import type { Serializer } from "./contract.ts";
+import { type PersistOptions, type ResolvedPersist, resolvePersist } from "./persist_option.ts";
 
 export interface NearOptions {
   /** Bytes of values that a thread keeps, about (default 8 MiB). */
@@ -33,6 +34,8 @@ export interface CacheOptions {
   readonly pageSize?: number;
   /** A file for what memory has no room for. */
   readonly writeBack?: WriteBackOptions;
+  /** Begin with what the process before had, however it ended (default false). */
+  readonly persist?: boolean | PersistOptions;
   /** Keep decoded values that are read all the time in each thread (default: don't). */
   readonly near?: boolean | NearOptions;
   /** What is done while nobody asks: every so many ms (default 100); 0: nothing. */
@@ -57,6 +60,7 @@ export interface ResolvedCacheOptions {
   readonly backgroundMs: number;
   readonly codec: string;
   readonly codecOptions: { readonly level?: number };
+  readonly persist: ResolvedPersist | undefined;
 }
 
 const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
@@ -70,6 +74,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "policy",
   "pageSize",
   "writeBack",
+  "persist",
   "near",
   "backgroundMs",
   "serializer",
@@ -102,6 +107,7 @@ export function resolveCacheOptions(options: CacheOptions): ResolvedCacheOptions
     backgroundMs,
     codec: options.codec ?? DEFAULT_CODEC,
     codecOptions: codecOptionsOf(options),
+    persist: resolvePersist(options.persist, options.writeBack?.path),
   };
 }
 

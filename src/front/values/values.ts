@@ -35,13 +35,20 @@ const VERSIONS = 3; // the table of versions (versions.ts)
 const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
 export const FLIGHTS_BYTES = 4096;
 
-/** Makes the place for values in a store that is nobody else's yet. */
-export function formatValues(store: Store, random: () => number): void {
+/**
+ * Makes the place for values in a store that is nobody else's yet.
+ * @param seeds of the keys' hash, where values are to come that were stored under such
+ */
+export function formatValues(
+  store: Store,
+  random: () => number,
+  seeds: readonly number[] = [random(), random()],
+): void {
   const { words, frontAt: at } = valuesOf(store);
   const pool = store.createPool();
   assert(pool >= 0, "a new store has room for a pool");
-  words[at + SEEDS] = random();
-  words[at + SEEDS + 1] = random();
+  words[at + SEEDS] = seeds[0]!;
+  words[at + SEEDS + 1] = seeds[1]!;
   const versions = valuesOf(store).allocate(VERSIONS_BYTES);
   const flights = valuesOf(store).allocate(FLIGHTS_BYTES);
   if (versions === NIL || flights === NIL) {
@@ -74,7 +81,8 @@ export class KeyedValues {
   /** Where FLIGHTS_BYTES stand for the cache: a word index. */
   readonly flightsAt: number;
   readonly #frontAt: number;
-  readonly #pool: number;
+  /** The tmem pool in which they are. */
+  readonly pool: number;
   readonly #now: () => number;
   readonly #key = new TmemKey();
   readonly #hash: KeyHash;
@@ -113,7 +121,7 @@ export class KeyedValues {
     this.versions = new Versions(this.words, this.words[this.#frontAt + VERSIONS]!);
     const seeds = this.#frontAt + SEEDS;
     this.#hash = new KeyHash(this.words[seeds]!, this.words[seeds + 1]!);
-    this.#pool = this.words[this.#frontAt + POOL]!;
+    this.pool = this.words[this.#frontAt + POOL]!;
     this.#version = random() | 1;
     this.roomAt = this.#values.plain;
     this.roomBytes = store.pageSize;
@@ -130,7 +138,7 @@ export class KeyedValues {
 
   /** Values stored, those that have expired and were not yet removed included. */
   get count(): number {
-    return this.store.poolInfo(this.#pool)?.objects ?? 0;
+    return this.store.poolInfo(this.pool)?.objects ?? 0;
   }
 
   /**
@@ -185,7 +193,7 @@ export class KeyedValues {
   find(key: Uint8Array, keyBytes: number): boolean {
     this.#setKey(key, keyBytes);
     this.version = this.versions.of(this.#hash.low);
-    if (!this.#values.fetch(this.#pool, this.#key)) return false;
+    if (!this.#values.fetch(this.pool, this.#key)) return false;
     if (!this.#readPrefix(this.#values.prefix, key, keyBytes)) return false;
     this.storedBytes = this.#values.storedBytes;
     if (this.expiresMs > this.#now()) return true;
@@ -208,14 +216,15 @@ export class KeyedValues {
   /** Whether there is a value that has not expired; does not count as a use. */
   has(key: Uint8Array, keyBytes: number): boolean {
     this.#setKey(key, keyBytes);
-    const at = this.#values.peek(this.#pool, this.#key);
+    const at = this.#values.peek(this.pool, this.#key);
     return at !== NIL && this.#readPrefix(at, key, keyBytes) && this.expiresMs > this.#now();
   }
 
   /** Removes a value. @returns whether there was one that had not expired */
   delete(key: Uint8Array, keyBytes: number): boolean {
     const had = this.has(key, keyBytes);
-    if (had) this.#removeAll();
+    // One that was evicted may be in a file yet, and is not to come back from there.
+    if (had || this.#values.isKept) this.#removeAll();
     return had;
   }
 
@@ -249,8 +258,8 @@ export class KeyedValues {
     visit: (at: number, keyBytes: number) => void,
   ): boolean {
     const now = this.#now();
-    return this.#values.scan(cursor, this.#pool, (key) => {
-      const at = this.#values.peek(this.#pool, key);
+    return this.#values.scan(cursor, this.pool, (key) => {
+      const at = this.#values.peek(this.pool, key);
       if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
       visit(keyAt(this.bytes, at), keyBytesAt(this.bytes, at));
     });
@@ -262,12 +271,34 @@ export class KeyedValues {
     return read(keyAt(this.bytes, start), keyBytesAt(this.bytes, start));
   }
 
+  /** Where the key stands of a value whose prefix stands at `start`. */
+  keyStart(start: number): number {
+    return keyAt(this.bytes, start);
+  }
+
+  /** Removes an object's parts that are not those of the value in it. */
+  dropOrphans(hashLow: number, hashHigh: number): void {
+    const head = this.#key.setWords(hashLow, hashHigh, 0, 0);
+    const at = this.#values.peek(this.pool, head);
+    if (at === NIL) {
+      this.store.flushObject(this.pool, head);
+      return;
+    }
+    const isParted = (this.bytes[at + Value.FLAGS]! & Prefix.PARTED) !== 0;
+    const end = this.keyStart(at) + keyBytesAt(this.bytes, at);
+    const parting = end + this.bytes[this.keyStart(at) - 1]!;
+    const version = isParted ? readWord(this.bytes, parting) : 0;
+    this.#hash.place(hashLow, hashHigh);
+    this.#dropOthersLocked(version);
+  }
+
   /** Removes all values, one after the other. */
   clear(): void {
+    this.#values.noteClear();
     const cursor = this.#values.beginScan();
     for (let ended = false; !ended; ) {
-      ended = this.#values.scan(cursor, this.#pool, (key) => {
-        this.store.flushObject(this.#pool, key);
+      ended = this.#values.scan(cursor, this.pool, (key) => {
+        this.store.flushObject(this.pool, key);
       });
     }
     this.versions.allChanged();
@@ -303,7 +334,7 @@ export class KeyedValues {
   #putAt(indexLow: number, version: number, sizeBytes: number, prefixBytes: number): 0 | Errno {
     const { plain } = this.#values;
     this.#key.setWords(this.#hash.low, this.#hash.high, indexLow, version);
-    return this.#values.put(this.#pool, this.#key, plain, sizeBytes, prefixBytes);
+    return this.#values.put(this.pool, this.#key, plain, sizeBytes, prefixBytes);
   }
 
   #setParted(
@@ -393,7 +424,7 @@ export class KeyedValues {
     for (let nth = 0; at < total; nth++) {
       if (nth > 0) {
         this.#key.setWords(this.#hash.low, this.#hash.high, nth, version);
-        if (!this.#values.fetch(this.#pool, this.#key)) return null;
+        if (!this.#values.fetch(this.pool, this.#key)) return null;
       }
       this.#values.restore(plain);
       const count = Value.sizeOf(this.#values.header);
@@ -410,7 +441,7 @@ export class KeyedValues {
   /** Removes the key's value with all its parts. */
   #removeAll(): void {
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-    this.store.flushObject(this.#pool, this.#key);
+    this.store.flushObject(this.pool, this.#key);
     this.versions.changed(this.#hash.low);
   }
 
@@ -420,7 +451,7 @@ export class KeyedValues {
     try {
       // Another thread may have set a value with parts meanwhile, whose they are.
       this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-      const at = this.#values.peek(this.#pool, this.#key);
+      const at = this.#values.peek(this.pool, this.#key);
       const isParted = at !== NIL && (this.bytes[at + Value.FLAGS]! & Prefix.PARTED) !== 0;
       if (isParted) return;
       this.#dropOthersLocked(version);
@@ -432,8 +463,8 @@ export class KeyedValues {
   /** Removes all parts of other versions; under the key's lock. */
   #dropOthersLocked(version: number): void {
     const key = this.#key.setWords(this.#hash.low, this.#hash.high, 1, 0);
-    while (this.store.nextPage(this.#pool, key)) {
-      if (key.indexHigh !== version) this.store.flush(this.#pool, key);
+    while (this.store.nextPage(this.pool, key)) {
+      if (key.indexHigh !== version) this.store.flush(this.pool, key);
       if (!key.nextIndex()) break;
     }
   }
