@@ -23,6 +23,8 @@ import type { StoredValues } from "./store/stored.ts";
 const STEP_MS = 4;
 /** Bytes of logs that are always allowed: below this it is faster to read them. */
 const LOG_BYTES_FREE = 4 * MIB;
+/** When the cache is closed, a snapshot is written if the logs are longer than it by this factor. */
+const WORTH_FACTOR = 1.5;
 /** Logs at most, however short: each start begins one. */
 const LOGS_MAX = 4;
 /** Parts of `max`: for the logs, above which a snapshot is begun, and for a snapshot. Twice each. */
@@ -314,7 +316,8 @@ export class Restart {
   /** Whether a restart would be faster with a new snapshot, or know what has been evicted. */
   #isWorthIt(): boolean {
     if (this.#stored.evicted > this.#evicted) return true;
-    return this.#logBytes > Math.max(MIB, this.#stored.storedBytes) || this.#wantsSnapshot;
+    const enough = Math.max(MIB, this.#stored.storedBytes * WORTH_FACTOR);
+    return this.#logBytes > enough || this.#wantsSnapshot;
   }
 
   #isDue(): boolean {

@@ -2,7 +2,7 @@
 // a seed, so that the child has to tell no more than how far it came.
 
 /** Caches in one child, so that one death is that of many; and threads that use each. */
-export const CACHES = 6;
+export const CACHES = 12;
 export const THREADS = 2;
 /** Calls between two flushes at most: what has been done and not been told is less than twice that. */
 export const BATCH = 40;
