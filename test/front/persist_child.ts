@@ -4,7 +4,7 @@ import { writeSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { Cache, type CacheShare } from "../../src/index.ts";
-import { BATCH, CACHES, callOf, OPTIONS, THREADS, valueOf } from "./persist_model.ts";
+import { BATCH, CACHES, callOf, OPTIONS, THREADS, valueSetBy } from "./persist_model.ts";
 
 interface Start {
   readonly run: number;
@@ -21,7 +21,7 @@ async function work(run: number, thread: number, caches: Cache<string, string>[]
         const n = ++done[nth]!;
         const call = callOf(run, nth, thread, n);
         if (call.what === "delete") cache.delete(call.key);
-        else cache.set(call.key, valueOf(run, thread, n, call));
+        else cache.set(call.key, valueSetBy(run, thread, n, call));
       }
       cache.flush();
       writeSync(1, `${nth} ${thread} ${done[nth]}\n`);

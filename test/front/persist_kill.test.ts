@@ -11,7 +11,15 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Cache } from "../../src/index.ts";
-import { BATCH, CACHES, callOf, OPTIONS, parseValue, THREADS, valueOf } from "./persist_model.ts";
+import {
+  BATCH,
+  CACHES,
+  callOf,
+  OPTIONS,
+  parseValue,
+  THREADS,
+  valueSetBy,
+} from "./persist_model.ts";
 
 const CHILD = fileURLToPath(new URL("./persist_child.js", import.meta.url));
 const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 240);
@@ -64,7 +72,7 @@ function statesOf(before: State, run: number, cache: number, thread: number, flu
     if (n > 0) {
       const call = callOf(run, cache, thread, n);
       if (!call.isShared && call.what === "delete") state.delete(call.key);
-      else if (!call.isShared) state.set(call.key, valueOf(run, thread, n, call));
+      else if (!call.isShared) state.set(call.key, valueSetBy(run, thread, n, call));
     }
     if (n >= flushed) states.push(new Map(state));
   }
@@ -86,7 +94,7 @@ function checkShared(state: State, before: State, run: number, cache: number, fl
     } else {
       const call = callOf(run, cache, of.thread, of.n);
       assert.equal(call.key, key);
-      assert.equal(value, valueOf(run, of.thread, of.n, call));
+      assert.equal(value, valueSetBy(run, of.thread, of.n, call));
     }
     const threads = of.n === 0 ? flushed.keys() : [of.thread];
     for (const thread of threads) {

@@ -36,7 +36,7 @@ export function callOf(run: number, cache: number, thread: number, n: number): C
 }
 
 /** The value that a call sets: it says whose it is, and every byte of it is known. */
-export function valueOf(run: number, thread: number, n: number, { key, bytes }: Call): string {
+export function valueSetBy(run: number, thread: number, n: number, { key, bytes }: Call): string {
   const name = `${run}/${thread}/${n}/${key}/`;
   const unit = `${name}${mix(n, thread).toString(36)} `;
   return name + unit.repeat(Math.ceil(bytes / unit.length));
