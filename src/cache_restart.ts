@@ -21,6 +21,11 @@ import type { StoredValues } from "./store/stored.ts";
 
 /** Time of one step of a snapshot: a fifth of the default time between two. */
 const STEP_MS = 4;
+/** A snapshot has no more than this times what is stored: with values in a file, and headers. */
+const RUNAWAY_FACTOR = 16;
+const RUNAWAY_BYTES = 16 * MIB;
+/** How much longer a step is when the log is nearly full: then there is no time to lose. */
+const HURRY = 10;
 /** Bytes of logs that are always allowed: below this it is faster to read them. */
 const LOG_BYTES_FREE = 4 * MIB;
 /** When the cache is closed, a snapshot is written if the logs are longer than it by this factor. */
@@ -280,6 +285,8 @@ export class Restart {
 
   #fail(error: ZcacheError): void {
     this.#abandon();
+    // Another thread has closed the cache in the middle of a step.
+    if (error.code === "ERR_STORE_CLOSED") return;
     this.#notBefore = performance.now() + this.#pauseMs;
     this.#pauseMs = Math.min(this.#pauseMs * 2, PAUSE_MS_MAX);
     this.#onFault(error);
@@ -335,13 +342,25 @@ export class Restart {
     }
     const compaction = this.#compaction;
     if (compaction.isSyncing) return;
-    const end = performance.now() + STEP_MS;
+    const fill = this.#log!.fileBytes / (this.#options.maxBytes * LOG_PART);
+    const end = performance.now() + STEP_MS * (1 + fill * HURRY);
     while (performance.now() < end) {
-      if (!compaction.snapshot.step()) continue;
+      if (!compaction.snapshot.step()) {
+        if (compaction.snapshot.bytes < this.#runawayBytes) continue;
+        // So much is removed meanwhile that the walk goes back again and again.
+        this.#abandon();
+        this.#notBefore = performance.now() + PAUSE_MS_MAX;
+        return;
+      }
       compaction.isSyncing = true;
       void this.#finish(compaction);
       return;
     }
+  }
+
+  /** A snapshot that is longer than this meets the same values again and again. */
+  get #runawayBytes(): number {
+    return RUNAWAY_FACTOR * Math.max(this.#stored.storedBytes, RUNAWAY_BYTES);
   }
 
   #beginCompaction(): void {

@@ -5,7 +5,8 @@ import { KIB, MIB, parseSize } from "../../base/units.ts";
 export interface PersistOptions {
   /** The files are PATH.log.N and PATH.snapshot.N (default: the path of `writeBack`). */
   readonly path?: string;
-  /** Bytes of all of them at most, or text such as "8GiB" (default 8 GiB; 16 MiB or more). */
+  /** Bytes of all of them at most, or text such as "8GiB" (default 32 GiB; 16 MiB or more).
+   * They take up to five times as much as is stored; with less, some of that is not kept. */
   readonly max?: number | string;
   /** What a process that is killed may have lost: the changes of so many ms (default 20). */
   readonly flushMs?: number;
@@ -22,7 +23,7 @@ export interface ResolvedPersist {
 }
 
 const KEYS: readonly string[] = ["path", "max", "flushMs", "existing"];
-const MAX_BYTES = 8 * 1024 * MIB;
+const MAX_BYTES = 32 * 1024 * MIB;
 /** Less has no room for a log and a snapshot beside the ones before them. */
 const MAX_BYTES_MIN = 16 * MIB;
 const FLUSH_MS = 20;
