@@ -21,8 +21,8 @@ import type { StoredValues } from "./store/stored.ts";
 
 /** Time of one step of a snapshot: a fifth of the default time between two. */
 const STEP_MS = 4;
-/** A snapshot has no more than this times what is stored: with values in a file, and headers. */
-const RUNAWAY_FACTOR = 16;
+/** A snapshot has no more than this times what is stored: with headers, and what grows. */
+const RUNAWAY_FACTOR = 4;
 const RUNAWAY_BYTES = 16 * MIB;
 /** How much longer a step is when the log is nearly full: then there is no time to lose. */
 const HURRY = 10;

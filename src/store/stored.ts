@@ -80,12 +80,14 @@ export class StoredValues {
     return this.#state.arena.kernels.checksum(at, sizeBytes, seed);
   }
 
-  /** Bytes of what is stored, in memory; and what has been evicted, ever. */
+  /** Bytes of what is stored, about: those in the write-back file are as long as the others. */
   get storedBytes(): number {
-    const { words } = this.#state;
-    return words[this.#state.gaugeAt(Store.EPHEMERAL, Store.BYTES)]! >>> 0;
+    const gauge = (what: number) => this.#state.words[this.#state.gaugeAt(Store.EPHEMERAL, what)]!;
+    const bytes = gauge(Store.BYTES) >>> 0;
+    return bytes * (1 + gauge(Store.IN_FILE) / Math.max(1, gauge(Store.IN_MEMORY)));
   }
 
+  /** Values that have been evicted, ever. */
   get evicted(): number {
     return this.#state.counter("evicted_ephemeral_pages");
   }
