@@ -28,11 +28,11 @@ const RUNAWAY_BYTES = 16 * MIB;
 const HURRY = 10;
 /** Bytes of logs that are always allowed: below this it is faster to read them. */
 const LOG_BYTES_FREE = 4 * MIB;
-/** When the cache is closed, a snapshot is written if the logs are longer than it by this factor. */
+/** When the cache is closed, a snapshot is written if the logs are so many times as long. */
 const WORTH_FACTOR = 1.5;
 /** Logs at most, however short: each start begins one. */
 const LOGS_MAX = 4;
-/** Parts of `max`: for the logs, above which a snapshot is begun, and for a snapshot. Twice each. */
+/** Parts of `max`: for a log, above which a snapshot is begun, and for that. Twice each. */
 const LOG_PART = 1 / 8;
 const LOG_PART_WANTED = 1 / 16;
 const SNAPSHOT_PART = 3 / 8;

@@ -5,12 +5,14 @@ import { KIB, MIB, parseSize } from "../../base/units.ts";
 export interface PersistOptions {
   /** The files are PATH.log.N and PATH.snapshot.N (default: the path of `writeBack`). */
   readonly path?: string;
-  /** Bytes of all of them at most, or text such as "8GiB" (default 32 GiB; 16 MiB or more).
-   * They take up to five times as much as is stored; with less, some of that is not kept. */
+  /**
+   * Bytes of all of them at most, or text such as "8GiB": 16 MiB or more (default 32 GiB). They
+   * take up to five times as much as is stored; with less, some of that is not kept.
+   */
   readonly max?: number | string;
   /** What a process that is killed may have lost: the changes of so many ms (default 20). */
   readonly flushMs?: number;
-  /** What to do with files that are there: "recover" what is in them (the default), or "discard". */
+  /** What to do with files that are there (default "recover": it has what they had). */
   readonly existing?: "recover" | "discard";
 }
 

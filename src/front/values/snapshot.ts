@@ -1,5 +1,5 @@
 // Writes all values of a store as records (store/change_record.layout.ts), step by step, while
-// others go on changing them: what changes meanwhile is in the log that began before the first step.
+// others go on changing them: what changes meanwhile is in the log, which was begun before.
 import type { Address } from "../../base/brand.ts";
 import type { TmemKey } from "../../index/key.ts";
 import * as Rec from "../../store/change_record.layout.ts";
