@@ -26,6 +26,7 @@ import { TmemKey } from "./key.ts";
 import * as Obj from "./object.layout.ts";
 import { ObjectTable } from "./objects.ts";
 import { type PERSISTENT, PoolTable, type TmemPool, type TmemPoolInfo } from "./pools.ts";
+import type { ScanCursor } from "./scan_cursor.ts";
 import * as Tree from "./tree.layout.ts";
 import { type EntryMoved, PageTree } from "./tree.ts";
 
@@ -39,23 +40,6 @@ export type EntryVisit = (entry: WordIndex) => void;
 const STEP_LOGGED_WORDS = 600;
 /** Buckets that a step looks at, at most: a tenth of a millisecond, if none is cached. */
 const STEP_BUCKETS = 512;
-
-/** Where a walk through all entries stands (`scan`); a new one stands at the beginning. */
-export class ScanCursor {
-  bucket = 0;
-  /** Whether it stands at or within the object of that pool's number and that id. */
-  isWithin = false;
-  number = 0;
-  readonly key = new TmemKey();
-  /** Whether everything that stays is to be visited, though some of it twice or more often. */
-  readonly isThorough: boolean;
-  /** How many buckets there were at the last step. */
-  buckets = 0;
-
-  constructor(isThorough = false) {
-    this.isThorough = isThorough;
-  }
-}
 
 export class TmemIndex {
   readonly #words: Int32Array;
@@ -272,8 +256,8 @@ export class TmemIndex {
    * Visits some entries from where the cursor stands, and moves it on: called again and again,
    * every entry that stays is visited in each round, in no order that means anything. What comes
    * and goes between two calls may be visited or not, and after the table has grown some twice.
-   * Where it has shrunk, or the object is gone at which the cursor stood, some that stay wait for
-   * the next round, unless the cursor is a thorough one: that goes back and visits some again.
+   * Where it has shrunk, or the object is gone at which the cursor stood, some wait for the next
+   * round, unless the cursor is a thorough one: that goes back.
    * @param entriesMax how many at about; the other entries of a bucket of the table are added
    * @param visit may not change the index
    * @returns whether a round has ended: the next call begins another
@@ -282,17 +266,13 @@ export class TmemIndex {
     const words = this.#words;
     let left = entriesMax;
     let object: number = Obj.NONE;
-    if (cursor.isWithin) {
+    const wasWithin = cursor.isWithin;
+    if (wasWithin) {
       // Its object may be gone: then what is left of the bucket waits for the next round.
       object = this.#objects.find(cursor.number, cursor.key);
-      const isLost = object === Obj.NONE || this.#objects.bucketOf(object) !== cursor.bucket - 1;
-      if (object === Obj.NONE || (isLost && cursor.isThorough)) {
-        cursor.isWithin = false;
-        object = Obj.NONE;
-        if (cursor.isThorough) cursor.bucket--;
-      }
+      if (object === Obj.NONE) cursor.isWithin = false;
     }
-    if (cursor.isThorough) this.#goBack(cursor);
+    if (cursor.isThorough) object = this.#goBack(cursor, wasWithin, object);
     for (let looked = 0; left > 0 && looked < STEP_BUCKETS; ) {
       if (object === Obj.NONE) {
         if (cursor.bucket >= this.#objects.buckets) {
@@ -317,9 +297,17 @@ export class TmemIndex {
     return false;
   }
 
-  /** Where buckets were merged into lower ones since the last step, they are walked again. */
-  #goBack(cursor: ScanCursor): void {
+  /**
+   * Walks a bucket again in which the cursor stood at an object that is gone or elsewhere, and
+   * those into which others were merged since the last step. @returns the object to go on with
+   */
+  #goBack(cursor: ScanCursor, wasWithin: boolean, object: number): number {
     const { buckets } = this.#objects;
+    const isThere = object !== Obj.NONE && this.#objects.bucketOf(object) === cursor.bucket - 1;
+    if (wasWithin && !isThere) {
+      cursor.isWithin = false;
+      cursor.bucket--;
+    }
     if (buckets < cursor.buckets) {
       // The last merged is the lowest, and went to where it was split from.
       const first = buckets < 2 ? 0 : buckets - 2 ** (31 - Math.clz32(buckets));
@@ -328,6 +316,7 @@ export class TmemIndex {
       cursor.isWithin = false;
     }
     cursor.buckets = buckets;
+    return isThere ? object : Obj.NONE;
   }
 
   /** Calls `visit` with each pool, dying ones included. */

@@ -5,7 +5,7 @@ import type { Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
-import { ScanCursor } from "../index/tmem.ts";
+import { ScanCursor } from "../index/scan_cursor.ts";
 import * as Log from "./change_log.layout.ts";
 import { ChangeLog, type LogWriter } from "./change_log.ts";
 import * as Rec from "./change_record.layout.ts";
@@ -14,6 +14,7 @@ import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import type { Values } from "./values.ts";
+import { maintain } from "./write_back.ts";
 
 /** Page frames of the ring of changes: the largest block that an arena gives. */
 const RING_FRAMES = 16;
@@ -145,9 +146,15 @@ export class StoredValues {
     return 0;
   }
 
-  /** Stores what `copy` gave. @returns as `Store.put` */
+  /**
+   * Stores what `copy` gave. Where there is a file for what memory has no room for, does all the
+   * work that waits too: who puts faster than that loses values.
+   * @returns as `Store.put`
+   */
   put(pool: number, key: TmemKey, codec: number, source: Address, sizeBytes: number): 0 | Errno {
-    return this.#values.putPacked(pool, key, codec, sizeBytes, source);
+    const result = this.#values.putPacked(pool, key, codec, sizeBytes, source);
+    if (this.#state.backing !== undefined) while (maintain(this.#state));
+    return result;
   }
 
   /** How many dictionaries there are. */

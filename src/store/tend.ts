@@ -6,7 +6,7 @@
 // lock: whoever has the lock next looks whether the page is still what it was.
 import type { Address, Handle, WordIndex } from "../base/brand.ts";
 import * as Entry from "../index/entry.layout.ts";
-import { ScanCursor } from "../index/tmem.ts";
+import { ScanCursor } from "../index/scan_cursor.ts";
 import { put } from "../memory/journal.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";

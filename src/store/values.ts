@@ -7,7 +7,7 @@ import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts
 import type { Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
-import { ScanCursor } from "../index/tmem.ts";
+import { ScanCursor } from "../index/scan_cursor.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";

@@ -83,7 +83,7 @@ function isSame(a: State, b: State): boolean {
   return a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
 }
 
-/** Values under keys that all threads set are of a call for that key, and of none before the last. */
+/** Values under keys that all threads set are of calls for these, and none is too old. */
 function checkShared(state: State, before: State, run: number, cache: number, flushed: number[]) {
   for (const [key, value] of state) {
     if (!key.startsWith("shared")) continue;

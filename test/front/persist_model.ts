@@ -4,7 +4,7 @@
 /** Caches in one child, so that one death is that of many; and threads that use each. */
 export const CACHES = 12;
 export const THREADS = 2;
-/** Calls between two flushes at most: what has been done and not been told is less than twice that. */
+/** Calls between two flushes at most: of more than that it is known that they were done. */
 export const BATCH = 40;
 
 export const OPTIONS = (folder: string, nth: number) => ({

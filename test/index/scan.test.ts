@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { WordIndex } from "../../src/base/brand.ts";
 import * as Entry from "../../src/index/entry.layout.ts";
 import type { TmemPool } from "../../src/index/pools.ts";
-import { ScanCursor } from "../../src/index/tmem.ts";
+import { ScanCursor } from "../../src/index/scan_cursor.ts";
 import { journalCommit, put } from "../../src/memory/journal.ts";
 import { makeArena, Rig } from "./rig.ts";
 

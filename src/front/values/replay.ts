@@ -70,7 +70,6 @@ export class Replay {
   readonly #dictionaries: Uint8Array[] = [];
   /** Of objects that have parts: their ids, two words each. */
   readonly #parted: number[] = [];
-  #puts = 0;
 
   /** @param room some pages of the arena  @param nowMs since 1970 */
   constructor(
@@ -218,9 +217,6 @@ export class Replay {
       const { stored } = this.#store.values!;
       const result = stored.put(this.#values.pool, key, codec, data as Address, sizeBytes);
       if (result < 0) this.counts.refused++;
-      // Where there is a file for what memory has no room for, what waits for it is written: who
-      // puts faster than that loses values.
-      if (++this.#puts % MAINTAIN_EVERY === 0) while (this.#store.maintain());
       if (!isHead) this.#noteParted(key.id[0]!, key.id[1]!);
     }
   }
@@ -272,9 +268,6 @@ export class Replay {
     if (from + sizeBytes === total) this.#dictionaries[number] = bytes;
   }
 }
-
-/** Puts between two looks at what waits. */
-const MAINTAIN_EVERY = 8;
 
 /** The longest dictionary that there is. */
 const DICTIONARY_BYTES_MAX = 128 * 1024;
