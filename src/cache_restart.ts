@@ -16,7 +16,7 @@ import type { KeyedValues } from "./front/values/values.ts";
 import { RestartFiles, type RestartIdentity } from "./node/restart_files.ts";
 import * as Log from "./store/change_log.layout.ts";
 import type { ChangeLog } from "./store/change_log.ts";
-import { FILE_HEADER_BYTES as HEADER_BYTES } from "./store/change_record.layout.ts";
+import { FILE_HEADER_BYTES as HEADER_BYTES, UNKNOWN } from "./store/change_record.layout.ts";
 import type { StoredValues } from "./store/stored.ts";
 
 /** Time of one step of a snapshot: a fifth of the default time between two. */
@@ -87,6 +87,7 @@ export class Restart {
   #oldLogBytes = 0;
   #oldLogs = 0;
   #snapshotBytes = 0;
+  #unitsBefore: number = UNKNOWN;
   #evicted = 0;
   #snapshots = 0;
   #unsaved = 0;
@@ -132,7 +133,7 @@ export class Restart {
     this.#room = snapshotRoom(values);
     const dictionary = this.#recover(values, log);
     this.#evicted = stored.evicted;
-    this.#beginLog(this.#files.generationMax + 1);
+    this.#beginLog(this.#files.generationMax + 1, this.#unitsBefore);
     stored.use(log);
     this.#timer = setInterval(() => this.#beat(), this.#options.flushMs);
     this.#timer.unref();
@@ -239,6 +240,7 @@ export class Restart {
     }
     // The log that was begun before a snapshot is always there.
     if (found.at(-1)?.kind === "snapshot") replay.gap();
+    this.#unitsBefore = replay.unitsBefore;
     replay.end();
     const { counts } = replay;
     this.#wantsSnapshot = counts.gaps > 0 || counts.damagedBytes > 0 || this.#oldLogs > LOGS_MAX;
@@ -248,11 +250,11 @@ export class Restart {
   }
 
   /** Lets changes go to a new file. */
-  #beginLog(generation: number): void {
+  #beginLog(generation: number, unitsBefore = UNKNOWN): void {
     const { fd, seed } = this.#files.create("log", generation, this.#keySeeds);
     try {
       const sizeBytesMax = Math.floor(this.#options.maxBytes * LOG_PART);
-      this.#oldFd = this.#log!.switchTo({ fd, generation, seed, sizeBytesMax });
+      this.#oldFd = this.#log!.switchTo({ fd, generation, seed, sizeBytesMax, unitsBefore });
     } catch (error) {
       this.#files.close(fd);
       throw error;

@@ -30,6 +30,8 @@ export interface LogFile {
   readonly generation: number;
   readonly seed: number;
   readonly sizeBytesMax: number;
+  /** Units of the log before, where that is not this one's: so that a restart misses its end. */
+  readonly unitsBefore: number;
 }
 
 /** What tells whether the calling thread may write while it looks. */
@@ -193,6 +195,9 @@ export class ChangeLog {
         put(words, at + Log.SEED, file.seed);
         put(words, at + Log.LIMIT, Math.floor(file.sizeBytesMax / Rec.UNIT_BYTES));
         put(words, at + Log.STATE, Log.ON);
+        const own = words[at + Log.START]! - words[at + Log.OLD_START]!;
+        const units = before < 0 ? file.unitsBefore : own | 0;
+        this.#appendLocked(Rec.BEGIN, units, 0, 0, 0, this.room.at, 0);
       });
       return before;
     } finally {

@@ -31,6 +31,9 @@ export const CLEAR = 4;
 export const DICTIONARY = 5;
 /** The last one of a snapshot: OBJECT_LOW says how many there are before it. */
 export const END = 6;
+/** The first one of a log: OBJECT_LOW says how many units the log before it had, or UNKNOWN. */
+export const BEGIN = 7;
+export const UNKNOWN = -1;
 
 const KIND_MASK = 0xff;
 const CODEC_SHIFT = 8;

@@ -244,7 +244,7 @@ test("what is in the write-back file is there again too", (t) => {
   assert.ok(before > 1150, String(before));
   cache.close();
   cache = open(options);
-  assert.equal(cache.stats().persist!.recovered.records, before + 1);
+  assert.equal(cache.stats().persist!.recovered.records, before + 2);
   assert.ok(cache.size > before - 50, String(cache.size));
   assert.ok(cache.stats().inFile > 100);
   let there = 0;
@@ -367,6 +367,35 @@ test("a log that is missing is a gap: nothing older comes back", (t) => {
     ]),
   );
   assert.equal(cache.stats().persist!.recovered.gaps, 1);
+});
+
+test("so is the end of a log that is missing, if another log came after it", (t) => {
+  const { open, path } = rig(t);
+  for (const value of ["first", "second"]) {
+    const cache = open<string>();
+    cache.set("k", value);
+    cache.set(value, value);
+    cache.close();
+  }
+  const log = readFileSync(`${path}.log.1`);
+  writeFileSync(`${path}.log.1`, log.subarray(0, log.length - 64));
+  let cache = open<string>();
+  assert.deepEqual([...cache.keys()].sort(), ["k", "second"]);
+  assert.equal(cache.stats().persist!.recovered.gaps, 1);
+  cache.close();
+  // What is found at the start, torn or not, is what the next start is to find.
+  cache = open<string>({ persist: { path, existing: "discard" } });
+  cache.set("k", "v");
+  cache.set("torn", "x");
+  cache.close();
+  const torn = readFileSync(`${path}.log.1`);
+  writeFileSync(`${path}.log.1`, torn.subarray(0, torn.length - 32));
+  for (let round = 0; round < 3; round++) {
+    cache = open<string>();
+    assert.deepEqual([...cache.keys()], ["k"]);
+    assert.equal(cache.stats().persist!.recovered.gaps, 0);
+    cache.close();
+  }
 });
 
 test("files of others are refused and left as they are", (t) => {

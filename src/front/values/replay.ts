@@ -42,6 +42,8 @@ interface Reading {
   next: number;
   /** Bytes since the last record that was one. */
   lost: number;
+  /** Where the last record ended that was one, in units. */
+  good: number;
   hasEnd: boolean;
 }
 
@@ -55,6 +57,8 @@ export class Replay {
     tornBytes: 0,
     gaps: 0,
   };
+  /** Units of the log that was read last, or UNKNOWN. */
+  unitsBefore: number = Rec.UNKNOWN;
   readonly #store: Store;
   readonly #values: KeyedValues;
   readonly #words: Int32Array;
@@ -95,9 +99,10 @@ export class Replay {
   file(read: ReadAt, seed: number, isSnapshot: boolean): boolean {
     const reading: Reading = {
       ...{ read, seed, isSnapshot },
-      ...{ base: 0, filled: 0, next: 0, lost: 0, hasEnd: false },
+      ...{ base: 0, filled: 0, next: 0, lost: 0, good: 0, hasEnd: false },
     };
     while (this.#step(reading));
+    this.unitsBefore = isSnapshot ? Rec.UNKNOWN : reading.good;
     this.counts.tornBytes += reading.lost;
     return reading.hasEnd;
   }
@@ -105,7 +110,12 @@ export class Replay {
   /** There is a gap: all that came so far goes. */
   gap(): void {
     this.counts.gaps++;
+    this.unitsBefore = Rec.UNKNOWN;
     this.#values.clear();
+  }
+
+  #gapIfKnown(): void {
+    if (this.unitsBefore !== Rec.UNKNOWN) this.gap();
   }
 
   /** Ends it: makes the dictionaries, and removes parts that belong to nothing. */
@@ -146,6 +156,7 @@ export class Replay {
     this.counts.records++;
     this.counts.bytes += bytes;
     reading.next += bytes;
+    reading.good = reading.base + reading.next / Rec.UNIT_BYTES;
     if (isWhole) this.#apply(reading, word, data, sizeBytes);
     else {
       this.counts.damagedBytes += bytes;
@@ -165,7 +176,7 @@ export class Replay {
   #isHeader(at: number, seed: number): boolean {
     const word = at / 4;
     const kind = Rec.kindOf(this.#words[word + Rec.KIND]!);
-    if (kind < Rec.PUT || kind > Rec.END) return false;
+    if (kind < Rec.PUT || kind > Rec.BEGIN) return false;
     const sizeBytes = this.#words[word + Rec.SIZE]! >>> 0;
     if (sizeBytes > this.#roomBytes - 2 * Rec.UNIT_BYTES) return false;
     const check = this.#store.values!.stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
@@ -199,7 +210,9 @@ export class Replay {
     else if (which === Rec.REMOVE_OBJECT) this.#remove(word);
     else if (which === Rec.CLEAR) this.#values.clear();
     else if (which === Rec.DICTIONARY) this.#takePiece(word, data, sizeBytes);
-    else reading.hasEnd = true;
+    else if (which === Rec.END) reading.hasEnd = true;
+    // The end of the log before may be missing though it was there: after a loss of power.
+    else if (this.unitsBefore < this.#words[word + Rec.OBJECT_LOW]!) this.#gapIfKnown();
   }
 
   #put(word: number, data: number, codec: number, sizeBytes: number): void {
