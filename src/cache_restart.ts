@@ -135,6 +135,7 @@ export class Restart {
     this.#evicted = stored.evicted;
     this.#beginLog(this.#files.generationMax + 1, this.#unitsBefore);
     stored.use(log);
+    log.onFull = () => this.#hurry();
     this.#timer = setInterval(() => this.#beat(), this.#options.flushMs);
     this.#timer.unref();
     watch(this);
@@ -148,6 +149,7 @@ export class Restart {
 
   /** Moves all that waits to the log. @throws ZcacheError ERR_IO */
   flush(): void {
+    this.#drain();
     flushLog(this.#log!, this.#options.path);
   }
 
@@ -178,14 +180,11 @@ export class Restart {
     clearInterval(this.#timer);
     if (this.#values === undefined || this.#stored.isClosed || this.#log!.isBroken) return;
     this.#attempt(() => {
-      this.#log!.drain();
+      this.#drain();
       this.#closeOld();
       if (this.#compaction === undefined && !this.#isWorthIt()) return;
       if (this.#compaction === undefined) this.#beginCompaction();
-      const { snapshot, fd } = this.#compaction!;
-      while (!this.#compaction!.isSyncing && !snapshot.step());
-      this.#files.sync(fd);
-      this.#publish(this.#compaction!);
+      this.#finishNow(this.#compaction!);
     });
   }
 
@@ -254,7 +253,10 @@ export class Restart {
     const { fd, seed } = this.#files.create("log", generation, this.#keySeeds);
     try {
       const sizeBytesMax = Math.floor(this.#options.maxBytes * LOG_PART);
-      this.#oldFd = this.#log!.switchTo({ fd, generation, seed, sizeBytesMax, unitsBefore });
+      const before = this.#log!.switchTo({ fd, generation, seed, sizeBytesMax, unitsBefore });
+      // What waited for the file before that has been written now.
+      if (this.#oldFd >= 0) this.#files.close(this.#oldFd);
+      this.#oldFd = before;
     } catch (error) {
       this.#files.close(fd);
       throw error;
@@ -267,7 +269,7 @@ export class Restart {
     this.#attempt(() => {
       if (log.isBroken) this.#beginAnew();
       else {
-        log.drain();
+        this.#drain();
         this.#closeOld();
         if (this.#stored.isClosed) clearInterval(this.#timer);
         else this.#compact();
@@ -314,6 +316,7 @@ export class Restart {
   }
 
   #closeOld(): void {
+    if (this.#log!.needsOld) return;
     if (this.#oldFd >= 0) this.#files.close(this.#oldFd);
     this.#oldFd = -1;
   }
@@ -388,6 +391,33 @@ export class Restart {
     const snapshot = new Snapshot(this.#values!, this.#room!, seed, max, write);
     this.#evicted = this.#stored.evicted;
     this.#compaction = { snapshot, generation, fd, isSyncing: false, isOver: false };
+  }
+
+  /** Writes what waits; where the log is full, after a snapshot that makes room for another. */
+  #drain(): void {
+    try {
+      this.#log!.drain();
+    } catch (error) {
+      const isFull = error instanceof ZcacheError && error.context["code"] === "EFBIG";
+      if (!isFull || this.#stored.isClosed) throw error;
+      this.#hurry();
+      this.#log!.drain();
+    }
+  }
+
+  /** The log is full before the snapshot is whole: it is finished at once, another log begun. */
+  #hurry(): void {
+    this.#attempt(() => {
+      if (this.#compaction !== undefined) this.#finishNow(this.#compaction);
+      this.#closeOld();
+      this.#beginCompaction();
+    });
+  }
+
+  #finishNow(compaction: Compaction): void {
+    while (!compaction.isSyncing && !compaction.snapshot.step());
+    this.#files.sync(compaction.fd);
+    this.#publish(compaction);
   }
 
   async #finish(compaction: Compaction): Promise<void> {

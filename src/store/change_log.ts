@@ -48,6 +48,8 @@ export class ChangeLog {
   readonly #mutex: Mutex;
   readonly #ring: number;
   readonly #units: number;
+  /** Called without a lock where the file is as long as it may be: who can, begins another. */
+  onFull: (() => void) | undefined;
   /** Of what `prepare` was called for last. */
   #check = NO_CHECK;
 
@@ -89,6 +91,11 @@ export class ChangeLog {
     return Rec.FILE_HEADER_BYTES + units * Rec.UNIT_BYTES;
   }
 
+  /** Whether something waits for the file before this one, which must be open till then. */
+  get needsOld(): boolean {
+    return ((this.#words[this.at + Log.START]! - this.#words[this.at + Log.TAIL]!) | 0) > 0;
+  }
+
   /** The ring, for who needs room while nothing is kept yet. */
   get room(): { readonly at: Address; readonly sizeBytes: number } {
     return { at: this.#ring as Address, sizeBytes: this.#units * Rec.UNIT_BYTES };
@@ -105,7 +112,10 @@ export class ChangeLog {
     const needed = Rec.unitsOf(sizeBytes) + Log.RESERVE_UNITS;
     const used = this.#usedUnits;
     if (used + needed <= this.#units >>> 1 || !this.#isOn) return;
-    if (used + needed > this.#units) this.#drainOrBreak(needed);
+    if (used + needed > this.#units) {
+      if (this.#units - this.#usedUnits < needed && this.#isFileFull) this.onFull?.();
+      this.#drainOrBreak(needed);
+    }
     // Half full: one of those who put empties it, the others go on.
     else if (this.#mutex.tryLock()) {
       try {
@@ -184,7 +194,8 @@ export class ChangeLog {
     const words = this.#words;
     this.#mutex.lock();
     try {
-      this.#write();
+      // There is room for a ring more than the limit says.
+      this.#write(true);
       const before = words[at + Log.STATE] === Log.ON ? words[at + Log.FD]! : -1;
       this.#beside(() => {
         put(words, at + Log.OLD_FD, before);
@@ -193,11 +204,12 @@ export class ChangeLog {
         put(words, at + Log.FD, file.fd);
         put(words, at + Log.GENERATION, file.generation);
         put(words, at + Log.SEED, file.seed);
-        put(words, at + Log.LIMIT, Math.floor(file.sizeBytesMax / Rec.UNIT_BYTES));
+        const units = Math.floor(file.sizeBytesMax / Rec.UNIT_BYTES);
+        put(words, at + Log.LIMIT, units - this.#units);
         put(words, at + Log.STATE, Log.ON);
-        const own = words[at + Log.START]! - words[at + Log.OLD_START]!;
-        const units = before < 0 ? file.unitsBefore : own | 0;
-        this.#appendLocked(Rec.BEGIN, units, 0, 0, 0, this.room.at, 0);
+        const own = (words[at + Log.START]! - words[at + Log.OLD_START]!) | 0;
+        const unitsBefore = before < 0 ? file.unitsBefore : own;
+        this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, this.room.at, 0);
       });
       return before;
     } finally {
@@ -217,6 +229,13 @@ export class ChangeLog {
 
   get #isOn(): boolean {
     return this.#words[this.at + Log.STATE] === Log.ON;
+  }
+
+  /** Whether the file has no room for what waits. */
+  get #isFileFull(): boolean {
+    const words = this.#words;
+    const units = (words[this.at + Log.HEAD]! - words[this.at + Log.START]!) >>> 0;
+    return units > words[this.at + Log.LIMIT]! >>> 0;
   }
 
   get #usedUnits(): number {
@@ -243,8 +262,8 @@ export class ChangeLog {
     }
   }
 
-  /** Writes what there is, under DRAIN. */
-  #write(): void {
+  /** Writes what there is, under DRAIN. @param isLast whether this file gets no more */
+  #write(isLast = false): void {
     const { at } = this;
     const words = this.#words;
     if (!this.#isOn) return;
@@ -259,7 +278,7 @@ export class ChangeLog {
       const inRing = tail & (this.#units - 1);
       const count = Math.min((end - tail) >>> 0, this.#units - inRing);
       try {
-        this.#writeUnits(isOld, tail, inRing, count);
+        this.#writeUnits(isOld || isLast, isOld, tail, inRing, count);
       } catch (error) {
         this.#beside(() => add(words, at + Log.ERRORS, 1));
         throw error;
@@ -269,13 +288,13 @@ export class ChangeLog {
     }
   }
 
-  #writeUnits(isOld: boolean, place: number, inRing: number, count: number): void {
+  #writeUnits(isFree: boolean, isOld: boolean, place: number, inRing: number, count: number): void {
     const { at } = this;
     const words = this.#words;
     const start = words[at + (isOld ? Log.OLD_START : Log.START)]!;
     const fd = words[at + (isOld ? Log.OLD_FD : Log.FD)]!;
     const units = (place - start) >>> 0;
-    if (!isOld && units + count > words[at + Log.LIMIT]! >>> 0) {
+    if (!isFree && units + count > words[at + Log.LIMIT]! >>> 0) {
       const max = (words[at + Log.LIMIT]! >>> 0) * Rec.UNIT_BYTES;
       throw new ZcacheError("ERR_IO", `the log of changes is full: ${max} bytes`, {
         context: { code: "EFBIG", max },
