@@ -597,6 +597,20 @@ test("a disk that is full at the start is an error, and at the end is told", (t)
   assert.equal(open().get("k"), undefined);
 });
 
+test("who sets without a pause fills one log after the other, and loses nothing", (t) => {
+  const { open, folder, files } = rig(t, { codec: "none", tiers: false }, "16MiB");
+  let cache = open<string>();
+  for (let n = 0; n < 6000; n++) cache.set(`key ${n % 800}`, noise(n % 7).slice(n % 1000));
+  const { isSuspended, snapshots } = cache.stats().persist!;
+  assert.ok(!isSuspended && snapshots > 3, `${snapshots} snapshots`);
+  const bytes = files().reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+  assert.ok(bytes <= 16 << 20, `${bytes} bytes`);
+  const state = new Map(cache);
+  assert.equal(state.size, 800);
+  cache = restartOf(cache, () => open());
+  assert.deepEqual(new Map(cache), state);
+});
+
 test("the files never have more bytes than max", async (t) => {
   const { open, folder, path, files } = rig(t);
   const max = 16 << 20;
