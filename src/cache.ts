@@ -6,6 +6,7 @@ import { ZcacheError } from "./base/errors.ts";
 import { parseSize } from "./base/units.ts";
 import { Background, type BackgroundCounts } from "./cache_background.ts";
 import { DictionaryKeeper, type DictionaryReport } from "./cache_dictionary.ts";
+import { flushLog, type PersistStats, Restart } from "./cache_restart.ts";
 import { CacheFront, type LocalCounts } from "./front/cache/cache.ts";
 import type { CacheKey } from "./front/cache/keys.ts";
 import {
@@ -17,6 +18,8 @@ import {
 } from "./front/cache/options.ts";
 import { formatValues } from "./front/values/format.ts";
 import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
+import { restartWriter } from "./node/restart_files.ts";
+import type { ChangeLog } from "./store/change_log.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";
 import type { Store, StoreShare } from "./store/store.ts";
@@ -27,6 +30,8 @@ export interface CacheShare {
   readonly zcacheCache: 1;
   readonly store: StoreShare;
   readonly options: ResolvedCacheOptions;
+  /** Where changes are kept. */
+  readonly log: { readonly at: number; readonly path: string } | undefined;
 }
 
 /** Why a value went without being asked to. */
@@ -39,6 +44,8 @@ export interface CacheEvents<K> {
   overrun: [];
   /** A dictionary was made, or did not pay. */
   dictionary: [report: DictionaryReport];
+  /** What is to be kept for the next process could not be written; the cache itself goes on. */
+  fault: [error: ZcacheError];
 }
 
 export interface CacheStats {
@@ -61,6 +68,8 @@ export interface CacheStats {
   readonly dictionary: number;
   readonly thread: Readonly<LocalCounts>;
   readonly background: Readonly<BackgroundCounts> | undefined;
+  /** Of what is kept for the next process; only in the thread that made the cache. */
+  readonly persist: PersistStats | undefined;
   readonly store: StoreStats;
 }
 
@@ -71,7 +80,7 @@ const REASONS: Readonly<Record<number, EvictionReason>> = {
 };
 /** A dictionary lies in one block of frames. */
 const PAGES_OF_DICTIONARY = 16;
-const EVENTS: readonly string[] = ["evict", "overrun", "dictionary"];
+const EVENTS: readonly string[] = ["evict", "overrun", "dictionary", "fault"];
 /** How often those who listen hear of what went. */
 const LISTEN_MS = 20;
 
@@ -81,6 +90,9 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   readonly #background: Background | undefined;
   readonly #events = new EventEmitter();
   readonly #keeper: DictionaryKeeper | undefined;
+  /** In the thread that made the cache, and in others. */
+  readonly #restart: Restart | undefined;
+  readonly #log: ChangeLog | undefined;
   #departures: Departures | undefined;
   #listening: NodeJS.Timeout | undefined;
 
@@ -89,9 +101,14 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     options: ResolvedCacheOptions,
     local: LocalOptions,
     isMaker: boolean,
+    kept: { readonly restart?: Restart | undefined; readonly log?: CacheShare["log"] },
   ) {
     super(store, options, local.serializer ?? structuredSerializer, cachePlatform);
     this.#options = options;
+    // Before anything that has to be stopped: this may fail.
+    this.#restart = kept.restart;
+    const onFault = (error: ZcacheError) => void this.#events.emit("fault", error);
+    const used = this.#restart?.begin(this.values, onFault);
     const { backgroundMs } = options;
     if (isMaker && backgroundMs > 0) this.#background = new Background(store, backgroundMs);
     const { dictionaryBytes, codec, codecOptions } = options;
@@ -102,20 +119,37 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       this.#keeper = new DictionaryKeeper(values!, bytes, codec, codecOptions, report);
       this.onBytes = (at, count) => this.#keeper!.offer(at, count);
     }
+    if (used !== undefined) this.#keeper?.adopt(used);
+    if (kept.log === undefined) return;
+    const { stored } = store.values!;
+    this.#log = stored.openLog(kept.log.at, this.values.pool, restartWriter(kept.log.path));
+    stored.use(this.#log);
   }
 
   /**
-   * Makes an empty cache.
+   * Makes a cache: an empty one, or with `persist` one that has what the process before had.
    * @throws ZcacheError ERR_OPTION naming the option and what is allowed, ERR_CODEC_UNKNOWN,
-   *   ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
+   *   ERR_ARENA_MEMORY; of the files ERR_IO and ERR_FILE_LOCKED
    */
   static create<K extends CacheKey = string, V = unknown>(
     options: CacheOptions & LocalOptions = {},
   ): Cache<K, V> {
     const resolved = resolveCacheOptions(options);
-    const store = createStore(storeOptionsOf(options));
-    formatValues(store, cachePlatform.random);
-    return new Cache<K, V>(store, resolved, options, true);
+    const settings = storeOptionsOf(options);
+    const { persist } = resolved;
+    const { codec = "", recompress, pageSize = 0 } = settings;
+    const identity = { codec, dense: recompress?.codec ?? "", pageSize };
+    const restart = persist && Restart.open(persist, identity);
+    let store: Store | undefined;
+    try {
+      store = createStore(settings);
+      formatValues(store, cachePlatform.random, false, restart?.keySeeds);
+      return new Cache<K, V>(store, resolved, options, true, { restart });
+    } catch (error) {
+      store?.close();
+      restart?.close();
+      throw error;
+    }
   }
 
   /**
@@ -130,12 +164,15 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     if (share?.zcacheCache !== 1) {
       throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
     }
-    return new Cache<K, V>(attachStore(share.store), share.options, local, false);
+    const { store, options, log } = share;
+    return new Cache<K, V>(attachStore(store), options, local, false, { log });
   }
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
   share(): CacheShare {
-    return { zcacheCache: 1, store: this.store.share(), options: this.#options };
+    const store = this.store.share();
+    const log = this.#restart?.share() ?? this.#sharedLog();
+    return { zcacheCache: 1, store, options: this.#options, log };
   }
 
   /**
@@ -148,7 +185,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       throw new ZcacheError("ERR_OPTION", `a cache has no event "${event}"; there are ${all}`);
     }
     this.#events.on(event, listener as (...args: unknown[]) => void);
-    if (event !== "dictionary") this.#listen();
+    if (event === "evict" || event === "overrun") this.#listen();
     return this;
   }
 
@@ -175,6 +212,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       dictionary: this.store.values!.dictionary,
       thread: { ...this.counts },
       background: this.#background && { ...this.#background.counts },
+      persist: this.#restart?.stats(),
       store,
     };
   }
@@ -196,16 +234,31 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     return this.#keeper?.train();
   }
 
+  /**
+   * With `persist`: sees to it that all that was set and deleted so far, in any thread, outlives
+   * the process, however it ends. (That it outlives the machine, only `close` sees to.)
+   * @throws ZcacheError ERR_IO, ERR_STORE_CLOSED
+   */
+  flush(): void {
+    this.store.values!.stored.assertOpen();
+    this.#restart?.flush();
+    if (this.#log !== undefined) flushLog(this.#log, this.#options.persist!.path);
+  }
+
   /** Ends this thread's use; the cache lives on in others. */
   detach(): void {
     this.#stop();
+    this.#restart?.detach();
     this.store.detach();
   }
 
   /** Ends the cache for all threads. */
   close(): void {
     this.#stop();
+    this.#restart?.settle();
     this.store.close();
+    this.#restart?.close();
+    this.#drain();
   }
 
   /** What console.log shows of it: not the whole memory, which is a property of its properties. */
@@ -220,6 +273,20 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #sharedLog(): CacheShare["log"] {
+    return this.#log && { at: this.#log.at, path: this.#options.persist!.path };
+  }
+
+  /** In a thread that did not make the cache: what waits is written, if that can be. */
+  #drain(): void {
+    try {
+      this.#log?.drain();
+    } catch (error) {
+      if (!(error instanceof ZcacheError)) throw error;
+      this.#events.emit("fault", error);
+    }
   }
 
   #stop(): void {

@@ -75,6 +75,12 @@ export class DictionaryKeeper {
     this.#onReport = onReport;
   }
 
+  /** One is in use already: the next is tried when as much has come in as after any other. */
+  adopt(dictionary: Uint8Array): void {
+    this.#current = dictionary;
+    this.#untilNext = RETRY_VALUES;
+  }
+
   /** A value has come in. */
   offer(at: number, count: number): void {
     if (this.#untilNext > 0) {

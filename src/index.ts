@@ -9,11 +9,13 @@ export {
   type EvictionReason,
 } from "./cache.ts";
 export type { DictionaryReport } from "./cache_dictionary.ts";
+export type { PersistStats } from "./cache_restart.ts";
 export * from "./codec/index.ts";
 export type { FetchOptions, GetOptions, Loader, SetOptions } from "./front/cache/cache.ts";
 export type { Serializer } from "./front/cache/contract.ts";
 export type { CacheKey } from "./front/cache/keys.ts";
 export type { CacheOptions, NearOptions } from "./front/cache/options.ts";
+export type { PersistOptions } from "./front/cache/persist_option.ts";
 export { Cleancache } from "./front/cleancache.ts";
 export { Frontswap } from "./front/frontswap.ts";
 export { Zswap } from "./front/zswap.ts";

@@ -161,6 +161,11 @@ export class ObjectTable {
     this.discard(object);
   }
 
+  /** The bucket that an object is in. */
+  bucketOf(object: number): number {
+    return bucketOf(this.hashOf(object), this.buckets);
+  }
+
   /** Fills in a key's object id. */
   idOf(object: number, key: TmemKey): void {
     const words = this.#words;

@@ -79,12 +79,18 @@ export function packedIn(
   source: Address,
 ): typeof STORED | Errno {
   const { lock } = state.arena;
+  const { changes } = state;
   const hash = state.hash(pool, key);
-  lock.lock();
-  try {
-    return storeLocked(state, pool, key, hash, codec, sizeBytes, source);
-  } finally {
-    lock.unlock();
+  for (;;) {
+    if (changes !== undefined) changes.prepare(source, sizeBytes);
+    lock.lock();
+    try {
+      if (changes === undefined || changes.hasRoomLocked(sizeBytes)) {
+        return storeLocked(state, pool, key, hash, codec, sizeBytes, source);
+      }
+    } finally {
+      lock.unlock();
+    }
   }
 }
 
@@ -132,6 +138,7 @@ function storeLocked(
     const handle = entry === NIL ? ENOMEM : state.makeObjectLocked(kind, entry, source, sizeBytes);
     if (entry !== NIL && handle > 0) {
       state.hasOthers = !state.index.isInline(entry);
+      state.changes?.putLocked(pool, key, codec, source, sizeBytes);
       placeLocked(state, entry, handle, kind, Page.MEMORY, hash, codec, sizeBytes);
       return STORED;
     }
@@ -251,7 +258,10 @@ function refuseLocked(
   const entry = state.findLocked(pool, key);
   if (entry !== NIL && state.index.keepsOld(pool)) {
     state.commitLocked();
-  } else if (entry !== NIL) {
+    return errno;
+  }
+  state.changes?.removeLocked(pool, key);
+  if (entry !== NIL) {
     state.removeLocked(entry, hash, reason);
   } else {
     state.buryLocked(hash, reason);

@@ -54,6 +54,7 @@ export function fetchPacked(
   exclusive: boolean,
 ): boolean {
   noteRequest(state, pool, key);
+  if (exclusive) state.changes?.makeRoom(0);
   for (let reads = 0; reads < READS_MAX; reads++) {
     const found =
       !exclusive && state.arena.lock.enterReader()
@@ -156,6 +157,7 @@ function usedLocked(
 ): void {
   if (exclusive) {
     state.count("exclusive_gets");
+    state.changes?.removeLocked(pool, key);
     state.removeLocked(entry, state.hash(pool, key), Reason.EXCLUSIVE_GET);
     return;
   }

@@ -15,6 +15,7 @@ import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
 import type { EvictionPolicy } from "../policy/contract.ts";
 import type { Zpool } from "../pool/contract.ts";
+import type { ChangeLog } from "./change_log.ts";
 import type { ReadDictionary, StoreCodecs } from "./codecs.ts";
 import type { CounterName } from "./counters.ts";
 import { Count } from "./counters.ts";
@@ -80,6 +81,8 @@ export class StoreState {
   hasOthers = false;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
+  /** Where changes are kept for a later process, if they are. */
+  changes: ChangeLog | undefined;
   /** What this thread has to say of what it read. */
   readonly notes: ReaderNotes;
   readonly #floats: Float64Array;

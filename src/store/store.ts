@@ -240,8 +240,10 @@ export class Store {
   /** Takes a page out. @returns whether it was there */
   flush(pool: number, key: TmemKey): boolean {
     const state = this.#opened();
+    state.changes?.makeRoom(0);
     return this.#locked(() => {
       state.count("flushes");
+      state.changes?.removeLocked(pool, key);
       const entry = state.index.find(pool, key);
       if (entry < 0) return false;
       state.count("flushes_found");
@@ -252,10 +254,10 @@ export class Store {
 
   /** Takes all pages of the key's object out, in steps. @returns how many there were */
   flushObject(pool: number, key: TmemKey): number {
-    const { index } = this.#opened();
-    return this.#removeMany(Reason.OBJECT_FLUSHED, (visit) =>
-      index.removeObject(pool, key, 1, visit),
-    );
+    const { index, changes } = this.#opened();
+    const note = changes && (() => changes.removeObjectLocked(pool, key));
+    const step = (visit: (entry: WordIndex) => void) => index.removeObject(pool, key, 1, visit);
+    return this.#removeMany(Reason.OBJECT_FLUSHED, step, note);
   }
 
   /**
@@ -403,7 +405,12 @@ export class Store {
     this.close();
   }
 
-  #removeMany(reason: number, step: (visit: (entry: WordIndex) => void) => number): number {
+  /** @param noteLocked called first in each step, to keep in the log what it does */
+  #removeMany(
+    reason: number,
+    step: (visit: (entry: WordIndex) => void) => number,
+    noteLocked?: () => void,
+  ): number {
     const state = this.#state;
     let removed = 0;
     const visit = (entry: WordIndex) => {
@@ -415,7 +422,9 @@ export class Store {
       removed++;
     };
     for (let left = 1; left > 0; ) {
+      if (noteLocked !== undefined) state.changes?.makeRoom(0);
       this.#locked(() => {
+        noteLocked?.();
         for (let n = 0; n < STEP_PAGES && left > 0; n++) {
           left = step(visit);
           state.commitLocked();

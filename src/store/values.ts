@@ -22,6 +22,7 @@ import { fetchPacked, unpack } from "./page_out.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
+import { StoredValues } from "./stored.ts";
 import * as Value from "./value.layout.ts";
 import { flushForPut } from "./write_back.ts";
 
@@ -37,9 +38,12 @@ export class Values {
   readonly sizeMax: number;
   readonly #state: StoreState;
   readonly #stripes: Mutex[] = [];
+  /** Values as they are stored. */
+  readonly stored: StoredValues;
 
   constructor(state: StoreState) {
     this.#state = state;
+    this.stored = new StoredValues(state, this);
     this.plain = state.plain;
     this.prefix = state.packed;
     this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
@@ -78,13 +82,25 @@ export class Values {
       dictionary = 0;
     }
     state.words[this.prefix / 4] = Value.makeHeader(sizeBytes, prefixBytes, dictionary);
-    const stored = prefixBytes + packed;
-    let result = packedIn(state, pool, key, codec, stored, this.prefix);
+    const result = this.putPacked(pool, key, codec, prefixBytes + packed, this.prefix);
+    if (timed) recordSince(state, Latency.PUT, begin);
+    return result;
+  }
+
+  /** Stores `sizeBytes` from `source`: a value that is compressed, behind its whole prefix. */
+  putPacked(
+    pool: number,
+    key: TmemKey,
+    codec: number,
+    sizeBytes: number,
+    source: Address,
+  ): 0 | Errno {
+    const state = this.#state.opened();
+    let result = packedIn(state, pool, key, codec, sizeBytes, source);
     for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
-      result = packedIn(state, pool, key, codec, stored, this.prefix);
+      result = packedIn(state, pool, key, codec, sizeBytes, source);
     }
     makeRoomAfterPut(state);
-    if (timed) recordSince(state, Latency.PUT, begin);
     return result;
   }
 
@@ -171,6 +187,16 @@ export class Values {
     const where = lockedBy(state, () => this.#peekLocked(pool, key));
     if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
     return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
+  }
+
+  /** Whether changes are kept for a later process: then of removals too, whatever is there. */
+  get isKept(): boolean {
+    return this.#state.changes !== undefined;
+  }
+
+  /** Keeps that everything is to go that was put before. */
+  noteClear(): void {
+    this.#state.opened().changes?.clear();
   }
 
   /** A walk for `scan` that stands at the beginning. */
@@ -262,9 +288,12 @@ export class Values {
     const at = this.allocate(bytes.length);
     if (at === NIL) return NIL;
     this.bytes.set(bytes, at * 4);
+    const dictionary = words[root + Store.DICTIONARIES]! + 1;
+    if (dictionary > Value.DICTIONARIES_MAX) return NIL;
+    state.changes?.dictionary(dictionary, (at * 4) as Address, bytes.length);
     return lockedBy(state, () => {
-      const dictionary = words[root + Store.DICTIONARIES]! + 1;
-      if (dictionary > Value.DICTIONARIES_MAX) return NIL;
+      // Another thread may have taken the number meanwhile.
+      if (words[root + Store.DICTIONARIES] !== dictionary - 1) return NIL;
       put(words, root + Store.DICTIONARY_AT + dictionary - 1, at);
       put(words, root + Store.DICTIONARY_BYTES + dictionary - 1, bytes.length);
       put(words, root + Store.DICTIONARIES, dictionary);

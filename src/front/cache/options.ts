@@ -3,6 +3,7 @@ import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB, parseSize, parseTime } from "../../base/units.ts";
 import type { StoreOptions, WriteBackOptions } from "../../store/options.ts";
 import type { Serializer } from "./contract.ts";
+import { type PersistOptions, type ResolvedPersist, resolvePersist } from "./persist_option.ts";
 
 export interface NearOptions {
   /** Bytes of values that a thread keeps, about (default 8 MiB). */
@@ -34,6 +35,8 @@ export interface CacheOptions {
   readonly pageSize?: number;
   /** A file for what memory has no room for. */
   readonly writeBack?: WriteBackOptions;
+  /** Begin with what the process before had, however it ended (default false). */
+  readonly persist?: boolean | PersistOptions;
   /** Keep decoded values that are read all the time in each thread (default: don't). */
   readonly near?: boolean | NearOptions;
   /** What is done while nobody asks: every so many ms (default 100); 0: nothing. */
@@ -58,6 +61,7 @@ export interface ResolvedCacheOptions {
   readonly backgroundMs: number;
   readonly codec: string;
   readonly codecOptions: { readonly level?: number };
+  readonly persist: ResolvedPersist | undefined;
 }
 
 const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
@@ -71,6 +75,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "policy",
   "pageSize",
   "writeBack",
+  "persist",
   "near",
   "backgroundMs",
   "serializer",
@@ -109,6 +114,7 @@ export function resolveCacheOptions(options: CacheOptions & LocalOptions): Resol
     backgroundMs,
     codec: options.codec ?? DEFAULT_CODEC,
     codecOptions: codecOptionsOf(options),
+    persist: resolvePersist(options.persist, options.writeBack?.path),
   };
 }
 
@@ -146,12 +152,11 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     codec,
     pageSize: options.pageSize ?? 8 * KIB,
     codecOptions: codecOptionsOf(options),
-    // What is kept free lies idle, and a put that finds no room makes some by itself.
-    lowWatermark: 0.5,
-    highWatermark: 1,
+    // What is kept free lies idle, and a put that finds no room makes some by itself: by dropping
+    // others, so where they are to go to a file there is more time for that.
+    ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
     policy: options.policy ?? DEFAULT_POLICY,
-    ...(writeBack === undefined ? {} : { writeBack }),
     ...(tiers && codec !== dense.codec ? { recompress: dense } : {}),
   };
 }

@@ -16,13 +16,19 @@ export const FLIGHTS_BYTES = 4096;
 /**
  * Makes the place for values in a store that is nobody else's yet.
  * @param persistent values stay until they are deleted: what has no room is refused
+ * @param seeds of the keys' hash, where values are to come that were stored under such
  */
-export function formatValues(store: Store, random: () => number, persistent = false): void {
+export function formatValues(
+  store: Store,
+  random: () => number,
+  persistent = false,
+  seeds: readonly number[] = [random(), random()],
+): void {
   const { words, frontAt: at } = valuesOf(store);
   const pool = store.createPool({ persistent });
   assert(pool >= 0, "a new store has room for a pool");
-  words[at + SEEDS] = random();
-  words[at + SEEDS + 1] = random();
+  words[at + SEEDS] = seeds[0]!;
+  words[at + SEEDS + 1] = seeds[1]!;
   const versions = valuesOf(store).allocate(VERSIONS_BYTES);
   const flights = valuesOf(store).allocate(FLIGHTS_BYTES);
   if (versions === NIL || flights === NIL) {

@@ -13,6 +13,12 @@ export class KeyHash {
     this.#seedHigh = seedHigh;
   }
 
+  /** As `set`, of a key whose hash is known. */
+  place(low: number, high: number): void {
+    this.low = low;
+    this.high = high;
+  }
+
   /** Hashes `bytes[0 … count − 1]`. */
   set(bytes: Uint8Array, count: number): void {
     let low = this.#seedLow;

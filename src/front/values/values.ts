@@ -1,8 +1,7 @@
 // Values of any length under keys of bytes: what the cache and the memcached server keep theirs in.
 //
 // Nothing is allocated for a value that fits a page: it is written to a room in the arena, and read
-// from there. What has expired is not there, whoever looks; it is removed by who finds it so, or
-// by the store's walk (store/tend.ts).
+// from there. What has expired is not there; it is removed by who finds it so, or by store/tend.ts.
 import { type Address, NIL } from "../../base/brand.ts";
 import { ENOSPC, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
@@ -31,21 +30,20 @@ const READS_MAX = 16;
 
 export class KeyedValues {
   readonly store: Store;
-  /** Bytes that `roomAt` has place for. */
-  readonly roomBytes: number;
-  /** Where a value is put before `set`, and stands after `read`, if it fits: an address. */
+  /** Where a value is put before `set`, and stands after `read`, if it fits; and bytes there. */
   readonly roomAt: number;
-  /** The whole arena, byte by byte. */
+  readonly roomBytes: number;
+  /** The whole arena, byte by byte and word by word. */
   readonly bytes: Uint8Array;
+  readonly words: Int32Array;
   /** Which values have been set or deleted, for those who keep some. */
   readonly versions: Versions;
   readonly #values: Values;
-  /** The same, word by word. */
-  readonly words: Int32Array;
   /** Where FLIGHTS_BYTES stand for the cache: a word index. */
   readonly flightsAt: number;
   readonly #frontAt: number;
-  readonly #pool: number;
+  /** The tmem pool in which they are. */
+  readonly pool: number;
   readonly #now: () => number;
   readonly #key = new TmemKey();
   readonly #hash: KeyHash;
@@ -62,8 +60,6 @@ export class KeyedValues {
   metaBytes = 0;
   /** When it expires, in ms since 1970; Infinity: never. */
   expiresMs = 0;
-  /** Bytes that it takes as it is stored, with its prefix; the first part, if it has several. */
-  storedBytes = 0;
   /** What `versions` said of it before it was looked for. */
   version = 0;
   #isParted = false;
@@ -84,7 +80,7 @@ export class KeyedValues {
     this.versions = new Versions(this.words, this.words[this.#frontAt + VERSIONS]!);
     const seeds = this.#frontAt + SEEDS;
     this.#hash = new KeyHash(this.words[seeds]!, this.words[seeds + 1]!);
-    this.#pool = this.words[this.#frontAt + POOL]!;
+    this.pool = this.words[this.#frontAt + POOL]!;
     this.#version = random() | 1;
     this.roomAt = this.#values.plain;
     this.roomBytes = store.pageSize;
@@ -101,7 +97,7 @@ export class KeyedValues {
 
   /** Values stored, those that have expired and were not yet removed included. */
   get count(): number {
-    return this.store.poolInfo(this.#pool)?.objects ?? 0;
+    return this.store.poolInfo(this.pool)?.objects ?? 0;
   }
 
   /**
@@ -156,9 +152,8 @@ export class KeyedValues {
   find(key: Uint8Array, keyBytes: number): boolean {
     this.#setKey(key, keyBytes);
     this.version = this.versions.of(this.#hash.low);
-    if (!this.#values.fetch(this.#pool, this.#key)) return false;
+    if (!this.#values.fetch(this.pool, this.#key)) return false;
     if (!this.#readPrefix(this.#values.prefix, key, keyBytes)) return false;
-    this.storedBytes = this.#values.storedBytes;
     if (this.expiresMs > this.#now()) return true;
     this.#removeAll();
     return false;
@@ -179,14 +174,15 @@ export class KeyedValues {
   /** Whether there is a value that has not expired; does not count as a use. */
   has(key: Uint8Array, keyBytes: number): boolean {
     this.#setKey(key, keyBytes);
-    const at = this.#values.peek(this.#pool, this.#key);
+    const at = this.#values.peek(this.pool, this.#key);
     return at !== NIL && this.#readPrefix(at, key, keyBytes) && this.expiresMs > this.#now();
   }
 
   /** Removes a value. @returns whether there was one that had not expired */
   delete(key: Uint8Array, keyBytes: number): boolean {
     const had = this.has(key, keyBytes);
-    if (had) this.#removeAll();
+    // One that was evicted may be in a file yet, and is not to come back from there.
+    if (had || this.#values.isKept) this.#removeAll();
     return had;
   }
 
@@ -201,16 +197,13 @@ export class KeyedValues {
    * @returns whether it was still there
    */
   rewriteMeta(meta: Uint8Array): boolean {
-    assert(
-      this.#isHeld && meta.length === this.metaBytes,
-      "the key is locked, meta keeps its size",
-    );
+    assert(this.#isHeld && meta.length === this.metaBytes, "it is locked, and keeps its size");
     this.bytes.set(meta, this.metaAt);
     const start = this.#values.prefix;
     const parting = this.#isParted ? PARTING_BYTES : 0;
     const prefixBytes = this.metaAt + this.metaBytes + parting - start;
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-    return this.#values.rewritePrefix(this.#pool, this.#key, prefixBytes);
+    return this.#values.rewritePrefix(this.pool, this.#key, prefixBytes);
   }
 
   /**
@@ -244,8 +237,8 @@ export class KeyedValues {
     visit: (at: number, keyBytes: number) => void,
   ): boolean {
     const now = this.#now();
-    return this.#values.scan(cursor, this.#pool, (key) => {
-      const at = this.#values.peek(this.#pool, key);
+    return this.#values.scan(cursor, this.pool, (key) => {
+      const at = this.#values.peek(this.pool, key);
       if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
       this.#readFields(at);
       visit(keyAt(this.bytes, at), keyBytesAt(this.bytes, at));
@@ -258,12 +251,34 @@ export class KeyedValues {
     return read(keyAt(this.bytes, start), keyBytesAt(this.bytes, start));
   }
 
+  /** Where the key stands of a value whose prefix stands at `start`. */
+  keyStart(start: number): number {
+    return keyAt(this.bytes, start);
+  }
+
+  /** Removes an object's parts that are not those of the value in it. */
+  dropOrphans(hashLow: number, hashHigh: number): void {
+    const head = this.#key.setWords(hashLow, hashHigh, 0, 0);
+    const at = this.#values.peek(this.pool, head);
+    if (at === NIL) {
+      this.store.flushObject(this.pool, head);
+      return;
+    }
+    const isParted = (this.bytes[at + Value.FLAGS]! & Prefix.PARTED) !== 0;
+    const end = this.keyStart(at) + keyBytesAt(this.bytes, at);
+    const parting = end + this.bytes[this.keyStart(at) - 1]!;
+    const version = isParted ? readWord(this.bytes, parting) : 0;
+    this.#hash.place(hashLow, hashHigh);
+    this.#dropOthersLocked(version);
+  }
+
   /** Removes all values, one after the other. */
   clear(): void {
+    this.#values.noteClear();
     const cursor = this.#values.beginScan();
     for (let ended = false; !ended; ) {
-      ended = this.#values.scan(cursor, this.#pool, (key) => {
-        this.store.flushObject(this.#pool, key);
+      ended = this.#values.scan(cursor, this.pool, (key) => {
+        this.store.flushObject(this.pool, key);
       });
     }
     this.versions.allChanged();
@@ -299,7 +314,7 @@ export class KeyedValues {
   #putAt(indexLow: number, version: number, sizeBytes: number, prefixBytes: number): 0 | Errno {
     const { plain } = this.#values;
     this.#key.setWords(this.#hash.low, this.#hash.high, indexLow, version);
-    return this.#values.put(this.#pool, this.#key, plain, sizeBytes, prefixBytes);
+    return this.#values.put(this.pool, this.#key, plain, sizeBytes, prefixBytes);
   }
 
   #setParted(
@@ -369,7 +384,7 @@ export class KeyedValues {
     const step = this.#partBytes;
     for (let at = first, nth = 1; at < valueBytes; at += step, nth++) {
       this.#key.setWords(this.#hash.low, this.#hash.high, nth, version);
-      if (!this.store.has(this.#pool, this.#key)) return false;
+      if (!this.store.has(this.pool, this.#key)) return false;
     }
     return true;
   }
@@ -405,7 +420,7 @@ export class KeyedValues {
     for (let nth = 0; at < total; nth++) {
       if (nth > 0) {
         this.#key.setWords(this.#hash.low, this.#hash.high, nth, version);
-        if (!this.#values.fetch(this.#pool, this.#key)) return null;
+        if (!this.#values.fetch(this.pool, this.#key)) return null;
       }
       this.#values.restore(plain);
       const count = Value.sizeOf(this.#values.header);
@@ -422,7 +437,7 @@ export class KeyedValues {
   /** Removes the key's value with all its parts. */
   #removeAll(): void {
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-    this.store.flushObject(this.#pool, this.#key);
+    this.store.flushObject(this.pool, this.#key);
     this.versions.changed(this.#hash.low);
   }
 
@@ -432,7 +447,7 @@ export class KeyedValues {
     try {
       // Another thread may have set a value with parts meanwhile, whose they are.
       this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-      const at = this.#values.peek(this.#pool, this.#key);
+      const at = this.#values.peek(this.pool, this.#key);
       const isParted = at !== NIL && (this.bytes[at + Value.FLAGS]! & Prefix.PARTED) !== 0;
       if (isParted) return;
       this.#dropOthersLocked(version);
@@ -444,8 +459,8 @@ export class KeyedValues {
   /** Removes all parts of other versions; under the key's lock. */
   #dropOthersLocked(version: number): void {
     const key = this.#key.setWords(this.#hash.low, this.#hash.high, 1, 0);
-    while (this.store.nextPage(this.#pool, key)) {
-      if (key.indexHigh !== version) this.store.flush(this.#pool, key);
+    while (this.store.nextPage(this.pool, key)) {
+      if (key.indexHigh !== version) this.store.flush(this.pool, key);
       if (!key.nextIndex()) break;
     }
   }

@@ -1,0 +1,360 @@
+// The log of changes: every value that comes in and every removal, in the order in which the store
+// took them, for a file from which the next process begins (front/values/replay.ts).
+//
+// A change is written to a ring in the arena under the lock under which it is made, and in the same
+// transaction: there is one order, and a thread that dies loses neither half. From the ring to the
+// file it is moved by whoever has time (the maker's timer) or needs room (who puts). No lock of the
+// arena is held meanwhile.
+//
+// A file that can't be written for so long that the ring is full would fall behind what the store
+// holds, and give back, one day, what was long deleted. Then the log breaks: nothing is kept any
+// more, until the maker removes the files and begins anew.
+import type { Address, WordIndex } from "../base/brand.ts";
+import { assert, ZcacheError } from "../base/errors.ts";
+import type { TmemKey } from "../index/key.ts";
+import type { Arena } from "../memory/arena.ts";
+import { add, put } from "../memory/journal.ts";
+import { Mutex } from "../memory/mutex.ts";
+import * as Log from "./change_log.layout.ts";
+import * as Rec from "./change_record.layout.ts";
+
+/** Writes to a file: all of it, or an error. */
+export interface LogWriter {
+  /** @throws ZcacheError ERR_IO */
+  write(fd: number, offsetBytes: number, bytes: Uint8Array): void;
+}
+
+/** A file that the log is to go on in. */
+export interface LogFile {
+  readonly fd: number;
+  readonly generation: number;
+  readonly seed: number;
+  readonly sizeBytesMax: number;
+  /** Units of the log before, where that is not this one's: so that a restart misses its end. */
+  readonly unitsBefore: number;
+}
+
+/** What tells whether the calling thread may write while it looks. */
+const NO_CHECK = 0;
+
+export class ChangeLog {
+  /** Word index of the log's own words. */
+  readonly at: WordIndex;
+  /** The tmem pool whose changes are kept. */
+  readonly pool: number;
+  readonly #arena: Arena;
+  readonly #words: Int32Array;
+  readonly #writer: LogWriter;
+  readonly #mutex: Mutex;
+  readonly #ring: number;
+  readonly #units: number;
+  /** Called without a lock where the file is as long as it may be: who can, begins another. */
+  onFull: (() => void) | undefined;
+  /** Of what `prepare` was called for last. */
+  #check = NO_CHECK;
+
+  /** @param at word index of words that `formatLog` was called for */
+  constructor(arena: Arena, at: WordIndex, pool: number, writer: LogWriter) {
+    this.at = at;
+    this.pool = pool;
+    this.#arena = arena;
+    this.#words = arena.words;
+    this.#writer = writer;
+    this.#ring = arena.words[at + Log.RING]! * 4;
+    this.#units = arena.words[at + Log.RING_UNITS]!;
+    const isDead = (owner: number) => !arena.threadMayRun(owner);
+    const { kernels, thread } = arena;
+    this.#mutex = new Mutex(arena.words, kernels, at + Log.DRAIN, thread, isDead);
+  }
+
+  get isBroken(): boolean {
+    return this.#words[this.at + Log.STATE] === Log.BROKEN;
+  }
+
+  get generation(): number {
+    return this.#words[this.at + Log.GENERATION]!;
+  }
+
+  /** Writes that failed, in all threads. */
+  get errors(): number {
+    return this.#words[this.at + Log.ERRORS]!;
+  }
+
+  /** Bytes that wait in the ring. */
+  get waitingBytes(): number {
+    return this.#usedUnits * Rec.UNIT_BYTES;
+  }
+
+  /** Bytes of the file, those that wait included. */
+  get fileBytes(): number {
+    const units = (this.#words[this.at + Log.HEAD]! - this.#words[this.at + Log.START]!) >>> 0;
+    return Rec.FILE_HEADER_BYTES + units * Rec.UNIT_BYTES;
+  }
+
+  /** Whether something waits for the file before this one, which must be open till then. */
+  get needsOld(): boolean {
+    return ((this.#words[this.at + Log.START]! - this.#words[this.at + Log.TAIL]!) | 0) > 0;
+  }
+
+  /** The ring, for who needs room while nothing is kept yet. */
+  get room(): { readonly at: Address; readonly sizeBytes: number } {
+    return { at: this.#ring as Address, sizeBytes: this.#units * Rec.UNIT_BYTES };
+  }
+
+  /** Before a put, without a lock: looks at the value, and for room for it. */
+  prepare(source: Address, sizeBytes: number): void {
+    this.#check = this.#arena.kernels.checksum(source, sizeBytes, 0);
+    this.makeRoom(sizeBytes);
+  }
+
+  /** Makes room for a change of so many bytes, without a lock; writes to the file if need be. */
+  makeRoom(sizeBytes: number): void {
+    const needed = Rec.unitsOf(sizeBytes) + Log.RESERVE_UNITS;
+    const used = this.#usedUnits;
+    if (used + needed <= this.#units >>> 1 || !this.#isOn) return;
+    if (used + needed > this.#units) {
+      if (this.#units - this.#usedUnits < needed && this.#isFileFull) this.onFull?.();
+      this.#drainOrBreak(needed);
+    }
+    // Half full: one of those who put empties it, the others go on.
+    else if (this.#mutex.tryLock()) {
+      try {
+        this.#write();
+      } catch (error) {
+        if (!(error instanceof ZcacheError)) throw error;
+      } finally {
+        this.#mutex.unlock();
+      }
+    }
+  }
+
+  /** Whether there is room for what `prepare` was called for: others may have taken it. */
+  hasRoomLocked(sizeBytes: number): boolean {
+    const needed = Rec.unitsOf(sizeBytes) + Log.RESERVE_UNITS;
+    return !this.#isOn || this.#usedUnits + needed <= this.#units;
+  }
+
+  /** Keeps a put, of what `prepare` was called for. In the transaction in which it is made. */
+  putLocked(pool: number, key: TmemKey, codec: number, source: Address, sizeBytes: number): void {
+    if (pool !== this.pool) return;
+    const kind = Rec.makeKind(Rec.PUT, codec);
+    const { id, indexLow, indexHigh } = key;
+    this.#appendLocked(kind, id[0]!, id[1]!, indexLow, indexHigh, source, sizeBytes);
+  }
+
+  /** Keeps that nothing is stored under a key. `makeRoom(0)` was called before the lock. */
+  removeLocked(pool: number, key: TmemKey): void {
+    if (pool !== this.pool) return;
+    const { id, indexLow, indexHigh } = key;
+    this.#appendLocked(Rec.REMOVE, id[0]!, id[1]!, indexLow, indexHigh, this.room.at, 0);
+  }
+
+  /** Keeps that an object has no pages any more. `makeRoom(0)` was called before the lock. */
+  removeObjectLocked(pool: number, key: TmemKey): void {
+    if (pool !== this.pool) return;
+    this.#appendLocked(Rec.REMOVE_OBJECT, key.id[0]!, key.id[1]!, 0, 0, this.room.at, 0);
+  }
+
+  /** Keeps that everything that was put before this is to go. */
+  clear(): void {
+    this.makeRoom(0);
+    this.#beside(() => this.#appendLocked(Rec.CLEAR, 0, 0, 0, 0, this.room.at, 0));
+  }
+
+  /** Keeps a dictionary, before anything is compressed with it. */
+  dictionary(number: number, start: Address, sizeBytes: number): void {
+    for (let from = 0; from < sizeBytes; from += Rec.PIECE_BYTES) {
+      const count = Math.min(Rec.PIECE_BYTES, sizeBytes - from);
+      const source = (start + from) as Address;
+      for (let done = false; !done; ) {
+        this.prepare(source, count);
+        this.#beside(() => {
+          done = this.hasRoomLocked(count);
+          const kind = Rec.DICTIONARY;
+          if (done) this.#appendLocked(kind, sizeBytes, 0, number, from, source, count);
+        });
+      }
+    }
+  }
+
+  /** Moves all that waits to the file. @throws ZcacheError ERR_IO, ERR_OPTION of the limit */
+  drain(): void {
+    if (this.#usedUnits === 0) return;
+    this.#mutex.lock();
+    try {
+      this.#write();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** From here on, changes go to another file. @returns the descriptor of the one before, or −1 */
+  switchTo(file: LogFile): number {
+    const { at } = this;
+    const words = this.#words;
+    this.#mutex.lock();
+    try {
+      // There is room for a ring more than the limit says.
+      this.#write(true);
+      const before = words[at + Log.STATE] === Log.ON ? words[at + Log.FD]! : -1;
+      this.#beside(() => {
+        put(words, at + Log.OLD_FD, before);
+        put(words, at + Log.OLD_START, words[at + Log.START]!);
+        put(words, at + Log.START, words[at + Log.HEAD]!);
+        put(words, at + Log.FD, file.fd);
+        put(words, at + Log.GENERATION, file.generation);
+        put(words, at + Log.SEED, file.seed);
+        const units = Math.floor(file.sizeBytesMax / Rec.UNIT_BYTES);
+        put(words, at + Log.LIMIT, units - this.#units);
+        put(words, at + Log.STATE, Log.ON);
+        const own = (words[at + Log.START]! - words[at + Log.OLD_START]!) | 0;
+        const unitsBefore = before < 0 ? file.unitsBefore : own;
+        this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, this.room.at, 0);
+      });
+      return before;
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** Keeps nothing from here on, and nothing of what waits. @param state OFF or BROKEN */
+  end(state: typeof Log.OFF | typeof Log.BROKEN): void {
+    this.#mutex.lock();
+    try {
+      this.#endHeld(state);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  get #isOn(): boolean {
+    return this.#words[this.at + Log.STATE] === Log.ON;
+  }
+
+  /** Whether the file has no room for what waits. */
+  get #isFileFull(): boolean {
+    const words = this.#words;
+    const units = (words[this.at + Log.HEAD]! - words[this.at + Log.START]!) >>> 0;
+    return units > words[this.at + Log.LIMIT]! >>> 0;
+  }
+
+  get #usedUnits(): number {
+    return (this.#words[this.at + Log.HEAD]! - this.#words[this.at + Log.TAIL]!) >>> 0;
+  }
+
+  #endHeld(state: number): void {
+    const words = this.#words;
+    this.#beside(() => {
+      put(words, this.at + Log.STATE, state);
+      put(words, this.at + Log.TAIL, words[this.at + Log.HEAD]!);
+    });
+  }
+
+  #drainOrBreak(needed: number): void {
+    this.#mutex.lock();
+    try {
+      this.#write();
+    } catch (error) {
+      if (!(error instanceof ZcacheError)) throw error;
+      if (this.#usedUnits + needed > this.#units) this.#endHeld(Log.BROKEN);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** Writes what there is, under DRAIN. @param isLast whether this file gets no more */
+  #write(isLast = false): void {
+    const { at } = this;
+    const words = this.#words;
+    if (!this.#isOn) return;
+    let head = 0;
+    // What is not committed may be undone.
+    this.#beside(() => {
+      head = words[at + Log.HEAD]!;
+    });
+    for (let tail = words[at + Log.TAIL]!; tail !== head; ) {
+      const isOld = ((words[at + Log.START]! - tail) | 0) > 0;
+      const end = isOld ? words[at + Log.START]! : head;
+      const inRing = tail & (this.#units - 1);
+      const count = Math.min((end - tail) >>> 0, this.#units - inRing);
+      try {
+        this.#writeUnits(isOld || isLast, isOld, tail, inRing, count);
+      } catch (error) {
+        this.#beside(() => add(words, at + Log.ERRORS, 1));
+        throw error;
+      }
+      tail = (tail + count) | 0;
+      this.#beside(() => put(words, at + Log.TAIL, tail));
+    }
+  }
+
+  #writeUnits(isFree: boolean, isOld: boolean, place: number, inRing: number, count: number): void {
+    const { at } = this;
+    const words = this.#words;
+    const start = words[at + (isOld ? Log.OLD_START : Log.START)]!;
+    const fd = words[at + (isOld ? Log.OLD_FD : Log.FD)]!;
+    const units = (place - start) >>> 0;
+    if (!isFree && units + count > words[at + Log.LIMIT]! >>> 0) {
+      const max = (words[at + Log.LIMIT]! >>> 0) * Rec.UNIT_BYTES;
+      throw new ZcacheError("ERR_IO", `the log of changes is full: ${max} bytes`, {
+        context: { code: "EFBIG", max },
+      });
+    }
+    const from = this.#ring + inRing * Rec.UNIT_BYTES;
+    const bytes = this.#arena.bytes.subarray(from, from + count * Rec.UNIT_BYTES);
+    this.#writer.write(fd, Rec.FILE_HEADER_BYTES + units * Rec.UNIT_BYTES, bytes);
+  }
+
+  #appendLocked(
+    kind: number,
+    objectLow: number,
+    objectHigh: number,
+    indexLow: number,
+    indexHigh: number,
+    source: Address,
+    sizeBytes: number,
+  ): void {
+    if (!this.#isOn) return;
+    const { at } = this;
+    const words = this.#words;
+    const units = Rec.unitsOf(sizeBytes);
+    assert(this.#usedUnits + units <= this.#units, "there is room for a change");
+    const head = words[at + Log.HEAD]!;
+    const target = this.#ring + (head & (this.#units - 1)) * Rec.UNIT_BYTES;
+    const { kernels } = this.#arena;
+    const word = target / 4;
+    words[word + Rec.KIND] = kind;
+    words[word + Rec.SIZE] = sizeBytes;
+    words[word + Rec.DATA_CHECK] = sizeBytes === 0 ? 0 : this.#check;
+    words[word + Rec.OBJECT_LOW] = objectLow;
+    words[word + Rec.OBJECT_HIGH] = objectHigh;
+    words[word + Rec.INDEX_LOW] = indexLow;
+    words[word + Rec.INDEX_HIGH] = indexHigh;
+    const place = head - words[at + Log.START]!;
+    const seed = Rec.seedOf(words[at + Log.SEED]!, place);
+    words[word] = kernels.checksum(target + 4, Rec.UNIT_BYTES - 4, seed);
+    if (sizeBytes > 0) this.#copyIn(target + Rec.UNIT_BYTES, source, sizeBytes);
+    put(words, at + Log.HEAD, (head + units) | 0);
+  }
+
+  /** Copies to a place that may lie across the ring's end. */
+  #copyIn(target: number, source: Address, sizeBytes: number): void {
+    const { kernels } = this.#arena;
+    const end = this.#ring + this.#units * Rec.UNIT_BYTES;
+    const first = Math.min(sizeBytes, end - target);
+    if (first > 0) kernels.copy(target, source, first);
+    if (first < sizeBytes) kernels.copy(this.#ring, source + first, sizeBytes - first);
+  }
+
+  /** Runs `work` under the arena's lock, beside readers: they don't look at these words. */
+  #beside(work: () => void): void {
+    const { lock } = this.#arena;
+    lock.lockBeside();
+    try {
+      work();
+      lock.commitBeside();
+    } finally {
+      lock.unlock();
+    }
+  }
+}

@@ -1,0 +1,21 @@
+// A thread that changes a cache that is kept until it is terminated: all the time, or once.
+import { parentPort, workerData } from "node:worker_threads";
+import { Cache, type CacheShare } from "../../src/index.ts";
+
+const { share, seed } = workerData as { share: CacheShare; seed: number };
+const cache = Cache.attach<string, number | string>(share);
+
+if (seed === 0) {
+  cache.set("by a worker", 1);
+  cache.delete("key 5");
+  parentPort!.postMessage("done");
+  setInterval(() => undefined, 1000);
+} else {
+  parentPort!.postMessage("begun");
+  for (let n = seed; ; n++) {
+    // Other threads have the same keys; some values have parts.
+    const key = `key ${(n * 7) % 50}`;
+    if (n % 5 === 0) cache.delete(key);
+    else cache.set(key, `${seed}/${n} `.repeat(n % 29 === 0 ? 6000 : n % 100));
+  }
+}
