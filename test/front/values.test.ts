@@ -3,8 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { CodecDriver } from "../../src/codec/registry.ts";
 import { formatValues } from "../../src/front/values/format.ts";
+import { KeyHash } from "../../src/front/values/key_hash.ts";
 import { KeyedValues } from "../../src/front/values/values.ts";
+import { nodeCodecs } from "../../src/node/codecs.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
@@ -114,3 +117,92 @@ for (const pageSize of [4096, 16384]) {
     );
   });
 }
+
+/** All keys in one place. */
+class OneHash extends KeyHash {
+  override set(): void {
+    this.low = 1;
+    this.high = 2;
+  }
+}
+
+test("two keys of one hash are never taken for each other: the later one stays", () => {
+  const { store, clock } = open();
+  const hash = new OneHash(0, 0);
+  const values = new KeyedValues(
+    store,
+    () => clock.ms,
+    () => 1,
+    hash,
+  );
+  const [a, b] = [bytesOf("a"), bytesOf("b")] as const;
+  set(values, "a", makeValue(1, 100));
+  assert.equal(get(values, "b"), undefined);
+  assert.equal(values.has(b, 1), false);
+  assert.equal(values.delete(b, 1), false);
+  assert.deepEqual(get(values, "a"), makeValue(1, 100));
+  set(values, "b", makeValue(2, 70_000));
+  assert.equal(values.has(a, 1), false);
+  assert.deepEqual(get(values, "b"), makeValue(2, 70_000));
+  store.close();
+});
+
+test("nothing is left of the parts of a value that is overwritten", () => {
+  const { store, values } = open();
+  const pages = () => store.stats().ephemeral.pagesInMemory;
+  set(values, "k", makeValue(1, 70_000));
+  const parts = pages();
+  assert.ok(parts > 10);
+  set(values, "k", makeValue(2, 70_000));
+  assert.equal(pages(), parts);
+  set(values, "k", makeValue(3, 10));
+  assert.equal(pages(), 1);
+  assert.deepEqual(get(values, "k"), makeValue(3, 10));
+  store.close();
+});
+
+test("what is beside a value and is changed while that is recompressed stays changed", () => {
+  // Another thread changes it in the middle: the codec lets it.
+  let meanwhile = () => {};
+  const driver: CodecDriver = {
+    name: "meddling",
+    implementation: "of this test",
+    dictionaries: false,
+    open(memory) {
+      const inner = nodeCodecs().create("zstd", memory);
+      return {
+        name: "meddling",
+        implementation: "of this test",
+        compress(source, sourceBytes, target, limitBytes) {
+          meanwhile();
+          return inner.compress(source, sourceBytes, target, limitBytes);
+        },
+        decompress: (...args) => inner.decompress(...args),
+      };
+    },
+  };
+  const platform = { ...nodePlatform(), codecs: () => nodeCodecs().register(driver) };
+  const options = { memoryMax: "8MiB", content: "values", recompress: { codec: "meddling" } };
+  const store = Store.create(options as StoreOptions, platform);
+  formatValues(store, () => 5);
+  const now = () => 1e12;
+  const values = new KeyedValues(store, now, () => 7);
+  const other = new KeyedValues(Store.attach(store.share(), platform), now, () => 9);
+  const name = bytesOf("k");
+  const value = makeValue(3, 3000);
+  values.set(name, 1, bytesOf("before"), 6, value, value.length, Number.POSITIVE_INFINITY);
+  meanwhile = () => {
+    other.lock(name, 1);
+    assert.ok(other.find(name, 1) && other.rewriteMeta(bytesOf("later!")));
+    other.unlock();
+  };
+  assert.equal(store.tend({ entries: 100, recompress: { idleTicks: 0 } }).recompressed, 1);
+  assert.ok(values.find(name, 1));
+  const { metaAt, metaBytes, valueBytes } = values;
+  assert.equal(new TextDecoder().decode(values.bytes.slice(metaAt, metaAt + metaBytes)), "later!");
+  values.read(name, 1);
+  assert.deepEqual(values.bytes.slice(values.roomAt, values.roomAt + valueBytes), value);
+  store.verify();
+  other.store.detach();
+  store.close();
+});

@@ -6,7 +6,8 @@
 // flights.ts'.
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
-import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
+import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
+import { KeyedValues } from "../values/values.ts";
 import type { CachePlatform, Serializer, Text } from "./contract.ts";
 import * as Meta from "./entry_meta.ts";
 import { type Flight, Flights } from "./flights.ts";

@@ -4,7 +4,8 @@
 // of this thread, because what is found in between takes the room that it is compressed from.
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
-import { KeyedValues, VALUE_BYTES_MAX } from "../values/values.ts";
+import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
+import { KeyedValues } from "../values/values.ts";
 import type { ItemStore, ItemStoreStats } from "./contract.ts";
 import { META_WORDS } from "./items.layout.ts";
 

@@ -21,6 +21,8 @@ export const LONG_KEY = 4;
 /** The value has no bytes: of the one that is stored, none is meant. */
 export const EMPTY = 8;
 
+/** The longest value: parts are numbered, and somebody has to hold it in one piece. */
+export const VALUE_BYTES_MAX = 128 * 1024 * 1024;
 /** The bytes of a key and of a meta at most. */
 export const KEY_BYTES_MAX = 1024;
 export const META_BYTES_MAX = 255;

@@ -23,8 +23,6 @@ import {
 } from "./prefix.ts";
 import { Versions } from "./versions.ts";
 
-/** The longest value: parts are numbered, and somebody has to hold it in one piece. */
-export const VALUE_BYTES_MAX = 128 * 1024 * 1024;
 /** How often a value may be overwritten while it is read. */
 const READS_MAX = 16;
 
@@ -68,8 +66,9 @@ export class KeyedValues {
   /**
    * @param store one that `formatValues` was called for
    * @param now ms since 1970  @param random 32 bits
+   * @param hash for tests: one that gives different keys the same place
    */
-  constructor(store: Store, now: () => number, random: () => number) {
+  constructor(store: Store, now: () => number, random: () => number, hash?: KeyHash) {
     this.store = store;
     this.#values = valuesOf(store);
     this.bytes = this.#values.bytes;
@@ -79,7 +78,7 @@ export class KeyedValues {
     this.#now = now;
     this.versions = new Versions(this.words, this.words[this.#frontAt + VERSIONS]!);
     const seeds = this.#frontAt + SEEDS;
-    this.#hash = new KeyHash(this.words[seeds]!, this.words[seeds + 1]!);
+    this.#hash = hash ?? new KeyHash(this.words[seeds]!, this.words[seeds + 1]!);
     this.pool = this.words[this.#frontAt + POOL]!;
     this.#version = random() | 1;
     this.roomAt = this.#values.plain;
@@ -119,7 +118,7 @@ export class KeyedValues {
     assert(keyBytes >= 1 && keyBytes <= Prefix.KEY_BYTES_MAX, "a key has 1 … 1024 bytes");
     assert(metaBytes <= Prefix.META_BYTES_MAX, "meta has at most 255 bytes");
     this.#setKey(key, keyBytes);
-    if (valueBytes > VALUE_BYTES_MAX) {
+    if (valueBytes > Prefix.VALUE_BYTES_MAX) {
       this.#removeAll();
       return ENOSPC;
     }
