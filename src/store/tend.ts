@@ -45,9 +45,9 @@ export interface Tended {
   readonly expired: number;
 }
 
-/** Entries that are noted under one hold of the lock; and looked at. */
-const NOTED_MAX = 64;
-const LOOKED_MAX = 256;
+/** Entries that are looked at under one hold of the lock, at about; and noted: all, if need be. */
+const LOOKED_MAX = 128;
+const NOTED_MAX = 2 * LOOKED_MAX;
 /** A page must become so many bytes smaller, and this part of it: another class of the pool. */
 const GAIN_BYTES = 16;
 const GAIN_PART = 16;

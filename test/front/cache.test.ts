@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import { Worker } from "node:worker_threads";
 import fc from "fast-check";
+import { documentAt } from "../../bench/documents.ts";
 import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
 
 const WORKER = new URL("./cache_worker.js", import.meta.url);
@@ -393,7 +394,7 @@ test("a thread that dies while it loads is taken over from", async () => {
 
 test("any sequence of calls, against a Map", () => {
   const call = fc.record({
-    what: fc.constantFrom("set", "set", "get", "delete", "tend", "dictionary"),
+    what: fc.constantFrom("set", "set", "get", "delete", "tend"),
     key: fc.integer({ min: 0, max: 20 }),
     value: fc.oneof(fc.string(), fc.jsonValue(), fc.uint8Array({ maxLength: 3000 })),
   });
@@ -421,3 +422,31 @@ test("any sequence of calls, against a Map", () => {
     { numRuns: 100 },
   );
 });
+
+for (const codec of ["lz4", "zstd"]) {
+  test(`a dictionary is trained from the values, and used by all threads: ${codec}`, async () => {
+    using cache = open<string>({ codec, memoryMax: "32MiB" });
+    const size = 700;
+    const before: string[] = Array.from({ length: size }, (_, n) => documentAt(n));
+    for (const [n, text] of before.entries()) cache.set(`before ${n}`, text);
+    const without = cache.stats().storedBytes;
+    const report = await cache.train();
+    assert.ok(report?.used === true, JSON.stringify(report));
+    assert.ok(report.packedBytesWith < report.packedBytesBefore * 0.9);
+    assert.equal(cache.stats().dictionary, 1);
+    // Those that were there are compressed anew by the walk.
+    const done = cache.store.tend({ entries: 10_000, redictionary: true });
+    assert.ok(done.ended && done.recompressed > size * 0.8, JSON.stringify(done));
+    const withIt = cache.stats().storedBytes;
+    assert.ok(withIt < without * 0.9, `${withIt} of ${without}`);
+    for (let n = 0; n < 50; n++) cache.set(`after ${n}`, documentAt(10_000 + n));
+    for (const [n, text] of before.entries()) assert.equal(cache.get(`before ${n}`), text);
+    const worker = new Worker(WORKER, { workerData: { share: cache.share(), job: "read" } });
+    const [read] = (await once(worker, "message")) as [string[]];
+    assert.deepEqual(
+      read,
+      ["before 3", "after 7"].map((key) => cache.get(key)),
+    );
+    cache.store.verify();
+  });
+}

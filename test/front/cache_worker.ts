@@ -9,6 +9,9 @@ const cache = Cache.attach<string, string>(share);
 if (job === "overwrite") {
   cache.set("k", "by another thread");
   cache.detach();
+} else if (job === "read") {
+  parentPort!.postMessage([cache.get("before 3"), cache.get("after 7")]);
+  cache.detach();
 } else if (job === "hang") {
   const waiting = cache.fetch("hangs", () => new Promise(() => undefined));
   parentPort!.postMessage("begun");

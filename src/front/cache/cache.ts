@@ -193,6 +193,11 @@ export class CacheFront<K extends CacheKey, V> {
     return this.#load(key, loader, options);
   }
 
+  /** The same as `fetch`, by the name that users of cacheable know. */
+  getOrSet(key: K, loader: Loader<K, V>, options?: FetchOptions): Promise<V | undefined> {
+    return this.fetch(key, loader, options);
+  }
+
   /** Removes all values. */
   clear(): void {
     this.#near?.clear();
