@@ -11,6 +11,8 @@ import { META_WORDS } from "./items.layout.ts";
 
 const KEY_BYTES_MAX = 250;
 const BUFFER_BYTES = 16 * 1024;
+/** Walks through the items at a time. */
+const SCANS_MAX = 64;
 
 export class ValueItemStore implements ItemStore {
   readonly valueBytesMax = VALUE_BYTES_MAX;
@@ -23,8 +25,9 @@ export class ValueItemStore implements ItemStore {
   #keyBytes = 0;
   #prepared = new Uint8Array(BUFFER_BYTES);
   #preparedBytes = 0;
-  #scan: ReturnType<KeyedValues["beginScan"]> | undefined;
-  #scanned = 0;
+  /** Walks that have begun and not ended, by the place that was said last. */
+  readonly #scans = new Map<number, ReturnType<KeyedValues["beginScan"]>>();
+  #places = 0;
 
   /**
    * @param store one that `formatValues` was called for
@@ -121,22 +124,28 @@ export class ValueItemStore implements ItemStore {
 
   scan(place: number, visit: (key: Uint8Array) => void): number {
     const values = this.#values;
-    if (place === 0 || this.#scan === undefined) this.#scan = values.beginScan();
+    const scan = this.#scans.get(place) ?? values.beginScan();
+    this.#scans.delete(place);
     let shown = 0;
     for (;;) {
-      const ended = values.scan(this.#scan, (at, keyBytes) => {
+      const ended = values.scan(scan, (at, keyBytes) => {
         const { bytes, metaAt } = values;
         for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
         shown++;
         visit(bytes.slice(at, at + keyBytes));
       });
-      if (ended) {
-        this.#scan = undefined;
-        return -1;
-      }
-      // Any number but 0 says: where the walk stands.
-      if (shown > 0) return ++this.#scanned;
+      if (ended) return -1;
+      if (shown > 0) return this.#pause(scan);
     }
+  }
+
+  /** @returns a place by which the walk goes on: any number but 0 */
+  #pause(scan: ReturnType<KeyedValues["beginScan"]>): number {
+    // Who began the oldest has forgotten it; if not, it begins anew.
+    const [oldest] = this.#scans.keys();
+    if (oldest !== undefined && this.#scans.size >= SCANS_MAX) this.#scans.delete(oldest);
+    this.#scans.set(++this.#places, scan);
+    return this.#places;
   }
 
   limit(bytes: number): boolean {
