@@ -39,7 +39,8 @@ for (const [nth, block] of blocks.entries()) {
       block.replace(imports, (_, entry) => `from "${fileOf(entry)}"`),
     );
     const env = { ...process.env, NODE_TEST_CONTEXT: "" };
-    const options = { env, timeout: LIMIT_MS };
+    // What a program leaves behind goes with its folder.
+    const options = { cwd: folder, env, timeout: LIMIT_MS };
     const { stderr } = await promisify(execFile)(process.execPath, [program], options);
     assert.doesNotMatch(stderr, FAILED);
   });
