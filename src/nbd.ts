@@ -2,10 +2,11 @@
 // `zcache/nbd`.
 import { availableParallelism } from "node:os";
 import type { TlsOptions } from "node:tls";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
 import { Zram } from "./front/zram.ts";
 import { MAX_THREADS } from "./memory/arena.layout.ts";
+import { startWorker } from "./node/lent_descriptors.ts";
 import { checkExport } from "./server/nbd/exports.ts";
 import { PRACTICE_PAGES } from "./server/nbd/practice.ts";
 import { type Listen, NbdServer } from "./server/nbd/server.ts";
@@ -84,7 +85,7 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
   };
   const { listen, allow = [] } = options;
   const start = (practice: PracticeShare | undefined) => {
-    const workers = Array.from({ length: threads }, () => idle.pop() ?? startWorker());
+    const workers = Array.from({ length: threads }, () => idle.pop() ?? newWorker());
     for (const worker of workers) worker.ref();
     const released = (ended: readonly Worker[]) => {
       for (const worker of ended) worker.unref();
@@ -117,8 +118,8 @@ function defaultThreads(): number {
   return Math.min(8, availableParallelism());
 }
 
-function startWorker(): Worker {
-  return new Worker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+function newWorker(): Worker {
+  return startWorker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
 }
 
 function tlsOptions({ key, cert, ca }: NbdTlsOptions): TlsOptions {
