@@ -115,7 +115,7 @@ export function exchange(address: usize, value: i32): i32 {
 /**
  * Says in the word at `reader` that the caller reads. The store and the load keep their order:
  * either a writer sees the one, or the writer is seen by the other.
- * @returns 1; or 0 if the word at `writing` says that somebody writes: then it is taken back
+ * @returns 1; 0 if the word at `writing` says that somebody writes: then it is taken back
  */
 export function enterReader(reader: usize, writing: usize): i32 {
   atomic.store<i32>(reader, 1);

@@ -60,7 +60,7 @@ interface NamedDevice {
 /** What is above the size of the devices, if all of it holds data that does not compress. */
 const OVERHEAD_PART = 16;
 const OVERHEAD_BYTES = 64 * MIB;
-/** Of each thread before it serves: half of what the engine would compile under the first client. */
+/** Of each thread before it serves: what the engine would compile under the first client. */
 const PRACTICE_MS = 500;
 /** Between two steps of idle work: the main thread also accepts connections. */
 const STEP_EVERY_MS = 20;

@@ -11,7 +11,7 @@ import { type Link, Outbox } from "./outbox.ts";
 import type { Lane, ThreadShare } from "./session.ts";
 import { Transmission } from "./transmission.ts";
 
-/** Pages of a thread on the device; and of one long request, which fits in a block with its head. */
+/** Pages of a thread on the device; of a long request, which fits in a block with its head. */
 export const PRACTICE_PAGES = 1024;
 const LONG_PAGES = 15;
 /** Short requests that arrive together: they fill no more than a block. */
@@ -88,7 +88,7 @@ export class Practice {
     return at + REQUEST_BYTES;
   }
 
-  /** Fills a page: with zeros, with what does not compress, or with what does. @returns its bytes */
+  /** Fills a page: with zeros, with what shrinks, or does not. @returns its bytes */
   #fill(at: number, nth: number): number {
     const { pageSize } = this.#device;
     const page = this.#input.subarray(at, at + pageSize);
