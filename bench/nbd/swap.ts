@@ -204,6 +204,8 @@ export async function benchSwap({ tiny = false, print = console.log } = {}): Pro
       for (const contender of order) {
         const row = await measure(undo, contender, sizes, program);
         if (row !== undefined) found.push(row);
+        const done = `${found.length} of ${sizes.rounds * contenders.length}`;
+        if (process.stderr.isTTY) process.stderr.write(`\rswap: ${done} runs`);
         await undo.all();
       }
     }
@@ -212,6 +214,7 @@ export async function benchSwap({ tiny = false, print = console.log } = {}): Pro
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.removeListener(signal, stop);
     rmSync(folder, { recursive: true, force: true });
   }
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   if (found.length === 0) print("swap: skipped: no memory control group can be made");
   return report(found, print);
 }
