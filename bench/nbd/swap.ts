@@ -19,6 +19,7 @@ import {
   has,
   keep,
   makeGroup,
+  processorMs,
   residentMiB,
   run,
   startSwap,
@@ -39,6 +40,8 @@ const PROGRAM_MS = 120_000;
 export interface SwapRow {
   readonly device: string;
   readonly touchesPerSecond: number;
+  /** What the server used of processors; where a machine is busy, that decides. 0: no server. */
+  readonly serverMs: number;
   /** Of the server, or what zram holds: before, with the program's pages, after discard. */
   readonly beforeMiB: number;
   readonly fullMiB: number;
@@ -54,6 +57,7 @@ interface Sizes {
 interface Target {
   readonly device: string;
   memoryMiB(): number;
+  processorMs(): number;
 }
 
 interface Contender {
@@ -72,7 +76,8 @@ async function overNbd(
   const server: ChildProcess = keep(undo, program, [...args]);
   await until(program, () => existsSync(socket));
   const device = await attachNbd(undo, { folder, socket, sizeBytes });
-  return { device, memoryMiB: () => residentMiB(server) };
+  const [memoryMiB, used] = [() => residentMiB(server), () => processorMs(server)];
+  return { device, memoryMiB, processorMs: used };
 }
 
 const OURS: Contender = {
@@ -97,7 +102,7 @@ const KERNEL: Contender = {
   make: async (undo, _folder, sizeBytes) => {
     const name = addZram(undo, sizeBytes);
     if (name === undefined) return undefined;
-    return { device: `/dev/${name}`, memoryMiB: () => zramMiB(name) };
+    return { device: `/dev/${name}`, memoryMiB: () => zramMiB(name), processorMs: () => 0 };
   },
 };
 
@@ -141,20 +146,22 @@ async function measure(
   if (target === undefined) return undefined;
   startSwap(undo, target.device);
   const beforeMiB = target.memoryMiB();
+  const beforeMs = target.processorMs();
   let fullMiB = beforeMiB;
   const look = () => {
     fullMiB = Math.max(fullMiB, target.memoryMiB());
   };
   const touchesPerSecond = await touch(undo, program, group, sizes, look);
+  const serverMs = target.processorMs() - beforeMs;
   run("swapoff", target.device);
   run("blkdiscard", target.device);
   // Time for those who give memory back late.
   await new Promise((done) => setTimeout(done, 2000));
   const afterMiB = target.memoryMiB();
-  return { device: contender.name, touchesPerSecond, beforeMiB, fullMiB, afterMiB };
+  return { device: contender.name, touchesPerSecond, serverMs, beforeMiB, fullMiB, afterMiB };
 }
 
-const FIGURES = ["touchesPerSecond", "beforeMiB", "fullMiB", "afterMiB"] as const;
+const FIGURES = ["touchesPerSecond", "serverMs", "beforeMiB", "fullMiB", "afterMiB"] as const;
 
 function report(found: readonly SwapRow[], print: (line: string) => void): SwapRow[] {
   const names = [...new Set(found.map((row) => row.device))];

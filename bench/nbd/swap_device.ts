@@ -153,6 +153,12 @@ export function residentMiB(child: ChildProcess): number {
   return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
 }
 
+/** Time of the processor that a process has used so far, in the units of 10 ms that Linux tells. */
+export function processorMs(child: ChildProcess): number {
+  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
 export function zramMiB(name: string): number {
   const words = readFileSync(`/sys/block/${name}/mm_stat`, "utf8").trim().split(/\s+/);
   return Number(words[2]) / MIB;

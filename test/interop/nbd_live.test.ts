@@ -122,7 +122,7 @@ test("libnbd through TLS: copies with a certificate, refused with a foreign one 
     for (const who of ["stranger", "nobody"]) {
       await assert.rejects(run("nbdinfo", uri(who)), /nbdinfo/);
     }
-    await assert.rejects(run("nbdinfo", `nbd+unix:///disk?socket=${path}`), /TLS|tls/);
+    await assert.rejects(run("nbdinfo", `nbd+unix:///disk?socket=${path}`), /opt_go/);
     assert.match(await run("nbdinfo", uri("client")), /export-size: 16777216/);
   });
 });
