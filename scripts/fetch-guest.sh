@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what scripts/demo-guest.mjs boots to build/guest: Debian's cloud kernel, the modules that
 # it needs for virtio disks, and busybox. Packages are downloaded and unpacked, nothing is
-# installed. Needs apt-get and dpkg on amd64.
+# installed, and the system's own lists stay as they are. Needs apt-get and dpkg on amd64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,13 +14,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 cd "$work"
+mkdir -p lists/partial cache/archives/partial
+options=(-o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=root")
+apt-get -q "${options[@]}" update
 # The package of this name is empty; it depends on the kernel of the day.
-kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -1)
+kernel=$(apt-cache "${options[@]}" depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -1)
 if [ -z "$kernel" ]; then
-  echo "no linux-image-cloud-amd64 here: apt-get update first, and only Debian has it" >&2
+  echo "no linux-image-cloud-amd64 here: only Debian has it" >&2
   exit 1
 fi
-apt-get -q -o APT::Sandbox::User=root download "$kernel" busybox-static
+apt-get -q "${options[@]}" download "$kernel" busybox-static
 for package in ./*.deb; do dpkg -x "$package" root; done
 
 rm -rf "$into"
