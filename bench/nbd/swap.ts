@@ -1,7 +1,7 @@
 // Servers as real swap of this machine: touches of random pages per second by a program that has
 // half of the memory it needs, each page verified; and the memory of the server, full and after
-// everything was discarded. Ours with lz4, as it is and on one thread, nbdkit's memory (malloc), and
-// the kernel's zram with lz4, which goes through no process at all.
+// everything was discarded. Ours with lz4, as it is and on one thread, nbdkit's memory (malloc),
+// and the kernel's zram with lz4, which goes through no process at all.
 //
 // Rounds alternate, so that a machine that slows down does so for all, and medians are told. Needs
 // root; whoever swaps already is left alone.
