@@ -41,6 +41,12 @@ export class Session implements Link {
   #tunnel: Tunnel | undefined;
   #secure: TLSSocket | undefined;
   #secureDrains = false;
+  readonly #secureWritten = (): void => {
+    const secure = this.#secure!;
+    if (!this.#secureDrains || secure.destroyed || secure.writableLength > 0) return;
+    this.#secureDrains = false;
+    this.#transmission?.drained();
+  };
 
   constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, ended: () => void) {
     this.#share = share;
@@ -64,7 +70,9 @@ export class Session implements Link {
     const secure = this.#secure;
     if (secure === undefined) return this.#socket.send(bytes);
     if (secure.destroyed) return true;
-    this.#secureDrains = !secure.write(bytes) || secure.writableLength > 0;
+    // Not "drain": that comes only after more than the stream's mark, and less waits here too.
+    secure.write(bytes, this.#secureWritten);
+    this.#secureDrains = secure.writableLength > 0;
     return !this.#secureDrains;
   }
 
@@ -161,11 +169,6 @@ export class Session implements Link {
         this.#share.input.buffer.set(piece);
         if (!this.#take(piece.length)) secure.pause();
       }
-    });
-    secure.on("drain", () => {
-      if (!this.#secureDrains || secure.writableLength > 0) return;
-      this.#secureDrains = false;
-      this.#transmission?.drained();
     });
     secure.on("end", () => secure.destroy());
     secure.on("close", () => this.#socket.destroy());
