@@ -1,0 +1,19 @@
+// What can be set about the web page: dashboard and metrics.
+import * as S from "./setting.ts";
+
+const PORT = 8080;
+
+export const WEB = {
+  enabled: S.toggle("serve the dashboard and /metrics", true, {
+    off: "no dashboard and no /metrics",
+    flag: "web",
+  }),
+  listen: S.address("TCP address", `127.0.0.1:${PORT}`, PORT),
+  tokenFile: S.text(
+    "file",
+    "whoever sends the token in it may change settings from the page; without, nobody may",
+    undefined,
+  ),
+};
+
+export type WebValues = S.Values<typeof WEB>;
