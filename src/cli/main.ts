@@ -10,6 +10,7 @@ import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { serveCommand } from "./serve/serve.ts";
 import { simulateCommand } from "./simulate.ts";
+import { topCommand } from "./top.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -29,7 +30,8 @@ function program(): Command {
     statsCommand(),
     codecsCommand(),
     poolsCommand(),
-    serveCommand(),
+    serveCommand(version),
+    topCommand(),
   ]) {
     root.addCommand(command);
   }

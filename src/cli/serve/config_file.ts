@@ -50,7 +50,8 @@ export function parseConfig(text: string, file: string): Entries {
       if (isTable(value)) throw unknownSection(`${where(key, "")}[${key}]`, key);
       own[key] = value;
     } else if (isTable(value)) add(section, value);
-    else throw new ZcacheError("ERR_OPTION", `${where("", key)}${key} is a section: write [${key}]`);
+    else
+      throw new ZcacheError("ERR_OPTION", `${where("", key)}${key} is a section: write [${key}]`);
   }
   add(DAEMON_SECTION, own);
   return entries;

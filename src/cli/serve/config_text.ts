@@ -17,10 +17,15 @@ export function exampleConfig(head: readonly string[]): string {
     lines.push("", `# ${section.title}`, ...(section.name === "" ? [] : [`[${section.name}]`]));
     for (const [name, { describe, hint, shape, fallback }] of Object.entries(section.settings)) {
       lines.push("", ...wrap(`${describe}${shape === "list" ? "; several: a list" : ""}`));
-      lines.push(`# ${keyOf(name)} = ${fallback === undefined ? `"<${hint}>"` : toml(fallback)}`);
+      lines.push(`# ${keyOf(name)} = ${byDefault(hint, fallback)}`);
     }
   }
   return `${lines.join("\n")}\n`;
+}
+
+function byDefault(hint: string, fallback: Raw | undefined): string {
+  if (fallback === undefined) return `"<${hint}>"`;
+  return hint === "octal" ? JSON.stringify(fallback) : toml(fallback);
 }
 
 /** What is in force, as a file that says the same. */
@@ -40,7 +45,8 @@ export function configText(config: Config): string {
 function written(section: Section, name: string, value: unknown): string | undefined {
   const { hint } = section.settings[name]!;
   if (value === undefined) return undefined;
-  if (hint === "octal") return toml((value as number).toString(8));
+  // In quotes: TOML's 600 is not octal.
+  if (hint === "octal") return JSON.stringify((value as number).toString(8));
   return toml(asRaw(value));
 }
 

@@ -2,7 +2,9 @@
 import * as S from "./setting.ts";
 
 export const DAEMON = {
-  control: S.pathOrOff("control socket, for `zcache ctl`, `stats` and `top` (default: one per user)"),
+  control: S.pathOrOff(
+    "control socket, for `zcache ctl`, `stats` and `top` (default: one per user)",
+  ),
   controlMode: S.mode("who may open it", "600"),
 };
 

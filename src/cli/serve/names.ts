@@ -32,6 +32,8 @@ export function checkPool(name: string, what: string): void {
 
 /** The denser codec that is used if nothing is said: zstd, where it can be had. */
 export function denseDefault(): string {
-  const zstd = nodeCodecs().list().find((one) => one.name === "zstd");
+  const zstd = nodeCodecs()
+    .list()
+    .find((one) => one.name === "zstd");
   return zstd?.available === true ? "zstd" : "none";
 }

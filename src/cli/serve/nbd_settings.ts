@@ -63,9 +63,11 @@ export const NBD = {
   socketMode: S.mode("who may open it", "600"),
   listen: S.addresses(`listen on TCP (default: 127.0.0.1:${PORT} without a socket)`, PORT),
   allow: S.list("network", "who may connect by TCP, such as 10.0.0.0/8 (default: all)", String),
-  threads: S.whole("threads that serve (default: one per processor, at most 8)", undefined, [
-    1, 64,
-  ]),
+  threads: S.whole(
+    "threads that serve (default: one per processor, at most 8)",
+    undefined,
+    [1, 64],
+  ),
   maxConnections: S.whole("connections at once", "32", [1, 4096]),
   readOnly: S.toggle("refuse writes", false),
   description: S.text("text", "of the export, for clients that ask", "zcache"),

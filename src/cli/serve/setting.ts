@@ -135,16 +135,10 @@ export function addresses(
   defaultPort: number,
   prefixes: readonly string[] = [],
 ): Setting<readonly Address[]> {
-  return list("host:port", describe, (one, what) =>
-    parseAddress(one, what, defaultPort, prefixes),
-  );
+  return list("host:port", describe, (one, what) => parseAddress(one, what, defaultPort, prefixes));
 }
 
-export function address(
-  describe: string,
-  fallback: string,
-  defaultPort: number,
-): Setting<Address> {
+export function address(describe: string, fallback: string, defaultPort: number): Setting<Address> {
   return value("host:port", fallback, describe, (text, what) =>
     parseAddress(text, what, defaultPort),
   );

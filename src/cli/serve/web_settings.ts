@@ -9,6 +9,7 @@ export const WEB = {
     flag: "web",
   }),
   listen: S.address("TCP address", `127.0.0.1:${PORT}`, PORT),
+  hostname: S.list("name", "a name under which browsers may come, besides addresses", String),
   tokenFile: S.text(
     "file",
     "whoever sends the token in it may change settings from the page; without, nobody may",

@@ -1,0 +1,5 @@
+// `zcache top`
+import { Command } from "commander";
+export function topCommand(): Command {
+  return new Command("top");
+}
