@@ -112,11 +112,8 @@ export const FRAME_USES = [
   "other",
 ] as const;
 
-/** Bytes of a cell in `FrameMap.cells`. */
-export const CELL_BYTES = 8;
-
 /**
- * /api/map: page frames from…to, `perCell` to a cell. A cell is CELL_BYTES bytes:
+ * /api/map: page frames from…to, `perCell` to a cell. A cell is `cellBytes` = 8 bytes:
  * 0 the use that most of its frames have; 1 share of frames that are free, 2 that hold objects,
  * 3 mean fullness of those (all in 255ths); 4–6 the class that most of those have, lowest byte
  * first: bytes of a slot, or for pools of buddies the objects in a page; 7: 1 if its frames differ
@@ -126,6 +123,7 @@ export interface FrameMap {
   readonly from: number;
   readonly to: number;
   readonly perCell: number;
+  readonly cellBytes: number;
   readonly framesTotal: number;
   readonly pageSizeBytes: number;
   /** What a class is: `slot` bytes, or `buddies` in a page; "" where the pool does not say. */
@@ -142,10 +140,9 @@ export interface FrameMap {
   readonly cells: string;
 }
 
-/** /api/sizes: stored sizes of `looked` of the `stored` pages or values in the pool. */
+/** /api/sizes: all pages or values in the pool, `looked` in number, by their stored size. */
 export interface Sizes {
   readonly looked: number;
-  readonly stored: number;
   readonly sameFilled: number;
   readonly pageSizeBytes: number;
   /** 64 bins of 1/64 page each, the last one with what is stored as a whole page. */
