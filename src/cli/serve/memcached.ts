@@ -2,7 +2,7 @@
 import { ZcacheError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { openItemStore } from "../../item_stores.ts";
-import { observe } from "../../observed.ts";
+import { observeMemcached } from "../../observed.ts";
 import type { Knob } from "../../server/control.ts";
 import type { Endpoint, TlsFiles } from "../../server/memcached/listen.ts";
 import { MemcachedServer, type Knob as ServerKnob } from "../../server/memcached/server.ts";
@@ -100,23 +100,8 @@ export async function startMemcached(
 }
 
 function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Store): Service {
-  const figures = () => server.stats() as Readonly<Record<string, number>>;
-  const observed = observe({
-    ...{ name: "memcached", kind: "memcached", store },
-    operations: () => operationsOf(figures()),
-    lookups: () => {
-      const { get_hits: hits = 0, get_misses: misses = 0 } = figures();
-      return { hits, misses };
-    },
-    connections: () => {
-      const all = figures();
-      return {
-        now: all["curr_connections"] ?? 0,
-        accepted: all["total_connections"] ?? 0,
-        refused: all["rejected_connections"] ?? 0,
-      };
-    },
-  });
+  const connections = () => Number(server.stats()["curr_connections"]);
+  const observed = observeMemcached(store, server);
   const { memoryMax, threads } = values;
   const where = server.addresses.join(", ");
   const line = `memcached on ${where}; ${formatBytes(memoryMax)} in ${threads} thread(s)`;
@@ -130,24 +115,11 @@ function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Stor
       await observed.close();
       await server.close(true);
       const until = performance.now() + CLOSE_WAIT_MS;
-      while (performance.now() < until && (figures()["curr_connections"] ?? 0) > 0) {
+      while (performance.now() < until && connections() > 0) {
         await new Promise((done) => setTimeout(done, CLOSE_LOOK_MS));
       }
       return "";
     },
-  };
-}
-
-function operationsOf(figures: Readonly<Record<string, number>>): Record<string, number> {
-  const sum = (...names: string[]) => names.reduce((all, name) => all + (figures[name] ?? 0), 0);
-  return {
-    get: sum("cmd_get"),
-    set: sum("cmd_set"),
-    delete: sum("delete_hits", "delete_misses"),
-    incr: sum("incr_hits", "incr_misses"),
-    decr: sum("decr_hits", "decr_misses"),
-    touch: sum("cmd_touch"),
-    flush: sum("cmd_flush"),
   };
 }
 

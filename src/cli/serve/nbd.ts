@@ -12,7 +12,7 @@ import {
   startNbdServer,
   Zram,
 } from "../../nbd.ts";
-import { observe } from "../../observed.ts";
+import { observeNbd } from "../../observed.ts";
 import { DeviceImage } from "../../server/image.ts";
 import type { Store } from "../../store/store.ts";
 import { createStore, startMaintainer } from "../../stores.ts";
@@ -152,14 +152,11 @@ function serviceOf(parts: Parts, line: string): Service {
   const stopTending = tendInBackground(tending);
   const knobs = zramKnobs({ store, exports: devices, tending, codec, denseCodec });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
-  const observed = observe({
-    ...{ name: "nbd", kind: "nbd", store },
-    operations: () => sumOf(devices.map(({ device }) => device.requests())),
-    connections: () => {
-      const { connections, accepted, refused } = server.stats();
-      return { now: connections, accepted, refused };
-    },
-  });
+  const observed = observeNbd(
+    store,
+    server,
+    devices.map(({ device }) => device),
+  );
   return {
     ...{ name: "nbd", line, observed, knobs },
     failure: server.failure,
@@ -219,14 +216,4 @@ function prepare({ values, store, tending }: Parts, name: string, value: unknown
     default:
       return NEEDS_RESTART;
   }
-}
-
-function sumOf(all: readonly object[]): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const one of all) {
-    for (const [name, value] of Object.entries(one)) {
-      if (typeof value === "number") sums[name] = (sums[name] ?? 0) + value;
-    }
-  }
-  return sums;
 }

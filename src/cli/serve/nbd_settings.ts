@@ -1,4 +1,5 @@
 // What can be set about block devices.
+import { isIP } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
 import { PAGE_TYPES } from "../../front/zram_tending.ts";
 import { ARENA_BYTES_MAX, PAGE_SIZES } from "../../memory/arena.ts";
@@ -23,6 +24,15 @@ function parseExport(text: string, what: string): NamedSize {
   const at = text.lastIndexOf("=");
   if (at < 1) throw S.notAllowed(what, text, "NAME=SIZE");
   return { name: text.slice(0, at), sizeBytes: parseSizeIn(text.slice(at + 1), what) };
+}
+
+/** An address, or a network such as `10.0.0.0/8`; stays as it is written. */
+function parseNetwork(text: string, what: string): string {
+  const [address = "", bits = "0", rest] = text.split("/");
+  const most = isIP(address) === 6 ? 128 : 32;
+  const isGood = isIP(address) > 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= most;
+  if (isGood && rest === undefined) return text;
+  throw S.notAllowed(what, text, "an address or a network, such as 10.0.0.0/8 or fd00::/8");
 }
 
 export const NBD = {
@@ -62,7 +72,11 @@ export const NBD = {
   socket: S.text("path", "listen on a Unix socket", undefined),
   socketMode: S.mode("who may open it", "600"),
   listen: S.addresses(`listen on TCP (default: 127.0.0.1:${PORT} without a socket)`, PORT),
-  allow: S.list("network", "who may connect by TCP, such as 10.0.0.0/8 (default: all)", String),
+  allow: S.list(
+    "network",
+    "who may connect by TCP, such as 10.0.0.0/8 (default: all)",
+    parseNetwork,
+  ),
   threads: S.whole(
     "threads that serve (default: one per processor, at most 8)",
     undefined,
