@@ -21,6 +21,8 @@ function program(): Command {
   const root = new Command("zcache")
     .description("compressed memory for user space: measure it, replay it, serve it")
     .version(version, "-V, --version")
+    // `serve` and its subcommands have flags of the same name: each reads those after its own.
+    .enablePositionalOptions()
     .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
   for (const command of [
     analyzeCommand(version),

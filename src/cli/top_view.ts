@@ -6,7 +6,7 @@ import { bar } from "../lab/report/text.ts";
 import type { ServicePicture, State } from "../wire/web/api.ts";
 
 const BAR_WIDTH = 30;
-const LABEL_WIDTH = 11;
+const LABEL_WIDTH = 12;
 
 /** Per second, from one count to the next; a count that has begun anew counts from 0. */
 function rate(before: number | undefined, after: number, seconds: number): number {
@@ -105,13 +105,7 @@ function serviceLines(interval: Interval): string[] {
   return [
     `${title}   ${codecs.join(" and ")}   ${setup.pool}   ${setup.policy}`,
     ...memoryLines(after),
-    line(
-      "hits",
-      interval.hitShare === undefined ? "no look-ups" : percent(interval.hitShare),
-      `${perSecond(interval.per((one) => one.hits))} of ${perSecond(
-        interval.per((one) => one.hits + one.misses),
-      )}`,
-    ),
+    line("hits", ...hits(interval)),
     line("operations", perSecond(interval.operations), ...interval.rates((one) => one.operations)),
     line("evicted", orNone(interval.rates((one) => one.evictions))),
     line(
@@ -128,6 +122,14 @@ function serviceLines(interval: Interval): string[] {
       `${count(connections.refused)} refused in all`,
     ),
   ];
+}
+
+function hits(interval: Interval): string[] {
+  const { hitShare } = interval;
+  if (hitShare === undefined) return ["no look-ups"];
+  const found = interval.per((one) => one.hits);
+  const all = interval.per((one) => one.hits + one.misses);
+  return [percent(hitShare), `${perSecond(found)} of ${perSecond(all)}`];
 }
 
 function memoryLines(after: ServicePicture): string[] {

@@ -51,26 +51,26 @@ export const NBD = {
     checkCodec(name, what, ["none"]),
   ),
   recompressIdle: S.whole(
-    "without use, after which a page is idle",
+    "seconds without use after which a page is idle",
     "60",
     [1, SECONDS_MAX],
     "seconds",
   ),
   pool: S.text("name", "where pages are kept; see `zcache pools`", "dense", checkPool),
-  pageSize: S.text("size", `of a page: ${PAGE_SIZE_NAMES}`, "4K", (text, what) => {
+  pageSize: S.text("size", `bytes of a page: ${PAGE_SIZE_NAMES}`, "4K", (text, what) => {
     parsePageSize(text, what);
   }),
   writeBack: S.text("file", "a file for what does not fit, or lies idle", undefined),
-  writeBackMax: S.size("bytes of that file", "8G"),
-  writeBackType: S.choice("what goes there before room is short", "idle", PAGE_TYPES, "type"),
+  writeBackMax: S.size("bytes of the write-back file", "8G"),
+  writeBackType: S.choice("what is written back before room is short", "idle", PAGE_TYPES, "type"),
   writeBackIdle: S.whole(
-    "without use, after which it goes there",
+    "seconds without use after which a page is written back",
     "3600",
     [1, SECONDS_MAX],
     "seconds",
   ),
   socket: S.text("path", "listen on a Unix socket", undefined),
-  socketMode: S.mode("who may open it", "600"),
+  socketMode: S.mode("who may open the Unix socket", "600"),
   listen: S.addresses(`listen on TCP (default: 127.0.0.1:${PORT} without a socket)`, PORT),
   allow: S.list(
     "network",
@@ -84,10 +84,10 @@ export const NBD = {
   ),
   maxConnections: S.whole("connections at once", "32", [1, 4096]),
   readOnly: S.toggle("refuse writes", false),
-  description: S.text("text", "of the export, for clients that ask", "zcache"),
+  description: S.text("text", "of the exports, for clients that ask", "zcache"),
   image: S.text("file", "load the devices from it, and save them at the end", undefined),
   tls: S.choice(
-    "with a key and a certificate (default: required)",
+    "TLS, where there is a key and a certificate (default: required)",
     undefined,
     ["required", "offered"],
     "mode",

@@ -93,7 +93,6 @@ function refuseFlagsBefore(command: Command): void {
 
 export function serveCommand(version: string): Command {
   return commandFor("all", version, "serve")
-    .enablePositionalOptions()
     .addCommand(commandFor("memcached", version, "memcached"))
     .addCommand(commandFor("nbd", version, "nbd"));
 }

@@ -83,7 +83,7 @@ export function choice<const A extends string, F extends A | undefined>(
   allowed: readonly A[],
   hint = "name",
 ): Setting<Given<F, A>> {
-  return value(hint, fallback, describe, (text, what) => {
+  return value(hint, fallback, `${describe}: ${allowed.join(", ")}`, (text, what) => {
     const found = allowed.find((one) => one === text);
     if (found !== undefined) return found;
     throw notAllowed(what, text, `one of ${allowed.join(", ")}`);

@@ -8,11 +8,11 @@ export const WEB = {
     off: "no dashboard and no /metrics",
     flag: "web",
   }),
-  listen: S.address("TCP address", `127.0.0.1:${PORT}`, PORT),
+  listen: S.address("TCP address to listen on", `127.0.0.1:${PORT}`, PORT),
   hostname: S.list("name", "a name under which browsers may come, besides addresses", String),
   tokenFile: S.text(
     "file",
-    "whoever sends the token in it may change settings from the page; without, nobody may",
+    "a file with a token: who knows it may set knobs from the page (default: nobody may)",
     undefined,
   ),
 };
