@@ -34,22 +34,22 @@ export function parseConfig(text: string, file: string): Entries {
     const line = lineOf(text, section, key);
     return line === undefined ? `${file}: ` : `${file}:${line}: `;
   };
-  const add = (section: Section, table: Readonly<Record<string, unknown>>) => {
+  const add = (section: Section, table: readonly (readonly [string, unknown])[]) => {
     const known = Object.keys(section.settings).map(keyOf);
-    for (const [key, value] of Object.entries(table)) {
+    for (const [key, value] of table) {
       const name = pathOf(section, key);
       const place = where(section.name, key);
       if (!known.includes(key)) throw unknownKey(`${place}${name}`, key, known);
       entries.set(name, { raw: rawOf(value, `${place}${name}`), name, where: place });
     }
   };
-  const own: Record<string, unknown> = {};
+  const own: [string, unknown][] = [];
   for (const [key, value] of Object.entries(parseToml(text, file))) {
     const section = SECTIONS.find((one) => one.name === key && key !== "");
     if (section === undefined) {
       if (isTable(value)) throw unknownSection(`${where(key, "")}[${key}]`, key);
-      own[key] = value;
-    } else if (isTable(value)) add(section, value);
+      own.push([key, value]);
+    } else if (isTable(value)) add(section, Object.entries(value));
     else
       throw new ZcacheError("ERR_OPTION", `${where("", key)}${key} is a section: write [${key}]`);
   }

@@ -81,14 +81,17 @@ function commandFor(scope: Scope, version: string, name: string): Command {
 function refuseFlagsBefore(command: Command): void {
   const { parent } = command;
   if (parent?.parent === undefined || parent?.parent === null) return;
-  const given = parent.options.find(
-    (option) => parent.getOptionValueSource(option.attributeName()) === "cli",
-  );
-  if (given === undefined) return;
-  throw new ZcacheError(
-    "ERR_OPTION",
-    `${given.long}: flags of \`zcache serve ${command.name()}\` stand after "${command.name()}"`,
-  );
+  for (const option of parent.options) {
+    const attribute = option.attributeName();
+    if (parent.getOptionValueSource(attribute) !== "cli") continue;
+    // Of the two of a switch, the one that stands there.
+    if (option.negate !== (parent.getOptionValue(attribute) === false)) continue;
+    const name = command.name();
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${option.long}: flags of \`zcache serve ${name}\` stand after "${name}"`,
+    );
+  }
 }
 
 export function serveCommand(version: string): Command {

@@ -1,0 +1,276 @@
+// `zcache serve`, all in one process: it starts all or nothing, is changed while it runs, saves at
+// the end, and is watched by `zcache top`.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Server } from "node:net";
+import { delimiter } from "node:path";
+import { test } from "node:test";
+import { askControl } from "../src/server/control.ts";
+import { Command } from "../src/wire/nbd/protocol.ts";
+import { NbdClient } from "./doubles/nbd_client.ts";
+import { fillPage } from "./doubles/store_rig.ts";
+import { MAIN, serveRig } from "./serve_rig.ts";
+
+const { at, zcache, daemon } = serveRig();
+/** Everything at ports that are free; web pages have tests of their own. */
+const ANYWHERE = [
+  ...["--memcached-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0"],
+  ...["--nbd-listen", "127.0.0.1:0"],
+];
+const portOf = (text: string, service: string) =>
+  Number(new RegExp(`^${service} on \\S*:(\\d+)`, "m").exec(text)![1]);
+
+/** Sends lines to memcached, and gives what it answers before it ends the connection. */
+function ask(port: number, lines: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1");
+    let text = "";
+    socket.setEncoding("utf8").on("data", (data) => {
+      text += data;
+    });
+    socket.setTimeout(30_000, () => socket.destroy(new Error(`no end of ${text}`)));
+    socket.on("error", reject).on("close", () => resolve(text));
+    socket.write(`${lines}\r\nquit\r\n`);
+  });
+}
+
+function listening(): Promise<Server> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1", () => resolve(server));
+  });
+}
+
+test("all services, one control socket, saved at the end and there after a restart", async () => {
+  const nbd = ["--nbd-size", "16M", "--nbd-image", "a.image", "--nbd-socket", "a.sock"];
+  const args = [...ANYWHERE, ...nbd, "--control", "a.ctl"];
+  const first = await daemon(...args);
+  assert.match(
+    first.text,
+    /^nbd on 127.*\nmemcached on 127.*\nweb page on http.*\ncontrol on a\.ctl\n$/,
+  );
+  const client = await NbdClient.open(at("a.sock"));
+  const data = Buffer.from(fillPage(new Uint8Array(4096), "text", 1));
+  assert.equal((await client.request(Command.WRITE, 8192, 4096, { data })).error, 0);
+  const answer = await ask(portOf(first.text, "memcached"), "set k 0 0 1\r\nv\r\nget k\r\nget no");
+  assert.equal(answer, "STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\nEND\r\n");
+
+  const stats = JSON.parse(zcache("stats", "--json", "--socket", "a.ctl").stdout);
+  assert.equal(stats.nbd.orig_data_size, 4096);
+  assert.equal(stats.memcached.get_hits, 1);
+  assert.match(zcache("stats", "--socket", "a.ctl").stdout, /^memcached\.get_misses=1$/m);
+  const set = zcache("ctl", "--socket", "a.ctl", "memcached.max-conns=7", "nbd.recompress_idle=5");
+  assert.equal(set.stdout, "memcached.max-conns=7\nnbd.recompress_idle=5\n");
+  const wrong = zcache("ctl", "--socket", "a.ctl", "memcached.max-conns=0");
+  assert.equal(
+    wrong.stderr,
+    'zcache: max-conns: "0" is not allowed; write a whole number from 1 to 1000000\n',
+  );
+  assert.equal(wrong.status, 2);
+  assert.match(
+    zcache("ctl", "--socket", "a.ctl", "memcached.memory-max=1G").stderr,
+    /began with 67108864 bytes/,
+  );
+  assert.equal(zcache("ctl", "--socket", "a.ctl", "memcached.codec=lz4").status, 2);
+
+  const { code, text, errors } = await first.end();
+  assert.deepEqual([code, errors], [0, ""]);
+  assert.match(text, /^saved 1 pages to a\.image$/m);
+  assert.ok(!existsSync(at("a.ctl")));
+  client.close();
+  const second = await daemon(...args);
+  assert.match(second.text, /^loaded 1 pages from a\.image$/m);
+  const again = await NbdClient.open(at("a.sock"));
+  assert.ok((await again.request(Command.READ, 8192, 4096)).data.equals(data));
+  again.close();
+  assert.equal((await second.end("SIGINT")).code, 0);
+});
+
+test("a port that is taken: said in one line, and nothing is left", async () => {
+  const taken = await listening();
+  const { port } = taken.address() as { port: number };
+  for (const [flag, service] of [
+    ["--memcached-listen", "memcached"],
+    ["--nbd-listen", "nbd"],
+  ] as const) {
+    const { status, stderr, stdout } = zcache(
+      "serve",
+      ...ANYWHERE,
+      ...["--nbd-size", "4M", "--nbd-image", "p.image", "--control", "p.ctl"],
+      ...["--nbd-socket", "p.sock", "--no-nbd-read-only"],
+      flag,
+      `127.0.0.1:${port}`,
+    );
+    assert.match(stderr, new RegExp(`^zcache: .*127\\.0\\.0\\.1:${port}.*\\n$`), service);
+    assert.deepEqual([status, stdout], [1, ""], service);
+    for (const name of ["p.ctl", "p.sock", "p.image"]) assert.ok(!existsSync(at(name)), name);
+  }
+  const control = await daemon(...ANYWHERE, "--control", "taken.ctl");
+  const second = zcache("serve", ...ANYWHERE, "--control", "taken.ctl");
+  assert.match(second.stderr, /^zcache: another server listens on taken\.ctl\n$/);
+  assert.equal(second.status, 1);
+  await control.end();
+  taken.close();
+});
+
+test("what is asked for wrongly is a usage error, and starts nothing", () => {
+  const cases: [string[], RegExp][] = [
+    [["--bogus"], /unknown option '--bogus'/],
+    [["--no-memcached"], /nothing is to be served/],
+    [["--memcached-threads", "0"], /--memcached-threads: "0" is not allowed/],
+    [["--config", "bad.toml"], /bad\.toml:2: nbd\.sise: there is no such key; did you mean size/],
+    [["--no-web", "nbd", "--size", "1M"], /--no-web: flags of `zcache serve nbd` stand after/],
+    [["extra"], /too many arguments|unknown command/],
+  ];
+  writeFileSync(at("bad.toml"), "[nbd]\nsise = 1\n");
+  for (const [args, message] of cases) {
+    const { status, stdout, stderr } = zcache("serve", ...args);
+    assert.match(stderr, message);
+    assert.deepEqual([status, stdout], [2, ""], args.join(" "));
+  }
+  writeFileSync(at("good.toml"), '[nbd]\nsize = "1M"\n');
+  const check = zcache("serve", "--config", "good.toml", "--check-config");
+  assert.deepEqual([check.status, check.stdout], [0, "good.toml is good\n"]);
+  assert.equal(zcache("serve", "--config", "bad.toml", "--check-config").status, 2);
+  assert.equal(zcache("serve", "--config", "none.toml", "--check-config").status, 1);
+  // Of one service by name, the sections of the others are checked too.
+  assert.equal(zcache("serve", "memcached", "--config", "bad.toml", "--check-config").status, 2);
+  assert.match(zcache("serve", "--print-config").stdout, /^\[memcached\]\n(.*\n)*threads = 1$/m);
+});
+
+test("SIGHUP: what can be changed is, what can't is named, what is bad changes nothing", async () => {
+  const file = at("h.toml");
+  const config = (memcached: string, nbd: string) =>
+    writeFileSync(file, `[memcached]\n${memcached}\n[nbd]\nsize = "4M"\n${nbd}\n`);
+  config('max-conns = 100\nmemory-max = "64M"', "");
+  const server = await daemon("--config", "h.toml", ...ANYWHERE, "--control", "h.ctl");
+  const value = async (name: string) => (await askControl(at("h.ctl"), { get: [name] }))[name];
+  assert.equal(await value("memcached.max-conns"), "100");
+
+  // The second limit is possible only after the first has been lowered, or the other way round.
+  config('max-conns = 50\nmemory-max = "32M"\nthreads = 2', "recompress-idle = 7");
+  server.kill("SIGHUP");
+  await server.untilErrors(/recompress-idle/);
+  assert.equal(
+    server.errors,
+    "zcache: reload: memcached.memory-max is 33554432 now\n" +
+      "zcache: reload: memcached.max-conns is 50 now\n" +
+      "zcache: reload: memcached.threads is not changed: it needs a restart\n" +
+      "zcache: reload: nbd.recompress-idle is 7 now\n",
+  );
+  assert.equal(await value("memcached.max-conns"), "50");
+  assert.equal(await value("memcached.memory-max"), "33554432");
+  assert.equal(await value("nbd.recompress_idle"), "7");
+
+  writeFileSync(file, "[memcached]\nmax-conns = 10\nthreads = 0\n");
+  server.kill("SIGHUP");
+  await server.untilErrors(/reload: nothing is changed: h\.toml:3: memcached\.threads: "0"/);
+  assert.equal(await value("memcached.max-conns"), "50");
+
+  config('max-conns = 50\nmemory-max = "128M"\nthreads = 2', "recompress-idle = 7");
+  server.kill("SIGHUP");
+  await server.untilErrors(/memory-max is not changed: it began with 67108864 bytes/);
+  assert.equal((await server.end()).code, 0);
+});
+
+test("a second signal ends it at once", async () => {
+  const server = await daemon(...ANYWHERE, "--control", "s.ctl");
+  // A client that takes nothing lets the graceful end wait.
+  const socket = connect(portOf(server.text, "memcached"), "127.0.0.1");
+  socket.on("error", () => {});
+  await new Promise((done) => socket.once("connect", done));
+  server.kill("SIGTERM");
+  const { code, signal } = await server.end("SIGTERM");
+  // Whichever came first: the graceful end has an exit code, the other one a signal.
+  assert.ok(code === 0 || signal === "SIGTERM", `${code} ${signal}`);
+  socket.destroy();
+});
+
+test("the control socket is open to whom it should be", async () => {
+  const closed = await daemon(...ANYWHERE, "--control", "m1.ctl");
+  assert.equal(statSync(at("m1.ctl")).mode & 0o777, 0o600);
+  await closed.end();
+  const open = await daemon(...ANYWHERE, "--control", "m2.ctl", "--control-mode", "660");
+  assert.equal(statSync(at("m2.ctl")).mode & 0o777, 0o660);
+  await open.end();
+});
+
+test("who is open to others without asking who they are is told so", async () => {
+  const server = await daemon(
+    ...["--memcached-listen", "0.0.0.0:0", "--nbd-listen", "0.0.0.0:0", "--nbd-size", "1M"],
+    ...["--web-listen", "0.0.0.0:0", "--no-control"],
+  );
+  const { errors } = await server.end();
+  for (const service of ["memcached", "nbd", "web"]) {
+    assert.match(errors, new RegExp(`^zcache: warning: ${service}: 0\\.0\\.0\\.0 is open`, "m"));
+  }
+  const guarded = await daemon(
+    ...["nbd", "--listen", "0.0.0.0:0", "--allow", "127.0.0.1", "--size", "1M", "--no-control"],
+  );
+  assert.equal((await guarded.end()).errors, "");
+});
+
+test("systemd is told when it serves, and when it ends", async () => {
+  const notify = at("systemd-notify");
+  writeFileSync(notify, `#!/bin/sh\necho "$@" >> "${at("notified")}"\n`);
+  chmodSync(notify, 0o755);
+  const before = { ...process.env };
+  process.env["NOTIFY_SOCKET"] = at("notify.sock");
+  process.env["PATH"] = `${at("")}${delimiter}${process.env["PATH"]}`;
+  try {
+    const server = await daemon(...ANYWHERE, "--no-control");
+    const said = async (text: string) => {
+      for (let n = 0; n < 500; n++) {
+        const all = existsSync(at("notified")) ? spawnSync("cat", [at("notified")]).stdout : "";
+        if (String(all).includes(text)) return;
+        await new Promise((done) => setTimeout(done, 20));
+      }
+      assert.fail(`systemd was not told ${text}`);
+    };
+    await said(`--pid=${server.pid} --ready`);
+    await server.end();
+    await said(`--pid=${server.pid} --stopping`);
+  } finally {
+    process.env = before;
+  }
+});
+
+test("zcache top: one page, lines in a pipe, and usage errors", async () => {
+  const server = await daemon(...ANYWHERE, "--nbd-size", "4M", "--control", "t.ctl");
+  await ask(portOf(server.text, "memcached"), "set k 0 0 1\r\nv\r\nget k");
+  const { status, stdout } = zcache("top", "--once", "--socket", "t.ctl");
+  assert.equal(status, 0);
+  assert.match(stdout, /^zcache \S+ {3}up 0:00:\d\d {3}resident .*rates since the start$/m);
+  assert.match(stdout, /^memcached {3}lz4 .*\n {2}memory .* of 64\.0 MiB/m);
+  assert.match(stdout, /^ {2}hits +100\.0 %/m);
+  assert.match(stdout, /^nbd {3}lz4/m);
+  assert.ok(!stdout.includes("\x1b"), "no control sequences");
+  for (const interval of ["0", "x", "1e9", "-1"]) {
+    const wrong = zcache("top", "--socket", "t.ctl", `--interval=${interval}`);
+    assert.equal(wrong.status, 2, interval);
+  }
+  assert.equal(zcache("top", "--socket", "nobody.ctl").status, 1);
+
+  const child = spawn(process.execPath, [
+    MAIN,
+    "top",
+    "--interval",
+    "0.1",
+    "--socket",
+    at("t.ctl"),
+  ]);
+  let lines = "";
+  child.stdout.on("data", (data) => {
+    lines += data;
+  });
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+  for (let n = 0; n < 1000 && lines.split("\n").length < 8; n++) {
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  await server.end();
+  // The daemon has gone: it says so and ends.
+  assert.equal(await ended, 1);
+  assert.match(lines, /^time +service +ops\/s .*\n\S+ nbd .*\n\S+ memcached .*\n\S+ nbd /);
+  assert.ok(!lines.includes("\x1b"));
+});
