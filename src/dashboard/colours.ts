@@ -18,9 +18,18 @@ const SIZES = [
   [192, 80, 127],
 ] as const;
 
-/** The colour of a size, 0 … 1 of a page. */
+/** Sizes below this part of a page have one colour. */
+const SIZE_MIN = 1 / 64;
+
+/** The colour of a size, as a share of a page: by its logarithm, because most are small. */
 export function sizeColour(share: number): string {
-  const place = Math.max(0, Math.min(1, share)) * (SIZES.length - 1);
+  const size = Math.max(SIZE_MIN, Math.min(1, share));
+  return scaleColour(1 - Math.log2(size) / Math.log2(SIZE_MIN));
+}
+
+/** A colour of the same scale, 0 … 1. */
+export function scaleColour(level: number): string {
+  const place = Math.max(0, Math.min(1, level)) * (SIZES.length - 1);
   const low = Math.min(SIZES.length - 2, Math.floor(place));
   const mixed = SIZES[low]!.map((from, i) => {
     const to = SIZES[low + 1]![i]!;

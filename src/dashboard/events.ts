@@ -38,7 +38,8 @@ export class Events {
   readonly element: HTMLElement;
   readonly #summary = el("p");
   readonly #body = el("tbody");
-  readonly #cells: { total: HTMLElement; rate: HTMLElement }[] = [];
+  readonly #cells: { line: HTMLElement; total: HTMLElement; rate: HTMLElement }[] = [];
+  readonly #never = el("p", { class: "key" });
 
   constructor() {
     const heads = ["event", "since the start", `last ${RATE_S} s`].map((text) =>
@@ -54,6 +55,7 @@ export class Events {
         { class: "scroll", tabindex: "0", role: "group", "aria-label": "Events, table" },
         el("table", {}, el("thead", {}, el("tr", {}, ...heads)), this.#body),
       ),
+      this.#never,
     );
   }
 
@@ -64,21 +66,25 @@ export class Events {
     const seconds = (moment.atMs - before.atMs) / 1000;
     const old = rowsOf(before);
     for (const [nth, row] of rows.entries()) {
-      const { total, rate: rateCell } = this.#cells[nth]!;
+      const { line, total, rate: rateCell } = this.#cells[nth]!;
+      line.hidden = row.value === 0;
       setText(total, row.text ?? count(row.value));
       const added = Math.max(0, row.value - old[nth]!.value);
       setText(rateCell, added === 0 ? "" : `${rate(added / Math.max(1, seconds))}`);
     }
     setText(this.#summary, summaryOf(moment));
+    const never = rows.filter((row) => row.value === 0).map((row) => row.name);
+    setText(this.#never, never.length === 0 ? "" : `Not once so far: ${never.join("; ")}.`);
   }
 
   #make(rows: readonly Row[]): void {
     this.#cells.length = 0;
     this.#body.replaceChildren(
       ...rows.map(({ name }) => {
-        const cells = { total: el("td"), rate: el("td") };
-        this.#cells.push(cells);
-        return el("tr", {}, el("th", { scope: "row" }, name), cells.total, cells.rate);
+        const [total, rateCell] = [el("td"), el("td")];
+        const line = el("tr", {}, el("th", { scope: "row" }, name), total, rateCell);
+        this.#cells.push({ line, total, rate: rateCell });
+        return line;
       }),
     );
   }

@@ -119,7 +119,12 @@ export function drawLines(chart: LiveChart, lines: readonly Line[]): void {
   );
 }
 
-/** The configuration of bars, one for each label. */
+/** The labels of so many bars would not fit: those of the quarters do. */
+function everySixteenth(this: { getLabelForValue(bar: number): string }, bar: number) {
+  return bar % 16 === 0 ? this.getLabelForValue(bar) : null;
+}
+
+/** The configuration of 64 bars, one for each label. */
 export function barConfig(x: string, y: string): unknown {
   return {
     type: "bar",
@@ -132,7 +137,7 @@ export function barConfig(x: string, y: string): unknown {
         x: {
           title: { display: true, text: x },
           grid: { display: false },
-          ticks: { autoSkip: true, maxTicksLimit: 6, maxRotation: 0 },
+          ticks: { autoSkip: false, maxRotation: 0, callback: everySixteenth },
         },
         y: { title: { display: true, text: y }, beginAtZero: true, suggestedMax: 1 },
       },

@@ -1,7 +1,7 @@
 // The colours of the memory map, and what they stand for.
 import { formatBytes } from "../base/units.ts";
 import { FRAME_USES, type FrameMap } from "../wire/web/api.ts";
-import { COLOURS, GREY, sizeColour, styleColour } from "./colours.ts";
+import { COLOURS, GREY, scaleColour, sizeColour, styleColour } from "./colours.ts";
 import { table } from "./dom.ts";
 import { count, percent } from "./format.ts";
 import { type Cell, className } from "./map_cells.ts";
@@ -15,13 +15,13 @@ const USE_COLOURS = [
   COLOURS[0],
   COLOURS[5],
   COLOURS[4],
-  COLOURS[3],
+  "#8d6e4a",
   COLOURS[1],
   GREY,
 ] as const;
 const OBJECT_USES = [2, 3];
 /** Sizes that the legend shows, of a page. */
-const LEGEND_SIZES = [1 / 16, 1 / 4, 1 / 2, 3 / 4, 1];
+const LEGEND_SIZES = [1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1];
 const BUDDIES = [1, 2, 3];
 const LEVELS = [0.25, 0.5, 0.75, 1];
 
@@ -31,7 +31,7 @@ export function useColour(use: number): string {
 
 function classColour(map: FrameMap, objectClass: number): string {
   if (map.classes === "slot") return sizeColour(objectClass / map.pageSizeBytes);
-  return sizeColour(objectClass / BUDDIES.length);
+  return scaleColour(objectClass / BUDDIES.length);
 }
 
 /** Red is empty, green is full. */

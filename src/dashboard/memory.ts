@@ -8,8 +8,8 @@ import type { Moment } from "./history.ts";
 const PARTS = [
   ["compressed", COLOURS[0], "the content itself, compressed"],
   ["unused", COLOURS[1], "room in the pools' page frames that nothing fills"],
-  ["poolMetadata", COLOURS[2], "handles and records of the pools"],
-  ["index", COLOURS[4], "what leads from a key to its page"],
+  ["poolMetadata", COLOURS[4], "handles and records of the pools"],
+  ["index", "#8d6e4a", "what leads from a key to its page"],
   ["writeBack", COLOURS[3], "on its way to the file"],
   ["arena", COLOURS[5], "header and frame table"],
   ["other", GREY, "journal, policies, scratch of all threads"],
@@ -30,14 +30,13 @@ export class MemoryBars {
       return bar;
     });
     this.#rows = bars.map((bar) => [bar, el("td"), el("td")] as const);
-    const rows = PARTS.map(([name, colour, means], nth) => {
+    const rows = PARTS.map(([name, colour, meaning], nth) => {
       const [, bytes, share] = this.#rows[nth]!;
-      const head = el("th", { scope: "row" }, swatch(colour), uncamel(name));
-      return el("tr", {}, head, bytes, share, el("td", { class: "name" }, means));
+      const means = el("span", { class: "key" }, meaning);
+      const head = el("th", { scope: "row" }, swatch(colour), uncamel(name), means);
+      return el("tr", {}, head, bytes, share);
     });
-    const heads = ["part", "bytes", "share", "what it is"].map((text) =>
-      el("th", { scope: "col", class: text === "what it is" ? "name" : "" }, text),
-    );
+    const heads = ["part", "bytes", "share"].map((text) => el("th", { scope: "col" }, text));
     this.element = el(
       "section",
       { class: "wide" },
