@@ -17,7 +17,12 @@ interface ItemStoreShare {
   readonly evicts: boolean;
 }
 
-export function openItemStore(settings: MemcachedSettings): OpenedItemStore {
+/** An item store, and the store of values that it is: for who looks at the memory. */
+export interface OpenedValueStore extends OpenedItemStore {
+  readonly values: Store;
+}
+
+export function openItemStore(settings: MemcachedSettings): OpenedValueStore {
   const { memoryMax, evicts, codec } = settings;
   const store = createStore({
     content: "values",
@@ -31,6 +36,7 @@ export function openItemStore(settings: MemcachedSettings): OpenedItemStore {
   formatValues(store, cachePlatform.random, !evicts);
   return {
     store: itemsIn(store, evicts),
+    values: store,
     isShared: true,
     share: (): ItemStoreShare => ({ store: store.share(), evicts }),
   };

@@ -136,7 +136,7 @@ class StoreService implements Observed {
       ...{ name, kind, setup: setupOf(store) },
       ...pictureOf(stats),
       ...{ operations, hits, misses, connections },
-      latency: { ...latencyOf(stats), ...latency },
+      latency: { ...latencyOf(store), ...latency },
     };
   }
 
@@ -327,9 +327,9 @@ function setupOf({ options, pageSize }: Store): Setup {
   };
 }
 
-function latencyOf({ latency }: StoreStats): Record<string, Latency> {
-  const entries = Object.entries(latency).map(([name, times]) => [`store ${name}`, times]);
-  return Object.fromEntries(entries);
+function latencyOf(store: Store): Record<string, Latency> {
+  const entries = Object.entries(store.latencies());
+  return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
 }
 
 /** What a store's statistics say, by the names of the web page. */
@@ -351,18 +351,18 @@ function pictureOf(stats: StoreStats) {
       inFile: ephemeral.pagesInFile + persistent.pagesInFile,
     },
     evictions: {
-      "no room": counters.evicted_ephemeral_pages,
-      "file full": counters.dropped_from_file,
+      no_room: counters.evicted_ephemeral_pages,
+      file_full: counters.dropped_from_file,
       lost: counters.lost_pages,
     },
     refusals: {
       frozen: counters.put_to_flush,
       limit: counters.pool_limit_hit,
-      "no frame": counters.reject_alloc_fail,
-      "nothing to evict": counters.reject_reclaim_fail,
-      "compresses poorly": counters.reject_compress_poor,
-      "mean compresses poorly": counters.mean_compress_poor,
-      "too many": counters.reject_page_count,
+      no_frame: counters.reject_alloc_fail,
+      nothing_to_evict: counters.reject_reclaim_fail,
+      compresses_poorly: counters.reject_compress_poor,
+      mean_compresses_poorly: counters.mean_compress_poor,
+      too_many: counters.reject_page_count,
     },
     expired: counters.expired,
     recompressed: counters.recompressed_pages,

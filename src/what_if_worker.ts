@@ -1,5 +1,5 @@
-// The thread in which a sample is compressed and packed anew, so that the daemon's own threads go on
-// serving meanwhile. Started for one comparison, by observed.ts.
+// The thread in which a sample is compressed and packed anew, so that the daemon's own threads go
+// on serving meanwhile. Started for one comparison, by observed.ts.
 import { parentPort, workerData } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
 import { whatIf } from "./lab/what_if.ts";

@@ -43,7 +43,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["backing/contract.ts", "store/platform.ts", "lab/feed.ts"],
   ],
   server: ["base", "wire", "front", "node"],
-  dashboard: ["base"],
+  dashboard: ["base", "wire"],
   cli: ["*"],
   // The entry point, and what puts the store and Node together for it.
   "": ["*"],

@@ -17,7 +17,7 @@ import {
 } from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
-import { Latency, Reason } from "./counters.ts";
+import { Latency, type LatencyName, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
 import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
@@ -29,7 +29,7 @@ import { pageIn } from "./page_in.ts";
 import { pageOut } from "./page_out.ts";
 import type { StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
-import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
+import { latenciesOf, recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
 import { Sampler, type SampleTaker, SizeSurvey } from "./survey.ts";
 import { type Tended, Tender, type Tending } from "./tend.ts";
@@ -368,6 +368,11 @@ export class Store {
     const state = this.#opened();
     state.notes.tell();
     return this.#locked(() => statisticsLocked(state));
+  }
+
+  /** The histograms of latencies, of which `stats` says some percentiles. */
+  latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
+    return latenciesOf(this.#opened());
   }
 
   /** How it was made, all options filled in. */

@@ -2,13 +2,11 @@
 // the page (dashboard/), by Prometheus's collectors (server/web/metrics.ts) and by whoever scripts
 // against /api. Names end in their unit; counters count from the start of the service.
 
-/** Times of one kind of operation, in ns; `count` is how many were measured, not how many were. */
-export interface Latency {
-  readonly count: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly p999: number;
-}
+/**
+ * Times of one kind of operation, of those that were measured: the buckets that hold any, in order,
+ * with the time up to which each goes, in ns.
+ */
+export type Latency = readonly (readonly [upToNs: number, count: number])[];
 
 /** What a service is, which does not change while it runs. */
 export interface Setup {
@@ -84,7 +82,7 @@ export interface ServicePicture {
     /** Bytes of the file, now and at most; null where there is no file. */
     readonly file: { readonly usedBytes: number; readonly maxBytes: number } | null;
   };
-  /** `store …`: inside of the store; `request …`: as the server sees it. */
+  /** `store_…`: inside of the store; `request_…`: as the server sees it. */
   readonly latency: Readonly<Record<string, Latency>>;
   readonly connections: Connections;
 }
@@ -97,6 +95,8 @@ export interface State {
   readonly uptimeMs: number;
   /** Resident memory of the whole process. */
   readonly residentBytes: number;
+  /** Whether there are knobs, for who has the token. */
+  readonly mayChange: boolean;
   readonly services: readonly ServicePicture[];
 }
 
@@ -178,7 +178,7 @@ export interface WhatIf {
   readonly of: number;
   readonly sameFilled: number;
   readonly originalBytes: number;
-  /** What the sample's compressed bytes are in the store now, with dictionaries and recompression. */
+  /** What the sample takes in the store now, with dictionaries and recompression. */
   readonly storedBytes: number;
   readonly rows: readonly WhatIfRow[];
 }
