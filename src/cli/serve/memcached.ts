@@ -20,6 +20,12 @@ export interface MemcachedArgs {
   readonly socket?: string[];
   readonly memoryMax: string;
   readonly codec: string;
+  readonly tiers: boolean;
+  readonly dictionary: boolean;
+  readonly writeBack?: string;
+  readonly writeBackMax: string;
+  readonly persist?: string;
+  readonly persistMax: string;
   readonly maxItemSize: string;
   readonly maxConns: string;
   readonly threads: string;
@@ -89,6 +95,9 @@ export function settingsOf(args: MemcachedArgs): Partial<MemcachedSettings> {
   return {
     memoryMax: parseSizeIn(args.memoryMax, "--memory-max"),
     codec: args.codec,
+    tiers: args.tiers,
+    dictionary: args.dictionary,
+    ...filesOf(args),
     itemBytesMax: parseSizeIn(args.maxItemSize, "--max-item-size"),
     connectionsMax: parseWhole(args.maxConns, "--max-conns", 1, 1_000_000),
     threads: parseWhole(args.threads, "--threads", 1, 64),
@@ -105,6 +114,16 @@ export function settingsOf(args: MemcachedArgs): Partial<MemcachedSettings> {
     evicts: args.evict,
     casEnabled: args.cas,
     sweeps: args.sweep,
+  };
+}
+
+/** The files: for what memory has no room for, and for the next process. */
+function filesOf({ writeBack, writeBackMax, persist, persistMax }: MemcachedArgs) {
+  const fileMax = parseSizeIn(writeBackMax, "--write-back-max");
+  const keptMax = parseSizeIn(persistMax, "--persist-max");
+  return {
+    writeBack: writeBack === undefined ? undefined : { path: writeBack, max: fileMax },
+    persist: persist === undefined ? undefined : { path: persist, max: keptMax },
   };
 }
 
@@ -137,6 +156,7 @@ export async function startMemcached(
     open: openItemStore,
     workerUrl: workerUrl(),
     onShutdown,
+    onFault: (error) => complain(`warning: ${error.message}`),
   });
 }
 
@@ -151,9 +171,9 @@ async function run(args: MemcachedArgs): Promise<void> {
   const end = (graceful: boolean) => {
     if (ending) return;
     ending = true;
-    void server?.close(graceful);
+    const saved = server?.close(graceful);
     // Workers hold descriptors that only the end of the process gives back.
-    setTimeout(() => process.exit(0), graceful ? CLOSE_WAIT_MS : 0);
+    setTimeout(() => void saved?.then(() => process.exit(0)), graceful ? CLOSE_WAIT_MS : 0);
   };
   server = await startMemcached(args, end);
   for (const signal of ["SIGTERM", "SIGINT", "SIGUSR1"] as const) {
@@ -176,6 +196,12 @@ export function serveMemcachedCommand(): Command {
     .option("--socket <path>", "unix socket; may be repeated", repeated)
     .option("--memory-max <size>", "memory for items and all that they need", "64M")
     .option("--codec <name>", "compresses the values; see `zcache codecs`", "lz4")
+    .option("--no-tiers", "do not compress idle items anew with zstd")
+    .option("--no-dictionary", "do not train a dictionary from the values")
+    .option("--write-back <file>", "a file for items that memory has no room for")
+    .option("--write-back-max <size>", "bytes of that file", "1G")
+    .option("--persist <path>", "begin with the items of the process before; files PATH.…")
+    .option("--persist-max <size>", "bytes of those files together", "32G")
     .option("--max-item-size <size>", "largest key and value together", "1M")
     .option("--max-conns <n>", "connections at a time", "1024")
     .option("--threads <n>", "threads that serve; all share one store", "1")
