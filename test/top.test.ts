@@ -36,8 +36,11 @@ function picture(times: number): ServicePicture {
       file: { usedBytes: 4 * MIB, maxBytes: 1024 * MIB },
     },
     latency: {
-      "store get": { count: 10, p50: 1500, p99: 20_000, p999: 30_000 },
-      "store put": { count: 0, p50: 0, p99: 0, p999: 0 },
+      store_get: [
+        [1500, 20 * times],
+        [20_000, times],
+      ],
+      store_put: [],
     },
     connections: { now: 3, accepted: 10 * times, refused: 2 },
   };
@@ -46,7 +49,7 @@ function picture(times: number): ServicePicture {
 function state(seconds: number, times: number): State {
   return {
     ...{ version: "1.2.3", nowMs: 1e12 + seconds * 1000, uptimeMs: seconds * 1000 },
-    ...{ residentBytes: 150 * MIB, services: [picture(times)] },
+    ...{ residentBytes: 150 * MIB, mayChange: false, services: [picture(times)] },
   };
 }
 
@@ -63,7 +66,7 @@ test("the page: what is there, and what has happened since the look before", () 
     "  evicted     no room 5.0/s",
     "  refused     none   expired 1.0/s",
     "  write-back  2.00 MiB/s out   3.0/s read   40 in the file   4.00 MiB of 1.00 GiB",
-    "  store get   p50 1.50 µs   p99 20.00 µs",
+    "  store get   p50 ≤ 1.50 µs   p99 ≤ 20.00 µs",
     "  clients     3 connected   10/s new   2 refused in all",
   ]);
 });

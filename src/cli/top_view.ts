@@ -3,7 +3,7 @@
 import { formatBytes } from "../base/units.ts";
 import { count, micros, percent, times } from "../lab/report/format.ts";
 import { bar } from "../lab/report/text.ts";
-import type { ServicePicture, State } from "../wire/web/api.ts";
+import type { Latency, ServicePicture, State } from "../wire/web/api.ts";
 
 const BAR_WIDTH = 30;
 const LABEL_WIDTH = 12;
@@ -114,7 +114,7 @@ function serviceLines(interval: Interval): string[] {
       after.expired > 0 ? `expired ${perSecond(interval.per((one) => one.expired))}` : undefined,
     ),
     ...fileLines(interval),
-    ...latencyLines(after),
+    ...latencyLines(interval),
     line(
       "clients",
       `${count(connections.now)} connected`,
@@ -175,10 +175,29 @@ function fileLines(interval: Interval): string[] {
   ];
 }
 
-function latencyLines({ latency }: ServicePicture): string[] {
-  return Object.entries(latency)
-    .filter(([, times]) => times.count > 0)
-    .map(([name, { p50, p99 }]) => line(name, `p50 ${micros(p50)}`, `p99 ${micros(p99)}`));
+/** Times since the look before, where there were any. */
+function latencyLines({ before, after }: Interval): string[] {
+  return Object.entries(after.latency).flatMap(([name, buckets]) => {
+    const old = new Map(before?.latency[name]);
+    const since = buckets.map(([upTo, times]): [number, number] => {
+      const had = old.get(upTo) ?? 0;
+      return [upTo, times - (had > times ? 0 : had)];
+    });
+    if (since.every(([, times]) => times === 0)) return [];
+    const up = (share: number) => `≤ ${micros(quantile(since, share))}`;
+    return [line(name.replace("_", " "), `p50 ${up(0.5)}`, `p99 ${up(0.99)}`)];
+  });
+}
+
+/** The time that so many did not take longer than, to the bucket. */
+function quantile(buckets: Latency, share: number): number {
+  const all = buckets.reduce((sum, [, times]) => sum + times, 0);
+  let below = 0;
+  for (const [upTo, times] of buckets) {
+    below += times;
+    if (below >= all * share) return upTo;
+  }
+  return 0;
 }
 
 const ROW_HEAD = [

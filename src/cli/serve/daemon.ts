@@ -150,6 +150,7 @@ export class Daemon {
       nowMs,
       uptimeMs: nowMs - this.#startedMs,
       residentBytes: process.memoryUsage.rss(),
+      mayChange: false,
       services: this.#services.flatMap(({ observed }) => observed?.picture() ?? []),
     };
   }

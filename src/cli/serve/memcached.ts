@@ -7,8 +7,7 @@ import type { Knob } from "../../server/control.ts";
 import type { Endpoint, TlsFiles } from "../../server/memcached/listen.ts";
 import { MemcachedServer, type Knob as ServerKnob } from "../../server/memcached/server.ts";
 import type { MemcachedSettings } from "../../server/memcached/settings.ts";
-import type { Store, StoreShare } from "../../store/store.ts";
-import { attachStore } from "../../stores.ts";
+import type { Store } from "../../store/store.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
@@ -49,9 +48,12 @@ function endpointsOf(values: MemcachedValues): Endpoint[] {
 }
 
 function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
-  const { memoryMax, codec, threads, protocol, prefixDelimiter, authFile, debugTime } = values;
+  const { memoryMax, codec, tiers, dictionary, threads } = values;
+  const { protocol, prefixDelimiter, authFile, debugTime } = values;
   return {
-    ...{ memoryMax, codec, threads, protocol, prefixDelimiter, authFile, debugTime },
+    ...{ memoryMax, codec, tiers, dictionary, threads },
+    ...{ protocol, prefixDelimiter, authFile, debugTime },
+    ...filesOf(values),
     itemBytesMax: values.maxItemSize,
     connectionsMax: values.maxConns,
     idleTimeoutS: values.idleTimeout,
@@ -62,6 +64,14 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
     evicts: values.evict,
     casEnabled: values.cas,
     sweeps: values.sweep,
+  };
+}
+
+/** The files: for what memory has no room for, and for the next process. */
+function filesOf({ writeBack, writeBackMax, persist, persistMax }: MemcachedValues) {
+  return {
+    writeBack: writeBack === undefined ? undefined : { path: writeBack, max: writeBackMax },
+    persist: persist === undefined ? undefined : { path: persist, max: persistMax },
   };
 }
 
@@ -83,24 +93,23 @@ export async function startMemcached(
   const warning = exposureWarning("memcached", hosts, "auth-file or tls-ca");
   const isGuarded = values.authFile !== undefined || values.tlsCa !== undefined;
   if (warning !== undefined && !isGuarded) complain(warning);
-  // A view of the store for the metrics, in the thread that answers for them.
   let store: Store | undefined;
   const server = await MemcachedServer.start({
     settings: settingsOf(values),
     endpoints: endpointsOf(values),
-    open: (settings) => {
-      const opened = openItemStore(settings);
-      store = attachStore((opened.share() as { store: StoreShare }).store);
+    open: (settings, onFault) => {
+      const opened = openItemStore(settings, onFault);
+      store = opened.values;
       return opened;
     },
     workerUrl: workerUrl(),
     onShutdown: onEnd,
+    onFault: (error) => complain(`warning: ${error.message}`),
   });
   return serviceOf(values, server, store!);
 }
 
 function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Store): Service {
-  const connections = () => Number(server.stats()["curr_connections"]);
   const observed = observeMemcached(store, server);
   const { memoryMax, threads } = values;
   const where = server.addresses.join(", ");
@@ -115,7 +124,7 @@ function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Stor
       await observed.close();
       await server.close(true);
       const until = performance.now() + CLOSE_WAIT_MS;
-      while (performance.now() < until && connections() > 0) {
+      while (performance.now() < until && server.connections > 0) {
         await new Promise((done) => setTimeout(done, CLOSE_LOOK_MS));
       }
       return "";

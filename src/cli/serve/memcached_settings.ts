@@ -27,6 +27,16 @@ export const MEMCACHED = {
     max: 64 * 1024 * MIB,
   }),
   codec: S.text("name", "codec of the values; see `zcache codecs`", "lz4", checkCodec),
+  tiers: S.toggle("compress idle items anew with zstd", true, {
+    off: "do not compress idle items anew with zstd",
+  }),
+  dictionary: S.toggle("train a dictionary from the values", true, {
+    off: "do not train a dictionary from the values",
+  }),
+  writeBack: S.text("file", "a file for items that memory has no room for", undefined),
+  writeBackMax: S.size("bytes of the write-back file", "1G"),
+  persist: S.text("path", "begin with the items of the process before: files PATH.…", undefined),
+  persistMax: S.size("bytes of the files of persist together", "32G"),
   maxItemSize: S.size("largest key and value together", "1M", { min: KIB, max: 128 * MIB }),
   maxConns: S.whole("connections at a time", "1024", [1, 1_000_000]),
   threads: S.whole("threads that serve; all share one store", "1", [1, 64]),

@@ -193,16 +193,17 @@ export class KeyedValues {
 
   /**
    * Writes other meta bytes, as many, to the value that was found; the key is locked since.
+   * @param lasts whether a later process is to have them too
    * @returns whether it was still there
    */
-  rewriteMeta(meta: Uint8Array): boolean {
+  rewriteMeta(meta: Uint8Array, lasts = true): boolean {
     assert(this.#isHeld && meta.length === this.metaBytes, "it is locked, and keeps its size");
     this.bytes.set(meta, this.metaAt);
     const start = this.#values.prefix;
     const parting = this.#isParted ? PARTING_BYTES : 0;
     const prefixBytes = this.metaAt + this.metaBytes + parting - start;
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-    return this.#values.rewritePrefix(this.pool, this.#key, prefixBytes);
+    return this.#values.rewritePrefix(this.pool, this.#key, prefixBytes, lasts);
   }
 
   /**

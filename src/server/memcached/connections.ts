@@ -49,7 +49,7 @@ export class Connections {
   #current: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
-  readonly #idleCheck: NodeJS.Timeout | undefined;
+  readonly #idleCheck: NodeJS.Timeout;
 
   constructor({ settings, counters, makeEngine }: ConnectionsParts) {
     this.#settings = settings;
@@ -57,9 +57,7 @@ export class Connections {
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply));
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
-    if (settings.idleTimeoutS > 0) {
-      this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
-    }
+    this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
   }
 
   /** Takes over a socket that was accepted with `pauseOnConnect`. */
@@ -116,7 +114,9 @@ export class Connections {
   /** Ends all connections: after what is on its way out, or at once. */
   close(gracefully: boolean): void {
     clearInterval(this.#idleCheck);
-    for (const { socket } of this.#open.values()) {
+    for (const { session, socket } of this.#open.values()) {
+      // What comes now is not done any more, so that nothing changes behind who saves the items.
+      session.closing = true;
       if (gracefully) socket.end();
       else socket.destroy();
     }
@@ -252,6 +252,7 @@ export class Connections {
   }
 
   #closeIdle(): void {
+    if (this.#settings.idleTimeoutS === 0) return;
     const before = Math.floor(Date.now() / 1000) - this.#settings.idleTimeoutS;
     for (const { session, socket } of this.#open.values()) {
       if (session.lastCommandAt >= before) continue;

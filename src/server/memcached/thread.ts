@@ -4,7 +4,7 @@
 import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
-import { ItemsShared } from "../../front/items/shared.ts";
+import { type ItemsBegin, ItemsShared } from "../../front/items/shared.ts";
 import { Credentials } from "./auth.ts";
 import { Connections } from "./connections.ts";
 import { Engine, type ServerHooks } from "./engine.ts";
@@ -34,9 +34,9 @@ export interface ThreadParts {
   readonly shutdown: (graceful: boolean) => void;
 }
 
-export function makeShare(settings: MemcachedSettings): ThreadShare {
+export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): ThreadShare {
   return {
-    items: ItemsShared.create().share(),
+    items: ItemsShared.create(begin).share(),
     counters: Counters.create(settings.threads).share(),
   };
 }
@@ -97,13 +97,18 @@ export class ServerThread {
     const accept = thread.connections.accept.bind(thread.connections);
     const backlog = parts.settings.listenBacklog;
     const listeners: Listener[] = [];
-    for (const [i, endpoint] of parts.endpoints.entries()) {
-      const fd = parts.fds?.[i];
-      listeners.push(
-        await listen(endpoint, accept, fd === undefined ? { backlog } : { backlog, fd }),
-      );
-    }
     thread.listeners = listeners;
+    try {
+      for (const [i, endpoint] of parts.endpoints.entries()) {
+        const fd = parts.fds?.[i];
+        listeners.push(
+          await listen(endpoint, accept, fd === undefined ? { backlog } : { backlog, fd }),
+        );
+      }
+    } catch (error) {
+      thread.close(false);
+      throw error;
+    }
     return thread;
   }
 
@@ -116,6 +121,7 @@ export class ServerThread {
   /** Changes a setting of this thread. */
   set(name: keyof MemcachedSettings, value: number | boolean): void {
     (this.settings as unknown as Record<string, number | boolean>)[name] = value;
+    if (name === "itemBytesMax") this.items.itemBytesMax = value as number;
   }
 
   /** Accepts nothing more, and ends what is open. */
