@@ -1,13 +1,13 @@
 // NBD on Node: block devices over a store, served to the clients that people have. The entry point
 // `zcache/nbd`.
 import { availableParallelism } from "node:os";
-import type { TlsOptions } from "node:tls";
+import { createSecureContext, type TlsOptions } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
 import type { Zram } from "./front/zram.ts";
 import { checkExport } from "./server/nbd/exports.ts";
 import { type Listen, NbdServer } from "./server/nbd/server.ts";
-import type { ServeOrder } from "./server/nbd/thread.ts";
+import type { ServeOrder, TlsShare } from "./server/nbd/thread.ts";
 import type { Store } from "./store/store.ts";
 
 export { Extent, Zram, type ZramShare } from "./front/zram.ts";
@@ -67,7 +67,7 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
       ...{ name, description, readOnly },
       device: device.share(),
     })),
-    tls: options.tls && { mode: options.tls.mode ?? "required", options: tlsOptions(options.tls) },
+    tls: options.tls && tlsShare(options.tls),
     lanes: Math.ceil(connectionsMax / threads),
     handshakeMs,
   };
@@ -86,6 +86,21 @@ function defaultThreads(): number {
 
 function startWorker(): Worker {
   return new Worker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+}
+
+/**
+ * Certificates as threads take them, for `server.renewTls`.
+ * @throws ZcacheError ERR_INPUT where key and certificate are none, or do not belong together
+ */
+export function tlsShare(tls: NbdTlsOptions): TlsShare {
+  const options = tlsOptions(tls);
+  try {
+    createSecureContext(options);
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
+  }
+  return { mode: tls.mode ?? "required", options };
 }
 
 function tlsOptions({ key, cert, ca }: NbdTlsOptions): TlsOptions {

@@ -31,6 +31,7 @@ function begin(order: ServeOrder): ServingThread | undefined {
 port.on("message", (order: Order) => {
   if (order.order === "serve") serving = begin(order);
   else if (order.order === "take") serving?.take(order);
+  else if (order.order === "tls") serving?.renew(order.tls);
   else if (serving === undefined) tell({ notice: "ended" });
   else {
     serving.end();

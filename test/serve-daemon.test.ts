@@ -2,12 +2,14 @@
 // the end, and is watched by `zcache top`.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { delimiter } from "node:path";
 import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { askControl } from "../src/server/control.ts";
-import { Command } from "../src/wire/nbd/protocol.ts";
+import { Command, Option, Reply } from "../src/wire/nbd/protocol.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
 import { fillPage } from "./doubles/store_rig.ts";
 import { MAIN, serveRig } from "./serve_rig.ts";
@@ -93,6 +95,7 @@ test("a port that is taken: said in one line, and nothing is left", async () => 
   for (const [flag, service] of [
     ["--memcached-listen", "memcached"],
     ["--nbd-listen", "nbd"],
+    ["--web-listen", "web"],
   ] as const) {
     const { status, stderr, stdout } = zcache(
       "serve",
@@ -172,6 +175,85 @@ test("SIGHUP: what can be changed is, what can't is named, what is bad changes n
   server.kill("SIGHUP");
   await server.untilErrors(/memory-max is not changed: it began with 67108864 bytes/);
   assert.equal((await server.end()).code, 0);
+});
+
+const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
+const noOpenssl = !hasOpenssl && process.env["CI"] !== "true" && "openssl is not installed";
+
+/** Makes a certificate of this name, and its key. */
+function certify(name: string): void {
+  const made = spawnSync("openssl", [
+    ...["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", `/CN=${name}`],
+    ...["-keyout", at("key.pem"), "-out", at("cert.pem")],
+  ]);
+  assert.equal(made.status, 0, String(made.stderr));
+}
+
+/** The name in the certificate of who is at the other end. */
+async function certified(socket: Socket): Promise<string> {
+  const secure = connectTls({ socket, rejectUnauthorized: false });
+  try {
+    await once(secure, "secureConnect");
+    return String(secure.getPeerCertificate().subject.CN);
+  } finally {
+    secure.destroy();
+  }
+}
+
+test("SIGHUP: certificates and passwords are read again, by all threads", {
+  skip: noOpenssl,
+}, async () => {
+  certify("first");
+  writeFileSync(at("users"), "anna:one\n");
+  const server = await daemon(
+    ...["--memcached-listen", "127.0.0.1:0", "--memcached-listen", "notls:127.0.0.1:0"],
+    ...["--memcached-threads", "2", "--memcached-auth-file", "users", "--no-web"],
+    ...["--memcached-tls-cert", "cert.pem", "--memcached-tls-key", "key.pem", "--no-control"],
+    ...["--nbd-size", "1M", "--nbd-socket", "c.sock", "--nbd-tls-cert", "cert.pem"],
+    ...["--nbd-tls-key", "key.pem"],
+  );
+  const [, tls, plain] = /memcached on 127\.0\.0\.1:(\d+), 127\.0\.0\.1:(\d+)/.exec(server.text)!;
+  const names = async () => {
+    const nbd = await NbdClient.connect(at("c.sock"));
+    assert.equal((await nbd.option(Option.STARTTLS)).type, Reply.ACK);
+    nbd.socket.removeAllListeners("data");
+    const all = new Set([await certified(nbd.socket)]);
+    // Connections go to either thread.
+    for (let n = 0; n < 12; n++) all.add(await certified(connect(Number(tls), "127.0.0.1")));
+    return [...all];
+  };
+  const login = (text: string) => ask(Number(plain), `set x 0 0 ${text.length}\r\n${text}`);
+  assert.deepEqual(await names(), ["first"]);
+  assert.equal(await login("anna one"), "STORED\r\n");
+  certify("second");
+  writeFileSync(at("users"), "bert:two\n");
+  server.kill("SIGHUP");
+  await server.untilErrors(/nbd: certificates are read again/);
+  assert.match(server.errors, /memcached: certificates and passwords are read again/);
+  assert.deepEqual(await names(), ["second"]);
+  for (let n = 0; n < 8; n++) {
+    assert.equal(await login("bert two"), "STORED\r\n");
+    assert.match(await login("anna one"), /^CLIENT_ERROR/);
+  }
+  // What is bad changes nothing, of what is good neither.
+  writeFileSync(at("users"), "carl:three\n");
+  writeFileSync(at("key.pem"), "no key");
+  server.kill("SIGHUP");
+  await server.untilErrors(/reload: nothing is changed: .*TLS certificate or key/);
+  assert.deepEqual(await names(), ["second"]);
+  assert.equal(await login("bert two"), "STORED\r\n");
+  assert.equal((await server.end()).code, 0);
+});
+
+test("memcached's items outlive a planned restart", async () => {
+  const args = [...ANYWHERE, "--memcached-persist", "items", "--no-control", "--no-web"];
+  const first = await daemon(...args);
+  assert.equal(await ask(portOf(first.text, "memcached"), "set k 5 0 1\r\nv"), "STORED\r\n");
+  assert.equal((await first.end()).code, 0);
+  const second = await daemon(...args);
+  const answer = await ask(portOf(second.text, "memcached"), "get k");
+  assert.equal(answer, "VALUE k 5 1\r\nv\r\nEND\r\n");
+  assert.equal((await second.end()).code, 0);
 });
 
 test("a second signal ends it at once", async () => {

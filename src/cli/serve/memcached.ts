@@ -119,7 +119,7 @@ function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Stor
     knobs: knobsOf(values, server),
     stats: () => server.stats(),
     prepare: (name, value) => prepare(values, server, name, value),
-    refresh: () => [],
+    refresh: () => refresh(values, server),
     close: async () => {
       await observed.close();
       await server.close(true);
@@ -130,6 +130,17 @@ function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Stor
       return "";
     },
   };
+}
+
+/** Certificates and passwords, for connections to come. */
+function refresh(values: MemcachedValues, server: MemcachedServer) {
+  const { tlsCert, authFile } = values;
+  const what = [
+    ...(tlsCert === undefined ? [] : ["certificates"]),
+    ...(authFile === undefined ? [] : ["passwords"]),
+  ].join(" and ");
+  if (what === "") return [];
+  return [{ what: `${what} are read again`, commit: server.prepareRefresh() }];
 }
 
 /** The server's knob for a setting, if it has one. */

@@ -10,6 +10,7 @@ import {
   type NbdServer,
   type NbdTlsOptions,
   startNbdServer,
+  tlsShare,
   Zram,
 } from "../../nbd.ts";
 import { observeNbd } from "../../observed.ts";
@@ -167,7 +168,7 @@ function serviceOf(parts: Parts, line: string): Service {
       ...store.stats(),
     }),
     prepare: (name, value) => prepare(parts, name, value),
-    refresh: () => [],
+    refresh: () => refresh(parts),
     close: async (saves) => {
       stopTending();
       await observed.close();
@@ -180,6 +181,14 @@ function serviceOf(parts: Parts, line: string): Service {
       return saved;
     },
   };
+}
+
+/** Certificates, for connections to come. */
+function refresh({ values, server }: Parts): { what: string; commit(): void }[] {
+  const tls = tlsOf(values);
+  if (tls === undefined) return [];
+  const share = tlsShare(tls);
+  return [{ what: "certificates are read again", commit: () => server.renewTls(share) }];
 }
 
 /** What can be changed: the limit within the memory that was set up, and what idle means. */

@@ -60,6 +60,8 @@ export type ToWorker =
       readonly name: keyof MemcachedSettings;
       readonly value: number | boolean;
     }
+  /** Certificates and passwords are to be read again. */
+  | { readonly type: "refresh" }
   | { readonly type: "close"; readonly gracefully: boolean };
 /** And back. */
 export type FromWorker =
@@ -212,9 +214,18 @@ export class MemcachedServer {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
-  /** Reads certificates again. @returns whether there are any, and they are good */
-  refreshCertificates(): boolean {
-    return this.#main.refreshCertificates();
+  /**
+   * Reads certificates and passwords again, in all threads, for connections to come.
+   * @returns what does so, once all of it has been found to be good
+   * @throws ZcacheError ERR_INPUT, ERR_OPTION: a file can't be read, or is no such file
+   */
+  prepareRefresh(): () => void {
+    this.#main.checkFiles();
+    return () => {
+      this.#main.refreshFiles();
+      const message: ToWorker = { type: "refresh" };
+      for (const worker of this.#workers) worker.postMessage(message);
+    };
   }
 
   /**

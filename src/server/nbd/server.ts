@@ -5,7 +5,7 @@ import { BlockList, createServer, isIP, type Server, type Socket } from "node:ne
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import { removeStale } from "../stale_socket.ts";
-import type { Notice, Order, ServeOrder } from "./thread.ts";
+import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
 
 /** Where a server listens. */
 export type Listen =
@@ -108,6 +108,11 @@ export class NbdServer {
 
   stats(): { connections: number; accepted: number; refused: number } {
     return { connections: this.#live.size, accepted: this.#accepted, refused: this.#refused };
+  }
+
+  /** Takes other certificates, for connections to come; see `tlsShare` of the entry point. */
+  renewTls(tls: TlsShare): void {
+    for (const { thread } of this.#workers) tell(thread, { order: "tls", tls });
   }
 
   /** Ends all connections and listens no more. @returns when the workers serve nothing */

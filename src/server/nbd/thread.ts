@@ -43,6 +43,8 @@ export interface Accepted {
 export type Order =
   | ServeOrder
   | ({ readonly order: "take" } & Accepted)
+  /** For connections to come. */
+  | { readonly order: "tls"; readonly tls: TlsShare }
   | { readonly order: "end" };
 
 export type Notice =
@@ -60,7 +62,7 @@ export interface OpenDevices {
 /** Serves connections until it is told to end. */
 export class ServingThread {
   readonly #opened: OpenDevices;
-  readonly #share: ThreadShare;
+  #share: ThreadShare;
   readonly #lanes: Lane[] = [];
   readonly #sessions = new Map<number, Session>();
   readonly #tell: (notice: Notice) => void;
@@ -99,6 +101,11 @@ export class ServingThread {
       this.#endIfDone();
     });
     this.#sessions.set(connection, session);
+  }
+
+  /** Takes other certificates, for connections to come. */
+  renew(tls: TlsShare): void {
+    this.#share = { ...this.#share, tls };
   }
 
   /** Ends all connections; says so when they have ended. */
