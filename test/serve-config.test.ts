@@ -76,7 +76,8 @@ describe("errors of the file", () => {
     ],
     [
       "[nbd]\nsocket-mode = 600",
-      'z.toml:2: nbd.socket-mode: 600 is not allowed; write three octal digits in quotes, such as "600"',
+      "z.toml:2: nbd.socket-mode: 600 is not allowed; write three octal digits in quotes, " +
+        'such as "600"',
     ],
     [
       "[memcached]\nlisten = [['a']]",

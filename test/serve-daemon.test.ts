@@ -142,36 +142,45 @@ test("what is asked for wrongly is a usage error, and starts nothing", () => {
   assert.match(zcache("serve", "--print-config").stdout, /^\[memcached\]\n(.*\n)*threads = 1$/m);
 });
 
-test("SIGHUP: what can be changed is, what can't is named, what is bad changes nothing", async () => {
+test("SIGHUP: what can be changed is, what can't is named, a bad file changes nothing", async () => {
   const file = at("h.toml");
   const config = (memcached: string, nbd: string) =>
     writeFileSync(file, `[memcached]\n${memcached}\n[nbd]\nsize = "4M"\n${nbd}\n`);
-  config('max-conns = 100\nmemory-max = "64M"', "");
+  config('max-conns = 100\nmax-item-size = "30M"\nmemory-max = "64M"', "");
   const server = await daemon("--config", "h.toml", ...ANYWHERE, "--control", "h.ctl");
   const value = async (name: string) => (await askControl(at("h.ctl"), { get: [name] }))[name];
   assert.equal(await value("memcached.max-conns"), "100");
 
   // The second limit is possible only after the first has been lowered, or the other way round.
-  config('max-conns = 50\nmemory-max = "32M"\nthreads = 2', "recompress-idle = 7");
+  const second = 'max-item-size = "8M"\nidle-timeout = 1\nthreads = 2';
+  config(`max-conns = 50\nmemory-max = "32M"\n${second}`, "recompress-idle = 7");
   server.kill("SIGHUP");
   await server.untilErrors(/recompress-idle/);
   assert.equal(
     server.errors,
     "zcache: reload: memcached.memory-max is 33554432 now\n" +
+      "zcache: reload: memcached.max-item-size is 8388608 now\n" +
       "zcache: reload: memcached.max-conns is 50 now\n" +
       "zcache: reload: memcached.threads is not changed: it needs a restart\n" +
+      "zcache: reload: memcached.idle-timeout is 1 now\n" +
       "zcache: reload: nbd.recompress-idle is 7 now\n",
   );
   assert.equal(await value("memcached.max-conns"), "50");
   assert.equal(await value("memcached.memory-max"), "33554432");
   assert.equal(await value("nbd.recompress_idle"), "7");
 
+  // A client that says nothing is closed now, which it was not before.
+  const idle = connect(portOf(server.text, "memcached"), "127.0.0.1");
+  const closed = once(idle.resume(), "close");
+  idle.setTimeout(30_000, () => idle.destroy(new Error("it is not closed")));
+  await closed;
+
   writeFileSync(file, "[memcached]\nmax-conns = 10\nthreads = 0\n");
   server.kill("SIGHUP");
   await server.untilErrors(/reload: nothing is changed: h\.toml:3: memcached\.threads: "0"/);
   assert.equal(await value("memcached.max-conns"), "50");
 
-  config('max-conns = 50\nmemory-max = "128M"\nthreads = 2', "recompress-idle = 7");
+  config(`max-conns = 50\nmemory-max = "128M"\n${second}`, "recompress-idle = 7");
   server.kill("SIGHUP");
   await server.untilErrors(/memory-max is not changed: it began with 67108864 bytes/);
   assert.equal((await server.end()).code, 0);
@@ -222,14 +231,20 @@ test("SIGHUP: certificates and passwords are read again, by all threads", {
     for (let n = 0; n < 12; n++) all.add(await certified(connect(Number(tls), "127.0.0.1")));
     return [...all];
   };
-  const login = (text: string) => ask(Number(plain), `set x 0 0 ${text.length}\r\n${text}`);
+  const login = async (text: string) => {
+    const socket = connect(Number(plain), "127.0.0.1");
+    socket.write(`set x 0 0 ${text.length}\r\n${text}\r\n`);
+    const [answer] = await once(socket, "data");
+    socket.destroy();
+    return String(answer);
+  };
   assert.deepEqual(await names(), ["first"]);
   assert.equal(await login("anna one"), "STORED\r\n");
   certify("second");
   writeFileSync(at("users"), "bert:two\n");
   server.kill("SIGHUP");
-  await server.untilErrors(/nbd: certificates are read again/);
-  assert.match(server.errors, /memcached: certificates and passwords are read again/);
+  await server.untilErrors(/memcached: certificates and passwords are read again/);
+  assert.match(server.errors, /nbd: certificates are read again/);
   assert.deepEqual(await names(), ["second"]);
   for (let n = 0; n < 8; n++) {
     assert.equal(await login("bert two"), "STORED\r\n");

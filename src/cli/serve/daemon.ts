@@ -116,9 +116,9 @@ export class Daemon {
         state: () => this.#state(),
       });
     } catch (error) {
-      // A second daemon of this user: it serves, and is controlled if it is given a path of its own.
+      // A second daemon of this user: it serves, and is controlled if it has a path of its own.
       if (control !== undefined || !(error instanceof ZcacheError)) throw error;
-      complain(`no control socket: ${error.message}; give --control PATH`);
+      complain(`no control socket: ${error.message}; give it a path by \`control\``);
     }
   }
 

@@ -1,5 +1,5 @@
-// The settings as flags: of one section without its name (`zcache serve nbd --size`), of all with it
-// (`zcache serve --nbd-size`).
+// The settings as flags: of one section without its name (`zcache serve nbd --size`), of all with
+// it (`zcache serve --nbd-size`).
 import { type Command, Option } from "commander";
 import { type Entries, type Entry, pathOf } from "./config.ts";
 import type { Section } from "./section.ts";

@@ -32,8 +32,8 @@ const SCOPES: Readonly<
 /** The head of what `--print-example` prints, which is `contrib/zcache.toml` too. */
 const EXAMPLE_HEAD = [
   "Configuration of zcache: `zcache serve --config FILE`. Every key with its default; take away",
-  "the `# ` before those that you change. Flags win against the file, `zcache serve --check-config`",
-  "checks it, and SIGHUP reads it again. Made by `zcache serve --print-example`.",
+  "the `# ` before those that you change. Flags win against the file, --check-config checks it,",
+  "and SIGHUP reads it again. Made by `zcache serve --print-example`.",
 ];
 
 interface FileArgs {

@@ -1,5 +1,5 @@
-// The kinds of settings that a daemon has. Each setting is written in one place, with its default and
-// what is allowed; flags, the configuration file, `--print-config` and the errors are made of that.
+// The kinds of settings that a daemon has. Each setting is written in one place, with its default
+// and what is allowed; flags, the file, `--print-config` and the errors are made of that.
 import { ZcacheError } from "../../base/errors.ts";
 import { parseSizeIn, parseWhole } from "../options.ts";
 import { type Address, parseAddress } from "./address.ts";
