@@ -34,6 +34,8 @@ export interface ControlOptions {
 }
 
 const CLIENTS_MAX = 16;
+/** Replies that wait for a client: some of the longest, which are a few tens of kilobytes. */
+const REPLIES_BYTES_MAX = 256 * 1024;
 /** A client that says nothing for so long is gone. */
 const IDLE_MS = 60_000;
 
@@ -90,7 +92,8 @@ export class ControlServer {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
         // Who does not read its replies is not served.
-        if (!socket.write(controlLine(this.#answer(line)))) socket.destroy();
+        socket.write(controlLine(this.#answer(line)));
+        if (socket.writableLength > REPLIES_BYTES_MAX) socket.destroy();
       }
       if (text.length > LINE_BYTES_MAX) socket.destroy();
     });

@@ -36,6 +36,7 @@ export class Daemon {
   readonly #services: Service[] = [];
   #config: Config;
   #control: ControlServer | undefined;
+  #isServing = false;
   #end: (gracefully: boolean) => void = () => {};
   /** Whether it ends gracefully, once somebody wants that it ends. */
   readonly #ended: Promise<boolean>;
@@ -58,6 +59,7 @@ export class Daemon {
     let code = 0;
     try {
       const lines = await daemon.#start();
+      daemon.#isServing = true;
       await write(`${lines.join("\n")}\n`);
       await notifySystemd("--ready");
       const failures = daemon.#services.map(({ failure }) => failure);
@@ -66,6 +68,7 @@ export class Daemon {
     } catch (error) {
       code = reportError(error);
     }
+    daemon.#isServing = false;
     void notifySystemd("--stopping");
     const failed = await daemon.#close(code === 0);
     // Threads of memcached hold descriptors that only the end of the process gives back.
@@ -122,9 +125,12 @@ export class Daemon {
     }
   }
 
-  /** With several services, each knob's name begins with its service's. */
+  /**
+   * Where there may be several services, each knob's name begins with its service's: also where
+   * one of them runs now, so that scripts go on when there are more.
+   */
   #knobs(): Knob[] {
-    if (this.#services.length === 1) return [...this.#services[0]!.knobs];
+    if (this.#options.scope !== "all") return [...this.#services[0]!.knobs];
     return this.#services.flatMap(({ name: service, knobs }) =>
       knobs.map(
         (knob): Knob => ({
@@ -139,7 +145,7 @@ export class Daemon {
 
   #stats(): Record<string, unknown> {
     const seen = this.#services.filter(({ observed }) => observed !== undefined);
-    if (seen.length === 1) return { ...seen[0]!.stats() };
+    if (this.#options.scope !== "all") return { ...seen[0]!.stats() };
     return Object.fromEntries(seen.map((service) => [service.name, service.stats()]));
   }
 
@@ -165,10 +171,12 @@ export class Daemon {
     for (const signal of END_SIGNALS) process.on(signal, end);
     // memcached's own signal for a graceful end.
     if (this.#options.scope === "memcached") process.once("SIGUSR1", end);
-    process.on("SIGHUP", () => void this.#reload());
+    process.on("SIGHUP", () => this.#reload());
   }
 
-  async #reload(): Promise<void> {
+  #reload(): void {
+    // What begins has just read all of it, and what ends has no use for it.
+    if (!this.#isServing) return;
     try {
       const wanted = this.#options.load();
       for (const line of reload(this.#services, this.#config, wanted)) complain(line);
