@@ -63,7 +63,7 @@ test("a scrape of two services", async () => {
   const response = await fetch(`${web.url}metrics`);
   assert.match(response.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
   const families = parse(await response.text());
-  const valueOf = (name: string, labels: Readonly<Record<string, string>>) => {
+  const told = (name: string, labels: Readonly<Record<string, string>>) => {
     const family = families.get(name.replace(/_(bucket|sum|count)$/, "")) ?? families.get(name);
     const all = family?.samples.filter(
       (sample) =>
@@ -79,17 +79,17 @@ test("a scrape of two services", async () => {
       assert.ok(help.length > 5, name);
       assert.equal(type === "counter", name.endsWith("_total"), `${name} is a ${type}`);
       assert.doesNotMatch(name, /_(kb|mib|ms|ns|us|percent)(_|$)/);
-      assert.ok(samples.length <= 64, `${name}: labels are few`);
+      assert.ok(type === "histogram" || samples.length <= 32, `${name}: labels are few`);
     }
   });
   await test("the stores say the same", () => {
     for (const { store, observed } of [nbd, memcached]) {
       const service = observed.name;
       const stats = store.stats();
-      assert.equal(valueOf("zcache_logical_bytes", { service }), stats.orig_data_size);
-      assert.equal(valueOf("zcache_compressed_bytes", { service }), stats.compr_data_size);
-      assert.equal(valueOf("zcache_memory_used_bytes", { service }), stats.mem_used_total);
-      assert.equal(valueOf("zcache_memory_limit_bytes", { service }), stats.mem_limit);
+      assert.equal(told("zcache_logical_bytes", { service }), stats.orig_data_size);
+      assert.equal(told("zcache_compressed_bytes", { service }), stats.compr_data_size);
+      assert.equal(told("zcache_memory_used_bytes", { service }), stats.mem_used_total);
+      assert.equal(told("zcache_memory_limit_bytes", { service }), stats.mem_limit);
       const parts = families.get("zcache_memory_part_bytes")!.samples;
       const sum = parts
         .filter(({ labels }) => labels["service"] === service)
@@ -97,20 +97,17 @@ test("a scrape of two services", async () => {
       assert.equal(sum, stats.mem_used_total);
       const count = stats.latency.put.count;
       assert.equal(
-        valueOf("zcache_latency_seconds_count", { service, operation: "store_put" }),
+        told("zcache_latency_seconds_count", { service, operation: "store_put" }),
         count,
       );
     }
     const same = { service: "nbd", place: "same_filled" };
-    assert.equal(valueOf("zcache_entries", same), nbd.store.stats().same_pages);
-    assert.equal(valueOf("zcache_operations_total", { service: "nbd", operation: "read" }), 900);
-    assert.equal(valueOf("zcache_hits_total", { service: "memcached" }), 2);
-    assert.equal(valueOf("zcache_misses_total", { service: "memcached" }), 1);
-    assert.equal(
-      valueOf("zcache_operations_total", { service: "memcached", operation: "set" }),
-      500,
-    );
-    assert.equal(valueOf("zcache_connections", { service: "memcached" }), 1);
+    assert.equal(told("zcache_entries", same), nbd.store.stats().same_pages);
+    assert.equal(told("zcache_operations_total", { service: "nbd", operation: "read" }), 900);
+    assert.equal(told("zcache_hits_total", { service: "memcached" }), 2);
+    assert.equal(told("zcache_misses_total", { service: "memcached" }), 1);
+    assert.equal(told("zcache_operations_total", { service: "memcached", operation: "set" }), 500);
+    assert.equal(told("zcache_connections", { service: "memcached" }), 1);
   });
   await test("histograms grow to their count", () => {
     const { samples } = families.get("zcache_latency_seconds")!;

@@ -55,13 +55,17 @@ function connectTo(server: WebServer): Promise<Socket> {
   return new Promise((resolve) => socket.once("connect", () => resolve(socket)));
 }
 
-/** Sends bytes as they are, and gives all that comes until the other side ends. */
-async function raw(server: WebServer, bytes: string | Uint8Array): Promise<string> {
+/**
+ * Sends bytes as they are, and gives all that comes until the other side ends.
+ * @param ends whether this side ends first, so that an answer that takes time is not waited for
+ */
+async function raw(server: WebServer, bytes: string | Uint8Array, ends = true): Promise<string> {
   const socket = await connectTo(server);
   const pieces: Buffer[] = [];
   socket.on("data", (piece: Buffer) => pieces.push(piece));
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  socket.end(bytes);
+  if (ends) socket.end(bytes);
+  else socket.write(bytes);
   const timer = setTimeout(() => socket.destroy(), DEADLINE_MS);
   await closed;
   clearTimeout(timer);
@@ -77,8 +81,8 @@ async function request(
   const all = { host: new URL(server.url).host, connection: "close", ...headers };
   const length = body === "" ? {} : { "content-length": String(Buffer.byteLength(body)) };
   const lines = Object.entries({ ...all, ...length }).map(([name, value]) => `${name}: ${value}`);
-  const text = await raw(server, `${line} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n${body}`);
-  return parse(text);
+  const head = `${line} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
+  return parse(await raw(server, head + body, false));
 }
 
 function parse(text: string): Answer {
