@@ -42,7 +42,7 @@ export class Events {
   readonly #never = el("p", { class: "key" });
 
   constructor() {
-    const heads = ["event", "since the start", `last ${RATE_S} s`].map((text) =>
+    const heads = ["event", "in all", `last ${RATE_S} s`].map((text) =>
       el("th", { scope: "col" }, text),
     );
     this.element = el(

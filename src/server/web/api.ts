@@ -158,11 +158,16 @@ export class Api {
       return tooMany("a comparison has just ended");
     }
     this.#isComparing = true;
+    let isDone = true;
     try {
       return { value: await service.whatIf(codec, pool) };
+    } catch (error) {
+      // Who names what there is no choice of has cost nothing.
+      isDone = !(error instanceof ZcacheError && error.code === "ERR_OPTION");
+      throw error;
     } finally {
       this.#isComparing = false;
-      this.#comparedAt = performance.now();
+      if (isDone) this.#comparedAt = performance.now();
     }
   }
 }
