@@ -73,7 +73,8 @@ export async function benchMemcached(
     const share = ((100 * row.misses) / row.gets).toFixed(1);
     print(
       `${row.server}: ${row.items} documents in ${row.memoryMiB} MiB, ${share} % misses, ` +
-        `${formatBytes(row.residentBytes)} resident`,
+        `${formatBytes(row.residentBytes)} resident, ` +
+        `${formatBytes(row.residentBytes - row.baseBytes)} of it for items`,
     );
   }
   const idleBytes = await idle(tiny ? 50 : 10_000, print);

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { openItemStore } from "../../item_stores.ts";
+import { keepYoungHeapSmall } from "../../node/small_heap.ts";
 import type { Endpoint, TlsFiles } from "../../server/memcached/listen.ts";
 import { MemcachedServer } from "../../server/memcached/server.ts";
 import type { MemcachedSettings } from "../../server/memcached/settings.ts";
@@ -166,6 +167,7 @@ function workerUrl(): URL {
 }
 
 async function run(args: MemcachedArgs): Promise<void> {
+  keepYoungHeapSmall();
   let server: MemcachedServer | undefined;
   let ending = false;
   const end = (graceful: boolean) => {
