@@ -1,6 +1,6 @@
 // How many documents fit, and how often one is missed: those that are asked for are drawn by Zipf's
-// law, and what is missed is stored. Before that each is stored once, so that no miss is of one that
-// was never there, which the largest memory could not help.
+// law, and what is missed is stored. Before that each is stored once, so that no miss is of one
+// that was never there, which the largest memory could not help.
 //
 // What a process takes beside its items (its code, its heap, buffers) is what an equal run takes
 // with a limit of 4 MiB, less these.

@@ -276,7 +276,7 @@ async function startToKill(at: string): Promise<Killed> {
   };
 }
 
-test(`${KILLS} servers that are killed: each item is as it was after one of the last changes`, async () => {
+test(`${KILLS} servers that are killed: what is left is one of the last states`, async () => {
   const at = place();
   // By key: what was stored, with the time of the answer; 0 stands for deleted.
   const history = new Map<string, { readonly n: number; readonly ms: number }[]>();
