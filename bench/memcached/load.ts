@@ -18,6 +18,7 @@ export interface Load {
 }
 
 export interface LoadResult {
+  readonly operations: number;
   readonly perSecond: number;
   /** Of a whole round of `depth` requests, ms. */
   readonly p50Ms: number;
@@ -127,6 +128,7 @@ export async function runLoad(load: Load): Promise<LoadResult> {
   const took = (performance.now() - began) / 1000;
   const rounds = lanes.flatMap((lane) => lane.roundsMs).sort((a, b) => a - b);
   return {
+    operations: rounds.length * depth,
     perSecond: (rounds.length * depth) / took,
     p50Ms: rounds[Math.floor(rounds.length * 0.5)]!,
     p99Ms: rounds[Math.floor(rounds.length * 0.99)]!,

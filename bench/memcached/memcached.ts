@@ -35,6 +35,8 @@ export interface SpeedRow {
   readonly server: string;
   readonly shape: string;
   readonly perSecond: number;
+  /** Operations for each second of processor time that the server took. */
+  readonly perCpuSecond: number;
   readonly p99Ms: number;
 }
 
@@ -73,7 +75,8 @@ export async function benchMemcached(
     const share = ((100 * row.misses) / row.gets).toFixed(1);
     print(
       `${row.server}: ${row.items} documents in ${row.memoryMiB} MiB, ${share} % misses, ` +
-        `${formatBytes(row.residentBytes)} resident`,
+        `${formatBytes(row.residentBytes)} resident, ` +
+        `${formatBytes(row.residentBytes - row.baseBytes)} of it for items`,
     );
   }
   const idleBytes = await idle(tiny ? 50 : 10_000, print);
@@ -94,8 +97,10 @@ async function speedOf(server: ServerUnderTest, tiny: boolean): Promise<SpeedRow
     const load: Load = { ...base, kind, connections, depth };
     // Once for the engine to warm up.
     if (!tiny) await runLoad({ ...load, seconds: 1 });
-    const { perSecond, p99Ms } = await runLoad(load);
-    rows.push({ server: server.name, shape: name, perSecond, p99Ms });
+    const before = server.cpuSeconds();
+    const { operations, perSecond, p99Ms } = await runLoad(load);
+    const perCpuSecond = operations / (server.cpuSeconds() - before);
+    rows.push({ server: server.name, shape: name, perSecond, perCpuSecond, p99Ms });
   }
   return rows;
 }
@@ -109,7 +114,11 @@ function reportSpeed(rows: readonly SpeedRow[], print: (line: string) => void): 
     else {
       const peer = `memcached ${(theirs.perSecond / 1000).toFixed(1)}`;
       const ratio = (ours!.perSecond / theirs.perSecond).toFixed(2);
-      print(`${name.padEnd(36)} ${own}, ${peer} (p99 ${theirs.p99Ms.toFixed(2)} ms): ${ratio}×`);
+      const work = (ours!.perCpuSecond / theirs.perCpuSecond).toFixed(2);
+      print(
+        `${name.padEnd(36)} ${own}, ${peer} (p99 ${theirs.p99Ms.toFixed(2)} ms): ${ratio}×; ` +
+          `for each second of processor time ${work}×`,
+      );
     }
   }
 }

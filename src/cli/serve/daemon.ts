@@ -4,6 +4,7 @@
 //   SIGTERM, SIGINT   ends connections, saves, ends; a second one ends at once
 //   SIGHUP            reads configuration, certificates and passwords again
 import { ZcacheError } from "../../base/errors.ts";
+import { keepYoungHeapSmall } from "../../node/small_heap.ts";
 import { ControlServer, type Knob } from "../../server/control.ts";
 import type { State } from "../../wire/web/api.ts";
 import { defaultControlPath } from "../control_path.ts";
@@ -54,6 +55,7 @@ export class Daemon {
    * @throws ZcacheError where it can't start; then nothing of it is left
    */
   static async run(options: DaemonOptions): Promise<void> {
+    keepYoungHeapSmall();
     const daemon = new Daemon(options);
     daemon.#onSignals();
     let code = 0;
