@@ -1,4 +1,5 @@
-// The memory map of a store against what the store counts, whatever pool it has, whole and in parts.
+// The memory map of a store against what the store counts, whatever pool it has, whole and in
+// parts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Cell, cellAt, describeCell, summarise } from "../../src/dashboard/map_cells.ts";

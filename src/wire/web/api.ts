@@ -1,6 +1,7 @@
 // What the web page asks the daemon for, and what the daemon answers: JSON in both senses, read by
 // the page (dashboard/), by Prometheus's collectors (server/web/metrics.ts) and by whoever scripts
-// against /api. Names end in their unit; counters count from the start of the service.
+// against /api. An answer that is no success is { error }. Names end in their unit; counters count
+// from the start of the service.
 
 /**
  * Times of one kind of operation, of those that were measured: the buckets that hold any, in order,
@@ -195,9 +196,4 @@ export interface KnobState {
   readonly value: string;
   readonly describe: string;
   readonly writable: boolean;
-}
-
-/** Every answer that is no success. */
-export interface Failure {
-  readonly error: string;
 }
