@@ -60,6 +60,8 @@ interface NamedDevice {
 /** What is above the size of the devices, if all of it holds data that does not compress. */
 const OVERHEAD_PART = 16;
 const OVERHEAD_BYTES = 64 * MIB;
+/** Of each thread before it serves: what the engine would compile under the first client. */
+const PRACTICE_MS = 500;
 /** Between two steps of idle work: the main thread also accepts connections. */
 const STEP_EVERY_MS = 20;
 const REST_MS = 250;
@@ -225,6 +227,7 @@ async function serve(args: Args): Promise<void> {
       ? {}
       : { threads: parseWhole(args.threads, "--threads", 1, 64) }),
     ...(tls === undefined ? {} : { tls }),
+    practiceMs: PRACTICE_MS,
   });
   const control = await startControl(args, { store, devices, tending }, server);
   const stopTending = tendInBackground(tending);

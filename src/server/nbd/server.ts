@@ -4,6 +4,7 @@ import { chmodSync } from "node:fs";
 import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
+import { lend } from "../../node/lent_descriptors.ts";
 import { removeStale } from "../stale_socket.ts";
 import type { Notice, Order, ServeOrder } from "./thread.ts";
 
@@ -191,6 +192,7 @@ export class NbdServer {
     this.#accepted++;
     const connection = this.#next++;
     this.#live.set(connection, { socket, worker });
+    lend(descriptor);
     tell(worker.thread, { order: "take", connection, descriptor, isTcp });
   }
 

@@ -5,6 +5,7 @@ import type { Address } from "../../base/brand.ts";
 import type { Zram, ZramShare } from "../../front/zram.ts";
 import type { NbdExport } from "./exports.ts";
 import { BLOCKS_OUT_MAX, makeBlock } from "./outbox.ts";
+import { Practice } from "./practice.ts";
 import { type Lane, Session, type ThreadShare } from "./session.ts";
 
 /** One export as it travels to a thread. */
@@ -21,6 +22,12 @@ export interface TlsShare {
   readonly options: TlsOptions;
 }
 
+/** A device to practise on before a thread serves, and for how long. */
+export interface PracticeShare {
+  readonly device: ZramShare;
+  readonly ms: number;
+}
+
 /** What a thread is told when it begins to serve. */
 export interface ServeOrder {
   readonly order: "serve";
@@ -31,6 +38,7 @@ export interface ServeOrder {
   /** Connections that it may be given at once. */
   readonly lanes: number;
   readonly handshakeMs: number;
+  readonly practice: PracticeShare | undefined;
 }
 
 /** A connection that the main thread has accepted. */
@@ -88,6 +96,11 @@ export class ServingThread {
       const held: Address = device.reserve(device.pageSize);
       this.#lanes.push({ block: makeBlock(device), held });
     }
+  }
+
+  /** Practises until the time is over. */
+  practise(device: Zram, ms: number): Promise<void> {
+    return new Practice(device, this.#share, this.#lanes[0]!).run(ms);
   }
 
   take({ connection, descriptor, isTcp }: Accepted): void {
