@@ -2,12 +2,13 @@
 // of a millisecond or two, between which this thread serves, or in a worker.
 import { performance } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { type ErrorCode, ZcacheError } from "./base/errors.ts";
 import { MIB } from "./base/units.ts";
 import { CELL_BYTES, FrameMapBuilder } from "./lab/frame_map.ts";
 import type { SampledContent, WhatIfResult } from "./lab/what_if.ts";
 import { nodeCodecs } from "./node/codecs.ts";
+import { startWorker } from "./node/lent_descriptors.ts";
 import { poolTypes } from "./pool/registry.ts";
 import type { MemcachedServer } from "./server/memcached/server.ts";
 import type { NbdServer } from "./server/nbd/server.ts";
@@ -144,7 +145,7 @@ class StoreService implements Observed {
     const { store } = this.#parts;
     const builder = new FrameMapBuilder(store, from, to, cellsMax);
     await this.#inSteps(() => builder.step());
-    const [first, second] = store.frameClasses;
+    const [first, second] = store.inspection.frameClasses;
     const { perCell, framesTotal, uses, byClass, cells } = builder;
     return {
       ...{ from: builder.from, to: builder.to, perCell, framesTotal, uses },
@@ -160,7 +161,7 @@ class StoreService implements Observed {
 
   async sizes(): Promise<Sizes> {
     const { store } = this.#parts;
-    const survey = store.surveySizes();
+    const survey = store.inspection.sizes();
     await this.#inSteps(() => survey.step());
     const [raw, fast, dense] = survey.byCodec;
     return {
@@ -186,7 +187,7 @@ class StoreService implements Observed {
     checkChoice("pool", pool, pools);
     const { store } = this.#parts;
     const drawn = new DrawnSample(store);
-    const sampler = store.sample(drawn.wanted, (Math.random() * 2 ** 32) >>> 0, drawn);
+    const sampler = store.inspection.sample(drawn.wanted, (Math.random() * 2 ** 32) >>> 0, drawn);
     await this.#inSteps(() => sampler.step());
     const content = drawn.content();
     const current = { codec: store.options.codec, pool: poolOf(store) };
@@ -227,7 +228,7 @@ class StoreService implements Observed {
   async #compare(task: WhatIfTask): Promise<readonly WhatIfResult[]> {
     const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const url = new URL(`./what_if_worker.${ending}`, import.meta.url);
-    const worker = new Worker(url, { workerData: task });
+    const worker = startWorker(url, { workerData: task });
     worker.unref();
     this.#workers.add(worker);
     let timer: NodeJS.Timeout | undefined;
@@ -328,7 +329,7 @@ function setupOf({ options, pageSize }: Store): Setup {
 }
 
 function latencyOf(store: Store): Record<string, Latency> {
-  const entries = Object.entries(store.latencies());
+  const entries = Object.entries(store.inspection.latencies());
   return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
 }
 

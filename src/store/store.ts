@@ -6,7 +6,7 @@
 import type { BackingShare } from "../backing/contract.ts";
 import type { Address, WordIndex } from "../base/brand.ts";
 import { EBUSY, type Errno } from "../base/errno.ts";
-import { assert, ZcacheError } from "../base/errors.ts";
+import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
 import {
@@ -17,10 +17,10 @@ import {
 } from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
-import { Latency, type LatencyName, Reason } from "./counters.ts";
+import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
-import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
+import { Inspection } from "./inspection.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, formatStore, lockedBy, readBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
@@ -29,9 +29,8 @@ import { pageIn } from "./page_in.ts";
 import { pageOut } from "./page_out.ts";
 import type { StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
-import { latenciesOf, recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
+import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
-import { Sampler, type SampleTaker, SizeSurvey } from "./survey.ts";
 import { type Tended, Tender, type Tending } from "./tend.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
@@ -68,12 +67,15 @@ export class Store {
   readonly pageSize: number;
   /** For a store of values: what is done with them. */
   readonly values: Values | undefined;
+  /** What is to be seen of it by who only looks. */
+  readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
+    this.inspection = new Inspection(state);
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
@@ -381,45 +383,9 @@ export class Store {
     return this.#locked(() => statisticsLocked(state));
   }
 
-  /** The histograms of latencies, of which `stats` says some percentiles. */
-  latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
-    return latenciesOf(this.#opened());
-  }
-
   /** How it was made, all options filled in. */
   get options(): ResolvedOptions {
     return this.#state.options;
-  }
-
-  /** What the frames of the pools for ephemeral and for persistent pages are told apart by. */
-  get frameClasses(): readonly ("slot" | "buddies")[] {
-    return this.#state.zpools.map((zpool) => zpool.frameClasses);
-  }
-
-  /**
-   * Describes page frames from `first` on, under one hold of the lock: a word for each, which
-   * frame_map.ts reads.
-   * @param target as many words as frames are wanted, at most FRAMES_PER_HOLD
-   * @returns how many there were
-   */
-  describeFrames(first: number, target: Int32Array): number {
-    const state = this.#opened();
-    assert(target.length <= FRAMES_PER_HOLD, "the lock is held for a bounded time");
-    return this.#locked(() => describeFramesLocked(state, first, target));
-  }
-
-  /** A walk through the sizes of all that is stored; it stands at the beginning. */
-  surveySizes(): SizeSurvey {
-    return new SizeSurvey(this.#opened());
-  }
-
-  /**
-   * A walk that draws a sample of what is in memory; it stands at the beginning.
-   * @param wanted pages or values, at most; all, if there are no more
-   * @param seed one seed, one sample, as long as nothing changes
-   */
-  sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
-    return new Sampler(this.#opened(), wanted, seed, taker);
   }
 
   /** Where a page is, or why it is not there. */

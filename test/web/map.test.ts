@@ -124,11 +124,13 @@ test("a map of a million frames is put together in bounded steps", () => {
   let calls = 0;
   const store = {
     arena: { frames: { framesTotal } },
-    describeFrames: (first: number, target: Int32Array) => {
-      calls++;
-      assert.ok(target.length <= Use.FRAMES_PER_HOLD);
-      target.fill(first < framesTotal / 2 ? 2 * 2 ** 26 + 448 * 256 + 255 : 0);
-      return target.length;
+    inspection: {
+      describeFrames: (first: number, target: Int32Array) => {
+        calls++;
+        assert.ok(target.length <= Use.FRAMES_PER_HOLD);
+        target.fill(first < framesTotal / 2 ? 2 * 2 ** 26 + 448 * 256 + 255 : 0);
+        return target.length;
+      },
     },
   } as unknown as Store;
   const builder = new FrameMapBuilder(store, 0, framesTotal, 4096);
