@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import type { TlsOptions } from "node:tls";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
+import { SampledTimes } from "./base/sampled_times.ts";
 import { Zram } from "./front/zram.ts";
 import { MAX_THREADS } from "./memory/arena.layout.ts";
 import { startWorker } from "./node/lent_descriptors.ts";
@@ -11,6 +12,7 @@ import { checkExport } from "./server/nbd/exports.ts";
 import { PRACTICE_PAGES } from "./server/nbd/practice.ts";
 import { type Listen, NbdServer } from "./server/nbd/server.ts";
 import type { PracticeShare, ServeOrder } from "./server/nbd/thread.ts";
+import { REQUEST_KINDS } from "./server/nbd/transmission.ts";
 import type { Store } from "./store/store.ts";
 
 export { Extent, Zram, type ZramShare } from "./front/zram.ts";
@@ -82,6 +84,7 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
     tls: options.tls && { mode: options.tls.mode ?? "required", options: tlsOptions(options.tls) },
     lanes: Math.ceil(connectionsMax / threads),
     handshakeMs,
+    times: SampledTimes.memory(REQUEST_KINDS.length),
   };
   const { listen, allow = [] } = options;
   const start = (practice: PracticeShare | undefined) => {

@@ -66,7 +66,10 @@ export function observeNbd(
       operations.discard += discards;
     }
     const { connections: now, accepted, refused } = server.stats();
-    return { operations, connections: { now, accepted, refused } };
+    const latency = Object.fromEntries(
+      Object.entries(server.latencies()).map(([kind, times]) => [`request_${kind}`, times]),
+    );
+    return { operations, connections: { now, accepted, refused }, latency };
   };
   return observe({ name, kind: "nbd", store, figures });
 }
@@ -91,6 +94,7 @@ export function observeMemcached(
         touch: sum("cmd_touch"),
         flush: sum("cmd_flush"),
       },
+      latency: { request_batch: server.latency() },
       lookups: { hits: sum("get_hits"), misses: sum("get_misses") },
       connections: {
         now: sum("curr_connections"),

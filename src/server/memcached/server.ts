@@ -148,6 +148,11 @@ export class MemcachedServer {
     return figures;
   }
 
+  /** Times of what one read brings, of one in sixty-four: ns, and how many took up to that. */
+  latency(): [upToNs: number, count: number][] {
+    return this.#main.times.buckets(0);
+  }
+
   knobs(): Knob[] {
     return KNOBS.map(([name, describe]) => ({
       name: `memcached.${name}`,

@@ -1,6 +1,7 @@
 // What one thread of the server is made of: its view of the items, its engine, its connections and
 // the sockets that it listens on.
 
+import { SampledTimes } from "../../base/sampled_times.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
@@ -20,6 +21,8 @@ const SWEEP_WORK_MS = 3;
 export interface ThreadShare {
   readonly items: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
+  /** Of the times of requests (base/sampled_times.ts). */
+  readonly times: SharedArrayBuffer;
 }
 
 export interface ThreadParts {
@@ -38,6 +41,7 @@ export function makeShare(settings: MemcachedSettings): ThreadShare {
   return {
     items: ItemsShared.create().share(),
     counters: Counters.create(settings.threads).share(),
+    times: SampledTimes.memory(1),
   };
 }
 
@@ -47,6 +51,7 @@ export class ServerThread {
   readonly counters: Counters;
   readonly stats: Statistics;
   readonly connections: Connections;
+  readonly times: SampledTimes;
   listeners: readonly Listener[] = [];
   #certificatesReadAt: number | undefined;
   readonly #sweeper: NodeJS.Timeout | undefined;
@@ -58,6 +63,7 @@ export class ServerThread {
     const settings = { ...parts.settings };
     this.settings = settings;
     this.counters = Counters.attach(share.counters, thread);
+    this.times = new SampledTimes(share.times);
     this.items = new Items({
       store,
       shared: ItemsShared.attach(share.items),
@@ -87,6 +93,7 @@ export class ServerThread {
     this.connections = new Connections({
       settings,
       counters,
+      times: this.times,
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }

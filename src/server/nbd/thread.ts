@@ -2,6 +2,7 @@
 // says when one is over.
 import type { TlsOptions } from "node:tls";
 import type { Address } from "../../base/brand.ts";
+import { SampledTimes } from "../../base/sampled_times.ts";
 import type { Zram, ZramShare } from "../../front/zram.ts";
 import type { NbdExport } from "./exports.ts";
 import { BLOCKS_OUT_MAX, makeBlock } from "./outbox.ts";
@@ -38,6 +39,8 @@ export interface ServeOrder {
   /** Connections that it may be given at once. */
   readonly lanes: number;
   readonly handshakeMs: number;
+  /** Of the times of requests (base/sampled_times.ts), by REQUEST_KINDS. */
+  readonly times: SharedArrayBuffer;
   readonly practice: PracticeShare | undefined;
 }
 
@@ -90,6 +93,7 @@ export class ServingThread {
       blocks: Array.from({ length: BLOCKS_OUT_MAX }, () => makeBlock(device)),
       tls: order.tls,
       handshakeMs: order.handshakeMs,
+      times: new SampledTimes(order.times),
     };
     // All of it now: a device that is full must still be read.
     for (let nth = 0; nth < order.lanes; nth++) {
