@@ -15,7 +15,7 @@ import type { NbdServer } from "./server/nbd/server.ts";
 import type { Observed } from "./server/web/observed.ts";
 import type { StoreStats } from "./store/statistics.ts";
 import type { Store } from "./store/store.ts";
-import type { SampleTaker } from "./store/survey.ts";
+import type { SampleTaker, SizeSurvey } from "./store/survey.ts";
 import type {
   Choices,
   Connections,
@@ -108,6 +108,8 @@ export function observeMemcached(
 
 /** Work is left off after so long, and gone on with when others have had their turn. */
 const STEP_MS = 1;
+/** A walk through the sizes is left off after so many, and gone on with when asked for again. */
+const SURVEY_STEPS_MAX = 1500;
 /** Of a store's content, so many pages or values and so many bytes are sampled. */
 export const SAMPLE_MAX = 2000;
 const SAMPLE_BYTES_MAX = 16 * MIB;
@@ -124,6 +126,9 @@ class StoreService implements Observed {
   readonly kind: string;
   readonly #parts: ServiceParts;
   readonly #workers = new Set<Worker>();
+  /** The walk through the sizes that is under way, and the last that was completed. */
+  #survey: SizeSurvey | undefined;
+  #surveyed: SizeSurvey | undefined;
   #isClosed = false;
 
   constructor(parts: ServiceParts) {
@@ -165,14 +170,26 @@ class StoreService implements Observed {
 
   async sizes(): Promise<Sizes> {
     const { store } = this.#parts;
-    const survey = store.inspection.sizes();
-    await this.#inSteps(() => survey.step());
-    const [raw, fast, dense] = survey.byCodec;
+    const survey = this.#survey ?? store.inspection.sizes();
+    this.#survey = survey;
+    let steps = SURVEY_STEPS_MAX;
+    let isWhole = false;
+    await this.#inSteps(() => {
+      isWhole = survey.step();
+      return isWhole || --steps === 0;
+    });
+    if (isWhole) {
+      this.#survey = undefined;
+      this.#surveyed = survey;
+    }
+    // Until a round is complete again, the one before says more.
+    const { looked, sameFilled, bins, byCodec } = this.#surveyed ?? survey;
+    const [raw, fast, dense] = byCodec;
+    const { ephemeral, persistent } = store.stats();
     return {
-      looked: survey.looked,
-      sameFilled: survey.sameFilled,
+      ...{ looked, of: ephemeral.pagesInMemory + persistent.pagesInMemory, sameFilled },
       pageSizeBytes: store.pageSize,
-      bins: [...survey.bins],
+      bins: [...bins],
       ...{ raw: raw!, fast: fast!, dense: dense! },
     };
   }

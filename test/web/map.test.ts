@@ -141,3 +141,18 @@ test("a map of a million frames is put together in bounded steps", () => {
   assert.deepEqual([...builder.byClass], [[448, { frames: framesTotal / 2, fullness: 2 ** 19 }]]);
   assert.equal(cellAt(builder.cells, 8, 0).class, 448);
 });
+
+test("sizes of a large store are looked at in parts, and told as far as known", async () => {
+  const memcached = await startMemcached({ memoryMax: 64 * 2 ** 20 });
+  const entries = 120_000;
+  for (let nth = 0; nth < entries; nth++) memcached.client.send(`ms k${nth} 3 q\r\nabc\r\n`);
+  await memcached.client.ask("mn\r\n", "MN\r\n");
+  const first = await memcached.observed.sizes();
+  assert.equal(first.of, entries);
+  assert.ok(first.looked > 50_000 && first.looked < entries, `${first.looked} at first`);
+  const second = await memcached.observed.sizes();
+  assert.equal(second.looked, entries);
+  const third = await memcached.observed.sizes();
+  assert.deepEqual([third.looked, third.bins], [entries, second.bins], "the last whole round");
+  await memcached.close();
+});
