@@ -2,19 +2,20 @@
 // of a millisecond or two, between which this thread serves, or in a worker.
 import { performance } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { type ErrorCode, ZcacheError } from "./base/errors.ts";
 import { MIB } from "./base/units.ts";
 import { CELL_BYTES, FrameMapBuilder } from "./lab/frame_map.ts";
 import type { SampledContent, WhatIfResult } from "./lab/what_if.ts";
 import { nodeCodecs } from "./node/codecs.ts";
+import { startWorker } from "./node/lent_descriptors.ts";
 import { poolTypes } from "./pool/registry.ts";
 import type { MemcachedServer } from "./server/memcached/server.ts";
 import type { NbdServer } from "./server/nbd/server.ts";
 import type { Observed } from "./server/web/observed.ts";
 import type { StoreStats } from "./store/statistics.ts";
 import type { Store } from "./store/store.ts";
-import type { SampleTaker } from "./store/survey.ts";
+import type { SampleTaker, SizeSurvey } from "./store/survey.ts";
 import type {
   Choices,
   Connections,
@@ -65,7 +66,10 @@ export function observeNbd(
       operations.discard += discards;
     }
     const { connections: now, accepted, refused } = server.stats();
-    return { operations, connections: { now, accepted, refused } };
+    const latency = Object.fromEntries(
+      Object.entries(server.latencies()).map(([kind, times]) => [`request_${kind}`, times]),
+    );
+    return { operations, connections: { now, accepted, refused }, latency };
   };
   return observe({ name, kind: "nbd", store, figures });
 }
@@ -90,6 +94,7 @@ export function observeMemcached(
         touch: sum("cmd_touch"),
         flush: sum("cmd_flush"),
       },
+      latency: { request_batch: server.latency() },
       lookups: { hits: sum("get_hits"), misses: sum("get_misses") },
       connections: {
         now: sum("curr_connections"),
@@ -103,6 +108,8 @@ export function observeMemcached(
 
 /** Work is left off after so long, and gone on with when others have had their turn. */
 const STEP_MS = 1;
+/** A walk through the sizes is left off after so many, and gone on with when asked for again. */
+const SURVEY_STEPS_MAX = 1500;
 /** Of a store's content, so many pages or values and so many bytes are sampled. */
 export const SAMPLE_MAX = 2000;
 const SAMPLE_BYTES_MAX = 16 * MIB;
@@ -119,6 +126,9 @@ class StoreService implements Observed {
   readonly kind: string;
   readonly #parts: ServiceParts;
   readonly #workers = new Set<Worker>();
+  /** The walk through the sizes that is under way, and the last that was completed. */
+  #survey: SizeSurvey | undefined;
+  #surveyed: SizeSurvey | undefined;
   #isClosed = false;
 
   constructor(parts: ServiceParts) {
@@ -144,7 +154,7 @@ class StoreService implements Observed {
     const { store } = this.#parts;
     const builder = new FrameMapBuilder(store, from, to, cellsMax);
     await this.#inSteps(() => builder.step());
-    const [first, second] = store.frameClasses;
+    const [first, second] = store.inspection.frameClasses;
     const { perCell, framesTotal, uses, byClass, cells } = builder;
     return {
       ...{ from: builder.from, to: builder.to, perCell, framesTotal, uses },
@@ -160,14 +170,26 @@ class StoreService implements Observed {
 
   async sizes(): Promise<Sizes> {
     const { store } = this.#parts;
-    const survey = store.surveySizes();
-    await this.#inSteps(() => survey.step());
-    const [raw, fast, dense] = survey.byCodec;
+    const survey = this.#survey ?? store.inspection.sizes();
+    this.#survey = survey;
+    let steps = SURVEY_STEPS_MAX;
+    let isWhole = false;
+    await this.#inSteps(() => {
+      isWhole = survey.step();
+      return isWhole || --steps === 0;
+    });
+    if (isWhole) {
+      this.#survey = undefined;
+      this.#surveyed = survey;
+    }
+    // Until a round is complete again, the one before says more.
+    const { looked, sameFilled, bins, byCodec } = this.#surveyed ?? survey;
+    const [raw, fast, dense] = byCodec;
+    const { ephemeral, persistent } = store.stats();
     return {
-      looked: survey.looked,
-      sameFilled: survey.sameFilled,
+      ...{ looked, of: ephemeral.pagesInMemory + persistent.pagesInMemory, sameFilled },
       pageSizeBytes: store.pageSize,
-      bins: [...survey.bins],
+      bins: [...bins],
       ...{ raw: raw!, fast: fast!, dense: dense! },
     };
   }
@@ -186,7 +208,7 @@ class StoreService implements Observed {
     checkChoice("pool", pool, pools);
     const { store } = this.#parts;
     const drawn = new DrawnSample(store);
-    const sampler = store.sample(drawn.wanted, (Math.random() * 2 ** 32) >>> 0, drawn);
+    const sampler = store.inspection.sample(drawn.wanted, (Math.random() * 2 ** 32) >>> 0, drawn);
     await this.#inSteps(() => sampler.step());
     const content = drawn.content();
     const current = { codec: store.options.codec, pool: poolOf(store) };
@@ -227,7 +249,7 @@ class StoreService implements Observed {
   async #compare(task: WhatIfTask): Promise<readonly WhatIfResult[]> {
     const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const url = new URL(`./what_if_worker.${ending}`, import.meta.url);
-    const worker = new Worker(url, { workerData: task });
+    const worker = startWorker(url, { workerData: task });
     worker.unref();
     this.#workers.add(worker);
     let timer: NodeJS.Timeout | undefined;
@@ -328,7 +350,7 @@ function setupOf({ options, pageSize }: Store): Setup {
 }
 
 function latencyOf(store: Store): Record<string, Latency> {
-  const entries = Object.entries(store.latencies());
+  const entries = Object.entries(store.inspection.latencies());
   return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
 }
 

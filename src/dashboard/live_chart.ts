@@ -114,7 +114,8 @@ export function drawLines(chart: LiveChart, lines: readonly Line[]): void {
       backgroundColor: colour,
       borderWidth: 2,
       pointRadius: points.length < 2 ? 2 : 0,
-      spanGaps: false,
+      // What is sampled has seconds without a sample.
+      spanGaps: true,
     })),
   );
 }

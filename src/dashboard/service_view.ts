@@ -108,7 +108,7 @@ export class ServiceView {
     const { moments } = this.#history;
     const now = moments.at(-1);
     if (now === undefined) return;
-    this.#tiles.update(now);
+    this.#tiles.update(now, moments);
     this.#memory.update(now);
     this.#events.update(now, moments);
     const shown = moments.filter((one) => now.atMs - one.atMs <= SHOWN_S * 1000 && one.seconds > 0);

@@ -32,7 +32,7 @@ export class SizeHistogram {
 
   draw(): void {
     if (this.#last === undefined) return;
-    const { bins, looked, pageSizeBytes, sameFilled, raw, fast, dense } = this.#last;
+    const { bins, looked, of, pageSizeBytes, sameFilled, raw, fast, dense } = this.#last;
     const all = Math.max(1, looked);
     const labels = bins.map((_, bin) => (bin * pageSizeBytes) / bins.length);
     const shares = bins.map((number) => (number / all) * 100);
@@ -48,7 +48,10 @@ export class SizeHistogram {
     const text = shown.map(([name, number]) => `${percent(number / all)} ${name}`);
     const same =
       sameFilled > 0 ? [`besides, ${count(sameFilled)} same-filled, which take none`] : [];
-    const what = looked === 0 ? ["Nothing is in the pool yet"] : [`${count(looked)} looked at`];
+    const what =
+      looked === 0
+        ? ["Nothing is in the pool yet"]
+        : [`${count(looked)} of ${count(Math.max(of, looked))} looked at`];
     setText(this.#text, `${[...what, ...text, ...same].join("; ")}.`);
   }
 

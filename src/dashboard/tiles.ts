@@ -6,12 +6,21 @@ import { latencySum, type Moment, quantile } from "./history.ts";
 
 interface Tile {
   readonly title: string;
-  value(moment: Moment): string;
-  note(moment: Moment): string;
+  value(moment: Moment, moments: readonly Moment[]): string;
+  note(moment: Moment, moments: readonly Moment[]): string;
 }
 
 function ratio(part: number, whole: number): string {
   return whole > 0 ? times(part / whole) : NOTHING;
+}
+
+/** The times of one second are few, where few clients ask. */
+const LATENCY_S = 10;
+
+function latencyLately(moments: readonly Moment[]) {
+  const now = moments.at(-1)!;
+  const lately = moments.filter((one) => now.atMs - one.atMs < LATENCY_S * 1000);
+  return latencySum(lately.map(latencyNow));
 }
 
 /** Times of requests as the server measures them, or else of the store's operations. */
@@ -60,13 +69,15 @@ const TILES: readonly Tile[] = [
   },
   {
     title: "Latency, p99",
-    value: (moment) => {
-      const ns = quantile(latencyNow(moment), 0.99);
+    value: (_moment, moments) => {
+      const ns = quantile(latencyLately(moments), 0.99);
       return ns === undefined ? NOTHING : duration(ns);
     },
-    note: (moment) => {
-      const ns = quantile(latencyNow(moment), 0.5);
-      return ns === undefined ? "nothing measured now" : `median ${duration(ns)}`;
+    note: (_moment, moments) => {
+      const ns = quantile(latencyLately(moments), 0.5);
+      return ns === undefined
+        ? "nothing measured now"
+        : `median ${duration(ns)}, last ${LATENCY_S} s`;
     },
   },
   {
@@ -102,10 +113,10 @@ export class Tiles {
     });
   }
 
-  update(moment: Moment): void {
+  update(moment: Moment, moments: readonly Moment[]): void {
     for (const [tile, value, note] of this.#values) {
-      setText(value, tile.value(moment));
-      setText(note, tile.note(moment));
+      setText(value, tile.value(moment, moments));
+      setText(note, tile.note(moment, moments));
     }
   }
 }

@@ -56,7 +56,7 @@ export class FrameMapBuilder {
     const left = this.to - this.#next;
     if (left > 0) {
       const run = left < this.#run.length ? this.#run.subarray(0, left) : this.#run;
-      const count = this.#store.describeFrames(this.#next, run);
+      const count = this.#store.inspection.describeFrames(this.#next, run);
       for (let nth = 0; nth < count; nth++) this.#add(run[nth]!);
       this.#next += count;
     }

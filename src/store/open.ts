@@ -183,3 +183,14 @@ export function lockedBy<T>(state: StoreState, work: () => T): T {
     lock.unlock();
   }
 }
+
+/** Runs `work`, which changes nothing, beside other readers if nobody writes. */
+export function readBy<T>(state: StoreState, work: () => T): T {
+  const { lock } = state.arena;
+  if (!lock.enterReader()) return lockedBy(state, work);
+  try {
+    return work();
+  } finally {
+    lock.leaveReader();
+  }
+}

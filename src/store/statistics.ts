@@ -1,9 +1,9 @@
 // What a store says of itself: one consistent picture, taken under the lock.
 
+import type { LatencySummary } from "../base/latency.ts";
+import { LATENCY_WORDS, latencyBuckets, latencyRecord, latencySummary } from "../base/latency.ts";
 import { RECOVERIES } from "../memory/arena.layout.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
-import type { LatencySummary } from "../memory/latency.ts";
-import { LATENCY_WORDS, latencyBuckets, latencyRecord, latencySummary } from "../memory/latency.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
 import type { StoreState } from "./state.ts";

@@ -6,7 +6,7 @@
 import type { BackingShare } from "../backing/contract.ts";
 import type { Address, WordIndex } from "../base/brand.ts";
 import { EBUSY, type Errno } from "../base/errno.ts";
-import { assert, ZcacheError } from "../base/errors.ts";
+import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
 import {
@@ -17,21 +17,20 @@ import {
 } from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
-import { Latency, type LatencyName, Reason } from "./counters.ts";
+import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
-import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
+import { Inspection } from "./inspection.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
-import { attachStore, formatStore, lockedBy, recoverLocked } from "./open.ts";
+import { attachStore, formatStore, lockedBy, readBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import { pageIn } from "./page_in.ts";
 import { pageOut } from "./page_out.ts";
 import type { StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
-import { latenciesOf, recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
+import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
-import { Sampler, type SampleTaker, SizeSurvey } from "./survey.ts";
 import { type Tended, Tender, type Tending } from "./tend.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
@@ -68,12 +67,15 @@ export class Store {
   readonly pageSize: number;
   /** For a store of values: what is done with them. */
   readonly values: Values | undefined;
+  /** What is to be seen of it by who only looks. */
+  readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
+    this.inspection = new Inspection(state);
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
@@ -222,21 +224,7 @@ export class Store {
   /** Whether a page is stored; does not count as a use. */
   has(pool: number, key: TmemKey): boolean {
     const { index } = this.#opened();
-    return this.#locked(() => index.find(pool, key) >= 0);
-  }
-
-  /**
-   * What is known of a page without restoring it; does not count as a use.
-   * @returns MISS, ZERO for one that holds nothing but zeros, else DATA
-   */
-  peek(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
-    const { index, words } = this.#opened();
-    return this.#locked(() => {
-      const entry = index.find(pool, key);
-      if (entry < 0) return MISS;
-      const isSame = Page.whereOf(words[entry + Entry.META]!) === Page.SAME_FILLED;
-      return isSame && words[entry + Entry.VALUE] === 0 ? ZERO : DATA;
-    });
+    return this.#reading(() => index.find(pool, key) >= 0);
   }
 
   /** Takes a page out. @returns whether it was there */
@@ -263,18 +251,23 @@ export class Store {
   }
 
   /**
-   * Sets the key to the object's first page from the key's index on.
-   * @returns whether there is one
+   * Sets the key to the object's first page from the key's index on; does not count as a use.
+   * @returns ZERO for a page that holds nothing but zeros, else DATA; MISS if there is none
    */
-  nextPage(pool: number, key: TmemKey): boolean {
-    const { index } = this.#opened();
-    return this.#locked(() => index.nextPage(pool, key) >= 0);
+  nextPage(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
+    const { index, words } = this.#opened();
+    return this.#reading(() => {
+      const entry = index.nextPage(pool, key);
+      if (entry < 0) return MISS;
+      const isSame = Page.whereOf(words[entry + Entry.META]!) === Page.SAME_FILLED;
+      return isSame && words[entry + Entry.VALUE] === 0 ? ZERO : DATA;
+    });
   }
 
   /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
   poolInfo(pool: number): TmemPoolInfo | null {
     const { index } = this.#opened();
-    return this.#locked(() => index.poolInfo(pool));
+    return this.#reading(() => index.poolInfo(pool));
   }
 
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
@@ -363,6 +356,26 @@ export class Store {
     this.detach();
   }
 
+  /**
+   * Lets something be done, by any threads, of which no trace stays in counters, latencies and
+   * what is remembered of pages that went; nor of what others do to the store meanwhile.
+   */
+  async uncounted<T>(work: () => Promise<T>): Promise<T> {
+    const { words, root } = this.#opened();
+    const [from, to] = [root + Root.COUNTERS, root + Root.STRIPES];
+    const before = this.#locked(() => words.slice(from, to));
+    try {
+      return await work();
+    } finally {
+      this.#locked(() => words.set(before, from));
+    }
+  }
+
+  /** Tells what this thread has counted and not told yet. */
+  tellNotes(): void {
+    this.#opened().notes.tell();
+  }
+
   /** One consistent picture. */
   stats(): StoreStats {
     const state = this.#opened();
@@ -370,45 +383,9 @@ export class Store {
     return this.#locked(() => statisticsLocked(state));
   }
 
-  /** The histograms of latencies, of which `stats` says some percentiles. */
-  latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
-    return latenciesOf(this.#opened());
-  }
-
   /** How it was made, all options filled in. */
   get options(): ResolvedOptions {
     return this.#state.options;
-  }
-
-  /** What the frames of the pools for ephemeral and for persistent pages are told apart by. */
-  get frameClasses(): readonly ("slot" | "buddies")[] {
-    return this.#state.zpools.map((zpool) => zpool.frameClasses);
-  }
-
-  /**
-   * Describes page frames from `first` on, under one hold of the lock: a word for each, which
-   * frame_map.ts reads.
-   * @param target as many words as frames are wanted, at most FRAMES_PER_HOLD
-   * @returns how many there were
-   */
-  describeFrames(first: number, target: Int32Array): number {
-    const state = this.#opened();
-    assert(target.length <= FRAMES_PER_HOLD, "the lock is held for a bounded time");
-    return this.#locked(() => describeFramesLocked(state, first, target));
-  }
-
-  /** A walk through the sizes of all that is stored; it stands at the beginning. */
-  surveySizes(): SizeSurvey {
-    return new SizeSurvey(this.#opened());
-  }
-
-  /**
-   * A walk that draws a sample of what is in memory; it stands at the beginning.
-   * @param wanted pages or values, at most; all, if there are no more
-   * @param seed one seed, one sample, as long as nothing changes
-   */
-  sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
-    return new Sampler(this.#opened(), wanted, seed, taker);
   }
 
   /** Where a page is, or why it is not there. */
@@ -484,6 +461,10 @@ export class Store {
 
   #opened(): StoreState {
     return this.#state.opened();
+  }
+
+  #reading<T>(work: () => T): T {
+    return readBy(this.#opened(), work);
   }
 
   #locked<T>(work: () => T): T {

@@ -1,6 +1,6 @@
-// The web page in a real browser: at the width of a phone and of a desk, light and dark, by keys and
-// by touch. Nothing sticks out, everything has drawn something, nothing is loaded from elsewhere,
-// and the console says nothing.
+// The web page in a real browser: at the width of a phone and of a desk, light and dark, by keys
+// and by touch. Nothing sticks out, everything has drawn something, nothing is loaded from
+// elsewhere, and the console says nothing.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";

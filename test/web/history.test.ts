@@ -1,4 +1,5 @@
-// What the page makes of two looks: rates, hit rates, times of the interval; and numbers for people.
+// What the page makes of two looks: rates, hit rates, times of the interval; and how numbers are
+// written.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { count, duration, rate, span } from "../../src/dashboard/format.ts";

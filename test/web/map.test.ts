@@ -1,4 +1,5 @@
-// The memory map of a store against what the store counts, whatever pool it has, whole and in parts.
+// The memory map of a store against what the store counts, whatever pool it has, whole and in
+// parts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Cell, cellAt, describeCell, summarise } from "../../src/dashboard/map_cells.ts";
@@ -123,11 +124,13 @@ test("a map of a million frames is put together in bounded steps", () => {
   let calls = 0;
   const store = {
     arena: { frames: { framesTotal } },
-    describeFrames: (first: number, target: Int32Array) => {
-      calls++;
-      assert.ok(target.length <= Use.FRAMES_PER_HOLD);
-      target.fill(first < framesTotal / 2 ? 2 * 2 ** 26 + 448 * 256 + 255 : 0);
-      return target.length;
+    inspection: {
+      describeFrames: (first: number, target: Int32Array) => {
+        calls++;
+        assert.ok(target.length <= Use.FRAMES_PER_HOLD);
+        target.fill(first < framesTotal / 2 ? 2 * 2 ** 26 + 448 * 256 + 255 : 0);
+        return target.length;
+      },
     },
   } as unknown as Store;
   const builder = new FrameMapBuilder(store, 0, framesTotal, 4096);
@@ -137,4 +140,19 @@ test("a map of a million frames is put together in bounded steps", () => {
   assert.deepEqual(builder.uses.slice(0, 3), [framesTotal / 2, 0, framesTotal / 2]);
   assert.deepEqual([...builder.byClass], [[448, { frames: framesTotal / 2, fullness: 2 ** 19 }]]);
   assert.equal(cellAt(builder.cells, 8, 0).class, 448);
+});
+
+test("sizes of a large store are looked at in parts, and told as far as known", async () => {
+  const memcached = await startMemcached({ memoryMax: 64 * 2 ** 20 });
+  const entries = 120_000;
+  for (let nth = 0; nth < entries; nth++) memcached.client.send(`ms k${nth} 3 q\r\nabc\r\n`);
+  await memcached.client.ask("mn\r\n", "MN\r\n");
+  const first = await memcached.observed.sizes();
+  assert.equal(first.of, entries);
+  assert.ok(first.looked > 50_000 && first.looked < entries, `${first.looked} at first`);
+  const second = await memcached.observed.sizes();
+  assert.equal(second.looked, entries);
+  const third = await memcached.observed.sizes();
+  assert.deepEqual([third.looked, third.bins], [entries, second.bins], "the last whole round");
+  await memcached.close();
 });

@@ -1,8 +1,17 @@
 // Prometheus's text: it keeps to the format and the naming rules, and says what the stores say.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { test } from "node:test";
-import { fillDevice, setDocuments, startMemcached, startNbd, startWeb } from "./rig.ts";
+import { after, before, test } from "node:test";
+import type { WebServer } from "../../src/server/web/server.ts";
+import {
+  fillDevice,
+  type MemcachedRig,
+  type NbdRig,
+  setDocuments,
+  startMemcached,
+  startNbd,
+  startWeb,
+} from "./rig.ts";
 
 interface Sample {
   readonly name: string;
@@ -51,92 +60,109 @@ const folderOfDocs = new URL(
   import.meta.url,
 );
 
-test("a scrape of two services", async () => {
-  const nbd = await startNbd();
+let nbd: NbdRig;
+let memcached: MemcachedRig;
+let web: WebServer;
+let families: Map<string, Family>;
+
+async function scrape(): Promise<Map<string, Family>> {
+  const response = await fetch(`${web.url}metrics`);
+  assert.match(response.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
+  return parse(await response.text());
+}
+
+before(async () => {
+  nbd = await startNbd();
   fillDevice(nbd, 700);
   const page = new Uint8Array(4096);
   for (let nth = 0; nth < 900; nth++) nbd.device.read(nth * 4096, page);
-  const memcached = await startMemcached();
+  memcached = await startMemcached();
   await setDocuments(memcached, 0, 500);
   await memcached.client.ask("get doc:1 doc:2 nothing\r\n", "END\r\n");
-  const web = await startWeb([nbd.observed, memcached.observed]);
-  const response = await fetch(`${web.url}metrics`);
-  assert.match(response.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
-  const families = parse(await response.text());
-  const told = (name: string, labels: Readonly<Record<string, string>>) => {
-    const family = families.get(name.replace(/_(bucket|sum|count)$/, "")) ?? families.get(name);
-    const all = family?.samples.filter(
-      (sample) =>
-        sample.name === name &&
-        Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
-    );
-    assert.equal(all?.length, 1, `${name} ${JSON.stringify(labels)}`);
-    return all[0]!.value;
-  };
-  await test("names, types and units are by the conventions", () => {
-    for (const [name, { type, help, samples }] of families) {
-      assert.match(name, /^(zcache|process)_/);
-      assert.ok(help.length > 5, name);
-      assert.equal(type === "counter", name.endsWith("_total"), `${name} is a ${type}`);
-      assert.doesNotMatch(name, /_(kb|mib|ms|ns|us|percent)(_|$)/);
-      assert.ok(type === "histogram" || samples.length <= 32, `${name}: labels are few`);
-    }
-  });
-  await test("the stores say the same", () => {
-    for (const { store, observed } of [nbd, memcached]) {
-      const service = observed.name;
-      const stats = store.stats();
-      assert.equal(told("zcache_logical_bytes", { service }), stats.orig_data_size);
-      assert.equal(told("zcache_compressed_bytes", { service }), stats.compr_data_size);
-      assert.equal(told("zcache_memory_used_bytes", { service }), stats.mem_used_total);
-      assert.equal(told("zcache_memory_limit_bytes", { service }), stats.mem_limit);
-      const parts = families.get("zcache_memory_part_bytes")!.samples;
-      const sum = parts
-        .filter(({ labels }) => labels["service"] === service)
-        .reduce((all, { value }) => all + value, 0);
-      assert.equal(sum, stats.mem_used_total);
-      const count = stats.latency.put.count;
-      assert.equal(
-        told("zcache_latency_seconds_count", { service, operation: "store_put" }),
-        count,
-      );
-    }
-    const same = { service: "nbd", place: "same_filled" };
-    assert.equal(told("zcache_entries", same), nbd.store.stats().same_pages);
-    assert.equal(told("zcache_operations_total", { service: "nbd", operation: "read" }), 900);
-    assert.equal(told("zcache_hits_total", { service: "memcached" }), 2);
-    assert.equal(told("zcache_misses_total", { service: "memcached" }), 1);
-    assert.equal(told("zcache_operations_total", { service: "memcached", operation: "set" }), 500);
-    assert.equal(told("zcache_connections", { service: "memcached" }), 1);
-  });
-  await test("histograms grow to their count", () => {
-    const { samples } = families.get("zcache_latency_seconds")!;
-    const ofGets = samples.filter(
-      ({ labels }) => labels["service"] === "nbd" && labels["operation"] === "store_get",
-    );
-    const buckets = ofGets.filter(({ name }) => name.endsWith("_bucket"));
-    const bounds = buckets.map(({ labels }) => Number(labels["le"]!.replace("+Inf", "Infinity")));
-    assert.deepEqual(
-      bounds,
-      [...bounds].sort((a, b) => a - b),
-    );
-    assert.equal(bounds.at(-1), Number.POSITIVE_INFINITY);
-    for (let nth = 1; nth < buckets.length; nth++) {
-      assert.ok(buckets[nth]!.value >= buckets[nth - 1]!.value);
-    }
-    const count = ofGets.find(({ name }) => name.endsWith("_count"))!.value;
-    const sum = ofGets.find(({ name }) => name.endsWith("_sum"))!.value;
-    assert.equal(buckets.at(-1)!.value, count);
-    assert.ok(count > 10 && sum > 0 && sum / count < 0.1, `${sum} s in ${count}`);
-  });
-  await test("docs/dashboard.md lists these and no others", () => {
-    const docs = readFileSync(new URL("dashboard.md", folderOfDocs), "utf8");
-    const listed = new Set(docs.match(/`(zcache|process)_[a-z_]+/g)?.map((name) => name.slice(1)));
-    assert.deepEqual([...listed].sort(), [...families.keys()].sort());
-  });
-  const second = parse(await (await fetch(`${web.url}metrics`)).text());
-  assert.deepEqual([...second.keys()], [...families.keys()], "the next scrape has the same");
+  web = await startWeb([nbd.observed, memcached.observed]);
+  families = await scrape();
+});
+
+after(async () => {
   await web.close();
   await memcached.close();
   await nbd.close();
+});
+
+/** The value of the one series of that name and those labels. */
+function told(name: string, labels: Readonly<Record<string, string>>): number {
+  const family = families.get(name.replace(/_(bucket|sum|count)$/, "")) ?? families.get(name);
+  const all = family?.samples.filter(
+    (sample) =>
+      sample.name === name &&
+      Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
+  );
+  assert.equal(all?.length, 1, `${name} ${JSON.stringify(labels)}`);
+  return all[0]!.value;
+}
+
+test("names, types and units are by the conventions", () => {
+  for (const [name, { type, help, samples }] of families) {
+    assert.match(name, /^(zcache|process)_/);
+    assert.ok(help.length > 5, name);
+    assert.equal(type === "counter", name.endsWith("_total"), `${name} is a ${type}`);
+    assert.doesNotMatch(name, /_(kb|mib|ms|ns|us|percent)(_|$)/);
+    assert.ok(type === "histogram" || samples.length <= 32, `${name}: labels are few`);
+  }
+});
+
+test("the stores say the same", () => {
+  for (const { store, observed } of [nbd, memcached]) {
+    const service = observed.name;
+    const stats = store.stats();
+    assert.equal(told("zcache_logical_bytes", { service }), stats.orig_data_size);
+    assert.equal(told("zcache_compressed_bytes", { service }), stats.compr_data_size);
+    assert.equal(told("zcache_memory_used_bytes", { service }), stats.mem_used_total);
+    assert.equal(told("zcache_memory_limit_bytes", { service }), stats.mem_limit);
+    const parts = families.get("zcache_memory_part_bytes")!.samples;
+    const sum = parts
+      .filter(({ labels }) => labels["service"] === service)
+      .reduce((all, { value }) => all + value, 0);
+    assert.equal(sum, stats.mem_used_total);
+    const count = stats.latency.put.count;
+    assert.equal(told("zcache_latency_seconds_count", { service, operation: "store_put" }), count);
+  }
+  const same = { service: "nbd", place: "same_filled" };
+  assert.equal(told("zcache_entries", same), nbd.store.stats().same_pages);
+  assert.equal(told("zcache_operations_total", { service: "nbd", operation: "read" }), 900);
+  assert.equal(told("zcache_hits_total", { service: "memcached" }), 2);
+  assert.equal(told("zcache_misses_total", { service: "memcached" }), 1);
+  assert.equal(told("zcache_operations_total", { service: "memcached", operation: "set" }), 500);
+  assert.equal(told("zcache_connections", { service: "memcached" }), 1);
+});
+
+test("histograms grow to their count", () => {
+  const { samples } = families.get("zcache_latency_seconds")!;
+  const ofGets = samples.filter(
+    ({ labels }) => labels["service"] === "nbd" && labels["operation"] === "store_get",
+  );
+  const buckets = ofGets.filter(({ name }) => name.endsWith("_bucket"));
+  const bounds = buckets.map(({ labels }) => Number(labels["le"]!.replace("+Inf", "Infinity")));
+  assert.deepEqual(
+    bounds,
+    [...bounds].sort((a, b) => a - b),
+  );
+  assert.equal(bounds.at(-1), Number.POSITIVE_INFINITY);
+  for (let nth = 1; nth < buckets.length; nth++) {
+    assert.ok(buckets[nth]!.value >= buckets[nth - 1]!.value);
+  }
+  const count = ofGets.find(({ name }) => name.endsWith("_count"))!.value;
+  const sum = ofGets.find(({ name }) => name.endsWith("_sum"))!.value;
+  assert.equal(buckets.at(-1)!.value, count);
+  assert.ok(count > 10 && sum > 0 && sum / count < 0.1, `${sum} s in ${count}`);
+});
+
+test("docs/dashboard.md lists these and no others", () => {
+  const docs = readFileSync(new URL("dashboard.md", folderOfDocs), "utf8");
+  const listed = new Set(docs.match(/`(zcache|process)_[a-z_]+/g)?.map((name) => name.slice(1)));
+  assert.deepEqual([...listed].sort(), [...families.keys()].sort());
+});
+
+test("the next scrape has the same", async () => {
+  assert.deepEqual([...(await scrape()).keys()], [...families.keys()]);
 });

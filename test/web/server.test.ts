@@ -175,7 +175,7 @@ test("paths and parameters that are none", async () => {
   assert.equal((await request(open, "OPTIONS *")).status, 400);
 });
 
-test("only looking: other methods are refused, and nothing can be set without a token", async () => {
+test("other methods are refused, and nothing can be set without a token", async () => {
   for (const method of ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]) {
     for (const path of ["/", "/api/state", "/metrics", "/api/knobs"]) {
       const answer = await request(open, `${method} ${path}`);
@@ -230,7 +230,7 @@ test("knobs: with the token only, as JSON only", async () => {
 test("who comes by a name that is not ours is a stranger", async () => {
   const statusOf = async (server: WebServer, host: string) =>
     (await get(server, "/api/state", { host })).status;
-  for (const host of ["127.0.0.1", "localhost:8080", "10.1.2.3:80", "[::1]:8080", "a.localhost"]) {
+  for (const host of ["127.0.0.1", "localhost:80", "10.1.2.3:80", "[::1]:80", "a.localhost"]) {
     assert.equal(await statusOf(open, host), 200, host);
   }
   for (const host of [

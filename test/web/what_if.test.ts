@@ -119,7 +119,7 @@ test("every page has the same chance", async () => {
   const firsts = new Map<number, number>();
   const draw = (store: Store, seed: number) => {
     let same = 0;
-    const sampler = store.sample(300, seed, {
+    const sampler = store.inspection.sample(300, seed, {
       take: (content) => {
         const seen = new Uint32Array(content.slice(0, 4).buffer)[0]!;
         firsts.set(seen, (firsts.get(seen) ?? 0) + 1);

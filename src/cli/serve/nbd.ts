@@ -26,6 +26,8 @@ import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 /** What is above the size of the devices, if all of it holds data that does not compress. */
 const OVERHEAD_PART = 16;
 const OVERHEAD_BYTES = 64 * MIB;
+/** Of each thread before it serves: what the engine would compile under the first client. */
+const PRACTICE_MS = 500;
 /** Between two steps of idle work: the main thread also accepts connections. */
 const STEP_EVERY_MS = 20;
 const REST_MS = 250;
@@ -138,6 +140,7 @@ export async function startNbd(values: NbdValues): Promise<Service> {
       connectionsMax: maxConnections,
       ...(threads === undefined ? {} : { threads }),
       ...(tls === undefined ? {} : { tls }),
+      practiceMs: PRACTICE_MS,
     });
     const line = `${loaded}nbd on ${server.addresses.join(" ")}`;
     return serviceOf({ values, store, devices, tending, server, image }, line);

@@ -3,10 +3,11 @@
 //
 // All threads listen on one descriptor, which the main thread closes. A worker that ended would
 // close it again, when its number may be another file's: so workers go on until the process ends.
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import type { ItemsBegin } from "../../front/items/shared.ts";
+import { startWorker } from "../../node/lent_descriptors.ts";
 import type { Endpoint } from "./listen.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
 import { makeShare, ServerThread, type ThreadShare } from "./thread.ts";
@@ -153,7 +154,7 @@ export class MemcachedServer {
           endpoints: options.endpoints,
           fds: main.listeners.map(({ fd }) => fd),
         };
-        workers.push(await startWorker(options, task));
+        workers.push(await startServing(options, task));
       }
     } catch (error) {
       main.close(false);
@@ -188,6 +189,11 @@ export class MemcachedServer {
       });
     }
     return { ...figures, ...this.#opened.figures() };
+  }
+
+  /** Times of what one read brings, of one in sixty-four: ns, and how many took up to that. */
+  latency(): [upToNs: number, count: number][] {
+    return this.#main.times.buckets(0);
   }
 
   knobs(): Knob[] {
@@ -264,8 +270,8 @@ async function untilClosed(worker: Worker): Promise<void> {
   });
 }
 
-async function startWorker(options: MemcachedOptions, task: WorkerTask): Promise<Worker> {
-  const worker = new Worker(options.workerUrl, { workerData: task });
+async function startServing(options: MemcachedOptions, task: WorkerTask): Promise<Worker> {
+  const worker = startWorker(options.workerUrl, { workerData: task });
   await new Promise<void>((resolve, reject) => {
     worker.once("error", reject);
     worker.on("message", (message: FromWorker) => {

@@ -2,6 +2,7 @@
 // the sockets that it listens on.
 
 import { ZcacheError } from "../../base/errors.ts";
+import { SampledTimes } from "../../base/sampled_times.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
@@ -21,6 +22,8 @@ const SWEEP_WORK_MS = 3;
 export interface ThreadShare {
   readonly items: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
+  /** Of the times of requests (base/sampled_times.ts). */
+  readonly times: SharedArrayBuffer;
 }
 
 export interface ThreadParts {
@@ -39,6 +42,7 @@ export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): Thre
   return {
     items: ItemsShared.create(begin).share(),
     counters: Counters.create(settings.threads).share(),
+    times: SampledTimes.memory(1),
   };
 }
 
@@ -48,6 +52,7 @@ export class ServerThread {
   readonly counters: Counters;
   readonly stats: Statistics;
   readonly connections: Connections;
+  readonly times: SampledTimes;
   listeners: readonly Listener[] = [];
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
@@ -60,6 +65,7 @@ export class ServerThread {
     const settings = { ...parts.settings };
     this.settings = settings;
     this.counters = Counters.attach(share.counters, thread);
+    this.times = new SampledTimes(share.times);
     this.items = new Items({
       store,
       shared: ItemsShared.attach(share.items),
@@ -90,6 +96,7 @@ export class ServerThread {
     this.connections = new Connections({
       settings,
       counters,
+      times: this.times,
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }

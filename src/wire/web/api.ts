@@ -1,6 +1,7 @@
 // What the web page asks the daemon for, and what the daemon answers: JSON in both senses, read by
 // the page (dashboard/), by Prometheus's collectors (server/web/metrics.ts) and by whoever scripts
-// against /api. Names end in their unit; counters count from the start of the service.
+// against /api. An answer that is no success is { error }. Names end in their unit; counters count
+// from the start of the service.
 
 /**
  * Times of one kind of operation, of those that were measured: the buckets that hold any, in order,
@@ -113,7 +114,7 @@ export const FRAME_USES = [
 ] as const;
 
 /**
- * /api/map: page frames from…to, `perCell` to a cell. A cell is `cellBytes` = 8 bytes:
+ * /api/services/NAME/map: page frames from…to, `perCell` to a cell, of `cellBytes` = 8 bytes:
  * 0 the use that most of its frames have; 1 share of frames that are free, 2 that hold objects,
  * 3 mean fullness of those (all in 255ths); 4–6 the class that most of those have, lowest byte
  * first: bytes of a slot, or for pools of buddies the objects in a page; 7: 1 if its frames differ
@@ -140,9 +141,13 @@ export interface FrameMap {
   readonly cells: string;
 }
 
-/** /api/sizes: all pages or values in the pool, `looked` in number, by their stored size. */
+/**
+ * /api/services/NAME/sizes: pages or values in the pool by their stored size; of a large store, at
+ * first only the part that was looked at so far.
+ */
 export interface Sizes {
   readonly looked: number;
+  readonly of: number;
   readonly sameFilled: number;
   readonly pageSizeBytes: number;
   /** 64 bins of 1/64 page each, the last one with what is stored as a whole page. */
@@ -171,7 +176,7 @@ export interface WhatIfRow {
   readonly decompressNs: number;
 }
 
-/** /api/what-if */
+/** /api/services/NAME/what-if */
 export interface WhatIf {
   /** Pages or values in the sample, of how many there are in memory. */
   readonly sampled: number;
@@ -183,7 +188,7 @@ export interface WhatIf {
   readonly rows: readonly WhatIfRow[];
 }
 
-/** /api/choices: what /api/what-if may be asked for. */
+/** /api/services/NAME/choices: what a what-if may be asked for. */
 export interface Choices {
   readonly codecs: readonly string[];
   readonly pools: readonly string[];
@@ -195,9 +200,4 @@ export interface KnobState {
   readonly value: string;
   readonly describe: string;
   readonly writable: boolean;
-}
-
-/** Every answer that is no success. */
-export interface Failure {
-  readonly error: string;
 }
