@@ -45,6 +45,12 @@ export interface ItemStore {
    */
   read(target: Uint8Array, at: number): boolean;
 
+  /**
+   * Makes a buffer of this thread's that `read` fills faster than others.
+   * @returns undefined where there is none, or no room for it
+   */
+  makeBuffer(bytes: number): Uint8Array | undefined;
+
   /** Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock. */
   writeMeta(): void;
   /** The same where all that has changed is when it was used: the next process may not know. */

@@ -87,6 +87,7 @@ export class ServerThread {
     this.connections = new Connections({
       settings,
       counters,
+      makeBuffer: (bytes) => store.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }
