@@ -23,6 +23,11 @@ const PRESSED = { share: 0.15, idleTicks: 2 };
 const CAS_EPOCH_MS = Date.UTC(2026, 0, 1);
 const CAS_A_SECOND = 4096;
 
+export interface OpenedItems extends OpenedItemStore {
+  /** What the items are in. */
+  readonly valueStore: Store;
+}
+
 interface ItemStoreShare {
   readonly store: StoreShare;
   readonly evicts: boolean;
@@ -37,7 +42,7 @@ interface ItemStoreShare {
 export function openItemStore(
   settings: MemcachedSettings,
   onFault: (error: ZcacheError) => void = () => {},
-): OpenedItemStore {
+): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
   const opened = openValues(storeOptionsOf(options), persist, !settings.evicts);
@@ -60,6 +65,7 @@ export function openItemStore(
     items.sampler = upkeep.sampler;
     return {
       store: items,
+      valueStore: store,
       isShared: true,
       begin: persist && beginOf(upkeep.note, casMax),
       share: (): ItemStoreShare => ({

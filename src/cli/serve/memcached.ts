@@ -2,10 +2,10 @@
 import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { openItemStore } from "../../item_stores.ts";
+import { startMemcachedServer } from "../../memcached.ts";
 import { keepYoungHeapSmall } from "../../node/small_heap.ts";
 import type { Endpoint, TlsFiles } from "../../server/memcached/listen.ts";
-import { MemcachedServer } from "../../server/memcached/server.ts";
+import type { MemcachedServer } from "../../server/memcached/server.ts";
 import type { MemcachedSettings } from "../../server/memcached/settings.ts";
 import { complain } from "../exit.ts";
 import { parseSizeIn, parseWhole } from "../options.ts";
@@ -151,19 +151,13 @@ export async function startMemcached(
   const settings = settingsOf(args);
   const warning = warnOf(endpoints, args);
   if (warning !== undefined) complain(warning);
-  return MemcachedServer.start({
-    settings,
-    endpoints,
-    open: openItemStore,
-    workerUrl: workerUrl(),
+  const { server } = await startMemcachedServer({
+    ...settings,
+    listen: endpoints,
     onShutdown,
     onFault: (error) => complain(`warning: ${error.message}`),
   });
-}
-
-function workerUrl(): URL {
-  const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  return new URL(`../../memcached_worker.${ending}`, import.meta.url);
+  return server;
 }
 
 async function run(args: MemcachedArgs): Promise<void> {

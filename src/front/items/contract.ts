@@ -51,8 +51,11 @@ export interface ItemStore {
    */
   makeBuffer(bytes: number): Uint8Array | undefined;
 
-  /** Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock. */
-  writeMeta(): void;
+  /**
+   * Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock.
+   * @returns whether it is there: one in a file comes to memory for this, which may have no room
+   */
+  writeMeta(): boolean;
   /** The same where all that has changed is when it was used: the next process may not know. */
   writeUse(): void;
 

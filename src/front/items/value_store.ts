@@ -112,9 +112,11 @@ export class ValueItemStore implements ItemStore {
     return this.#buffer;
   }
 
-  writeMeta(): void {
+  writeMeta(): boolean {
+    if (this.values.rewriteMeta(this.#metaBytes)) return true;
     // Evicted since it was found: with the old words it must not come back from a file.
-    if (!this.values.rewriteMeta(this.#metaBytes)) this.forget();
+    this.forget();
+    return false;
   }
 
   writeUse(): void {
