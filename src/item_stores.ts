@@ -23,15 +23,15 @@ const PRESSED = { share: 0.15, idleTicks: 2 };
 const CAS_EPOCH_MS = Date.UTC(2026, 0, 1);
 const CAS_A_SECOND = 4096;
 
+export interface OpenedItems extends OpenedItemStore {
+  /** What the items are in. */
+  readonly valueStore: Store;
+}
+
 interface ItemStoreShare {
   readonly store: StoreShare;
   readonly evicts: boolean;
   readonly log: LogShare | undefined;
-}
-
-/** An item store, and the store of values that it is: for who looks at the memory. */
-export interface OpenedValueStore extends OpenedItemStore {
-  readonly values: Store;
 }
 
 /**
@@ -42,7 +42,7 @@ export interface OpenedValueStore extends OpenedItemStore {
 export function openItemStore(
   settings: MemcachedSettings,
   onFault: (error: ZcacheError) => void = () => {},
-): OpenedValueStore {
+): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
   const opened = openValues(storeOptionsOf(options), persist, !settings.evicts);
@@ -65,7 +65,7 @@ export function openItemStore(
     items.sampler = upkeep.sampler;
     return {
       store: items,
-      values: store,
+      valueStore: store,
       isShared: true,
       begin: persist && beginOf(upkeep.note, casMax),
       share: (): ItemStoreShare => ({

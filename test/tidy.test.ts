@@ -60,6 +60,7 @@ const ENTRY_FILES = [
   "src/index.ts",
   "src/pool/index.ts",
   "src/codec/index.ts",
+  "src/memcached.ts",
   "src/nbd.ts",
   "src/wasm/kernels.as.ts",
 ];

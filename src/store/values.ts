@@ -186,7 +186,8 @@ export class Values {
       });
     }
     if (outcome !== ELSEWHERE) return outcome === DONE;
-    return packedIn(state, pool, key, codec, storedBytes, this.prefix) === 0;
+    // To note what need not last is no reason to put something anew, which may fail.
+    return !lasts || this.putPacked(pool, key, codec, storedBytes, this.prefix) === 0;
   }
 
   #rewriteLocked(entry: WordIndex, prefixBytes: number): 0 | Errno {

@@ -215,6 +215,7 @@ test("values spill to a file and come back from it, and are there after a restar
     ...{ memoryMax: 4 << 20, itemBytesMax: 1 << 19 },
     writeBack: { path: join(at, "cold"), max: 64 << 20 },
     evicts: false,
+    debugTime: true,
   };
   let now = await start(at, settings);
   const count = 1400;
@@ -223,16 +224,26 @@ test("values spill to a file and come back from it, and are there after a restar
   }
   const inFile = Number(now.server.stats()["pages_in_file"]);
   assert.ok(inFile > count / 3, String(inFile));
-  const check = async () => {
-    for (let i = 0; i < count; i += 7) {
+  const whole = `VALUE k 7 5000\r\n${noise(0, 5000)}\r\nEND\r\n`;
+  const check = async (step: number) => {
+    for (let i = 0; i < count; i += step) {
       const reply = await now.client.ask(`get k${i}\r\n`, "END\r\n");
-      assert.equal(reply, `VALUE k${i} 7 5000\r\n${noise(i, 5000)}\r\nEND\r\n`);
+      assert.equal(reply.length, whole.length + String(i).length, `k${i} is there`);
+      assert.ok(reply.endsWith(`\r\n${noise(i, 5000)}\r\nEND\r\n`), `k${i} is as it was`);
     }
   };
-  await check();
+  // Each use is noted with the item once a second, also in a file when memory is full.
+  for (let times = 0; times < 2; times++) {
+    await check(1);
+    assert.equal(await now.client.ask("debugtime 10\r\n"), "OK\r\n");
+  }
+  for (let i = 0; i < count; i++) {
+    assert.equal(await now.client.ask(`touch k${i} 5000\r\n`), "TOUCHED\r\n", `k${i}`);
+  }
+  await check(7);
   await stop(now);
   now = await start(at, settings);
-  await check();
+  await check(7);
   await stop(now);
 });
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type OpenedValueStore, openItemStore } from "../../src/item_stores.ts";
+import { type OpenedItems, openItemStore } from "../../src/item_stores.ts";
 import { type NbdServer, startNbdServer, Zram } from "../../src/nbd.ts";
 import { observeMemcached, observeNbd } from "../../src/observed.ts";
 import { MemcachedServer } from "../../src/server/memcached/server.ts";
@@ -69,7 +69,7 @@ export interface MemcachedRig {
 export async function startMemcached(
   settings: Partial<MemcachedSettings> = {},
 ): Promise<MemcachedRig> {
-  let opened: OpenedValueStore | undefined;
+  let opened: OpenedItems | undefined;
   const server = await MemcachedServer.start({
     settings: { memoryMax: 8 * MIB, ...settings },
     endpoints: [{ host: "127.0.0.1", port: 0 }],
@@ -80,7 +80,7 @@ export async function startMemcached(
     workerUrl: WORKER_URL,
     onShutdown: () => {},
   });
-  const store = opened!.values;
+  const store = opened!.valueStore;
   const client = await Client.open({ port: portOf(server), host: "127.0.0.1" });
   return {
     ...{ store, server, client },

@@ -1,11 +1,11 @@
 // memcached as a service of the daemon.
 import { ZcacheError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { openItemStore } from "../../item_stores.ts";
+import { startMemcachedServer } from "../../memcached.ts";
 import { observeMemcached } from "../../observed.ts";
 import type { Knob } from "../../server/control.ts";
 import type { Endpoint, TlsFiles } from "../../server/memcached/listen.ts";
-import { MemcachedServer, type Knob as ServerKnob } from "../../server/memcached/server.ts";
+import type { MemcachedServer, Knob as ServerKnob } from "../../server/memcached/server.ts";
 import type { MemcachedSettings } from "../../server/memcached/settings.ts";
 import type { Store } from "../../store/store.ts";
 import { complain } from "../exit.ts";
@@ -75,11 +75,6 @@ function filesOf({ writeBack, writeBackMax, persist, persistMax }: MemcachedValu
   };
 }
 
-function workerUrl(): URL {
-  const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  return new URL(`../../memcached_worker.${ending}`, import.meta.url);
-}
-
 /**
  * Starts serving memcached.
  * @param onEnd a client has asked for the end of the daemon, and may
@@ -93,20 +88,13 @@ export async function startMemcached(
   const warning = exposureWarning("memcached", hosts, "auth-file or tls-ca");
   const isGuarded = values.authFile !== undefined || values.tlsCa !== undefined;
   if (warning !== undefined && !isGuarded) complain(warning);
-  let store: Store | undefined;
-  const server = await MemcachedServer.start({
-    settings: settingsOf(values),
-    endpoints: endpointsOf(values),
-    open: (settings, onFault) => {
-      const opened = openItemStore(settings, onFault);
-      store = opened.values;
-      return opened;
-    },
-    workerUrl: workerUrl(),
+  const { server, store } = await startMemcachedServer({
+    ...settingsOf(values),
+    listen: endpointsOf(values),
     onShutdown: onEnd,
     onFault: (error) => complain(`warning: ${error.message}`),
   });
-  return serviceOf(values, server, store!);
+  return serviceOf(values, server, store);
 }
 
 function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Store): Service {

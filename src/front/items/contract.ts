@@ -45,8 +45,17 @@ export interface ItemStore {
    */
   read(target: Uint8Array, at: number): boolean;
 
-  /** Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock. */
-  writeMeta(): void;
+  /**
+   * Makes a buffer of this thread's that `read` fills faster than others.
+   * @returns undefined where there is none, or no room for it
+   */
+  makeBuffer(bytes: number): Uint8Array | undefined;
+
+  /**
+   * Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock.
+   * @returns whether it is there: one in a file comes to memory for this, which may have no room
+   */
+  writeMeta(): boolean;
   /** The same where all that has changed is when it was used: the next process may not know. */
   writeUse(): void;
 

@@ -104,8 +104,7 @@ export class Items {
       this.meta[Item.EXPIRES] = expires;
       this.meta[Item.ACCESSED] = this.now;
       this.meta[Item.BITS]! |= Item.FETCHED;
-      store.writeMeta();
-      return true;
+      return store.writeMeta();
     } finally {
       store.unlock();
     }
@@ -153,7 +152,9 @@ export class Items {
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
     this.store.lock(key, from, to);
     try {
-      const outcome = this.#mayStore(this.#findAlive(), request);
+      // A plain set asks nothing of what was there: it is not even looked for.
+      const isPlain = request.mode === Mode.SET && !request.hasCas;
+      const outcome = isPlain ? DONE : this.#mayStore(this.#findAlive(), request);
       if (outcome !== DONE) return outcome;
       if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
         return NOT_STORED;
@@ -459,10 +460,7 @@ export class Items {
       meta[Item.BITS] = (meta[Item.BITS]! | Item.STALE) & ~Item.TOKEN_SENT;
     }
     this.#setCas(request);
-    if (!request.emptied) {
-      store.writeMeta();
-      return DONE;
-    }
+    if (!request.emptied) return store.writeMeta() ? DONE : NOT_FOUND;
     meta[Item.CLIENT_FLAGS] = 0;
     store.prepare(this.#scratch, 0, 0);
     return this.#putPrepared();

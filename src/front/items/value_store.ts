@@ -14,6 +14,8 @@ const KEY_BYTES_MAX = 250;
 const BUFFER_BYTES = 16 * 1024;
 /** All cas numbers that are given out (shared.ts) are below 2⁴². */
 const CAS_OURS_HIGH_MAX = 2 ** 10;
+/** An arena that is shorter than so many buffers has no room for one. */
+const BUFFER_PARTS_MIN = 256;
 /** Walks through the items at a time. */
 const SCANS_MAX = 64;
 
@@ -39,6 +41,9 @@ export class ValueItemStore implements ItemStore {
   #keyBytes = 0;
   #prepared = new Uint8Array(BUFFER_BYTES);
   #preparedBytes = 0;
+  /** What `makeBuffer` gave last, and where it stands. */
+  #buffer: Uint8Array | undefined;
+  #bufferAt = 0;
   /** Walks that have begun and not ended, by the place that was said last. */
   readonly #scans = new Map<number, ReturnType<KeyedValues["beginScan"]>>();
   #places = 0;
@@ -76,12 +81,15 @@ export class ValueItemStore implements ItemStore {
   }
 
   read(target: Uint8Array, at: number): boolean {
-    const values = this.values;
+    const { values } = this;
     const count = values.valueBytes;
+    const isHere = target === this.#buffer;
+    const to = isHere ? this.#bufferAt + at : values.roomAt;
     try {
-      const long = values.read(this.#key, this.#keyBytes);
+      const long = values.read(this.#key, this.#keyBytes, to);
       if (long === null || (long !== undefined && long.length !== count)) return false;
-      target.set(long ?? values.bytes.subarray(values.roomAt, values.roomAt + count), at);
+      if (long !== undefined) target.set(long, at);
+      else if (!isHere) target.set(values.bytes.subarray(to, to + count), at);
       return true;
     } catch (error) {
       // A value that is damaged or can't be read from the file is not there.
@@ -90,9 +98,25 @@ export class ValueItemStore implements ItemStore {
     }
   }
 
-  writeMeta(): void {
+  /** In the arena, so that values are restored to where they are sent from. */
+  makeBuffer(bytes: number): Uint8Array | undefined {
+    const { values } = this;
+    if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
+    try {
+      this.#bufferAt = this.#store.values!.stored.reserve(bytes);
+    } catch (error) {
+      if (error instanceof ZcacheError) return undefined;
+      throw error;
+    }
+    this.#buffer = values.bytes.subarray(this.#bufferAt, this.#bufferAt + bytes);
+    return this.#buffer;
+  }
+
+  writeMeta(): boolean {
+    if (this.values.rewriteMeta(this.#metaBytes)) return true;
     // Evicted since it was found: with the old words it must not come back from a file.
-    if (!this.values.rewriteMeta(this.#metaBytes)) this.forget();
+    this.forget();
+    return false;
   }
 
   writeUse(): void {

@@ -38,6 +38,8 @@ export interface ConnectionsParts {
   /** Times of what one read brings, until its replies are handed on. */
   readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
+  /** Gives a buffer that the store fills faster than others, if it has one. */
+  readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
 }
 
 export class Connections {
@@ -50,6 +52,8 @@ export class Connections {
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
+  /** Whose replies the system reads yet from the buffer that others are to be written to. */
+  #holder: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
   readonly #times: SampledTimes;
@@ -57,11 +61,12 @@ export class Connections {
   #begunMs = 0;
   readonly #idleCheck: NodeJS.Timeout;
 
-  constructor({ settings, counters, times, makeEngine }: ConnectionsParts) {
+  constructor({ settings, counters, times, makeEngine, makeBuffer }: ConnectionsParts) {
     this.#settings = settings;
     this.#counters = counters;
     this.#times = times;
-    this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply));
+    const buffer = makeBuffer(REPLY_BYTES);
+    this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
     this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
@@ -180,11 +185,18 @@ export class Connections {
   }
 
   #begin(connection: Connection): void {
+    if (this.#holder !== undefined && this.#holder.socket.writableLength === 0) this.#takeBack();
     this.#current = connection;
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
     this.#turnBytes = 0;
     this.#begunMs = this.#times.begin();
+  }
+
+  /** The system has taken all of the buffer that was given up. */
+  #takeBack(): void {
+    this.#holder = undefined;
+    this.#reply.takeBack();
   }
 
   /** @returns whether reading goes on */
@@ -234,8 +246,8 @@ export class Connections {
       // A Buffer, because a stream would make one of anything else.
       socket.write(Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, length));
       // What the system took at once is not looked at again. Otherwise the buffer is still in use.
-      if (socket.writableLength > 0) reply.renew();
-      else reply.at = 0;
+      if (socket.writableLength === 0) reply.at = 0;
+      else if (reply.renew()) this.#holder = this.#current;
     }
     this.#turnBytes += length;
     if (this.#turnBytes > TURN_BYTES_MAX || this.#isBehind(socket)) this.engine.paused = true;
@@ -255,6 +267,7 @@ export class Connections {
 
   #closed(connection: Connection): void {
     if (!this.#open.delete(connection.id)) return;
+    if (this.#holder === connection) this.#takeBack();
     connection.session.closing = true;
     this.#intake.forget(connection.session);
     this.#counters.own[C.closed_connections]++;

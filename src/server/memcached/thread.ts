@@ -97,6 +97,7 @@ export class ServerThread {
       settings,
       counters,
       times: this.times,
+      makeBuffer: (bytes) => store.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }
