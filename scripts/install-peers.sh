@@ -57,6 +57,8 @@ check() {
   want prove perl -- command -v prove
   want "perl's TLS sockets" libio-socket-ssl-perl -- perl -MIO::Socket::SSL -e 1
   want openssl openssl -- command -v openssl
+  want script bsdutils -- command -v script
+  want systemd-analyze systemd -- command -v systemd-analyze
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
     want dpkg-source dpkg-dev -- command -v dpkg-source

@@ -4,11 +4,11 @@ import { EventEmitter } from "node:events";
 import { inspect } from "node:util";
 import { ZcacheError } from "./base/errors.ts";
 import { parseSize } from "./base/units.ts";
-import { Background, type BackgroundCounts } from "./cache_background.ts";
-import { DictionaryKeeper, type DictionaryReport } from "./cache_dictionary.ts";
-import { flushLog, type PersistStats, Restart } from "./cache_restart.ts";
+import type { BackgroundCounts } from "./cache_background.ts";
+import type { DictionaryReport } from "./cache_dictionary.ts";
+import type { PersistStats } from "./cache_restart.ts";
 import { CacheFront, type LocalCounts } from "./front/cache/cache.ts";
-import type { CacheKey } from "./front/cache/keys.ts";
+import { type CacheKey, INTERNAL } from "./front/cache/keys.ts";
 import {
   type CacheOptions,
   type LocalOptions,
@@ -16,14 +16,20 @@ import {
   resolveCacheOptions,
   storeOptionsOf,
 } from "./front/cache/options.ts";
-import { formatValues } from "./front/values/format.ts";
 import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
-import { restartWriter } from "./node/restart_files.ts";
-import type { ChangeLog } from "./store/change_log.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";
 import type { Store, StoreShare } from "./store/store.ts";
-import { attachStore, createStore } from "./stores.ts";
+import { attachStore } from "./stores.ts";
+import {
+  abandonValues,
+  type LogShare,
+  type OpenedValues,
+  openValues,
+  SharedLog,
+  Upkeep,
+  type UpkeepOptions,
+} from "./upkeep.ts";
 
 /** What travels to another thread, as `workerData` or by `postMessage`. */
 export interface CacheShare {
@@ -31,7 +37,7 @@ export interface CacheShare {
   readonly store: StoreShare;
   readonly options: ResolvedCacheOptions;
   /** Where changes are kept. */
-  readonly log: { readonly at: number; readonly path: string } | undefined;
+  readonly log: LogShare | undefined;
 }
 
 /** Why a value went without being asked to. */
@@ -78,8 +84,6 @@ const REASONS: Readonly<Record<number, EvictionReason>> = {
   6: "dropped",
   14: "expired",
 };
-/** A dictionary lies in one block of frames. */
-const PAGES_OF_DICTIONARY = 16;
 const EVENTS: readonly string[] = ["evict", "overrun", "dictionary", "fault"];
 /** How often those who listen hear of what went. */
 const LISTEN_MS = 20;
@@ -87,43 +91,32 @@ const LISTEN_MS = 20;
 /** A cache of values under keys, compressed, in memory that all threads share. */
 export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<K, V> {
   readonly #options: ResolvedCacheOptions;
-  readonly #background: Background | undefined;
   readonly #events = new EventEmitter();
-  readonly #keeper: DictionaryKeeper | undefined;
   /** In the thread that made the cache, and in others. */
-  readonly #restart: Restart | undefined;
-  readonly #log: ChangeLog | undefined;
+  readonly #upkeep: Upkeep | undefined;
+  readonly #log: SharedLog | undefined;
   #departures: Departures | undefined;
   #listening: NodeJS.Timeout | undefined;
 
+  /** @param opened by the thread that makes the cache  @param log in others */
   private constructor(
     store: Store,
     options: ResolvedCacheOptions,
     local: LocalOptions,
-    isMaker: boolean,
-    kept: { readonly restart?: Restart | undefined; readonly log?: CacheShare["log"] },
+    opened: OpenedValues | undefined,
+    log?: LogShare,
   ) {
     super(store, options, local.serializer ?? structuredSerializer, cachePlatform);
     this.#options = options;
-    // Before anything that has to be stopped: this may fail.
-    this.#restart = kept.restart;
-    const onFault = (error: ZcacheError) => void this.#events.emit("fault", error);
-    const used = this.#restart?.begin(this.values, onFault);
-    const { backgroundMs } = options;
-    if (isMaker && backgroundMs > 0) this.#background = new Background(store, backgroundMs);
-    const { dictionaryBytes, codec, codecOptions } = options;
-    if (isMaker && dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
-      const report = (done: DictionaryReport) => void this.#events.emit("dictionary", done);
-      const { values } = store;
-      const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
-      this.#keeper = new DictionaryKeeper(values!, bytes, codec, codecOptions, report);
-      this.onBytes = (at, count) => this.#keeper!.offer(at, count);
-    }
-    if (used !== undefined) this.#keeper?.adopt(used);
-    if (kept.log === undefined) return;
-    const { stored } = store.values!;
-    this.#log = stored.openLog(kept.log.at, this.values.pool, restartWriter(kept.log.path));
-    stored.use(this.#log);
+    if (log !== undefined) this.#log = new SharedLog(this.values, log);
+    if (opened === undefined) return;
+    const { bytes } = this.values;
+    this.#upkeep = new Upkeep(opened, this.values, upkeepOf(options), {
+      isUnwanted: (prefixAt) => bytes[this.values.keyStart(prefixAt)] === INTERNAL,
+      onFault: (error) => void this.#events.emit("fault", error),
+      onDictionary: (report) => void this.#events.emit("dictionary", report),
+    });
+    this.onBytes = this.#upkeep.sampler;
   }
 
   /**
@@ -136,18 +129,11 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   ): Cache<K, V> {
     const resolved = resolveCacheOptions(options);
     const settings = storeOptionsOf(options);
-    const { persist } = resolved;
-    const { codec = "", recompress, pageSize = 0 } = settings;
-    const identity = { codec, dense: recompress?.codec ?? "", pageSize };
-    const restart = persist && Restart.open(persist, identity);
-    let store: Store | undefined;
+    const opened = openValues(settings, resolved.persist, false);
     try {
-      store = createStore(settings);
-      formatValues(store, cachePlatform.random, false, restart?.keySeeds);
-      return new Cache<K, V>(store, resolved, options, true, { restart });
+      return new Cache<K, V>(opened.store, resolved, options, opened);
     } catch (error) {
-      store?.close();
-      restart?.close();
+      abandonValues(opened);
       throw error;
     }
   }
@@ -165,13 +151,13 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
     }
     const { store, options, log } = share;
-    return new Cache<K, V>(attachStore(store), options, local, false, { log });
+    return new Cache<K, V>(attachStore(store), options, local, undefined, log);
   }
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
   share(): CacheShare {
     const store = this.store.share();
-    const log = this.#restart?.share() ?? this.#sharedLog();
+    const log = (this.#upkeep ?? this.#log)?.share();
     return { zcacheCache: 1, store, options: this.#options, log };
   }
 
@@ -211,8 +197,8 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       expired: store.counters.expired,
       dictionary: this.store.values!.dictionary,
       thread: { ...this.counts },
-      background: this.#background && { ...this.#background.counts },
-      persist: this.#restart?.stats(),
+      background: this.#upkeep?.backgroundCounts,
+      persist: this.#upkeep?.persistStats,
       store,
     };
   }
@@ -231,7 +217,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
    * @returns what came of it; undefined where the cache makes none
    */
   train(): Promise<DictionaryReport> | undefined {
-    return this.#keeper?.train();
+    return this.#upkeep?.train();
   }
 
   /**
@@ -241,23 +227,21 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
    */
   flush(): void {
     this.store.values!.stored.assertOpen();
-    this.#restart?.flush();
-    if (this.#log !== undefined) flushLog(this.#log, this.#options.persist!.path);
+    (this.#upkeep ?? this.#log)?.flush();
   }
 
   /** Ends this thread's use; the cache lives on in others. */
   detach(): void {
-    this.#stop();
-    this.#restart?.detach();
+    clearInterval(this.#listening);
+    this.#upkeep?.detach();
     this.store.detach();
   }
 
   /** Ends the cache for all threads. */
   close(): void {
-    this.#stop();
-    this.#restart?.settle();
-    this.store.close();
-    this.#restart?.close();
+    clearInterval(this.#listening);
+    if (this.#upkeep !== undefined) this.#upkeep.close();
+    else this.store.close();
     this.#drain();
   }
 
@@ -275,10 +259,6 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     this.close();
   }
 
-  #sharedLog(): CacheShare["log"] {
-    return this.#log && { at: this.#log.at, path: this.#options.persist!.path };
-  }
-
   /** In a thread that did not make the cache: what waits is written, if that can be. */
   #drain(): void {
     try {
@@ -287,12 +267,6 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       if (!(error instanceof ZcacheError)) throw error;
       this.#events.emit("fault", error);
     }
-  }
-
-  #stop(): void {
-    this.#keeper?.stop();
-    this.#background?.stop();
-    clearInterval(this.#listening);
   }
 
   #listen(): void {
@@ -312,4 +286,10 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     if (!isWhole) this.#events.emit("overrun");
     for (const [key, reason] of gone) this.#events.emit("evict", key, reason);
   }
+}
+
+function upkeepOf(options: ResolvedCacheOptions): UpkeepOptions {
+  const { backgroundMs, dictionaryBytes, codec, codecOptions } = options;
+  const background = backgroundMs > 0 ? { everyMs: backgroundMs } : undefined;
+  return { background, dictionaryBytes, codec, codecOptions };
 }

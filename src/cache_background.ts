@@ -1,9 +1,19 @@
-// What a cache does while nobody asks, on a timer of the thread that made it: the store's clock
-// goes on, idle values are recompressed or written to the file, expired ones are removed. Never
-// longer at a time than a small part of the time between.
+// What is done while nobody asks, on a timer of the thread that made the store: its clock goes on,
+// idle values are recompressed or written to the file, expired ones are removed. Never longer at a
+// time than a small part of the time between.
 import type { Store } from "./store/store.ts";
 
-/** Part of the time that is spent so at most. */
+export interface BackgroundOptions {
+  readonly everyMs: number;
+  /** Part of the time that is spent so at most (default 0.02). */
+  readonly share?: number;
+  /**
+   * While values are evicted, who could stay if others were denser: the part of the time then, and
+   * after how many ticks without use a value is idle (default: as otherwise).
+   */
+  readonly pressed?: { readonly share: number; readonly idleTicks: number };
+}
+
 const SHARE = 0.02;
 /** Values looked at between two looks at the clock. */
 const STEP_ENTRIES = 64;
@@ -20,20 +30,29 @@ export interface BackgroundCounts {
   ms: number;
 }
 
+/** The same, in the way in which it is done now. */
+interface Effort {
+  readonly share: number;
+  readonly idleTicks: number;
+}
+
 export class Background {
   readonly counts: BackgroundCounts = { rounds: 0, recompressed: 0, expired: 0, ms: 0 };
   readonly #store: Store;
   readonly #timer: NodeJS.Timeout;
   readonly #everyMs: number;
-  /** Called each time, for what else there is to be done. */
-  onBeat: (() => void) | undefined;
+  readonly #usual: Effort;
+  readonly #pressed: Effort;
+  #evicted = 0;
   #ticked = performance.now();
   /** Nothing to be done was found in the last round: the next waits for a tick. */
   #isResting = false;
 
-  constructor(store: Store, everyMs: number) {
+  constructor(store: Store, { everyMs, share = SHARE, pressed }: BackgroundOptions) {
     this.#store = store;
     this.#everyMs = everyMs;
+    this.#usual = { share, idleTicks: IDLE_TICKS };
+    this.#pressed = pressed ?? this.#usual;
     this.#timer = setInterval(() => this.#beat(), everyMs);
     this.#timer.unref();
   }
@@ -50,10 +69,11 @@ export class Background {
       this.#store.tick();
     }
     this.#store.maintain();
-    while (!this.#isResting && performance.now() - begin < this.#everyMs * SHARE) {
+    const { share, idleTicks } = this.#effort();
+    while (!this.#isResting && performance.now() - begin < this.#everyMs * share) {
       const done = this.#store.tend({
         entries: STEP_ENTRIES,
-        recompress: { idleTicks: IDLE_TICKS, only: "normal" },
+        recompress: { idleTicks, only: "normal" },
         redictionary: true,
         nowMs: Date.now(),
       });
@@ -64,6 +84,12 @@ export class Background {
       this.#isResting = true;
     }
     this.counts.ms += performance.now() - begin;
-    this.onBeat?.();
+  }
+
+  #effort(): Effort {
+    const { evicted } = this.#store.values!.stored;
+    const isPressed = evicted !== this.#evicted;
+    this.#evicted = evicted;
+    return isPressed ? this.#pressed : this.#usual;
   }
 }

@@ -8,9 +8,8 @@
 import { randomInt } from "node:crypto";
 import { assert, ZcacheError } from "./base/errors.ts";
 import { MIB } from "./base/units.ts";
-import { INTERNAL } from "./front/cache/keys.ts";
 import type { ResolvedPersist } from "./front/cache/persist_option.ts";
-import { Replay, type ReplayCounts } from "./front/values/replay.ts";
+import { type IsUnwanted, Replay, type ReplayCounts } from "./front/values/replay.ts";
 import { Snapshot, snapshotRoom } from "./front/values/snapshot.ts";
 import type { KeyedValues } from "./front/values/values.ts";
 import { RestartFiles, type RestartIdentity } from "./node/restart_files.ts";
@@ -124,14 +123,18 @@ export class Restart {
    * @returns the dictionary in use
    * @throws ZcacheError ERR_IO, ERR_ARENA_FULL
    */
-  begin(values: KeyedValues, onFault: (error: ZcacheError) => void): Uint8Array | undefined {
+  begin(
+    values: KeyedValues,
+    isUnwanted: IsUnwanted,
+    onFault: (error: ZcacheError) => void,
+  ): Uint8Array | undefined {
     this.#values = values;
     this.#onFault = onFault;
     const { stored } = values.store.values!;
     const log = stored.makeLog(values.pool, this.#files);
     this.#log = log;
     this.#room = snapshotRoom(values);
-    const dictionary = this.#recover(values, log);
+    const dictionary = this.#recover(values, isUnwanted, log);
     this.#evicted = stored.evicted;
     this.#beginLog(this.#files.generationMax + 1, this.#unitsBefore);
     stored.use(log);
@@ -140,6 +143,11 @@ export class Restart {
     this.#timer.unref();
     watch(this);
     return dictionary;
+  }
+
+  /** What the front noted last. */
+  get note(): readonly number[] {
+    return this.#log!.noted;
   }
 
   /** What another thread needs: where the log's words stand, and the path for its messages. */
@@ -213,11 +221,9 @@ export class Restart {
     return this.#values!.store.values!.stored;
   }
 
-  #recover(values: KeyedValues, log: ChangeLog): Uint8Array | undefined {
+  #recover(values: KeyedValues, isUnwanted: IsUnwanted, log: ChangeLog): Uint8Array | undefined {
     const begin = performance.now();
-    const { bytes } = values;
-    const isInternal = (at: number) => bytes[at] === INTERNAL;
-    const replay = new Replay(values, log.room, Date.now(), isInternal);
+    const replay = new Replay(values, log.room, Date.now(), isUnwanted);
     const { found } = this.#files;
     let expected = found[0]?.generation;
     for (const file of found) {
@@ -241,6 +247,7 @@ export class Restart {
     if (found.at(-1)?.kind === "snapshot") replay.gap();
     this.#unitsBefore = replay.unitsBefore;
     replay.end();
+    log.note(replay.note);
     const { counts } = replay;
     this.#wantsSnapshot = counts.gaps > 0 || counts.damagedBytes > 0 || this.#oldLogs > LOGS_MAX;
     const ms = performance.now() - begin;

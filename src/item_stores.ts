@@ -1,50 +1,135 @@
-// The store that memcached's server keeps its items in, in each of its threads.
+// The store that memcached's server keeps its items in, in each of its threads: the cache's, with
+// its tiers, dictionaries, write-back file and warm restart (upkeep.ts), and items in it.
 import { ZcacheError } from "./base/errors.ts";
+import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "./front/cache/options.ts";
 import type { ItemStore } from "./front/items/contract.ts";
-import { ValueItemStore } from "./front/items/value_store.ts";
-import { formatValues } from "./front/values/format.ts";
+import type { ItemsBegin } from "./front/items/shared.ts";
+import { casOfPrefix, ValueItemStore } from "./front/items/value_store.ts";
 import { cachePlatform } from "./node/cache_platform.ts";
-import type { OpenedItemStore } from "./server/memcached/server.ts";
+import type { ItemStoreFigures, OpenedItemStore } from "./server/memcached/server.ts";
 import type { MemcachedSettings } from "./server/memcached/settings.ts";
 import type { Store, StoreShare } from "./store/store.ts";
-import { attachStore, createStore } from "./stores.ts";
+import { attachStore } from "./stores.ts";
+import { abandonValues, type LogShare, openValues, SharedLog, Upkeep } from "./upkeep.ts";
 
-/** Pages of so many bytes: most values fit one, and little is lost in packing. */
-const PAGE_BYTES = 8192;
+/** How often idle items are looked after: seldom enough that nobody sees it in a latency. */
+const BACKGROUND_MS = 20;
+/** While items are evicted it pays to make others denser: for this part of the time. */
+const PRESSED = { share: 0.15, idleTicks: 2 };
+/**
+ * A process that goes on with another's items gives out cas numbers from here on: so many a second
+ * since 2026, which is more than were given out meanwhile, and for 34 years not too many.
+ */
+const CAS_EPOCH_MS = Date.UTC(2026, 0, 1);
+const CAS_A_SECOND = 4096;
+
+export interface OpenedItems extends OpenedItemStore {
+  /** What the items are in. */
+  readonly valueStore: Store;
+}
 
 interface ItemStoreShare {
   readonly store: StoreShare;
   readonly evicts: boolean;
+  readonly log: LogShare | undefined;
 }
 
-export function openItemStore(settings: MemcachedSettings): OpenedItemStore {
-  const { memoryMax, evicts, codec } = settings;
-  const store = createStore({
-    content: "values",
-    memoryMax,
-    codec,
-    pageSize: PAGE_BYTES,
-    policy: "tinylfu",
-    lowWatermark: 0.5,
-    highWatermark: 1,
-  });
-  formatValues(store, cachePlatform.random, !evicts);
+/**
+ * Makes the store, with what the process before has left where that is wanted.
+ * @param onFault told of what can't be written for the next process; the server goes on
+ * @throws ZcacheError ERR_OPTION, ERR_ARENA_MEMORY, ERR_IO, ERR_FILE_LOCKED
+ */
+export function openItemStore(
+  settings: MemcachedSettings,
+  onFault: (error: ZcacheError) => void = () => {},
+): OpenedItems {
+  const options = cacheOptionsOf(settings);
+  const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
+  const opened = openValues(storeOptionsOf(options), persist, !settings.evicts);
+  const { store } = opened;
+  try {
+    const items = itemsIn(store, settings.evicts);
+    let casMax = 0;
+    const what = {
+      background: { everyMs: BACKGROUND_MS, pressed: PRESSED },
+      ...{ dictionaryBytes, codec, codecOptions },
+    };
+    const upkeep = new Upkeep(opened, items.values, what, {
+      isUnwanted: (prefixAt) => {
+        casMax = Math.max(casMax, casOfPrefix(items.values, prefixAt));
+        return false;
+      },
+      onFault,
+      onDictionary: () => {},
+    });
+    items.sampler = upkeep.sampler;
+    return {
+      store: items,
+      valueStore: store,
+      isShared: true,
+      begin: persist && beginOf(upkeep.note, casMax),
+      share: (): ItemStoreShare => ({
+        store: store.share(),
+        evicts: settings.evicts,
+        log: upkeep.share(),
+      }),
+      figures: () => figuresOf(store, upkeep),
+      close: () => upkeep.close(),
+    };
+  } catch (error) {
+    abandonValues(opened);
+    throw error;
+  }
+}
+
+function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
+  const { memoryMax, codec, tiers, dictionary, writeBack, persist } = settings;
   return {
-    store: itemsIn(store, evicts),
-    isShared: true,
-    share: (): ItemStoreShare => ({ store: store.share(), evicts }),
+    ...{ memoryMax, codec, tiers, dictionary },
+    ...(writeBack === undefined ? {} : { writeBack }),
+    ...(persist === undefined ? {} : { persist }),
   };
+}
+
+function beginOf(note: readonly number[], casMax: number): ItemsBegin {
+  const byTime = Math.floor((Date.now() - CAS_EPOCH_MS) / 1000) * CAS_A_SECOND;
+  const [flushes = 0, due = 0] = note;
+  return { casAfter: Math.max(casMax, byTime), flushes, flushDue: due };
+}
+
+function figuresOf(store: Store, upkeep: Upkeep): ItemStoreFigures {
+  const { logBytes, snapshotBytes, waitingBytes, errors, isSuspended, recovered } =
+    upkeep.persistStats ?? {};
+  return {
+    dictionary: store.values!.dictionary,
+    ...prefixed("background", upkeep.backgroundCounts),
+    ...prefixed("persist", { logBytes, snapshotBytes, waitingBytes, errors }),
+    ...(isSuspended === undefined ? {} : { persist_suspended: Number(isSuspended) }),
+    ...prefixed("recovered", recovered),
+  };
+}
+
+/** `{ logBytes: 1 }` as `{ persist_logBytes: 1 }`, without what is undefined. */
+function prefixed(prefix: string, figures: object | undefined): Record<string, number> {
+  const named = Object.entries(figures ?? {}).filter(([, value]) => typeof value === "number");
+  return Object.fromEntries(named.map(([name, value]) => [`${prefix}_${snake(name)}`, value]));
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** @param share what `share` of the opened store gave, in another thread */
 export function attachItemStore(share: unknown): ItemStore {
-  const { store, evicts } = (share ?? {}) as Partial<ItemStoreShare>;
+  const { store, evicts, log } = (share ?? {}) as Partial<ItemStoreShare>;
   if (store === undefined || evicts === undefined) {
     throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store of items shared");
   }
-  return itemsIn(attachStore(store), evicts);
+  const items = itemsIn(attachStore(store), evicts);
+  if (log !== undefined) new SharedLog(items.values, log);
+  return items;
 }
 
-function itemsIn(store: Store, evicts: boolean): ItemStore {
+function itemsIn(store: Store, evicts: boolean): ValueItemStore {
   return new ValueItemStore(store, evicts, cachePlatform.now, cachePlatform.random);
 }

@@ -23,8 +23,12 @@ try {
   });
   port.on("message", (message: ToWorker) => {
     if (message.type === "set") thread.set(message.name, message.value);
-    // The descriptor is the main thread's to close.
-    else thread.connections.close(message.gracefully);
+    else if (message.type === "refresh") thread.refreshFiles();
+    else {
+      // The descriptor is the main thread's to close.
+      thread.connections.close(message.gracefully);
+      tell({ type: "closed" });
+    }
   });
   tell({ type: "listening" });
 } catch (error) {

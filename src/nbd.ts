@@ -1,16 +1,18 @@
 // NBD on Node: block devices over a store, served to the clients that people have. The entry point
 // `zcache/nbd`.
 import { availableParallelism } from "node:os";
-import type { TlsOptions } from "node:tls";
+import { createSecureContext, type TlsOptions } from "node:tls";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
+import { SampledTimes } from "./base/sampled_times.ts";
 import { Zram } from "./front/zram.ts";
 import { MAX_THREADS } from "./memory/arena.layout.ts";
 import { startWorker } from "./node/lent_descriptors.ts";
 import { checkExport } from "./server/nbd/exports.ts";
 import { PRACTICE_PAGES } from "./server/nbd/practice.ts";
 import { type Listen, NbdServer } from "./server/nbd/server.ts";
-import type { PracticeShare, ServeOrder } from "./server/nbd/thread.ts";
+import type { PracticeShare, ServeOrder, TlsShare } from "./server/nbd/thread.ts";
+import { REQUEST_KINDS } from "./server/nbd/transmission.ts";
 import type { Store } from "./store/store.ts";
 
 export { Extent, Zram, type ZramShare } from "./front/zram.ts";
@@ -79,9 +81,10 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
       ...{ name, description, readOnly },
       device: device.share(),
     })),
-    tls: options.tls && { mode: options.tls.mode ?? "required", options: tlsOptions(options.tls) },
+    tls: options.tls && tlsShare(options.tls),
     lanes: Math.ceil(connectionsMax / threads),
     handshakeMs,
+    times: SampledTimes.memory(REQUEST_KINDS.length),
   };
   const { listen, allow = [] } = options;
   const start = (practice: PracticeShare | undefined) => {
@@ -120,6 +123,21 @@ function defaultThreads(): number {
 
 function newWorker(): Worker {
   return startWorker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+}
+
+/**
+ * Certificates as threads take them, for `server.renewTls`.
+ * @throws ZcacheError ERR_INPUT where key and certificate are none, or do not belong together
+ */
+export function tlsShare(tls: NbdTlsOptions): TlsShare {
+  const options = tlsOptions(tls);
+  try {
+    createSecureContext(options);
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
+  }
+  return { mode: tls.mode ?? "required", options };
 }
 
 function tlsOptions({ key, cert, ca }: NbdTlsOptions): TlsOptions {

@@ -36,6 +36,7 @@ async function begin(order: ServeOrder): Promise<ServingThread | undefined> {
 async function obey(order: Order): Promise<void> {
   if (order.order === "serve") serving = await begin(order);
   else if (order.order === "take") serving?.take(order);
+  else if (order.order === "tls") serving?.renew(order.tls);
   else if (serving === undefined) tell({ notice: "ended" });
   else {
     serving.end();

@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
+import { documentAt } from "../documents.ts";
 
 export type Kind = "get" | "meta" | "set";
 
@@ -15,9 +16,12 @@ export interface Load {
   readonly seconds: number;
   readonly keys: number;
   readonly valueBytes: number;
+  /** Values that compress: the beginnings of documents (default: noise, which does not). */
+  readonly compressible?: boolean;
 }
 
 export interface LoadResult {
+  readonly operations: number;
   readonly perSecond: number;
   /** Of a whole round of `depth` requests, ms. */
   readonly p50Ms: number;
@@ -37,6 +41,13 @@ function bytesOf(key: number, bytes: number): Buffer {
   const random = new Xorshift32(key + 1);
   const value = Buffer.alloc(bytes);
   for (let at = 0; at < bytes; at++) value[at] = 33 + random.below(90);
+  return value;
+}
+
+function valueUnder(key: number, { valueBytes, compressible = false }: Load): Buffer {
+  if (!compressible) return bytesOf(key, valueBytes);
+  const value = Buffer.alloc(valueBytes, " ");
+  value.write(documentAt(key).slice(0, valueBytes), "latin1");
   return value;
 }
 
@@ -71,12 +82,13 @@ export async function exchange(socket: Socket, request: Buffer, replyBytes: numb
 }
 
 /** Stores every key, so that what is measured are hits. */
-export async function fill({ port, keys, valueBytes }: Load): Promise<void> {
+export async function fill(load: Load): Promise<void> {
+  const { port, keys } = load;
   const socket = await open(port);
   for (let key = 0; key < keys; key += FILL_AT_ONCE) {
     const requests: Buffer[] = [];
     for (let i = key; i < Math.min(keys, key + FILL_AT_ONCE); i++) {
-      requests.push(requestOf("set", i, bytesOf(i, valueBytes)));
+      requests.push(requestOf("set", i, valueUnder(i, load)));
     }
     await exchange(socket, Buffer.concat(requests), requests.length * replyBytesOf("set", 0));
   }
@@ -111,7 +123,7 @@ class Lane {
 export async function runLoad(load: Load): Promise<LoadResult> {
   const { port, kind, connections, depth, seconds, keys, valueBytes } = load;
   const random = new Xorshift32(7);
-  const value = bytesOf(1, valueBytes);
+  const value = valueUnder(1, load);
   const batches = Array.from({ length: BATCHES }, () =>
     Buffer.concat(
       Array.from({ length: depth }, () => requestOf(kind, random.next() % keys, value)),
@@ -127,6 +139,7 @@ export async function runLoad(load: Load): Promise<LoadResult> {
   const took = (performance.now() - began) / 1000;
   const rounds = lanes.flatMap((lane) => lane.roundsMs).sort((a, b) => a - b);
   return {
+    operations: rounds.length * depth,
     perSecond: (rounds.length * depth) / took,
     p50Ms: rounds[Math.floor(rounds.length * 0.5)]!,
     p99Ms: rounds[Math.floor(rounds.length * 0.99)]!,

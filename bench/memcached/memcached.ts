@@ -30,11 +30,20 @@ const SHAPES: readonly Shape[] = [
   { name: "meta get, 16 × 16", kind: "meta", connections: 16, depth: 16 },
   { name: "set, 16 × 16", kind: "set", connections: 16, depth: 16 },
 ];
+const COMPRESSIBLE: Shape = {
+  name: "meta get of documents, 16 × 16",
+  kind: "meta",
+  connections: 16,
+  depth: 16,
+};
+const ALL_SHAPES = [...SHAPES, COMPRESSIBLE];
 
 export interface SpeedRow {
   readonly server: string;
   readonly shape: string;
   readonly perSecond: number;
+  /** Operations for each second of processor time that the server took. */
+  readonly perCpuSecond: number;
   readonly p99Ms: number;
 }
 
@@ -67,13 +76,15 @@ export async function benchMemcached(
     }
   }
   reportSpeed(speed, print);
+  await reportThreads(tiny, print);
   const held: HoldRow[] = [];
   for (const start of starts) held.push(await benchHold(start, tiny));
   for (const row of held) {
     const share = ((100 * row.misses) / row.gets).toFixed(1);
     print(
       `${row.server}: ${row.items} documents in ${row.memoryMiB} MiB, ${share} % misses, ` +
-        `${formatBytes(row.residentBytes)} resident`,
+        `${formatBytes(row.residentBytes)} resident, ` +
+        `${formatBytes(row.residentBytes - row.baseBytes)} of it for items`,
     );
   }
   const idleBytes = await idle(tiny ? 50 : 10_000, print);
@@ -89,29 +100,59 @@ async function speedOf(server: ServerUnderTest, tiny: boolean): Promise<SpeedRow
     valueBytes: VALUE_BYTES,
   };
   const rows: SpeedRow[] = [];
-  await fill({ ...base, kind: "set", connections: 1, depth: 1 });
-  for (const { name, kind, connections, depth } of SHAPES) {
-    const load: Load = { ...base, kind, connections, depth };
+  const measure = async ({ name, kind, connections, depth }: Shape, compressible: boolean) => {
+    const load: Load = { ...base, kind, connections, depth, compressible };
     // Once for the engine to warm up.
     if (!tiny) await runLoad({ ...load, seconds: 1 });
-    const { perSecond, p99Ms } = await runLoad(load);
-    rows.push({ server: server.name, shape: name, perSecond, p99Ms });
-  }
+    const before = server.cpuSeconds();
+    const { operations, perSecond, p99Ms } = await runLoad(load);
+    const perCpuSecond = operations / (server.cpuSeconds() - before);
+    rows.push({ server: server.name, shape: name, perSecond, perCpuSecond, p99Ms });
+  };
+  const one: Load = { ...base, kind: "set", connections: 1, depth: 1 };
+  await fill(one);
+  for (const shape of SHAPES) await measure(shape, false);
+  await fill({ ...one, compressible: true });
+  await measure(COMPRESSIBLE, true);
   return rows;
 }
 
 function reportSpeed(rows: readonly SpeedRow[], print: (line: string) => void): void {
   print(`values of ${VALUE_BYTES} bytes; thousand operations per second`);
-  for (const { name } of SHAPES) {
+  for (const { name } of ALL_SHAPES) {
     const [ours, theirs] = rows.filter((row) => row.shape === name);
     const own = `${(ours!.perSecond / 1000).toFixed(1)} (p99 ${ours!.p99Ms.toFixed(2)} ms)`;
     if (theirs === undefined) print(`${name.padEnd(36)} ${own}`);
     else {
       const peer = `memcached ${(theirs.perSecond / 1000).toFixed(1)}`;
       const ratio = (ours!.perSecond / theirs.perSecond).toFixed(2);
-      print(`${name.padEnd(36)} ${own}, ${peer} (p99 ${theirs.p99Ms.toFixed(2)} ms): ${ratio}×`);
+      const work = (ours!.perCpuSecond / theirs.perCpuSecond).toFixed(2);
+      print(
+        `${name.padEnd(36)} ${own}, ${peer} (p99 ${theirs.p99Ms.toFixed(2)} ms): ${ratio}×; ` +
+          `for each second of processor time ${work}×`,
+      );
     }
   }
+}
+
+/** Two threads against one, in turn: wall clock, which needs a machine that has time for them. */
+async function reportThreads(tiny: boolean, print: (line: string) => void): Promise<void> {
+  const rows: string[] = [];
+  for (const threads of [1, 2]) {
+    const server = await startZcache({ memoryMiB: 256, threads });
+    const load: Load = {
+      ...{ port: server.port, kind: "meta", connections: 16, depth: 16 },
+      ...{ seconds: tiny ? 0.1 : 4, keys: tiny ? 100 : 50_000, valueBytes: VALUE_BYTES },
+    };
+    try {
+      await fill(load);
+      if (!tiny) await runLoad({ ...load, seconds: 1 });
+      rows.push(`${((await runLoad(load)).perSecond / 1000).toFixed(1)} with ${threads}`);
+    } finally {
+      await server.stop();
+    }
+  }
+  print(`meta get, 16 × 16, threads: ${rows.join(", ")}`);
 }
 
 async function openMany(port: number, count: number): Promise<Socket[]> {

@@ -9,12 +9,16 @@ const CLI = fileURLToPath(
   new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
 );
 const START_TRIES = 200;
+/** What Linux counts processor time in, on all machines that Node runs on. */
+const TICKS_A_SECOND = 100;
 
 export interface ServerUnderTest {
   readonly name: string;
   readonly port: number;
   /** Resident memory of the process, bytes. */
   resident(): number;
+  /** Processor time that it has taken since its start, in seconds. */
+  cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
@@ -67,6 +71,12 @@ async function start(name: string, command: string, args: readonly string[], por
     resident: () => {
       const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
       return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024;
+    },
+    cpuSeconds: () => {
+      // Behind the name, which may hold anything: fields 14 and 15 of proc(5), in ticks.
+      const stat = readFileSync(`/proc/${child.pid}/stat`, "utf8");
+      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
     },
     stop: async () => {
       const ended = new Promise((resolve) => child.once("exit", resolve));

@@ -4,7 +4,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { formatBytes } from "../../src/base/units.ts";
+import { MIB } from "../../src/base/units.ts";
 import { documentAt } from "../documents.ts";
 import { keyOf } from "./load.ts";
 import { startZcache } from "./servers.ts";
@@ -13,8 +13,8 @@ export interface SoakResult {
   readonly operations: number;
   readonly hits: number;
   readonly errors: number;
-  /** Resident memory after a quarter of the time, and at the end. */
-  readonly residentBytes: readonly [early: number, late: number];
+  /** Resident memory after each twentieth of the time. */
+  readonly residentBytes: readonly number[];
 }
 
 interface Tally {
@@ -26,6 +26,11 @@ interface Tally {
 const MINUTES = 20;
 const CONNECTIONS = 8;
 const DOCUMENTS = 200_000;
+/** What the server is asked for at the end. */
+const FIGURES = [
+  ...["curr_items", "evictions", "get_hits", "get_misses", "get_expired", "cmd_touch"],
+  ...["delete_hits", "crawler_reclaimed", "recompressed_pages", "usedBytes", "limit_maxbytes"],
+];
 
 async function ask(socket: Socket, request: Buffer, ends: (text: Buffer) => boolean) {
   socket.write(request);
@@ -84,25 +89,38 @@ export async function benchSoak(
   const minutes = tiny ? 0.02 : Number(process.env["ZCACHE_SOAK_MINUTES"] ?? MINUTES);
   const server = await startZcache({ memoryMiB: 64 });
   const tally: Tally = { operations: 0, hits: 0, errors: 0 };
-  let early = 0;
-  const timer = setTimeout(() => {
-    early = server.resident();
-  }, minutes * 15_000);
+  const residentBytes: number[] = [];
+  const timer = setInterval(() => residentBytes.push(server.resident()), minutes * 3000);
   try {
     const until = performance.now() + minutes * 60_000;
     const clients = Array.from({ length: CONNECTIONS }, (_, i) =>
       client(server.port, i + 1, until, tally),
     );
     await Promise.all(clients);
-    const late = server.resident();
+    residentBytes.push(server.resident());
+    const series = residentBytes.map((bytes) => (bytes / MIB).toFixed(0)).join(" ");
     print(
       `${minutes} minutes: ${tally.operations} operations, ${tally.hits} values checked, ` +
-        `${tally.errors} errors; ${formatBytes(early)} resident after a quarter of the time, ` +
-        `${formatBytes(late)} at the end`,
+        `${tally.errors} errors; MiB resident after each twentieth of the time: ${series}`,
     );
-    return { ...tally, residentBytes: [early, late] };
+    for (const line of await figures(server.port)) print(line);
+    return { ...tally, residentBytes };
   } finally {
-    clearTimeout(timer);
+    clearInterval(timer);
     await server.stop();
   }
+}
+
+/** What the server says of the time. */
+async function figures(port: number): Promise<string[]> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  const lines: string[] = [];
+  for (const what of ["stats\r\n", "stats zcache\r\n"]) {
+    const text = (await ask(socket, Buffer.from(what), list)).toString("latin1");
+    const rows = text.split("\r\n").map((row) => row.slice("STAT ".length));
+    lines.push(...rows.filter((row) => FIGURES.includes(row.split(" ")[0]!)));
+  }
+  socket.destroy();
+  return [lines.join(", ")];
 }

@@ -22,7 +22,11 @@ export const ERRORS = 10; // writes that failed
 export const DRAIN = 11; // a lock: who has it writes to the file
 export const RING = 12; // fixed: word index of the ring
 export const RING_UNITS = 13; // fixed: a power of two
-export const WORDS = 16;
+export const NOTE = 14; // NOTE_WORDS of them: what the front said last; each file begins with it
+export const WORDS = 18;
+
+/** Words that a front may note: what it needs to make sense of its values again. */
+export const NOTE_WORDS = 4;
 
 // STATE.
 export const OFF = 0;

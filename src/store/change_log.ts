@@ -161,6 +161,31 @@ export class ChangeLog {
     this.#beside(() => this.#appendLocked(Rec.CLEAR, 0, 0, 0, 0, this.room.at, 0));
   }
 
+  /** The words that were noted last. */
+  get noted(): readonly number[] {
+    const at = this.at + Log.NOTE;
+    return [...this.#words.subarray(at, at + Log.NOTE_WORDS)];
+  }
+
+  /** Keeps four words of the front's, of which a restart gets those that were noted last. */
+  note(words: ArrayLike<number>): void {
+    this.makeRoom(0);
+    this.#beside(() => {
+      for (let nth = 0; nth < Log.NOTE_WORDS; nth++) {
+        put(this.#words, this.at + Log.NOTE + nth, words[nth]!);
+      }
+      this.#appendNoteLocked();
+    });
+  }
+
+  #appendNoteLocked(): void {
+    const words = this.#words;
+    const at = this.at + Log.NOTE;
+    const { at: nothing } = this.room;
+    const [first, second, third, fourth] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
+    this.#appendLocked(Rec.NOTE, first!, second!, third!, fourth!, nothing, 0);
+  }
+
   /** Keeps a dictionary, before anything is compressed with it. */
   dictionary(number: number, start: Address, sizeBytes: number): void {
     for (let from = 0; from < sizeBytes; from += Rec.PIECE_BYTES) {
@@ -210,6 +235,8 @@ export class ChangeLog {
         const own = (words[at + Log.START]! - words[at + Log.OLD_START]!) | 0;
         const unitsBefore = before < 0 ? file.unitsBefore : own;
         this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, this.room.at, 0);
+        // What came with files that a snapshot takes the place of goes with them.
+        if (this.noted.some((word) => word !== 0)) this.#appendNoteLocked();
       });
       return before;
     } finally {

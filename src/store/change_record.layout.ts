@@ -5,7 +5,7 @@
  *       1  KIND       and the codec's number (page.layout.ts) from bit 8 on
  *       2  SIZE       bytes behind the header
  *       3  DATA_CHECK XXH32 of these
- *     4–5  OBJECT     the object's id: 64 bits of the key's hash
+ *     4–5  OBJECT     the object's id: 64 bits of the key's hash; of a note: its words, to 7
  *     6–7  INDEX      of the page in it; of a dictionary: its number, and where this piece begins
  *       8… the value as it is stored (value.layout.ts), or a piece of a dictionary
  */
@@ -34,6 +34,8 @@ export const END = 6;
 /** The first one of a log: OBJECT_LOW says how many units the log before it had, or UNKNOWN. */
 export const BEGIN = 7;
 export const UNKNOWN = -1;
+/** Four words of the front's own, in the place of OBJECT and INDEX: the last one holds. */
+export const NOTE = 8;
 
 const KIND_MASK = 0xff;
 const CODEC_SHIFT = 8;

@@ -41,9 +41,9 @@ const ENTRY_BYTES = 32;
 const VALUE_BYTES = 1024;
 
 // Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
-const INDEX_OWNER = 1;
+export const INDEX_OWNER = 1;
 const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
-const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
+export const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
 
 /** Makes an empty store in an arena that is nobody else's yet. */
 export function formatStore(

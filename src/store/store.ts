@@ -20,6 +20,7 @@ import { put } from "../memory/journal.ts";
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
+import { Inspection } from "./inspection.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, formatStore, lockedBy, readBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
@@ -66,12 +67,15 @@ export class Store {
   readonly pageSize: number;
   /** For a store of values: what is done with them. */
   readonly values: Values | undefined;
+  /** What is to be seen of it by who only looks. */
+  readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
+    this.inspection = new Inspection(state);
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
@@ -377,6 +381,11 @@ export class Store {
     const state = this.#opened();
     state.notes.tell();
     return this.#locked(() => statisticsLocked(state));
+  }
+
+  /** How it was made, all options filled in. */
+  get options(): ResolvedOptions {
+    return this.#state.options;
   }
 
   /** Where a page is, or why it is not there. */

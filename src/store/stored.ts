@@ -83,7 +83,11 @@ export class StoredValues {
 
   /** Bytes of what is stored, about: those in the write-back file are as long as the others. */
   get storedBytes(): number {
-    const gauge = (what: number) => this.#state.words[this.#state.gaugeAt(Store.EPHEMERAL, what)]!;
+    return this.#storedBytesOf(Store.EPHEMERAL) + this.#storedBytesOf(Store.PERSISTENT);
+  }
+
+  #storedBytesOf(kind: number): number {
+    const gauge = (what: number) => this.#state.words[this.#state.gaugeAt(kind, what)]!;
     const bytes = gauge(Store.BYTES) >>> 0;
     return bytes * (1 + gauge(Store.IN_FILE) / Math.max(1, gauge(Store.IN_MEMORY)));
   }

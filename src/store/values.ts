@@ -29,6 +29,13 @@ import { flushForPut } from "./write_back.ts";
 /** Entries that are looked at under one hold of the lock. */
 const SCANNED = 64;
 
+// What has come of rewriting a prefix.
+const DONE = 0;
+const GONE = 1;
+/** It is in the file, or lies as it can't be written to. */
+const ELSEWHERE = 2;
+const NO_ROOM = 3;
+
 export class Values {
   /** Room of this thread for a value, before it is compressed and after it is restored. */
   readonly plain: Address;
@@ -157,24 +164,44 @@ export class Values {
   /**
    * Writes the prefix that stands at `prefix` over that of a value, which is as long; the value
    * stays as it is. To be called by who has the key's lock and has fetched the value since.
+   * @param lasts whether the next process is to see it too
    * @returns whether it is there
    */
-  rewritePrefix(pool: number, key: TmemKey, prefixBytes: number): boolean {
+  rewritePrefix(pool: number, key: TmemKey, prefixBytes: number, lasts: boolean): boolean {
     const state = this.#state.opened();
-    const isDone = lockedBy(state, () => {
-      const entry = state.findLocked(pool, key);
-      const meta = entry === NIL ? 0 : state.words[entry + Entry.META]!;
-      if (entry === NIL || Page.whereOf(meta) !== Page.MEMORY) return entry === NIL;
-      const handle = state.words[entry + Entry.VALUE]! as Handle;
-      const zpool = state.zpools[Page.kindOf(meta)]!;
-      // It may have been recompressed meanwhile: what the header says is not the front's to change.
-      zpool.readShared(handle, state.evicted, Value.FLAGS);
-      state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
-      return zpool.writeShared(handle, this.prefix, prefixBytes) === 0;
-    });
-    if (isDone) return true;
+    const changes = lasts ? state.changes : undefined;
     const codec = Page.codecOf(state.foundMeta);
-    return packedIn(state, pool, key, codec, this.storedBytes, this.prefix) === 0;
+    const { storedBytes } = this;
+    let outcome: number = NO_ROOM;
+    while (outcome === NO_ROOM) {
+      changes?.prepare(this.prefix, storedBytes);
+      outcome = lockedBy(state, () => {
+        if (changes?.hasRoomLocked(storedBytes) === false) return NO_ROOM;
+        const entry = state.findLocked(pool, key);
+        if (entry === NIL) return GONE;
+        if (Page.whereOf(state.words[entry + Entry.META]!) !== Page.MEMORY) return ELSEWHERE;
+        // As it was fetched, it is whole: for a restart that is as good as what it is by now.
+        changes?.putLocked(pool, key, codec, this.prefix, storedBytes);
+        return this.#rewriteLocked(entry, prefixBytes) === 0 ? DONE : ELSEWHERE;
+      });
+    }
+    if (outcome !== ELSEWHERE) return outcome === DONE;
+    // To note what need not last is no reason to put something anew, which may fail.
+    return !lasts || this.putPacked(pool, key, codec, storedBytes, this.prefix) === 0;
+  }
+
+  #rewriteLocked(entry: WordIndex, prefixBytes: number): 0 | Errno {
+    const state = this.#state;
+    const handle = state.words[entry + Entry.VALUE]! as Handle;
+    const zpool = state.zpools[Page.kindOf(state.words[entry + Entry.META]!)]!;
+    const fetched = state.words[this.prefix / 4]!;
+    // It may have been recompressed meanwhile: what the header says is not the front's to change.
+    zpool.readShared(handle, state.evicted, Value.FLAGS);
+    state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
+    const result = zpool.writeShared(handle, this.prefix, prefixBytes);
+    // Behind this prefix there is what was fetched, for `restore` and others.
+    state.words[this.prefix / 4] = fetched;
+    return result;
   }
 
   /**
@@ -192,6 +219,11 @@ export class Values {
   /** Whether changes are kept for a later process: then of removals too, whatever is there. */
   get isKept(): boolean {
     return this.#state.changes !== undefined;
+  }
+
+  /** Keeps four words of the front's for a later process, which gets the last that were noted. */
+  note(words: ArrayLike<number>): void {
+    this.#state.opened().changes?.note(words);
   }
 
   /** Keeps that everything is to go that was put before. */

@@ -51,10 +51,11 @@ export class EngineRig {
       certificatesReadAt: () => undefined,
       connections: () => [],
     });
-    const reply = new Reply(65_536, (full) => {
+    const take = (full: Reply) => {
       this.#out.push(Buffer.from(full.bytes.subarray(0, full.at)));
       full.at = 0;
-    });
+    };
+    const reply = new Reply(65_536, take, this.store.makeBuffer(65_536));
     const hooks = {
       shutdown: (graceful: boolean) => void this.shutdowns.push(graceful),
       refreshCertificates: () => false,

@@ -8,6 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
 import { ZcacheError } from "../../src/base/errors.ts";
 import { openItemStore } from "../../src/item_stores.ts";
+import { startMemcachedServer } from "../../src/memcached.ts";
 import { MemcachedServer } from "../../src/server/memcached/server.ts";
 import { Client, portOf, startServer, WORKER_URL } from "./server_rig.ts";
 
@@ -230,6 +231,33 @@ describe("server", () => {
   });
 });
 
+test("the entry point: a server and its store, and options that are checked", async () => {
+  const { server, store } = await startMemcachedServer({
+    listen: [{ host: "127.0.0.1", port: 0 }],
+    memoryMax: 4 << 20,
+    itemBytesMax: 1 << 20,
+  });
+  const client = await Client.open({ port: portOf(server), host: "127.0.0.1" });
+  assert.equal(await client.ask("set a 0 0 1\r\na\r\n"), "STORED\r\n");
+  assert.equal(store.stats().ephemeral.pagesInMemory, 1);
+  const stats = server.stats();
+  assert.equal(stats["curr_items"], 1);
+  // By reason: what went to make room, from a full file, because it was damaged, or its time over.
+  for (const name of ["evicted_ephemeral_pages", "dropped_from_file", "lost_pages", "expired"]) {
+    assert.equal(stats[name], 0, name);
+  }
+  const itemBytesMax = server.knobs().find(({ name }) => name === "memcached.itemBytesMax")!;
+  itemBytesMax.set(1024);
+  const long = `set a 0 0 2000\r\n${"x".repeat(2000)}\r\n`;
+  assert.equal(await client.ask(long), "SERVER_ERROR object too large for cache\r\n");
+  const idle = server.knobs().find(({ name }) => name === "memcached.idleTimeoutS")!;
+  idle.set(1);
+  assert.equal(await client.untilEnd().then(() => server.stats()["idle_kicks"]), 1);
+  await server.close();
+  const wrong = { memory: 1 } as object;
+  await assert.rejects(startMemcachedServer(wrong), /no option "memory"; there are listen/);
+});
+
 test("further threads listen on the same descriptor, and figures are of all", async () => {
   const server = await MemcachedServer.start({
     settings: { threads: 2 },
@@ -301,7 +329,7 @@ test("TLS, and certificates of clients", { skip }, async () => {
   const stranger = new Client(tlsConnect({ port, host: "127.0.0.1", rejectUnauthorized: false }));
   stranger.send("get a\r\n");
   assert.equal(await stranger.untilEnd(), "");
-  assert.equal(server.refreshCertificates(), true);
+  server.prepareRefresh()();
   known.close();
   await server.close(false);
   const missing = startServer({}, { tls: { cert: join(folder, "none"), key } });

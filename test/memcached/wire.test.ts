@@ -150,9 +150,10 @@ test("cas numbers of two threads are never the same", () => {
   one.flush(0, 100);
   assert.equal(two.flushes(), 1);
   two.flush(105, 100);
-  one.settle(104);
-  assert.equal(one.flushes(), 1);
-  one.settle(105);
-  two.settle(106);
+  assert.equal(one.isFlushDue(104), false);
+  assert.equal(one.isFlushDue(105), true);
+  assert.equal(one.flushesNext(), 2);
+  one.flush(105, 105);
   assert.equal(two.flushes(), 2);
+  assert.equal(two.isFlushDue(106), false);
 });

@@ -45,8 +45,19 @@ export interface ItemStore {
    */
   read(target: Uint8Array, at: number): boolean;
 
-  /** Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock. */
-  writeMeta(): void;
+  /**
+   * Makes a buffer of this thread's that `read` fills faster than others.
+   * @returns undefined where there is none, or no room for it
+   */
+  makeBuffer(bytes: number): Uint8Array | undefined;
+
+  /**
+   * Keeps `meta` with the item that `find` found; its value stays as it is. Under the lock.
+   * @returns whether it is there: one in a file comes to memory for this, which may have no room
+   */
+  writeMeta(): boolean;
+  /** The same where all that has changed is when it was used: the next process may not know. */
+  writeUse(): void;
 
   /**
    * Takes a value for the next `put`, compressing it into memory of its own; the caller's buffer is
@@ -63,6 +74,17 @@ export interface ItemStore {
 
   /** Takes away what is under the locked key, if anything. */
   remove(): void;
+  /**
+   * Where `find` found nothing, and the client was told so: sees to it that what was evicted, and
+   * is in a file yet from which the next process begins, does not come back from there.
+   */
+  forget(): void;
+
+  /**
+   * Keeps, for the next process, how often everything was flushed, and when it is to be the next
+   * time; before it is done. One thread at a time: the caller has a key locked for that.
+   */
+  noteFlush(flushes: number, due: number): void;
 
   /** Figures of the whole store, of all threads. May be slow. */
   stats(): ItemStoreStats;

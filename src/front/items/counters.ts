@@ -1,7 +1,8 @@
 // What is counted of the items, by memcached's names. Each thread has a row of its own and writes
 // no other; a reader adds the rows up, and may be late by an operation.
 
-const NAMES = [
+/** Those that `stats` tells one after the other, in memcached's order. */
+export const TOLD = [
   "cmd_get",
   "cmd_set",
   "cmd_flush",
@@ -24,15 +25,19 @@ const NAMES = [
   "touch_misses",
   "store_too_large",
   "store_no_memory",
+  "auth_cmds",
+  "auth_errors",
+  "bytes_read",
+  "bytes_written",
+] as const;
+
+const NAMES = [
+  ...TOLD,
   "total_items",
   "expired_unfetched",
   "reclaimed",
   "crawler_reclaimed",
   "crawler_items_checked",
-  "auth_cmds",
-  "auth_errors",
-  "bytes_read",
-  "bytes_written",
   "total_connections",
   "rejected_connections",
   "closed_connections",

@@ -2,40 +2,30 @@
 // append, incr, touch and their kin do. Every change of one item happens under the lock of its
 // key, so that what is read, decided and written is one step for all threads.
 import { assert } from "../../base/errors.ts";
-import { parseU64, U64, U64_DIGITS_MAX, writeU64 } from "../../base/u64.ts";
+import { U64, U64_DIGITS_MAX } from "../../base/u64.ts";
 import type { ItemStore } from "./contract.ts";
 import { C, type Counters } from "./counters.ts";
 import { hasExpired } from "./expiry.ts";
 import * as Item from "./items.layout.ts";
+import { NUMBER_BYTES_MAX, parseSpaced, writeSpaced } from "./number.ts";
+import {
+  DONE,
+  EXISTS,
+  NO_MEMORY,
+  NOT_FOUND,
+  NOT_NUMBER,
+  NOT_STORED,
+  type Outcome,
+  TOO_LARGE,
+} from "./outcomes.ts";
 import type { DeltaRequest, GetRequest, RemoveRequest, StoreRequest } from "./requests.ts";
 import * as Mode from "./requests.ts";
 import type { ItemsShared } from "./shared.ts";
 
-/** How a change ended. */
-export type Outcome =
-  | typeof DONE
-  | typeof NOT_STORED
-  | typeof EXISTS
-  | typeof NOT_FOUND
-  | typeof TOO_LARGE
-  | typeof NO_MEMORY
-  | typeof NOT_NUMBER;
-export const DONE = 0;
-/** The mode's condition did not hold. */
-export const NOT_STORED = 1;
-/** The cas number is another one. */
-export const EXISTS = 2;
-export const NOT_FOUND = 3;
-export const TOO_LARGE = 4;
-export const NO_MEMORY = 5;
-/** The value to count with is no number. */
-export const NOT_NUMBER = 6;
-
 /** What an item is counted to take beside its key and value when it is held against the limit. */
 const ITEM_OVERHEAD_BYTES = 50;
-/** No number is looked for in longer values: twenty digits, and what spaces somebody adds. */
-const NUMBER_BYTES_MAX = 64;
-const SPACE = 32;
+/** Locked by who flushes: a key like any other. */
+const FLUSH_KEY = new Uint8Array([0]);
 
 export interface ItemsOptions {
   readonly store: ItemStore;
@@ -52,7 +42,8 @@ export class Items {
   readonly shared: ItemsShared;
   /** The metadata of the item met last; the store's view. */
   readonly meta: Uint32Array;
-  readonly itemBytesMax: number;
+  /** Key, value and 50 bytes of an item, at most; may be changed. */
+  itemBytesMax: number;
   /** Seconds since 1970; set by `tick` before a batch of commands. */
   now = 0;
   /** What `delta` made. */
@@ -75,7 +66,7 @@ export class Items {
   /** Says what time it is, in milliseconds since 1970, and does a flush that is due. */
   tick(nowMs: number): void {
     this.now = Math.floor(nowMs / 1000) + this.shared.clockShift;
-    this.shared.settle(this.now);
+    this.settle();
   }
 
   /** Whether a value of this length may be stored under a key of that length, in bytes. */
@@ -113,8 +104,7 @@ export class Items {
       this.meta[Item.EXPIRES] = expires;
       this.meta[Item.ACCESSED] = this.now;
       this.meta[Item.BITS]! |= Item.FETCHED;
-      store.writeMeta();
-      return true;
+      return store.writeMeta();
     } finally {
       store.unlock();
     }
@@ -162,7 +152,9 @@ export class Items {
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
     this.store.lock(key, from, to);
     try {
-      const outcome = this.#mayStore(this.#findAlive(), request);
+      // A plain set asks nothing of what was there: it is not even looked for.
+      const isPlain = request.mode === Mode.SET && !request.hasCas;
+      const outcome = isPlain ? DONE : this.#mayStore(this.#findAlive(), request);
       if (outcome !== DONE) return outcome;
       if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
         return NOT_STORED;
@@ -206,6 +198,7 @@ export class Items {
     store.lock(key, from, to);
     try {
       if (!this.#findAlive()) {
+        store.forget();
         this.#counters[C.delete_misses]++;
         return NOT_FOUND;
       }
@@ -225,7 +218,28 @@ export class Items {
   /** @param due when, in seconds since 1970; what is not to come is now */
   flush(due: number): void {
     this.#counters[C.cmd_flush]++;
-    this.shared.flush(due, this.now);
+    this.#flush(due, () => true);
+  }
+
+  /** Does the flush that was put off until now. */
+  settle(): void {
+    const isDue = () => this.shared.isFlushDue(this.now);
+    if (isDue()) this.#flush(this.now, isDue);
+  }
+
+  /** One thread at a time; another may have done what was wanted. */
+  #flush(due: number, isWanted: () => boolean): void {
+    const { shared, store, now } = this;
+    store.lock(FLUSH_KEY, 0, FLUSH_KEY.length);
+    try {
+      if (!isWanted()) return;
+      // Before it is done: what is stored afterwards has a number that the next process knows.
+      if (due > now) store.noteFlush(shared.flushes(), due);
+      else store.noteFlush(shared.flushesNext(), 0);
+      shared.flush(due, now);
+    } finally {
+      store.unlock();
+    }
   }
 
   /**
@@ -284,7 +298,7 @@ export class Items {
     if (meta[Item.ACCESSED] === this.now && (meta[Item.BITS]! & Item.FETCHED) !== 0) return;
     meta[Item.ACCESSED] = this.now;
     meta[Item.BITS]! |= Item.FETCHED;
-    this.store.writeMeta();
+    this.store.writeUse();
   }
 
   #hasCas(cas: U64): boolean {
@@ -354,11 +368,9 @@ export class Items {
       meta[Item.BITS]! |= Item.FETCHED;
     }
     if (request.won) meta[Item.BITS]! |= Item.TOKEN_SENT;
-    const same =
-      meta[Item.BITS] === bits &&
-      meta[Item.ACCESSED] === request.accessedBefore &&
-      expiresAfter === request.expiresBefore;
-    if (!same) this.store.writeMeta();
+    const used = meta[Item.BITS] !== bits || meta[Item.ACCESSED] !== request.accessedBefore;
+    if (request.won || expiresAfter !== request.expiresBefore) this.store.writeMeta();
+    else if (used) this.store.writeUse();
     // The answer tells of a token that was sent before; a winner is told that it has won.
     meta[Item.BITS] = request.won ? meta[Item.BITS]! & ~Item.TOKEN_SENT : meta[Item.BITS]!;
   }
@@ -448,10 +460,7 @@ export class Items {
       meta[Item.BITS] = (meta[Item.BITS]! | Item.STALE) & ~Item.TOKEN_SENT;
     }
     this.#setCas(request);
-    if (!request.emptied) {
-      store.writeMeta();
-      return DONE;
-    }
+    if (!request.emptied) return store.writeMeta() ? DONE : NOT_FOUND;
     meta[Item.CLIENT_FLAGS] = 0;
     store.prepare(this.#scratch, 0, 0);
     return this.#putPrepared();
@@ -473,12 +482,10 @@ export class Items {
     return this.#putNumber(oldBytes, request);
   }
 
-  /** Stores `number`. One that has become shorter is filled up with spaces, as memcached's are. */
+  /** Stores `number`. */
   #putNumber(bytesMin: number, request: DeltaRequest): Outcome {
     const scratch = this.#scratchOf(NUMBER_BYTES_MAX + U64_DIGITS_MAX);
-    const end = writeU64(scratch, 0, this.number.high, this.number.low);
-    for (let at = end; at < bytesMin; at++) scratch[at] = SPACE;
-    this.store.prepare(scratch, 0, Math.max(end, bytesMin));
+    this.store.prepare(scratch, 0, writeSpaced(scratch, this.number, bytesMin));
     this.#setCas(request);
     return this.#putPrepared();
   }
@@ -487,13 +494,4 @@ export class Items {
     if (this.#scratch.length < bytes) this.#scratch = new Uint8Array(bytes * 2);
     return this.#scratch;
   }
-}
-
-/** A number with spaces around it, up to the first that follows its digits. */
-function parseSpaced(bytes: Uint8Array, length: number, out: U64): boolean {
-  let from = 0;
-  while (from < length && bytes[from]! <= SPACE) from++;
-  let to = from;
-  while (to < length && bytes[to]! > SPACE) to++;
-  return parseU64(bytes, from, to, out);
 }

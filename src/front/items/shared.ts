@@ -21,6 +21,15 @@ const BLOCK_BITS = 10;
 const BLOCK_SIZE = 2 ** BLOCK_BITS;
 const TWO_32 = 2 ** 32;
 
+/** With what a process begins that goes on with another's items. */
+export interface ItemsBegin {
+  /** No cas number up to this one is given out again. */
+  readonly casAfter: number;
+  readonly flushes: number;
+  /** Seconds since 1970, 0 = none. */
+  readonly flushDue: number;
+}
+
 export class ItemsShared {
   readonly #words: Int32Array;
   /** The cas number given out last, in halves. */
@@ -33,8 +42,15 @@ export class ItemsShared {
     this.#words = words;
   }
 
-  static create(): ItemsShared {
-    return ItemsShared.attach(new SharedArrayBuffer(SHARED_WORDS * 4));
+  /** @param begin what the process before has left, if there was one */
+  static create(begin?: ItemsBegin): ItemsShared {
+    const words = new Int32Array(new SharedArrayBuffer(SHARED_WORDS * 4));
+    if (begin !== undefined) {
+      words[CAS_BLOCKS] = Math.ceil(begin.casAfter / BLOCK_SIZE);
+      words[FLUSHES] = begin.flushes;
+      words[FLUSH_DUE] = begin.flushDue;
+    }
+    return ItemsShared.attach(words.buffer as SharedArrayBuffer);
   }
 
   /** @param memory what `share` of another thread's object gave */
@@ -64,6 +80,11 @@ export class ItemsShared {
     return Atomics.load(this.#words, FLUSHES) & FLUSH_MASK;
   }
 
+  /** What `flushes` will be after one more. */
+  flushesNext(): number {
+    return (this.flushes() + 1) & FLUSH_MASK;
+  }
+
   /** Flushes at once, or at a second that is still to come; the latter replaces what was due. */
   flush(due: number, now: number): void {
     if (due > now) {
@@ -74,13 +95,10 @@ export class ItemsShared {
     Atomics.add(this.#words, FLUSHES, 1);
   }
 
-  /** Does the flush that has become due; the first thread that notices does it. */
-  settle(now: number): void {
+  /** Whether a flush was put off that is to be done by now. */
+  isFlushDue(now: number): boolean {
     const due = Atomics.load(this.#words, FLUSH_DUE);
-    if (due === 0 || due >>> 0 > now) return;
-    if (Atomics.compareExchange(this.#words, FLUSH_DUE, due, 0) === due) {
-      Atomics.add(this.#words, FLUSHES, 1);
-    }
+    return due !== 0 && due >>> 0 <= now;
   }
 
   get clockShift(): number {

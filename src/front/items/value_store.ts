@@ -5,26 +5,45 @@
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
+import { keyAt, keyBytesAt, readWord } from "../values/prefix.ts";
 import { KeyedValues } from "../values/values.ts";
 import type { ItemStore, ItemStoreStats } from "./contract.ts";
-import { META_WORDS } from "./items.layout.ts";
+import { CAS_HIGH, CAS_LOW, META_WORDS } from "./items.layout.ts";
 
 const KEY_BYTES_MAX = 250;
 const BUFFER_BYTES = 16 * 1024;
+/** All cas numbers that are given out (shared.ts) are below 2⁴². */
+const CAS_OURS_HIGH_MAX = 2 ** 10;
+/** An arena that is shorter than so many buffers has no room for one. */
+const BUFFER_PARTS_MIN = 256;
 /** Walks through the items at a time. */
 const SCANS_MAX = 64;
+
+/** The cas number of the item whose prefix stands there, as far as a number can say it. */
+export function casOfPrefix(values: KeyedValues, prefixAt: number): number {
+  const at = keyAt(values.bytes, prefixAt) + keyBytesAt(values.bytes, prefixAt);
+  const low = readWord(values.bytes, at + CAS_LOW * 4) >>> 0;
+  const high = readWord(values.bytes, at + CAS_HIGH * 4) >>> 0;
+  // One that a client has chosen may be any: it does not say where ours are.
+  return high < CAS_OURS_HIGH_MAX ? high * 2 ** 32 + low : 0;
+}
 
 export class ValueItemStore implements ItemStore {
   readonly valueBytesMax = VALUE_BYTES_MAX;
   readonly meta = new Uint32Array(META_WORDS);
   readonly #metaBytes = new Uint8Array(this.meta.buffer);
+  readonly values: KeyedValues;
+  /** Called with where a value stands that has come in: who makes dictionaries takes samples. */
+  sampler: ((at: number, count: number) => void) | undefined;
   readonly #store: Store;
-  readonly #values: KeyedValues;
   readonly #key = new Uint8Array(KEY_BYTES_MAX);
   readonly #evicts: boolean;
   #keyBytes = 0;
   #prepared = new Uint8Array(BUFFER_BYTES);
   #preparedBytes = 0;
+  /** What `makeBuffer` gave last, and where it stands. */
+  #buffer: Uint8Array | undefined;
+  #bufferAt = 0;
   /** Walks that have begun and not ended, by the place that was said last. */
   readonly #scans = new Map<number, ReturnType<KeyedValues["beginScan"]>>();
   #places = 0;
@@ -36,25 +55,25 @@ export class ValueItemStore implements ItemStore {
   constructor(store: Store, evicts: boolean, now: () => number, random: () => number) {
     this.#store = store;
     this.#evicts = evicts;
-    this.#values = new KeyedValues(store, now, random);
+    this.values = new KeyedValues(store, now, random);
   }
 
   get valueBytes(): number {
-    return this.#values.valueBytes;
+    return this.values.valueBytes;
   }
 
   lock(key: Uint8Array, from: number, to: number): void {
     this.#keyBytes = to - from;
     for (let at = from; at < to; at++) this.#key[at - from] = key[at]!;
-    this.#values.lock(this.#key, this.#keyBytes);
+    this.values.lock(this.#key, this.#keyBytes);
   }
 
   unlock(): void {
-    this.#values.unlock();
+    this.values.unlock();
   }
 
   find(): boolean {
-    const values = this.#values;
+    const values = this.values;
     if (!values.find(this.#key, this.#keyBytes)) return false;
     const { bytes, metaAt } = values;
     for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
@@ -62,12 +81,15 @@ export class ValueItemStore implements ItemStore {
   }
 
   read(target: Uint8Array, at: number): boolean {
-    const values = this.#values;
+    const { values } = this;
     const count = values.valueBytes;
+    const isHere = target === this.#buffer;
+    const to = isHere ? this.#bufferAt + at : values.roomAt;
     try {
-      const long = values.read(this.#key, this.#keyBytes);
+      const long = values.read(this.#key, this.#keyBytes, to);
       if (long === null || (long !== undefined && long.length !== count)) return false;
-      target.set(long ?? values.bytes.subarray(values.roomAt, values.roomAt + count), at);
+      if (long !== undefined) target.set(long, at);
+      else if (!isHere) target.set(values.bytes.subarray(to, to + count), at);
       return true;
     } catch (error) {
       // A value that is damaged or can't be read from the file is not there.
@@ -76,8 +98,29 @@ export class ValueItemStore implements ItemStore {
     }
   }
 
-  writeMeta(): void {
-    this.#values.rewriteMeta(this.#metaBytes);
+  /** In the arena, so that values are restored to where they are sent from. */
+  makeBuffer(bytes: number): Uint8Array | undefined {
+    const { values } = this;
+    if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
+    try {
+      this.#bufferAt = this.#store.values!.stored.reserve(bytes);
+    } catch (error) {
+      if (error instanceof ZcacheError) return undefined;
+      throw error;
+    }
+    this.#buffer = values.bytes.subarray(this.#bufferAt, this.#bufferAt + bytes);
+    return this.#buffer;
+  }
+
+  writeMeta(): boolean {
+    if (this.values.rewriteMeta(this.#metaBytes)) return true;
+    // Evicted since it was found: with the old words it must not come back from a file.
+    this.forget();
+    return false;
+  }
+
+  writeUse(): void {
+    this.values.rewriteMeta(this.#metaBytes, false);
   }
 
   prepare(value: Uint8Array, from: number, to: number): void {
@@ -95,20 +138,29 @@ export class ValueItemStore implements ItemStore {
     const meta = this.#metaBytes;
     const forever = Number.POSITIVE_INFINITY;
     const value = this.#prepared.subarray(0, size);
-    const values = this.#values;
+    const values = this.values;
     const result = values.set(this.#key, this.#keyBytes, meta, meta.length, value, size, forever);
+    if (this.sampler !== undefined && size <= values.roomBytes) this.sampler(values.roomAt, size);
     return result === 0;
   }
 
   remove(): void {
-    this.#values.removeLocked();
+    this.values.removeLocked();
+  }
+
+  forget(): void {
+    if (this.#store.values!.isKept) this.values.removeLocked();
+  }
+
+  noteFlush(flushes: number, due: number): void {
+    this.#store.values!.note([flushes, due, 0, 0]);
   }
 
   stats(): ItemStoreStats {
     const { ephemeral, persistent, mem_used_total, mem_limit, counters } = this.#store.stats();
     const kind = this.#evicts ? ephemeral : persistent;
     return {
-      items: this.#values.count,
+      items: this.values.count,
       logicalBytes: kind.originalBytes,
       usedBytes: mem_used_total,
       limitBytes: mem_limit,
@@ -123,7 +175,7 @@ export class ValueItemStore implements ItemStore {
   }
 
   scan(place: number, visit: (key: Uint8Array) => void): number {
-    const values = this.#values;
+    const values = this.values;
     const scan = this.#scans.get(place) ?? values.beginScan();
     this.#scans.delete(place);
     let shown = 0;

@@ -7,6 +7,7 @@
 // the log of a process ends that was killed. In a snapshot a record is all there is of its value.
 import type { Address } from "../../base/brand.ts";
 import { TmemKey } from "../../index/key.ts";
+import { NOTE_WORDS } from "../../store/change_log.layout.ts";
 import * as Rec from "../../store/change_record.layout.ts";
 import * as Page from "../../store/page.layout.ts";
 import type { Store } from "../../store/store.ts";
@@ -30,6 +31,9 @@ export interface ReplayCounts {
 
 /** Reads on in a file. @returns the bytes read; 0 at its end */
 export type ReadAt = (offsetBytes: number, target: Uint8Array) => number;
+
+/** Tells whether a value is not to come back, whose prefix stands there. */
+export type IsUnwanted = (prefixAt: number) => boolean;
 
 /** What is to be known of the file that is being read. */
 interface Reading {
@@ -57,6 +61,8 @@ export class Replay {
     tornBytes: 0,
     gaps: 0,
   };
+  /** What the front noted last; zeros, if nothing. */
+  readonly note = new Int32Array(NOTE_WORDS);
   /** Units of the log that was read last, or UNKNOWN. */
   unitsBefore: number = Rec.UNKNOWN;
   readonly #store: Store;
@@ -65,8 +71,7 @@ export class Replay {
   readonly #room: Address;
   readonly #roomBytes: number;
   readonly #now: number;
-  /** Whether a value is not to come back; told where its key stands. */
-  readonly #isUnwanted: (keyAt: number) => boolean;
+  readonly #isUnwanted: IsUnwanted;
   readonly #key = new TmemKey();
   /** Pieces of dictionaries, by number. */
   readonly #pieces: Uint8Array[] = [];
@@ -80,7 +85,7 @@ export class Replay {
     values: KeyedValues,
     room: { readonly at: Address; readonly sizeBytes: number },
     nowMs: number,
-    isUnwanted: (keyAt: number) => boolean,
+    isUnwanted: IsUnwanted,
   ) {
     this.#store = values.store;
     this.#values = values;
@@ -176,7 +181,7 @@ export class Replay {
   #isHeader(at: number, seed: number): boolean {
     const word = at / 4;
     const kind = Rec.kindOf(this.#words[word + Rec.KIND]!);
-    if (kind < Rec.PUT || kind > Rec.BEGIN) return false;
+    if (kind < Rec.PUT || kind > Rec.NOTE) return false;
     const sizeBytes = this.#words[word + Rec.SIZE]! >>> 0;
     if (sizeBytes > this.#roomBytes - 2 * Rec.UNIT_BYTES) return false;
     const check = this.#store.values!.stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
@@ -211,6 +216,7 @@ export class Replay {
     else if (which === Rec.CLEAR) this.#values.clear();
     else if (which === Rec.DICTIONARY) this.#takePiece(word, data, sizeBytes);
     else if (which === Rec.END) reading.hasEnd = true;
+    else if (which === Rec.NOTE) this.#takeNote(word);
     // The end of the log before may be missing though it was there: after a loss of power.
     else if (this.unitsBefore < this.#words[word + Rec.OBJECT_LOW]!) this.#gapIfKnown();
   }
@@ -226,7 +232,7 @@ export class Replay {
     } else if (isHead && Value.expiryOf(bytes, data) <= this.#now) {
       this.counts.expired++;
       this.#remove(word);
-    } else if (!isHead || !this.#isUnwanted(this.#values.keyStart(data))) {
+    } else if (!isHead || !this.#isUnwanted(data)) {
       const { stored } = this.#store.values!;
       const result = stored.put(this.#values.pool, key, codec, data as Address, sizeBytes);
       if (result < 0) this.counts.refused++;
@@ -267,6 +273,11 @@ export class Replay {
       words[word + Rec.INDEX_LOW]!,
       words[word + Rec.INDEX_HIGH]!,
     );
+  }
+
+  #takeNote(word: number): void {
+    const from = word + Rec.OBJECT_LOW;
+    this.note.set(this.#words.subarray(from, from + NOTE_WORDS));
   }
 
   #takePiece(word: number, data: number, sizeBytes: number): void {

@@ -123,16 +123,9 @@ export class KeyedValues {
       return ENOSPC;
     }
     const flags = valueBytes === 0 ? Prefix.EMPTY : 0;
-    const prefix = writePrefix(
-      this.bytes,
-      this.#values.prefix,
-      flags,
-      key,
-      keyBytes,
-      meta,
-      metaBytes,
-      expiresMs,
-    );
+    const at = this.#values.prefix;
+    const { bytes } = this;
+    const prefix = writePrefix(bytes, at, flags, key, keyBytes, meta, metaBytes, expiresMs);
     if (prefix + valueBytes > this.#values.sizeMax) {
       const whole = value ?? this.bytes.slice(this.roomAt, this.roomAt + valueBytes);
       return this.#setParted(key, keyBytes, meta, metaBytes, whole, valueBytes, expiresMs);
@@ -153,20 +146,21 @@ export class KeyedValues {
     this.version = this.versions.of(this.#hash.low);
     if (!this.#values.fetch(this.pool, this.#key)) return false;
     if (!this.#readPrefix(this.#values.prefix, key, keyBytes)) return false;
-    if (this.expiresMs > this.#now()) return true;
+    // Asking for the time costs as much as the look at a prefix.
+    if (this.expiresMs === Number.POSITIVE_INFINITY || this.expiresMs > this.#now()) return true;
     this.#removeAll();
     return false;
   }
 
   /**
-   * Restores the value that was found: to `roomAt` if it has at most `roomBytes`, and then nothing
-   * is returned; else to an array of its own.
-   * @param key the same as in `find`
+   * Restores the value that was found: to `target` if it fits a page, and then nothing is returned;
+   * else to an array of its own.
+   * @param key the same as in `find`  @param target has room for `valueBytes`
    * @returns undefined as said; null if it was overwritten or lost meanwhile: to be found again
    */
-  read(key: Uint8Array, keyBytes: number): Uint8Array | undefined | null {
+  read(key: Uint8Array, keyBytes: number, target = this.roomAt): Uint8Array | undefined | null {
     if (this.#isParted) return this.#readParted(key, keyBytes);
-    if (this.valueBytes > 0) this.#values.restore(this.roomAt as Address);
+    if (this.valueBytes > 0) this.#values.restore(target as Address);
     return undefined;
   }
 
@@ -193,16 +187,17 @@ export class KeyedValues {
 
   /**
    * Writes other meta bytes, as many, to the value that was found; the key is locked since.
+   * @param lasts whether a later process is to have them too
    * @returns whether it was still there
    */
-  rewriteMeta(meta: Uint8Array): boolean {
+  rewriteMeta(meta: Uint8Array, lasts = true): boolean {
     assert(this.#isHeld && meta.length === this.metaBytes, "it is locked, and keeps its size");
     this.bytes.set(meta, this.metaAt);
     const start = this.#values.prefix;
     const parting = this.#isParted ? PARTING_BYTES : 0;
     const prefixBytes = this.metaAt + this.metaBytes + parting - start;
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-    return this.#values.rewritePrefix(this.pool, this.#key, prefixBytes);
+    return this.#values.rewritePrefix(this.pool, this.#key, prefixBytes, lasts);
   }
 
   /**
@@ -300,7 +295,8 @@ export class KeyedValues {
   }
 
   #setKey(key: Uint8Array, keyBytes: number): void {
-    this.#hash.set(key, keyBytes);
+    // Who has locked a key asks for no other.
+    if (!this.#isHeld) this.#hash.set(key, keyBytes);
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
   }
 

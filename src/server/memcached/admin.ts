@@ -271,7 +271,7 @@ export class AdminCommands {
     if (!Number.isNaN(seconds)) {
       items.shared.moveClock(seconds);
       items.now += seconds;
-      items.shared.settle(items.now);
+      items.settle();
     }
     this.#say(Say.OK);
   }

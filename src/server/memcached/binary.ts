@@ -4,8 +4,9 @@
 import { U64 } from "../../base/u64.ts";
 import { expiryOf } from "../../front/items/expiry.ts";
 import * as Item from "../../front/items/items.layout.ts";
-import type { Items, Outcome } from "../../front/items/items.ts";
-import * as Done from "../../front/items/items.ts";
+import type { Items } from "../../front/items/items.ts";
+import type { Outcome } from "../../front/items/outcomes.ts";
+import * as Done from "../../front/items/outcomes.ts";
 import * as Request from "../../front/items/requests.ts";
 import * as Header from "../../wire/memcached/binary.layout.ts";
 import * as Op from "../../wire/memcached/binary.ts";

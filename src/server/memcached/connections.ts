@@ -1,6 +1,7 @@
 // One thread's connections: what comes is worked through, its replies go out in one write, and a
 // client that does not take them is not read from until it does.
 import { Socket } from "node:net";
+import type { SampledTimes } from "../../base/sampled_times.ts";
 import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
 import type { Engine } from "./engine.ts";
@@ -34,7 +35,11 @@ interface WithHandle {
 export interface ConnectionsParts {
   readonly settings: MemcachedSettings;
   readonly counters: Counters;
+  /** Times of what one read brings, until its replies are handed on. */
+  readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
+  /** Gives a buffer that the store fills faster than others, if it has one. */
+  readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
 }
 
 export class Connections {
@@ -47,19 +52,24 @@ export class Connections {
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
+  /** Whose replies the system reads yet from the buffer that others are to be written to. */
+  #holder: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
-  readonly #idleCheck: NodeJS.Timeout | undefined;
+  readonly #times: SampledTimes;
+  /** When its turn began, if it is timed, else 0. */
+  #begunMs = 0;
+  readonly #idleCheck: NodeJS.Timeout;
 
-  constructor({ settings, counters, makeEngine }: ConnectionsParts) {
+  constructor({ settings, counters, times, makeEngine, makeBuffer }: ConnectionsParts) {
     this.#settings = settings;
     this.#counters = counters;
-    this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply));
+    this.#times = times;
+    const buffer = makeBuffer(REPLY_BYTES);
+    this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
-    if (settings.idleTimeoutS > 0) {
-      this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
-    }
+    this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
   }
 
   /** Takes over a socket that was accepted with `pauseOnConnect`. */
@@ -116,7 +126,9 @@ export class Connections {
   /** Ends all connections: after what is on its way out, or at once. */
   close(gracefully: boolean): void {
     clearInterval(this.#idleCheck);
-    for (const { socket } of this.#open.values()) {
+    for (const { session, socket } of this.#open.values()) {
+      // What comes now is not done any more, so that nothing changes behind who saves the items.
+      session.closing = true;
       if (gracefully) socket.end();
       else socket.destroy();
     }
@@ -173,10 +185,18 @@ export class Connections {
   }
 
   #begin(connection: Connection): void {
+    if (this.#holder !== undefined && this.#holder.socket.writableLength === 0) this.#takeBack();
     this.#current = connection;
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
     this.#turnBytes = 0;
+    this.#begunMs = this.#times.begin();
+  }
+
+  /** The system has taken all of the buffer that was given up. */
+  #takeBack(): void {
+    this.#holder = undefined;
+    this.#reply.takeBack();
   }
 
   /** @returns whether reading goes on */
@@ -184,6 +204,7 @@ export class Connections {
     const { session, socket } = connection;
     if (!bearable) this.#refuse(session);
     this.#reply.flush();
+    if (this.#begunMs !== 0) this.#times.end(0, this.#begunMs);
     this.#current = undefined;
     connection.blocked = this.engine.paused;
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
@@ -225,8 +246,8 @@ export class Connections {
       // A Buffer, because a stream would make one of anything else.
       socket.write(Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, length));
       // What the system took at once is not looked at again. Otherwise the buffer is still in use.
-      if (socket.writableLength > 0) reply.renew();
-      else reply.at = 0;
+      if (socket.writableLength === 0) reply.at = 0;
+      else if (reply.renew()) this.#holder = this.#current;
     }
     this.#turnBytes += length;
     if (this.#turnBytes > TURN_BYTES_MAX || this.#isBehind(socket)) this.engine.paused = true;
@@ -246,12 +267,14 @@ export class Connections {
 
   #closed(connection: Connection): void {
     if (!this.#open.delete(connection.id)) return;
+    if (this.#holder === connection) this.#takeBack();
     connection.session.closing = true;
     this.#intake.forget(connection.session);
     this.#counters.own[C.closed_connections]++;
   }
 
   #closeIdle(): void {
+    if (this.#settings.idleTimeoutS === 0) return;
     const before = Math.floor(Date.now() / 1000) - this.#settings.idleTimeoutS;
     for (const { session, socket } of this.#open.values()) {
       if (session.lastCommandAt >= before) continue;

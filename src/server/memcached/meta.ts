@@ -2,8 +2,9 @@
 // over the tokens again, because its flags stand in the order in which they were asked for.
 import { expiryOf } from "../../front/items/expiry.ts";
 import * as Item from "../../front/items/items.layout.ts";
-import type { Items, Outcome } from "../../front/items/items.ts";
-import * as Done from "../../front/items/items.ts";
+import type { Items } from "../../front/items/items.ts";
+import type { Outcome } from "../../front/items/outcomes.ts";
+import * as Done from "../../front/items/outcomes.ts";
 import type { StoreMode } from "../../front/items/requests.ts";
 import * as Request from "../../front/items/requests.ts";
 import { decodeBase64, encodeBase64 } from "../../wire/memcached/base64.ts";

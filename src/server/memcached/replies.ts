@@ -1,6 +1,6 @@
 // The fixed lines of the text protocol, in memcached's words.
-import type { Outcome } from "../../front/items/items.ts";
-import * as Done from "../../front/items/items.ts";
+import type { Outcome } from "../../front/items/outcomes.ts";
+import * as Done from "../../front/items/outcomes.ts";
 import { ascii } from "../../wire/memcached/text.ts";
 
 function line(text: string): Uint8Array {

@@ -6,28 +6,42 @@
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
+import type { ItemsBegin } from "../../front/items/shared.ts";
 import { startWorker } from "../../node/lent_descriptors.ts";
 import type { Endpoint } from "./listen.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
 import { makeShare, ServerThread, type ThreadShare } from "./thread.ts";
 
+/** What else there is to be told of a store, by its own names. */
+export type ItemStoreFigures = Readonly<Record<string, number>>;
+
 /** A store that is open in this thread, and how others come to it. */
 export interface OpenedItemStore {
   readonly store: ItemStore;
+  /** What the process before has left, if this one goes on with its items. */
+  readonly begin: ItemsBegin | undefined;
   /** Whether threads that attach see the same items. */
   readonly isShared: boolean;
   /** What travels to a worker, which attaches with it. */
   share(): unknown;
+  figures(): ItemStoreFigures;
+  /** Ends it for all threads, after what is to be kept has been written. */
+  close(): void;
 }
 
 export interface MemcachedOptions {
   readonly settings: Partial<MemcachedSettings>;
   readonly endpoints: readonly Endpoint[];
-  readonly open: (settings: MemcachedSettings) => OpenedItemStore;
+  readonly open: (
+    settings: MemcachedSettings,
+    onFault?: (error: ZcacheError) => void,
+  ) => OpenedItemStore;
   /** The module that a worker runs; it is given a WorkerTask. */
   readonly workerUrl: URL;
   /** A client has asked for the end, and may. */
   readonly onShutdown: (graceful: boolean) => void;
+  /** What is to be kept for the next process could not be written; the server goes on. */
+  readonly onFault?: (error: ZcacheError) => void;
 }
 
 /** What a worker is started with. */
@@ -47,12 +61,16 @@ export type ToWorker =
       readonly name: keyof MemcachedSettings;
       readonly value: number | boolean;
     }
+  /** Certificates and passwords are to be read again. */
+  | { readonly type: "refresh" }
   | { readonly type: "close"; readonly gracefully: boolean };
 /** And back. */
 export type FromWorker =
   | { readonly type: "listening" }
   | { readonly type: "failed"; readonly message: string }
-  | { readonly type: "shutdown"; readonly graceful: boolean };
+  | { readonly type: "shutdown"; readonly graceful: boolean }
+  /** It does nothing more to the items. */
+  | { readonly type: "closed" };
 
 /** Something that can be changed while the server runs. */
 export interface Knob {
@@ -66,6 +84,8 @@ export interface Knob {
 
 const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] = [
   ["memoryMax", "bytes for items with all that they need"],
+  ["itemBytesMax", "bytes of an item's key and value and 50 more, at most"],
+  ["idleTimeoutS", "seconds after which a connection that says nothing is closed; 0 never"],
   ["connectionsMax", "connections at a time; those beyond are refused"],
   ["backlogBytesMax", "bytes of replies that a client may leave before it is not read from"],
   ["flushEnabled", "whether clients may flush_all"],
@@ -73,10 +93,14 @@ const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] =
   ["dumpEnabled", "whether clients may list keys"],
 ];
 
+/** A worker is done with what it has begun after this time: a batch of commands. */
+const WORKER_CLOSE_MS = 2000;
+
 export class MemcachedServer {
   readonly #main: ServerThread;
   readonly #workers: readonly Worker[];
   readonly #opened: OpenedItemStore;
+  #isClosed = false;
 
   private constructor(main: ServerThread, workers: readonly Worker[], opened: OpenedItemStore) {
     this.#main = main;
@@ -90,14 +114,27 @@ export class MemcachedServer {
    */
   static async start(options: MemcachedOptions): Promise<MemcachedServer> {
     const settings = checkSettings(options.settings);
-    const opened = options.open(settings);
+    const opened = options.open(settings, options.onFault);
     if (settings.threads > 1 && !opened.isShared) {
       throw new ZcacheError(
         "ERR_OPTION",
         `threads: ${settings.threads} is not allowed; the store of this build serves one thread`,
       );
     }
-    const share = makeShare(settings);
+    try {
+      return await MemcachedServer.#serve(options, settings, opened);
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
+  }
+
+  static async #serve(
+    options: MemcachedOptions,
+    settings: MemcachedSettings,
+    opened: OpenedItemStore,
+  ): Promise<MemcachedServer> {
+    const share = makeShare(settings, opened.begin);
     const main = await ServerThread.start({
       settings,
       store: opened.store,
@@ -136,6 +173,12 @@ export class MemcachedServer {
     });
   }
 
+  /** Connections that are open, of all threads. */
+  get connections(): number {
+    const { counters } = this.#main;
+    return counters.sum("total_connections") - counters.sum("closed_connections");
+  }
+
   /** Figures by memcached's names, of all threads. */
   stats(): Record<string, number | string> {
     const figures: Record<string, number | string> = {};
@@ -145,7 +188,12 @@ export class MemcachedServer {
         figures[name] = value;
       });
     }
-    return figures;
+    return { ...figures, ...this.#opened.figures() };
+  }
+
+  /** Times of what one read brings, of one in sixty-four: ns, and how many took up to that. */
+  latency(): [upToNs: number, count: number][] {
+    return this.#main.times.buckets(0);
   }
 
   knobs(): Knob[] {
@@ -172,20 +220,54 @@ export class MemcachedServer {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
-  /** Reads certificates again. @returns whether there are any, and they are good */
-  refreshCertificates(): boolean {
-    return this.#main.refreshCertificates();
+  /**
+   * Reads certificates and passwords again, in all threads, for connections to come.
+   * @returns what does so, once all of it has been found to be good
+   * @throws ZcacheError ERR_INPUT, ERR_OPTION: a file can't be read, or is no such file
+   */
+  prepareRefresh(): () => void {
+    this.#main.checkFiles();
+    return () => {
+      this.#main.refreshFiles();
+      const message: ToWorker = { type: "refresh" };
+      for (const worker of this.#workers) worker.postMessage(message);
+    };
   }
 
-  /** Accepts nothing more and ends connections; the process should end soon after. */
+  /**
+   * Accepts nothing more, ends connections, and then the store: what is to be kept for the next
+   * process is written. The process should end soon after.
+   */
   async close(gracefully = true): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#main.close(gracefully);
     const message: ToWorker = { type: "close", gracefully };
-    for (const worker of this.#workers) {
-      worker.postMessage(message);
-      worker.unref();
-    }
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        const closed = untilClosed(worker);
+        worker.postMessage(message);
+        await closed;
+        worker.unref();
+      }),
+    );
+    this.#opened.close();
   }
+}
+
+/** Until a worker does nothing more; one that does not say so is not waited for without end. */
+async function untilClosed(worker: Worker): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, WORKER_CLOSE_MS);
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    worker.on("message", (message: FromWorker) => {
+      if (message.type === "closed") done();
+    });
+    worker.once("exit", done);
+  });
 }
 
 async function startServing(options: MemcachedOptions, task: WorkerTask): Promise<Worker> {

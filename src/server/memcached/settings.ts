@@ -1,12 +1,24 @@
 // What can be set about serving memcached. Checked once, at the border.
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
+import type { CacheOptions } from "../../front/cache/options.ts";
+import type { PersistOptions } from "../../front/cache/persist_option.ts";
+
+type WriteBackOptions = NonNullable<CacheOptions["writeBack"]>;
 
 /** Settings that each thread has a copy of; plain data, so that they travel to workers. */
 export interface MemcachedSettings {
   readonly memoryMax: number;
   /** Compresses the values: one that `zcache codecs` lists. */
   readonly codec: string;
+  /** Items that lie idle are compressed anew with zstd, where that makes them smaller. */
+  readonly tiers: boolean;
+  /** A dictionary is trained from the values, and used where it pays. */
+  readonly dictionary: boolean;
+  /** A file for what memory has no room for. */
+  readonly writeBack: WriteBackOptions | undefined;
+  /** Begin with the items of the process before. */
+  readonly persist: PersistOptions | undefined;
   /** Key, value and 50 bytes of an item, at most. */
   readonly itemBytesMax: number;
   readonly connectionsMax: number;
@@ -38,6 +50,10 @@ export interface MemcachedSettings {
 export const DEFAULT_SETTINGS: MemcachedSettings = {
   memoryMax: 64 * MIB,
   codec: "lz4",
+  tiers: true,
+  dictionary: true,
+  writeBack: undefined,
+  persist: undefined,
   itemBytesMax: MIB,
   connectionsMax: 1024,
   threads: 1,

@@ -1,6 +1,6 @@
 // What `stats` tells, by memcached's names where it has them, so that its tools understand; what
 // has no meaning here (slabs, the LRU's parts) is 0. What is zcache's own is in `stats zcache`.
-import { C, type CounterName, type Counters } from "../../front/items/counters.ts";
+import { C, type Counters, TOLD } from "../../front/items/counters.ts";
 import type { Items } from "../../front/items/items.ts";
 import type { MemcachedSettings } from "./settings.ts";
 
@@ -36,36 +36,6 @@ interface PrefixCounts {
   set: number;
   del: number;
 }
-
-/** Names of `stats` in memcached's order: a counter, or what is always so. */
-const GENERAL: readonly (CounterName | readonly [string, number])[] = [
-  "cmd_get",
-  "cmd_set",
-  "cmd_flush",
-  "cmd_touch",
-  "cmd_meta",
-  "get_hits",
-  "get_misses",
-  "get_expired",
-  "get_flushed",
-  "delete_misses",
-  "delete_hits",
-  "incr_misses",
-  "incr_hits",
-  "decr_misses",
-  "decr_hits",
-  "cas_misses",
-  "cas_hits",
-  "cas_badval",
-  "touch_hits",
-  "touch_misses",
-  "store_too_large",
-  "store_no_memory",
-  "auth_cmds",
-  "auth_errors",
-  "bytes_read",
-  "bytes_written",
-];
 
 /**
  * Parts of memcached that do not exist here; without those of its LRU crawler and maintainer, which
@@ -224,8 +194,8 @@ export class Statistics {
     add("read_buf_bytes_free", 0);
     add("read_buf_oom", counters.sum("read_buf_oom"));
     add("reserved_fds", 0);
-    for (const name of GENERAL) {
-      if (typeof name === "string") add(name, counters.sum(name));
+    for (const name of TOLD) {
+      add(name, counters.sum(name));
       // Only when connections are closed for being idle is there a count of it.
       if (name === "store_no_memory" && settings.idleTimeoutS > 0) {
         add("idle_kicks", counters.sum("idle_kicks"));

@@ -4,7 +4,7 @@ import { parseU64, U64 } from "../../base/u64.ts";
 import { expiryOf } from "../../front/items/expiry.ts";
 import * as Item from "../../front/items/items.layout.ts";
 import type { Items } from "../../front/items/items.ts";
-import * as Done from "../../front/items/items.ts";
+import * as Done from "../../front/items/outcomes.ts";
 import type { StoreMode } from "../../front/items/requests.ts";
 import * as Request from "../../front/items/requests.ts";
 import * as Command from "../../wire/memcached/commands.ts";

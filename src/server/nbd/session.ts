@@ -2,6 +2,7 @@
 import { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import type { Address } from "../../base/brand.ts";
+import type { SampledTimes } from "../../base/sampled_times.ts";
 import type { Zram } from "../../front/zram.ts";
 import { greeting } from "../../wire/nbd/handshake.ts";
 import { BorrowedSocket } from "./borrowed_socket.ts";
@@ -25,6 +26,7 @@ export interface ThreadShare {
   readonly blocks: Block[];
   readonly tls: { readonly mode: "offered" | "required"; readonly options: TlsOptions } | undefined;
   readonly handshakeMs: number;
+  readonly times: SampledTimes;
 }
 
 /** Bytes of one TLS record at most: what arrives at once through TLS fits into a block. */
@@ -133,9 +135,10 @@ export class Session implements Link {
     else if (outcome.next === "tls") this.#startTls(rest);
     else {
       clearTimeout(this.#timer);
-      const { input } = this.#share;
+      const { input, times } = this.#share;
+      const { address } = input;
       const held = this.#held;
-      this.#transmission = new Transmission(outcome, this, this.#outbox, input.address, held);
+      this.#transmission = new Transmission(outcome, this, this.#outbox, address, held, times);
       // What is left over came with the last piece, so it is no more than fits.
       input.buffer.set(rest);
       if (rest.length > 0) return this.#transmission.receive(rest.length);

@@ -2,6 +2,7 @@
 // says when one is over.
 import type { TlsOptions } from "node:tls";
 import type { Address } from "../../base/brand.ts";
+import { SampledTimes } from "../../base/sampled_times.ts";
 import type { Zram, ZramShare } from "../../front/zram.ts";
 import type { NbdExport } from "./exports.ts";
 import { BLOCKS_OUT_MAX, makeBlock } from "./outbox.ts";
@@ -38,6 +39,8 @@ export interface ServeOrder {
   /** Connections that it may be given at once. */
   readonly lanes: number;
   readonly handshakeMs: number;
+  /** Of the times of requests (base/sampled_times.ts), by REQUEST_KINDS. */
+  readonly times: SharedArrayBuffer;
   readonly practice: PracticeShare | undefined;
 }
 
@@ -51,6 +54,8 @@ export interface Accepted {
 export type Order =
   | ServeOrder
   | ({ readonly order: "take" } & Accepted)
+  /** For connections to come. */
+  | { readonly order: "tls"; readonly tls: TlsShare }
   | { readonly order: "end" };
 
 export type Notice =
@@ -68,7 +73,7 @@ export interface OpenDevices {
 /** Serves connections until it is told to end. */
 export class ServingThread {
   readonly #opened: OpenDevices;
-  readonly #share: ThreadShare;
+  #share: ThreadShare;
   readonly #lanes: Lane[] = [];
   readonly #sessions = new Map<number, Session>();
   readonly #tell: (notice: Notice) => void;
@@ -90,6 +95,7 @@ export class ServingThread {
       blocks: Array.from({ length: BLOCKS_OUT_MAX }, () => makeBlock(device)),
       tls: order.tls,
       handshakeMs: order.handshakeMs,
+      times: new SampledTimes(order.times),
     };
     // All of it now: a device that is full must still be read.
     for (let nth = 0; nth < order.lanes; nth++) {
@@ -112,6 +118,11 @@ export class ServingThread {
       this.#endIfDone();
     });
     this.#sessions.set(connection, session);
+  }
+
+  /** Takes other certificates, for connections to come. */
+  renew(tls: TlsShare): void {
+    this.#share = { ...this.#share, tls };
   }
 
   /** Ends all connections; says so when they have ended. */

@@ -1,0 +1,62 @@
+// memcached on Node: the protocol's server over a store of values. The entry point
+// `zcache/memcached`.
+import { ZcacheError } from "./base/errors.ts";
+import { openItemStore } from "./item_stores.ts";
+import type { Endpoint } from "./server/memcached/listen.ts";
+import { MemcachedServer } from "./server/memcached/server.ts";
+import { DEFAULT_SETTINGS, type MemcachedSettings } from "./server/memcached/settings.ts";
+import type { Store } from "./store/store.ts";
+
+export type { Endpoint, TlsFiles } from "./server/memcached/listen.ts";
+export { type Knob, MemcachedServer } from "./server/memcached/server.ts";
+export type { MemcachedSettings } from "./server/memcached/settings.ts";
+
+export interface MemcachedServerOptions extends Partial<MemcachedSettings> {
+  /** Where to listen: addresses and paths of sockets (default: 127.0.0.1, port 11211). */
+  readonly listen?: readonly Endpoint[];
+  /** A client has asked for the end, which `shutdownEnabled` allows; nothing is done about it. */
+  readonly onShutdown?: (graceful: boolean) => void;
+  /** What `persist` is to keep could not be written; the server goes on. */
+  readonly onFault?: (error: ZcacheError) => void;
+}
+
+/** A server that listens, and the store that its items are in. */
+export interface StartedMemcached {
+  readonly server: MemcachedServer;
+  /** To be looked at; the server closes it. */
+  readonly store: Store;
+}
+
+const DEFAULT_LISTEN: Endpoint = { host: "127.0.0.1", port: 11_211 };
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+
+/**
+ * Serves memcached's protocols.
+ * @throws ZcacheError ERR_OPTION naming the option and what is allowed; ERR_IO: it can't listen,
+ *   or write its files; ERR_FILE_LOCKED: another process uses them; ERR_ARENA_MEMORY
+ */
+export async function startMemcachedServer(
+  options: MemcachedServerOptions = {},
+): Promise<StartedMemcached> {
+  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, ...settings } = options;
+  const known = Object.keys(DEFAULT_SETTINGS);
+  for (const key of Object.keys(settings)) {
+    if (known.includes(key)) continue;
+    const all = ["listen", "onShutdown", "onFault", ...known].join(", ");
+    throw new ZcacheError("ERR_OPTION", `memcached has no option "${key}"; there are ${all}`);
+  }
+  let store: Store | undefined;
+  const server = await MemcachedServer.start({
+    settings,
+    endpoints: listen,
+    open: (checked, fault) => {
+      const opened = openItemStore(checked, fault);
+      store = opened.valueStore;
+      return opened;
+    },
+    workerUrl: new URL(`./memcached_worker.${EXTENSION}`, import.meta.url),
+    onShutdown: onShutdown ?? (() => {}),
+    ...(onFault === undefined ? {} : { onFault }),
+  });
+  return { server, store: store! };
+}

@@ -1,0 +1,326 @@
+// Items that outlive the process that served them: after an orderly end, and after none at all. A
+// crash is what the files are at a moment at which somebody copies them, or a process that is
+// killed; the latter at some moment while it works.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Xorshift32 } from "../../src/base/random.ts";
+import type { MemcachedServer } from "../../src/server/memcached/server.ts";
+import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
+import { Client, portOf, startServer } from "./server_rig.ts";
+
+const CLI = fileURLToPath(
+  new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
+);
+const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 6);
+const FLUSH_MS = 5;
+const WAIT_MS = 20_000;
+/** A change that was answered so long ago is in the log, though the machine be busy … */
+const SURE_MS = 1000;
+/** … and a server works for so long at least, and then a while, until it is killed. */
+const LIFE_MS = 1100;
+
+const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "zcache-mc-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+let folders = 0;
+/** Those that a test that failed has left. */
+const running = new Set<MemcachedServer>();
+after(() => Promise.all([...running].map((server) => server.close(false))));
+
+interface Running {
+  readonly server: MemcachedServer;
+  readonly client: Client;
+}
+
+/** A place for the files of one test. */
+function place(): string {
+  const path = join(folder, String(++folders));
+  mkdirSync(path);
+  return path;
+}
+
+async function start(at: string, settings: Partial<MemcachedSettings> = {}): Promise<Running> {
+  const persist = { path: join(at, "items"), flushMs: FLUSH_MS };
+  const server = await startServer({ persist, ...settings });
+  running.add(server);
+  return { server, client: await Client.open({ port: portOf(server), host: "127.0.0.1" }) };
+}
+
+async function stop({ server, client }: Running): Promise<void> {
+  client.close();
+  running.delete(server);
+  await server.close();
+}
+
+/** What a crash now would leave: the files once nothing waits to be written. */
+async function crash({ server }: Running, at: string): Promise<string> {
+  const until = Date.now() + WAIT_MS;
+  while (server.stats()["persist_waiting_bytes"] !== 0) {
+    assert.ok(Date.now() < until, "what waits is written");
+    await sleep(FLUSH_MS);
+  }
+  const copy = place();
+  for (const name of readdirSync(at)) {
+    if (!name.endsWith(".lock")) cpSync(join(at, name), join(copy, name));
+  }
+  return copy;
+}
+
+const set = (key: string, value: string, expiry = 0) =>
+  `set ${key} 7 ${expiry} ${value.length}\r\n${value}\r\n`;
+const STORED = "STORED\r\n";
+
+async function casOf(client: Client, key: string): Promise<bigint> {
+  const reply = await client.ask(`gets ${key}\r\n`, "END\r\n");
+  return BigInt(/^VALUE \S+ 7 \d+ (\d+)\r\n/.exec(reply)![1]!);
+}
+
+/** Bytes that no codec makes much of. */
+function noise(seed: number, bytes: number): string {
+  const random = new Xorshift32(seed + 1);
+  const value = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at++) value[at] = 33 + random.below(90);
+  return value.toString("latin1");
+}
+
+test("what was stored is there after a restart, as it was", async () => {
+  const at = place();
+  const long = noise(1, 100_000);
+  let now = await start(at, { threads: 2 });
+  assert.equal(await now.client.ask(set("a", "value of a")), STORED);
+  assert.equal(await now.client.ask(set("long", long)), STORED);
+  assert.equal(await now.client.ask(set("gone", "x")), STORED);
+  assert.equal(await now.client.ask("delete gone\r\n"), "DELETED\r\n");
+  assert.equal(await now.client.ask(set("timed", "x")), STORED);
+  assert.equal(await now.client.ask("touch timed 1000\r\n"), "TOUCHED\r\n");
+  assert.equal(await now.client.ask(set("over", "x")), STORED);
+  assert.equal(await now.client.ask("touch over -1\r\n"), "TOUCHED\r\n");
+  assert.equal(await now.client.ask(set("n", "41")), STORED);
+  assert.equal(await now.client.ask("incr n 1\r\n"), "42\r\n");
+  const cas = await casOf(now.client, "a");
+  await stop(now);
+  now = await start(at);
+  const reply = await now.client.ask("get a gone over n\r\n", "END\r\n");
+  assert.equal(reply, "VALUE a 7 10\r\nvalue of a\r\nVALUE n 7 2\r\n42\r\nEND\r\n");
+  const whole = await now.client.ask("get long\r\n", "END\r\n");
+  assert.equal(whole, `VALUE long 7 ${long.length}\r\n${long}\r\nEND\r\n`);
+  assert.match(await now.client.ask("mg timed t\r\n"), /^HD t(1000|9\d\d)\r\n/);
+  assert.equal(await casOf(now.client, "a"), cas);
+  await now.client.ask(set("later", "x"));
+  assert.ok((await casOf(now.client, "later")) > cas, "no cas number is given out twice");
+  await stop(now);
+});
+
+test("what a crash leaves: changes, removals and times of before, and no old ones", async () => {
+  const at = place();
+  const now = await start(at);
+  await now.client.ask(set("a", "old"));
+  await now.client.ask(set("b", "old"));
+  await now.client.ask(set("c", "x"));
+  const first = await crash(now, at);
+  await now.client.ask(set("a", "new"));
+  await now.client.ask("delete b\r\n");
+  await now.client.ask("touch c -1\r\n");
+  await now.client.ask("md d\r\n");
+  await now.client.ask("ms e 1 T0\r\nx\r\n");
+  await now.client.ask("md e I T30\r\n");
+  const second = await crash(now, at);
+  await stop(now);
+  const before = await start(first);
+  const old = "VALUE a 7 3\r\nold\r\nVALUE b 7 3\r\nold\r\nVALUE c 7 1\r\nx\r\nEND\r\n";
+  assert.equal(await before.client.ask("get a b c\r\n", "END\r\n"), old);
+  await stop(before);
+  const behind = await start(second);
+  const left = "VALUE a 7 3\r\nnew\r\nEND\r\n";
+  assert.equal(await behind.client.ask("get a b c\r\n", "END\r\n"), left);
+  assert.match(await behind.client.ask("mg e t v\r\n", "x\r\n"), /^VA 1 t(30|29) X W\r\nx\r\n/);
+  await stop(behind);
+});
+
+test("a use alone is not written to the log", async () => {
+  const at = place();
+  const now = await start(at);
+  await now.client.ask(set("a", noise(2, 5000)));
+  await crash(now, at);
+  const bytes = () => Number(now.server.stats()["persist_log_bytes"]);
+  const before = bytes();
+  await now.client.ask("get a\r\n", "END\r\n");
+  await now.client.ask("mg a h t\r\n");
+  assert.equal(bytes(), before);
+  await now.client.ask("touch a 100\r\n");
+  assert.ok(bytes() > before + 5000 / 2, "but when it expires is");
+  await stop(now);
+});
+
+test("what was flushed does not come back, also after a crash and with a snapshot", async () => {
+  const at = place();
+  let now = await start(at);
+  for (let i = 0; i < 50; i++) await now.client.ask(set(`k${i}`, `v${i}`));
+  assert.equal(await now.client.ask("flush_all\r\n"), "OK\r\n");
+  await now.client.ask(set("later", "x"));
+  const crashed = await crash(now, at);
+  await stop(now);
+  for (const files of [crashed, at]) {
+    // The second time what is read is what the first has written.
+    for (let times = 0; times < 2; times++) {
+      now = await start(files, { sweeps: false });
+      const asked = `get later ${Array.from({ length: 50 }, (_, i) => `k${i}`).join(" ")}\r\n`;
+      assert.equal(await now.client.ask(asked, "END\r\n"), "VALUE later 7 1\r\nx\r\nEND\r\n");
+      await stop(now);
+    }
+  }
+});
+
+test("a flush that is to come, comes after a restart too", async () => {
+  const at = place();
+  let now = await start(at, { debugTime: true });
+  await now.client.ask(set("a", "x"));
+  assert.equal(await now.client.ask("flush_all 100\r\n"), "OK\r\n");
+  await stop(now);
+  now = await start(at, { debugTime: true });
+  assert.equal(await now.client.ask("get a\r\n", "END\r\n"), "VALUE a 7 1\r\nx\r\nEND\r\n");
+  assert.equal(await now.client.ask("debugtime 101\r\n"), "OK\r\n");
+  assert.equal(await now.client.ask("get a\r\n", "END\r\n"), "END\r\n");
+  await stop(now);
+});
+
+test("what was evicted and then deleted does not come back", async () => {
+  const at = place();
+  const small = { memoryMax: 2 << 20, itemBytesMax: 1 << 19, tiers: false };
+  let now = await start(at, small);
+  const keys = Array.from({ length: 600 }, (_, i) => `k${i}`);
+  for (const [i, key] of keys.entries()) await now.client.ask(set(key, noise(i, 6000)));
+  const stats = now.server.stats();
+  assert.ok(Number(stats["evictions"]) > 100, String(stats["evictions"]));
+  let evicted = 0;
+  for (const key of keys) {
+    if ((await now.client.ask(`delete ${key}\r\n`)) === "NOT_FOUND\r\n") evicted++;
+  }
+  assert.ok(evicted > 100, String(evicted));
+  const crashed = await crash(now, at);
+  await stop(now);
+  now = await start(crashed, { ...small, memoryMax: 16 << 20 });
+  assert.equal(await now.client.ask(`get ${keys.join(" ")}\r\n`, "END\r\n"), "END\r\n");
+  await stop(now);
+});
+
+test("values spill to a file and come back from it, and are there after a restart", async () => {
+  const at = place();
+  const settings = {
+    ...{ memoryMax: 4 << 20, itemBytesMax: 1 << 19 },
+    writeBack: { path: join(at, "cold"), max: 64 << 20 },
+    evicts: false,
+    debugTime: true,
+  };
+  let now = await start(at, settings);
+  const count = 1400;
+  for (let i = 0; i < count; i++) {
+    assert.equal(await now.client.ask(set(`k${i}`, noise(i, 5000))), STORED);
+  }
+  const inFile = Number(now.server.stats()["pages_in_file"]);
+  assert.ok(inFile > count / 3, String(inFile));
+  const whole = `VALUE k 7 5000\r\n${noise(0, 5000)}\r\nEND\r\n`;
+  const check = async (step: number) => {
+    for (let i = 0; i < count; i += step) {
+      const reply = await now.client.ask(`get k${i}\r\n`, "END\r\n");
+      assert.equal(reply.length, whole.length + String(i).length, `k${i} is there`);
+      assert.ok(reply.endsWith(`\r\n${noise(i, 5000)}\r\nEND\r\n`), `k${i} is as it was`);
+    }
+  };
+  // Each use is noted with the item once a second, also in a file when memory is full.
+  for (let times = 0; times < 2; times++) {
+    await check(1);
+    assert.equal(await now.client.ask("debugtime 10\r\n"), "OK\r\n");
+  }
+  for (let i = 0; i < count; i++) {
+    assert.equal(await now.client.ask(`touch k${i} 5000\r\n`), "TOUCHED\r\n", `k${i}`);
+  }
+  await check(7);
+  await stop(now);
+  now = await start(at, settings);
+  await check(7);
+  await stop(now);
+});
+
+test("files that are another's, or can't be, are errors that name the option", async () => {
+  const at = place();
+  const now = await start(at);
+  await assert.rejects(start(at), /items/);
+  await stop(now);
+  await assert.rejects(start(at, { codec: "zstd" }), { code: "ERR_OPTION" });
+  const persist = { path: join(at, "items"), max: 1 };
+  await assert.rejects(start(at, { persist }), /persist\.max/);
+  const writeBack = { path: "", max: 64 << 20 };
+  await assert.rejects(start(place(), { writeBack }), /writeBack\.path/);
+});
+
+interface Killed {
+  readonly client: Client;
+  kill(): Promise<void>;
+}
+
+async function startToKill(at: string): Promise<Killed> {
+  const socket = join(at, "socket");
+  rmSync(socket, { force: true });
+  const args = ["serve", "memcached", "--socket", socket, "--persist", join(at, "items")];
+  const child = spawn(process.execPath, [CLI, ...args, "--threads", "2"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.once("data", () => resolve());
+    child.once("exit", () => reject(new Error("the server has ended")));
+  });
+  const client = await Client.open({ path: socket });
+  return {
+    client,
+    kill: async () => {
+      child.kill("SIGKILL");
+      await exited;
+      client.close();
+    },
+  };
+}
+
+test(`${KILLS} servers that are killed: what is left is one of the last states`, async () => {
+  const at = place();
+  // By key: what was stored, with the time of the answer; 0 stands for deleted.
+  const history = new Map<string, { readonly n: number; readonly ms: number }[]>();
+  let n = 0;
+  for (let run = 0; run < KILLS; run++) {
+    const { client, kill } = await startToKill(at);
+    const until = performance.now() + LIFE_MS + ((run * 7919) % 400);
+    const random = new Xorshift32(run + 1);
+    while (performance.now() < until) {
+      const key = `k${random.below(40)}`;
+      const states = history.get(key) ?? [];
+      history.set(key, states);
+      const isDelete = random.below(4) === 0;
+      n++;
+      const reply = isDelete
+        ? await client.ask(`delete ${key}\r\n`)
+        : await client.ask(set(key, `${n}:${noise(n, 300)}`));
+      assert.match(reply, /^(STORED|DELETED|NOT_FOUND)\r\n$/);
+      states.push({ n: isDelete ? 0 : n, ms: performance.now() });
+    }
+    const killedAt = performance.now();
+    await kill();
+    const next = await startToKill(at);
+    for (const [key, states] of history) {
+      const reply = await next.client.ask(`get ${key}\r\n`, "END\r\n");
+      const found = Number(/\r\n(\d+):/.exec(reply)?.[1] ?? 0);
+      if (found > 0) assert.ok(reply.includes(`${found}:${noise(found, 300)}\r\n`), "it is whole");
+      const sure = states.filter(({ ms }) => ms < killedAt - SURE_MS).length;
+      const possible = states.slice(Math.max(0, sure - 1)).map((state) => state.n);
+      if (sure === 0) possible.push(0);
+      assert.ok(possible.includes(found), `${key}: ${found} of ${possible.join()}`);
+      history.set(key, [{ n: found, ms: 0 }]);
+    }
+    await next.kill();
+  }
+});
