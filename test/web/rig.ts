@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after } from "node:test";
 import { type OpenedItems, openItemStore } from "../../src/item_stores.ts";
 import { type NbdServer, startNbdServer, Zram } from "../../src/nbd.ts";
 import { observeMemcached, observeNbd } from "../../src/observed.ts";
@@ -17,6 +18,21 @@ import { Client, portOf, WORKER_URL } from "../memcached/server_rig.ts";
 
 const MIB = 1024 * 1024;
 const KINDS: readonly PageKind[] = ["text", "sparse", "noise", "text", "same", "sparse"];
+
+/** What a test that failed has left open: without it, the file would not end. */
+const open = new Set<() => Promise<void>>();
+after(async () => {
+  for (const close of open) await close();
+});
+
+/** Closes what it is told to once, at the latest at the end of the file. */
+function closing(close: () => Promise<void>): () => Promise<void> {
+  const once = async () => {
+    if (open.delete(once)) await close();
+  };
+  open.add(once);
+  return once;
+}
 
 export interface NbdRig {
   readonly store: Store;
@@ -40,11 +56,11 @@ export async function startNbd(options: StoreOptions = {}, sizeMib = 8): Promise
   return {
     ...{ store, device, server },
     observed: observeNbd(store, server, [device]),
-    close: async () => {
+    close: closing(async () => {
       await server.close();
       store.close();
       rmSync(folder, { recursive: true, force: true });
-    },
+    }),
   };
 }
 
@@ -85,11 +101,11 @@ export async function startMemcached(
   return {
     ...{ store, server, client },
     observed: observeMemcached(store, server),
-    close: async () => {
+    close: closing(async () => {
       client.socket.destroy();
       await server.close(false);
       store.close();
-    },
+    }),
   };
 }
 
@@ -119,9 +135,12 @@ export async function setDocuments({ client }: MemcachedRig, from: number, to: n
   await client.ask("mn\r\n", "MN\r\n");
 }
 
-export function startWeb(
+export async function startWeb(
   observed: readonly Observed[],
   options: Partial<WebOptions> = {},
 ): Promise<WebServer> {
-  return WebServer.start({ port: 0, observed, version: "test", ...options });
+  const server = await WebServer.start({ port: 0, observed, version: "test", ...options });
+  // Closing twice does no harm.
+  open.add(() => server.close());
+  return server;
 }
