@@ -129,7 +129,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   ): Cache<K, V> {
     const resolved = resolveCacheOptions(options);
     const settings = storeOptionsOf(options);
-    const opened = openValues(settings, resolved.persist, false);
+    const opened = openValues(settings, resolved.persist, { front: "", stays: false });
     try {
       return new Cache<K, V>(opened.store, resolved, options, opened);
     } catch (error) {

@@ -3,8 +3,8 @@
 import { ZcacheError } from "./base/errors.ts";
 import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "./front/cache/options.ts";
 import type { ItemStore } from "./front/items/contract.ts";
-import type { ItemsBegin } from "./front/items/shared.ts";
-import { casOfPrefix, ValueItemStore } from "./front/items/value_store.ts";
+import { type ItemsBegin, laterFlushes } from "./front/items/shared.ts";
+import { casOfPrefix, flushesOfPrefix, ValueItemStore } from "./front/items/value_store.ts";
 import { cachePlatform } from "./node/cache_platform.ts";
 import type { ItemStoreFigures, OpenedItemStore } from "./server/memcached/server.ts";
 import type { MemcachedSettings } from "./server/memcached/settings.ts";
@@ -45,18 +45,22 @@ export function openItemStore(
 ): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
-  const opened = openValues(storeOptionsOf(options), persist, !settings.evicts);
+  const opened = openValues(storeOptionsOf(options), persist, {
+    front: "items",
+    stays: !settings.evicts,
+  });
   const { store } = opened;
   try {
     const items = itemsIn(store, settings.evicts);
-    let casMax = 0;
+    const before = { casMax: 0, flushes: undefined as number | undefined };
     const what = {
       background: { everyMs: BACKGROUND_MS, pressed: PRESSED },
       ...{ dictionaryBytes, codec, codecOptions },
     };
     const upkeep = new Upkeep(opened, items.values, what, {
       isUnwanted: (prefixAt) => {
-        casMax = Math.max(casMax, casOfPrefix(items.values, prefixAt));
+        before.casMax = Math.max(before.casMax, casOfPrefix(items.values, prefixAt));
+        before.flushes = laterFlushes(before.flushes, flushesOfPrefix(items.values, prefixAt));
         return false;
       },
       onFault,
@@ -67,7 +71,7 @@ export function openItemStore(
       store: items,
       valueStore: store,
       isShared: true,
-      begin: persist && beginOf(upkeep.note, casMax),
+      begin: persist && beginOf(upkeep.note, before),
       share: (): ItemStoreShare => ({
         store: store.share(),
         evicts: settings.evicts,
@@ -91,10 +95,18 @@ function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
   };
 }
 
-function beginOf(note: readonly number[], casMax: number): ItemsBegin {
+/** What the items that come back say of the process before. */
+interface Before {
+  readonly casMax: number;
+  readonly flushes: number | undefined;
+}
+
+function beginOf(note: readonly number[], { casMax, flushes }: Before): ItemsBegin {
   const byTime = Math.floor((Date.now() - CAS_EPOCH_MS) / 1000) * CAS_A_SECOND;
-  const [flushes = 0, due = 0] = note;
-  return { casAfter: Math.max(casMax, byTime), flushes, flushDue: due };
+  const [noted = 0, due = 0] = note;
+  // An item of a later number than was noted has come behind a gap in the log.
+  const last = laterFlushes(flushes, noted);
+  return { casAfter: Math.max(casMax, byTime), flushes: last, flushDue: due };
 }
 
 function figuresOf(store: Store, upkeep: Upkeep): ItemStoreFigures {

@@ -52,19 +52,26 @@ export interface OpenedValues {
 /** A dictionary lies in one block of frames. */
 const PAGES_OF_DICTIONARY = 16;
 
+/** What a front's values are like. */
+export interface ValuesKind {
+  /** By this name files know whose they are. */
+  readonly front: "" | "items";
+  /** Values stay until they are deleted: what has no room is refused. */
+  readonly stays: boolean;
+}
+
 /**
  * Makes a store of values.
- * @param stays values stay until they are deleted: what has no room is refused
  * @throws ZcacheError what `createStore` does; of the files of `persist` ERR_IO, ERR_FILE_LOCKED
  *   and ERR_OPTION
  */
 export function openValues(
   settings: StoreOptions,
   persist: ResolvedPersist | undefined,
-  stays: boolean,
+  { front, stays }: ValuesKind,
 ): OpenedValues {
   const { codec = "", recompress, pageSize = 0 } = settings;
-  const identity = { codec, dense: recompress?.codec ?? "", pageSize };
+  const identity = { codec, dense: recompress?.codec ?? "", pageSize, front };
   const restart = persist && Restart.open(persist, identity);
   let store: Store | undefined;
   try {

@@ -38,6 +38,8 @@ const MADE = 40;
 const CODEC = 48;
 const DENSE = 64;
 const NAME_BYTES = 16;
+const FRONT = 80;
+const FRONT_BYTES = 12;
 const CHECK = 92;
 
 const KINDS = ["", "log", "snapshot"] as const;
@@ -49,6 +51,8 @@ export interface RestartIdentity {
   /** The denser codec, "" = none. */
   readonly dense: string;
   readonly pageSize: number;
+  /** Who knows what the values mean: "items" for memcached's, "" for the cache. */
+  readonly front: string;
 }
 
 export interface RestartFile {
@@ -301,15 +305,19 @@ function readHeader(path: string, kind: "log" | "snapshot", generation: number):
 }
 
 function identityIn(header: Buffer): RestartIdentity {
-  const name = (at: number) => header.toString("latin1", at, at + NAME_BYTES).replace(/\0+$/, "");
+  const name = (at: number, bytes = NAME_BYTES) =>
+    header.toString("latin1", at, at + bytes).replace(/\0+$/, "");
   const pageSize = header.readUInt32LE(PAGE_SIZE);
-  return { codec: name(CODEC), dense: name(DENSE), pageSize };
+  return { codec: name(CODEC), dense: name(DENSE), pageSize, front: name(FRONT, FRONT_BYTES) };
 }
 
 function checkIdentity(file: RestartFile, wanted: RestartIdentity): void {
   const { identity, isWhole, isOther } = file;
   if (isOther) throw otherError(file.path, "by another version of zcache");
   if (!isWhole) return;
+  if (identity.front !== wanted.front) {
+    throw otherError(file.path, `by ${identity.front === "" ? "a cache" : "a memcached server"}`);
+  }
   for (const what of ["codec", "dense", "pageSize"] as const) {
     if (identity[what] === wanted[what] || identity[what] === "") continue;
     const names = { codec: "codec", dense: "codec for idle values", pageSize: "pageSize" };
@@ -339,7 +347,7 @@ function makeHeader(
   generation: number,
   seed: number,
   keySeeds: readonly [number, number],
-  { codec, dense, pageSize }: RestartIdentity,
+  { codec, dense, pageSize, front }: RestartIdentity,
 ): Buffer {
   const header = Buffer.alloc(HEADER_BYTES);
   header.write(MAGIC, 0, "latin1");
@@ -352,6 +360,7 @@ function makeHeader(
   header.writeBigUInt64LE(BigInt(Date.now()), MADE);
   header.write(codec.slice(0, NAME_BYTES), CODEC, "latin1");
   header.write(dense.slice(0, NAME_BYTES), DENSE, "latin1");
+  header.write(front.slice(0, FRONT_BYTES), FRONT, "latin1");
   header.writeUInt32LE(checkOf(header), CHECK);
   return header;
 }

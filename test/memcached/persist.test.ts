@@ -10,6 +10,7 @@ import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Xorshift32 } from "../../src/base/random.ts";
+import { Cache } from "../../src/index.ts";
 import type { MemcachedServer } from "../../src/server/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
 import { Client, portOf, startServer } from "./server_rig.ts";
@@ -253,6 +254,10 @@ test("files that are another's, or can't be, are errors that name the option", a
   await assert.rejects(start(at), /items/);
   await stop(now);
   await assert.rejects(start(at, { codec: "zstd" }), { code: "ERR_OPTION" });
+  const cachePath = join(at, "cache");
+  Cache.create({ persist: { path: cachePath } }).close();
+  await assert.rejects(start(at, { persist: { path: cachePath } }), /written by a cache/);
+  assert.throws(() => Cache.create({ persist: { path: join(at, "items") } }), /memcached server/);
   const persist = { path: join(at, "items"), max: 1 };
   await assert.rejects(start(at, { persist }), /persist\.max/);
   const writeBack = { path: "", max: 64 << 20 };

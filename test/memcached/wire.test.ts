@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { parseU64, U64, writeU32, writeU64 } from "../../src/base/u64.ts";
 import { expiryOf, hasExpired } from "../../src/front/items/expiry.ts";
-import { ItemsShared } from "../../src/front/items/shared.ts";
+import { ItemsShared, laterFlushes } from "../../src/front/items/shared.ts";
 import { decodeBase64, encodeBase64 } from "../../src/wire/memcached/base64.ts";
 import { parseSigned, parseU32 } from "../../src/wire/memcached/text.ts";
 import { Tokens } from "../../src/wire/memcached/tokens.ts";
@@ -156,4 +156,12 @@ test("cas numbers of two threads are never the same", () => {
   one.flush(105, 105);
   assert.equal(two.flushes(), 2);
   assert.equal(two.isFlushDue(106), false);
+});
+
+test("of two numbers of flushes one is later, also where they have begun anew", () => {
+  assert.equal(laterFlushes(undefined, 5), 5);
+  assert.equal(laterFlushes(5, 6), 6);
+  assert.equal(laterFlushes(6, 5), 6);
+  assert.equal(laterFlushes(2 ** 24 - 1, 0), 0);
+  assert.equal(laterFlushes(0, 2 ** 24 - 1), 0);
 });

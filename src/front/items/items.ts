@@ -152,9 +152,7 @@ export class Items {
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
     this.store.lock(key, from, to);
     try {
-      // A plain set asks nothing of what was there: it is not even looked for.
-      const isPlain = request.mode === Mode.SET && !request.hasCas;
-      const outcome = isPlain ? DONE : this.#mayStore(this.#findAlive(), request);
+      const outcome = this.#mayStore(this.#findAlive(), request);
       if (outcome !== DONE) return outcome;
       if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
         return NOT_STORED;

@@ -8,7 +8,7 @@ import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
 import { keyAt, keyBytesAt, readWord } from "../values/prefix.ts";
 import { KeyedValues } from "../values/values.ts";
 import type { ItemStore, ItemStoreStats } from "./contract.ts";
-import { CAS_HIGH, CAS_LOW, META_WORDS } from "./items.layout.ts";
+import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT, META_WORDS } from "./items.layout.ts";
 
 const KEY_BYTES_MAX = 250;
 const BUFFER_BYTES = 16 * 1024;
@@ -21,11 +21,19 @@ const SCANS_MAX = 64;
 
 /** The cas number of the item whose prefix stands there, as far as a number can say it. */
 export function casOfPrefix(values: KeyedValues, prefixAt: number): number {
-  const at = keyAt(values.bytes, prefixAt) + keyBytesAt(values.bytes, prefixAt);
-  const low = readWord(values.bytes, at + CAS_LOW * 4) >>> 0;
-  const high = readWord(values.bytes, at + CAS_HIGH * 4) >>> 0;
+  const low = metaWordAt(values, prefixAt, CAS_LOW) >>> 0;
+  const high = metaWordAt(values, prefixAt, CAS_HIGH) >>> 0;
   // One that a client has chosen may be any: it does not say where ours are.
   return high < CAS_OURS_HIGH_MAX ? high * 2 ** 32 + low : 0;
+}
+
+/** How many flushes there had been when the item was stored whose prefix stands there. */
+export function flushesOfPrefix(values: KeyedValues, prefixAt: number): number {
+  return metaWordAt(values, prefixAt, BITS) >>> FLUSH_SHIFT;
+}
+
+function metaWordAt({ bytes }: KeyedValues, prefixAt: number, word: number): number {
+  return readWord(bytes, keyAt(bytes, prefixAt) + keyBytesAt(bytes, prefixAt) + word * 4);
 }
 
 export class ValueItemStore implements ItemStore {
