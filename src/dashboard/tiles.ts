@@ -42,7 +42,7 @@ const TILES: readonly Tile[] = [
       `${formatBytes(memory.logicalBytes)} held in ${formatBytes(memory.usedBytes)}`,
   },
   {
-    title: "Compression alone",
+    title: "Compression",
     value: ({ picture: { memory } }) => ratio(memory.logicalBytes, memory.compressedBytes),
     note: ({ picture: { setup } }) =>
       setup.denseCodec === null ? setup.codec : `${setup.codec}, later ${setup.denseCodec}`,
