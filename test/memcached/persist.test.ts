@@ -236,7 +236,7 @@ test("values spill to a file and come back from it, and are there after a restar
   // Each use is noted with the item once a second, also in a file when memory is full.
   for (let times = 0; times < 2; times++) {
     await check(1);
-    assert.equal(await now.client.ask("debugtime 10\r\n"), "OK\r\n");
+    assert.equal(await now.client.ask("debugtime 100\r\n"), "OK\r\n");
   }
   for (let i = 0; i < count; i++) {
     assert.equal(await now.client.ask(`touch k${i} 5000\r\n`), "TOUCHED\r\n", `k${i}`);

@@ -24,6 +24,7 @@ import type { ItemsShared } from "./shared.ts";
 
 /** What an item is counted to take beside its key and value when it is held against the limit. */
 const ITEM_OVERHEAD_BYTES = 50;
+const BUMP_S = 60;
 /** Locked by who flushes: a key like any other. */
 const FLUSH_KEY = new Uint8Array([0]);
 
@@ -290,10 +291,11 @@ export class Items {
     return false;
   }
 
-  /** Notes a use. At most once a second for each item, because it writes. */
+  /** Notes a use. At most once a minute for each item, as memcached, because it writes. */
   #bump(): void {
     const { meta } = this;
-    if (meta[Item.ACCESSED] === this.now && (meta[Item.BITS]! & Item.FETCHED) !== 0) return;
+    const isFetched = (meta[Item.BITS]! & Item.FETCHED) !== 0;
+    if (isFetched && this.now - meta[Item.ACCESSED]! < BUMP_S) return;
     meta[Item.ACCESSED] = this.now;
     meta[Item.BITS]! |= Item.FETCHED;
     this.store.writeUse();
