@@ -6,7 +6,7 @@ import { bar } from "../lab/report/text.ts";
 import type { Latency, ServicePicture, State } from "../wire/web/api.ts";
 
 const BAR_WIDTH = 30;
-const LABEL_WIDTH = 12;
+const LABEL_WIDTH = 15;
 
 /** Per second, from one count to the next; a count that has begun anew counts from 0. */
 function rate(before: number | undefined, after: number, seconds: number): number {
