@@ -9,6 +9,7 @@ import { benchDensity } from "./density.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
 import { benchSoak } from "./memcached/soak.ts";
 import { benchNbd } from "./nbd/nbd.ts";
+import { benchSwap } from "./nbd/swap.ts";
 import { benchPolicies } from "./policies.ts";
 import { benchPools } from "./pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -38,6 +39,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
   nbd: async ({ tiny }) => benchNbd({ tiny }),
+  swap: async ({ tiny }) => benchSwap({ tiny }),
   "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };

@@ -2,10 +2,11 @@
 // `tsc` over src, test and bench. One tree `dist/` mirrors the sources, so that relative URLs hold.
 // It is made anew each time, so that nothing of a deleted source is tested or packed.
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const packageBin = (name, file) =>
@@ -39,11 +40,33 @@ function buildKernels() {
   );
 }
 
+/** The web page: checked against a browser's library, then bundled into one script. */
+async function buildDashboard() {
+  const source = join(root, "src/dashboard");
+  const target = join(root, "dist/src/dashboard");
+  execFileSync(process.execPath, [packageBin("typescript", "bin/tsc"), "-p", source], {
+    stdio: "inherit",
+  });
+  await build({
+    entryPoints: [join(source, "main.ts")],
+    outfile: join(target, "app.js"),
+    bundle: true,
+    minify: true,
+    format: "iife",
+    target: "es2022",
+    logLevel: "warning",
+    banner: { js: "// zcache's web page; the sources are in src/dashboard." },
+  });
+  for (const file of ["index.html", "app.css"])
+    copyFileSync(join(source, file), join(target, file));
+}
+
 rmSync(join(root, "dist"), { recursive: true, force: true });
 buildKernels();
 execFileSync(process.execPath, [packageBin("typescript", "bin/tsc"), "-p", root], {
   stdio: "inherit",
 });
+await buildDashboard();
 chmodSync(join(root, "dist/src/cli/main.js"), 0o755);
 // For scripts/test.mjs: what is older than this file is built.
 writeFileSync(join(root, "dist/.built"), "");

@@ -136,14 +136,19 @@ async function makeSwap(folder) {
   const control = join(folder, "ctl");
   const sizes = ["--size", `${DEVICE_MIB}M`, "--memory-max", `${DEVICE_MIB}M`];
   const more = ["--socket", socket, "--control", control, "--recompress", "none"];
+  // Out of reach of Ctrl-C: what serves the swap must not end before the swap does.
   const server = spawn(process.execPath, [CLI, "serve", "nbd", ...sizes, ...more], {
     stdio: ["ignore", "ignore", "inherit"],
+    detached: true,
   });
   undo.push(() => server.kill("SIGTERM"));
   await until("the server", () => existsSync(control));
   const file = join(folder, "swap");
   writeFileSync(file, "");
-  const fuse = spawn("nbdfuse", [file, `nbd+unix:///?socket=${socket}`], { stdio: "inherit" });
+  const fuse = spawn("nbdfuse", [file, `nbd+unix:///?socket=${socket}`], {
+    stdio: "inherit",
+    detached: true,
+  });
   undo.push(() => fuse.kill("SIGTERM"));
   undo.push(() => run("fusermount3", "-u", file));
   await until("nbdfuse", () => statSync(file).size === DEVICE_MIB * MIB);
@@ -205,21 +210,31 @@ async function demo() {
   console.log(`after blkdiscard: ${stat(control)}`);
 }
 
+async function undoAll() {
+  for (const step of undo.splice(0).reverse()) {
+    try {
+      step();
+      await new Promise((done) => setTimeout(done, 100));
+    } catch {
+      // Undone already, or never done.
+    }
+  }
+}
+
 if (process.argv[2] === "--need-much") needMuch();
 else {
+  for (const signal of ["SIGINT", "SIGTERM"]) {
+    process.once(signal, async () => {
+      await undoAll();
+      process.exit(1);
+    });
+  }
   try {
     await demo();
   } catch (error) {
     console.error(`demo:swap: ${error.message}`);
     process.exitCode = 1;
   } finally {
-    for (const step of undo.reverse()) {
-      try {
-        step();
-        await new Promise((done) => setTimeout(done, 100));
-      } catch {
-        // Undone already, or never done.
-      }
-    }
+    await undoAll();
   }
 }

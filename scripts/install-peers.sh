@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
 # zstd, memcached with its clients and Redis, perl for memcached's own tests, NBD clients and
-# nbdkit, and (with CI=true) Chromium for the reports and those tests themselves. Needs root on
-# Debian or Ubuntu; for
-# others it names what is missing, and the tests that need it are skipped by name. With CI=true a
-# missing program is a failure.
+# nbdkit, and (with CI=true) Chromium for the reports, memcached's and nbd's tests themselves, and
+# QEMU with a kernel for it. Needs root on Debian or Ubuntu; for others it names what is missing,
+# and the tests that need it are skipped by name. With CI=true a missing program is a failure.
 set -euo pipefail
 
 missing=()
@@ -58,9 +57,15 @@ check() {
   want prove perl -- command -v prove
   want "perl's TLS sockets" libio-socket-ssl-perl -- perl -MIO::Socket::SSL -e 1
   want openssl openssl -- command -v openssl
+  want script bsdutils -- command -v script
+  want systemd-analyze systemd -- command -v systemd-analyze
   if [ "${CI:-}" = "true" ]; then
     want chromium chromium -- has_chromium
     want dpkg-source dpkg-dev -- command -v dpkg-source
+    want pkg-config pkg-config -- command -v pkg-config
+    want "glib's headers" libglib2.0-dev -- pkg-config glib-2.0
+    want "GnuTLS's headers" libgnutls28-dev -- pkg-config gnutls
+    want qemu-system-x86_64 qemu-system-x86 -- command -v qemu-system-x86_64
   fi
 }
 
@@ -73,6 +78,8 @@ if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/nu
 fi
 if [ "${CI:-}" = "true" ]; then
   "$(dirname "$0")/fetch-memcached-tests.sh"
+  "$(dirname "$0")/fetch-nbd-tester.sh"
+  "$(dirname "$0")/fetch-guest.sh"
 fi
 if [ ${#missing[@]} -eq 0 ]; then
   echo "all peers are installed"

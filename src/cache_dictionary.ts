@@ -1,9 +1,10 @@
 // Keeps a cache's dictionary: takes samples of what comes in, lets a worker train one from them,
 // and uses it where it pays. Later it tries again, with samples of what comes in by then.
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { NIL } from "./base/brand.ts";
 import { KIB, MIB } from "./base/units.ts";
 import type { CodecOptions } from "./codec/contract.ts";
+import { startWorker } from "./node/lent_descriptors.ts";
 import type { Values } from "./store/values.ts";
 
 /** What came of making a dictionary: bytes of the samples that it was tried on. */
@@ -129,7 +130,7 @@ export class DictionaryKeeper {
 
   #work(job: TrainingJob): Promise<TrainingResult> {
     const url = new URL(`./dictionary_worker.${EXTENSION}`, import.meta.url);
-    const worker = new Worker(url, { workerData: job });
+    const worker = startWorker(url, { workerData: job });
     // A cache that nobody waits for does not keep the process alive.
     worker.unref();
     this.#worker = worker;

@@ -23,6 +23,7 @@ try {
   });
   port.on("message", (message: ToWorker) => {
     if (message.type === "set") thread.set(message.name, message.value);
+    else if (message.type === "refresh") thread.refreshFiles();
     else {
       // The descriptor is the main thread's to close.
       thread.connections.close(message.gracefully);

@@ -1,13 +1,18 @@
 // NBD on Node: block devices over a store, served to the clients that people have. The entry point
 // `zcache/nbd`.
 import { availableParallelism } from "node:os";
-import type { TlsOptions } from "node:tls";
-import { Worker } from "node:worker_threads";
+import { createSecureContext, type TlsOptions } from "node:tls";
+import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
-import type { Zram } from "./front/zram.ts";
+import { SampledTimes } from "./base/sampled_times.ts";
+import { Zram } from "./front/zram.ts";
+import { MAX_THREADS } from "./memory/arena.layout.ts";
+import { startWorker } from "./node/lent_descriptors.ts";
 import { checkExport } from "./server/nbd/exports.ts";
+import { PRACTICE_PAGES } from "./server/nbd/practice.ts";
 import { type Listen, NbdServer } from "./server/nbd/server.ts";
-import type { ServeOrder } from "./server/nbd/thread.ts";
+import type { PracticeShare, ServeOrder, TlsShare } from "./server/nbd/thread.ts";
+import { REQUEST_KINDS } from "./server/nbd/transmission.ts";
 import type { Store } from "./store/store.ts";
 
 export { Extent, Zram, type ZramShare } from "./front/zram.ts";
@@ -43,9 +48,17 @@ export interface NbdOptions {
   readonly tls?: NbdTlsOptions;
   /** A client that has not chosen an export by then is cut off, in ms (default 10,000). */
   readonly handshakeMs?: number;
+  /**
+   * How long each thread practises before it serves, in ms (default 0). Without it, the first
+   * client waits while the engine compiles. Nothing else should use the store meanwhile: what
+   * happens to it then is not counted.
+   */
+  readonly practiceMs?: number;
 }
 
 const THREADS_MAX = 64;
+/** Number of the device to practise on: no store has so many. */
+const PRACTICE_NUMBER = 0x7fff_ffff;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 /** Workers that serve nothing now; they end with the process, see server/nbd/borrowed_socket.ts. */
 const idle: Worker[] = [];
@@ -60,23 +73,47 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
   const handshakeMs = whole("handshakeMs", options.handshakeMs ?? 10_000, 1, 3_600_000);
   if (options.exports.length === 0) throw new ZcacheError("ERR_OPTION", "exports: none is given");
   for (const { name = "", device } of options.exports) checkExport(name, device.sizeBytes);
-  const order: ServeOrder = {
+  const practiceMs = whole("practiceMs", options.practiceMs ?? 0, 0, 10_000);
+  const order: Omit<ServeOrder, "practice"> = {
     order: "serve",
     store: store.share(),
     exports: options.exports.map(({ name = "", description = "", readOnly = false, device }) => ({
       ...{ name, description, readOnly },
       device: device.share(),
     })),
-    tls: options.tls && { mode: options.tls.mode ?? "required", options: tlsOptions(options.tls) },
+    tls: options.tls && tlsShare(options.tls),
     lanes: Math.ceil(connectionsMax / threads),
     handshakeMs,
+    times: SampledTimes.memory(REQUEST_KINDS.length),
   };
-  const workers = Array.from({ length: threads }, () => idle.pop() ?? startWorker());
-  for (const worker of workers) worker.ref();
   const { listen, allow = [] } = options;
-  return NbdServer.start({ listen, allow, connectionsMax }, workers, order, (ended) => {
-    for (const worker of ended) worker.unref();
-    idle.push(...ended);
+  const start = (practice: PracticeShare | undefined) => {
+    const workers = Array.from({ length: threads }, () => idle.pop() ?? newWorker());
+    for (const worker of workers) worker.ref();
+    const released = (ended: readonly Worker[]) => {
+      for (const worker of ended) worker.unref();
+      idle.push(...ended);
+    };
+    const serverOptions = { listen, allow, connectionsMax };
+    return NbdServer.start(serverOptions, workers, { ...order, practice }, released);
+  };
+  return practiceMs === 0 ? start(undefined) : practised(store, practiceMs, start);
+}
+
+/** Starts a server whose threads practise first, on a device that is gone when they serve. */
+function practised(
+  store: Store,
+  ms: number,
+  start: (practice: PracticeShare) => Promise<NbdServer>,
+): Promise<NbdServer> {
+  return store.uncounted(async () => {
+    const bytes = MAX_THREADS * PRACTICE_PAGES * store.pageSize;
+    const device = Zram.create(store, bytes, PRACTICE_NUMBER);
+    try {
+      return await start({ device: device.share(), ms });
+    } finally {
+      device.destroy();
+    }
   });
 }
 
@@ -84,8 +121,23 @@ function defaultThreads(): number {
   return Math.min(8, availableParallelism());
 }
 
-function startWorker(): Worker {
-  return new Worker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+function newWorker(): Worker {
+  return startWorker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+}
+
+/**
+ * Certificates as threads take them, for `server.renewTls`.
+ * @throws ZcacheError ERR_INPUT where key and certificate are none, or do not belong together
+ */
+export function tlsShare(tls: NbdTlsOptions): TlsShare {
+  const options = tlsOptions(tls);
+  try {
+    createSecureContext(options);
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
+  }
+  return { mode: tls.mode ?? "required", options };
 }
 
 function tlsOptions({ key, cert, ca }: NbdTlsOptions): TlsOptions {

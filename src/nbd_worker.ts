@@ -11,13 +11,18 @@ const port = parentPort!;
 const tell = (notice: Notice) => port.postMessage(notice);
 let serving: ServingThread | undefined;
 
-function begin(order: ServeOrder): ServingThread | undefined {
+async function begin(order: ServeOrder): Promise<ServingThread | undefined> {
   let opened: Store | undefined;
   try {
     const store = attachStore(order.store as StoreShare);
     opened = store;
     const devices = order.exports.map((one) => Zram.attach(store, one.device));
     const thread = new ServingThread(order, { devices, close: () => store.detach() }, tell);
+    const { practice } = order;
+    if (practice !== undefined) {
+      await thread.practise(Zram.attach(store, practice.device), practice.ms);
+      store.tellNotes();
+    }
     tell({ notice: "serves" });
     return thread;
   } catch (error) {
@@ -28,12 +33,19 @@ function begin(order: ServeOrder): ServingThread | undefined {
   }
 }
 
-port.on("message", (order: Order) => {
-  if (order.order === "serve") serving = begin(order);
+async function obey(order: Order): Promise<void> {
+  if (order.order === "serve") serving = await begin(order);
   else if (order.order === "take") serving?.take(order);
+  else if (order.order === "tls") serving?.renew(order.tls);
   else if (serving === undefined) tell({ notice: "ended" });
   else {
     serving.end();
     serving = undefined;
   }
+}
+
+/** One order after the other: to begin may take a while. */
+let obeyed = Promise.resolve();
+port.on("message", (order: Order) => {
+  obeyed = obeyed.then(() => obey(order));
 });

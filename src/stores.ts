@@ -1,5 +1,6 @@
 // Stores on Node: the store, and what it needs of Node, put together for those who import zcache.
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
+import { startWorker } from "./node/lent_descriptors.ts";
 import { nodePlatform } from "./node/platform.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { Store, type StoreShare } from "./store/store.ts";
@@ -29,7 +30,7 @@ export function attachStore(share: StoreShare): Store {
  */
 export function startMaintainer(store: Store): Worker {
   const url = new URL(`./maintainer.${EXTENSION}`, import.meta.url);
-  const worker = new Worker(url, { workerData: store.share() });
+  const worker = startWorker(url, { workerData: store.share() });
   worker.unref();
   return worker;
 }

@@ -1,6 +1,7 @@
 // The benchmarks run, in their tiny form, so that they do not rot. Nothing here looks at a time.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { benchCache } from "../bench/cache/cache.ts";
@@ -10,6 +11,8 @@ import { benchDensity } from "../bench/density.ts";
 import { benchMemcached } from "../bench/memcached/memcached.ts";
 import { benchSoak } from "../bench/memcached/soak.ts";
 import { benchNbd } from "../bench/nbd/nbd.ts";
+import { benchSwap } from "../bench/nbd/swap.ts";
+import { whyNoSwap } from "../bench/nbd/swap_device.ts";
 import { benchPolicies } from "../bench/policies.ts";
 import { benchPools, type PoolTimes } from "../bench/pools.ts";
 import { benchGarbage } from "../bench/store/garbage.ts";
@@ -148,6 +151,22 @@ test("nbd: copies and random access, of our own server", async () => {
   for (const { server, memoryMiB: _, writeP99Ms: __, ...figures } of rows) {
     for (const [what, value] of Object.entries(figures)) assert.ok(value > 0, `${server} ${what}`);
   }
+});
+
+test("swap: our own server under a program that needs more memory", {
+  skip: whyNoSwap() ?? false,
+}, async (t) => {
+  const lines: string[] = [];
+  const rows = await benchSwap({ tiny: true, print: (line) => lines.push(line) });
+  if (rows.length === 0) {
+    assert.match(lines.join(), /skipped: /);
+    t.skip(lines[0]!);
+  }
+  for (const row of rows) {
+    assert.ok(row.touchesPerSecond > 0);
+    assert.ok(row.fullMiB >= row.beforeMiB);
+  }
+  assert.ok(!readFileSync("/proc/swaps", "utf8").includes("loop"), "nothing is left behind");
 });
 
 test("codecs: runs and names every codec that there is", async () => {

@@ -475,6 +475,32 @@ test("TLS: nothing before it, everything through it, only with a certificate", {
   );
 });
 
+test("TLS: small replies that the client is slow to read all come", { skip }, async () => {
+  await serving(
+    async (path) => {
+      const before = await NbdClient.connect(path);
+      assert.equal((await before.option(Option.STARTTLS)).type, Reply.ACK);
+      before.socket.removeAllListeners("data");
+      const client = NbdClient.on(connectTls({ socket: before.socket, ca: pem("ca.crt") }));
+      client.sendOption(Option.GO, Buffer.concat([string("disk"), Buffer.alloc(2)]));
+      while ((await client.answer()).type !== Reply.ACK);
+      // Smaller than what a stream calls full, and each a reply of its own: at some point the
+      // system takes no more, and one of them waits.
+      client.socket.pause();
+      const cookies: bigint[] = [];
+      for (let n = 0; n < 400; n++) {
+        cookies.push(client.send(Command.READ, 0, 4096));
+        await new Promise((done) => setTimeout(done, 2));
+      }
+      client.socket.resume();
+      for (const cookie of cookies) assert.equal((await client.reply(cookie, 4096)).error, 0);
+      client.send(Command.DISC, 0, 0);
+      await client.end();
+    },
+    { tls: { key: pem("server.key"), cert: pem("server.crt") } },
+  );
+});
+
 for (const structured of [true, false]) {
   const how = structured ? "structured" : "simple";
   test(`a page that the file does not give back: EIO, in ${how} replies`, async () => {

@@ -1,21 +1,9 @@
 // The daemon `zcache serve nbd` as a process: what it refuses, what it does when it is controlled
 // and ended; and the two things it is made of, the control socket and the image of devices.
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { test } from "node:test";
 import fc from "fast-check";
 import { Zram } from "../src/front/zram.ts";
 import { askControl, ControlServer } from "../src/server/control.ts";
@@ -24,81 +12,29 @@ import { parseControlReply, parseControlRequest } from "../src/wire/control/cont
 import { Command } from "../src/wire/nbd/protocol.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
 import { fillPage, openStore } from "./doubles/store_rig.ts";
+import { serveRig } from "./serve_rig.ts";
 
-const MAIN = fileURLToPath(new URL("../src/cli/main.js", import.meta.url));
-const TIMEOUT_MS = 60_000;
-const folder = mkdtempSync(join(tmpdir(), "zcache-serve-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
-const at = (name: string) => join(folder, name);
-
-function zcache(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
-    encoding: "utf8",
-    timeout: TIMEOUT_MS,
-    cwd: folder,
-  });
-  return { status, stdout, stderr };
-}
-
-/** A daemon that says that it serves; `end` sends a signal and gives the exit code. */
-async function daemon(...args: string[]) {
-  const child: ChildProcess = spawn(process.execPath, [MAIN, "serve", "nbd", ...args], {
-    cwd: folder,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let text = "";
-  let errors = "";
-  const exited = new Promise<number | null>((resolve) => child.once("exit", resolve));
-  child.stderr!.on("data", (data) => {
-    errors += data;
-  });
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`it does not serve: ${errors}`)), TIMEOUT_MS);
-    const look = () => {
-      if (!/^serving on /m.test(text)) return;
-      clearTimeout(timer);
-      resolve();
-    };
-    child.stdout!.on("data", (data) => {
-      text += data;
-      look();
-    });
-    child.once("exit", () => {
-      clearTimeout(timer);
-      reject(new Error(`it has ended: ${errors}`));
-    });
-  }).catch((error) => {
-    child.kill("SIGKILL");
-    throw error;
-  });
-  const end = async (signal: NodeJS.Signals = "SIGTERM") => {
-    child.kill(signal);
-    const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
-    const code = await exited;
-    clearTimeout(timer);
-    return { code, text, errors };
-  };
-  return { end };
-}
+const { folder, at, zcache, daemon: start } = serveRig();
+/** A daemon that serves block devices. */
+const daemon = (...args: string[]) => start("nbd", ...args);
 
 test("what can't be served is a usage error of one line", () => {
   const cases: [string[], RegExp][] = [
     [["--socket", "a"], /--size/],
-    [["--size", "1G"], /--socket/],
     [["--size", "0", "--socket", "a"], /--size/],
     [["--size", "many", "--socket", "a"], /--size: "many"/],
-    [["--size", "1G", "--listen", "host"], /--listen "host"/],
+    [["--size", "1G", "--listen", "1:2:3"], /--listen: "1:2:3" is not allowed; write HOST:PORT/],
     [["--size", "1G", "--listen", "host:99999"], /--listen/],
     [["--size", "1G", "--socket", "a", "--codec", "nope"], /nope/],
     [["--size", "1G", "--socket", "a", "--recompress", "nope"], /nope/],
     [["--size", "1G", "--socket", "a", "--pool", "nope"], /nope/],
-    [["--size", "1G", "--socket", "a", "--memory-max", "5G"], /memoryMax/],
+    [["--size", "1G", "--socket", "a", "--memory-max", "5G"], /--memory-max: 5G is not allowed/],
     [["--size", "1G", "--socket", "a", "--threads", "0"], /--threads/],
     [["--size", "1G", "--socket", "a", "--export", "=1G"], /--export/],
     [["--export", "a=1G", "--export", "a=2G", "--socket", "a"], /once/],
     [["--size", "1G", "--socket", "a", "--socket-mode", "9"], /--socket-mode/],
     [["--size", "1G", "--socket", "a", "--tls", "required"], /--tls-key/],
-    [["--size", "1G", "--listen", "127.0.0.1:0", "--allow", "x"], /allow "x"/],
+    [["--size", "1G", "--listen", "127.0.0.1:0", "--allow", "x"], /--allow: "x" is not allowed/],
     [["--size", "1G", "--socket", "a", "--write-back-type", "x"], /--write-back-type/],
   ];
   for (const [args, message] of cases) {

@@ -4,7 +4,7 @@
 // the kernel's zram with lz4, which needs no server at all.
 //
 // Ratios are to the peer measured in the same run. A server's memory is all that it has resident
-// once it is filled.
+// once it is filled; that of the data, what has come since it was started.
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import {
   closeSync,
@@ -36,6 +36,7 @@ export interface NbdRow {
   readonly copyIn: number;
   readonly copyOut: number;
   readonly memoryMiB: number;
+  readonly dataMiB: number;
   /** Operations per second of 4 KiB, 32 at once, on one connection and on four. */
   readonly read: number;
   readonly write: number;
@@ -174,12 +175,14 @@ async function reached(socket: string, child: ChildProcess): Promise<void> {
 async function measure(peer: Peer, folder: string, data: string, sizes: Sizes): Promise<NbdRow> {
   const socket = join(folder, `${peer.name.replaceAll(" ", "-")}.sock`);
   const child = peer.start(socket, sizes.bytes);
+  let emptyMiB = 0;
   const uri = peer.device ?? `nbd+unix:///?socket=${socket}`;
   try {
     if (child !== undefined) {
       await reached(socket, child);
       // The first connection pays for what is made once.
       await run("nbdinfo", [uri]);
+      emptyMiB = residentMiB(child);
     }
     const mib = sizes.bytes / MIB;
     const copyIn = mib / (await copy(data, uri, peer));
@@ -191,7 +194,14 @@ async function measure(peer: Peer, folder: string, data: string, sizes: Sizes): 
     const write4 = await fio(peer, uri, "randwrite", 4, sizes);
     return {
       server: peer.name,
-      ...{ copyIn, copyOut, memoryMiB, read: read.iops, write: write.iops },
+      ...{
+        copyIn,
+        copyOut,
+        memoryMiB,
+        dataMiB: memoryMiB - emptyMiB,
+        read: read.iops,
+        write: write.iops,
+      },
       ...{ writeP99Ms: write.p99Ms, read4: read4.iops, write4: write4.iops },
     };
   } finally {
@@ -218,7 +228,15 @@ function writeData(path: string, bytes: number): void {
   closeSync(file);
 }
 
-const COLUMNS = ["copyIn", "copyOut", "memoryMiB", "read", "write", "writeP99Ms"] as const;
+const COLUMNS = [
+  "copyIn",
+  "copyOut",
+  "memoryMiB",
+  "dataMiB",
+  "read",
+  "write",
+  "writeP99Ms",
+] as const;
 const COLUMNS4 = ["read4", "write4"] as const;
 
 function report(rows: readonly NbdRow[], print: (line: string) => void): void {

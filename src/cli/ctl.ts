@@ -1,21 +1,14 @@
 // `zcache ctl` and `zcache stats`: what a daemon does, looked at and set while it runs.
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { alignTable } from "../lab/report/text.ts";
 import { askControl } from "../server/control.ts";
+import { defaultControlPath } from "./control_path.ts";
 import { write } from "./output.ts";
 
 interface Args {
   readonly socket: string;
   readonly json?: true;
-}
-
-/** Where a daemon listens for control if nothing else is said; one per user. */
-export function defaultControlPath(): string {
-  const folder = process.env["XDG_RUNTIME_DIR"] ?? tmpdir();
-  return join(folder, `zcache-${process.getuid?.() ?? 0}.ctl`);
 }
 
 async function control(words: readonly string[], { socket, json }: Args): Promise<void> {

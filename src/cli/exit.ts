@@ -8,6 +8,7 @@ export const EXIT_FAILED = 1;
 /** The command line asks for something that can't be. */
 export const EXIT_USAGE = 2;
 /** As a shell says it: 128 + the number of the signal. */
+export const EXIT_SIGHUP = 129;
 export const EXIT_SIGINT = 130;
 export const EXIT_SIGTERM = 143;
 

@@ -1,7 +1,6 @@
-// Writing a report as a page (`--html FILE`), with the charting library in it.
-import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join, resolve } from "node:path";
+// Writing a report as a page (`--html FILE`).
+import { accessSync, constants, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
 import { reasonOf } from "../node/inputs.ts";
 
@@ -15,13 +14,6 @@ export function checkFolder(file: string): void {
       cause,
     });
   }
-}
-
-/** Chart.js as one script, from the package's folder; its exports do not name that file. */
-export function chartLibrary(): string {
-  const main = createRequire(import.meta.url).resolve("chart.js");
-  const source = readFileSync(join(dirname(main), "chart.umd.min.js"), "utf8");
-  return source.replace(/^\/\/# sourceMappingURL=.*$/m, "");
 }
 
 /** @throws ZcacheError ERR_IO naming the file */

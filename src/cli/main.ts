@@ -10,6 +10,7 @@ import { quietOnClosedPipe } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { serveCommand } from "./serve/serve.ts";
 import { simulateCommand } from "./simulate.ts";
+import { topCommand } from "./top.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -20,6 +21,8 @@ function program(): Command {
   const root = new Command("zcache")
     .description("compressed memory for user space: measure it, replay it, serve it")
     .version(version, "-V, --version")
+    // `serve` and its subcommands have flags of the same name: each reads those after its own.
+    .enablePositionalOptions()
     .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
   for (const command of [
     analyzeCommand(version),
@@ -29,7 +32,8 @@ function program(): Command {
     statsCommand(),
     codecsCommand(),
     poolsCommand(),
-    serveCommand(),
+    serveCommand(version),
+    topCommand(),
   ]) {
     root.addCommand(command);
   }

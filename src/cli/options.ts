@@ -25,11 +25,11 @@ export function parseWhole(text: string, what: string, min: number, max: number)
   return number;
 }
 
-export function parsePageSize(text: string): number {
-  const bytes = parseSize(text, "--page-size");
+export function parsePageSize(text: string, what = "--page-size"): number {
+  const bytes = parseSize(text, what);
   if (!PAGE_SIZES.includes(bytes)) {
     const allowed = PAGE_SIZES.map((size) => `${size / 1024}K`).join(", ");
-    throw new ZcacheError("ERR_OPTION", `--page-size: ${text} is not allowed; write ${allowed}`);
+    throw new ZcacheError("ERR_OPTION", `${what}: ${text} is not allowed; write ${allowed}`);
   }
   return bytes;
 }

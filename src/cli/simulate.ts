@@ -19,8 +19,9 @@ import {
   kindsByDefault,
   Simulation,
 } from "../lab/simulate/simulation.ts";
+import { chartLibrary } from "../node/chart_library.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
-import { chartLibrary, checkFolder, writePage } from "./html_file.ts";
+import { checkFolder, writePage } from "./html_file.ts";
 import { eachLine } from "./lines.ts";
 import { parseList, parseSizeIn, parseWhole } from "./options.ts";
 import { write } from "./output.ts";

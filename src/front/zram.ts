@@ -272,13 +272,12 @@ export class Zram {
     let count = 0;
     for (let at = offset, pages = 0; at < end && pages < pagesMax; pages++) {
       const page = Math.floor(at / pageSize);
-      const next = this.#nextPage(page);
-      let kind: number = Extent.HOLE;
+      const key = this.#keyOf(page);
+      let kind: number = this.#store.nextPage(this.#pool, key);
+      const next = kind === Extent.HOLE ? NIL : pageOf(key);
       let until = next === NIL ? end : Math.min(end, next * pageSize);
-      if (next === page) {
-        kind = this.#store.peek(this.#pool, this.#keyOf(page));
-        until = Math.min(end, (page + 1) * pageSize);
-      }
+      if (next === page) until = Math.min(end, (page + 1) * pageSize);
+      else kind = Extent.HOLE;
       if (count > 0 && extents[count * 2 - 1] === kind) {
         extents[count * 2 - 2]! += until - at;
       } else {
@@ -314,6 +313,12 @@ export class Zram {
     return this.#store.flushObject(this.#pool, this.#keyOf(0));
   }
 
+  /** Drops all data, and ends: in no thread may it be used any more. */
+  destroy(): void {
+    this.reset();
+    this.#store.destroyPool(this.#pool);
+  }
+
   /** The first page from `page` on that is stored, or NIL. */
   nextStored(page: number): number {
     return this.#nextPage(page);
@@ -326,12 +331,7 @@ export class Zram {
 
   /** What went wrong or needed no memory, of all threads. */
   ioStat(): IoStat {
-    return {
-      failed_reads: this.#counters.sum(Device.FAILED_READS),
-      failed_writes: this.#counters.sum(Device.FAILED_WRITES),
-      invalid_io: this.#counters.sum(Device.INVALID_IO),
-      notify_free: this.#counters.sum(Device.NOTIFY_FREE),
-    };
+    return this.#counters.ioStat();
   }
 
   /** Pages in the write-back file, and how many went there and came back, in units of 4 KiB. */
@@ -347,11 +347,7 @@ export class Zram {
 
   /** Requests since the device was made, of all threads. */
   requests(): { reads: number; writes: number; discards: number } {
-    return {
-      reads: this.#counters.sum(Device.READS),
-      writes: this.#counters.sum(Device.WRITES),
-      discards: this.#counters.sum(Device.DISCARDS),
-    };
+    return this.#counters.requests();
   }
 
   /** Goes through the pages of a range. @returns 0, or the refusal that ended it */
@@ -452,8 +448,7 @@ export class Zram {
 
   #nextPage(page: number): number {
     const key = this.#keyOf(page);
-    if (!this.#store.nextPage(this.#pool, key)) return NIL;
-    return (key.indexHigh >>> 0) * WORD + (key.indexLow >>> 0);
+    return this.#store.nextPage(this.#pool, key) === MISS ? NIL : pageOf(key);
   }
 
   #keyOf(page: number): TmemKey {
@@ -487,6 +482,10 @@ const READ = 0;
 const WRITE = 1;
 /** Two numbers for each of so many extents as one answer names. */
 const EXTENT_NUMBERS_MAX = 2 * 1024;
+
+function pageOf(key: TmemKey): number {
+  return (key.indexHigh >>> 0) * WORD + (key.indexLow >>> 0);
+}
 
 function checkSize(sizeBytes: number): void {
   if (Number.isInteger(sizeBytes) && sizeBytes >= 1 && sizeBytes <= DEVICE_BYTES_MAX) return;

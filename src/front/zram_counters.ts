@@ -3,6 +3,7 @@
 import { MAX_THREADS } from "../memory/arena.layout.ts";
 import type { Arena } from "../memory/arena.ts";
 import * as Device from "./zram.layout.ts";
+import type { IoStat } from "./zram_stat.ts";
 
 export class ZramCounters {
   readonly #floats: Float64Array;
@@ -21,7 +22,24 @@ export class ZramCounters {
     this.#floats[this.#own + what]! += 1;
   }
 
-  sum(what: number): number {
+  ioStat(): IoStat {
+    return {
+      failed_reads: this.#sum(Device.FAILED_READS),
+      failed_writes: this.#sum(Device.FAILED_WRITES),
+      invalid_io: this.#sum(Device.INVALID_IO),
+      notify_free: this.#sum(Device.NOTIFY_FREE),
+    };
+  }
+
+  requests(): { reads: number; writes: number; discards: number } {
+    return {
+      reads: this.#sum(Device.READS),
+      writes: this.#sum(Device.WRITES),
+      discards: this.#sum(Device.DISCARDS),
+    };
+  }
+
+  #sum(what: number): number {
     let sum = 0;
     for (let nth = 0; nth < MAX_THREADS; nth++) {
       sum += this.#floats[this.#first + nth * Device.COUNTERS_PER_THREAD + what]!;

@@ -104,11 +104,7 @@ export class ArenaLock {
    */
   enterReader(): boolean {
     if (this.#readerAt === 0) return false;
-    this.#kernels.exchange(this.#readerAt * 4, 1);
-    // An exchange keeps the order: either the writer sees this reader's word, or it is seen here.
-    if (Atomics.load(this.#words, Super.WRITING) === 0) return true;
-    this.leaveReader();
-    return false;
+    return this.#kernels.enterReader(this.#readerAt * 4, Super.WRITING * 4) !== 0;
   }
 
   leaveReader(): void {
@@ -150,9 +146,10 @@ export class ArenaLock {
   #waitForReaders(): void {
     const top = Atomics.load(this.#words, Super.READERS_TOP);
     const first = this.#words[Super.READERS_AT]!;
-    for (let nth = 0; nth < top; nth++) {
-      const at = first + nth * READER_WORDS;
-      if (Atomics.load(this.#words, at) !== 0) this.#waitForReader(nth + 1, at);
+    for (let nth = 0; ; nth++) {
+      nth = this.#kernels.firstSet(first * 4, nth, top, READER_WORDS * 4);
+      if (nth === top) return;
+      this.#waitForReader(nth + 1, first + nth * READER_WORDS);
     }
   }
 

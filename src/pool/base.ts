@@ -37,6 +37,7 @@ export abstract class BasePool implements Zpool {
   readonly type: string;
   readonly maxSizeBytes: number;
   readonly canCompact: boolean;
+  readonly frameClasses: "slot" | "buddies" = "slot";
   /** The descriptor's frame number: the pool's identity, and the owner of its frames. */
   readonly id: PageFrame;
   protected readonly arena: Arena;
@@ -224,6 +225,7 @@ export abstract class BasePool implements Zpool {
     this.arena.frames.free(this.id);
   }
 
+  abstract describeFrame(frame: PageFrame): number;
   /** As `malloc`; the size is in range. */
   protected abstract mallocLocked(sizeBytes: number): Handle | Errno;
   protected abstract freeLocked(handle: Handle): 0 | Errno;

@@ -7,7 +7,7 @@
 //
 // All methods may be called from any thread that has the pool attached. Cost is the cost under one
 // lock: a few list steps, and for `read`, `write` and a moving `free` one copy of one object.
-import type { Address, Handle } from "../base/brand.ts";
+import type { Address, Handle, PageFrame } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 
 /** How an object is mapped. Under MAP_WO the old content need not be there at `map`. */
@@ -56,6 +56,14 @@ export interface ClassStats {
   readonly pages: number;
 }
 
+/** The fullest that `describeFrame` says a page frame is: all of what it can hold. */
+export const FRAME_FULL = 255;
+
+/** What `describeFrame` says of a frame that holds objects. */
+export function describedFrame(objectClass: number, share: number): number {
+  return objectClass * (FRAME_FULL + 1) + Math.round(share * FRAME_FULL);
+}
+
 /** What another thread needs to attach: plain, goes through `postMessage`. */
 export interface PoolShare {
   readonly zcachePool: number;
@@ -68,6 +76,8 @@ export interface Zpool {
   readonly maxSizeBytes: number;
   /** Whether `compact` can ever free a page frame. */
   readonly canCompact: boolean;
+  /** What tells the page frames of a pool apart: bytes of their slots, or objects in them. */
+  readonly frameClasses: "slot" | "buddies";
 
   /**
    * Takes room for an object of `sizeBytes`; its content is undefined.
@@ -127,6 +137,15 @@ export interface Zpool {
    * @returns page frames freed; 0 in pools that cannot move objects
    */
   compact(pagesMax: number): number;
+
+  /**
+   * What one page frame holds, for a map of the memory: O(1), without the pool's lock and under the
+   * conditions of `readShared`.
+   * @param frame one of those whose owner is the pool's `share().zcachePool`
+   * @returns class × 256 + fullness in 255ths, where the class is as `frameClasses` says; NIL for a
+   *   frame that holds no objects but the pool's own records
+   */
+  describeFrame(frame: PageFrame): number;
 
   /** Page frames that hold objects. */
   totalPages(): number;

@@ -24,8 +24,7 @@ import {
 } from "../memory/list.ts";
 import { SLAB_HEAD_WORDS, Slab } from "../memory/slab.ts";
 import { BasePool, type PoolId } from "./base.ts";
-import type { ClassStats, MapMode } from "./contract.ts";
-import type { PoolDriver } from "./driver.ts";
+import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";
 import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
 import * as Pool from "./pool.layout.ts";
 import * as Page from "./z3fold_page.layout.ts";
@@ -44,6 +43,7 @@ const OWN_WORDS = HEADERS + SLAB_HEAD_WORDS;
 const SLOTS = 4;
 
 export class Z3foldPool extends BasePool {
+  override readonly frameClasses = "buddies";
   readonly #chunkBytes: number;
   readonly #chunkShift: number;
   readonly #bits: HandleBits;
@@ -204,6 +204,14 @@ export class Z3foldPool extends BasePool {
       const capacity = name === "headless" ? pages : Page.BUDDIES * pages;
       return { name, sizeBytes, objects, capacity, pages };
     });
+  }
+
+  override describeFrame(frame: PageFrame): number {
+    const page = this.words[this.arena.frames.privateOf(frame)]!;
+    const used = page + Page.CHUNKS_USED;
+    const chunks = this.words[used]! + this.words[used + MIDDLE]! + this.words[used + LAST]!;
+    const room = this.words[page + Page.HEADLESS] === 0 ? Page.CHUNKS - 1 : Page.CHUNKS;
+    return describedFrame(this.#objectsIn(page), chunks / room);
   }
 
   protected override verifyLocked(): { objects: number; pages: number } {
@@ -484,17 +492,3 @@ export class Z3foldPool extends BasePool {
     return 1 << slotOf(this.#bits, handle);
   }
 }
-
-export const Z3FOLD_DRIVERS: readonly PoolDriver[] = [
-  {
-    type: "z3fold",
-    summary: "three objects to a page, the middle one moves to join holes",
-    open: (arena, index, id) => new Z3foldPool(arena, "z3fold", index, id, false),
-  },
-  {
-    type: "z3fold-v4-2016",
-    summary: "z3fold exactly as first posted for review",
-    variant: true,
-    open: (arena, index, id) => new Z3foldPool(arena, "z3fold-v4-2016", index, id, true),
-  },
-];

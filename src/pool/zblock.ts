@@ -28,8 +28,7 @@ import {
 } from "../memory/list.ts";
 import { SLAB_HEAD_WORDS, Slab } from "../memory/slab.ts";
 import { BasePool, type PoolId } from "./base.ts";
-import type { ClassStats, MapMode } from "./contract.ts";
-import type { PoolDriver } from "./driver.ts";
+import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";
 import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
 import * as Pool from "./pool.layout.ts";
 import * as Block from "./zblock_block.layout.ts";
@@ -214,6 +213,19 @@ export class ZblockPool extends BasePool {
       });
     }
     return classes;
+  }
+
+  override describeFrame(frame: PageFrame): number {
+    const { frames } = this.arena;
+    // A block begins at a multiple of its size; only its first frame names its record.
+    const order = orderOf(frames.state(frame));
+    const head = ((frame >>> order) << order) as PageFrame;
+    const block = ~this.words[frames.privateOf(head)]!;
+    if (block < 0) return NIL;
+    const type = this.words[block + Block.TYPE]!;
+    const slots = this.#types.slots[type]!;
+    const used = slots - this.words[block + Block.FREE_COUNT]!;
+    return describedFrame(this.#types.slotBytes[type]!, used / slots);
   }
 
   protected override verifyLocked(): { objects: number; pages: number } {
@@ -469,30 +481,3 @@ export class ZblockPool extends BasePool {
 function lowBits(count: number): number {
   return count === 0 ? 0 : -1 >>> (32 - count);
 }
-
-function driver(
-  type: string,
-  setting: Tables.ZblockSetting,
-  summary: string,
-  variant: boolean,
-): PoolDriver {
-  return {
-    type,
-    summary,
-    variant,
-    open: (arena, index, id) => new ZblockPool(arena, type, setting, index, id),
-  };
-}
-
-export const ZBLOCK_DRIVERS: readonly PoolDriver[] = [
-  driver("zblock", Tables.REPAIRED_2022, "slots in blocks of 1 to 8 pages, types of 2022", false),
-  driver(
-    "zblock-2025",
-    Tables.REPAIRED_2025,
-    "slots in blocks of 1 to 8 pages, types of 2025",
-    false,
-  ),
-  driver("zblock-v6-2022", Tables.V6_2022, "zblock as posted in 2022, page for page", true),
-  driver("zblock-2025-first", Tables.FIRST_2025, "the first zblock of 2025, page for page", true),
-  driver("zblock-2025-final", Tables.FINAL_2025, "the last zblock of 2025, page for page", true),
-];

@@ -29,7 +29,7 @@ import {
   listPrev,
 } from "../memory/list.ts";
 import { BasePool, type PoolId } from "./base.ts";
-import type { ClassStats, MapMode } from "./contract.ts";
+import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";
 import type { PoolDriver } from "./driver.ts";
 import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
 import * as Pool from "./pool.layout.ts";
@@ -61,6 +61,7 @@ const LAST = 1;
 const PAGES_PER_HOLD = 16;
 
 export class ZbudPool extends BasePool {
+  override readonly frameClasses = "buddies";
   readonly #chunkBytes: number;
   readonly #chunkShift: number;
   readonly #bits: HandleBits;
@@ -115,6 +116,14 @@ export class ZbudPool extends BasePool {
     else if (this.#form.keepsEmptyPages) this.#keepPageLocked(page);
     else this.#freePageLocked(page);
     return 0;
+  }
+
+  override describeFrame(frame: PageFrame): number {
+    const page = this.arena.frames.frameToWord(frame);
+    const first = this.words[page + Page.FIRST]!;
+    const last = this.words[page + Page.LAST]!;
+    const objects = (first === 0 ? 0 : 1) + (last === 0 ? 0 : 1);
+    return describedFrame(objects, (first + last) / this.#chunks);
   }
 
   override compact(pagesMax: number): number {

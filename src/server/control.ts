@@ -1,5 +1,6 @@
 // The control socket of a daemon: what can be looked at and set while it runs, by name. Only who
-// may open the socket's file may ask: it belongs to the daemon's user, with mode 0600.
+// may open the socket's file may ask: it belongs to the daemon's user, with mode 0600 if nothing
+// else is said.
 import { chmodSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { ZcacheError } from "../base/errors.ts";
@@ -26,9 +27,15 @@ export interface ControlOptions {
   readonly path: string;
   readonly knobs: readonly Knob[];
   stats(): Readonly<Record<string, unknown>>;
+  /** What `zcache top` shows; nothing if it is left out. */
+  state?(): object;
+  /** Who may open the socket (default 0600). */
+  readonly mode?: number;
 }
 
 const CLIENTS_MAX = 16;
+/** Replies that wait for a client: some of the longest, which are a few tens of kilobytes. */
+const REPLIES_BYTES_MAX = 256 * 1024;
 /** A client that says nothing for so long is gone. */
 const IDLE_MS = 60_000;
 
@@ -47,15 +54,24 @@ export class ControlServer {
   static async start(options: ControlOptions): Promise<ControlServer> {
     const server = new ControlServer(options);
     await removeStale(options.path);
-    await new Promise<void>((resolve, reject) => {
+    // Made closed to all others, and opened as far as is wanted: in between nobody slips in.
+    const mask = process.umask(0o177);
+    const listening = new Promise<void>((resolve, reject) => {
       server.#listener.once("error", (cause) => {
         const message = `can't listen on ${options.path}: ${cause.message}`;
         reject(new ZcacheError("ERR_IO", message, { cause }));
       });
       server.#listener.listen(options.path, resolve);
     });
-    chmodSync(options.path, 0o600);
+    // The file is there when `listen` returns.
+    process.umask(mask);
+    await listening;
+    chmodSync(options.path, options.mode ?? 0o600);
     return server;
+  }
+
+  get path(): string {
+    return this.#options.path;
   }
 
   async close(): Promise<void> {
@@ -76,7 +92,8 @@ export class ControlServer {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
         // Who does not read its replies is not served.
-        if (!socket.write(controlLine(this.#answer(line)))) socket.destroy();
+        socket.write(controlLine(this.#answer(line)));
+        if (socket.writableLength > REPLIES_BYTES_MAX) socket.destroy();
       }
       if (text.length > LINE_BYTES_MAX) socket.destroy();
     });
@@ -95,6 +112,7 @@ export class ControlServer {
 
   #do(request: ControlRequest): Record<string, unknown> {
     if ("stats" in request) return { ...this.#options.stats() };
+    if ("state" in request) return { ...this.#options.state?.() };
     if ("list" in request) {
       const all = this.#options.knobs.map((knob) => {
         const { name, describe } = knob;

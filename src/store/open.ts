@@ -41,9 +41,9 @@ const ENTRY_BYTES = 32;
 const VALUE_BYTES = 1024;
 
 // Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
-const INDEX_OWNER = 1;
+export const INDEX_OWNER = 1;
 const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
-const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
+export const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
 
 /** Makes an empty store in an arena that is nobody else's yet. */
 export function formatStore(
@@ -181,5 +181,16 @@ export function lockedBy<T>(state: StoreState, work: () => T): T {
     return result;
   } finally {
     lock.unlock();
+  }
+}
+
+/** Runs `work`, which changes nothing, beside other readers if nobody writes. */
+export function readBy<T>(state: StoreState, work: () => T): T {
+  const { lock } = state.arena;
+  if (!lock.enterReader()) return lockedBy(state, work);
+  try {
+    return work();
+  } finally {
+    lock.leaveReader();
   }
 }

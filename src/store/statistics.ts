@@ -1,9 +1,9 @@
 // What a store says of itself: one consistent picture, taken under the lock.
 
+import type { LatencySummary } from "../base/latency.ts";
+import { LATENCY_WORDS, latencyBuckets, latencyRecord, latencySummary } from "../base/latency.ts";
 import { RECOVERIES } from "../memory/arena.layout.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
-import type { LatencySummary } from "../memory/latency.ts";
-import { LATENCY_WORDS, latencyRecord, latencySummary } from "../memory/latency.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
 import type { StoreState } from "./state.ts";
@@ -101,6 +101,14 @@ export function statisticsLocked(state: StoreState): StoreStats {
     recoveries: state.words[RECOVERIES]!,
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
   };
+}
+
+/** The buckets of all latencies. Without the lock: each is a word of its own. */
+export function latenciesOf(state: StoreState) {
+  const buckets = LATENCIES.map((name, nth) => {
+    return [name, latencyBuckets(state.words, latencyAt(state, nth))] as const;
+  });
+  return Object.fromEntries(buckets) as Record<LatencyName, ReturnType<typeof latencyBuckets>>;
 }
 
 /** Adds the time since `beginNs` to a histogram. */

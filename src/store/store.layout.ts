@@ -8,7 +8,7 @@
  * counted as they happen, and stay counted when a transaction is undone. What says how much there
  * is (a kind's words) is undone with it.
  */
-import { LATENCY_WORDS } from "../memory/latency.ts";
+import { LATENCY_WORDS } from "../base/latency.ts";
 
 export const MAGIC = 0; // fixed: STORE_MAGIC, written last
 export const VERSION = 1; // fixed
@@ -51,7 +51,7 @@ export const BYTES = 4; // bytes of the pages in the pool, modulo 2³²: an aren
 /** 64-bit floats: statistics.ts says which. */
 export const COUNTERS = KIND + KINDS * KIND_WORDS;
 export const COUNTERS_MAX = 56;
-/** Histograms of latencies (memory/latency.ts). */
+/** Histograms of latencies (base/latency.ts). */
 export const LATENCIES = COUNTERS + COUNTERS_MAX * 2;
 export const LATENCIES_MAX = 5;
 

@@ -20,8 +20,9 @@ import { put } from "../memory/journal.ts";
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
+import { Inspection } from "./inspection.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
-import { attachStore, formatStore, lockedBy, recoverLocked } from "./open.ts";
+import { attachStore, formatStore, lockedBy, readBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import { pageIn } from "./page_in.ts";
@@ -66,12 +67,15 @@ export class Store {
   readonly pageSize: number;
   /** For a store of values: what is done with them. */
   readonly values: Values | undefined;
+  /** What is to be seen of it by who only looks. */
+  readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
+    this.inspection = new Inspection(state);
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
@@ -220,21 +224,7 @@ export class Store {
   /** Whether a page is stored; does not count as a use. */
   has(pool: number, key: TmemKey): boolean {
     const { index } = this.#opened();
-    return this.#locked(() => index.find(pool, key) >= 0);
-  }
-
-  /**
-   * What is known of a page without restoring it; does not count as a use.
-   * @returns MISS, ZERO for one that holds nothing but zeros, else DATA
-   */
-  peek(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
-    const { index, words } = this.#opened();
-    return this.#locked(() => {
-      const entry = index.find(pool, key);
-      if (entry < 0) return MISS;
-      const isSame = Page.whereOf(words[entry + Entry.META]!) === Page.SAME_FILLED;
-      return isSame && words[entry + Entry.VALUE] === 0 ? ZERO : DATA;
-    });
+    return this.#reading(() => index.find(pool, key) >= 0);
   }
 
   /** Takes a page out. @returns whether it was there */
@@ -261,18 +251,23 @@ export class Store {
   }
 
   /**
-   * Sets the key to the object's first page from the key's index on.
-   * @returns whether there is one
+   * Sets the key to the object's first page from the key's index on; does not count as a use.
+   * @returns ZERO for a page that holds nothing but zeros, else DATA; MISS if there is none
    */
-  nextPage(pool: number, key: TmemKey): boolean {
-    const { index } = this.#opened();
-    return this.#locked(() => index.nextPage(pool, key) >= 0);
+  nextPage(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
+    const { index, words } = this.#opened();
+    return this.#reading(() => {
+      const entry = index.nextPage(pool, key);
+      if (entry < 0) return MISS;
+      const isSame = Page.whereOf(words[entry + Entry.META]!) === Page.SAME_FILLED;
+      return isSame && words[entry + Entry.VALUE] === 0 ? ZERO : DATA;
+    });
   }
 
   /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
   poolInfo(pool: number): TmemPoolInfo | null {
     const { index } = this.#opened();
-    return this.#locked(() => index.poolInfo(pool));
+    return this.#reading(() => index.poolInfo(pool));
   }
 
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
@@ -361,11 +356,36 @@ export class Store {
     this.detach();
   }
 
+  /**
+   * Lets something be done, by any threads, of which no trace stays in counters, latencies and
+   * what is remembered of pages that went; nor of what others do to the store meanwhile.
+   */
+  async uncounted<T>(work: () => Promise<T>): Promise<T> {
+    const { words, root } = this.#opened();
+    const [from, to] = [root + Root.COUNTERS, root + Root.STRIPES];
+    const before = this.#locked(() => words.slice(from, to));
+    try {
+      return await work();
+    } finally {
+      this.#locked(() => words.set(before, from));
+    }
+  }
+
+  /** Tells what this thread has counted and not told yet. */
+  tellNotes(): void {
+    this.#opened().notes.tell();
+  }
+
   /** One consistent picture. */
   stats(): StoreStats {
     const state = this.#opened();
     state.notes.tell();
     return this.#locked(() => statisticsLocked(state));
+  }
+
+  /** How it was made, all options filled in. */
+  get options(): ResolvedOptions {
+    return this.#state.options;
   }
 
   /** Where a page is, or why it is not there. */
@@ -441,6 +461,10 @@ export class Store {
 
   #opened(): StoreState {
     return this.#state.opened();
+  }
+
+  #reading<T>(work: () => T): T {
+    return readBy(this.#opened(), work);
   }
 
   #locked<T>(work: () => T): T {

@@ -143,7 +143,7 @@ function readHead(state: StoreState, entry: WordIndex, meta: number): void {
 }
 
 /** META if there is still an entry in memory that stands for this object, else 0. */
-function metaLocked(state: StoreState, entry: WordIndex, value: number): number {
+export function metaLocked(state: StoreState, entry: WordIndex, value: number): number {
   if (!state.index.holds(entry) || state.words[entry + Entry.VALUE] !== value) return 0;
   const meta = state.words[entry + Entry.META]!;
   return Page.whereOf(meta) === Page.MEMORY ? meta : 0;

@@ -15,7 +15,7 @@ import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
-import { lockedBy } from "./open.ts";
+import { lockedBy, readBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import { pack, packedIn } from "./page_in.ts";
 import { fetchPacked, unpack } from "./page_out.ts";
@@ -211,7 +211,7 @@ export class Values {
    */
   peek(pool: number, key: TmemKey): Address | typeof NIL {
     const state = this.#state.opened();
-    const where = lockedBy(state, () => this.#peekLocked(pool, key));
+    const where = readBy(state, () => this.#look(pool, key));
     if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
     return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
   }
@@ -344,7 +344,7 @@ export class Values {
     return this.#state.codecs.takesDictionary(isDense);
   }
 
-  #peekLocked(pool: number, key: TmemKey): number {
+  #look(pool: number, key: TmemKey): number {
     const state = this.#state;
     const entry = state.findLocked(pool, key);
     if (entry === NIL) return 0;

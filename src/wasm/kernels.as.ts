@@ -111,3 +111,21 @@ export function compareExchange(address: usize, expected: i32, value: i32): i32 
 export function exchange(address: usize, value: i32): i32 {
   return atomic.xchg<i32>(address, value);
 }
+
+/**
+ * Says in the word at `reader` that the caller reads. The store and the load keep their order:
+ * either a writer sees the one, or the writer is seen by the other.
+ * @returns 1; 0 if the word at `writing` says that somebody writes: then it is taken back
+ */
+export function enterReader(reader: usize, writing: usize): i32 {
+  atomic.store<i32>(reader, 1);
+  if (atomic.load<i32>(writing) == 0) return 1;
+  atomic.store<i32>(reader, 0);
+  return 0;
+}
+
+/** @returns the first of the words nth … count − 1 that is not 0, `stride` bytes apart; or count */
+export function firstSet(words: usize, nth: i32, count: i32, stride: usize): i32 {
+  while (nth < count && atomic.load<i32>(words + <usize>nth * stride) == 0) nth++;
+  return nth;
+}

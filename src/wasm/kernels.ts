@@ -15,6 +15,10 @@ export interface Kernels {
   checksum(source: number, sizeBytes: number, seed: number): number;
   compareExchange(address: number, expected: number, value: number): number;
   exchange(address: number, value: number): number;
+  /** Sets a reader's word to 1. @returns 1; 0 if the word `writing` is set: then it is 0 again */
+  enterReader(reader: number, writing: number): number;
+  /** @returns the first of the words nth … count − 1, so many bytes apart, that is not 0; count */
+  firstSet(words: number, nth: number, count: number, strideBytes: number): number;
   /**
    * Compresses one block in LZ4's block format. `table` is LZ4_TABLE_BYTES of scratch, 16-byte
    * aligned.

@@ -18,9 +18,18 @@ const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp
   [["--threads", "0"], /^zcache: --threads: "0" is not allowed; write a whole number from 1 to 64/],
   [["--max-conns", "-1"], /^zcache: --max-conns: "-1" is not allowed/],
   [["--memory-max", "lots"], /^zcache: --memory-max: "lots" is not a size/],
-  [["--max-item-size", "1000"], /^zcache: itemBytesMax: 1000 is not allowed/],
-  [["--max-item-size", "40M"], /^zcache: itemBytesMax: 41943040 is more than half of memoryMax/],
-  [["--protocol", "http"], /^zcache: protocol: "http" is not allowed; auto, ascii or binary/],
+  [
+    ["--max-item-size", "1000"],
+    /^zcache: --max-item-size: "1000" is not allowed; write at least 1024 bytes/,
+  ],
+  [
+    ["--max-item-size", "40M"],
+    /^zcache: --max-item-size: 41943040 is more than half of --memory-max/,
+  ],
+  [
+    ["--protocol", "http"],
+    /^zcache: --protocol: "http" is not allowed; write one of auto, ascii, binary/,
+  ],
   [["--listen", "1:2:3"], /^zcache: --listen: "1:2:3" is not allowed; write HOST:PORT/],
   [["--listen", "host:99999"], /^zcache: --listen: "host:99999" is not allowed/],
   [["--tls-cert", "x"], /^zcache: --tls-cert and --tls-key: both or neither/],
@@ -58,11 +67,14 @@ describe("zcache serve memcached", () => {
       const folder = mkdtempSync(join(tmpdir(), "zcache-serve-"));
       const path = join(folder, "socket");
       const where = ["--listen", "0.0.0.0:0", "--socket", path];
-      const server = spawn(process.execPath, [CLI, "serve", "memcached", ...where]);
+      const server = spawn(process.execPath, [CLI, "serve", "memcached", "--no-control", ...where]);
       const warned = once(server.stderr, "data");
       const [line] = (await once(server.stdout, "data")) as [Buffer];
       assert.match(String(line), /^memcached on 0\.0\.0\.0:\d+, .*socket; 64\.0 MiB in 1 thread/);
-      assert.match(String((await warned)[0]), /^zcache: warning: 0\.0\.0\.0 is open to other/);
+      assert.match(
+        String((await warned)[0]),
+        /^zcache: warning: memcached: 0\.0\.0\.0 is open to other/,
+      );
       const client = await Client.open({ path });
       assert.equal(await client.ask("set a 0 0 1\r\na\r\n"), "STORED\r\n");
       const ended = once(server, "exit");

@@ -329,7 +329,7 @@ test("TLS, and certificates of clients", { skip }, async () => {
   const stranger = new Client(tlsConnect({ port, host: "127.0.0.1", rejectUnauthorized: false }));
   stranger.send("get a\r\n");
   assert.equal(await stranger.untilEnd(), "");
-  assert.equal(server.refreshCertificates(), true);
+  server.prepareRefresh()();
   known.close();
   await server.close(false);
   const missing = startServer({}, { tls: { cert: join(folder, "none"), key } });

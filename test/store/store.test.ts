@@ -7,7 +7,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { policyNames } from "../../src/policy/registry.ts";
-import { Store } from "../../src/store/store.ts";
+import { MISS, Store } from "../../src/store/store.ts";
 import { fillPage, openStore, type PageKind, StoreModel } from "../doubles/store_rig.ts";
 
 function rig(persistent: boolean, options = {}) {
@@ -176,7 +176,7 @@ test("an object's pages are found in order, and flushed together", () => {
     store.put(pool, key.setIndex(index), page("text", Number(index % 99n)));
   const found: bigint[] = [];
   key.setIndex(0);
-  while (store.nextPage(pool, key)) {
+  while (store.nextPage(pool, key) !== MISS) {
     found.push(key.index);
     if (!key.nextIndex()) break;
   }

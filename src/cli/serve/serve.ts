@@ -1,11 +1,101 @@
-// `zcache serve`: what is served, one subcommand for each.
+// `zcache serve`: everything that one machine needs, or one service of it by name. All take their
+// settings from the same tables, as flags and from a file.
 import { Command } from "commander";
-import { serveMemcachedCommand } from "./memcached.ts";
-import { serveNbdCommand } from "./nbd.ts";
+import { ZcacheError } from "../../base/errors.ts";
+import { write } from "../output.ts";
+import { type Config, type Entries, resolveConfig } from "./config.ts";
+import { readConfigFile } from "./config_file.ts";
+import { configText, exampleConfig } from "./config_text.ts";
+import { Daemon, type Scope } from "./daemon.ts";
+import { addFlags, flagEntries, flagName } from "./flags.ts";
+import { devicesOf } from "./nbd_settings.ts";
+import type { Section } from "./section.ts";
+import { DAEMON_SECTION, MEMCACHED_SECTION, NBD_SECTION, SECTIONS } from "./sections.ts";
 
-export function serveCommand(): Command {
-  return new Command("serve")
-    .description("serve compressed memory to clients of other protocols")
-    .addCommand(serveMemcachedCommand())
-    .addCommand(serveNbdCommand());
+const SCOPES: Readonly<
+  Record<Scope, { readonly describe: string; readonly sections: readonly Section[] }>
+> = {
+  all: {
+    describe: "serve memcached, block devices if --nbd-size is given, and a web page",
+    sections: SECTIONS,
+  },
+  nbd: {
+    describe: "serve compressed block devices (zram) to NBD clients",
+    sections: [NBD_SECTION, DAEMON_SECTION],
+  },
+  memcached: {
+    describe: "serve the memcached protocol: text, meta and binary",
+    sections: [MEMCACHED_SECTION, DAEMON_SECTION],
+  },
+};
+
+/** The head of what `--print-example` prints, which is `contrib/zcache.toml` too. */
+const EXAMPLE_HEAD = [
+  "Configuration of zcache: `zcache serve --config FILE`. Every key with its default; take away",
+  "the `# ` before those that you change. Flags win against the file, --check-config checks it,",
+  "and SIGHUP reads it again. Made by `zcache serve --print-example`.",
+];
+
+interface FileArgs {
+  readonly config?: string;
+  readonly checkConfig?: true;
+  readonly printConfig?: true;
+  readonly printExample?: true;
+}
+
+function commandFor(scope: Scope, version: string, name: string): Command {
+  const { describe, sections } = SCOPES[scope];
+  const style = { prefixed: scope === "all" };
+  const command = new Command(name)
+    .description(describe)
+    .option("--config <file>", "settings from a TOML file; flags win against it")
+    .option("--check-config", "check flags and file, start nothing")
+    .option("--print-config", "print the settings in force as a file, start nothing")
+    .option("--print-example", "print a file with all keys, their defaults and what they mean");
+  for (const section of sections) addFlags(command, section, style);
+  const load = (): Config => {
+    const flags: Entries = new Map(
+      sections.flatMap((section) => [...flagEntries(command, section, style)]),
+    );
+    const { config: path } = command.opts<FileArgs>();
+    const layers = path === undefined ? [flags] : [flags, readConfigFile(path)];
+    const config = resolveConfig(layers, (section, key) => `--${flagName(section, key, style)}`);
+    if (scope === "nbd" && devicesOf(config.nbd).length === 0) {
+      throw new ZcacheError("ERR_OPTION", "give --size SIZE, or --export NAME=SIZE, or both");
+    }
+    return config;
+  };
+  return command.action(async (args: FileArgs) => {
+    refuseFlagsBefore(command);
+    if (args.printExample) return write(exampleConfig(EXAMPLE_HEAD));
+    if (args.printConfig) return write(configText(load()));
+    if (args.checkConfig) {
+      load();
+      return write(`${args.config ?? "the command line"} is good\n`);
+    }
+    return Daemon.run({ scope, version, load });
+  });
+}
+
+/** `zcache serve --config x nbd`: the flag belongs to `serve`, which does not run then. */
+function refuseFlagsBefore(command: Command): void {
+  const { parent } = command;
+  if (parent?.parent === undefined || parent?.parent === null) return;
+  for (const option of parent.options) {
+    const attribute = option.attributeName();
+    if (parent.getOptionValueSource(attribute) !== "cli") continue;
+    // Of the two of a switch, the one that stands there.
+    if (option.negate !== (parent.getOptionValue(attribute) === false)) continue;
+    const name = command.name();
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${option.long}: flags of \`zcache serve ${name}\` stand after "${name}"`,
+    );
+  }
+}
+
+export function serveCommand(version: string): Command {
+  return commandFor("all", version, "serve")
+    .addCommand(commandFor("memcached", version, "memcached"))
+    .addCommand(commandFor("nbd", version, "nbd"));
 }

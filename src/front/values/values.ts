@@ -6,7 +6,7 @@ import { type Address, NIL } from "../../base/brand.ts";
 import { ENOSPC, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import { TmemKey } from "../../index/key.ts";
-import type { Store } from "../../store/store.ts";
+import { MISS, type Store } from "../../store/store.ts";
 import * as Value from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
 import { FLIGHTS, POOL, SEEDS, VERSIONS, valuesOf } from "./format.ts";
@@ -454,7 +454,7 @@ export class KeyedValues {
   /** Removes all parts of other versions; under the key's lock. */
   #dropOthersLocked(version: number): void {
     const key = this.#key.setWords(this.#hash.low, this.#hash.high, 1, 0);
-    while (this.store.nextPage(this.pool, key)) {
+    while (this.store.nextPage(this.pool, key) !== MISS) {
       if (key.indexHigh !== version) this.store.flush(this.pool, key);
       if (!key.nextIndex()) break;
     }

@@ -8,7 +8,13 @@
 //
 // Objects are mapped through buffers: so they may move while they are mapped, and a mapping never
 // stands in the way of filling a hole.
-import { type Address, type Handle, NIL, type WordIndex } from "../../base/brand.ts";
+import {
+  type Address,
+  type Handle,
+  NIL,
+  type PageFrame,
+  type WordIndex,
+} from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
@@ -16,7 +22,7 @@ import { add, put } from "../../memory/journal.ts";
 import { Slab } from "../../memory/slab.ts";
 import { BasePool, type PoolId } from "../base.ts";
 import { BounceBuffers } from "../bounce.ts";
-import { type ClassStats, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
+import { type ClassStats, describedFrame, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
 import type { PoolDriver } from "../driver.ts";
 import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
@@ -195,6 +201,12 @@ export class DensePool extends BasePool {
       classes.push({ name: `size ${sizeBytes}`, sizeBytes, objects, capacity, pages });
     }
     return classes;
+  }
+
+  override describeFrame(frame: PageFrame): number {
+    const index = this.#vectors.classOfFrame(frame);
+    if (index === NIL) return NIL;
+    return describedFrame(this.#vectors.slotBytes(index), this.#vectors.filledShare(frame, index));
   }
 
   protected override verifyLocked(): { objects: number; pages: number } {

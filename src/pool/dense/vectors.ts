@@ -71,6 +71,20 @@ export class SlotVectors {
     return Math.ceil(filledBytes / this.#arena.pageSize);
   }
 
+  /** The class that a frame belongs to, or NIL: it holds records, or is in reserve. */
+  classOfFrame(frame: PageFrame): number | Nil {
+    return this.#words[this.#arena.frames.linkOf(frame) + Dense.RECORD] === 0
+      ? NIL
+      : this.#classOfFrame(frame);
+  }
+
+  /** How much of a frame of a class slots fill: all, but of the last one. */
+  filledShare(frame: PageFrame, index: number): number {
+    const at = this.classAt(index);
+    if (this.#words[at + Dense.TAIL] !== frame) return 1;
+    return this.#words[at + Dense.TAIL_END]! / this.#arena.pageSize;
+  }
+
   /** Frames that hold records or are in reserve. */
   get metadataFrames(): number {
     return this.#records.frames + this.#reserve.count;

@@ -1,12 +1,12 @@
 // What zsmalloc of 2012 and of today share: everything but how a handle leads to an object.
-import { type Address, type Handle, NIL } from "../../base/brand.ts";
+import { type Address, type Handle, NIL, type PageFrame } from "../../base/brand.ts";
 import { EBUSY, EINVAL, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { add, put } from "../../memory/journal.ts";
 import { BasePool, type PoolId } from "../base.ts";
 import { BounceBuffers } from "../bounce.ts";
-import { type ClassStats, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
+import { type ClassStats, describedFrame, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
 import type { SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 import { Zspages, zspagesWords } from "./zspages.ts";
@@ -175,6 +175,14 @@ export abstract class ZspagePool extends BasePool {
       });
     }
     return stats;
+  }
+
+  /** A zspage is filled as a whole: all frames of a chain are as full as the chain is. */
+  override describeFrame(frame: PageFrame): number {
+    const zspage = this.words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
+    const cls = this.words[zspage + Zspage.CLASS]!;
+    const share = this.words[zspage + Zspage.IN_USE]! / this.classes.objects[cls]!;
+    return describedFrame(this.classes.sizeBytes[cls]!, share);
   }
 
   protected override verifyLocked(): { objects: number; pages: number } {

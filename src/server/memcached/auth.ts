@@ -13,7 +13,7 @@ interface Credential {
 }
 
 export class Credentials {
-  readonly #entries: readonly Credential[];
+  #entries: readonly Credential[];
 
   private constructor(entries: readonly Credential[]) {
     this.#entries = entries;
@@ -40,6 +40,11 @@ export class Credentials {
       );
     }
     return new Credentials(entries);
+  }
+
+  /** Those of `others` may come in from now on, in place of these. */
+  replace(others: Credentials): void {
+    this.#entries = others.#entries;
   }
 
   /** Whether somebody with this name and password may come in; takes as long for any. */

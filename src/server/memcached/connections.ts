@@ -1,6 +1,7 @@
 // One thread's connections: what comes is worked through, its replies go out in one write, and a
 // client that does not take them is not read from until it does.
 import { Socket } from "node:net";
+import type { SampledTimes } from "../../base/sampled_times.ts";
 import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
 import type { Engine } from "./engine.ts";
@@ -34,6 +35,8 @@ interface WithHandle {
 export interface ConnectionsParts {
   readonly settings: MemcachedSettings;
   readonly counters: Counters;
+  /** Times of what one read brings, until its replies are handed on. */
+  readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
   /** Gives a buffer that the store fills faster than others, if it has one. */
   readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
@@ -53,11 +56,15 @@ export class Connections {
   #holder: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
+  readonly #times: SampledTimes;
+  /** When its turn began, if it is timed, else 0. */
+  #begunMs = 0;
   readonly #idleCheck: NodeJS.Timeout;
 
-  constructor({ settings, counters, makeEngine, makeBuffer }: ConnectionsParts) {
+  constructor({ settings, counters, times, makeEngine, makeBuffer }: ConnectionsParts) {
     this.#settings = settings;
     this.#counters = counters;
+    this.#times = times;
     const buffer = makeBuffer(REPLY_BYTES);
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
@@ -183,6 +190,7 @@ export class Connections {
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
     this.#turnBytes = 0;
+    this.#begunMs = this.#times.begin();
   }
 
   /** The system has taken all of the buffer that was given up. */
@@ -196,6 +204,7 @@ export class Connections {
     const { session, socket } = connection;
     if (!bearable) this.#refuse(session);
     this.#reply.flush();
+    if (this.#begunMs !== 0) this.#times.end(0, this.#begunMs);
     this.#current = undefined;
     connection.blocked = this.engine.paused;
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;

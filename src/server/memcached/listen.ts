@@ -3,6 +3,7 @@
 import { lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { connect, createServer, type ListenOptions, type Server, type Socket } from "node:net";
 import {
+  createSecureContext,
   createServer as createTlsServer,
   type TlsOptions,
   type Server as TlsServer,
@@ -112,6 +113,20 @@ async function removeLeftover(path: string): Promise<void> {
   // Refused by a socket; a file that is no socket is ENOTSOCK or the like, and stays.
   if (code !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return;
   unlinkSync(path);
+}
+
+/**
+ * Looks whether certificate and key can be read again.
+ * @throws ZcacheError ERR_INPUT
+ */
+export function checkTls(tls: TlsFiles): void {
+  try {
+    createSecureContext(tlsOptions(tls));
+  } catch (cause) {
+    if (cause instanceof ZcacheError) throw cause;
+    const { message } = cause as Error;
+    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
+  }
 }
 
 /** Reads certificate and key again, for connections to come. */

@@ -3,10 +3,11 @@
 //
 // All threads listen on one descriptor, which the main thread closes. A worker that ended would
 // close it again, when its number may be another file's: so workers go on until the process ends.
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import type { ItemsBegin } from "../../front/items/shared.ts";
+import { startWorker } from "../../node/lent_descriptors.ts";
 import type { Endpoint } from "./listen.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
 import { makeShare, ServerThread, type ThreadShare } from "./thread.ts";
@@ -60,6 +61,8 @@ export type ToWorker =
       readonly name: keyof MemcachedSettings;
       readonly value: number | boolean;
     }
+  /** Certificates and passwords are to be read again. */
+  | { readonly type: "refresh" }
   | { readonly type: "close"; readonly gracefully: boolean };
 /** And back. */
 export type FromWorker =
@@ -151,7 +154,7 @@ export class MemcachedServer {
           endpoints: options.endpoints,
           fds: main.listeners.map(({ fd }) => fd),
         };
-        workers.push(await startWorker(options, task));
+        workers.push(await startServing(options, task));
       }
     } catch (error) {
       main.close(false);
@@ -170,6 +173,12 @@ export class MemcachedServer {
     });
   }
 
+  /** Connections that are open, of all threads. */
+  get connections(): number {
+    const { counters } = this.#main;
+    return counters.sum("total_connections") - counters.sum("closed_connections");
+  }
+
   /** Figures by memcached's names, of all threads. */
   stats(): Record<string, number | string> {
     const figures: Record<string, number | string> = {};
@@ -180,6 +189,11 @@ export class MemcachedServer {
       });
     }
     return { ...figures, ...this.#opened.figures() };
+  }
+
+  /** Times of what one read brings, of one in sixty-four: ns, and how many took up to that. */
+  latency(): [upToNs: number, count: number][] {
+    return this.#main.times.buckets(0);
   }
 
   knobs(): Knob[] {
@@ -206,9 +220,18 @@ export class MemcachedServer {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
-  /** Reads certificates again. @returns whether there are any, and they are good */
-  refreshCertificates(): boolean {
-    return this.#main.refreshCertificates();
+  /**
+   * Reads certificates and passwords again, in all threads, for connections to come.
+   * @returns what does so, once all of it has been found to be good
+   * @throws ZcacheError ERR_INPUT, ERR_OPTION: a file can't be read, or is no such file
+   */
+  prepareRefresh(): () => void {
+    this.#main.checkFiles();
+    return () => {
+      this.#main.refreshFiles();
+      const message: ToWorker = { type: "refresh" };
+      for (const worker of this.#workers) worker.postMessage(message);
+    };
   }
 
   /**
@@ -247,8 +270,8 @@ async function untilClosed(worker: Worker): Promise<void> {
   });
 }
 
-async function startWorker(options: MemcachedOptions, task: WorkerTask): Promise<Worker> {
-  const worker = new Worker(options.workerUrl, { workerData: task });
+async function startServing(options: MemcachedOptions, task: WorkerTask): Promise<Worker> {
+  const worker = startWorker(options.workerUrl, { workerData: task });
   await new Promise<void>((resolve, reject) => {
     worker.once("error", reject);
     worker.on("message", (message: FromWorker) => {

@@ -1,6 +1,8 @@
 // What one thread of the server is made of: its view of the items, its engine, its connections and
 // the sockets that it listens on.
 
+import { ZcacheError } from "../../base/errors.ts";
+import { SampledTimes } from "../../base/sampled_times.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
@@ -8,7 +10,7 @@ import { type ItemsBegin, ItemsShared } from "../../front/items/shared.ts";
 import { Credentials } from "./auth.ts";
 import { Connections } from "./connections.ts";
 import { Engine, type ServerHooks } from "./engine.ts";
-import { type Endpoint, type Listener, listen, refreshTls } from "./listen.ts";
+import { checkTls, type Endpoint, type Listener, listen, refreshTls } from "./listen.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import { Statistics } from "./stats.ts";
 
@@ -20,6 +22,8 @@ const SWEEP_WORK_MS = 3;
 export interface ThreadShare {
   readonly items: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
+  /** Of the times of requests (base/sampled_times.ts). */
+  readonly times: SharedArrayBuffer;
 }
 
 export interface ThreadParts {
@@ -38,6 +42,7 @@ export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): Thre
   return {
     items: ItemsShared.create(begin).share(),
     counters: Counters.create(settings.threads).share(),
+    times: SampledTimes.memory(1),
   };
 }
 
@@ -47,7 +52,9 @@ export class ServerThread {
   readonly counters: Counters;
   readonly stats: Statistics;
   readonly connections: Connections;
+  readonly times: SampledTimes;
   listeners: readonly Listener[] = [];
+  readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
   readonly #sweeper: NodeJS.Timeout | undefined;
   #sweepAt = 0;
@@ -58,6 +65,7 @@ export class ServerThread {
     const settings = { ...parts.settings };
     this.settings = settings;
     this.counters = Counters.attach(share.counters, thread);
+    this.times = new SampledTimes(share.times);
     this.items = new Items({
       store,
       shared: ItemsShared.attach(share.items),
@@ -79,6 +87,7 @@ export class ServerThread {
     });
     const { authFile } = settings;
     const credentials = authFile === undefined ? undefined : Credentials.read(authFile);
+    this.#credentials = credentials;
     const hooks: ServerHooks = {
       shutdown: parts.shutdown,
       refreshCertificates: () => this.refreshCertificates(),
@@ -87,6 +96,7 @@ export class ServerThread {
     this.connections = new Connections({
       settings,
       counters,
+      times: this.times,
       makeBuffer: (bytes) => store.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
@@ -111,6 +121,30 @@ export class ServerThread {
       throw error;
     }
     return thread;
+  }
+
+  /**
+   * Looks whether certificates and passwords can be read again, and uses nothing of them.
+   * @throws ZcacheError ERR_INPUT, ERR_OPTION
+   */
+  checkFiles(): void {
+    for (const { endpoint } of this.listeners) {
+      if (endpoint.tls !== undefined) checkTls(endpoint.tls);
+    }
+    const { authFile } = this.settings;
+    if (authFile !== undefined) Credentials.read(authFile);
+  }
+
+  /** Reads certificates and passwords again; those that can't be read stay as they are. */
+  refreshFiles(): void {
+    this.refreshCertificates();
+    const { authFile } = this.settings;
+    try {
+      if (authFile !== undefined) this.#credentials?.replace(Credentials.read(authFile));
+    } catch (error) {
+      // It was good a moment ago: whoever writes it now sends another signal.
+      if (!(error instanceof ZcacheError)) throw error;
+    }
   }
 
   refreshCertificates(): boolean {

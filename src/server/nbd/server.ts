@@ -4,8 +4,11 @@ import { chmodSync } from "node:fs";
 import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
+import { SampledTimes } from "../../base/sampled_times.ts";
+import { lend } from "../../node/lent_descriptors.ts";
 import { removeStale } from "../stale_socket.ts";
-import type { Notice, Order, ServeOrder } from "./thread.ts";
+import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
+import { REQUEST_KINDS } from "./transmission.ts";
 
 /** Where a server listens. */
 export type Listen =
@@ -52,9 +55,16 @@ export class NbdServer {
   /** Ends with an error when a worker dies, which is a bug. */
   readonly failure: Promise<never>;
   readonly #released: Released;
+  readonly #times: SampledTimes;
 
-  private constructor(options: ServerOptions, threads: readonly Worker[], released: Released) {
+  private constructor(
+    options: ServerOptions,
+    threads: readonly Worker[],
+    times: SampledTimes,
+    released: Released,
+  ) {
     this.#options = options;
+    this.#times = times;
     this.#released = released;
     this.#workers = threads.map((thread) => ({ thread, connections: 0 }));
     this.#allowed = options.allow.length === 0 ? undefined : listOf(options.allow);
@@ -78,7 +88,7 @@ export class NbdServer {
   ): Promise<NbdServer> {
     let server: NbdServer;
     try {
-      server = new NbdServer(options, threads, released);
+      server = new NbdServer(options, threads, new SampledTimes(order.times), released);
     } catch (error) {
       released(threads);
       throw error;
@@ -108,6 +118,17 @@ export class NbdServer {
 
   stats(): { connections: number; accepted: number; refused: number } {
     return { connections: this.#live.size, accepted: this.#accepted, refused: this.#refused };
+  }
+
+  /** Takes other certificates, for connections to come; see `tlsShare` of the entry point. */
+  renewTls(tls: TlsShare): void {
+    for (const { thread } of this.#workers) tell(thread, { order: "tls", tls });
+  }
+
+  /** Times of requests by kind, of one in sixty-four: ns, and how many took up to that. */
+  latencies(): Record<(typeof REQUEST_KINDS)[number], [upToNs: number, count: number][]> {
+    const kinds = REQUEST_KINDS.map((kind, nth) => [kind, this.#times.buckets(nth)] as const);
+    return Object.fromEntries(kinds) as ReturnType<NbdServer["latencies"]>;
   }
 
   /** Ends all connections and listens no more. @returns when the workers serve nothing */
@@ -191,6 +212,7 @@ export class NbdServer {
     this.#accepted++;
     const connection = this.#next++;
     this.#live.set(connection, { socket, worker });
+    lend(descriptor);
     tell(worker.thread, { order: "take", connection, descriptor, isTcp });
   }
 

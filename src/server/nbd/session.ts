@@ -2,6 +2,7 @@
 import { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import type { Address } from "../../base/brand.ts";
+import type { SampledTimes } from "../../base/sampled_times.ts";
 import type { Zram } from "../../front/zram.ts";
 import { greeting } from "../../wire/nbd/handshake.ts";
 import { BorrowedSocket } from "./borrowed_socket.ts";
@@ -25,6 +26,7 @@ export interface ThreadShare {
   readonly blocks: Block[];
   readonly tls: { readonly mode: "offered" | "required"; readonly options: TlsOptions } | undefined;
   readonly handshakeMs: number;
+  readonly times: SampledTimes;
 }
 
 /** Bytes of one TLS record at most: what arrives at once through TLS fits into a block. */
@@ -41,6 +43,12 @@ export class Session implements Link {
   #tunnel: Tunnel | undefined;
   #secure: TLSSocket | undefined;
   #secureDrains = false;
+  readonly #secureWritten = (): void => {
+    const secure = this.#secure!;
+    if (!this.#secureDrains || secure.destroyed || secure.writableLength > 0) return;
+    this.#secureDrains = false;
+    this.#transmission?.drained();
+  };
 
   constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, ended: () => void) {
     this.#share = share;
@@ -64,7 +72,9 @@ export class Session implements Link {
     const secure = this.#secure;
     if (secure === undefined) return this.#socket.send(bytes);
     if (secure.destroyed) return true;
-    this.#secureDrains = !secure.write(bytes) || secure.writableLength > 0;
+    // Not "drain": that comes only after more than the stream's mark, and less waits here too.
+    secure.write(bytes, this.#secureWritten);
+    this.#secureDrains = secure.writableLength > 0;
     return !this.#secureDrains;
   }
 
@@ -125,9 +135,10 @@ export class Session implements Link {
     else if (outcome.next === "tls") this.#startTls(rest);
     else {
       clearTimeout(this.#timer);
-      const { input } = this.#share;
+      const { input, times } = this.#share;
+      const { address } = input;
       const held = this.#held;
-      this.#transmission = new Transmission(outcome, this, this.#outbox, input.address, held);
+      this.#transmission = new Transmission(outcome, this, this.#outbox, address, held, times);
       // What is left over came with the last piece, so it is no more than fits.
       input.buffer.set(rest);
       if (rest.length > 0) return this.#transmission.receive(rest.length);
@@ -161,11 +172,6 @@ export class Session implements Link {
         this.#share.input.buffer.set(piece);
         if (!this.#take(piece.length)) secure.pause();
       }
-    });
-    secure.on("drain", () => {
-      if (!this.#secureDrains || secure.writableLength > 0) return;
-      this.#secureDrains = false;
-      this.#transmission?.drained();
     });
     secure.on("end", () => secure.destroy());
     secure.on("close", () => this.#socket.destroy());

@@ -2,9 +2,11 @@
 // says when one is over.
 import type { TlsOptions } from "node:tls";
 import type { Address } from "../../base/brand.ts";
+import { SampledTimes } from "../../base/sampled_times.ts";
 import type { Zram, ZramShare } from "../../front/zram.ts";
 import type { NbdExport } from "./exports.ts";
 import { BLOCKS_OUT_MAX, makeBlock } from "./outbox.ts";
+import { Practice } from "./practice.ts";
 import { type Lane, Session, type ThreadShare } from "./session.ts";
 
 /** One export as it travels to a thread. */
@@ -21,6 +23,12 @@ export interface TlsShare {
   readonly options: TlsOptions;
 }
 
+/** A device to practise on before a thread serves, and for how long. */
+export interface PracticeShare {
+  readonly device: ZramShare;
+  readonly ms: number;
+}
+
 /** What a thread is told when it begins to serve. */
 export interface ServeOrder {
   readonly order: "serve";
@@ -31,6 +39,9 @@ export interface ServeOrder {
   /** Connections that it may be given at once. */
   readonly lanes: number;
   readonly handshakeMs: number;
+  /** Of the times of requests (base/sampled_times.ts), by REQUEST_KINDS. */
+  readonly times: SharedArrayBuffer;
+  readonly practice: PracticeShare | undefined;
 }
 
 /** A connection that the main thread has accepted. */
@@ -43,6 +54,8 @@ export interface Accepted {
 export type Order =
   | ServeOrder
   | ({ readonly order: "take" } & Accepted)
+  /** For connections to come. */
+  | { readonly order: "tls"; readonly tls: TlsShare }
   | { readonly order: "end" };
 
 export type Notice =
@@ -60,7 +73,7 @@ export interface OpenDevices {
 /** Serves connections until it is told to end. */
 export class ServingThread {
   readonly #opened: OpenDevices;
-  readonly #share: ThreadShare;
+  #share: ThreadShare;
   readonly #lanes: Lane[] = [];
   readonly #sessions = new Map<number, Session>();
   readonly #tell: (notice: Notice) => void;
@@ -82,12 +95,18 @@ export class ServingThread {
       blocks: Array.from({ length: BLOCKS_OUT_MAX }, () => makeBlock(device)),
       tls: order.tls,
       handshakeMs: order.handshakeMs,
+      times: new SampledTimes(order.times),
     };
     // All of it now: a device that is full must still be read.
     for (let nth = 0; nth < order.lanes; nth++) {
       const held: Address = device.reserve(device.pageSize);
       this.#lanes.push({ block: makeBlock(device), held });
     }
+  }
+
+  /** Practises until the time is over. */
+  practise(device: Zram, ms: number): Promise<void> {
+    return new Practice(device, this.#share, this.#lanes[0]!).run(ms);
   }
 
   take({ connection, descriptor, isTcp }: Accepted): void {
@@ -99,6 +118,11 @@ export class ServingThread {
       this.#endIfDone();
     });
     this.#sessions.set(connection, session);
+  }
+
+  /** Takes other certificates, for connections to come. */
+  renew(tls: TlsShare): void {
+    this.#share = { ...this.#share, tls };
   }
 
   /** Ends all connections; says so when they have ended. */

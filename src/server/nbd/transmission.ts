@@ -10,6 +10,7 @@
 import type { Address } from "../../base/brand.ts";
 import { EINVAL } from "../../base/errno.ts";
 import { ZcacheError } from "../../base/errors.ts";
+import type { SampledTimes } from "../../base/sampled_times.ts";
 import { Extent, type Zram } from "../../front/zram.ts";
 import {
   Chunk,
@@ -50,6 +51,9 @@ const CACHING = 4;
 const REPLYING = 5; // only the reply is left, for which there was no room
 const STATING = 6; // BLOCK_STATUS, likewise
 
+/** Requests whose times are told apart. */
+export const REQUEST_KINDS = ["read", "write", "other"] as const;
+
 /** What of a handshake matters here. */
 export interface Agreed {
   readonly export: NbdExport;
@@ -84,8 +88,20 @@ export class Transmission {
   #stash: Uint8Array | undefined;
   #isOver = false;
   readonly #extents: number[] = [];
+  readonly #times: SampledTimes | undefined;
+  /** When the request began, if it is timed, else 0. */
+  #begunMs = 0;
 
-  constructor(agreed: Agreed, link: Link, out: Outbox, input: Address, held: Address) {
+  /** @param times of requests by REQUEST_KINDS, from the head to the reply; none: not measured */
+  constructor(
+    agreed: Agreed,
+    link: Link,
+    out: Outbox,
+    input: Address,
+    held: Address,
+    times?: SampledTimes,
+  ) {
+    this.#times = times;
     this.#agreed = agreed;
     this.#device = agreed.export.device;
     this.#link = link;
@@ -160,6 +176,7 @@ export class Transmission {
       } else if (this.#doing !== NOTHING) {
         if (!this.#proceed()) return at;
         this.#doing = NOTHING;
+        if (this.#begunMs !== 0) this.#times!.end(kindOf(this.#request.command), this.#begunMs);
       } else {
         at = this.#takeHead(at, end);
         if (this.#headBytes < REQUEST_BYTES) return at;
@@ -168,6 +185,7 @@ export class Transmission {
           return at;
         }
         this.#headBytes = 0;
+        this.#begunMs = this.#times?.begin() ?? 0;
         this.#begin();
       }
     }
@@ -460,6 +478,11 @@ function allowedFlags(command: number, structured: boolean, allocation: boolean)
 function stateOf(extent: number): number {
   if (extent === Extent.HOLE) return State.HOLE | State.ZERO;
   return extent === Extent.ZERO ? State.ZERO : 0;
+}
+
+/** The place in REQUEST_KINDS. */
+function kindOf(command: number): number {
+  return command === Command.READ ? 0 : command === Command.WRITE ? 1 : 2;
 }
 
 /** What the protocol calls a failure of the outside world; a bug goes its own way. */

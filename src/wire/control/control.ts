@@ -5,6 +5,7 @@
 //   {"get": ["mem_limit"]}               → {"ok": {"mem_limit": "2147483648"}}
 //   {"set": {"mem_limit": "1G"}}         → {"ok": {"mem_limit": "1073741824"}}
 //   {"stats": true}                      → {"ok": {…}}
+//   {"state": true}                      → {"ok": {…}}, as ../web/api.ts has it
 //   anything else, or what can't be done → {"error": "why", "code": "ERR_OPTION"}
 
 /** A line may have so many bytes. */
@@ -14,7 +15,8 @@ export type ControlRequest =
   | { readonly list: true }
   | { readonly get: readonly string[] }
   | { readonly set: Readonly<Record<string, string>> }
-  | { readonly stats: true };
+  | { readonly stats: true }
+  | { readonly state: true };
 
 export type ControlReply =
   | { readonly ok: Readonly<Record<string, unknown>> }
@@ -24,9 +26,10 @@ export type ControlReply =
 export function parseControlRequest(line: string): ControlRequest | null {
   const value = objectOf(line);
   if (value === null || Object.keys(value).length !== 1) return null;
-  const { list, get, set, stats } = value;
+  const { list, get, set, stats, state } = value;
   if (list === true) return { list };
   if (stats === true) return { stats };
+  if (state === true) return { state };
   if (Array.isArray(get) && get.every((name) => typeof name === "string")) return { get };
   if (!isRecord(set)) return null;
   const pairs = Object.entries(set);

@@ -56,7 +56,7 @@ function whereOf({ letters }: Given): string[] {
 
 function argumentsOf(given: Given): string[] {
   const { letters, extra } = given;
-  const out = ["serve", "memcached", ...whereOf(given), "--debug-time"];
+  const out = ["serve", "memcached", ...whereOf(given), "--debug-time", "--no-control"];
   const copy = (letter: string, option: string, unit = "") => {
     const value = letters.get(letter)?.at(-1);
     if (value !== undefined) out.push(option, `${value}${unit}`);

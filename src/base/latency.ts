@@ -23,6 +23,19 @@ export function latencyRecord(words: Int32Array, at: number, ns: number): void {
   Atomics.add(words, at + bucketOf(ns), 1);
 }
 
+/**
+ * The buckets that hold anything, in order: up to which time, in ns, and how many. So the times of
+ * an interval can be told from two moments, and several threads' or services' be put together.
+ */
+export function latencyBuckets(words: Int32Array, at: number): [upToNs: number, count: number][] {
+  const buckets: [number, number][] = [];
+  for (let bucket = 0; bucket < LATENCY_WORDS; bucket++) {
+    const count = Atomics.load(words, at + bucket);
+    if (count > 0) buckets.push([bucketEnd(bucket), count]);
+  }
+  return buckets;
+}
+
 export function latencySummary(words: Int32Array, at: number): LatencySummary {
   const counts = Array.from({ length: LATENCY_WORDS }, (_, i) => Atomics.load(words, at + i));
   const count = counts.reduce((sum, n) => sum + n, 0);
@@ -47,6 +60,12 @@ function bucketOf(ns: number): number {
   if (log2 > LAST_LOG2) return LATENCY_WORDS - 1;
   const sub = Math.floor(ns / 2 ** (log2 - SUB_BITS)) - SUB;
   return 1 + (log2 - FIRST_LOG2) * SUB + Math.min(SUB - 1, Math.max(0, sub));
+}
+
+function bucketEnd(bucket: number): number {
+  if (bucket === 0) return 1 << FIRST_LOG2;
+  const log2 = FIRST_LOG2 + Math.floor((bucket - 1) / SUB);
+  return (SUB + ((bucket - 1) % SUB) + 1) * 2 ** (log2 - SUB_BITS);
 }
 
 function bucketMiddle(bucket: number): number {

@@ -1,0 +1,123 @@
+// The configuration file: TOML, with the keys of the tables and no others.
+import { readFileSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import { parse, TomlError } from "smol-toml";
+import { ZcacheError } from "../../base/errors.ts";
+import { nearest } from "../nearest.ts";
+import { type Entries, type Entry, pathOf } from "./config.ts";
+import type { Section } from "./section.ts";
+import { DAEMON_SECTION, SECTIONS } from "./sections.ts";
+import { keyOf, type Raw } from "./setting.ts";
+
+/** All that can be set takes some ten kilobytes with long comments. */
+const FILE_BYTES_MAX = 1024 * 1024;
+
+/**
+ * @throws ZcacheError ERR_INPUT where the file can't be read; ERR_OPTION where it is no TOML, or
+ *   has keys that there are not, with the number of the line
+ */
+export function readConfigFile(path: string): Entries {
+  let text: string;
+  try {
+    if (statSync(path).size > FILE_BYTES_MAX) throw new Error("it is larger than 1 MiB");
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ZcacheError("ERR_INPUT", `--config ${path}: ${(cause as Error).message}`, { cause });
+  }
+  return parseConfig(text, basename(path));
+}
+
+/** @param file its name, for errors */
+export function parseConfig(text: string, file: string): Entries {
+  const entries = new Map<string, Entry>();
+  const where = (section: string, key: string) => {
+    const line = lineOf(text, section, key);
+    return line === undefined ? `${file}: ` : `${file}:${line}: `;
+  };
+  const add = (section: Section, table: readonly (readonly [string, unknown])[]) => {
+    const known = Object.keys(section.settings).map(keyOf);
+    for (const [key, value] of table) {
+      const name = pathOf(section, key);
+      const place = where(section.name, key);
+      if (!known.includes(key)) throw unknownKey(`${place}${name}`, key, known);
+      entries.set(name, { raw: rawOf(value, `${place}${name}`), name, where: place });
+    }
+  };
+  const own: [string, unknown][] = [];
+  for (const [key, value] of Object.entries(parseToml(text, file))) {
+    const section = SECTIONS.find((one) => one.name === key && key !== "");
+    if (section === undefined) {
+      if (isTable(value)) throw unknownSection(`${where(key, "")}[${key}]`, key);
+      own.push([key, value]);
+    } else if (isTable(value)) add(section, Object.entries(value));
+    else
+      throw new ZcacheError("ERR_OPTION", `${where("", key)}${key} is a section: write [${key}]`);
+  }
+  add(DAEMON_SECTION, own);
+  return entries;
+}
+
+function parseToml(text: string, file: string): Record<string, unknown> {
+  try {
+    return parse(text);
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    // Its further lines show the place, which the number says.
+    const [first = ""] = cause.message.replace(/^Invalid TOML document: /, "").split("\n");
+    const { line, column } = cause;
+    throw new ZcacheError("ERR_OPTION", `${file}:${line}:${column}: no TOML: ${first}`, { cause });
+  }
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return !(value instanceof Date);
+}
+
+function rawOf(value: unknown, what: string): Raw {
+  if (typeof value === "bigint") return String(value);
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
+    return value;
+  }
+  const isList = Array.isArray(value);
+  if (isList && value.every((one) => typeof one === "string" || typeof one === "number")) {
+    return value;
+  }
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `${what}: ${isList ? "this list" : "this kind of value"} is not allowed; write a string, a \
+number, true or false, or a list of strings`,
+  );
+}
+
+function unknownKey(what: string, key: string, known: readonly string[]): ZcacheError {
+  const meant = nearest(key, known);
+  const hint = meant === undefined ? `there are ${known.join(", ")}` : `did you mean ${meant}?`;
+  return new ZcacheError("ERR_OPTION", `${what}: there is no such key; ${hint}`);
+}
+
+function unknownSection(what: string, name: string): ZcacheError {
+  const known = SECTIONS.flatMap((section) => (section.name === "" ? [] : [section.name]));
+  const meant = nearest(name, known);
+  const hint = meant === undefined ? `there are ${known.join(", ")}` : `did you mean [${meant}]?`;
+  return new ZcacheError("ERR_OPTION", `${what}: there is no such section; ${hint}`);
+}
+
+/**
+ * The line where a key stands, or a section for the key "": the parser gives none of what is well
+ * formed. Undefined for what is written in an unusual way, such as a table in one line.
+ */
+function lineOf(text: string, section: string, key: string): number | undefined {
+  let inside = "";
+  const lines = text.split("\n");
+  for (const [index, line] of lines.entries()) {
+    const header = /^\s*\[\s*["']?([^\]"']*?)["']?\s*\]/.exec(line)?.[1];
+    if (header !== undefined) inside = header;
+    if (header !== undefined && key === "" && header === section) return index + 1;
+    const name = /^\s*([\w."'-]+)\s*=/.exec(line)?.[1]?.replace(/["']/g, "");
+    if (name === undefined || key === "") continue;
+    if (inside === section && name === key) return index + 1;
+    if (inside === "" && section !== "" && name === `${section}.${key}`) return index + 1;
+  }
+  return undefined;
+}

@@ -1,0 +1,86 @@
+// A configuration as a file: of the defaults with what each key means, as an example, or of what is
+// in force.
+import { type Config, pathOf } from "./config.ts";
+import type { Section } from "./section.ts";
+import { SECTIONS } from "./sections.ts";
+import { keyOf, type Raw } from "./setting.ts";
+
+const WIDTH = 98;
+
+/**
+ * The example: every key with its default, as a comment; what has none, with what it takes.
+ * @param head lines to begin with
+ */
+export function exampleConfig(head: readonly string[]): string {
+  const lines = head.map((line) => `# ${line}`.trimEnd());
+  for (const section of SECTIONS) {
+    lines.push("", `# ${section.title}`, ...(section.name === "" ? [] : [`[${section.name}]`]));
+    for (const [name, { describe, hint, shape, fallback }] of Object.entries(section.settings)) {
+      lines.push("", ...wrap(`${describe}${shape === "list" ? "; several: a list" : ""}`));
+      lines.push(`# ${keyOf(name)} = ${byDefault(hint, fallback)}`);
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function byDefault(hint: string, fallback: Raw | undefined): string {
+  if (fallback === undefined) return `"<${hint}>"`;
+  return hint === "octal" ? JSON.stringify(fallback) : toml(fallback);
+}
+
+/** What is in force, as a file that says the same. */
+export function configText(config: Config): string {
+  const lines = SECTIONS.flatMap((section) => {
+    const values = config[section.name === "" ? "daemon" : section.name];
+    const set = Object.entries(values).flatMap(([name, value]) => {
+      const text = written(section, name, value);
+      return text === undefined ? [] : [`${keyOf(name)} = ${text}`];
+    });
+    return section.name === "" ? set : ["", `[${section.name}]`, ...set];
+  });
+  return `${lines.join("\n").replace(/^\n/, "")}\n`;
+}
+
+/** A value as its setting reads it; undefined: it is not set. */
+function written(section: Section, name: string, value: unknown): string | undefined {
+  const { hint } = section.settings[name]!;
+  if (value === undefined) return undefined;
+  // In quotes: TOML's 600 is not octal.
+  if (hint === "octal") return JSON.stringify((value as number).toString(8));
+  return toml(asRaw(value));
+}
+
+/** Read values as they could have been written. */
+export function asRaw(value: unknown): Raw {
+  if (Array.isArray(value)) return value.map((one) => String(asRaw(one)));
+  if (typeof value !== "object" || value === null) return value as Raw;
+  if ("port" in value && "host" in value && "prefix" in value) {
+    const { host, port, prefix } = value;
+    const name = String(host).includes(":") ? `[${host}]` : host;
+    return `${prefix === "" ? "" : `${prefix}:`}${name}:${port}`;
+  }
+  if ("name" in value && "sizeBytes" in value) return `${value.name}=${value.sizeBytes}`;
+  throw new TypeError(`no setting has such a value: ${JSON.stringify(value)}`);
+}
+
+function toml(raw: Raw): string {
+  if (typeof raw === "object") return `[${raw.map(toml).join(", ")}]`;
+  if (typeof raw === "string" && /^\d{1,15}$/.test(raw)) return raw;
+  return JSON.stringify(raw);
+}
+
+function wrap(text: string): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.at(-1)!.length + word.length + 1 > WIDTH - 2) lines.push("");
+    lines.push(`${lines.pop()} ${word}`);
+  }
+  return lines.map((line) => `#${line}`);
+}
+
+/** The keys of all sections, for the table in the documentation. */
+export function allKeys(): string[] {
+  return SECTIONS.flatMap((section) =>
+    Object.keys(section.settings).map((name) => pathOf(section, keyOf(name))),
+  );
+}

@@ -1,0 +1,209 @@
+// The daemon: starts the services that a configuration asks for, or none of them; does what signals
+// say; and ends in bounded time.
+//
+//   SIGTERM, SIGINT   ends connections, saves, ends; a second one ends at once
+//   SIGHUP            reads configuration, certificates and passwords again
+import { ZcacheError } from "../../base/errors.ts";
+import { keepYoungHeapSmall } from "../../node/small_heap.ts";
+import { ControlServer, type Knob } from "../../server/control.ts";
+import type { State } from "../../wire/web/api.ts";
+import { defaultControlPath } from "../control_path.ts";
+import { complain, EXIT_FAILED, reportError } from "../exit.ts";
+import { write } from "../output.ts";
+import type { Config } from "./config.ts";
+import { startMemcached } from "./memcached.ts";
+import { startNbd } from "./nbd.ts";
+import { devicesOf } from "./nbd_settings.ts";
+import { notifySystemd } from "./notify.ts";
+import { reload } from "./reload.ts";
+import type { Service } from "./service.ts";
+import { startWeb } from "./web.ts";
+
+/** Which command: all services that the configuration asks for, or the one that was named. */
+export type Scope = "all" | "nbd" | "memcached";
+
+const END_SIGNALS = ["SIGTERM", "SIGINT"] as const;
+
+export interface DaemonOptions {
+  readonly scope: Scope;
+  readonly version: string;
+  /** Reads flags and file: once at the start, and at each reload. @throws ZcacheError */
+  load(): Config;
+}
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #startedMs = Date.now();
+  readonly #services: Service[] = [];
+  #config: Config;
+  #control: ControlServer | undefined;
+  #isServing = false;
+  #end: (gracefully: boolean) => void = () => {};
+  /** Whether it ends gracefully, once somebody wants that it ends. */
+  readonly #ended: Promise<boolean>;
+
+  private constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#config = options.load();
+    this.#ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  /**
+   * Runs until a signal, a client or a failure ends it; ends the process.
+   * @throws ZcacheError where it can't start; then nothing of it is left
+   */
+  static async run(options: DaemonOptions): Promise<void> {
+    keepYoungHeapSmall();
+    const daemon = new Daemon(options);
+    daemon.#onSignals();
+    let code = 0;
+    try {
+      const lines = await daemon.#start();
+      daemon.#isServing = true;
+      await write(`${lines.join("\n")}\n`);
+      await notifySystemd("--ready");
+      const failures = daemon.#services.map(({ failure }) => failure);
+      // Who wants it to end at once has nothing to wait for.
+      if (!(await Promise.race([daemon.#ended, ...failures]))) process.exit(0);
+    } catch (error) {
+      code = reportError(error);
+    }
+    daemon.#isServing = false;
+    void notifySystemd("--stopping");
+    const failed = await daemon.#close(code === 0);
+    // Threads of memcached hold descriptors that only the end of the process gives back.
+    process.exit(failed ? EXIT_FAILED : code);
+  }
+
+  /** A client of memcached may end the daemon at once, unless others have something to save. */
+  readonly #onShutdown = (gracefully: boolean): void => {
+    this.#end(gracefully || this.#options.scope === "all");
+  };
+
+  /** @returns what is said of it */
+  async #start(): Promise<string[]> {
+    const { scope, version } = this.#options;
+    const { nbd, memcached, web } = this.#config;
+    const isAll = scope === "all";
+    const hasDevices = devicesOf(nbd).length > 0;
+    if (scope === "nbd" || (isAll && nbd.enabled && hasDevices)) {
+      this.#services.push(await startNbd(nbd));
+    }
+    if (scope === "memcached" || (isAll && memcached.enabled)) {
+      this.#services.push(await startMemcached(memcached, this.#onShutdown));
+    }
+    if (this.#services.length === 0) {
+      throw new ZcacheError(
+        "ERR_OPTION",
+        "nothing is to be served: memcached and nbd are both off",
+      );
+    }
+    const knobs = this.#knobs();
+    await this.#startControl(knobs);
+    if (isAll && web.enabled) {
+      const observed = this.#services.flatMap((one) => one.observed ?? []);
+      this.#services.push(await startWeb(web, { observed, knobs, version }));
+    }
+    const lines = this.#services.map((one) => one.line);
+    return [...lines, ...(this.#control === undefined ? [] : [`control on ${this.#control.path}`])];
+  }
+
+  async #startControl(knobs: readonly Knob[]): Promise<void> {
+    const { control, controlMode } = this.#config.daemon;
+    if (control === false) return;
+    const path = control ?? defaultControlPath();
+    try {
+      this.#control = await ControlServer.start({
+        ...{ path, knobs, mode: controlMode },
+        stats: () => this.#stats(),
+        state: () => this.#state(),
+      });
+    } catch (error) {
+      // A second daemon of this user: it serves, and is controlled if it has a path of its own.
+      if (control !== undefined || !(error instanceof ZcacheError)) throw error;
+      complain(`no control socket: ${error.message}; give it a path by \`control\``);
+    }
+  }
+
+  /**
+   * Where there may be several services, each knob's name begins with its service's: also where
+   * one of them runs now, so that scripts go on when there are more.
+   */
+  #knobs(): Knob[] {
+    if (this.#options.scope !== "all") return [...this.#services[0]!.knobs];
+    return this.#services.flatMap(({ name: service, knobs }) =>
+      knobs.map(
+        (knob): Knob => ({
+          name: `${service}.${knob.name}`,
+          describe: knob.describe,
+          get: () => knob.get(),
+          ...(knob.set === undefined ? {} : { set: (text: string) => knob.set!(text) }),
+        }),
+      ),
+    );
+  }
+
+  #stats(): Record<string, unknown> {
+    const seen = this.#services.filter(({ observed }) => observed !== undefined);
+    if (this.#options.scope !== "all") return { ...seen[0]!.stats() };
+    return Object.fromEntries(seen.map((service) => [service.name, service.stats()]));
+  }
+
+  #state(): State {
+    const nowMs = Date.now();
+    return {
+      version: this.#options.version,
+      nowMs,
+      uptimeMs: nowMs - this.#startedMs,
+      residentBytes: process.memoryUsage.rss(),
+      mayChange: false,
+      services: this.#services.flatMap(({ observed }) => observed?.picture() ?? []),
+    };
+  }
+
+  #onSignals(): void {
+    const end = () => {
+      // From now on, the system's own way is back: a second signal ends the process at once, even
+      // while pages are being saved.
+      for (const signal of END_SIGNALS) process.removeListener(signal, end);
+      this.#end(true);
+    };
+    for (const signal of END_SIGNALS) process.on(signal, end);
+    // memcached's own signal for a graceful end.
+    if (this.#options.scope === "memcached") process.once("SIGUSR1", end);
+    process.on("SIGHUP", () => this.#reload());
+  }
+
+  #reload(): void {
+    // What begins has just read all of it, and what ends has no use for it.
+    if (!this.#isServing) return;
+    try {
+      const wanted = this.#options.load();
+      for (const line of reload(this.#services, this.#config, wanted)) complain(line);
+      this.#config = wanted;
+    } catch (error) {
+      if (!(error instanceof ZcacheError)) throw error;
+      complain(`reload: nothing is changed: ${error.message}`);
+    }
+  }
+
+  /** @param saves whether what they have to save may be saved @returns whether something failed */
+  async #close(saves: boolean): Promise<boolean> {
+    const control = this.#control?.close();
+    // The web page first, because it looks at the others.
+    let failed = false;
+    for (const service of [...this.#services].reverse()) {
+      try {
+        const saved = await service.close(saves);
+        if (saved !== "") await write(`${saved}\n`);
+      } catch (error) {
+        reportError(error);
+        failed = true;
+      }
+    }
+    await control;
+    return failed;
+  }
+}

@@ -1,0 +1,63 @@
+// The web page as a service of the daemon: it shows the others.
+import { readFileSync } from "node:fs";
+import { ZcacheError } from "../../base/errors.ts";
+import type { Knob } from "../../server/control.ts";
+import type { Observed } from "../../server/web/observed.ts";
+import { WebServer } from "../../server/web/server.ts";
+import { complain } from "../exit.ts";
+import { exposureWarning } from "./address.ts";
+import { NEEDS_RESTART, NEVER, type Service } from "./service.ts";
+import type { WebValues } from "./web_settings.ts";
+
+/** Fewer characters could be guessed. */
+const TOKEN_CHARS_MIN = 16;
+
+/** @throws ZcacheError ERR_INPUT where the file can't be read, ERR_OPTION for a short token */
+function tokenOf({ tokenFile }: WebValues): string | undefined {
+  if (tokenFile === undefined) return undefined;
+  let token: string;
+  try {
+    token = readFileSync(tokenFile, "utf8").trim();
+  } catch (cause) {
+    throw new ZcacheError("ERR_INPUT", `token-file: ${(cause as Error).message}`, { cause });
+  }
+  if (token.length >= TOKEN_CHARS_MIN) return token;
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `token-file: ${tokenFile} holds ${token.length} characters; at least ${TOKEN_CHARS_MIN}`,
+  );
+}
+
+/**
+ * Starts the web page.
+ * @throws ZcacheError ERR_IO: it can't listen there; ERR_INPUT, ERR_OPTION: the token's file
+ */
+export async function startWeb(
+  values: WebValues,
+  shown: {
+    readonly observed: readonly Observed[];
+    readonly knobs: readonly Knob[];
+    readonly version: string;
+  },
+): Promise<Service> {
+  const { host, port } = values.listen;
+  // Reading is open to all who reach it: there is no way to ask them who they are.
+  const warning = exposureWarning("web", [host], "a proxy that asks for a password before it");
+  if (warning !== undefined) complain(warning);
+  const token = tokenOf(values);
+  const server = await WebServer.start({
+    ...{ host, port, hostnames: values.hostname, ...shown },
+    ...(token === undefined ? {} : { token }),
+  });
+  return {
+    ...{ name: "web", line: `web page on ${server.url}`, observed: undefined },
+    ...{ failure: NEVER, knobs: [] },
+    stats: () => ({}),
+    prepare: () => NEEDS_RESTART,
+    refresh: () => [],
+    close: async () => {
+      await server.close();
+      return "";
+    },
+  };
+}

@@ -1,0 +1,104 @@
+// What went and why: evictions, refusals, work of the write-back file, as a table.
+import { formatBytes } from "../base/units.ts";
+import { el, setText } from "./dom.ts";
+import { count, rate, words } from "./format.ts";
+import type { Moment } from "./history.ts";
+import { sumOf } from "./history.ts";
+
+interface Row {
+  readonly name: string;
+  readonly value: number;
+  readonly text?: string;
+}
+
+function rowsOf({ picture }: Moment): readonly Row[] {
+  const { evictions, refusals, expired, recompressed, recoveries, writeBack } = picture;
+  const named = (prefix: string, record: Readonly<Record<string, number>>) =>
+    Object.entries(record).map(([name, value]) => ({ name: `${prefix}: ${words(name)}`, value }));
+  return [
+    ...named("evicted", evictions),
+    { name: "expired", value: expired },
+    ...named("refused", refusals),
+    { name: "written to the file", value: writeBack.writtenPages },
+    {
+      name: "bytes written to the file",
+      value: writeBack.writtenBytes,
+      text: formatBytes(writeBack.writtenBytes),
+    },
+    { name: "read from the file", value: writeBack.readPages },
+    { name: "recompressed", value: recompressed },
+    { name: "threads that died inside, undone", value: recoveries },
+  ];
+}
+
+/** Seconds over which a rate is told: of one second, rare events would show nothing. */
+const RATE_S = 10;
+
+export class Events {
+  readonly element: HTMLElement;
+  readonly #summary = el("p");
+  readonly #body = el("tbody");
+  readonly #cells: { line: HTMLElement; total: HTMLElement; rate: HTMLElement }[] = [];
+  readonly #never = el("p", { class: "key" });
+
+  constructor() {
+    const heads = ["event", "in all", `last ${RATE_S} s`].map((text) =>
+      el("th", { scope: "col" }, text),
+    );
+    this.element = el(
+      "section",
+      {},
+      el("h2", {}, "Evictions, refusals, write-back"),
+      this.#summary,
+      el(
+        "div",
+        { class: "scroll", tabindex: "0", role: "group", "aria-label": "Events, table" },
+        el("table", {}, el("thead", {}, el("tr", {}, ...heads)), this.#body),
+      ),
+      this.#never,
+    );
+  }
+
+  update(moment: Moment, moments: readonly Moment[]): void {
+    const rows = rowsOf(moment);
+    if (this.#cells.length !== rows.length) this.#make(rows);
+    const before = moments.find((one) => moment.atMs - one.atMs <= RATE_S * 1000) ?? moment;
+    const seconds = (moment.atMs - before.atMs) / 1000;
+    const old = rowsOf(before);
+    for (const [nth, row] of rows.entries()) {
+      const { line, total, rate: rateCell } = this.#cells[nth]!;
+      line.hidden = row.value === 0;
+      setText(total, row.text ?? count(row.value));
+      const added = Math.max(0, row.value - old[nth]!.value);
+      setText(rateCell, added === 0 ? "" : `${rate(added / Math.max(1, seconds))}`);
+    }
+    setText(this.#summary, summaryOf(moment));
+    const never = rows.filter((row) => row.value === 0).map((row) => row.name);
+    setText(this.#never, never.length === 0 ? "" : `Not once so far: ${never.join("; ")}.`);
+  }
+
+  #make(rows: readonly Row[]): void {
+    this.#cells.length = 0;
+    this.#body.replaceChildren(
+      ...rows.map(({ name }) => {
+        const [total, rateCell] = [el("td"), el("td")];
+        const line = el("tr", {}, el("th", { scope: "row" }, name), total, rateCell);
+        this.#cells.push({ line, total, rate: rateCell });
+        return line;
+      }),
+    );
+  }
+}
+
+function summaryOf({ picture: { evictions, refusals, writeBack } }: Moment): string {
+  const went = sumOf(evictions);
+  const refused = sumOf(refusals);
+  const lost = went === 0 ? "Nothing was evicted." : `${count(went)} evicted.`;
+  const turned = refused === 0 ? "Nothing was refused." : `${count(refused)} refusals.`;
+  const { file } = writeBack;
+  const space =
+    file === null
+      ? "No write-back file."
+      : `Write-back file: ${formatBytes(file.usedBytes)} of ${formatBytes(file.maxBytes)}.`;
+  return `${lost} ${turned} ${space}`;
+}

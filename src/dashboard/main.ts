@@ -1,0 +1,155 @@
+// The page: asks the daemon every second for its figures, and every few seconds for what takes a
+// walk through the memory, as long as somebody looks. Who hides the page, or pauses it, asks for
+// nothing.
+import { formatBytes } from "../base/units.ts";
+import type { State } from "../wire/web/api.ts";
+import { byId, el, setText } from "./dom.ts";
+import { AnswerError, ask } from "./fetch.ts";
+import { span } from "./format.ts";
+import { Knobs } from "./knobs.ts";
+import { useStyleColours } from "./live_chart.ts";
+import { ServiceView } from "./service_view.ts";
+
+const EVERY_MS = 1000;
+/** While nobody answers. */
+const RETRY_MS = 3000;
+/** The map and the sizes, in looks. */
+const WALK_EVERY = 5;
+
+const status = byId("status");
+const gone = byId("gone");
+const tabs = byId("tabs");
+const main = byId("service");
+const pause = byId<HTMLButtonElement>("pause");
+
+const views = new Map<string, ServiceView>();
+/** What the views were made for. */
+let made = "";
+let shown = "";
+let isPaused = false;
+let looks = 0;
+let answeredAt: number | undefined;
+let knobs: Knobs | undefined;
+
+function say(text: string, kind: "live" | "bad" | ""): void {
+  setText(status, text);
+  status.className = `status ${kind}`;
+}
+
+function show(name: string): void {
+  shown = name;
+  for (const view of views.values()) {
+    const isShown = view.name === name;
+    view.element.hidden = !isShown;
+    view.show(isShown);
+  }
+  for (const tab of tabs.querySelectorAll<HTMLButtonElement>("[role=tab]")) {
+    const isSelected = tab.dataset["service"] === name;
+    tab.setAttribute("aria-selected", String(isSelected));
+    tab.tabIndex = isSelected ? 0 : -1;
+  }
+}
+
+/** Makes the services' parts of the page; anew if the daemon was started with others. */
+function makeViews({ services, mayChange }: State): void {
+  const names = services.map((service) => service.name);
+  const what = JSON.stringify(services.map(({ name, setup }) => [name, setup]));
+  if (what === made) return;
+  made = what;
+  views.clear();
+  for (const picture of services) views.set(picture.name, new ServiceView(picture));
+  main.replaceChildren(...[...views.values()].map((view) => view.element));
+  if (services.length === 0) {
+    main.replaceChildren(el("p", { class: "empty" }, "The daemon runs no service."));
+  }
+  if (mayChange) {
+    knobs ??= new Knobs();
+    main.append(knobs.element);
+  }
+  tabs.hidden = names.length < 2;
+  tabs.replaceChildren(...names.map((name) => tabOf(name, names)));
+  const asked = decodeURIComponent(location.hash.slice(1));
+  show(names.includes(asked) ? asked : (names[0] ?? ""));
+}
+
+function tabOf(name: string, names: readonly string[]): HTMLElement {
+  const tab = el("button", { type: "button", role: "tab", "data-service": name }, name);
+  const choose = (other: string) => {
+    history.replaceState(null, "", `#${encodeURIComponent(other)}`);
+    show(other);
+    void walk();
+  };
+  tab.addEventListener("click", () => choose(name));
+  tab.addEventListener("keydown", ({ key }) => {
+    const step = key === "ArrowRight" ? 1 : key === "ArrowLeft" ? -1 : 0;
+    if (step === 0) return;
+    const next = names[(names.indexOf(name) + step + names.length) % names.length]!;
+    choose(next);
+    tabs.querySelector<HTMLButtonElement>("[aria-selected=true]")?.focus();
+  });
+  return tab;
+}
+
+function take(state: State): void {
+  answeredAt = Date.now();
+  makeViews(state);
+  for (const picture of state.services) views.get(picture.name)?.add(state.nowMs, picture);
+  const version = state.version === "" ? "" : `${state.version}, `;
+  const memory = `${formatBytes(state.residentBytes)} resident in all`;
+  setText(byId("process"), `${version}up ${span(state.uptimeMs)}, ${memory}`);
+  say("live", "live");
+  gone.hidden = true;
+  document.body.classList.remove("is-old");
+}
+
+/** Says plainly that nobody answers, or why not. */
+function miss(error: unknown): void {
+  document.body.classList.add("is-old");
+  const when =
+    answeredAt === undefined
+      ? "There are no figures yet"
+      : `The figures are those of ${new Date(answeredAt).toLocaleTimeString()}`;
+  const isRefused = error instanceof AnswerError;
+  say(isRefused ? "refused" : "gone", "bad");
+  const what = isRefused ? `The server refuses: ${error.message}` : "The server does not answer";
+  setText(gone, `${what}. ${when}; asking again every ${RETRY_MS / 1000} seconds.`);
+  gone.hidden = false;
+}
+
+/** Asks for the map and the sizes of the service that is shown. */
+async function walk(): Promise<void> {
+  try {
+    await views.get(shown)?.refresh();
+  } catch {
+    // Who is asked too often says so, and is asked again; who is gone is missed by `look`.
+  }
+}
+
+async function look(): Promise<void> {
+  let next = EVERY_MS;
+  const begun = performance.now();
+  if (!document.hidden && !isPaused) {
+    try {
+      take(await ask<State>("/api/state"));
+      if (looks++ % WALK_EVERY === 0) await walk();
+    } catch (error) {
+      miss(error);
+      next = RETRY_MS;
+      looks = 0;
+    }
+  }
+  setTimeout(look, Math.max(100, next - (performance.now() - begun)));
+}
+
+pause.addEventListener("click", () => {
+  isPaused = !isPaused;
+  pause.setAttribute("aria-pressed", String(isPaused));
+  setText(pause, isPaused ? "Go on" : "Pause");
+  if (isPaused) say("paused", "");
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  useStyleColours();
+  for (const view of views.values()) view.redraw();
+});
+useStyleColours();
+void look();

@@ -1,0 +1,71 @@
+// Where the memory goes: two bars of one scale, what is held and what it takes, and the parts.
+import { formatBytes } from "../base/units.ts";
+import { COLOURS, GREY } from "./colours.ts";
+import { el, setText, swatch } from "./dom.ts";
+import { percent, uncamel } from "./format.ts";
+import type { Moment } from "./history.ts";
+
+const PARTS = [
+  ["compressed", COLOURS[0], "the content itself, compressed"],
+  ["unused", COLOURS[1], "room in the pools' page frames that nothing fills"],
+  ["poolMetadata", COLOURS[4], "handles and records of the pools"],
+  ["index", "#8d6e4a", "what leads from a key to its page"],
+  ["writeBack", COLOURS[3], "on its way to the file"],
+  ["arena", COLOURS[5], "header and frame table"],
+  ["other", GREY, "journal, policies, scratch of all threads"],
+] as const;
+
+export class MemoryBars {
+  readonly element: HTMLElement;
+  readonly #held = el("span");
+  readonly #heldText = el("span");
+  readonly #usedText = el("span");
+  readonly #rows: readonly (readonly [bar: HTMLElement, bytes: HTMLElement, share: HTMLElement])[];
+
+  constructor() {
+    this.#held.style.background = COLOURS[5];
+    const bars = PARTS.map(([, colour]) => {
+      const bar = el("span");
+      bar.style.background = colour;
+      return bar;
+    });
+    this.#rows = bars.map((bar) => [bar, el("td"), el("td")] as const);
+    const rows = PARTS.map(([name, colour, meaning], nth) => {
+      const [, bytes, share] = this.#rows[nth]!;
+      const means = el("span", { class: "key" }, meaning);
+      const head = el("th", { scope: "row" }, swatch(colour), uncamel(name), means);
+      return el("tr", {}, head, bytes, share);
+    });
+    const heads = ["part", "bytes", "share"].map((text) => el("th", { scope: "col" }, text));
+    this.element = el(
+      "section",
+      { class: "wide" },
+      el("h2", {}, "Memory"),
+      el("p", { class: "key" }, "Held, as it came in: ", this.#heldText),
+      el("div", { class: "bar", "aria-hidden": "true" }, this.#held),
+      el("p", { class: "key" }, "In use, everything counted: ", this.#usedText),
+      el("div", { class: "bar", "aria-hidden": "true" }, ...bars),
+      el(
+        "div",
+        { class: "scroll", tabindex: "0", role: "group", "aria-label": "Parts of the memory" },
+        el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)),
+      ),
+    );
+  }
+
+  update({ picture: { memory } }: Moment): void {
+    const { logicalBytes, usedBytes, limitBytes, usedMaxBytes, parts } = memory;
+    const whole = Math.max(logicalBytes, limitBytes, 1);
+    const width = (bytes: number) => `${(Math.max(0, bytes) / whole) * 100}%`;
+    this.#held.style.width = width(logicalBytes);
+    setText(this.#heldText, formatBytes(logicalBytes));
+    const most = `${formatBytes(usedBytes)} of ${formatBytes(limitBytes)}`;
+    setText(this.#usedText, `${most}; ${formatBytes(usedMaxBytes)} at most since the start`);
+    for (const [nth, [name]] of PARTS.entries()) {
+      const [bar, bytes, share] = this.#rows[nth]!;
+      bar.style.width = width(parts[name]);
+      setText(bytes, formatBytes(parts[name]));
+      setText(share, percent(usedBytes === 0 ? 0 : parts[name] / usedBytes));
+    }
+  }
+}

@@ -1,0 +1,152 @@
+// One service on the page: tiles, charts, memory, events, map, what-if.
+import { MIB } from "../base/units.ts";
+import type { ServicePicture } from "../wire/web/api.ts";
+import { colourOf } from "./colours.ts";
+import { el } from "./dom.ts";
+import { Events } from "./events.ts";
+import { words } from "./format.ts";
+import { History, type Moment, quantile } from "./history.ts";
+import { drawLines, type Line, LiveChart, timeConfig } from "./live_chart.ts";
+import { MemoryBars } from "./memory.ts";
+import { MemoryMap } from "./memory_map.ts";
+import { SizeHistogram } from "./sizes.ts";
+import { latencyNow, Tiles } from "./tiles.ts";
+import { WhatIfForm } from "./what_if.ts";
+
+const SHOWN_S = 60;
+const US = 1000;
+
+type Value = (moment: Moment) => number | undefined;
+
+export class ServiceView {
+  readonly element: HTMLElement;
+  readonly name: string;
+  readonly #history = new History();
+  readonly #tiles = new Tiles();
+  readonly #memory = new MemoryBars();
+  readonly #events = new Events();
+  readonly #map: MemoryMap;
+  readonly #sizes: SizeHistogram;
+  readonly #whatIf: WhatIfForm;
+  readonly #operations = new LiveChart("Operations", "Per second, by what clients asked for.", () =>
+    timeConfig("per second"),
+  );
+  readonly #hitRate = new LiveChart("Hit rate", "Of the look-ups of each second.", () =>
+    timeConfig("%", { max: 100 }),
+  );
+  readonly #latency: LiveChart;
+  readonly #bytes = new LiveChart("Memory over time", "Held, compressed, and in use.", () =>
+    timeConfig("MiB"),
+  );
+  #isShown = false;
+
+  constructor(picture: ServicePicture) {
+    this.name = picture.name;
+    const path = `/api/services/${encodeURIComponent(picture.name)}`;
+    this.#map = new MemoryMap(path);
+    this.#sizes = new SizeHistogram(path);
+    this.#whatIf = new WhatIfForm(path, picture.setup);
+    const isMeasured = Object.keys(picture.latency).some((name) => name.startsWith("request_"));
+    const of = isMeasured ? "requests, as the server sees them" : "operations inside of the store";
+    this.#latency = new LiveChart("Latency", `Of ${of}: a sample of each second.`, () =>
+      timeConfig("µs", { isLog: true }),
+    );
+    const charts = [this.#operations, this.#hitRate, this.#latency, this.#bytes];
+    this.element = el(
+      "div",
+      { role: "tabpanel", "aria-label": picture.name },
+      el("p", { class: "key" }, setupText(picture)),
+      this.#tiles.element,
+      el(
+        "div",
+        { class: "grid" },
+        this.#map.element,
+        ...charts.map((chart) => chart.element),
+        this.#memory.element,
+        this.#sizes.element,
+        this.#events.element,
+        this.#whatIf.element,
+      ),
+    );
+  }
+
+  /** Takes note of a look at the service; draws it where it is shown. */
+  add(atMs: number, picture: ServicePicture): void {
+    this.#history.add(atMs, picture);
+    if (this.#isShown) this.#draw();
+  }
+
+  show(isShown: boolean): void {
+    this.#isShown = isShown;
+    if (isShown) this.#draw();
+    else this.#clear();
+  }
+
+  /** Asks for what takes the daemon a walk. @throws where nobody answers */
+  async refresh(): Promise<void> {
+    if (!this.#isShown) return;
+    await Promise.all([this.#map.refresh(), this.#sizes.refresh(), this.#whatIf.load()]);
+  }
+
+  /** Draws all anew: the colours have changed. */
+  redraw(): void {
+    if (!this.#isShown) return;
+    this.#clear();
+    this.#draw();
+    this.#map.draw();
+    this.#sizes.draw();
+  }
+
+  #clear(): void {
+    for (const chart of [this.#operations, this.#hitRate, this.#latency, this.#bytes]) {
+      chart.clear();
+    }
+    this.#sizes.clear();
+  }
+
+  #draw(): void {
+    const { moments } = this.#history;
+    const now = moments.at(-1);
+    if (now === undefined) return;
+    this.#tiles.update(now, moments);
+    this.#memory.update(now);
+    this.#events.update(now, moments);
+    const shown = moments.filter((one) => now.atMs - one.atMs <= SHOWN_S * 1000 && one.seconds > 0);
+    const line = (label: string, nth: number, value: Value): Line => ({
+      label,
+      colour: colourOf(nth),
+      points: shown.map((one) => {
+        const y = value(one);
+        return { x: (one.atMs - now.atMs) / 1000, y: y ?? Number.NaN };
+      }),
+    });
+    const busy = Object.entries(now.picture.operations).filter(([, number]) => number > 0);
+    drawLines(
+      this.#operations,
+      busy.map(([name], nth) => line(words(name), nth, (one) => one.rates[name])),
+    );
+    drawLines(this.#hitRate, [
+      line("hit rate", 2, ({ hitRate }) => (hitRate === undefined ? undefined : hitRate * 100)),
+    ]);
+    const percentile = (share: number) => (one: Moment) => {
+      const ns = quantile(latencyNow(one), share);
+      return ns === undefined ? undefined : ns / US;
+    };
+    drawLines(this.#latency, [
+      line("median", 0, percentile(0.5)),
+      line("p99", 1, percentile(0.99)),
+      line("p99.9", 3, percentile(0.999)),
+    ]);
+    drawLines(this.#bytes, [
+      line("held", 5, ({ picture }) => picture.memory.logicalBytes / MIB),
+      line("compressed", 0, ({ picture }) => picture.memory.compressedBytes / MIB),
+      line("in use", 1, ({ picture }) => picture.memory.usedBytes / MIB),
+    ]);
+  }
+}
+
+function setupText({ kind, setup }: ServicePicture): string {
+  const codec =
+    setup.denseCodec === null ? setup.codec : `${setup.codec}, ${setup.denseCodec} when idle`;
+  return `${kind}: ${setup.holds}; codec ${codec}; pool ${setup.pool}; policy ${setup.policy}.`;
+}

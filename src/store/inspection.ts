@@ -1,0 +1,53 @@
+// Looking at a store without using it: page frames, sizes, a sample of the content, times. Nothing
+// of this counts as a use, and nothing is changed; each step holds the lock for a bounded time.
+import { assert } from "../base/errors.ts";
+import type { LatencyName } from "./counters.ts";
+import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
+import { lockedBy } from "./open.ts";
+import type { StoreState } from "./state.ts";
+import { latenciesOf } from "./statistics.ts";
+import { Sampler, type SampleTaker, SizeSurvey } from "./survey.ts";
+
+export class Inspection {
+  readonly #state: StoreState;
+
+  constructor(state: StoreState) {
+    this.#state = state;
+  }
+
+  /** The histograms of latencies, of which `Store.stats` says some percentiles. */
+  latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
+    return latenciesOf(this.#state.opened());
+  }
+
+  /** What the frames of the pools for ephemeral and for persistent pages are told apart by. */
+  get frameClasses(): readonly ("slot" | "buddies")[] {
+    return this.#state.zpools.map((zpool) => zpool.frameClasses);
+  }
+
+  /**
+   * Describes page frames from `first` on, under one hold of the lock: a word for each, which
+   * frame_map.ts reads.
+   * @param target as many words as frames are wanted, at most FRAMES_PER_HOLD
+   * @returns how many there were
+   */
+  describeFrames(first: number, target: Int32Array): number {
+    const state = this.#state.opened();
+    assert(target.length <= FRAMES_PER_HOLD, "the lock is held for a bounded time");
+    return lockedBy(state, () => describeFramesLocked(state, first, target));
+  }
+
+  /** A walk through the sizes of all that is stored; it stands at the beginning. */
+  sizes(): SizeSurvey {
+    return new SizeSurvey(this.#state.opened());
+  }
+
+  /**
+   * A walk that draws a sample of what is in memory; it stands at the beginning.
+   * @param wanted pages or values, at most; all, if there are no more
+   * @param seed one seed, one sample, as long as nothing changes
+   */
+  sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
+    return new Sampler(this.#state.opened(), wanted, seed, taker);
+  }
+}

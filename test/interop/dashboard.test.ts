@@ -1,0 +1,266 @@
+// The web page in a real browser: at the width of a phone and of a desk, light and dark, by keys
+// and by touch. Nothing sticks out, everything has drawn something, nothing is loaded from
+// elsewhere, and the console says nothing.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+import { type Browser, launch, type Page } from "puppeteer-core";
+import type { WebServer } from "../../src/server/web/server.ts";
+import {
+  fillDevice,
+  type MemcachedRig,
+  type NbdRig,
+  setDocuments,
+  startMemcached,
+  startNbd,
+  startWeb,
+} from "../web/rig.ts";
+
+const TOKEN = "only-for-this-test-run";
+const WAIT_MS = 20_000;
+
+/** The browser's path, or undefined if there is none. */
+function findBrowser(): string | undefined {
+  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+    try {
+      return execFileSync("which", [name], { encoding: "utf8" }).trim();
+    } catch {}
+  }
+  return undefined;
+}
+
+const path = findBrowser();
+const skip = path === undefined && process.env["CI"] !== "true" && "chromium is not installed";
+let browser: Browser;
+let nbd: NbdRig;
+let memcached: MemcachedRig;
+let web: WebServer;
+let limit = "1000";
+
+before(async () => {
+  if (skip !== false) return;
+  browser = await launch({
+    executablePath: path ?? "chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
+  });
+  nbd = await startNbd();
+  fillDevice(nbd, 1200);
+  memcached = await startMemcached();
+  await setDocuments(memcached, 0, 2000);
+  const knob = {
+    ...{ name: "limit", describe: "how much", get: () => limit },
+    set: (text: string) => {
+      limit = text;
+    },
+  };
+  web = await startWeb([nbd.observed, memcached.observed], { token: TOKEN, knobs: [knob] });
+});
+
+after(async () => {
+  await browser?.close();
+  await web?.close();
+  await memcached?.close();
+  await nbd?.close();
+});
+
+interface Look {
+  readonly width: number;
+  readonly scheme: "light" | "dark";
+  readonly url?: string;
+}
+
+/** Opens the page, and waits until it has drawn the map. Everything it complains of is kept. */
+async function open({ width, scheme, url = web.url }: Look) {
+  const page = await browser.newPage();
+  const complaints: string[] = [];
+  const requests = new Set<string>();
+  page.on("console", (message) => complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => requests.add(new URL(request.url()).origin));
+  const isPhone = width < 500;
+  await page.setViewport({ width, height: 900, isMobile: isPhone, hasTouch: isPhone });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  await page.goto(url, { timeout: WAIT_MS });
+  await page.waitForSelector("#status.live", { timeout: WAIT_MS });
+  await has(page, `(document.querySelector("#map")?.style.height ?? "") !== ""`);
+  return { page, complaints, requests };
+}
+
+/** Waits until an expression holds in the page. */
+async function has(page: Page, expression: string): Promise<void> {
+  await page.waitForFunction(expression, { timeout: WAIT_MS });
+}
+
+/** Waits until the page says something. */
+async function says(page: Page, what: RegExp): Promise<void> {
+  await has(page, `${what}.test(document.querySelector("main").textContent)`);
+}
+
+/** What is shown of the service whose tab is chosen. */
+const SHOWN = '[role="tabpanel"]:not([hidden])';
+
+/** What an element says. Expressions are texts, because this side knows no `document`. */
+async function textOf(page: Page, selector: string): Promise<string> {
+  const element = `document.querySelector(${JSON.stringify(selector)})`;
+  return String(await page.evaluate(`${element}.textContent`));
+}
+
+async function matches(page: Page, selector: string, what: string): Promise<boolean> {
+  const element = `document.querySelector(${JSON.stringify(selector)})`;
+  return (await page.evaluate(`${element}.matches(${JSON.stringify(what)})`)) === true;
+}
+
+/** Looks at all of a service: what sticks out, is blank, or is too small for a finger. */
+const MEASURE = `(() => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  const panel = document.querySelector(${JSON.stringify(SHOWN)});
+  const canvases = [...panel.querySelectorAll("canvas")];
+  const blank = canvases.filter((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return !data.some((byte) => byte !== 0);
+  });
+  const small = [...panel.querySelectorAll("button, select")].filter(
+    (element) => element.getBoundingClientRect().height < 40,
+  );
+  return {
+    sticksOut: scrollWidth - clientWidth,
+    ground: getComputedStyle(document.body).backgroundColor,
+    small: small.length,
+    canvases: canvases.length,
+    blank: blank.length,
+  };
+})()`;
+
+for (const width of [390, 1280]) {
+  for (const scheme of ["light", "dark"] as const) {
+    test(`the page, ${scheme}, at a width of ${width} pixels`, { skip }, async () => {
+      const { page, complaints, requests } = await open({ width, scheme });
+      // Two looks, so that lines have a beginning and an end.
+      await says(page, /\d\/s/);
+      const measured = await page.evaluate(MEASURE);
+      const ground = scheme === "light" ? "rgb(255, 255, 255)" : "rgb(13, 17, 23)";
+      assert.deepEqual(measured, { sticksOut: 0, ground, small: 0, canvases: 6, blank: 0 });
+      assert.deepEqual([...requests], [new URL(web.url).origin], "nothing comes from elsewhere");
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  }
+}
+
+test("the figures are the daemon's", { skip }, async () => {
+  const { page, complaints } = await open({ width: 1280, scheme: "light" });
+  const text = await textOf(page, SHOWN);
+  const stats = nbd.store.stats();
+  const ratio = (stats.orig_data_size / stats.mem_used_total).toFixed(2);
+  assert.ok(text.includes(`${ratio}×`), `the ratio is ${ratio}`);
+  assert.ok(text.includes("codec lz4; pool dense"));
+  const frames = stats.persistent.pool.pages.toLocaleString("en-US");
+  await says(page, new RegExp(`${frames} frames hold objects`));
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("by keys: services, the map, zooming", { skip }, async () => {
+  const { page, complaints } = await open({ width: 1280, scheme: "light" });
+  await page.focus('[role="tab"][aria-selected="true"]');
+  await page.keyboard.press("ArrowRight");
+  const selected = '[role="tab"][aria-selected="true"]';
+  assert.equal(await textOf(page, selected), "memcached");
+  assert.equal(await matches(page, selected, ":focus"), true);
+  assert.match(page.url(), /#memcached$/);
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await textOf(page, selected), "nbd");
+  const map = `${SHOWN} #map`;
+  await page.focus(map);
+  await page.keyboard.press("Home");
+  const readout = `${SHOWN} .readout`;
+  assert.match(await textOf(page, readout), /^Frame 0, at 0 B: arena header\.$/);
+  await page.keyboard.press("ArrowRight");
+  assert.match(await textOf(page, readout), /^Frame 1, /);
+  await page.keyboard.press("ArrowDown");
+  assert.match(await textOf(page, readout), /^Frame \d\d+, /);
+  await page.keyboard.press("End");
+  const last = (nbd.store.arena.frames.framesTotal - 1).toLocaleString("en-US");
+  assert.match(await textOf(page, readout), new RegExp(`^Frame ${last}, .*: free\\.$`));
+  // Where a cell is one frame, there is nothing to zoom into.
+  assert.equal(await matches(page, `${SHOWN} .controls button`, ":disabled"), true);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("on a phone: a tap tells of a cell, and there is zooming", { skip }, async () => {
+  const { page, complaints } = await open({ width: 390, scheme: "dark" });
+  const caption = `${SHOWN} section:has(#map) .key`;
+  assert.match(await textOf(page, caption), /a cell is 4 frames: it shows what most of them are/);
+  await page.tap(`${SHOWN} #map`);
+  assert.match(await textOf(page, `${SHOWN} .readout`), /^Frames [\d,]+ to [\d,]+, at /);
+  const [zoomIn, zoomOut] = await page.$$(`${SHOWN} section:has(#map) .controls button`);
+  await zoomIn!.tap();
+  await says(page, /frames [\d,]+ to [\d,]+ of/);
+  assert.match(await textOf(page, caption), /^Page frames [\d,]+ to [\d,]+ of 4,096,.* one frame/);
+  await zoomOut!.tap();
+  await says(page, /All 4,096 page frames/);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("what if", { skip }, async () => {
+  const { page, complaints } = await open({ width: 1280, scheme: "light" });
+  await has(page, `document.querySelectorAll("form option").length > 4`);
+  const [codec, pool] = await page.$$(`${SHOWN} form select`);
+  await codec!.select("zstd");
+  await pool!.select("zsmalloc");
+  await page.click(`${SHOWN} form button`);
+  await page.waitForSelector(`${SHOWN} .verdict`, { timeout: WAIT_MS });
+  const verdict = await textOf(page, `${SHOWN} .verdict`);
+  assert.match(
+    verdict,
+    /^zstd in zsmalloc: [\d.]+ % less memory for this sample; .* to restore\.$/,
+  );
+  const text = await textOf(page, SHOWN);
+  assert.match(text, /Sample: 1,200 of 1,200 pages in memory, 200 of them same-filled/);
+  assert.match(text, /lz4 in dense \(now\)/);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("settings: with the token, and not without", { skip }, async () => {
+  const { page } = await open({ width: 390, scheme: "light" });
+  await page.type("#token", "something-else-here");
+  await page.click("#knobs form button");
+  await says(page, /this is not the token/);
+  await page.evaluate(`document.querySelector("#token").value = ""`);
+  await page.type("#token", TOKEN);
+  await page.click("#knobs form button");
+  await page.waitForSelector("#knobs div form input", { timeout: WAIT_MS });
+  await page.evaluate(`document.querySelector("#knobs div form input").value = "2000"`);
+  await page.click("#knobs div form button");
+  await says(page, /limit is 2000 now/);
+  assert.equal(limit, "2000");
+  await page.close();
+});
+
+test("an empty store, and a server that goes and comes back", { skip }, async () => {
+  const empty = await startMemcached();
+  let server = await startWeb([empty.observed]);
+  const { url } = server;
+  const { page, complaints } = await open({ width: 1280, scheme: "light", url });
+  const text = await textOf(page, SHOWN);
+  assert.match(text, /No frame holds objects yet/);
+  assert.match(text, /Nothing is in the pool yet/);
+  assert.doesNotMatch(text, /NaN|undefined|Infinity/);
+  assert.equal(await page.$("#knobs"), null, "without a token there are no settings");
+  await page.click(`${SHOWN} form button`);
+  await says(page, /Nothing is in memory yet/);
+  assert.deepEqual(complaints, []);
+  await server.close();
+  await page.waitForSelector("#gone:not([hidden])", { timeout: WAIT_MS });
+  const gone = /^The server does not answer\. The figures are those of .*; asking again every 3 s/;
+  assert.match(await textOf(page, "#gone"), gone);
+  server = await startWeb([empty.observed], { port: Number(new URL(url).port) });
+  await page.waitForSelector("#status.live", { timeout: WAIT_MS });
+  assert.equal(await matches(page, "#gone", "[hidden]"), true);
+  await page.close();
+  await server.close();
+  await empty.close();
+});
