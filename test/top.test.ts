@@ -53,12 +53,15 @@ function state(seconds: number, times: number): State {
   };
 }
 
+/** Half of it is filled. */
+const BAR = "█".repeat(15);
+
 test("the page: what is there, and what has happened since the look before", () => {
   assert.deepEqual(pageLines(state(100, 7), state(102, 9)), [
     "zcache 1.2.3   up 0:01:42   resident 150 MiB   rates of the last interval",
     "",
     "memcached   lz4 and zstd   dense   tinylfu",
-    `  memory         ${"█".repeat(15)}                32.0 MiB of 64.0 MiB, 50.0 %   at most 48.0 MiB`,
+    `  memory         ${BAR}                32.0 MiB of 64.0 MiB, 50.0 %   at most 48.0 MiB`,
     "  ratio          3.00x   96.0 MiB of data   30.0 MiB compressed",
     "  values         12,345 in memory   0 same-filled   7 as they came",
     "  hits           90.0 %   900/s of 1,000/s",
