@@ -4,8 +4,8 @@
 // the kernel's zram with lz4, which needs no server at all.
 //
 // Ratios are to the peer measured in the same run. A server's memory is all that it has resident
-// once it is filled; that of the data, what has come since it was
-// started (of nbdkit, which reserves at once, all).
+// once it is filled; that of the data, what has come since it was started
+// (of nbdkit, which reserves some at once, all).
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import {
   closeSync,
@@ -59,12 +59,13 @@ interface Sizes {
   readonly seconds: number;
 }
 
-function ours(codec: string): Peer {
+function ours(codec: string, ...more: string[]): Peer {
   return {
-    name: `zcache ${codec}`,
+    name: ["zcache", codec, ...more.slice(1)].join(" "),
     start: (socket, sizeBytes) => {
       const options = ["--size", String(sizeBytes), "--socket", socket, "--codec", codec];
       const args = [CLI, "serve", "nbd", ...options, "--recompress", "none", "--no-control"];
+      args.push(...more);
       return spawn(process.execPath, args, { stdio: "ignore" });
     },
   };
@@ -270,7 +271,8 @@ export async function benchNbd({ tiny = false, print = console.log } = {}): Prom
   try {
     const data = join(folder, "data");
     writeData(data, sizes.bytes);
-    const peers = [ours("lz4"), ours("zstd")];
+    // nbdkit compresses 32 KiB at a time: so once with pages as large.
+    const peers = [ours("lz4"), ours("zstd"), ours("zstd", "--page-size", "32K")];
     if (has("nbdkit")) peers.push(nbdkit("malloc"), nbdkit("zstd"));
     if (hasZram()) peers.push(KERNEL);
     for (const peer of tiny ? peers.slice(0, 1) : peers) {

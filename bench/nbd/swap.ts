@@ -111,12 +111,16 @@ const KERNEL: Contender = {
   },
 };
 
-/** Runs the program in the group. @returns touches per second; throws where a page was wrong */
+/**
+ * Runs the program in the group.
+ * @returns touches per second; undefined if the kernel has killed it, as it does where nothing can
+ *   be swapped out fast enough; throws where a page was wrong
+ */
 async function touch(undo: Undo, program: string, group: string, sizes: Sizes, look: () => void) {
   const script = `echo $$ > ${join(group, "cgroup.procs")} && exec "$@"`;
   const args = ["-c", script, "sh", program, String(sizes.dataMiB), String(sizes.seconds)];
   const child = spawn("sh", args, { stdio: ["ignore", "pipe", "inherit"], detached: true });
-  const closed = new Promise<number | null>((done) => child.once("close", done));
+  const closed = new Promise<number | null>((done) => child.once("close", (code) => done(code)));
   undo.add(async () => {
     child.kill("SIGKILL");
     await closed;
@@ -131,6 +135,7 @@ async function touch(undo: Undo, program: string, group: string, sizes: Sizes, l
   clearInterval(looking);
   clearTimeout(timer);
   const rate = /touches per second: (\d+)/.exec(text)?.[1];
+  if (child.signalCode === "SIGKILL") return undefined;
   if (code !== 0 || rate === undefined || !/ 0 wrong/.test(text)) {
     throw new Error(`the program has ended with ${code}: ${text}`);
   }
@@ -157,6 +162,7 @@ async function measure(
     fullMiB = Math.max(fullMiB, target.memoryMiB());
   };
   const touchesPerSecond = await touch(undo, program, group, sizes, look);
+  if (touchesPerSecond === undefined) return undefined;
   const serverMs = target.processorMs() - beforeMs;
   run("swapoff", target.device);
   run("blkdiscard", target.device);
@@ -217,6 +223,7 @@ export async function benchSwap({ tiny = false, print = console.log } = {}): Pro
       for (const contender of order) {
         const row = await measure(undo, contender, sizes, program);
         if (row !== undefined) found.push(row);
+        else print(`${contender.name}: no group of limited memory, or the program was killed`);
         const done = `${found.length} of ${sizes.rounds * contenders.length}`;
         if (process.stderr.isTTY) process.stderr.write(`\rswap: ${done} runs`);
         await undo.all();
