@@ -6,7 +6,7 @@
 // Ratios are to the peer measured in the same run. A server's memory is all that it has resident
 // once it is filled; that of the data, what has come since it was started
 // (of nbdkit, which reserves some at once, all).
-import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import {
   closeSync,
   existsSync,
@@ -22,6 +22,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { MIB } from "../../src/base/units.ts";
+import { has } from "../programs.ts";
 import { readFilePages } from "../store/data.ts";
 
 const CLI = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
@@ -90,15 +91,6 @@ const KERNEL: Peer = {
     return undefined;
   },
 };
-
-function has(program: string): boolean {
-  try {
-    execFileSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 function hasZram(): boolean {
   if (process.getuid?.() !== 0 || !existsSync(ZRAM)) return false;

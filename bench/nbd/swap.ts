@@ -12,11 +12,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { MIB } from "../../src/base/units.ts";
 import { median } from "../codec/timing.ts";
+import { has } from "../programs.ts";
 import {
   addZram,
   attachNbd,
   canAddZram,
-  has,
   keep,
   makeGroup,
   processorMs,

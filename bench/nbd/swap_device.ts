@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { MIB } from "../../src/base/units.ts";
+import { has } from "../programs.ts";
 
 const WAIT_MS = 20_000;
 const LOOK_EVERY_MS = 50;
@@ -25,15 +26,6 @@ const GROUPS = "/sys/fs/cgroup";
 export function run(program: string, ...args: string[]): string {
   const options = { encoding: "utf8", timeout: COMMAND_MS, stdio: "pipe" } as const;
   return execFileSync(program, args, options);
-}
-
-export function has(program: string): boolean {
-  try {
-    run("sh", "-c", `command -v ${program}`);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 export async function until(what: string, condition: () => boolean): Promise<void> {

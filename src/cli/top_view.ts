@@ -3,7 +3,7 @@
 import { formatBytes } from "../base/units.ts";
 import { count, micros, percent, times } from "../lab/report/format.ts";
 import { bar } from "../lab/report/text.ts";
-import type { Latency, ServicePicture, State } from "../wire/web/api.ts";
+import { quantile, type ServicePicture, type State } from "../wire/web/api.ts";
 
 const BAR_WIDTH = 30;
 const LABEL_WIDTH = 15;
@@ -184,20 +184,9 @@ function latencyLines({ before, after }: Interval): string[] {
       return [upTo, times - (had > times ? 0 : had)];
     });
     if (since.every(([, times]) => times === 0)) return [];
-    const up = (share: number) => `≤ ${micros(quantile(since, share))}`;
+    const up = (share: number) => `≤ ${micros(quantile(since, share) ?? 0)}`;
     return [line(name.replace("_", " "), `p50 ${up(0.5)}`, `p99 ${up(0.99)}`)];
   });
-}
-
-/** The time that so many did not take longer than, to the bucket. */
-function quantile(buckets: Latency, share: number): number {
-  const all = buckets.reduce((sum, [, times]) => sum + times, 0);
-  let below = 0;
-  for (const [upTo, times] of buckets) {
-    below += times;
-    if (below >= all * share) return upTo;
-  }
-  return 0;
 }
 
 const ROW_HEAD = [

@@ -94,16 +94,3 @@ export function latencySum(all: readonly Latency[]): Latency {
   }
   return [...sum].sort(([a], [b]) => a - b);
 }
-
-/** @returns ns up to which that share lies, to an eighth; undefined if nothing was measured */
-export function quantile(latency: Latency, share: number): number | undefined {
-  const all = latency.reduce((sum, [, n]) => sum + n, 0);
-  if (all === 0) return undefined;
-  const rank = Math.max(1, Math.ceil(all * share));
-  let seen = 0;
-  for (const [upTo, n] of latency) {
-    seen += n;
-    if (seen >= rank) return upTo;
-  }
-  return latency.at(-1)![0];
-}

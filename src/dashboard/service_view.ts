@@ -1,11 +1,11 @@
 // One service on the page: tiles, charts, memory, events, map, what-if.
 import { MIB } from "../base/units.ts";
-import type { ServicePicture } from "../wire/web/api.ts";
+import { quantile, type ServicePicture } from "../wire/web/api.ts";
 import { colourOf } from "./colours.ts";
 import { el } from "./dom.ts";
 import { Events } from "./events.ts";
 import { words } from "./format.ts";
-import { History, type Moment, quantile } from "./history.ts";
+import { History, type Moment } from "./history.ts";
 import { drawLines, type Line, LiveChart, timeConfig } from "./live_chart.ts";
 import { MemoryBars } from "./memory.ts";
 import { MemoryMap } from "./memory_map.ts";

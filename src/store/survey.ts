@@ -2,17 +2,15 @@
 // who wants to know what other settings would make of it. As store/tend.ts does, a walk through the
 // index notes entries under the lock, and each is copied under a hold of its own; nothing of this
 // counts as a use, and nothing is changed.
-import type { Address, WordIndex } from "../base/brand.ts";
+import type { WordIndex } from "../base/brand.ts";
 import { Xorshift32 } from "../base/random.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
+import { restoreNoted } from "./noted.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
-import { unpack } from "./page_out.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
-import { metaLocked } from "./tend.ts";
-import * as Value from "./value.layout.ts";
 
 /** Entries that are looked at under one hold of the lock. */
 const LOOKED = 64;
@@ -127,23 +125,10 @@ export class Sampler {
   /** @returns whether it was still there */
   #draw(entry: WordIndex, value: number): boolean {
     const state = this.#state;
-    const source = (state.packed + state.headerBytes) as Address;
-    let meta = 0;
-    lockedBy(state, () => {
-      meta = metaLocked(state, entry, value);
-      if (meta !== 0) state.readObject(entry, meta, source);
-    });
-    if (meta === 0) return false;
-    const isOfValues = state.options.content === "values";
-    const header = isOfValues ? state.words[source / 4]! : 0;
-    const prefix = isOfValues ? Value.prefixOf(header) : 0;
-    const plainBytes = isOfValues ? Value.sizeOf(header) : state.pageSize;
-    const from = (source + prefix) as Address;
-    const dictionary = Value.dictionaryOf(header);
-    const packed = Page.sizeOf(meta) - prefix;
-    unpack(state, Page.codecOf(meta), dictionary, from, packed, state.plain, plainBytes);
-    const content = state.arena.bytes.subarray(state.plain, state.plain + plainBytes);
-    this.#taker.take(content, prefix, Page.sizeOf(meta));
+    const noted = restoreNoted(state, entry, value);
+    if (noted === undefined) return false;
+    const content = state.arena.bytes.subarray(state.plain, state.plain + noted.plainBytes);
+    this.#taker.take(content, noted.prefix, Page.sizeOf(noted.meta));
     return true;
   }
 }

@@ -11,9 +11,9 @@ import { put } from "../memory/journal.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";
 import { evictLocked } from "./evict.ts";
+import { metaLocked, restoreNoted } from "./noted.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
-import { unpack } from "./page_out.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
@@ -142,13 +142,6 @@ function readHead(state: StoreState, entry: WordIndex, meta: number): void {
   state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
 }
 
-/** META if there is still an entry in memory that stands for this object, else 0. */
-export function metaLocked(state: StoreState, entry: WordIndex, value: number): number {
-  if (!state.index.holds(entry) || state.words[entry + Entry.VALUE] !== value) return 0;
-  const meta = state.words[entry + Entry.META]!;
-  return Page.whereOf(meta) === Page.MEMORY ? meta : 0;
-}
-
 function writeBack(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
     const meta = metaLocked(state, entry, value);
@@ -172,21 +165,12 @@ function expire(state: StoreState, entry: WordIndex, value: number): boolean {
  * @returns whether that has paid
  */
 function recompress(state: StoreState, entry: WordIndex, value: number, todo: number): boolean {
-  const source = (state.packed + state.headerBytes) as Address;
-  let meta = 0;
-  lockedBy(state, () => {
-    meta = metaLocked(state, entry, value);
-    if (meta !== 0) state.readObject(entry, meta, source);
-  });
-  if (meta === 0) return false;
+  const noted = restoreNoted(state, entry, value);
+  if (noted === undefined) return false;
+  const { meta, source, prefix, plainBytes } = noted;
   const isOfValues = state.options.content === "values";
-  const header = isOfValues ? state.words[source / 4]! : 0;
-  const prefix = isOfValues ? Value.prefixOf(header) : 0;
-  const plainBytes = isOfValues ? Value.sizeOf(header) : state.pageSize;
   const stored = Page.sizeOf(meta);
   const from = (source + prefix) as Address;
-  const dictionary = Value.dictionaryOf(header);
-  unpack(state, Page.codecOf(meta), dictionary, from, stored - prefix, state.plain, plainBytes);
   const current = state.words[state.root + Store.DICTIONARY]!;
   const to = todo === RECOMPRESS ? Page.DENSE : Page.codecOf(meta);
   const helps = isOfValues && plainBytes <= Value.DICTIONARY_HELPS_BYTES;

@@ -1,7 +1,7 @@
 // Real clients against the server: memccapable, memcslap and memcaslap of libmemcached, memcached's
 // own tests, and the clients memjs and memcached from npm.
 import assert from "node:assert/strict";
-import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { without } from "../../bench/programs.ts";
 import { RUNNING, STARTED, STARTED_TLS } from "./memcached/suites.ts";
 
 const run = promisify(execFile);
@@ -18,16 +19,6 @@ const STAND_IN = fileURLToPath(new URL("./memcached/debug_server.js", import.met
 /** Where scripts/fetch-memcached-tests.sh puts memcached's tests. */
 const SOURCE = fileURLToPath(new URL("../../../build/memcached", import.meta.url));
 const require = createRequire(import.meta.url);
-
-function isMissing(program: string): string | false {
-  if (CI) return false;
-  try {
-    execFileSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" });
-    return false;
-  } catch {
-    return `${program} is not installed`;
-  }
-}
 
 function packageMissing(name: string): string | false {
   if (CI) return false;
@@ -69,7 +60,7 @@ describe("libmemcached", () => {
     ["-a", "text"],
     ["-b", "binary"],
   ] as const) {
-    test(`memccapable, ${name}`, { skip: isMissing("memccapable"), timeout: 120_000 }, async () => {
+    test(`memccapable, ${name}`, { skip: without("memccapable"), timeout: 120_000 }, async () => {
       const args = ["-h", "127.0.0.1", "-p", String(port), mode];
       const { stdout, stderr } = await run("memccapable", args, { timeout: 110_000 });
       assert.match(stdout, /All tests passed/);
@@ -79,7 +70,7 @@ describe("libmemcached", () => {
 
   for (const extra of [[], ["--binary"]]) {
     const name = `memcslap ${extra.join(" ")}`;
-    test(name, { skip: isMissing("memcslap"), timeout: 120_000 }, async () => {
+    test(name, { skip: without("memcslap"), timeout: 120_000 }, async () => {
       for (const kind of ["set", "get", "mget"]) {
         const load = ["--concurrency=4", "--execute-number=500", `--test=${kind}`, ...extra];
         await run("memcslap", [`--servers=127.0.0.1:${port}`, ...load], { timeout: 100_000 });
@@ -89,7 +80,7 @@ describe("libmemcached", () => {
 
   for (const extra of [[], ["-B"]]) {
     const name = `memcaslap verifies what it gets ${extra.join(" ")}`;
-    test(name, { skip: isMissing("memcaslap"), timeout: 60_000 }, async () => {
+    test(name, { skip: without("memcaslap"), timeout: 60_000 }, async () => {
       const load = ["-t", "2s", "-T", "1", "-c", "16", "-v", "0.5", ...extra];
       const args = ["-s", `127.0.0.1:${port}`, ...load];
       const { stdout } = await run("memcaslap", args, { timeout: 50_000 });
@@ -113,7 +104,7 @@ async function prove(tests: readonly string[], env: NodeJS.ProcessEnv, jobs: num
 
 const noSource =
   !CI && !existsSync(SOURCE) && "memcached's tests are not there: scripts/fetch-memcached-tests.sh";
-const noProve = noSource || isMissing("prove");
+const noProve = noSource || without("prove");
 
 describe("memcached's own tests", () => {
   before(() => {

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { without } from "../../bench/programs.ts";
 import { type NbdServer, startNbdServer, Zram } from "../../src/nbd.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createStore } from "../../src/stores.ts";
@@ -23,22 +24,6 @@ let store: Store;
 let device: Zram;
 let small: Zram;
 let server: NbdServer;
-
-function has(program: string): boolean {
-  try {
-    execFileSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Why a test is skipped, or false. */
-function without(...programs: string[]): string | false {
-  const missing = programs.filter((program) => !has(program));
-  if (missing.length === 0 || process.env["CI"] === "true") return false;
-  return `${missing.join(", ")} not installed`;
-}
 
 async function run(program: string, ...args: string[]): Promise<string> {
   // The system's programs first: nbdsh needs the Python whose package of libnbd is installed.

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { has, without } from "../../bench/programs.ts";
 import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd.ts";
 import { createStore } from "../../src/stores.ts";
 
@@ -17,22 +18,6 @@ const SIZE = 16 * MIB;
 const TIMEOUT_MS = 60_000;
 const folder = mkdtempSync(join(tmpdir(), "zcache-interop-live-"));
 let sockets = 0;
-
-function has(program: string): boolean {
-  try {
-    execFileSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Why a test is skipped, or false. */
-function without(...programs: string[]): string | false {
-  const missing = programs.filter((program) => !has(program));
-  if (missing.length === 0 || process.env["CI"] === "true") return false;
-  return `${missing.join(", ")} not installed`;
-}
 
 /** The system's programs first: nbdsh needs the Python whose package of libnbd is installed. */
 const env = { ...process.env, PATH: `/usr/sbin:/usr/bin:/sbin:/bin:${process.env["PATH"]}` };

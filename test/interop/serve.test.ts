@@ -7,17 +7,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { without } from "../../bench/programs.ts";
 import { serveRig } from "../serve_rig.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const { at, daemon } = serveRig();
-
-/** Why a test is left out, false if it is not. */
-function without(...programs: string[]): string | false {
-  const missing = programs.filter((name) => spawnSync("which", [name]).status !== 0);
-  if (missing.length === 0 || process.env["CI"] === "true") return false;
-  return `${missing.join(", ")}: not installed`;
-}
 
 function run(program: string, ...args: string[]): string {
   const result = spawnSync(program, args, { encoding: "utf8", timeout: 60_000, cwd: at("") });

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { count, duration, rate, span } from "../../src/dashboard/format.ts";
-import { History, latencySince, latencySum, quantile } from "../../src/dashboard/history.ts";
+import { History, latencySince, latencySum } from "../../src/dashboard/history.ts";
 import type { ServicePicture } from "../../src/wire/web/api.ts";
+import { quantile } from "../../src/wire/web/api.ts";
 
 function picture(more: Partial<ServicePicture>): ServicePicture {
   return {

@@ -1,0 +1,54 @@
+// Entries that a walk through the index has noted, and looks at one by one when it is over: by then
+// another page may stand where one was noted, or none.
+import type { Address, WordIndex } from "../base/brand.ts";
+import * as Entry from "../index/entry.layout.ts";
+import { lockedBy } from "./open.ts";
+import * as Page from "./page.layout.ts";
+import { unpack } from "./page_out.ts";
+import type { StoreState } from "./state.ts";
+import * as Value from "./value.layout.ts";
+
+/** What was restored from a noted entry. */
+export interface Noted {
+  readonly meta: number;
+  /** Where it stands as it is stored: of a value the prefix first, `prefix` bytes. */
+  readonly source: Address;
+  readonly prefix: number;
+  /** Bytes at `state.plain`: a page, or a value without its prefix. */
+  readonly plainBytes: number;
+}
+
+/** @returns META of an entry that still stands for the same page in memory, else 0 */
+export function metaLocked(state: StoreState, entry: WordIndex, value: number): number {
+  if (!state.index.holds(entry) || state.words[entry + Entry.VALUE] !== value) return 0;
+  const meta = state.words[entry + Entry.META]!;
+  return Page.whereOf(meta) === Page.MEMORY ? meta : 0;
+}
+
+/**
+ * Copies what an entry stands for to the packed scratch and restores it to `state.plain`; does not
+ * count as a use.
+ * @returns undefined if it does not stand for the same any more
+ */
+export function restoreNoted(
+  state: StoreState,
+  entry: WordIndex,
+  value: number,
+): Noted | undefined {
+  const source = (state.packed + state.headerBytes) as Address;
+  let meta = 0;
+  lockedBy(state, () => {
+    meta = metaLocked(state, entry, value);
+    if (meta !== 0) state.readObject(entry, meta, source);
+  });
+  if (meta === 0) return undefined;
+  const isOfValues = state.options.content === "values";
+  const header = isOfValues ? state.words[source / 4]! : 0;
+  const prefix = isOfValues ? Value.prefixOf(header) : 0;
+  const plainBytes = isOfValues ? Value.sizeOf(header) : state.pageSize;
+  const from = (source + prefix) as Address;
+  const packed = Page.sizeOf(meta) - prefix;
+  const dictionary = Value.dictionaryOf(header);
+  unpack(state, Page.codecOf(meta), dictionary, from, packed, state.plain, plainBytes);
+  return { meta, source, prefix, plainBytes };
+}
