@@ -91,10 +91,14 @@ function argumentsOf(given: Given): string[] {
   return out;
 }
 
-/** The test reads the number of the process, and of the port, from files. */
-function writeFiles({ letters }: Given): void {
+/** The test reads the number of the process from a file, half a second after it can connect. */
+function writePid({ letters }: Given): void {
   const pidFile = letters.get("P")?.[0];
   if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`);
+}
+
+/** And the number of the port. */
+function writePort({ letters }: Given): void {
   const portFile = process.env["MEMCACHED_PORT_FILENAME"];
   const port = Number(letters.get("p")?.[0] ?? 11_211);
   if (portFile === undefined || port <= 0) return;
@@ -111,6 +115,7 @@ if (given.letters.has("h")) writeSync(1, HELP);
 else if (given.letters.has("S")) process.exitCode = 1;
 else {
   process.argv = [process.argv[0]!, "zcache", ...argumentsOf(given)];
+  writePid(given);
   await import(MAIN.href);
-  writeFiles(given);
+  writePort(given);
 }
