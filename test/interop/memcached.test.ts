@@ -10,7 +10,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { without } from "../../bench/programs.ts";
-import { RUNNING, STARTED, STARTED_TLS } from "./memcached/suites.ts";
+import { RUNNING, STARTED, STARTED_TLS, STARTED_UNCOMPRESSED } from "./memcached/suites.ts";
 
 const run = promisify(execFile);
 const CI = process.env["CI"] === "true";
@@ -128,6 +128,7 @@ exec "${process.execPath}" "${STAND_IN}" "$@" </dev/null >/dev/null 2>&1
 
   test("with servers as they want them", { skip: noProve, timeout: 600_000 }, async () => {
     await prove(STARTED, {}, 4);
+    await prove(STARTED_UNCOMPRESSED, { ZCACHE_UNCOMPRESSED: "1" }, 1);
   });
 
   test("over TLS", { skip: noProve, timeout: 600_000 }, async () => {

@@ -88,6 +88,10 @@ function argumentsOf(given: Given): string[] {
     if (ca !== undefined && verify !== undefined && verify !== "0") out.push("--tls-ca", ca);
     if (extra.get("ssl_min_version") === "3") out.push("--tls-min-version", "1.3");
   }
+  // What a test of memcached takes for granted: that items are as large as they came.
+  if (process.env["ZCACHE_UNCOMPRESSED"] === "1") {
+    out.push("--codec", "none", "--no-tiers", "--no-dictionary");
+  }
   return out;
 }
 

@@ -18,10 +18,10 @@ export const STARTED_TLS = [
   "ssl_verify_modes",
 ] as const;
 
-/**
- * Pass against a server that runs already, a fresh one for each, which listens on a unix socket too
- *.
- */
+/** Pass where items are as large as they came: the same through the stand-in, uncompressed. */
+export const STARTED_UNCOMPRESSED = ["issue_14"] as const;
+
+/** Pass against a server that runs already, a fresh one for each, on a unix socket too. */
 export const RUNNING = [
   ...[
     "binary",
