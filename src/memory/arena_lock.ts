@@ -70,6 +70,11 @@ export class ArenaLock {
     }
   }
 
+  /** The word index at which this thread says that it reads; 0 = it has none. */
+  get readerAt(): number {
+    return this.#readerAt;
+  }
+
   /** What is to be done when a thread has died inside, by whoever finds out. */
   set onDeath(repair: () => void) {
     this.#onDeath = repair;

@@ -1,9 +1,14 @@
 // 32 well-mixed bits of a page's key: what a policy and the memory of refusals know a page by.
 import type { TmemKey } from "../index/key.ts";
 
+/** With what the hashes of a tmem pool's pages begin. @param pool its id */
+export function pageSeed(pool: number): number {
+  return Math.imul(pool ^ 0x9e37_79b9, 0x85eb_ca6b);
+}
+
 /** @param pool the tmem pool's id */
 export function hashOf(pool: number, key: TmemKey): number {
-  let hash = Math.imul(pool ^ 0x9e37_79b9, 0x85eb_ca6b);
+  let hash = pageSeed(pool);
   const id = key.id;
   // Most ids are short.
   const words = (id[2]! | id[3]! | id[4]! | id[5]!) === 0 ? 2 : 6;

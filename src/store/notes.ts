@@ -37,8 +37,15 @@ export class ReaderNotes {
     if (this.#gets >= COUNT_AT && this.#count === 0) this.tell();
   }
 
-  /** A page was used that was seen at this version of the store. */
-  use(entry: WordIndex, value: number, version: number): void {
+  /** A page was used that was seen at this version of the store: noted, if that changes anything. */
+  hit(entry: WordIndex, value: number, meta: number, version: number): void {
+    const { words, root, policies } = this.#state;
+    const tick = words[root + Store.TICK]! & (Page.AGES - 1);
+    const isMinded = Page.isListed(meta) && policies[Page.kindOf(meta)]!.minds(meta);
+    if (isMinded || Page.tickOf(meta) !== tick) this.#note(entry, value, version);
+  }
+
+  #note(entry: WordIndex, value: number, version: number): void {
     const at = this.#count++ * NOTE_WORDS;
     this.#uses[at] = entry;
     this.#uses[at + 1] = value;

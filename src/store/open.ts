@@ -26,7 +26,8 @@ import { StoreState } from "./state.ts";
 import * as Root from "./store.layout.ts";
 
 // Word offsets in the root, behind the words of store.layout.ts.
-const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
+/** Where the index stands, from the root on. */
+export const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
 const POLICIES_AT = INDEX_AT + INDEX_WORDS;
 const BACKING_AT = Math.ceil((POLICIES_AT + Root.KINDS * POLICY_WORDS) / 2) * 2;
 const ROOT_WORDS = BACKING_AT + BACKING_WORDS;

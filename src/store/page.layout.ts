@@ -16,8 +16,8 @@
  */
 export const SIZE_MASK = 0x1ffff;
 
-const CODEC_SHIFT = 17;
-const CODEC_MASK = 3;
+export const CODEC_SHIFT = 17;
+export const CODEC_MASK = 3;
 /** As it came. */
 export const RAW = 0;
 /** The codec of what comes in; and the denser one, for what has lain idle. */
@@ -26,8 +26,8 @@ export const DENSE = 2;
 /** As FAST: the denser one was tried and did not pay. */
 export const TRIED = 3;
 
-const WHERE_SHIFT = 19;
-const WHERE_MASK = 3;
+export const WHERE_SHIFT = 19;
+export const WHERE_MASK = 3;
 export const MEMORY = 1;
 export const SAME_FILLED = 2;
 export const FILE = 3;

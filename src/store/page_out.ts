@@ -94,18 +94,10 @@ function fetchShared(state: StoreState, pool: number, key: TmemKey): number {
     lock.leaveReader();
   }
   state.notes.get(found === FOUND, found === MISSED);
-  if (found === FOUND && entry !== NIL) noteUse(state, entry, version);
-  return found;
-}
-
-/** Notes the use of a page, if that would change anything. */
-function noteUse(state: StoreState, entry: WordIndex, version: number): void {
-  const meta = state.foundMeta;
-  const tick = state.words[state.root + Store.TICK]! & (Page.AGES - 1);
-  const isMinded = Page.isListed(meta) && state.policies[Page.kindOf(meta)]!.minds(meta);
-  if (isMinded || Page.tickOf(meta) !== tick) {
-    state.notes.use(entry, state.foundValue, version);
+  if (found === FOUND && entry !== NIL) {
+    state.notes.hit(entry, state.foundValue, state.foundMeta, version);
   }
+  return found;
 }
 
 function fetchLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): number {

@@ -17,9 +17,9 @@
  *          └──────────┴────────────────────┴───────────────────────────┘
  */
 export const SIZE_MASK = 0x1ffff;
-const PREFIX_SHIFT = 17;
-const PREFIX_MASK = 0x7ff;
-const DICTIONARY_SHIFT = 28;
+export const PREFIX_SHIFT = 17;
+export const PREFIX_MASK = 0x7ff;
+export const DICTIONARY_SHIFT = 28;
 /** Dictionaries are numbered 1 … 15; 0 = none. */
 export const DICTIONARIES_MAX = 15;
 /** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */

@@ -14,6 +14,7 @@ import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
 import { Departures } from "./departures.ts";
+import { Finder } from "./finder.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy, readBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -253,6 +254,11 @@ export class Values {
     );
     for (const key of found) visit(key);
     return ended;
+  }
+
+  /** As `Finder.of`: finds values of one tmem pool without this thread leaving WebAssembly. */
+  finder(pool: number, seeds: readonly number[]): Finder | undefined {
+    return Finder.of(this.#state, pool, seeds);
   }
 
   /** The arena, byte by byte and word by word. */

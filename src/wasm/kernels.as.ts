@@ -4,6 +4,7 @@
 
 export { lz4Compress, lz4Decompress, lz4DecompressDictionary } from "./lz4.as";
 export { lz4CompressDictionary, lz4PrepareDictionary } from "./lz4_dictionary.as";
+export { answerGets } from "./memcached_gets.as";
 
 /** Copies `size` bytes; the regions may overlap. */
 export function copy(target: usize, source: usize, size: usize): void {

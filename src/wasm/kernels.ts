@@ -61,6 +61,23 @@ export interface Kernels {
     dictionary: number,
     dictionaryBytes: number,
   ): number;
+  /**
+   * Answers lines of memcached's protocol at [from, to), as far as they are plain gets, into [reply,
+   * replyEnd).
+   * @param find a context (find.layout.ts), in which COUNT and OUT say what came of it
+   * @param now seconds since 1970
+   * @param flushes how often all items were flushed
+   * @returns the address behind the last line that was answered
+   */
+  answerGets(
+    find: number,
+    from: number,
+    to: number,
+    reply: number,
+    replyEnd: number,
+    now: number,
+    flushes: number,
+  ): number;
 }
 
 /** Scratch that `lz4Compress` needs: up to 8,192 entries of 16 bits. */

@@ -19,6 +19,8 @@ export const NOW_S = 1_790_000_000;
 
 export interface RigOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
+  /** Whether plain gets are answered by the kernels (default), or all by the engine. */
+  readonly isQuick?: boolean;
 }
 
 export class EngineRig {
@@ -31,7 +33,10 @@ export class EngineRig {
   shutdowns: boolean[] = [];
   #out: Buffer[] = [];
 
-  constructor({ credentials, ...given }: RigOptions = {}) {
+  /** Items that were found by the kernels. */
+  quickHits = 0;
+
+  constructor({ credentials, isQuick = true, ...given }: RigOptions = {}) {
     const settings = checkSettings(given);
     this.store = openItemStore(settings).store;
     const { store, counters } = this;
@@ -55,13 +60,25 @@ export class EngineRig {
       this.#out.push(Buffer.from(full.bytes.subarray(0, full.at)));
       full.at = 0;
     };
-    const reply = new Reply(65_536, take, this.store.makeBuffer(65_536));
+    const buffer = isQuick ? this.store.makeBuffer(65_536) : undefined;
+    const reply = new Reply(65_536, take, buffer);
+    this.#countQuickHits();
     const hooks = {
       shutdown: (graceful: boolean) => void this.shutdowns.push(graceful),
       refreshCertificates: () => false,
     };
     this.engine = new Engine({ items, reply, settings, stats, hooks, credentials });
     this.intake = new Intake(this.engine);
+  }
+
+  #countQuickHits(): void {
+    const { store } = this;
+    const answer = store.answerGets.bind(store);
+    store.answerGets = (...asked) => {
+      const used = answer(...asked);
+      this.quickHits += store.hits;
+      return used;
+    };
   }
 
   /** What a connection answers to bytes that come in one piece. */

@@ -46,6 +46,24 @@ export interface ItemStore {
   read(target: Uint8Array, at: number): boolean;
 
   /**
+   * Answers lines at [from, to) that are plain gets of items as they mostly are, by itself, without
+   * a lock; the uses of the items are counted.
+   * @param target takes the answers behind `at`, if it is what `makeBuffer` gave
+   * @param now seconds since 1970  @param flushes as in the items' BITS
+   * @returns bytes of the lines that were answered; `hits` says how many items with them
+   */
+  answerGets(
+    lines: Uint8Array,
+    from: number,
+    to: number,
+    target: AnswerBuffer,
+    now: number,
+    flushes: number,
+  ): number;
+  /** Items that the last `answerGets` has found. */
+  readonly hits: number;
+
+  /**
    * Makes a buffer of this thread's that `read` fills faster than others.
    * @returns undefined where there is none, or no room for it
    */
@@ -99,6 +117,12 @@ export interface ItemStore {
   scan(place: number, visit: (key: Uint8Array) => void): number;
   /** Changes the memory limit. @returns whether that many bytes are possible */
   limit(bytes: number): boolean;
+}
+
+/** Bytes on their way out, up to `at`. */
+export interface AnswerBuffer {
+  readonly bytes: Uint8Array;
+  at: number;
 }
 
 export interface ItemStoreStats {

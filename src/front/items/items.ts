@@ -3,7 +3,7 @@
 // key, so that what is read, decided and written is one step for all threads.
 import { assert } from "../../base/errors.ts";
 import { U64, U64_DIGITS_MAX } from "../../base/u64.ts";
-import type { ItemStore } from "./contract.ts";
+import type { AnswerBuffer, ItemStore } from "./contract.ts";
 import { C, type Counters } from "./counters.ts";
 import { hasExpired } from "./expiry.ts";
 import * as Item from "./items.layout.ts";
@@ -76,6 +76,15 @@ export class Items {
       valueBytes <= this.store.valueBytesMax &&
       keyBytes + valueBytes + ITEM_OVERHEAD_BYTES <= this.itemBytesMax
     );
+  }
+
+  /** Answers lines that are plain gets, as far as the store can. @returns bytes of those lines */
+  answerGets(lines: Uint8Array, from: number, to: number, target: AnswerBuffer): number {
+    const { store, now } = this;
+    const used = store.answerGets(lines, from, to, target, now, this.shared.flushes());
+    this.#counters[C.cmd_get]! += store.hits;
+    this.#counters[C.get_hits]! += store.hits;
+    return used;
   }
 
   /** Finds an item to be read: `meta`, `store.valueBytes`, and `store.read` give what it is. */

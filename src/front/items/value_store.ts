@@ -4,10 +4,12 @@
 // of this thread, because what is found in between takes the room that it is compressed from.
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
+import type { Values } from "../../store/values.ts";
+import { seedsOf, valuesOf } from "../values/format.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
 import { keyAt, keyBytesAt, readWord } from "../values/prefix.ts";
 import { KeyedValues } from "../values/values.ts";
-import type { ItemStore, ItemStoreStats } from "./contract.ts";
+import type { AnswerBuffer, ItemStore, ItemStoreStats } from "./contract.ts";
 import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT, META_WORDS } from "./items.layout.ts";
 
 const KEY_BYTES_MAX = 250;
@@ -52,6 +54,9 @@ export class ValueItemStore implements ItemStore {
   /** What `makeBuffer` gave last, and where it stands. */
   #buffer: Uint8Array | undefined;
   #bufferAt = 0;
+  /** Finds values for `answerGets`, where there is a buffer for the answers. */
+  #finder: ReturnType<Values["finder"]>;
+  hits = 0;
   /** Walks that have begun and not ended, by the place that was said last. */
   readonly #scans = new Map<number, ReturnType<KeyedValues["beginScan"]>>();
   #places = 0;
@@ -110,14 +115,35 @@ export class ValueItemStore implements ItemStore {
   makeBuffer(bytes: number): Uint8Array | undefined {
     const { values } = this;
     if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
+    const inStore = valuesOf(this.#store);
     try {
-      this.#bufferAt = this.#store.values!.stored.reserve(bytes);
+      this.#bufferAt = inStore.stored.reserve(bytes);
+      this.#finder = inStore.finder(values.pool, seedsOf(inStore));
     } catch (error) {
       if (error instanceof ZcacheError) return undefined;
       throw error;
     }
     this.#buffer = values.bytes.subarray(this.#bufferAt, this.#bufferAt + bytes);
     return this.#buffer;
+  }
+
+  answerGets(
+    lines: Uint8Array,
+    from: number,
+    to: number,
+    target: AnswerBuffer,
+    now: number,
+    flushes: number,
+  ): number {
+    const finder = this.#finder;
+    this.hits = 0;
+    if (finder === undefined || target.bytes !== this.#buffer) return 0;
+    const out = this.#bufferAt;
+    const outEnd = out + target.bytes.length;
+    const used = finder.answerGets(lines, from, to, out + target.at, outEnd, now, flushes);
+    target.at = finder.out - out;
+    this.hits = finder.found;
+    return used;
   }
 
   writeMeta(): boolean {

@@ -8,7 +8,7 @@ import { VERSIONS_BYTES } from "./versions.ts";
 
 // The front's words in the store (store.layout.ts).
 export const POOL = 0; // the tmem pool, 0 = not made yet
-export const SEEDS = 1; // two words: of the keys' hash
+const SEEDS = 1; // two words: of the keys' hash
 export const VERSIONS = 3; // the table of versions (versions.ts)
 export const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
 export const FLIGHTS_BYTES = 4096;
@@ -43,4 +43,9 @@ export function valuesOf(store: Store): Values {
   const { values } = store;
   if (values !== undefined) return values;
   throw new ZcacheError("ERR_OPTION", 'this store holds pages; one of values has content "values"');
+}
+
+/** The seeds of the keys' hash. */
+export function seedsOf({ words, frontAt }: Values): [low: number, high: number] {
+  return [words[frontAt + SEEDS]!, words[frontAt + SEEDS + 1]!];
 }

@@ -9,7 +9,7 @@ import { TmemKey } from "../../index/key.ts";
 import { MISS, type Store } from "../../store/store.ts";
 import * as Value from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
-import { FLIGHTS, POOL, SEEDS, VERSIONS, valuesOf } from "./format.ts";
+import { FLIGHTS, POOL, seedsOf, VERSIONS, valuesOf } from "./format.ts";
 import { KeyHash } from "./key_hash.ts";
 import * as Prefix from "./prefix.layout.ts";
 import {
@@ -77,8 +77,8 @@ export class KeyedValues {
     this.#frontAt = this.#values.frontAt;
     this.#now = now;
     this.versions = new Versions(this.words, this.words[this.#frontAt + VERSIONS]!);
-    const seeds = this.#frontAt + SEEDS;
-    this.#hash = hash ?? new KeyHash(this.words[seeds]!, this.words[seeds + 1]!);
+    const [seedLow, seedHigh] = seedsOf(this.#values);
+    this.#hash = hash ?? new KeyHash(seedLow, seedHigh);
     this.pool = this.words[this.#frontAt + POOL]!;
     this.#version = random() | 1;
     this.roomAt = this.#values.plain;

@@ -28,6 +28,9 @@ import * as Say from "./replies.ts";
 import type { Session } from "./session.ts";
 import { textAuth } from "./text_auth.ts";
 
+/** With these `get`, `gets`, `mg` and `mn` begin. */
+const LETTER_G = 103;
+const LETTER_M = 109;
 const NOREPLY = ascii("noreply");
 const ZERO = ascii("0");
 const HTTP = ascii("HTTP/");
@@ -70,6 +73,8 @@ export class TextCommands {
   execute(session: Session, bytes: Uint8Array, from: number, to: number): number {
     if (session.keysOf !== 0) return this.#moreKeys(session, bytes, from, to);
     if (session.skipLine) return this.#skip(session, bytes, from, to);
+    const plain = this.#plainGets(session, bytes, from, to);
+    if (plain > 0) return plain;
     const tokens = this.#tokens;
     const whole = tokens.read(bytes, from, to);
     if ((whole ? tokens.next : to) - from > LINE_BYTES_MAX) {
@@ -83,6 +88,16 @@ export class TextCommands {
     }
     this.#silent = false;
     return this.#dispatch(session, bytes, from, to);
+  }
+
+  /** Gets of items as they mostly are, many at once. @returns bytes that were used */
+  #plainGets(session: Session, bytes: Uint8Array, from: number, to: number): number {
+    const first = bytes[from];
+    if (first !== LETTER_G && first !== LETTER_M) return 0;
+    if (!session.authenticated || this.#parts.stats.detailed) return 0;
+    const used = this.#items.answerGets(bytes, from, to, this.#reply);
+    if (used > 0) session.lastCommandAt = this.#items.now;
+    return used;
   }
 
   /** Tells more of a list of all items, until it ends or the client takes no more. */

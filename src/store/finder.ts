@@ -1,0 +1,112 @@
+// Values found by the kernels alone (wasm/find_value.as.ts): what they have to know of a store, and
+// what the store has to know of what they found.
+//
+// They know one way to find a value, the usual one: the dense pool, no header before an object. A
+// store that is made otherwise has no finder, and its values are found by `Values.fetch`.
+import type { Address, PageFrame, WordIndex } from "../base/brand.ts";
+import * as Index from "../index/index.layout.ts";
+import * as Super from "../memory/arena.layout.ts";
+import * as Find from "../wasm/find.layout.ts";
+import { pageSeed } from "./hash.ts";
+import { INDEX_AT } from "./open.ts";
+import * as Page from "./page.layout.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+
+const POOL_TYPE = "dense";
+/** Below this a copy byte by byte is quicker than a call. */
+const COPY_BYTES_MIN = 32;
+
+export class Finder {
+  readonly #state: StoreState;
+  /** Where the context stands (wasm/find.layout.ts). */
+  readonly #at: Address;
+  /** The address behind the last answer. */
+  out = 0;
+  /** Values that were found for the last answers. */
+  found = 0;
+
+  /**
+   * @param pool the tmem pool in which the values are
+   * @param seeds of the keys' hash
+   * @returns undefined where the kernels can't find any
+   */
+  static of(state: StoreState, pool: number, seeds: readonly number[]): Finder | undefined {
+    const isUsual =
+      state.headerBytes === 0 &&
+      state.arena.lock.readerAt !== 0 &&
+      state.zpools.every((zpool) => zpool.type === POOL_TYPE);
+    return isUsual ? new Finder(state, pool, seeds) : undefined;
+  }
+
+  private constructor(state: StoreState, pool: number, seeds: readonly number[]) {
+    const { arena, root, words } = state;
+    this.#state = state;
+    this.#at = arena.reserve(Find.FIND_BYTES);
+    const at = this.#at / 4;
+    words.fill(0, at, at + Find.FOUND_AT);
+    const index = root + INDEX_AT;
+    words[at + Find.READER] = arena.lock.readerAt * 4;
+    words[at + Find.WRITING] = Super.WRITING * 4;
+    words[at + Find.VERSION] = Super.TRANSACTIONS * 4;
+    words[at + Find.INDEX_SEED] = words[index + Index.SEED]!;
+    words[at + Find.BUCKETS] = (index + Index.BUCKETS) * 4;
+    words[at + Find.DIRECTORY] = index + Index.DIRECTORY;
+    words[at + Find.NAME] = pool & Index.NUMBER_MASK;
+    words[at + Find.PAGE_SEED] = pageSeed(pool);
+    words[at + Find.FRAME_SHIFT] = arena.frames.pageShift - 2;
+    words[at + Find.LINKS] = arena.frames.linkOf(0 as PageFrame);
+    words[at + Find.ENTRY_MASK] = 2 ** Math.ceil(Math.log2(words.length)) - 1;
+    words[at + Find.SEED_LOW] = seeds[0]!;
+    words[at + Find.SEED_HIGH] = seeds[1]!;
+    words[at + Find.DICTIONARIES] = (root + Store.DICTIONARIES) * 4;
+    words[at + Find.DICTIONARY_AT] = root + Store.DICTIONARY_AT;
+    words[at + Find.DICTIONARY_BYTES] = root + Store.DICTIONARY_BYTES;
+    words[at + Find.IS_LZ4] = state.options.codec === "lz4" ? 1 : 0;
+    words[at + Find.PACKED] = state.packed;
+  }
+
+  /**
+   * Answers lines of memcached's protocol at [from, to), as far as they are plain gets (wasm/
+   * memcached_gets.as.ts), and takes note of what was found for them as of any other hits.
+   * @param out where the answers are to stand in the arena, before `outEnd`
+   * @param now seconds since 1970  @param flushes how often all items were flushed
+   * @returns bytes of the lines that were answered; `out` and `found` tell the rest
+   * @throws ZcacheError ERR_STORE_CLOSED
+   */
+  answerGets(
+    lines: Uint8Array,
+    from: number,
+    to: number,
+    out: number,
+    outEnd: number,
+    now: number,
+    flushes: number,
+  ): number {
+    const { words, arena } = this.#state.opened();
+    const { bytes, kernels } = arena;
+    const input = this.#at + Find.INPUT_AT * 4;
+    const count = Math.min(to - from, Find.INPUT_BYTES);
+    if (count > COPY_BYTES_MIN) bytes.set(lines.subarray(from, from + count), input);
+    else for (let at = 0; at < count; at++) bytes[input + at] = lines[from + at]!;
+    const end = kernels.answerGets(this.#at, input, input + count, out, outEnd, now, flushes);
+    this.out = words[this.#at / 4 + Find.OUT]! >>> 0;
+    this.found = words[this.#at / 4 + Find.COUNT]!;
+    this.#noteHits();
+    return (end >>> 0) - input;
+  }
+
+  #noteHits(): void {
+    const { words, policies, notes } = this.#state;
+    const first = this.#at / 4 + Find.FOUND_AT;
+    for (let nth = 0; nth < this.found; nth++) {
+      const at = first + nth * Find.FOUND_WORDS;
+      const meta = words[at + Find.ENTRY_META]!;
+      const policy = policies[Page.kindOf(meta)]!;
+      if (policy.asks) policy.asked(words[at + Find.HASH]!);
+      notes.get(true, false);
+      const entry = words[at + Find.ENTRY]! as WordIndex;
+      notes.hit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);
+    }
+  }
+}

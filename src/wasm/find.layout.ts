@@ -1,0 +1,49 @@
+/** struct find: all that the kernels need to know to find values in a store (find_value.as.ts), and
+ * where they leave what they found. One page of the arena for each thread.
+ *
+ *  0            FOUND_AT              INPUT_AT
+ *  ┌───────────┬─────────────────────┬──────────────────────┐
+ *  │ own words │ FOUND_MAX × 5 words │ 2 KiB for the caller │
+ *  └───────────┴─────────────────────┴──────────────────────┘
+ *
+ * An address counts bytes from the start of the arena; an index counts words. All but COUNT and OUT
+ * are written once.
+ */
+export const READER = 0; // address of the word in which this thread says that it reads
+export const WRITING = 1; // address of the word that says that somebody writes
+export const VERSION = 2; // address of the word that counts transactions
+export const INDEX_SEED = 3; // of the hash of the table of objects
+export const BUCKETS = 4; // address of the word with the number of buckets
+export const DIRECTORY = 5; // word index of the directory of buckets
+export const NAME = 6; // SHAPE of the objects' names: the number of their tmem pool
+export const PAGE_SEED = 7; // with which the hash of a page begins, by which a policy knows it
+export const FRAME_SHIFT = 8; // log₂ of the words of a frame
+export const LINKS = 9; // word index of frame 0's link in the frame table
+export const ENTRY_MASK = 10; // the bits of a handle that are its entry's word index
+export const SEED_LOW = 11; // of the keys' hash
+export const SEED_HIGH = 12;
+export const DICTIONARIES = 13; // address of the word with the number of dictionaries
+export const DICTIONARY_AT = 14; // word index of the words that say where they stand
+export const DICTIONARY_BYTES = 15; // word index of the words that say how long they are
+export const IS_LZ4 = 16; // 1: what comes in is compressed with LZ4
+export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
+
+export const COUNT = 24; // values found since it was set to 0
+export const OUT = 25; // address behind what was written
+export const META = 26; // META of the value found last (store/page.layout.ts)
+
+/** Of each value found, for whoever takes note of hits. */
+export const FOUND_AT = 32;
+export const FOUND_WORDS = 5;
+export const FOUND_MAX = 96;
+export const HASH = 0; // by which the policy knows it
+export const ENTRY = 1; // word index
+export const ENTRY_VALUE = 2; // its words (index/entry.layout.ts)
+export const ENTRY_META = 3;
+export const SEEN = 4; // the version of the store at which they were so
+
+/** Word index; from here to the end of a page of 4 KiB there is room for the caller. */
+export const INPUT_AT = 512;
+export const INPUT_BYTES = 2048;
+/** Bytes in all. */
+export const FIND_BYTES = 4096;

@@ -1,0 +1,208 @@
+// Finds a value by its key, as `KeyedValues.find` does (front/values), without leaving WebAssembly:
+// what is read in the same order from the same words, for the usual case and no other. A value that
+// is long, may expire by itself, lies in the file, or is not there at all is found by nobody here,
+// and the caller asks the other way. Each function names its twin; a test compares the two.
+//
+// What is found is copied, as it is stored, to scratch of this thread, between the two marks that
+// keep writers out (memory/arena_lock.ts); it is looked at afterwards.
+import * as Prefix from "../front/values/prefix.layout";
+import * as Entry from "../index/entry.layout";
+import * as Obj from "../index/object.layout";
+import * as Frame from "../memory/frame.layout";
+import * as Dense from "../pool/dense/dense.layout";
+import * as Page from "../store/page.layout";
+import * as Value from "../store/value.layout";
+import * as Find from "./find.layout";
+import { lz4Decompress, lz4DecompressDictionary } from "./lz4.as";
+
+/** One of the context's own words. */
+// @ts-ignore: decorator
+@inline
+export function own(find: usize, nth: usize): u32 {
+  return load<u32>(find + (nth << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function setOwn(find: usize, nth: usize, value: usize): void {
+  store<u32>(find + (nth << 2), <u32>value);
+}
+
+/** The word of the arena with this index. */
+// @ts-ignore: decorator
+@inline
+function word(index: u32): u32 {
+  return load<u32>(<usize>index << 2);
+}
+
+/** One step of MurmurHash3. */
+// @ts-ignore: decorator
+@inline
+function round(hash: u32, next: u32): u32 {
+  const mixed = rotl<u32>(next * 0xcc9e2d51, 15) * 0x1b873593;
+  return rotl<u32>(hash ^ mixed, 13) * 5 + 0xe6546b64;
+}
+
+/** And its end. */
+// @ts-ignore: decorator
+@inline
+function finish(hash: u32): u32 {
+  const mixed = (hash ^ (hash >>> 16)) * 0x85ebca6b;
+  const again = (mixed ^ (mixed >>> 13)) * 0xc2b2ae35;
+  return again ^ (again >>> 16);
+}
+
+/** `KeyHash.set`. @returns both halves of a key's hash, the high one above */
+function hashKey(find: usize, key: usize, count: usize): u64 {
+  let low = own(find, Find.SEED_LOW);
+  let high = own(find, Find.SEED_HIGH);
+  const whole = key + (count & ~3);
+  let at = key;
+  for (; at < whole; at += 4) {
+    const next = load<u32>(at);
+    low = round(low, next);
+    high = round(high, next * 0x85ebca77);
+  }
+  let rest: u32 = 0;
+  for (const end = key + count; at < end; at++) rest = (rest << 8) | load<u8>(at);
+  low = finish(round(low, rest) ^ <u32>count);
+  high = finish(round(high, rest * 0x85ebca77) ^ <u32>count);
+  return (<u64>high << 32) | low;
+}
+
+/** `hashOf` of store/hash.ts, of a value's first page. */
+function hashPage(find: usize, low: u32, high: u32): u32 {
+  return finish(round(round(round(round(own(find, Find.PAGE_SEED), low), high), 0), 0));
+}
+
+/** `ObjectTable.find`. @returns the word index of an object's record, or NONE */
+function findObject(find: usize, low: u32, high: u32): u32 {
+  const buckets = load<u32>(own(find, Find.BUCKETS));
+  if (buckets == 0) return Obj.NONE;
+  const name = own(find, Find.NAME);
+  const hash = finish(finish(finish(own(find, Find.INDEX_SEED) ^ name) ^ low) ^ high);
+  const mask = 0xffffffff >>> clz<u32>(buckets);
+  let bucket = hash & mask;
+  if (bucket >= buckets) bucket &= mask >>> 1;
+  const shift = own(find, Find.FRAME_SHIFT);
+  const inFrame: u32 = (1 << shift) - 1;
+  const directory = word(own(find, Find.DIRECTORY) + (bucket >>> (2 * shift)));
+  const frame = word(directory + ((bucket >>> shift) & inFrame));
+  let object = word(frame + (bucket & inFrame));
+  for (; object != Obj.NONE; object = word(object + Obj.NEXT)) {
+    if (
+      word(object + Obj.ID) == low &&
+      word(object + Obj.ID + 1) == high &&
+      (word(object + Obj.SHAPE) & Obj.NAME_MASK) == name
+    ) {
+      return object;
+    }
+  }
+  return Obj.NONE;
+}
+
+/** `SlotVectors.copyOut`: the first `size` bytes of what a handle of a dense pool names. */
+function copyObject(find: usize, handle: u32, target: usize, size: u32): void {
+  const place = word(handle & own(find, Find.ENTRY_MASK));
+  const shift = own(find, Find.FRAME_SHIFT);
+  const inFrame: u32 = ((1 << shift) - (place & ((1 << shift) - 1))) << 2;
+  const source = <usize>place << 2;
+  if (size <= inFrame) {
+    memory.copy(target, source, size);
+    return;
+  }
+  memory.copy(target, source, inFrame);
+  const link = own(find, Find.LINKS) + (place >>> shift) * Frame.FRAME_WORDS;
+  const next = word(link + Dense.NEXT) & Dense.FRAME_MASK;
+  memory.copy(target + inFrame, <usize>next << (shift + 2), size - inFrame);
+}
+
+/** Copies what is stored under a hash to the scratch, and writes down that it was found. */
+function fetch(find: usize, low: u32, high: u32): bool {
+  const object = findObject(find, low, high);
+  if (object == Obj.NONE || (word(object + Obj.SHAPE) & Obj.INLINE) == 0) return false;
+  const entry = object + Obj.ENTRY;
+  const meta = word(entry + Entry.META);
+  if (((meta >>> Page.WHERE_SHIFT) & Page.WHERE_MASK) != Page.MEMORY) return false;
+  const handle = word(entry + Entry.VALUE);
+  copyObject(find, handle, own(find, Find.PACKED), meta & Page.SIZE_MASK);
+  setOwn(find, Find.META, meta);
+  const found = find + ((Find.FOUND_AT + own(find, Find.COUNT) * Find.FOUND_WORDS) << 2);
+  setOwn(found, Find.ENTRY, entry);
+  setOwn(found, Find.ENTRY_VALUE, handle);
+  setOwn(found, Find.ENTRY_META, meta);
+  setOwn(found, Find.SEEN, load<u32>(own(find, Find.VERSION)));
+  setOwn(found, Find.HASH, hashPage(find, low, high));
+  return true;
+}
+
+/** Whether what stands in the scratch is the usual kind of value, and this key's. */
+function isOf(find: usize, key: usize, count: usize): bool {
+  const at = <usize>own(find, Find.PACKED);
+  const odd: u32 = Value.MAY_EXPIRE | Prefix.PARTED | Prefix.LONG_KEY;
+  if ((load<u8>(at, Value.FLAGS) & odd) != 0) return false;
+  if (load<u8>(at, Value.FIXED_BYTES) != count) return false;
+  const name = at + KEY_AT;
+  let i: usize = 0;
+  for (; i + 8 <= count; i += 8) if (load<u64>(name + i) != load<u64>(key + i)) return false;
+  for (; i < count; i++) if (load<u8>(name + i) != load<u8>(key + i)) return false;
+  return true;
+}
+
+/** Where the key stands in a prefix: behind the lengths of itself and of the meta bytes. */
+const KEY_AT: usize = Value.FIXED_BYTES + 2;
+
+/**
+ * Finds a value: then COUNT is one more, and `metaAt`, `valueBytes` and `restore` tell of it.
+ * @param key where `count` bytes of it stand, 1 … 255  @returns whether it was found here
+ */
+export function findValue(find: usize, key: usize, count: usize): bool {
+  if (own(find, Find.COUNT) == Find.FOUND_MAX) return false;
+  const hash = hashKey(find, key, count);
+  const reader = own(find, Find.READER);
+  atomic.store<i32>(reader, 1);
+  const quiet = atomic.load<i32>(own(find, Find.WRITING)) == 0;
+  const found = quiet && fetch(find, <u32>hash, <u32>(hash >>> 32));
+  atomic.store<i32>(reader, 0);
+  if (!found || !isOf(find, key, count)) return false;
+  setOwn(find, Find.COUNT, own(find, Find.COUNT) + 1);
+  return true;
+}
+
+/** Where the meta bytes of the value found last stand. */
+export function metaAt(find: usize): usize {
+  const at = <usize>own(find, Find.PACKED);
+  return at + KEY_AT + load<u8>(at, Value.FIXED_BYTES);
+}
+
+export function valueBytes(find: usize): usize {
+  const at = <usize>own(find, Find.PACKED);
+  return (load<u8>(at, Value.FLAGS) & Prefix.EMPTY) != 0 ? 0 : load<u32>(at) & Value.SIZE_MASK;
+}
+
+/**
+ * Restores the value found last to `target`.
+ * @returns whether it could be done here: it is not compressed, or with LZ4, and is not damaged
+ */
+export function restore(find: usize, target: usize): bool {
+  const at = <usize>own(find, Find.PACKED);
+  const header = load<u32>(at);
+  const size = valueBytes(find);
+  if (size == 0) return true;
+  const prefix = (header >>> Value.PREFIX_SHIFT) & Value.PREFIX_MASK;
+  const meta = own(find, Find.META);
+  const codec = (meta >>> Page.CODEC_SHIFT) & Page.CODEC_MASK;
+  const from = at + prefix;
+  if (codec == Page.RAW) {
+    memory.copy(target, from, size);
+    return true;
+  }
+  if (codec == Page.DENSE || own(find, Find.IS_LZ4) == 0) return false;
+  const packed = (meta & Page.SIZE_MASK) - prefix;
+  const dictionary = header >>> Value.DICTIONARY_SHIFT;
+  if (dictionary == 0) return lz4Decompress(from, packed, target, <u32>size) == <i32>size;
+  if (dictionary > load<u32>(own(find, Find.DICTIONARIES))) return false;
+  const start = word(own(find, Find.DICTIONARY_AT) + dictionary - 1) << 2;
+  const bytes = word(own(find, Find.DICTIONARY_BYTES) + dictionary - 1);
+  return lz4DecompressDictionary(from, packed, target, <u32>size, start, bytes) == <i32>size;
+}

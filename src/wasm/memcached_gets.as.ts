@@ -1,0 +1,269 @@
+// Answers the plainest lines of memcached's text protocol, from the bytes that came to the bytes that
+// go: `get`, `gets`, and `mg` with flags that ask for nothing but what stands beside the value, of
+// items that are there, whole, alive and used lately. Anything else ends the work: the rest of the
+// server answers that line, as it could have answered all of them (server/memcached/text.ts,
+// meta.ts, front/items/items.ts), and a test compares the two.
+import * as Item from "../front/items/items.layout";
+import * as Find from "./find.layout";
+import { findValue, metaAt, own, restore, setOwn, valueBytes } from "./find_value.as";
+import { copyExact } from "./lz4.as";
+
+const SPACE: u32 = 32;
+const RETURN_NEWLINE: u32 = 0x0a0d;
+const KEY_BYTES_MAX: usize = 250;
+/** Letters of an opaque token, with its flag. */
+const OPAQUE_BYTES_MAX: usize = 33;
+/** All of a reply but its value: twice a key, an opaque token and a number for each flag. */
+const REPLY_BYTES_MAX: usize = 1024;
+/** An item's use is noted once in so many seconds, which is not done here (front/items/items.ts). */
+const BUMP_S: u32 = 60;
+
+const GET_: u32 = 0x20746567; // "get "
+const GETS: u32 = 0x73746567; // "gets"
+const MG_: u32 = 0x20676d; // "mg "
+const MN: u32 = 0x0a0d6e6d; // "mn\r\n"
+
+// @ts-ignore: decorator
+@inline
+function metaWord(find: usize, nth: usize): u32 {
+  return load<u32>(metaAt(find) + (nth << 2));
+}
+
+/** Writes a number in decimal digits. @returns the address behind it */
+function writeNumber(out: usize, value: u32): usize {
+  let end = out + 1;
+  for (let rest = value; rest >= 10; rest /= 10) end++;
+  let at = end;
+  let rest = value;
+  // A remainder would divide once more.
+  do {
+    const tenth = rest / 10;
+    store<u8>(--at, 48 + rest - tenth * 10);
+    rest = tenth;
+  } while (rest != 0);
+  return end;
+}
+
+/** The same of 64 bits, which take ten times as long to divide. */
+function writeLong(out: usize, value: u64): usize {
+  if (value <= <u64>u32.MAX_VALUE) return writeNumber(out, <u32>value);
+  let end = out + 1;
+  for (let rest = value; rest >= 10; rest /= 10) end++;
+  let at = end;
+  for (let rest = value; rest != 0; rest /= 10) store<u8>(--at, 48 + <u32>(rest % 10));
+  return end;
+}
+
+// @ts-ignore: decorator
+@inline
+function writeShort(out: usize, value: u32): usize {
+  store<u16>(out, <u16>value);
+  return out + 2;
+}
+
+/** Whether the item found last is one that a plain get gives back without a change to it. */
+function isPlain(find: usize, now: u32, flushes: u32): bool {
+  const bits = metaWord(find, Item.BITS);
+  if (bits >>> Item.FLUSH_SHIFT != flushes) return false;
+  if ((bits & (Item.FETCHED | Item.STALE | Item.TOKEN_SENT)) != Item.FETCHED) return false;
+  const expires = metaWord(find, Item.EXPIRES);
+  if (expires != 0 && expires <= now) return false;
+  return now - metaWord(find, Item.ACCESSED) < BUMP_S;
+}
+
+/** The end of the token that begins at `at`: its first byte that is none of it, or `to`. */
+// @ts-ignore: decorator
+@inline
+function tokenEnd(at: usize, to: usize): usize {
+  while (at < to && load<u8>(at) > SPACE) at++;
+  return at;
+}
+
+// @ts-ignore: decorator
+@inline
+function isLineEnd(at: usize, to: usize): bool {
+  return at + 2 <= to && load<u16>(at) == RETURN_NEWLINE;
+}
+
+/** @returns the address behind the key, if an item under it is found, else 0 */
+function findItem(find: usize, key: usize, to: usize, now: u32, flushes: u32): usize {
+  const end = tokenEnd(key, to);
+  // A key that reaches to the end may go on.
+  if (end == to || end == key || end - key > KEY_BYTES_MAX) return 0;
+  return findValue(find, key, end - key) && isPlain(find, now, flushes) ? end : 0;
+}
+
+/** `VALUE key flags bytes [cas]`, and the value. @returns the address behind, 0 without room */
+function writeItem(find: usize, key: usize, end: usize, out: usize, cas: bool, to: usize): usize {
+  const size = valueBytes(find);
+  if (to - out < size + REPLY_BYTES_MAX) return 0;
+  store<u64>(out, 0x2045554c4156); // "VALUE "
+  let at = out + 6;
+  copyExact(at, key, at + end - key);
+  at += end - key;
+  store<u8>(at++, SPACE);
+  at = writeNumber(at, metaWord(find, Item.CLIENT_FLAGS));
+  store<u8>(at++, SPACE);
+  at = writeNumber(at, <u32>size);
+  if (cas) {
+    store<u8>(at++, SPACE);
+    at = writeLong(at, casOf(find));
+  }
+  at = writeShort(at, RETURN_NEWLINE);
+  if (!restore(find, at)) return 0;
+  return writeShort(at + size, RETURN_NEWLINE);
+}
+
+// @ts-ignore: decorator
+@inline
+function casOf(find: usize): u64 {
+  return (<u64>metaWord(find, Item.CAS_HIGH) << 32) | metaWord(find, Item.CAS_LOW);
+}
+
+/** `get` and `gets`, with all their keys. @returns the address of the next line, 0: not this one */
+function answerGet(
+  find: usize, keys: usize, to: usize, cas: bool, replyEnd: usize, now: u32, flushes: u32,
+): usize {
+  let out = <usize>own(find, Find.OUT);
+  let key = keys;
+  while (true) {
+    const end = findItem(find, key, to, now, flushes);
+    if (end == 0) return 0;
+    out = writeItem(find, key, end, out, cas, replyEnd);
+    if (out == 0) return 0;
+    if (isLineEnd(end, to)) {
+      // The last value left room for this.
+      store<u32>(out, 0x0d444e45); // "END\r"
+      store<u8>(out + 4, 10);
+      setOwn(find, Find.OUT, out + 5);
+      return end + 2;
+    }
+    if (load<u8>(end) != SPACE) return 0;
+    key = end + 1;
+  }
+}
+
+/** What a flag has to be to be answered here: a bit by its letter, 0 if it is none of these. */
+function flagBit(letter: u32): u32 {
+  if (letter == 118) return 1; // v: the value
+  if (letter == 102) return 2; // f: client flags
+  if (letter == 99) return 4; // c: cas number
+  if (letter == 115) return 8; // s: size
+  if (letter == 116) return 16; // t: seconds left
+  if (letter == 107) return 32; // k: the key
+  if (letter == 113) return 64; // q: nothing, if it is not there
+  if (letter == 79) return OPAQUE; // O…: given back
+  return 0;
+}
+
+const VALUE_WANTED: u32 = 1;
+const OPAQUE: u32 = 128;
+
+/** Reads the flags from `at` on. @returns their bits, or −1 if one is none of ours, or is wrong */
+function readFlags(at: usize, to: usize): i32 {
+  let bits: u32 = 0;
+  while (!isLineEnd(at, to)) {
+    if (at == to || load<u8>(at) != SPACE) return -1;
+    const end = tokenEnd(++at, to);
+    if (end == to || end == at) return -1;
+    const bit = flagBit(load<u8>(at));
+    if (bit == 0 || (bits & bit) != 0) return -1;
+    if (end - at > (bit == OPAQUE ? OPAQUE_BYTES_MAX : 1)) return -1;
+    bits |= bit;
+    at = end;
+  }
+  return bits;
+}
+
+/** Writes what flags ask for, in their order. @returns the address behind */
+function writeFlags(find: usize, at: usize, key: usize, keyEnd: usize, out: usize, now: u32): usize {
+  while (load<u8>(at) == SPACE) {
+    const letter = <u32>load<u8>(++at);
+    const end = tokenEnd(at, usize.MAX_VALUE);
+    if (letter != 118 && letter != 113) out = writeShort(out, SPACE | (letter << 8));
+    if (letter == 102) out = writeNumber(out, metaWord(find, Item.CLIENT_FLAGS));
+    else if (letter == 99) out = writeLong(out, casOf(find));
+    else if (letter == 115) out = writeNumber(out, <u32>valueBytes(find));
+    else if (letter == 107) {
+      copyExact(out, key, out + keyEnd - key);
+      out += keyEnd - key;
+    } else if (letter == 79) {
+      copyExact(out, at + 1, out + end - at - 1);
+      out += end - at - 1;
+    } else if (letter == 116) {
+      const expires = metaWord(find, Item.EXPIRES);
+      if (expires == 0) out = writeShort(out, 0x312d); // "-1"
+      else out = writeNumber(out, expires - now);
+    }
+    at = end;
+  }
+  return out;
+}
+
+/** `mg`. @returns as answerGet */
+function answerMeta(
+  find: usize, key: usize, to: usize, replyEnd: usize, now: u32, flushes: u32,
+): usize {
+  const keyEnd = tokenEnd(key, to);
+  const flags = readFlags(keyEnd, to);
+  if (flags < 0 || findItem(find, key, to, now, flushes) == 0) return 0;
+  let out = <usize>own(find, Find.OUT);
+  const size = (flags & VALUE_WANTED) != 0 ? valueBytes(find) : 0;
+  if (replyEnd - out < size + REPLY_BYTES_MAX) return 0;
+  if ((flags & VALUE_WANTED) != 0) {
+    store<u32>(out, 0x204156); // "VA "
+    out = writeNumber(out + 3, <u32>size);
+  } else out = writeShort(out, 0x4448); // "HD"
+  out = writeFlags(find, keyEnd, key, keyEnd, out, now);
+  out = writeShort(out, RETURN_NEWLINE);
+  if ((flags & VALUE_WANTED) != 0) {
+    if (!restore(find, out)) return 0;
+    out = writeShort(out + size, RETURN_NEWLINE);
+  }
+  setOwn(find, Find.OUT, out);
+  let end = keyEnd;
+  while (!isLineEnd(end, to)) end++;
+  return end + 2;
+}
+
+/** One line. @returns as answerGet */
+function answerLine(
+  find: usize, at: usize, to: usize, replyEnd: usize, now: u32, flushes: u32,
+): usize {
+  if (to - at < 4) return 0;
+  const begin = load<u32>(at);
+  if (begin == GET_) return answerGet(find, at + 4, to, false, replyEnd, now, flushes);
+  if ((begin & 0xffffff) == MG_) return answerMeta(find, at + 3, to, replyEnd, now, flushes);
+  if (begin == GETS && to - at > 4 && load<u8>(at, 4) == SPACE) {
+    return answerGet(find, at + 5, to, true, replyEnd, now, flushes);
+  }
+  const out = own(find, Find.OUT);
+  if (begin != MN || replyEnd - out < REPLY_BYTES_MAX) return 0;
+  store<u32>(out, 0x0a0d4e4d); // "MN\r\n"
+  setOwn(find, Find.OUT, out + 4);
+  return at + 4;
+}
+
+/**
+ * Answers lines at [from, to) as far as they are plain, into [reply, replyEnd).
+ * @param find the context of this thread (find.layout.ts); COUNT and OUT tell what came of it
+ * @param now seconds since 1970  @param flushes the number of flushes so far
+ * @returns the address behind the last line that was answered
+ */
+export function answerGets(
+  find: usize, from: usize, to: usize, reply: usize, replyEnd: usize, now: u32, flushes: u32,
+): usize {
+  setOwn(find, Find.COUNT, 0);
+  setOwn(find, Find.OUT, reply);
+  let at = from;
+  while (true) {
+    const count = own(find, Find.COUNT);
+    const next = answerLine(find, at, to, replyEnd, now, flushes);
+    if (next == 0) {
+      // What was found for a line that others answer counts there.
+      setOwn(find, Find.COUNT, count);
+      return at;
+    }
+    at = next;
+  }
+}

@@ -1,0 +1,164 @@
+// Gets that the kernels answer (wasm/memcached_gets.as.ts) against the same gets answered by the
+// engine: whatever the items are and however they are asked for, the bytes are the same, and so is
+// what is counted.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { Session } from "../../src/server/memcached/session.ts";
+import { EngineRig, TextRig } from "./rig.ts";
+
+const noise = (bytes: number, seed: number) =>
+  Array.from({ length: bytes }, (_, i) =>
+    String.fromCharCode(33 + ((Math.imul(i + 1, 2654435761 ^ seed) >>> 9) % 90)),
+  ).join("");
+const words = (bytes: number) => "the quick brown fox ".repeat(bytes / 20 + 1).slice(0, bytes);
+
+/** Raw, compressed, in two frames of the pool, in several pages, and of no bytes at all. */
+const VALUES = ["", "1", noise(40, 1), noise(1500, 2), words(90), words(3000), noise(9000, 3)];
+
+const KEYS = ["a", "b", "k".repeat(31), "x".repeat(32), "l".repeat(250), "\xe9\xff"];
+const keys = fc.constantFrom(...KEYS);
+const flagSets = fc.subarray(["v", "f", "c", "s", "t", "k", "q", "O12", "T30", "I", "u", "b"]);
+
+const stored = fc
+  .tuple(keys, fc.constantFrom(...VALUES), fc.constantFrom(0, 7, 4294967295), fc.nat({ max: 2 }))
+  .map(([key, value, flags, expiry]) => {
+    const exptime = [0, 0, 50][expiry]!;
+    return `set ${key} ${flags} ${exptime} ${value.length}\r\n${value}\r\n`;
+  });
+const changed = fc
+  .tuple(keys, fc.constantFrom("touch", "delete", "md", "stale", "ms", "append", "flush", "me"))
+  .map(([key, how]) => {
+    if (how === "touch") return `touch ${key} 40\r\n`;
+    if (how === "delete") return `delete ${key}\r\n`;
+    if (how === "stale") return `md ${key} I T30\r\n`;
+    if (how === "ms") return `ms ${key} 2 T20 c\r\nhi\r\n`;
+    if (how === "append") return `append ${key} 0 0 1\r\n+\r\n`;
+    if (how === "flush") return "flush_all\r\n";
+    return `${how} ${key}\r\n`;
+  });
+const ends = fc.constantFrom("\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", " \r\n");
+const asked = fc.oneof(
+  fc
+    .tuple(fc.constantFrom("get", "get", "gets"), fc.array(keys, { maxLength: 4 }), ends)
+    .map(([verb, some, end]) => `${[verb, ...some].join(" ")}${end}`),
+  fc
+    .tuple(keys, fc.shuffledSubarray(["v", "f", "c", "s", "t", "k", "q", "Oabc"]), ends)
+    .map(([key, flags, end]) => `${["mg", key, ...flags].join(" ")}${end}`),
+  fc.tuple(keys, flagSets).map(([key, flags]) => `${["mg", key, ...flags].join(" ")}\r\n`),
+  fc.constantFrom("mn\r\n", "mg a v v\r\n", "mg  a v\r\n", `mg a O${"1".repeat(40)}\r\n`, "mg\r\n"),
+);
+/** A value for each key, and a get of each: from then on the kernels find them. */
+const begins = fc.tuple(...KEYS.map(() => fc.constantFrom(...VALUES))).map((values) =>
+  KEYS.map((key, i) => {
+    const value = values[i]!;
+    return `set ${key} ${i} 0 ${value.length}\r\n${value}\r\nget ${key}\r\n`;
+  }).join(""),
+);
+/** One read of a connection; and seconds that have passed since the last one. */
+const reads = fc.tuple(
+  fc.array(fc.oneof(stored, { arbitrary: asked, weight: 8 }, changed), { maxLength: 12 }),
+  fc.constantFrom(0, 0, 0, 1, 30, 61),
+);
+
+function bothAnswer(options: { tiers?: boolean; codec?: string }) {
+  return fc.property(begins, fc.array(reads, { maxLength: 12 }), (begin, turns) => {
+    const rigs = [true, false].map((isQuick) => new TextRig({ ...options, isQuick }));
+    for (const rig of rigs) rig.ask(begin);
+    for (const [lines, seconds] of turns) {
+      for (const rig of rigs) rig.nowS += seconds;
+      const [quick, slow] = rigs.map((rig) => rig.ask(lines.join("")));
+      assert.equal(quick, slow);
+    }
+    const [quick, slow] = rigs.map(({ counters }) => [...counters.own]);
+    assert.deepEqual(quick, slow);
+    quickHits += rigs[0]!.quickHits;
+    assert.equal(rigs[1]!.quickHits, 0);
+  });
+}
+
+let quickHits = 0;
+
+describe("plain gets", () => {
+  for (const codec of ["lz4", "none", "zstd"]) {
+    test(`${codec}: the kernels answer what the engine answers`, () => {
+      quickHits = 0;
+      fc.assert(bothAnswer({ codec }), { numRuns: 400 });
+      assert.ok(quickHits > 500, `only ${quickHits} items were found by the kernels`);
+    });
+  }
+
+  /** A rig with items that have been read, and are therefore found by the kernels. */
+  function rigWith(lines: string): TextRig {
+    const rig = new TextRig();
+    rig.ask(lines);
+    rig.ask("get a\r\nget b\r\n");
+    rig.quickHits = 0;
+    return rig;
+  }
+  const A = "set a 5 0 3\r\nabc\r\n";
+  const B = `set b 0 100 200\r\n${words(200)}\r\n`;
+
+  test("these are", () => {
+    const lines: readonly (readonly [asked: string, hits: number])[] = [
+      ["get a\r\n", 1],
+      ["gets a b a\r\nmn\r\n", 3],
+      ["mg a v\r\nmg b s t f c k q Oxyz v\r\nmg a\r\n", 3],
+      [`get ${Array(96).fill("a").join(" ")}\r\n`, 96],
+    ];
+    for (const [asked, hits] of lines) {
+      const rig = rigWith(A + B);
+      rig.ask(asked);
+      assert.equal(rig.quickHits, hits, asked);
+      assert.equal(rig.counters.sum("get_hits"), 2 + hits, asked);
+    }
+  });
+
+  test("these are not", () => {
+    const lines = [
+      "get c\r\n",
+      "get a c\r\n",
+      "get a\n",
+      "mg a v T30\r\n",
+      "mg a v v\r\n",
+      "mg YQ== b v\r\n",
+      `get ${Array(97).fill("a").join(" ")}\r\n`,
+    ];
+    for (const asked of lines) {
+      const rig = rigWith(A + B);
+      rig.ask(asked);
+      assert.equal(rig.quickHits, 0, asked);
+    }
+    const late = rigWith(A + B);
+    late.nowS += 61;
+    late.ask("get a\r\n");
+    assert.equal(late.quickHits, 0, "its use is to be noted first");
+    late.ask("get a\r\n");
+    assert.equal(late.quickHits, 1);
+    const detailed = rigWith(A + B);
+    detailed.ask("stats detail on\r\nget a\r\n");
+    assert.equal(detailed.quickHits, 0, "prefixes are counted");
+  });
+
+  test("what has no room in the buffer is answered in turns", () => {
+    const rig = rigWith(`set a 0 0 4000\r\n${noise(4000, 5)}\r\n`);
+    const one = rig.ask("get a\r\n");
+    assert.equal(rig.ask("get a\r\n".repeat(64)), one.repeat(64));
+    assert.ok(rig.quickHits > 50, `${rig.quickHits} by the kernels`);
+  });
+
+  test("hits are told to the store as all others are", () => {
+    const counts = [true, false].map((isQuick) => {
+      const rig = new EngineRig({ isQuick });
+      const session = new Session();
+      rig.send(session, A + B);
+      for (let i = 0; i < 3000; i++) rig.send(session, "mg a v\r\nget b\r\n");
+      const { gets, hits, misses } = rig.store.stats().more as Record<string, number>;
+      return { gets, hits, misses };
+    });
+    assert.ok(counts[0]!.hits! > 5000, JSON.stringify(counts));
+    // They are brought up to date now and then.
+    assert.ok(Math.abs(counts[0]!.hits! - counts[1]!.hits!) <= 1024, JSON.stringify(counts));
+    assert.equal(counts[0]!.misses, counts[1]!.misses);
+  });
+});
