@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import type { ValueItemStore } from "../../src/front/items/value_store.ts";
 import { Session } from "../../src/server/memcached/session.ts";
 import { EngineRig, TextRig } from "./rig.ts";
 
@@ -18,7 +19,21 @@ const VALUES = ["", "1", noise(40, 1), noise(1500, 2), words(90), words(3000), n
 
 const KEYS = ["a", "b", "k".repeat(31), "x".repeat(32), "l".repeat(250), "\xe9\xff"];
 const keys = fc.constantFrom(...KEYS);
-const flagSets = fc.subarray(["v", "f", "c", "s", "t", "k", "q", "O12", "T30", "I", "u", "b"]);
+const flagSets = fc.subarray([
+  "v",
+  "f",
+  "c",
+  "s",
+  "t",
+  "k",
+  "q",
+  "O12",
+  "T30",
+  "N30",
+  "R45",
+  "u",
+  "b",
+]);
 
 const stored = fc
   .tuple(keys, fc.constantFrom(...VALUES), fc.constantFrom(0, 7, 4294967295), fc.nat({ max: 2 }))
@@ -129,6 +144,10 @@ describe("plain gets", () => {
       rig.ask(asked);
       assert.equal(rig.quickHits, 0, asked);
     }
+    const long = noise(70_000, 9);
+    const parted = rigWith(`set a 0 0 70000\r\n${long}\r\n`);
+    assert.equal(parted.ask("get a\r\n"), `VALUE a 0 70000\r\n${long}\r\nEND\r\n`);
+    assert.equal(parted.quickHits, 0, "it lies in several pages");
     const late = rigWith(A + B);
     late.nowS += 61;
     late.ask("get a\r\n");
@@ -145,6 +164,19 @@ describe("plain gets", () => {
     const one = rig.ask("get a\r\n");
     assert.equal(rig.ask("get a\r\n".repeat(64)), one.repeat(64));
     assert.ok(rig.quickHits > 50, `${rig.quickHits} by the kernels`);
+  });
+
+  test("a dictionary is found where it stands", () => {
+    const rig = new TextRig({ dictionary: false });
+    const { values } = (rig.store as ValueItemStore).values.store;
+    assert.equal(values!.useDictionary(new Uint8Array(Buffer.from(words(4096)))), 1);
+    const value = `${words(300)}!`;
+    const one = `VALUE a 0 301\r\n${value}\r\nEND\r\n`;
+    assert.equal(rig.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);
+    assert.equal(rig.ask("get a\r\n"), one);
+    assert.equal(rig.quickHits, 1);
+    const { compr_data_size } = rig.store.stats().more;
+    assert.ok(Number(compr_data_size) < 100, `compressed with it to ${compr_data_size}`);
   });
 
   test("hits are told to the store as all others are", () => {
