@@ -1,0 +1,80 @@
+// Asks the kernels for items that another thread changes all the time, and compares each that comes
+// with what may be under its key.
+import assert from "node:assert/strict";
+import { isMainThread, parentPort, workerData } from "node:worker_threads";
+import { Xorshift32 } from "../../src/base/random.ts";
+import { attachItemStore } from "../../src/item_stores.ts";
+
+export interface PlainGetsInput {
+  readonly share: unknown;
+  readonly rounds: number;
+}
+
+export const KEYS = 6;
+/** Values that there may be under each key. */
+export const SERIALS = 16;
+/** Some second. */
+export const NOW_S = 1_790_000_000;
+const AT_ONCE = 16;
+const BUFFER_BYTES = 65_536;
+const VALUE_BYTES_MAX = 7000;
+
+export function keyOf(nth: number): Buffer {
+  return Buffer.from(`key${nth}`);
+}
+
+const made = new Map<number, Buffer>();
+
+/** One third of them compresses hardly. */
+export function valueOf(nth: number, serial: number): Buffer {
+  const id = nth * SERIALS + serial;
+  const known = made.get(id);
+  if (known !== undefined) return known;
+  const random = new Xorshift32(id + 1);
+  const bytes = 20 + random.below(VALUE_BYTES_MAX);
+  const value = Buffer.alloc(bytes, `${serial} and again `);
+  if (serial % 3 === 0) for (let at = 0; at < bytes; at++) value[at] = random.below(256);
+  value[0] = serial;
+  made.set(id, value);
+  return value;
+}
+
+/** Checks one answer. @returns the place behind it */
+function check(bytes: Uint8Array, at: number, nth: number): number {
+  const answers = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const lineEnd = answers.indexOf("\r\n", at);
+  const line = answers.toString("latin1", at, lineEnd);
+  const count = Number(/^VA (\d+)$/.exec(line)?.[1]);
+  const begin = lineEnd + 2;
+  const end = begin + count;
+  const expected = valueOf(nth, answers[begin]! % SERIALS);
+  const isGood = expected.equals(answers.subarray(begin, end));
+  assert.ok(isGood, `key${nth} gave what was never set: ${line}`);
+  return end + 2;
+}
+
+function work({ share, rounds }: PlainGetsInput): number {
+  const store = attachItemStore(share);
+  const bytes = store.makeBuffer(BUFFER_BYTES);
+  assert.ok(bytes !== undefined, "there is room for answers");
+  const target = { bytes, at: 0 };
+  const random = new Xorshift32(9);
+  let hits = 0;
+  for (let round = 0; round < rounds; round++) {
+    const asked = Array.from({ length: AT_ONCE }, () => random.below(KEYS));
+    const lines = asked.map((nth) => `mg ${keyOf(nth)} v\r\n`);
+    const sent = Buffer.from(lines.join(""));
+    target.at = 0;
+    store.answerGets(sent, 0, sent.length, target, NOW_S, 0);
+    let at = 0;
+    // It ends with the first that is being written, or that has gone.
+    for (let nth = 0; nth < store.hits; nth++) at = check(bytes, at, asked[nth]!);
+    assert.equal(at, target.at, "nothing else is answered");
+    hits += store.hits;
+  }
+  return hits;
+}
+
+if (!isMainThread && parentPort !== null) {
+  parentPort.postMessage(work(workerData as PlainGetsInput));
+}
