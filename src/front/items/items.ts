@@ -49,7 +49,8 @@ export class Items {
   now = 0;
   /** What `delta` made. */
   readonly number = new U64();
-  readonly #counters: Float64Array;
+  /** This thread's row (counters.ts). */
+  readonly counters: Float64Array;
   readonly #casEnabled: boolean;
   /** An old value with the new one, and digits; grows to the largest value that was extended. */
   #scratch = new Uint8Array(4096);
@@ -59,7 +60,7 @@ export class Items {
     this.store = store;
     this.shared = shared;
     this.meta = store.meta;
-    this.#counters = counters.own;
+    this.counters = counters.own;
     this.itemBytesMax = itemBytesMax;
     this.#casEnabled = casEnabled ?? true;
   }
@@ -82,8 +83,8 @@ export class Items {
   answerGets(lines: Uint8Array, from: number, to: number, target: AnswerBuffer): number {
     const { store, now } = this;
     const used = store.answerGets(lines, from, to, target, now, this.shared.flushes());
-    this.#counters[C.cmd_get]! += store.hits;
-    this.#counters[C.get_hits]! += store.hits;
+    this.counters[C.cmd_get]! += store.hits;
+    this.counters[C.get_hits]! += store.hits;
     return used;
   }
 
@@ -94,8 +95,8 @@ export class Items {
     try {
       const found = this.#findAlive();
       if (found) this.#bump();
-      this.#counters[C.cmd_get]++;
-      this.#counters[found ? C.get_hits : C.get_misses]++;
+      this.counters[C.cmd_get]++;
+      this.counters[found ? C.get_hits : C.get_misses]++;
       return found;
     } finally {
       store.unlock();
@@ -108,8 +109,8 @@ export class Items {
     store.lock(key, from, to);
     try {
       const found = this.#findAlive();
-      this.#counters[C.cmd_touch]++;
-      this.#counters[found ? C.touch_hits : C.touch_misses]++;
+      this.counters[C.cmd_touch]++;
+      this.counters[found ? C.touch_hits : C.touch_misses]++;
       if (!found) return false;
       this.meta[Item.EXPIRES] = expires;
       this.meta[Item.ACCESSED] = this.now;
@@ -136,9 +137,9 @@ export class Items {
     store.lock(key, from, to);
     try {
       const found = this.#findAlive() || this.#vivify(request);
-      this.#counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
-      if (request.hasExpires) this.#counters[found ? C.touch_hits : C.touch_misses]++;
-      else this.#counters[found ? C.get_hits : C.get_misses]++;
+      this.counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
+      if (request.hasExpires) this.counters[found ? C.touch_hits : C.touch_misses]++;
+      else this.counters[found ? C.get_hits : C.get_misses]++;
       if (found) this.#answerLocked(request);
       return found;
     } finally {
@@ -156,13 +157,15 @@ export class Items {
     valueTo: number,
     request: StoreRequest,
   ): Outcome {
-    this.#counters[C.cmd_set]++;
+    this.counters[C.cmd_set]++;
     if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to);
     const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
     this.store.lock(key, from, to);
     try {
-      const outcome = this.#mayStore(this.#findAlive(), request);
+      // Whatever a plain set finds, it replaces.
+      const isPlain = request.mode === Mode.SET && !request.hasCas;
+      const outcome = isPlain ? DONE : this.#mayStore(this.#findAlive(), request);
       if (outcome !== DONE) return outcome;
       if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
         return NOT_STORED;
@@ -175,7 +178,7 @@ export class Items {
 
   /** What is under the key goes, so that nobody takes it for the value that was too large. */
   tooLarge(key: Uint8Array, from: number, to: number): Outcome {
-    this.#counters[C.store_too_large]++;
+    this.counters[C.store_too_large]++;
     this.store.lock(key, from, to);
     this.store.remove();
     this.store.unlock();
@@ -189,7 +192,7 @@ export class Items {
     try {
       if (this.#findAlive()) return this.#deltaLocked(request);
       if (!request.vivify) {
-        this.#counters[request.increment ? C.incr_misses : C.decr_misses]++;
+        this.counters[request.increment ? C.incr_misses : C.decr_misses]++;
         return NOT_FOUND;
       }
       this.number.set(request.initial.high, request.initial.low);
@@ -207,16 +210,16 @@ export class Items {
     try {
       if (!this.#findAlive()) {
         store.forget();
-        this.#counters[C.delete_misses]++;
+        this.counters[C.delete_misses]++;
         return NOT_FOUND;
       }
       if (request.hasCas && !this.#hasCas(request.cas)) {
-        this.#counters[C.delete_misses]++;
+        this.counters[C.delete_misses]++;
         return EXISTS;
       }
       if (request.invalidate || request.emptied) return this.#invalidate(request);
       store.remove();
-      this.#counters[C.delete_hits]++;
+      this.counters[C.delete_hits]++;
       return DONE;
     } finally {
       store.unlock();
@@ -225,7 +228,7 @@ export class Items {
 
   /** @param due when, in seconds since 1970; what is not to come is now */
   flush(due: number): void {
-    this.#counters[C.cmd_flush]++;
+    this.counters[C.cmd_flush]++;
     this.#flush(due, () => true);
   }
 
@@ -250,35 +253,6 @@ export class Items {
     }
   }
 
-  /**
-   * Drops items that have expired or were flushed, so that they do not take the room of others
-   * until somebody asks for them. Some at a time: call it again with what it returned.
-   * @param place 0 to begin with
-   * @returns where to go on, −1 at the end
-   */
-  sweep(place: number): number {
-    const dead: Uint8Array[] = [];
-    const next = this.store.scan(place, (key) => {
-      this.#counters[C.crawler_items_checked]++;
-      if (!this.isAlive()) dead.push(key.slice());
-    });
-    for (const key of dead) this.#dropDead(key);
-    return next;
-  }
-
-  #dropDead(key: Uint8Array): void {
-    const { store } = this;
-    store.lock(key, 0, key.length);
-    try {
-      // It may have been stored anew since.
-      if (!store.find() || this.isAlive()) return;
-      store.remove();
-      this.#counters[C.crawler_reclaimed]++;
-    } finally {
-      store.unlock();
-    }
-  }
-
   /** Whether the item met last is one that still counts. */
   isAlive(): boolean {
     return this.meta[Item.BITS]! >>> Item.FLUSH_SHIFT === this.shared.flushes() && !this.#expired();
@@ -293,9 +267,9 @@ export class Items {
     const bits = this.meta[Item.BITS]!;
     const flushed = bits >>> Item.FLUSH_SHIFT !== this.shared.flushes();
     if (!flushed && !this.#expired()) return true;
-    this.#counters[flushed ? C.get_flushed : C.get_expired]++;
-    if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
-    this.#counters[C.reclaimed]++;
+    this.counters[flushed ? C.get_flushed : C.get_expired]++;
+    if (!flushed && (bits & Item.FETCHED) === 0) this.counters[C.expired_unfetched]++;
+    this.counters[C.reclaimed]++;
     this.store.remove();
     return false;
   }
@@ -342,10 +316,10 @@ export class Items {
   /** Puts what is prepared. @returns NO_MEMORY where there is no room; then the item is gone */
   #putPrepared(): Outcome {
     if (!this.store.put()) {
-      this.#counters[C.store_no_memory]++;
+      this.counters[C.store_no_memory]++;
       return NO_MEMORY;
     }
-    this.#counters[C.total_items]++;
+    this.counters[C.total_items]++;
     return DONE;
   }
 
@@ -389,13 +363,13 @@ export class Items {
     const { mode } = request;
     if (!found) {
       if (mode === Mode.SET && request.hasCas) {
-        this.#counters[C.cas_misses]++;
+        this.counters[C.cas_misses]++;
         return NOT_FOUND;
       }
       if (mode === Mode.SET || mode === Mode.ADD) return DONE;
       if (mode === Mode.REPLACE) {
         if (!request.hasCas) return NOT_STORED;
-        this.#counters[C.cas_misses]++;
+        this.counters[C.cas_misses]++;
         return NOT_FOUND;
       }
       return request.vivify ? DONE : NOT_STORED;
@@ -406,14 +380,14 @@ export class Items {
     }
     if (!request.hasCas) return DONE;
     if (this.#hasCas(request.cas)) {
-      this.#counters[C.cas_hits]++;
+      this.counters[C.cas_hits]++;
       return DONE;
     }
     if (request.invalidate && this.#isOlder(request.cas)) {
-      this.#counters[C.cas_hits]++;
+      this.counters[C.cas_hits]++;
       return DONE;
     }
-    this.#counters[C.cas_badval]++;
+    this.counters[C.cas_badval]++;
     return EXISTS;
   }
 
@@ -485,7 +459,7 @@ export class Items {
     const { high, low } = request.delta;
     if (request.increment) number.add(high, low);
     else number.subtract(high, low);
-    this.#counters[request.increment ? C.incr_hits : C.decr_hits]++;
+    this.counters[request.increment ? C.incr_hits : C.decr_hits]++;
     if (request.hasExpires) this.meta[Item.EXPIRES] = request.expires;
     this.meta[Item.ACCESSED] = this.now;
     return this.#putNumber(oldBytes, request);

@@ -2,6 +2,7 @@
 // strings are made without a thought.
 import { expiryOf } from "../../front/items/expiry.ts";
 import * as Item from "../../front/items/items.layout.ts";
+import { sweep } from "../../front/items/sweep.ts";
 import * as Command from "../../wire/memcached/commands.ts";
 import { REPLY_BYTES_MAX } from "../../wire/memcached/reply.ts";
 import { ascii, equals, parseSigned, parseU32 } from "../../wire/memcached/text.ts";
@@ -154,7 +155,7 @@ export class AdminCommands {
       stats.sweeps = what === "enable";
       this.#say(Say.OK);
     } else if (what === "crawl" && which !== "") {
-      for (let place = 0; place >= 0; ) place = items.sweep(place);
+      for (let place = 0; place >= 0; ) place = sweep(items, place);
       this.#say(Say.OK);
     } else if ((what === "sleep" || what === "tocrawl") && /^\d+$/.test(which)) this.#say(Say.OK);
     else if (what !== "metadump" || which === "") this.#say(Say.ERROR);

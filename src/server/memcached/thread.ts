@@ -7,6 +7,7 @@ import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
 import { type ItemsBegin, ItemsShared } from "../../front/items/shared.ts";
+import { sweep } from "../../front/items/sweep.ts";
 import { Credentials } from "./auth.ts";
 import { Connections } from "./connections.ts";
 import { Engine, type ServerHooks } from "./engine.ts";
@@ -172,7 +173,7 @@ export class ServerThread {
     this.items.tick(Date.now());
     const until = performance.now() + SWEEP_WORK_MS;
     do {
-      this.#sweepAt = this.items.sweep(Math.max(0, this.#sweepAt));
+      this.#sweepAt = sweep(this.items, Math.max(0, this.#sweepAt));
     } while (this.#sweepAt > 0 && performance.now() < until);
   }
 
