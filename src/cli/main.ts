@@ -5,6 +5,7 @@
 // otherwise hold that of all others.
 import { createRequire } from "node:module";
 import { Command } from "commander";
+import { keepHeapSmall } from "../node/small_heap.ts";
 import { reportError } from "./exit.ts";
 import { quietOnClosedPipe } from "./output.ts";
 
@@ -22,7 +23,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   stats: async () => (await import("./ctl.ts")).statsCommand(),
   codecs: async () => (await import("./lists.ts")).codecsCommand(),
   pools: async () => (await import("./lists.ts")).poolsCommand(),
-  serve: async () => (await import("./serve/serve.ts")).serveCommand(version),
+  serve: async () => {
+    // Before a server's code is loaded, which is the most that its heap ever sees.
+    keepHeapSmall();
+    return (await import("./serve/serve.ts")).serveCommand(version);
+  },
   top: async () => (await import("./top.ts")).topCommand(),
 };
 

@@ -2,7 +2,6 @@
 // settings from the same tables, as flags and from a file.
 import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
-import { keepYoungHeapSmall } from "../../node/small_heap.ts";
 import { write } from "../output.ts";
 import { type Config, type Entries, resolveConfig } from "./config.ts";
 import { configText, exampleConfig } from "./config_text.ts";
@@ -81,8 +80,6 @@ function commandFor(scope: Scope, version: string, name: string): Command {
       read();
       return write(`${args.config ?? "the command line"} is good\n`);
     }
-    // Before the code of the services is loaded, which is most of what the heap ever sees.
-    keepYoungHeapSmall();
     const { Daemon } = await import("./daemon.ts");
     return Daemon.run({ scope, version, load: read });
   });
