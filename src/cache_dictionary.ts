@@ -140,7 +140,10 @@ export class DictionaryKeeper {
 
   #work(job: TrainingJob): Promise<TrainingResult> {
     const url = new URL(`./dictionary_worker.${EXTENSION}`, import.meta.url);
-    const worker = startWorker(url, { workerData: job, transferList: [job.samples.buffer as ArrayBuffer] });
+    const worker = startWorker(url, {
+      workerData: job,
+      transferList: [job.samples.buffer as ArrayBuffer],
+    });
     // A cache that nobody waits for does not keep the process alive.
     worker.unref();
     this.#worker = worker;

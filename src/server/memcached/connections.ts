@@ -74,7 +74,10 @@ export class Connections {
 
   /** Takes over a socket that was accepted with `pauseOnConnect`. */
   accept(accepted: Socket, encrypted: boolean): void {
-    if (this.#isFull()) return this.#reject(accepted);
+    if (this.#isFull()) {
+      this.#reject(accepted);
+      return;
+    }
     this.#counters.own[C.total_connections]++;
     const connection: Connection = {
       id: ++this.#ids,
