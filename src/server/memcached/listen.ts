@@ -25,7 +25,7 @@ export interface Endpoint {
 
 /** Certificate and key of a server, which may have been replaced. */
 export interface Certificates {
-  /** Looks whether they can be read again, and uses nothing of them. @throws ZcacheError ERR_INPUT */
+  /** Looks whether they can be read, and uses nothing of them. @throws ZcacheError ERR_INPUT */
   check(): void;
   /** Reads them again, for connections to come. @returns whether they are good */
   refresh(): boolean;
