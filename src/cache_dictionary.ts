@@ -17,7 +17,10 @@ export interface DictionaryReport {
 
 /** What the worker gets, and what it gives back. */
 export interface TrainingJob {
-  readonly samples: Uint8Array[];
+  /** One sample after the other. */
+  readonly samples: Uint8Array;
+  /** Where each of them ends. */
+  readonly ends: readonly number[];
   readonly sizeBytes: number;
   readonly codec: string;
   readonly codecOptions: CodecOptions;
@@ -54,8 +57,12 @@ export class DictionaryKeeper {
   readonly #codec: string;
   readonly #codecOptions: CodecOptions;
   readonly #onReport: (report: DictionaryReport) => void;
-  #samples: Uint8Array[] = [];
-  #sampleBytes = 0;
+  /**
+   * In one piece, which the worker is given and takes with it when it ends: thousands of small ones
+   * would lie between what stays, and keep the heap of the C library as large as it has been.
+   */
+  #samples = new Uint8Array(0);
+  #ends: number[] = [];
   #untilNext = 0;
   #retry = RETRY_VALUES;
   #current: Uint8Array | undefined;
@@ -90,9 +97,11 @@ export class DictionaryKeeper {
     }
     if (count < SAMPLE_BYTES_MIN || count > SAMPLE_BYTES_MAX || this.#training !== undefined)
       return;
-    this.#samples.push(this.#values.bytes.slice(at, at + count));
-    this.#sampleBytes += count;
-    if (this.#sampleBytes < SAMPLES_BYTES) return;
+    if (this.#ends.length === 0) this.#samples = new Uint8Array(SAMPLES_BYTES + SAMPLE_BYTES_MAX);
+    const end = this.#ends.at(-1) ?? 0;
+    this.#samples.set(this.#values.bytes.subarray(at, at + count), end);
+    this.#ends.push(end + count);
+    if (end + count < SAMPLES_BYTES) return;
     this.train().then(this.#onReport, () => undefined);
   }
 
@@ -100,8 +109,8 @@ export class DictionaryKeeper {
   train(): Promise<DictionaryReport> {
     this.#training ??= this.#train().finally(() => {
       this.#training = undefined;
-      this.#samples = [];
-      this.#sampleBytes = 0;
+      this.#samples = new Uint8Array(0);
+      this.#ends = [];
       this.#untilNext = this.#retry;
       this.#retry *= RETRY_FACTOR;
     });
@@ -115,6 +124,7 @@ export class DictionaryKeeper {
   async #train(): Promise<DictionaryReport> {
     const result = await this.#work({
       samples: this.#samples,
+      ends: this.#ends,
       sizeBytes: this.#sizeBytes,
       codec: this.#codec,
       codecOptions: this.#codecOptions,
@@ -130,7 +140,10 @@ export class DictionaryKeeper {
 
   #work(job: TrainingJob): Promise<TrainingResult> {
     const url = new URL(`./dictionary_worker.${EXTENSION}`, import.meta.url);
-    const worker = startWorker(url, { workerData: job });
+    const worker = startWorker(url, {
+      workerData: job,
+      transferList: [job.samples.buffer as ArrayBuffer],
+    });
     // A cache that nobody waits for does not keep the process alive.
     worker.unref();
     this.#worker = worker;

@@ -25,8 +25,9 @@ parentPort!.postMessage(run(workerData as TrainingJob));
 
 function run(job: TrainingJob): TrainingResult {
   const isTried = (_: Uint8Array, nth: number) => nth % TRIED_ONE_OF === 0;
-  const tried = job.samples.filter(isTried);
-  const learned = job.samples.filter((sample, nth) => !isTried(sample, nth));
+  const samples = job.ends.map((end, nth) => job.samples.subarray(job.ends[nth - 1] ?? 0, end));
+  const tried = samples.filter(isTried);
+  const learned = samples.filter((sample, nth) => !isTried(sample, nth));
   const dictionary = makeDictionary(learned, job.sizeBytes);
   const sampleBytes = tried.reduce((sum, sample) => sum + sample.length, 0);
   const before = packedBytes(job, tried, job.current);

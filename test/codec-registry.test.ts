@@ -55,6 +55,24 @@ describe("registry", () => {
     assert.throws(open, says("ERR_CODEC_UNAVAILABLE", /not installed/, /npm install lzo/));
   });
 
+  test("loads what is registered for later when it is asked for, once", () => {
+    let loads = 0;
+    const registry = new CodecRegistry()
+      .register({ name: "near", reason: "none", remedy: "none" })
+      .registerLater("far", () => {
+        loads++;
+        return { name: "far", reason: "not installed", remedy: "npm install far" };
+      });
+    assert.deepEqual(registry.names(), ["near", "far"]);
+    assert.equal(registry.find("near")!.available, false);
+    assert.equal(registry.find("nowhere"), undefined);
+    assert.equal(loads, 0);
+    assert.equal(registry.find("far")!.available, false);
+    assert.throws(() => registry.create("far", memory), says("ERR_CODEC_UNAVAILABLE", /far/));
+    assert.equal(registry.list().length, 2);
+    assert.equal(loads, 1);
+  });
+
   test("checks options before it opens anything", () => {
     const registry = nodeCodecs();
     for (const level of [0, -1, 20, 1.5, Number.NaN, "1" as unknown as number]) {

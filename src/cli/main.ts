@@ -1,42 +1,50 @@
 #!/usr/bin/env node
 // The command line: which commands there are, and how the program ends.
+//
+// Of a command that is named, only its own code is loaded: a server, which runs for months, would
+// otherwise hold that of all others.
 import { createRequire } from "node:module";
 import { Command } from "commander";
-import { analyzeCommand } from "./analyze.ts";
-import { ctlCommand, statsCommand } from "./ctl.ts";
+import { keepHeapSmall } from "../node/small_heap.ts";
 import { reportError } from "./exit.ts";
-import { codecsCommand, poolsCommand } from "./lists.ts";
 import { quietOnClosedPipe } from "./output.ts";
-import { replayCommand } from "./replay.ts";
-import { serveCommand } from "./serve/serve.ts";
-import { simulateCommand } from "./simulate.ts";
-import { topCommand } from "./top.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
  */
 const { version } = createRequire(import.meta.url)("zcache/package.json") as { version: string };
 
-function program(): Command {
+/** Every command, in the order of the help. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  analyze: async () => (await import("./analyze.ts")).analyzeCommand(version),
+  replay: async () => (await import("./replay.ts")).replayCommand(),
+  simulate: async () => (await import("./simulate.ts")).simulateCommand(version),
+  ctl: async () => (await import("./ctl.ts")).ctlCommand(),
+  stats: async () => (await import("./ctl.ts")).statsCommand(),
+  codecs: async () => (await import("./lists.ts")).codecsCommand(),
+  pools: async () => (await import("./lists.ts")).poolsCommand(),
+  serve: async () => {
+    // Before a server's code is loaded, which is the most that its heap ever sees.
+    keepHeapSmall();
+    return (await import("./serve/serve.ts")).serveCommand(version);
+  },
+  top: async () => (await import("./top.ts")).topCommand(),
+};
+
+/** The command that the first word names; all where it names none: for help, or what is meant. */
+async function commandsFor(word = ""): Promise<Command[]> {
+  const names = Object.hasOwn(COMMANDS, word) ? [word] : Object.keys(COMMANDS);
+  return Promise.all(names.map((name) => COMMANDS[name]!()));
+}
+
+async function program(): Promise<Command> {
   const root = new Command("zcache")
     .description("compressed memory for user space: measure it, replay it, serve it")
     .version(version, "-V, --version")
     // `serve` and its subcommands have flags of the same name: each reads those after its own.
     .enablePositionalOptions()
     .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
-  for (const command of [
-    analyzeCommand(version),
-    replayCommand(),
-    simulateCommand(version),
-    ctlCommand(),
-    statsCommand(),
-    codecsCommand(),
-    poolsCommand(),
-    serveCommand(version),
-    topCommand(),
-  ]) {
-    root.addCommand(command);
-  }
+  for (const command of await commandsFor(process.argv[2])) root.addCommand(command);
   inherit(root);
   return root;
 }
@@ -49,7 +57,7 @@ function inherit(command: Command): void {
 
 quietOnClosedPipe();
 try {
-  await program().parseAsync();
+  await (await program()).parseAsync();
 } catch (error) {
   process.exitCode = reportError(error);
 }

@@ -46,8 +46,10 @@ export type CodecListing =
     }
   | ({ readonly available: false } & MissingCodec);
 
+type Entry = CodecDriver | MissingCodec;
+
 export class CodecRegistry {
-  readonly #entries = new Map<string, CodecDriver | MissingCodec>();
+  readonly #entries = new Map<string, Entry | (() => Entry)>();
 
   /** Adds a codec, or the reason why it is missing; a second entry of a name replaces the first. */
   register(entry: CodecDriver | MissingCodec): this {
@@ -55,14 +57,30 @@ export class CodecRegistry {
     return this;
   }
 
+  /** Adds a codec that is found out about when it is asked for, once. */
+  registerLater(name: string, load: () => CodecDriver | MissingCodec): this {
+    this.#entries.set(name, load);
+    return this;
+  }
+
+  /** The names of all codecs in the order of their registration. */
+  names(): string[] {
+    return [...this.#entries.keys()];
+  }
+
   /** All codecs in the order of their registration, the missing ones with their reason. */
   list(): CodecListing[] {
-    return Array.from(this.#entries.values(), (entry): CodecListing => {
-      if ("reason" in entry) return { available: false, ...entry };
-      const { name, implementation, levels, dictionaries } = entry;
-      const listing = { name, available: true, implementation, dictionaries } as const;
-      return levels === undefined ? listing : { ...listing, levels };
-    });
+    return this.names().map((name) => this.find(name)!);
+  }
+
+  /** What `list` says of one codec; undefined: there is none of that name. */
+  find(name: string): CodecListing | undefined {
+    const entry = this.#entryOf(name);
+    if (entry === undefined) return undefined;
+    if ("reason" in entry) return { available: false, ...entry };
+    const { implementation, levels, dictionaries } = entry;
+    const listing = { name, available: true, implementation, dictionaries } as const;
+    return levels === undefined ? listing : { ...listing, levels };
   }
 
   /**
@@ -72,9 +90,9 @@ export class CodecRegistry {
    *   ERR_ARENA_FULL without room
    */
   create(name: string, memory: CodecMemory, options: CodecOptions = {}): Codec {
-    const entry = this.#entries.get(name);
+    const entry = this.#entryOf(name);
     if (entry === undefined) {
-      const known = [...this.#entries.keys()].join(", ");
+      const known = this.names().join(", ");
       throw new ZcacheError(
         "ERR_CODEC_UNKNOWN",
         `no codec is called "${name}"; there are ${known}`,
@@ -91,6 +109,14 @@ export class CodecRegistry {
       );
     }
     return entry.open(memory, checkOptions(entry, options));
+  }
+
+  #entryOf(name: string): Entry | undefined {
+    const known = this.#entries.get(name);
+    if (typeof known !== "function") return known;
+    const entry = known();
+    this.#entries.set(name, entry);
+    return entry;
   }
 }
 

@@ -37,6 +37,7 @@ const LZ4_DRIVER: CodecDriver = {
 
 /**
  * A registry of all codecs, those that are missing listed with the reason; one for each thread.
+ * What takes packages and contexts is loaded when it is asked for: a store uses two codecs at most.
  * Synchronous, so that a store can be opened so: compiling the WebAssembly zstd takes milliseconds,
  * and happens only where `zstd-napi` is not to be had.
  * @throws ZcacheError ERR_OPTION for an implementation that doesn't exist
@@ -46,9 +47,9 @@ export function nodeCodecs(options: NodeCodecsOptions = {}): CodecRegistry {
   const deflate = narrow("deflate", DEFLATE, options.deflate);
   return new CodecRegistry()
     .register(LZ4_DRIVER)
-    .register(firstThatLoads("zstd", zstd, "npm install zstd-napi"))
-    .register(firstThatLoads("deflate", deflate, "use another codec"))
-    .register(firstThatLoads("lzo", { lzo: loadLzo }, "npm install lzo"))
+    .registerLater("zstd", () => firstThatLoads("zstd", zstd, "npm install zstd-napi"))
+    .registerLater("deflate", () => firstThatLoads("deflate", deflate, "use another codec"))
+    .registerLater("lzo", () => firstThatLoads("lzo", { lzo: loadLzo }, "npm install lzo"))
     .register(NONE_DRIVER);
 }
 

@@ -30,10 +30,10 @@ export class StoreCodecs {
       const { codec, codecOptions } = options.recompress;
       this.#open[1] = registry.create(codec, memory, codecOptions);
     }
-    const able = registry.list().filter((one) => one.available && one.dictionaries);
-    this.#takesDictionary = [options.codec, options.recompress?.codec].map((name) =>
-      able.some((one) => one.name === name),
-    );
+    this.#takesDictionary = [options.codec, options.recompress?.codec].map((name) => {
+      const found = name === undefined ? undefined : registry.find(name);
+      return found?.available === true && found.dictionaries;
+    });
   }
 
   /** Whether there is one for what has lain idle. */

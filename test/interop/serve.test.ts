@@ -75,7 +75,7 @@ test("the Dockerfile: no root, no registry, and flags that there are", async () 
   for (const step of steps) {
     assert.match(
       step,
-      /^(FROM|COPY|RUN|USER|WORKDIR|VOLUME|EXPOSE|STOPSIGNAL|HEALTHCHECK|ENTRYPOINT|CMD) /,
+      /^(FROM|COPY|RUN|ENV|USER|WORKDIR|VOLUME|EXPOSE|STOPSIGNAL|HEALTHCHECK|ENTRYPOINT|CMD) /,
     );
   }
   assert.match(steps[0]!, /^FROM node:20-slim$/);

@@ -4,20 +4,16 @@
 //   SIGTERM, SIGINT   ends connections, saves, ends; a second one ends at once
 //   SIGHUP            reads configuration, certificates and passwords again
 import { ZcacheError } from "../../base/errors.ts";
-import { keepYoungHeapSmall } from "../../node/small_heap.ts";
 import { ControlServer, type Knob } from "../../server/control.ts";
 import type { State } from "../../wire/web/api.ts";
 import { defaultControlPath } from "../control_path.ts";
 import { complain, EXIT_FAILED, reportError } from "../exit.ts";
 import { write } from "../output.ts";
 import type { Config } from "./config.ts";
-import { startMemcached } from "./memcached.ts";
-import { startNbd } from "./nbd.ts";
 import { devicesOf } from "./nbd_settings.ts";
 import { notifySystemd } from "./notify.ts";
 import { reload } from "./reload.ts";
 import type { Service } from "./service.ts";
-import { startWeb } from "./web.ts";
 
 /** Which command: all services that the configuration asks for, or the one that was named. */
 export type Scope = "all" | "nbd" | "memcached";
@@ -55,7 +51,6 @@ export class Daemon {
    * @throws ZcacheError where it can't start; then nothing of it is left
    */
   static async run(options: DaemonOptions): Promise<void> {
-    keepYoungHeapSmall();
     const daemon = new Daemon(options);
     daemon.#onSignals();
     let code = 0;
@@ -82,16 +77,18 @@ export class Daemon {
     this.#end(gracefully || this.#options.scope === "all");
   };
 
-  /** @returns what is said of it */
+  /** Loads the code of the services that are wanted only. @returns what is said of it */
   async #start(): Promise<string[]> {
     const { scope, version } = this.#options;
     const { nbd, memcached, web } = this.#config;
     const isAll = scope === "all";
     const hasDevices = devicesOf(nbd).length > 0;
     if (scope === "nbd" || (isAll && nbd.enabled && hasDevices)) {
+      const { startNbd } = await import("./nbd.ts");
       this.#services.push(await startNbd(nbd));
     }
     if (scope === "memcached" || (isAll && memcached.enabled)) {
+      const { startMemcached } = await import("./memcached.ts");
       this.#services.push(await startMemcached(memcached, this.#onShutdown));
     }
     if (this.#services.length === 0) {
@@ -103,6 +100,7 @@ export class Daemon {
     const knobs = this.#knobs();
     await this.#startControl(knobs);
     if (isAll && web.enabled) {
+      const { startWeb } = await import("./web.ts");
       const observed = this.#services.flatMap((one) => one.observed ?? []);
       this.#services.push(await startWeb(web, { observed, knobs, version }));
     }

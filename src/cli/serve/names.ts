@@ -7,10 +7,10 @@ import { notAllowed } from "./setting.ts";
 /** @param also what may stand there besides the codecs */
 export function checkCodec(name: string, what: string, also: readonly string[] = []): void {
   if (also.includes(name)) return;
-  const all = nodeCodecs().list();
-  const found = all.find((one) => one.name === name);
+  const registry = nodeCodecs();
+  const found = registry.find(name);
   if (found === undefined) {
-    const names = [...also, ...all.map((one) => one.name)].join(", ");
+    const names = [...also, ...registry.names()].join(", ");
     throw notAllowed(what, name, `one of ${names}`);
   }
   if (found.available) return;
@@ -32,8 +32,5 @@ export function checkPool(name: string, what: string): void {
 
 /** The denser codec that is used if nothing is said: zstd, where it can be had. */
 export function denseDefault(): string {
-  const zstd = nodeCodecs()
-    .list()
-    .find((one) => one.name === "zstd");
-  return zstd?.available === true ? "zstd" : "none";
+  return nodeCodecs().find("zstd")?.available === true ? "zstd" : "none";
 }

@@ -4,9 +4,8 @@ import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { write } from "../output.ts";
 import { type Config, type Entries, resolveConfig } from "./config.ts";
-import { readConfigFile } from "./config_file.ts";
 import { configText, exampleConfig } from "./config_text.ts";
-import { Daemon, type Scope } from "./daemon.ts";
+import type { Scope } from "./daemon.ts";
 import { addFlags, flagEntries, flagName } from "./flags.ts";
 import { devicesOf } from "./nbd_settings.ts";
 import type { Section } from "./section.ts";
@@ -53,12 +52,19 @@ function commandFor(scope: Scope, version: string, name: string): Command {
     .option("--print-config", "print the settings in force as a file, start nothing")
     .option("--print-example", "print a file with all keys, their defaults and what they mean");
   for (const section of sections) addFlags(command, section, style);
-  const load = (): Config => {
+  /** The configuration, read anew each time that it is asked for. */
+  const loader = async (): Promise<() => Config> => {
+    const { config: path } = command.opts<FileArgs>();
+    if (path === undefined) return () => load();
+    // What reads TOML is loaded by who has a file of it.
+    const { readConfigFile } = await import("./config_file.ts");
+    return () => load(readConfigFile(path));
+  };
+  const load = (file?: Entries): Config => {
     const flags: Entries = new Map(
       sections.flatMap((section) => [...flagEntries(command, section, style)]),
     );
-    const { config: path } = command.opts<FileArgs>();
-    const layers = path === undefined ? [flags] : [flags, readConfigFile(path)];
+    const layers = file === undefined ? [flags] : [flags, file];
     const config = resolveConfig(layers, (section, key) => `--${flagName(section, key, style)}`);
     if (scope === "nbd" && devicesOf(config.nbd).length === 0) {
       throw new ZcacheError("ERR_OPTION", "give --size SIZE, or --export NAME=SIZE, or both");
@@ -68,12 +74,14 @@ function commandFor(scope: Scope, version: string, name: string): Command {
   return command.action(async (args: FileArgs) => {
     refuseFlagsBefore(command);
     if (args.printExample) return write(exampleConfig(EXAMPLE_HEAD));
-    if (args.printConfig) return write(configText(load()));
+    const read = await loader();
+    if (args.printConfig) return write(configText(read()));
     if (args.checkConfig) {
-      load();
+      read();
       return write(`${args.config ?? "the command line"} is good\n`);
     }
-    return Daemon.run({ scope, version, load });
+    const { Daemon } = await import("./daemon.ts");
+    return Daemon.run({ scope, version, load: read });
   });
 }
 

@@ -74,14 +74,11 @@ export class Connections {
 
   /** Takes over a socket that was accepted with `pauseOnConnect`. */
   accept(accepted: Socket, encrypted: boolean): void {
-    const { own } = this.#counters;
     if (this.#isFull()) {
-      own[C.rejected_connections]++;
-      accepted.on("error", () => {});
-      accepted.end(Say.TOO_MANY, () => accepted.destroy());
+      this.#reject(accepted);
       return;
     }
-    own[C.total_connections]++;
+    this.#counters.own[C.total_connections]++;
     const connection: Connection = {
       id: ++this.#ids,
       session: new Session(),
@@ -92,10 +89,24 @@ export class Connections {
     this.#open.set(connection.id, connection);
     if (encrypted) this.#readChunks(connection);
     else this.#readIntoTarget(connection);
+    this.#listenTo(connection);
+  }
+
+  #reject(socket: Socket): void {
+    this.#counters.own[C.rejected_connections]++;
+    socket.on("error", () => {});
+    socket.end(Say.TOO_MANY, () => socket.destroy());
+  }
+
+  /**
+   * Apart from `accept`: closures that are made there keep the accepted socket, which has no handle
+   * any more, for as long as the connection is open.
+   */
+  #listenTo(connection: Connection): void {
     const { socket } = connection;
     socket.setNoDelay?.(true);
     socket.on("drain", () => this.#drained(connection));
-    socket.on("error", () => socket.destroy());
+    socket.on("error", destroyThis);
     socket.on("close", () => this.#closed(connection));
   }
 
@@ -153,14 +164,14 @@ export class Connections {
       return;
     }
     accepted._handle = null;
-    const options = {
-      handle,
-      onread: {
-        buffer: this.#intake.target,
-        callback: (length: number) => this.#received(connection, length, undefined),
-      },
-    };
+    const callback = this.#callbackOf(connection);
+    const options = { handle, onread: { buffer: this.#intake.target, callback } };
     connection.socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
+  }
+
+  /** Apart for the same reason as `#listenTo`. */
+  #callbackOf(connection: Connection): (length: number) => boolean {
+    return (length) => this.#received(connection, length, undefined);
   }
 
   #readChunks(connection: Connection): void {
@@ -282,6 +293,11 @@ export class Connections {
       socket.destroy();
     }
   }
+}
+
+/** One for all sockets. */
+function destroyThis(this: Socket): void {
+  this.destroy();
 }
 
 function addressOf(host: string | undefined, port: number | undefined): string {

@@ -1,13 +1,8 @@
 // Where a server listens: TCP, a unix socket, TLS. The thread that binds passes the descriptor on,
 // and each thread listens on it, so that the system spreads connections over the threads.
-import { lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type ListenOptions, type Server, type Socket } from "node:net";
-import {
-  createSecureContext,
-  createServer as createTlsServer,
-  type TlsOptions,
-  type Server as TlsServer,
-} from "node:tls";
+import type { Server as TlsServer } from "node:tls";
 import { ZcacheError } from "../../base/errors.ts";
 
 /** Files of PEM text. */
@@ -28,57 +23,42 @@ export interface Endpoint {
   readonly tls?: TlsFiles | undefined;
 }
 
+/** Certificate and key of a server, which may have been replaced. */
+export interface Certificates {
+  /** Looks whether they can be read, and uses nothing of them. @throws ZcacheError ERR_INPUT */
+  check(): void;
+  /** Reads them again, for connections to come. @returns whether they are good */
+  refresh(): boolean;
+}
+
 export interface Listener {
   readonly endpoint: Endpoint;
   readonly server: Server | TlsServer;
+  /** Undefined without TLS. */
+  readonly certificates: Certificates | undefined;
   /** For the other threads; −1 where the system has none. */
   readonly fd: number;
 }
 
-/** @throws ZcacheError ERR_INPUT where a file can't be read */
-function tlsOptions({ cert, key, ca, minVersion }: TlsFiles): TlsOptions {
-  return {
-    cert: readPem(cert, "--tls-cert"),
-    key: readPem(key, "--tls-key"),
-    minVersion: minVersion ?? "TLSv1.2",
-    ...(ca === undefined
-      ? {}
-      : { ca: readPem(ca, "--tls-ca"), requestCert: true, rejectUnauthorized: true }),
-  };
-}
+type Accept = (socket: Socket, encrypted: boolean) => void;
 
-function readPem(path: string, what: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new ZcacheError("ERR_INPUT", `${what}: ${(cause as Error).message}`, { cause });
+async function makeServer({ tls }: Endpoint, accept: Accept) {
+  if (tls === undefined) {
+    const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket, false));
+    return { server, certificates: undefined };
   }
-}
-
-function makeServer(endpoint: Endpoint, accept: (socket: Socket, encrypted: boolean) => void) {
-  if (endpoint.tls === undefined) {
-    return createServer({ pauseOnConnect: true }, (socket) => accept(socket, false));
-  }
-  let options: TlsOptions;
-  try {
-    options = tlsOptions(endpoint.tls);
-    const server = createTlsServer(options, (socket) => accept(socket, true));
-    server.on("tlsClientError", (_error, socket) => socket.destroy());
-    return server;
-  } catch (cause) {
-    if (cause instanceof ZcacheError) throw cause;
-    const { message } = cause as Error;
-    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
-  }
+  // Node's TLS takes a megabyte or two: only who has a certificate loads it.
+  const { makeTlsServer } = await import("./listen_tls.ts");
+  return makeTlsServer(tls, (socket) => accept(socket, true));
 }
 
 /** What is to be listened on: an endpoint, or the descriptor that another thread has bound. */
 export async function listen(
   endpoint: Endpoint,
-  accept: (socket: Socket, encrypted: boolean) => void,
+  accept: Accept,
   { fd, backlog }: { readonly fd?: number; readonly backlog: number },
 ): Promise<Listener> {
-  const server = makeServer(endpoint, accept);
+  const { server, certificates } = await makeServer(endpoint, accept);
   if (endpoint.path !== undefined && fd === undefined) await removeLeftover(endpoint.path);
   const where: ListenOptions & { fd?: number } =
     fd !== undefined
@@ -97,7 +77,7 @@ export async function listen(
   // A failure to accept one connection, for want of descriptors say, is not the server's end.
   server.on("error", () => {});
   const handle = (server as unknown as { _handle?: { fd?: number } })._handle;
-  return { endpoint, server, fd: handle?.fd ?? -1 };
+  return { endpoint, server, certificates, fd: handle?.fd ?? -1 };
 }
 
 /** A socket that nobody listens on any more is what a killed server has left: it goes. */
@@ -113,29 +93,4 @@ async function removeLeftover(path: string): Promise<void> {
   // Refused by a socket; a file that is no socket is ENOTSOCK or the like, and stays.
   if (code !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return;
   unlinkSync(path);
-}
-
-/**
- * Looks whether certificate and key can be read again.
- * @throws ZcacheError ERR_INPUT
- */
-export function checkTls(tls: TlsFiles): void {
-  try {
-    createSecureContext(tlsOptions(tls));
-  } catch (cause) {
-    if (cause instanceof ZcacheError) throw cause;
-    const { message } = cause as Error;
-    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
-  }
-}
-
-/** Reads certificate and key again, for connections to come. */
-export function refreshTls({ endpoint, server }: Listener): boolean {
-  if (endpoint.tls === undefined) return false;
-  try {
-    (server as TlsServer).setSecureContext(tlsOptions(endpoint.tls));
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -11,7 +11,7 @@ import { sweep } from "../../front/items/sweep.ts";
 import { Credentials } from "./auth.ts";
 import { Connections } from "./connections.ts";
 import { Engine, type ServerHooks } from "./engine.ts";
-import { checkTls, type Endpoint, type Listener, listen, refreshTls } from "./listen.ts";
+import { type Endpoint, type Listener, listen } from "./listen.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import { Statistics } from "./stats.ts";
 
@@ -129,9 +129,7 @@ export class ServerThread {
    * @throws ZcacheError ERR_INPUT, ERR_OPTION
    */
   checkFiles(): void {
-    for (const { endpoint } of this.listeners) {
-      if (endpoint.tls !== undefined) checkTls(endpoint.tls);
-    }
+    for (const { certificates } of this.listeners) certificates?.check();
     const { authFile } = this.settings;
     if (authFile !== undefined) Credentials.read(authFile);
   }
@@ -149,9 +147,10 @@ export class ServerThread {
   }
 
   refreshCertificates(): boolean {
-    const refreshed = this.listeners.some(refreshTls);
-    if (refreshed) this.#certificatesReadAt = Date.now();
-    return refreshed;
+    // All of them, also after one that is good.
+    const refreshed = this.listeners.filter(({ certificates }) => certificates?.refresh()).length;
+    if (refreshed > 0) this.#certificatesReadAt = Date.now();
+    return refreshed > 0;
   }
 
   /** Changes a setting of this thread. */

@@ -1,0 +1,60 @@
+// A listening server with TLS: apart, so that who serves without does not load Node's TLS.
+import { readFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { createSecureContext, createServer, type Server, type TlsOptions } from "node:tls";
+import { ZcacheError } from "../../base/errors.ts";
+import type { Certificates, TlsFiles } from "./listen.ts";
+
+/** @throws ZcacheError ERR_INPUT where a file can't be read */
+function tlsOptions({ cert, key, ca, minVersion }: TlsFiles): TlsOptions {
+  return {
+    cert: readPem(cert, "--tls-cert"),
+    key: readPem(key, "--tls-key"),
+    minVersion: minVersion ?? "TLSv1.2",
+    ...(ca === undefined
+      ? {}
+      : { ca: readPem(ca, "--tls-ca"), requestCert: true, rejectUnauthorized: true }),
+  };
+}
+
+function readPem(path: string, what: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new ZcacheError("ERR_INPUT", `${what}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** @throws ZcacheError ERR_INPUT where a file can't be read, or is no certificate or key */
+export function makeTlsServer(
+  tls: TlsFiles,
+  accept: (socket: Socket) => void,
+): { readonly server: Server; readonly certificates: Certificates } {
+  const server = orInputError(() => createServer(tlsOptions(tls), accept));
+  server.on("tlsClientError", (_error, socket) => socket.destroy());
+  const certificates: Certificates = {
+    check: () => {
+      orInputError(() => createSecureContext(tlsOptions(tls)));
+    },
+    refresh: () => {
+      try {
+        server.setSecureContext(tlsOptions(tls));
+        return true;
+      } catch {
+        return false;
+      }
+    },
+  };
+  return { server, certificates };
+}
+
+/** What OpenSSL says of a file is told as an error of ours. */
+function orInputError<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    if (cause instanceof ZcacheError) throw cause;
+    const { message } = cause as Error;
+    throw new ZcacheError("ERR_INPUT", `TLS certificate or key: ${message}`, { cause });
+  }
+}

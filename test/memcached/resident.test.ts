@@ -1,0 +1,72 @@
+// What the server's memory hangs on and no answer shows: objects that outlive their use, and code
+// that is loaded though nobody wants it.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import type { Socket } from "node:net";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { Connections } from "../../src/server/memcached/connections.ts";
+import { Client, portOf, startServer } from "./server_rig.ts";
+
+const CLI = fileURLToPath(
+  new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
+);
+const CLIENTS = 40;
+/** Node's own modules that only other commands and TLS want; each stands for much else. */
+const UNWANTED = ["http", "https", "tls"];
+/** Runs before the program: says at its end which of Node's modules have been loaded. */
+const TELL = `data:text/javascript,process.on("exit", () =>
+  console.error(process.moduleLoadList.map((name) => name.replace(/^NativeModule /, "")).join()))`;
+
+function collectGarbage(): void {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+}
+
+describe("what a server holds", () => {
+  test("an accepted socket goes when its handle is taken", { timeout: 60_000 }, async (t) => {
+    const accepted: WeakRef<Socket>[] = [];
+    const { accept } = Connections.prototype;
+    // By hand: a mock would keep what it is called with.
+    Connections.prototype.accept = function (socket, encrypted) {
+      accepted.push(new WeakRef(socket));
+      accept.call(this, socket, encrypted);
+    };
+    t.after(() => {
+      Connections.prototype.accept = accept;
+    });
+    const server = await startServer();
+    t.after(() => server.close(false));
+    const where = { host: "127.0.0.1", port: portOf(server) };
+    const clients = await Promise.all(Array.from({ length: CLIENTS }, () => Client.open(where)));
+    for (const client of clients) assert.match(await client.ask("version\r\n"), /^VERSION/);
+    // What a weak reference was made of lives until the turn ends.
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
+    const left = accepted.filter((socket) => socket.deref() !== undefined).length;
+    assert.equal(accepted.length, CLIENTS);
+    assert.ok(left <= 2, `${left} of ${CLIENTS} sockets without a handle are held`);
+    for (const client of clients) client.close();
+  });
+
+  test("the code of other commands is not loaded", { timeout: 60_000 }, async () => {
+    const args = ["serve", "memcached", "--listen", "127.0.0.1:0", "--no-control"];
+    const server = spawn(process.execPath, ["--import", TELL, CLI, ...args]);
+    let said = "";
+    server.stderr.on("data", (piece: Buffer) => {
+      said += piece.toString();
+    });
+    await once(server.stdout, "data");
+    server.kill("SIGTERM");
+    await once(server, "close");
+    const loaded = said.trim().split(",");
+    assert.ok(loaded.includes("net"), said);
+    assert.deepEqual(
+      UNWANTED.filter((name) => loaded.includes(name)),
+      [],
+    );
+  });
+});
