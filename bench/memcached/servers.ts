@@ -90,7 +90,7 @@ async function start(name: string, command: string, args: readonly string[], por
 export async function startZcache(options: StartOptions): Promise<ServerUnderTest> {
   const { memoryMiB, threads = 1, connectionsMax = 1024 } = options;
   const port = await freePort();
-  const args = [CLI, "serve", "memcached", "--listen", `127.0.0.1:${port}`];
+  const args = [CLI, "serve", "memcached", "--no-control", "--listen", `127.0.0.1:${port}`];
   const sizes = ["--memory-max", `${memoryMiB}M`, "--max-conns", String(connectionsMax)];
   const command = [...args, ...sizes, "--threads", String(threads)];
   return start(`zcache, ${threads}`, process.execPath, command, port);
