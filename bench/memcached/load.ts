@@ -96,8 +96,8 @@ export async function fill(load: Load): Promise<void> {
 }
 
 /**
- * What all connections read into, since nobody looks at it: without, each read makes a buffer of its
- * own, which costs more than all else here.
+ * What all connections read into, since nobody looks at it: without, each read makes a buffer of
+ * its own, which costs more than all else here.
  */
 const READ = new Uint8Array(256 * 1024);
 

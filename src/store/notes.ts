@@ -37,7 +37,7 @@ export class ReaderNotes {
     if (this.#gets >= COUNT_AT && this.#count === 0) this.tell();
   }
 
-  /** A page was used that was seen at this version of the store: noted, if that changes anything. */
+  /** A page was used that was seen at this version of the store: noted if it changes anything. */
   hit(entry: WordIndex, value: number, meta: number, version: number): void {
     const { words, root, policies } = this.#state;
     const tick = words[root + Store.TICK]! & (Page.AGES - 1);

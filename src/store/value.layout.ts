@@ -18,14 +18,13 @@
  */
 export const SIZE_MASK = 0x1ffff;
 export const PREFIX_SHIFT = 17;
-export const PREFIX_MASK = 0x7ff;
+/** And the most bytes that may stand before the compressed value. */
+export const PREFIX_MAX = 0x7ff;
 export const DICTIONARY_SHIFT = 28;
 /** Dictionaries are numbered 1 … 15; 0 = none. */
 export const DICTIONARIES_MAX = 15;
 /** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
 export const DICTIONARY_HELPS_BYTES = 16 * 1024;
-/** Bytes that may stand before the compressed value. */
-export const PREFIX_MAX = PREFIX_MASK;
 
 export const FLAGS = 4;
 /** Of FLAGS: EXPIRES is there. The other bits are the front's. */
@@ -47,7 +46,7 @@ export function sizeOf(header: number): number {
 }
 
 export function prefixOf(header: number): number {
-  return (header >>> PREFIX_SHIFT) & PREFIX_MASK;
+  return (header >>> PREFIX_SHIFT) & PREFIX_MAX;
 }
 
 export function dictionaryOf(header: number): number {

@@ -189,7 +189,7 @@ export function restore(find: usize, target: usize): bool {
   const header = load<u32>(at);
   const size = valueBytes(find);
   if (size == 0) return true;
-  const prefix = (header >>> Value.PREFIX_SHIFT) & Value.PREFIX_MASK;
+  const prefix = (header >>> Value.PREFIX_SHIFT) & Value.PREFIX_MAX;
   const meta = own(find, Find.META);
   const codec = (meta >>> Page.CODEC_SHIFT) & Page.CODEC_MASK;
   const from = at + prefix;

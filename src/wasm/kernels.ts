@@ -62,8 +62,8 @@ export interface Kernels {
     dictionaryBytes: number,
   ): number;
   /**
-   * Answers lines of memcached's protocol at [from, to), as far as they are plain gets, into [reply,
-   * replyEnd).
+   * Answers lines of memcached's protocol at [from, to), as far as they are plain gets, into
+   * [reply, replyEnd).
    * @param find a context (find.layout.ts), in which COUNT and OUT say what came of it
    * @param now seconds since 1970
    * @param flushes how often all items were flushed

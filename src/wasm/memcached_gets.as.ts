@@ -1,8 +1,8 @@
-// Answers the plainest lines of memcached's text protocol, from the bytes that came to the bytes that
-// go: `get`, `gets`, and `mg` with flags that ask for nothing but what stands beside the value, of
-// items that are there, whole, alive and used lately. Anything else ends the work: the rest of the
-// server answers that line, as it could have answered all of them (server/memcached/text.ts,
-// meta.ts, front/items/items.ts), and a test compares the two.
+// Answers the plainest lines of memcached's text protocol, from the bytes that came to the bytes
+// that go: `get`, `gets`, and `mg` with flags that ask for nothing but what stands beside the
+// value, of items that are there, whole, alive and used lately. Anything else ends the work: the
+// rest of the server answers that line, as it could have answered all of them (server/memcached/
+// text.ts, meta.ts, front/items/items.ts), and a test compares the two.
 import * as Item from "../front/items/items.layout";
 import * as Find from "./find.layout";
 import { findValue, metaAt, own, restore, setOwn, valueBytes } from "./find_value.as";
@@ -15,12 +15,13 @@ const KEY_BYTES_MAX: usize = 250;
 const OPAQUE_BYTES_MAX: usize = 33;
 /** All of a reply but its value: twice a key, an opaque token and a number for each flag. */
 const REPLY_BYTES_MAX: usize = 1024;
-/** An item's use is noted once in so many seconds, which is not done here (front/items/items.ts). */
+/** A use is noted once in so many seconds, which is not done here (front/items/items.ts). */
 const BUMP_S: u32 = 60;
 
 const GET_: u32 = 0x20746567; // "get "
 const GETS: u32 = 0x73746567; // "gets"
 const MG_: u32 = 0x20676d; // "mg "
+const NEVER: u32 = 0x312d; // "-1"
 const MN: u32 = 0x0a0d6e6d; // "mn\r\n"
 
 // @ts-ignore: decorator
@@ -61,6 +62,14 @@ function writeShort(out: usize, value: u32): usize {
   return out + 2;
 }
 
+/** Copies the bytes at [from, to). @returns the address behind */
+// @ts-ignore: decorator
+@inline
+function writeBytes(out: usize, from: usize, to: usize): usize {
+  copyExact(out, from, out + to - from);
+  return out + to - from;
+}
+
 /** Whether the item found last is one that a plain get gives back without a change to it. */
 function isPlain(find: usize, now: u32, flushes: u32): bool {
   const bits = metaWord(find, Item.BITS);
@@ -99,8 +108,7 @@ function writeItem(find: usize, key: usize, end: usize, out: usize, cas: bool, t
   if (to - out < size + REPLY_BYTES_MAX) return 0;
   store<u64>(out, 0x2045554c4156); // "VALUE "
   let at = out + 6;
-  copyExact(at, key, at + end - key);
-  at += end - key;
+  at = writeBytes(at, key, end);
   store<u8>(at++, SPACE);
   at = writeNumber(at, metaWord(find, Item.CLIENT_FLAGS));
   store<u8>(at++, SPACE);
@@ -143,21 +151,29 @@ function answerGet(
   }
 }
 
-/** What a flag has to be to be answered here: a bit by its letter, 0 if it is none of these. */
-function flagBit(letter: u32): u32 {
-  if (letter == 118) return 1; // v: the value
-  if (letter == 102) return 2; // f: client flags
-  if (letter == 99) return 4; // c: cas number
-  if (letter == 115) return 8; // s: size
-  if (letter == 116) return 16; // t: seconds left
-  if (letter == 107) return 32; // k: the key
-  if (letter == 113) return 64; // q: nothing, if it is not there
-  if (letter == 79) return OPAQUE; // O…: given back
-  return 0;
-}
+// Flags of `mg`, and a bit for each.
+const FLAG_V: u32 = 118; // the value
+const FLAG_F: u32 = 102; // client flags
+const FLAG_C: u32 = 99; // cas number
+const FLAG_S: u32 = 115; // size
+const FLAG_T: u32 = 116; // seconds left
+const FLAG_K: u32 = 107; // the key
+const FLAG_Q: u32 = 113; // nothing, if it is not there
+const FLAG_OPAQUE: u32 = 79; // a token that is given back
+const VALUE_BIT: u32 = 1;
+const OPAQUE_BIT: u32 = 128;
 
-const VALUE_WANTED: u32 = 1;
-const OPAQUE: u32 = 128;
+/** @returns the bit of a flag, 0 if it is none of these */
+function flagBit(letter: u32): u32 {
+  if (letter == FLAG_V) return VALUE_BIT;
+  if (letter == FLAG_F) return 2;
+  if (letter == FLAG_C) return 4;
+  if (letter == FLAG_S) return 8;
+  if (letter == FLAG_T) return 16;
+  if (letter == FLAG_K) return 32;
+  if (letter == FLAG_Q) return 64;
+  return letter == FLAG_OPAQUE ? OPAQUE_BIT : 0;
+}
 
 /** Reads the flags from `at` on. @returns their bits, or −1 if one is none of ours, or is wrong */
 function readFlags(at: usize, to: usize): i32 {
@@ -168,32 +184,34 @@ function readFlags(at: usize, to: usize): i32 {
     if (end == to || end == at) return -1;
     const bit = flagBit(load<u8>(at));
     if (bit == 0 || (bits & bit) != 0) return -1;
-    if (end - at > (bit == OPAQUE ? OPAQUE_BYTES_MAX : 1)) return -1;
+    if (end - at > (bit == OPAQUE_BIT ? OPAQUE_BYTES_MAX : 1)) return -1;
     bits |= bit;
     at = end;
   }
   return bits;
 }
 
-/** Writes what flags ask for, in their order. @returns the address behind */
-function writeFlags(find: usize, at: usize, key: usize, keyEnd: usize, out: usize, now: u32): usize {
+/** Writes what one flag asks for. @returns the address behind */
+function writeFlag(find: usize, letter: u32, out: usize, now: u32): usize {
+  if (letter == FLAG_F) return writeNumber(out, metaWord(find, Item.CLIENT_FLAGS));
+  if (letter == FLAG_C) return writeLong(out, casOf(find));
+  if (letter == FLAG_S) return writeNumber(out, <u32>valueBytes(find));
+  const expires = metaWord(find, Item.EXPIRES);
+  return expires == 0 ? writeShort(out, NEVER) : writeNumber(out, expires - now);
+}
+
+/** Writes what the flags from `at` on ask for, in their order. @returns the address behind */
+function writeFlags(
+  find: usize, at: usize, key: usize, keyEnd: usize, out: usize, now: u32,
+): usize {
   while (load<u8>(at) == SPACE) {
     const letter = <u32>load<u8>(++at);
     const end = tokenEnd(at, usize.MAX_VALUE);
-    if (letter != 118 && letter != 113) out = writeShort(out, SPACE | (letter << 8));
-    if (letter == 102) out = writeNumber(out, metaWord(find, Item.CLIENT_FLAGS));
-    else if (letter == 99) out = writeLong(out, casOf(find));
-    else if (letter == 115) out = writeNumber(out, <u32>valueBytes(find));
-    else if (letter == 107) {
-      copyExact(out, key, out + keyEnd - key);
-      out += keyEnd - key;
-    } else if (letter == 79) {
-      copyExact(out, at + 1, out + end - at - 1);
-      out += end - at - 1;
-    } else if (letter == 116) {
-      const expires = metaWord(find, Item.EXPIRES);
-      if (expires == 0) out = writeShort(out, 0x312d); // "-1"
-      else out = writeNumber(out, expires - now);
+    if (letter != FLAG_V && letter != FLAG_Q) {
+      out = writeShort(out, SPACE | (letter << 8));
+      if (letter == FLAG_K) out = writeBytes(out, key, keyEnd);
+      else if (letter == FLAG_OPAQUE) out = writeBytes(out, at + 1, end);
+      else out = writeFlag(find, letter, out, now);
     }
     at = end;
   }
@@ -208,15 +226,15 @@ function answerMeta(
   const flags = readFlags(keyEnd, to);
   if (flags < 0 || findItem(find, key, to, now, flushes) == 0) return 0;
   let out = <usize>own(find, Find.OUT);
-  const size = (flags & VALUE_WANTED) != 0 ? valueBytes(find) : 0;
+  const size = (flags & VALUE_BIT) != 0 ? valueBytes(find) : 0;
   if (replyEnd - out < size + REPLY_BYTES_MAX) return 0;
-  if ((flags & VALUE_WANTED) != 0) {
+  if ((flags & VALUE_BIT) != 0) {
     store<u32>(out, 0x204156); // "VA "
     out = writeNumber(out + 3, <u32>size);
   } else out = writeShort(out, 0x4448); // "HD"
   out = writeFlags(find, keyEnd, key, keyEnd, out, now);
   out = writeShort(out, RETURN_NEWLINE);
-  if ((flags & VALUE_WANTED) != 0) {
+  if ((flags & VALUE_BIT) != 0) {
     if (!restore(find, out)) return 0;
     out = writeShort(out + size, RETURN_NEWLINE);
   }

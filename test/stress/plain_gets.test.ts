@@ -1,5 +1,5 @@
-// Gets by the kernels in one thread, beside sets in another: what is read without a lock is always a
-// value that was set, whole, and under its own key, however fast the objects move.
+// Gets by the kernels in one thread, beside sets in another: what is read without a lock is always
+// a value that was set, whole, and under its own key, however fast the objects move.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
