@@ -6,6 +6,7 @@ import { U64, U64_DIGITS_MAX } from "../../base/u64.ts";
 import type { ItemStore } from "./contract.ts";
 import { C, type Counters } from "./counters.ts";
 import { hasExpired } from "./expiry.ts";
+import * as Look from "./item_log.ts";
 import * as Item from "./items.layout.ts";
 import { NUMBER_BYTES_MAX, parseSpaced, writeSpaced } from "./number.ts";
 import {
@@ -49,6 +50,9 @@ export class Items {
   now = 0;
   /** What `delta` made. */
   readonly number = new U64();
+  /** Told of what is done, while somebody watches. */
+  log: Look.ItemLog | undefined = undefined;
+  readonly counters: Counters;
   readonly #counters: Float64Array;
   readonly #casEnabled: boolean;
   /** An old value with the new one, and digits; grows to the largest value that was extended. */
@@ -59,6 +63,7 @@ export class Items {
     this.store = store;
     this.shared = shared;
     this.meta = store.meta;
+    this.counters = counters;
     this.#counters = counters.own;
     this.itemBytesMax = itemBytesMax;
     this.#casEnabled = casEnabled ?? true;
@@ -83,7 +88,7 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      const found = this.#findAlive();
+      const found = this.#findAlive(key, from, to);
       if (found) this.#bump();
       this.#counters[C.cmd_get]++;
       this.#counters[found ? C.get_hits : C.get_misses]++;
@@ -98,7 +103,7 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      const found = this.#findAlive();
+      const found = this.#findAlive(key, from, to);
       this.#counters[C.cmd_touch]++;
       this.#counters[found ? C.touch_hits : C.touch_misses]++;
       if (!found) return false;
@@ -115,7 +120,7 @@ export class Items {
   peek(key: Uint8Array, from: number, to: number): boolean {
     this.store.lock(key, from, to);
     try {
-      return this.#findAlive();
+      return this.#findAlive(key, from, to);
     } finally {
       this.store.unlock();
     }
@@ -126,7 +131,7 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      const found = this.#findAlive() || this.#vivify(request);
+      const found = this.#findAlive(key, from, to) || this.#vivify(request);
       this.#counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
       if (request.hasExpires) this.#counters[found ? C.touch_hits : C.touch_misses]++;
       else this.#counters[found ? C.get_hits : C.get_misses]++;
@@ -148,26 +153,36 @@ export class Items {
     request: StoreRequest,
   ): Outcome {
     this.#counters[C.cmd_set]++;
-    if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to);
+    if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to, request);
     const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
+    let bytes = valueTo - valueFrom;
     this.store.lock(key, from, to);
     try {
-      const outcome = this.#mayStore(this.#findAlive(), request);
-      if (outcome !== DONE) return outcome;
-      if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
-        return NOT_STORED;
+      const found = this.#findAlive(key, from, to);
+      if (extends_ && found) bytes += this.store.valueBytes;
+      let outcome = this.#mayStore(found, request);
+      if (outcome === DONE && extends_) {
+        if (!this.#extend(to - from, value, valueFrom, valueTo, request)) outcome = NOT_STORED;
       }
-      return this.#putLocked(request);
+      if (outcome === DONE) outcome = this.#putLocked(request);
+      if (this.log !== undefined) this.log.stored(key, from, to, outcome, request, bytes);
+      return outcome;
     } finally {
       this.store.unlock();
     }
   }
 
   /** What is under the key goes, so that nobody takes it for the value that was too large. */
-  tooLarge(key: Uint8Array, from: number, to: number): Outcome {
+  tooLarge(
+    key: Uint8Array,
+    from: number,
+    to: number,
+    request: Look.StoreFacts = Look.PLAIN_SET,
+  ): Outcome {
     this.#counters[C.store_too_large]++;
     this.store.lock(key, from, to);
+    if (this.log !== undefined) this.log.stored(key, from, to, TOO_LARGE, request, 0);
     this.store.remove();
     this.store.unlock();
     return TOO_LARGE;
@@ -178,7 +193,7 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      if (this.#findAlive()) return this.#deltaLocked(request);
+      if (this.#findAlive(key, from, to)) return this.#deltaLocked(request);
       if (!request.vivify) {
         this.#counters[request.increment ? C.incr_misses : C.decr_misses]++;
         return NOT_FOUND;
@@ -196,7 +211,7 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      if (!this.#findAlive()) {
+      if (!this.#findAlive(key, from, to)) {
         store.forget();
         this.#counters[C.delete_misses]++;
         return NOT_FOUND;
@@ -206,6 +221,7 @@ export class Items {
         return EXISTS;
       }
       if (request.invalidate || request.emptied) return this.#invalidate(request);
+      if (this.log !== undefined) this.log.removed(key, from, to, request.byMeta, store.valueBytes);
       store.remove();
       this.#counters[C.delete_hits]++;
       return DONE;
@@ -241,35 +257,6 @@ export class Items {
     }
   }
 
-  /**
-   * Drops items that have expired or were flushed, so that they do not take the room of others
-   * until somebody asks for them. Some at a time: call it again with what it returned.
-   * @param place 0 to begin with
-   * @returns where to go on, −1 at the end
-   */
-  sweep(place: number): number {
-    const dead: Uint8Array[] = [];
-    const next = this.store.scan(place, (key) => {
-      this.#counters[C.crawler_items_checked]++;
-      if (!this.isAlive()) dead.push(key.slice());
-    });
-    for (const key of dead) this.#dropDead(key);
-    return next;
-  }
-
-  #dropDead(key: Uint8Array): void {
-    const { store } = this;
-    store.lock(key, 0, key.length);
-    try {
-      // It may have been stored anew since.
-      if (!store.find() || this.isAlive()) return;
-      store.remove();
-      this.#counters[C.crawler_reclaimed]++;
-    } finally {
-      store.unlock();
-    }
-  }
-
   /** Whether the item met last is one that still counts. */
   isAlive(): boolean {
     return this.meta[Item.BITS]! >>> Item.FLUSH_SHIFT === this.shared.flushes() && !this.#expired();
@@ -279,11 +266,19 @@ export class Items {
     return hasExpired(this.meta[Item.EXPIRES]!, this.now);
   }
 
-  #findAlive(): boolean {
-    if (!this.store.find()) return false;
+  #findAlive(key: Uint8Array, from: number, to: number): boolean {
+    const { log, store } = this;
+    if (!store.find()) {
+      if (log !== undefined) log.fetched(key, from, to, Look.MISSED, 0);
+      return false;
+    }
     const bits = this.meta[Item.BITS]!;
     const flushed = bits >>> Item.FLUSH_SHIFT !== this.shared.flushes();
-    if (!flushed && !this.#expired()) return true;
+    if (!flushed && !this.#expired()) {
+      if (log !== undefined) log.fetched(key, from, to, Look.FOUND, store.valueBytes);
+      return true;
+    }
+    if (log !== undefined) log.fetched(key, from, to, flushed ? Look.FLUSHED : Look.EXPIRED, 0);
     this.#counters[flushed ? C.get_flushed : C.get_expired]++;
     if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
     this.#counters[C.reclaimed]++;

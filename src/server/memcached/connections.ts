@@ -6,10 +6,12 @@ import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
 import type { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
+import type { ConnectionFacts } from "./log_records.ts";
 import * as Say from "./replies.ts";
 import { Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import type { ConnectionRow } from "./stats.ts";
+import type { Watch, Watcher, WatchRefusal } from "./watch.ts";
 
 const REPLY_BYTES = 65_536;
 const IDLE_CHECK_MS = 1000;
@@ -21,6 +23,11 @@ const TURN_BYTES_MAX = 131_072;
 
 interface Connection {
   readonly id: number;
+  /** Its descriptor; its `id` where the system has none. */
+  readonly cfd: number;
+  /** What a log says of it, once somebody watches connections: later it can't be asked for. */
+  facts: ConnectionFacts | undefined;
+  watcher: Watcher | undefined;
   readonly session: Session;
   socket: Socket;
   /** Replies wait for the client; nothing is read. */
@@ -29,7 +36,7 @@ interface Connection {
 
 /** The part of an accepted socket that is not public, and is moved to one with a buffer. */
 interface WithHandle {
-  _handle: unknown;
+  _handle: { readonly fd?: number } | null | undefined;
 }
 
 export interface ConnectionsParts {
@@ -38,6 +45,7 @@ export interface ConnectionsParts {
   /** Times of what one read brings, until its replies are handed on. */
   readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
+  readonly watch: Watch;
   /** Gives a buffer that the store fills faster than others, if it has one. */
   readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
 }
@@ -56,12 +64,14 @@ export class Connections {
   #holder: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
+  readonly #watch: Watch;
   readonly #times: SampledTimes;
   /** When its turn began, if it is timed, else 0. */
   #begunMs = 0;
   readonly #idleCheck: NodeJS.Timeout;
 
-  constructor({ settings, counters, times, makeEngine, makeBuffer }: ConnectionsParts) {
+  constructor({ settings, counters, times, makeEngine, makeBuffer, watch }: ConnectionsParts) {
+    this.#watch = watch;
     this.#settings = settings;
     this.#counters = counters;
     this.#times = times;
@@ -69,7 +79,7 @@ export class Connections {
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
-    this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
+    this.#idleCheck = setInterval(() => this.#lookAround(), IDLE_CHECK_MS).unref();
   }
 
   /** Takes over a socket that was accepted with `pauseOnConnect`. */
@@ -82,8 +92,13 @@ export class Connections {
       return;
     }
     own[C.total_connections]++;
+    const id = ++this.#ids;
+    const fd = (accepted as unknown as WithHandle)._handle?.fd ?? -1;
     const connection: Connection = {
-      id: ++this.#ids,
+      id,
+      cfd: fd >= 0 ? fd : id,
+      facts: undefined,
+      watcher: undefined,
       session: new Session(),
       socket: accepted,
       blocked: false,
@@ -96,27 +111,62 @@ export class Connections {
     socket.setNoDelay?.(true);
     socket.on("drain", () => this.#drained(connection));
     socket.on("error", () => socket.destroy());
-    socket.on("close", () => this.#closed(connection));
+    socket.on("close", (failed) => this.#closed(connection, failed));
+    this.#watch.begin(-1);
+    if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection));
+    this.#watch.end();
   }
 
   /** What `stats conns` tells. */
   rows(): ConnectionRow[] {
     const now = Math.floor(Date.now() / 1000);
-    return [...this.#open.values()].map(({ id, session, socket, blocked }) => ({
-      id,
+    return [...this.#open.values()].map(({ cfd, session, socket, blocked, watcher }) => ({
+      id: cfd,
       facts: {
         addr: addressOf(socket.remoteAddress, socket.remotePort),
         listen_addr: addressOf(socket.localAddress, socket.localPort),
-        state: blocked
-          ? "conn_mwrite"
-          : session.need > 0
-            ? "conn_nread"
-            : session === this.#current?.session
-              ? "conn_parse_cmd"
-              : "conn_read",
+        state: this.#stateOf(session, blocked, watcher),
         secs_since_last_cmd: Math.max(0, now - session.lastCommandAt),
       },
     }));
+  }
+
+  #stateOf(session: Session, blocked: boolean, watcher: Watcher | undefined): string {
+    if (watcher !== undefined) return "conn_watch";
+    if (blocked) return "conn_mwrite";
+    if (session.need > 0) return "conn_nread";
+    return session === this.#current?.session ? "conn_parse_cmd" : "conn_read";
+  }
+
+  /** The connection that is being worked on reads log lines from now on; or why not. */
+  watch(flags: number): WatchRefusal | undefined {
+    const connection = this.#current!;
+    const { socket } = connection;
+    const result = this.#watch.add(flags, {
+      waiting: () => socket.writableLength,
+      write: (lines) => {
+        if (!socket.destroyed && socket.writable) socket.write(lines, "latin1");
+      },
+    });
+    if (typeof result === "string") return result;
+    connection.watcher = result;
+    // Who does not read would never take the rest; nobody waits for it.
+    socket.once("end", () => socket.destroy());
+    return undefined;
+  }
+
+  /** What is watched has changed, perhaps in another thread. */
+  lookAtWatched(): void {
+    this.#watch.refresh();
+    if (!this.#watch.hasConnections) return;
+    for (const connection of this.#open.values()) this.#factsOf(connection);
+  }
+
+  /** Asked for while it is open: a closed one has no address any more. */
+  #factsOf(connection: Connection): ConnectionFacts {
+    const { remoteAddress, remotePort } = connection.socket;
+    connection.facts ??= { cfd: connection.cfd, host: remoteAddress, port: remotePort ?? 0 };
+    return connection.facts;
   }
 
   get count(): number {
@@ -126,9 +176,12 @@ export class Connections {
   /** Ends all connections: after what is on its way out, or at once. */
   close(gracefully: boolean): void {
     clearInterval(this.#idleCheck);
-    for (const { session, socket } of this.#open.values()) {
+    for (const { session, socket, watcher } of this.#open.values()) {
+      // The store, which it may hear of, is soon closed.
+      if (watcher !== undefined) this.#watch.remove(watcher);
       // What comes now is not done any more, so that nothing changes behind who saves the items.
       session.closing = true;
+      session.endsFor = "shutdown";
       if (gracefully) socket.end();
       else socket.destroy();
     }
@@ -187,6 +240,7 @@ export class Connections {
   #begin(connection: Connection): void {
     if (this.#holder !== undefined && this.#holder.socket.writableLength === 0) this.#takeBack();
     this.#current = connection;
+    this.#watch.begin(connection.cfd);
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
     this.#turnBytes = 0;
@@ -204,6 +258,7 @@ export class Connections {
     const { session, socket } = connection;
     if (!bearable) this.#refuse(session);
     this.#reply.flush();
+    this.#watch.end();
     if (this.#begunMs !== 0) this.#times.end(0, this.#begunMs);
     this.#current = undefined;
     connection.blocked = this.engine.paused;
@@ -265,19 +320,36 @@ export class Connections {
     if (this.#finish(connection, bearable)) connection.socket.resume();
   }
 
-  #closed(connection: Connection): void {
+  /** @param failed with an error, which is not what clients mean to do */
+  #closed(connection: Connection, failed: boolean): void {
     if (!this.#open.delete(connection.id)) return;
+    const { session, watcher, facts } = connection;
+    if (watcher !== undefined) this.#watch.remove(watcher);
+    this.#watch.begin(-1);
+    if (this.#watch.hasConnections) {
+      const isOurs = session.closing || session.endsFor !== "error";
+      const reason = isOurs || failed ? session.endsFor : "normal";
+      this.#watch.connection(facts ?? this.#factsOf(connection), reason);
+    }
+    this.#watch.end();
     if (this.#holder === connection) this.#takeBack();
-    connection.session.closing = true;
-    this.#intake.forget(connection.session);
+    session.closing = true;
+    this.#intake.forget(session);
     this.#counters.own[C.closed_connections]++;
+  }
+
+  #lookAround(): void {
+    this.#watch.begin(-1);
+    this.#watch.end();
+    this.#closeIdle();
   }
 
   #closeIdle(): void {
     if (this.#settings.idleTimeoutS === 0) return;
     const before = Math.floor(Date.now() / 1000) - this.#settings.idleTimeoutS;
-    for (const { session, socket } of this.#open.values()) {
-      if (session.lastCommandAt >= before) continue;
+    for (const { session, socket, watcher } of this.#open.values()) {
+      if (session.lastCommandAt >= before || watcher !== undefined) continue;
+      session.endsFor = "idle_timeout";
       this.#counters.own[C.idle_kicks]++;
       socket.destroy();
     }

@@ -7,12 +7,16 @@ import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
 import { type ItemsBegin, ItemsShared } from "../../front/items/shared.ts";
+import { sweep } from "../../front/items/sweep.ts";
 import { Credentials } from "./auth.ts";
 import { Connections } from "./connections.ts";
 import { Engine, type ServerHooks } from "./engine.ts";
 import { checkTls, type Endpoint, type Listener, listen, refreshTls } from "./listen.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import { Statistics } from "./stats.ts";
+import { Watch } from "./watch.ts";
+import { WatchBoard } from "./watch_board.ts";
+import type { WatchMessage } from "./watch_hub.ts";
 
 /** Dead items are looked for so often, for at most so long: clients wait meanwhile. */
 const SWEEP_MS = 1000;
@@ -24,6 +28,8 @@ export interface ThreadShare {
   readonly counters: SharedArrayBuffer;
   /** Of the times of requests (base/sampled_times.ts). */
   readonly times: SharedArrayBuffer;
+  /** Who watches (watch_board.ts). */
+  readonly watch: SharedArrayBuffer;
 }
 
 export interface ThreadParts {
@@ -36,6 +42,8 @@ export interface ThreadParts {
   /** Descriptors of those endpoints where another thread has bound them. */
   readonly fds?: readonly number[] | undefined;
   readonly shutdown: (graceful: boolean) => void;
+  /** Tells the other threads what is watched, and what is to be told of it. */
+  readonly tellOthers: (message: WatchMessage) => void;
 }
 
 export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): ThreadShare {
@@ -43,6 +51,7 @@ export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): Thre
     items: ItemsShared.create(begin).share(),
     counters: Counters.create(settings.threads).share(),
     times: SampledTimes.memory(1),
+    watch: WatchBoard.memory(settings.threads),
   };
 }
 
@@ -53,6 +62,7 @@ export class ServerThread {
   readonly stats: Statistics;
   readonly connections: Connections;
   readonly times: SampledTimes;
+  readonly watch: Watch;
   listeners: readonly Listener[] = [];
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
@@ -91,11 +101,23 @@ export class ServerThread {
     const hooks: ServerHooks = {
       shutdown: parts.shutdown,
       refreshCertificates: () => this.refreshCertificates(),
+      watch: (flags) => this.connections.watch(flags),
     };
     const { items, stats, counters } = this;
+    this.watch = new Watch({
+      board: WatchBoard.attach(share.watch, thread),
+      ...{ thread, items, counters },
+      watchBytesMax: settings.watchBytesMax,
+      relay: (records) => parts.tellOthers({ type: "log", records }),
+      changed: () => {
+        this.connections.lookAtWatched();
+        parts.tellOthers({ type: "watched" });
+      },
+    });
     this.connections = new Connections({
       settings,
       counters,
+      watch: this.watch,
       times: this.times,
       makeBuffer: (bytes) => store.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
@@ -172,7 +194,7 @@ export class ServerThread {
     this.items.tick(Date.now());
     const until = performance.now() + SWEEP_WORK_MS;
     do {
-      this.#sweepAt = this.items.sweep(Math.max(0, this.#sweepAt));
+      this.#sweepAt = sweep(this.items, Math.max(0, this.#sweepAt));
     } while (this.#sweepAt > 0 && performance.now() < until);
   }
 
