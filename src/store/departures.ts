@@ -7,7 +7,7 @@
 //
 // The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would
 // stand across the end stands at the beginning, behind a word 0.
-import { type Handle, NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
+import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
@@ -57,10 +57,12 @@ export function noteDepartureLocked(
 const HEARD = 0;
 /** And how many listen, each of whom has begun and not ended. */
 const LISTENERS = 1;
-const TURNS_WORDS = 2;
+/** And the ring that lies idle while nobody does, 0 = none: later there might be no room for it. */
+const IDLE_RING = 2;
+const TURNS_WORDS = 3;
 
 /**
- * Hears of what goes, between `beginLocked` and `endLocked`. Threads that are given the same two
+ * Hears of what goes, between `beginLocked` and `endLocked`. Threads that are given the same three
  * words of `turns` hear in turns: what one was told, no other is.
  */
 export class Departures {
@@ -77,7 +79,7 @@ export class Departures {
   beginLocked(): boolean {
     const { words, root } = this.#state;
     if (words[root + Store.DEPARTURES] === 0) {
-      put(words, root + Store.DEPARTURES, makeRing(this.#state));
+      put(words, root + Store.DEPARTURES, this.#turns[IDLE_RING] || makeRing(this.#state));
     }
     if (words[root + Store.DEPARTURES] === 0) return false;
     if (this.#turns[LISTENERS]!++ === 0) this.#turns[HEARD] = words[root + Store.DEPARTED]!;
@@ -89,13 +91,10 @@ export class Departures {
    * turns.
    */
   endLocked(): void {
-    const { words, root, arena } = this.#state;
-    const ring = words[root + Store.DEPARTURES]!;
-    if (this.#turns[LISTENERS] === 0 || --this.#turns[LISTENERS]! > 0 || ring === 0) return;
+    const { words, root } = this.#state;
+    if (this.#turns[LISTENERS] === 0 || --this.#turns[LISTENERS]! > 0) return;
+    this.#turns[IDLE_RING] = words[root + Store.DEPARTURES]!;
     put(words, root + Store.DEPARTURES, 0);
-    // First nobody knows of it any more: a thread may end in between.
-    arena.lock.commit();
-    arena.frames.free((ring / arena.frames.wordsPerPage) as PageFrame);
   }
 
   /**

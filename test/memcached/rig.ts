@@ -90,6 +90,7 @@ export class EngineRig {
     if (!session.closing) this.intake.receivedCopy(session, sent);
     const out = this.take();
     this.watch.end();
+    this.watch.tell();
     return out;
   }
 

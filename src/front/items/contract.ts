@@ -100,7 +100,7 @@ export interface ItemStore {
   /**
    * Begins or ends noting what is evicted, in all threads, for `hearEvicted`; it ends when all who
    * have begun have ended.
-   * @param turns two words that all threads share, zeros to begin with
+   * @param turns three words that all threads share, zeros to begin with
    * @returns whether they are noted: there may be no room for it
    */
   noteEvicted(turns: Int32Array, wanted: boolean): boolean;

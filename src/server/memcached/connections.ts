@@ -6,7 +6,7 @@ import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
 import type { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
-import type { ConnectionFacts } from "./log_records.ts";
+import type { CloseReason, ConnectionFacts } from "./log_records.ts";
 import * as Say from "./replies.ts";
 import { Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
@@ -28,6 +28,8 @@ interface Connection {
   /** What a log says of it, once somebody watches connections: later it can't be asked for. */
   facts: ConnectionFacts | undefined;
   watcher: Watcher | undefined;
+  /** Those who watch connections have been told that it ends. */
+  isEndTold: boolean;
   readonly session: Session;
   socket: Socket;
   /** Replies wait for the client; nothing is read. */
@@ -99,6 +101,7 @@ export class Connections {
       cfd: fd >= 0 ? fd : id,
       facts: undefined,
       watcher: undefined,
+      isEndTold: false,
       session: new Session(),
       socket: accepted,
       blocked: false,
@@ -162,10 +165,21 @@ export class Connections {
     for (const connection of this.#open.values()) this.#factsOf(connection);
   }
 
+  /** Once for each connection, if that is watched; a client may keep its own half open for long. */
+  #tellEnd(connection: Connection, reason: CloseReason): void {
+    if (connection.isEndTold) return;
+    connection.isEndTold = true;
+    this.#watch.begin(-1);
+    if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection), reason);
+    this.#watch.end();
+  }
+
   /** Asked for while it is open: a closed one has no address any more. */
   #factsOf(connection: Connection): ConnectionFacts {
-    const { remoteAddress, remotePort } = connection.socket;
-    connection.facts ??= { cfd: connection.cfd, host: remoteAddress, port: remotePort ?? 0 };
+    if (connection.facts === undefined) {
+      const { remoteAddress, remotePort } = connection.socket;
+      connection.facts = { cfd: connection.cfd, host: remoteAddress, port: remotePort ?? 0 };
+    }
     return connection.facts;
   }
 
@@ -265,6 +279,7 @@ export class Connections {
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
     if (session.closing) {
       socket.end();
+      this.#tellEnd(connection, session.endsFor);
       return false;
     }
     if (!connection.blocked) return true;
@@ -323,15 +338,10 @@ export class Connections {
   /** @param failed with an error, which is not what clients mean to do */
   #closed(connection: Connection, failed: boolean): void {
     if (!this.#open.delete(connection.id)) return;
-    const { session, watcher, facts } = connection;
+    const { session, watcher } = connection;
     if (watcher !== undefined) this.#watch.remove(watcher);
-    this.#watch.begin(-1);
-    if (this.#watch.hasConnections) {
-      const isOurs = session.closing || session.endsFor !== "error";
-      const reason = isOurs || failed ? session.endsFor : "normal";
-      this.#watch.connection(facts ?? this.#factsOf(connection), reason);
-    }
-    this.#watch.end();
+    // Who was not sent away by us has gone, and if without an error, of its own will.
+    this.#tellEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
     if (this.#holder === connection) this.#takeBack();
     session.closing = true;
     this.#intake.forget(session);

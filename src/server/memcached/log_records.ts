@@ -115,8 +115,9 @@ export class LogRecords {
     return this.#bytes.subarray(0, used);
   }
 
-  get isEmpty(): boolean {
-    return this.#used === 0;
+  /** Of what there is. */
+  get bytes(): number {
+    return this.#used;
   }
 
   fetched(gid: number, key: Uint8Array, from: number, to: number, look: Look, size: number): void {

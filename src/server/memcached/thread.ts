@@ -3,6 +3,7 @@
 
 import { ZcacheError } from "../../base/errors.ts";
 import { SampledTimes } from "../../base/sampled_times.ts";
+import { MIB } from "../../base/units.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
@@ -21,6 +22,9 @@ import type { WatchMessage } from "./watch_hub.ts";
 /** Dead items are looked for so often, for at most so long: clients wait meanwhile. */
 const SWEEP_MS = 1000;
 const SWEEP_WORK_MS = 3;
+
+/** Less memory has no 64 KiB to spare for who may watch evictions some day. */
+const RESERVE_MEMORY_MIN = 16 * MIB;
 
 /** What all threads of a server share; travels to workers. */
 export interface ThreadShare {
@@ -114,6 +118,7 @@ export class ServerThread {
         parts.tellOthers({ type: "watched" });
       },
     });
+    if (thread === 0 && settings.memoryMax >= RESERVE_MEMORY_MIN) this.watch.reserve();
     this.connections = new Connections({
       settings,
       counters,

@@ -16,12 +16,15 @@ import type { Outcome } from "../../front/items/outcomes.ts";
 import * as Log from "./log_records.ts";
 import type { WatchBoard } from "./watch_board.ts";
 
-/** Records of one batch of commands: some thousand. */
+/** Records that wait to be told, some thousand; from half of that on they don't wait longer. */
 const RECORDS_BYTES = 256 * 1024;
+const RECORDS_WAIT_BYTES = RECORDS_BYTES / 2;
+/** Or they wait so long: many lines in one write cost less than one write for each. */
+const WAIT_MS = 5;
 /** Records of one thread that others have not yet looked at. */
 const RELAY_BYTES_MAX = 1024 * 1024;
-/** Longer than any line. */
-const LINE_BYTES_MAX = 1024;
+/** Longer than what says how many lines were skipped. */
+const SKIPPED_BYTES_MAX = 64;
 
 /** Where a watcher's lines go. */
 export interface WatchSink {
@@ -78,8 +81,9 @@ export class Watcher {
 
   take(line: string): void {
     // Handing on what there is may make room: the system takes it at once, if it can.
-    if (this.#room < LINE_BYTES_MAX) this.flush();
-    if (this.#room < LINE_BYTES_MAX) {
+    const most = line.length + SKIPPED_BYTES_MAX;
+    if (this.#room < most) this.flush();
+    if (this.#room < most) {
       this.#skipped++;
       this.#counters[C.log_watcher_skipped]++;
       return;
@@ -109,10 +113,17 @@ export class Watch implements ItemLog {
   /** What is watched in any thread, when it was last looked at. */
   #flags = 0;
   #records: Log.LogRecords | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
     this.#board = parts.board;
+  }
+
+  /** Takes the room that is needed to hear of evictions: when memory is full there is none. */
+  reserve(): void {
+    const { store } = this.#parts.items;
+    if (store.noteEvicted(this.#board.turns, true)) store.noteEvicted(this.#board.turns, false);
   }
 
   /** One more watcher, of this thread; or why there is none. */
@@ -166,9 +177,27 @@ export class Watch implements ItemLog {
     if (this.#records !== undefined) this.#records.cfd = cfd;
   }
 
-  /** The batch is done: tells those who watch. */
+  /** The batch is done: those who watch are told of it, soon. */
   end(): void {
-    if (this.#records !== undefined) this.#tell(this.#records);
+    const records = this.#records;
+    if (records === undefined) return;
+    if ((this.#flags & Log.EVICTIONS) !== 0) this.#hearEvicted(records);
+    if (records.bytes > RECORDS_WAIT_BYTES) this.tell();
+    else if (records.bytes > 0) this.#timer ??= setTimeout(() => this.tell(), WAIT_MS).unref();
+  }
+
+  /** Tells those who watch of what has happened until now. */
+  tell(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const records = this.#records;
+    if (records === undefined) return;
+    const { own } = this.#parts.counters;
+    own[C.log_worker_written]! += records.written;
+    records.written = 0;
+    if (records.bytes > 0) this.#send(records.take(), records);
+    own[C.log_worker_dropped]! += records.dropped;
+    records.dropped = 0;
   }
 
   /** Gives this thread's watchers what another has sent. */
@@ -214,16 +243,6 @@ export class Watch implements ItemLog {
     this.#parts.items.log = this.active ? this : undefined;
     if (flags === 0) this.#records = undefined;
     else this.#records ??= new Log.LogRecords(RECORDS_BYTES);
-  }
-
-  #tell(records: Log.LogRecords): void {
-    if ((this.#flags & Log.EVICTIONS) !== 0) this.#hearEvicted(records);
-    const { own } = this.#parts.counters;
-    own[C.log_worker_written]! += records.written;
-    records.written = 0;
-    if (!records.isEmpty) this.#send(records.take(), records);
-    own[C.log_worker_dropped]! += records.dropped;
-    records.dropped = 0;
   }
 
   #send(bytes: Uint8Array, records: Log.LogRecords): void {
