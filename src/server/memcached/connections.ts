@@ -32,6 +32,8 @@ interface Connection {
   isEndTold: boolean;
   readonly session: Session;
   socket: Socket;
+  /** Of the unix socket that it came by. */
+  readonly path: string | undefined;
   /** Replies wait for the client; nothing is read. */
   blocked: boolean;
 }
@@ -84,8 +86,11 @@ export class Connections {
     this.#idleCheck = setInterval(() => this.#lookAround(), IDLE_CHECK_MS).unref();
   }
 
-  /** Takes over a socket that was accepted with `pauseOnConnect`. */
-  accept(accepted: Socket, encrypted: boolean): void {
+  /**
+   * Takes over a socket that was accepted with `pauseOnConnect`.
+   * @param path of the unix socket that it came by
+   */
+  accept(accepted: Socket, encrypted: boolean, path?: string): void {
     const { own } = this.#counters;
     if (this.#isFull()) {
       own[C.rejected_connections]++;
@@ -102,6 +107,7 @@ export class Connections {
       facts: undefined,
       watcher: undefined,
       isEndTold: false,
+      path,
       session: new Session(),
       socket: accepted,
       blocked: false,
@@ -123,11 +129,12 @@ export class Connections {
   /** What `stats conns` tells. */
   rows(): ConnectionRow[] {
     const now = Math.floor(Date.now() / 1000);
-    return [...this.#open.values()].map(({ cfd, session, socket, blocked, watcher }) => ({
+    return [...this.#open.values()].map(({ cfd, path, session, socket, blocked, watcher }) => ({
       id: cfd,
       facts: {
         addr: addressOf(socket.remoteAddress, socket.remotePort),
-        listen_addr: addressOf(socket.localAddress, socket.localPort),
+        listen_addr:
+          path === undefined ? addressOf(socket.localAddress, socket.localPort) : `unix:${path}`,
         state: this.#stateOf(session, blocked, watcher),
         secs_since_last_cmd: Math.max(0, now - session.lastCommandAt),
       },

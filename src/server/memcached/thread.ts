@@ -1,6 +1,7 @@
 // What one thread of the server is made of: its view of the items, its engine, its connections and
 // the sockets that it listens on.
 
+import type { Socket } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
 import { SampledTimes } from "../../base/sampled_times.ts";
 import { MIB } from "../../base/units.ts";
@@ -132,13 +133,14 @@ export class ServerThread {
   /** @throws ZcacheError ERR_IO where an address can't be listened on */
   static async start(parts: ThreadParts): Promise<ServerThread> {
     const thread = new ServerThread(parts);
-    const accept = thread.connections.accept.bind(thread.connections);
     const backlog = parts.settings.listenBacklog;
     const listeners: Listener[] = [];
     thread.listeners = listeners;
     try {
       for (const [i, endpoint] of parts.endpoints.entries()) {
         const fd = parts.fds?.[i];
+        const accept = (socket: Socket, encrypted: boolean) =>
+          thread.connections.accept(socket, encrypted, endpoint.path);
         listeners.push(
           await listen(endpoint, accept, fd === undefined ? { backlog } : { backlog, fd }),
         );
@@ -207,7 +209,10 @@ export class ServerThread {
     const listening = this.listeners.map(({ endpoint, fd }) => ({
       id: fd,
       facts: {
-        addr: endpoint.path === undefined ? `tcp:${endpoint.host}:${endpoint.port}` : "unix",
+        addr:
+          endpoint.path === undefined
+            ? `tcp:${endpoint.host}:${endpoint.port}`
+            : `unix:${endpoint.path}`,
         state: "conn_listening",
         secs_since_last_cmd: 0,
       },
