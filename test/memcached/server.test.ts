@@ -166,6 +166,9 @@ describe("server", () => {
     const client = await Client.open({ path });
     assert.equal(await client.ask("set a 0 0 1\r\na\r\n"), "STORED\r\n");
     assert.deepEqual(server.addresses, [path]);
+    const rows = await client.ask("stats conns\r\n", "END\r\n");
+    assert.ok(rows.includes(`:addr unix:${path}\r\n`), "who listens");
+    assert.ok(rows.includes(`:listen_addr unix:${path}\r\n`), "and who has come");
     await assert.rejects(startServer({}, { path }), /it is in use/);
     client.close();
     await server.close(false);

@@ -1,6 +1,6 @@
 // What happens to items and connections while somebody watches, as records of a few bytes; and the
-// lines that watchers read, in memcached's words. A record is written under the lock of a key, so it
-// takes no memory; lines are made of it later, by the thread that has a watcher for it.
+// lines that watchers read, in memcached's words. A record is written under the lock of a key, so
+// it takes no memory; lines are made of it later, by the thread that has a watcher for it.
 import type { Look, StoreFacts } from "../../front/items/item_log.ts";
 import * as Done from "../../front/items/outcomes.ts";
 import * as Request from "../../front/items/requests.ts";
@@ -264,7 +264,8 @@ export class RecordReader {
       case FETCHERS: {
         const clsid = detail === 1 ? 1 : 0;
         const status = LOOKS[detail];
-        return `type=item_get key=${encodeKey(name)} status=${status} clsid=${clsid} cfd=${cfd} size=${size}`;
+        const what = `type=item_get key=${encodeKey(name)} status=${status}`;
+        return `${what} clsid=${clsid} cfd=${cfd} size=${size}`;
       }
       case MUTATIONS:
         return (
@@ -278,7 +279,8 @@ export class RecordReader {
       case EVICTIONS: {
         const fetched = detail === 1 ? "yes" : "no";
         const age = view.getUint32(at + AGE, true);
-        return `type=eviction key=${encodeKey(name)} fetch=${fetched} ttl=${ttl} la=${age} clsid=1 size=${size}`;
+        const what = `type=eviction key=${encodeKey(name)} fetch=${fetched}`;
+        return `${what} ttl=${ttl} la=${age} clsid=1 size=${size}`;
       }
       default: {
         const isUnix = name.length === 0;
