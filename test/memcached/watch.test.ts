@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/server/memcached/auth.ts";
 import { Session } from "../../src/server/memcached/session.ts";
-import { NOW_S, type RigOptions, TextRig } from "./rig.ts";
+import { CFD, NOW_S, type RigOptions, TextRig } from "./rig.ts";
 import { Client, portOf, startServer } from "./server_rig.ts";
 
 /** A server that a second connection watches: `told` gives what it reads, without ts and gid. */
@@ -105,14 +105,18 @@ describe("watch", () => {
     const rig = new WatchedRig("fetchers");
     rig.told("get a\r\nget b\r\n");
     const before = rig.watched;
+    // This one is not told yet when the next watcher comes.
+    rig.watch.begin(CFD);
+    rig.items.get(Buffer.from("old"), 0, 3);
+    rig.watch.end();
     rig.send(new Session(), "watch fetchers\r\n");
-    assert.equal(rig.watched, "");
+    assert.equal(rig.watched.match(/key=old/g)!.length, 1, "to the first watcher only");
     rig.ask("get c\r\n");
     const gids = [...`${before}${rig.watched}`.matchAll(/gid=(\d+)/g)].map(([, gid]) =>
       Number(gid),
     );
     // Both watchers of the rig read to the same text.
-    assert.deepEqual(gids, [1, 2, 3, 3]);
+    assert.deepEqual(gids, [1, 2, 3, 4, 4]);
   });
 
   test("what may be asked for, and what not", () => {
@@ -186,10 +190,11 @@ describe("watch", () => {
     rig.watcherWaits = 0;
     const told = rig.told("get a\r\n");
     assert.deepEqual(told, ["skipped=30", `type=item_get key=a ${MISS}`]);
+    assert.deepEqual(rig.told("get b\r\n"), [`type=item_get key=b ${MISS}`], "told once");
     const stats = rig.ask("stats\r\n");
     assert.match(stats, /log_watcher_skipped 30\r\n/);
-    assert.match(stats, /log_watcher_sent 1\r\n/);
-    assert.match(stats, /log_worker_written 31\r\n/);
+    assert.match(stats, /log_watcher_sent 2\r\n/);
+    assert.match(stats, /log_worker_written 32\r\n/);
   });
 
   test("one command that makes too many lines loses some, and they are counted", () => {
