@@ -366,9 +366,13 @@ describe("watch over sockets", () => {
       const browser = await open();
       browser.send("GET / HTTP/1.1\r\n");
       await until(`type=conn_close ${where(browser)} reason=error cfd=`);
-      const all = await until("reason=error");
-      assert.equal(all.match(/conn_new/g)!.length, 2);
-      assert.equal(all.match(/conn_close/g)!.length, 3);
+      await quits.untilEnd();
+      await browser.untilEnd();
+      const last = await open();
+      last.send("quit\r\n");
+      const all = await until(`type=conn_close ${where(last)}`);
+      assert.equal(all.match(/conn_new/g)!.length, 3);
+      assert.equal(all.match(/conn_close/g)!.length, 4, "each of them once");
     });
   });
 
