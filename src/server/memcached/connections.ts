@@ -15,6 +15,8 @@ import type { Watch, Watcher, WatchRefusal } from "./watch.ts";
 
 const REPLY_BYTES = 65_536;
 const IDLE_CHECK_MS = 1000;
+/** How long a client may keep open what has been ended here, once it has all that was sent. */
+const END_WAIT_MS = 2000;
 /**
  * After so many bytes of replies to what came in one read, the others have their turn: 64 KiB of
  * short requests for long values would take milliseconds.
@@ -61,6 +63,8 @@ export class Connections {
   readonly #intake: Intake;
   readonly #reply: Reply;
   readonly #open = new Map<number, Connection>();
+  /** Those that this side has ended, and when, in ms since 1970. */
+  readonly #ending = new Map<Connection, number>();
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
@@ -249,7 +253,8 @@ export class Connections {
   #received(connection: Connection, length: number, chunk: Uint8Array | undefined): boolean {
     const { session } = connection;
     this.#counters.own[C.bytes_read]! += length;
-    if (session.closing) return false;
+    // Passed over; but it is read, because so its end is seen.
+    if (session.closing) return true;
     this.#begin(connection);
     const bearable =
       chunk === undefined
@@ -286,8 +291,9 @@ export class Connections {
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
     if (session.closing) {
       socket.end();
+      this.#ending.set(connection, Date.now());
       this.#tellEnd(connection, session.endsFor);
-      return false;
+      return true;
     }
     if (!connection.blocked) return true;
     this.#counters.own[C.conn_yields]++;
@@ -345,6 +351,7 @@ export class Connections {
   /** @param failed with an error, which is not what clients mean to do */
   #closed(connection: Connection, failed: boolean): void {
     if (!this.#open.delete(connection.id)) return;
+    this.#ending.delete(connection);
     const { session, watcher } = connection;
     if (watcher !== undefined) this.#watch.remove(watcher);
     // Who was not sent away by us has gone, and if without an error, of its own will.
@@ -358,6 +365,9 @@ export class Connections {
   #lookAround(): void {
     this.#watch.begin(-1);
     this.#watch.end();
+    for (const [{ socket }, endedMs] of this.#ending) {
+      if (socket.writableFinished && Date.now() - endedMs >= END_WAIT_MS) socket.destroy();
+    }
     this.#closeIdle();
   }
 
