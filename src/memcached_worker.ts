@@ -20,10 +20,13 @@ try {
     endpoints: task.endpoints,
     fds: task.fds,
     shutdown: (graceful) => tell({ type: "shutdown", graceful }),
+    tellOthers: tell,
   });
   port.on("message", (message: ToWorker) => {
     if (message.type === "set") thread.set(message.name, message.value);
     else if (message.type === "refresh") thread.refreshFiles();
+    else if (message.type === "watched") thread.connections.lookAtWatched();
+    else if (message.type === "log") thread.watch.receive(message.records, message.from);
     else {
       // The descriptor is the main thread's to close.
       thread.connections.close(message.gracefully);

@@ -2,8 +2,8 @@
 // for those who want to hear of it, in whatever thread they are. Nobody waits for who listens: what
 // was overwritten before it was heard is lost, and that is said.
 //
-//  record: bytes of the prefix × 256 + reason (counters.ts) │ the prefix, from FLAGS on, as it
-//  was stored, up to a multiple of four bytes
+//  record: bytes of the rest × 256 + reason (counters.ts) │ HEADER and the prefix, as they were
+//  stored, up to a multiple of four bytes
 //
 // The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would
 // stand across the end stands at the beginning, behind a word 0.
@@ -17,7 +17,7 @@ import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 
 const RING_BYTES = 64 * 1024;
-const HEADER_BYTES = 4;
+const RECORD_HEAD_BYTES = 4;
 
 /** Notes that a value goes. Called before its entry lets go of it, under the lock. */
 export function noteDepartureLocked(
@@ -39,9 +39,9 @@ export function noteDepartureLocked(
     from = state.evicted;
   }
   // Of a value that has parts, the first speaks for all.
-  const prefix = Value.prefixOf(words[from / 4]!) - HEADER_BYTES;
-  if (prefix <= Value.FIXED_BYTES - HEADER_BYTES) return;
-  const bytes = HEADER_BYTES + Math.ceil(prefix / 4) * 4;
+  const prefix = Value.prefixOf(words[from / 4]!);
+  if (prefix <= Value.FIXED_BYTES) return;
+  const bytes = RECORD_HEAD_BYTES + Math.ceil(prefix / 4) * 4;
   let head = words[root + Store.DEPARTED]! >>> 0;
   if ((head % RING_BYTES) + bytes > RING_BYTES) {
     words[ring + (head % RING_BYTES) / 4] = 0;
@@ -49,45 +49,75 @@ export function noteDepartureLocked(
   }
   const at = ring + (head % RING_BYTES) / 4;
   words[at] = prefix * 256 + reason;
-  state.arena.kernels.copy((at + 1) * 4, from + HEADER_BYTES, prefix);
+  state.arena.kernels.copy((at + 1) * 4, from, prefix);
   put(words, root + Store.DEPARTED, (head + bytes) | 0);
 }
 
-/** Hears of what goes, from when it was made. */
+/** Of a turns' words: what DEPARTED was when it was last listened to. */
+const HEARD = 0;
+/** And how many listen, each of whom has begun and not ended. */
+const LISTENERS = 1;
+/** And the ring that lies idle while nobody does, 0 = none: later there might be no room for it. */
+const IDLE_RING = 2;
+const TURNS_WORDS = 3;
+
+/**
+ * Hears of what goes, between `beginLocked` and `endLocked`. Threads that are given the same three
+ * words of `turns` hear in turns: what one was told, no other is.
+ */
 export class Departures {
   readonly #state: StoreState;
-  readonly #ring: number;
-  #heard: number;
+  /** Guarded by the store's lock. */
+  readonly #turns: Int32Array;
 
-  /** Under the lock. @throws nothing: without room for a ring, nothing is heard */
-  constructor(state: StoreState) {
+  constructor(state: StoreState, turns: Int32Array = new Int32Array(TURNS_WORDS)) {
     this.#state = state;
-    const { words, root } = state;
-    if (words[root + Store.DEPARTURES] === 0) put(words, root + Store.DEPARTURES, makeRing(state));
-    this.#ring = words[root + Store.DEPARTURES]!;
-    this.#heard = words[root + Store.DEPARTED]!;
+    this.#turns = turns;
+  }
+
+  /** From now on. @returns whether there was room for a ring; if not, nothing is heard */
+  beginLocked(): boolean {
+    const { words, root } = this.#state;
+    if (words[root + Store.DEPARTURES] === 0) {
+      put(words, root + Store.DEPARTURES, this.#turns[IDLE_RING] || makeRing(this.#state));
+    }
+    if (words[root + Store.DEPARTURES] === 0) return false;
+    if (this.#turns[LISTENERS]!++ === 0) this.#turns[HEARD] = words[root + Store.DEPARTED]!;
+    return true;
   }
 
   /**
-   * Calls `visit` for each value that went since the last call. Under the lock.
-   * @param visit with the reason, and where FLAGS stands of what was its prefix
+   * One listens less; after the last, nothing is noted. Only where all who listen to the store take
+   * turns.
+   */
+  endLocked(): void {
+    const { words, root } = this.#state;
+    if (this.#turns[LISTENERS] === 0 || --this.#turns[LISTENERS]! > 0) return;
+    this.#turns[IDLE_RING] = words[root + Store.DEPARTURES]!;
+    put(words, root + Store.DEPARTURES, 0);
+  }
+
+  /**
+   * Calls `visit` for each value that went since the last call.
+   * @param visit with the reason, and where FLAGS stands of what was its prefix, behind its HEADER
    * @returns false if there were more than the ring holds: some were not heard of
    */
   hearLocked(visit: (reason: number, at: number) => void): boolean {
     const { words, root } = this.#state;
-    if (this.#ring === 0) return true;
+    const ring = words[root + Store.DEPARTURES]!;
+    if (ring === 0) return true;
     const head = words[root + Store.DEPARTED]! >>> 0;
-    let at = this.#heard >>> 0;
+    let at = this.#turns[HEARD]! >>> 0;
     const behind = (head - at) >>> 0;
-    this.#heard = head;
+    this.#turns[HEARD] = head;
     if (behind > RING_BYTES - Value.PREFIX_MAX) return false;
     while (at !== head) {
-      const word = this.#ring + (at % RING_BYTES) / 4;
+      const word = ring + (at % RING_BYTES) / 4;
       const record = words[word]!;
       if (record === 0) at += RING_BYTES - (at % RING_BYTES);
       else {
-        visit(record & 0xff, (word + 1) * 4);
-        at += HEADER_BYTES + Math.ceil((record >>> 8) / 4) * 4;
+        visit(record & 0xff, (word + 1) * 4 + Value.FLAGS);
+        at += RECORD_HEAD_BYTES + Math.ceil((record >>> 8) / 4) * 4;
       }
       at = at >>> 0;
     }

@@ -272,7 +272,24 @@ export class Values {
 
   /** Hears of what is evicted or expires, in all threads, from now on. */
   listen(): Departures {
-    return lockedBy(this.#state, () => new Departures(this.#state));
+    const departures = new Departures(this.#state);
+    lockedBy(this.#state, () => departures.beginLocked());
+    return departures;
+  }
+
+  /** The same for threads that hear in turns, once one of them begins. */
+  listenInTurns(turns: Int32Array): Departures {
+    return new Departures(this.#state, turns);
+  }
+
+  /** As `Departures.beginLocked`. */
+  beginListening(departures: Departures): boolean {
+    return lockedBy(this.#state, () => departures.beginLocked());
+  }
+
+  /** As `Departures.endLocked`. */
+  endListening(departures: Departures): void {
+    lockedBy(this.#state, () => departures.endLocked());
   }
 
   /** As `Departures.hearLocked`. */

@@ -12,10 +12,15 @@ import { Intake } from "../../src/server/memcached/intake.ts";
 import { Session } from "../../src/server/memcached/session.ts";
 import { checkSettings, type MemcachedSettings } from "../../src/server/memcached/settings.ts";
 import { Statistics } from "../../src/server/memcached/stats.ts";
+import { Watch, type Watcher, type WatchRefusal } from "../../src/server/memcached/watch.ts";
+import { WatchBoard } from "../../src/server/memcached/watch_board.ts";
 import { Reply } from "../../src/wire/memcached/reply.ts";
 
 /** Some second of the year 2026. */
 export const NOW_S = 1_790_000_000;
+
+/** The number of the connection that commands come from. */
+export const CFD = 7;
 
 export interface RigOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
@@ -31,6 +36,11 @@ export class EngineRig {
   readonly store: ItemStore;
   nowS = NOW_S;
   shutdowns: boolean[] = [];
+  readonly watch: Watch;
+  /** What the watcher that came last has read, and how much of it waits to be taken. */
+  watched = "";
+  watcherWaits = 0;
+  watcher: Watcher | undefined;
   #out: Buffer[] = [];
 
   /** Items that were found by the kernels. */
@@ -63,7 +73,15 @@ export class EngineRig {
     const buffer = isQuick ? this.store.makeBuffer(65_536) : undefined;
     const reply = new Reply(65_536, take, buffer);
     this.#countQuickHits();
+    this.watch = new Watch({
+      board: WatchBoard.attach(WatchBoard.memory(1), 0),
+      ...{ thread: 0, items, counters },
+      watchBytesMax: settings.watchBytesMax,
+      relay: () => {},
+      changed: () => this.watch.refresh(),
+    });
     const hooks = {
+      watch: (flags: number) => this.#watch(flags),
       shutdown: (graceful: boolean) => void this.shutdowns.push(graceful),
       refreshCertificates: () => false,
     };
@@ -85,8 +103,26 @@ export class EngineRig {
   send(session: Session, bytes: string | Uint8Array): Buffer {
     const sent = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
     this.items.tick(this.nowS * 1000);
+    this.watch.begin(CFD);
     if (!session.closing) this.intake.receivedCopy(session, sent);
-    return this.take();
+    const out = this.take();
+    this.watch.end();
+    this.watch.tell();
+    return out;
+  }
+
+  #watch(flags: number): WatchRefusal | undefined {
+    this.watched = "";
+    const sink = {
+      waiting: () => this.watcherWaits,
+      write: (lines: string) => {
+        this.watched += lines;
+      },
+    };
+    const result = this.watch.add(flags, sink);
+    if (typeof result === "string") return result;
+    this.watcher = result;
+    return undefined;
   }
 
   /** What has been answered since. */

@@ -160,12 +160,37 @@ describe("server", () => {
     });
   });
 
+  test("who has quit is a connection no more, also if it keeps its own side open", async () => {
+    await serving({}, async (open, server) => {
+      const client = await open();
+      const quits = await open();
+      quits.send("quit\r\n");
+      await quits.untilEnd();
+      const where = { host: "127.0.0.1", port: portOf(server), allowHalfOpen: true };
+      const stays = await Client.open(where);
+      try {
+        stays.send("quit\r\n");
+        await stays.untilEnd();
+        for (let tries = 0; server.connections > 1 && tries < 1000; tries++) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        assert.equal(server.connections, 1);
+        assert.match(await client.ask("version\r\n"), /^VERSION/);
+      } finally {
+        stays.close();
+      }
+    });
+  });
+
   test("a unix socket", async () => {
     const path = join(folder, "socket");
     const server = await startServer({}, { path });
     const client = await Client.open({ path });
     assert.equal(await client.ask("set a 0 0 1\r\na\r\n"), "STORED\r\n");
     assert.deepEqual(server.addresses, [path]);
+    const rows = await client.ask("stats conns\r\n", "END\r\n");
+    assert.ok(rows.includes(`:addr unix:${path}\r\n`), "who listens");
+    assert.ok(rows.includes(`:listen_addr unix:${path}\r\n`), "and who has come");
     await assert.rejects(startServer({}, { path }), /it is in use/);
     client.close();
     await server.close(false);

@@ -27,6 +27,7 @@ const SERVER_NAMES: Readonly<Record<string, keyof MemcachedSettings>> = {
   idleTimeout: "idleTimeoutS",
   flush: "flushEnabled",
   dump: "dumpEnabled",
+  watch: "watchEnabled",
   allowShutdown: "shutdownEnabled",
 };
 
@@ -61,6 +62,8 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
     shutdownEnabled: values.allowShutdown,
     flushEnabled: values.flush,
     dumpEnabled: values.dump,
+    watchEnabled: values.watch,
+    watchBytesMax: values.watchBuffer,
     evicts: values.evict,
     casEnabled: values.cas,
     sweeps: values.sweep,

@@ -58,6 +58,11 @@ export const MEMCACHED = {
   tlsMinVersion: S.choice("the oldest TLS", "1.2", ["1.2", "1.3"], "version"),
   flush: S.toggle("clients may flush_all", true, { off: "refuse flush_all" }),
   dump: S.toggle("clients may list keys", true, { off: "refuse stats cachedump" }),
+  watch: S.toggle("clients may watch what is done", true, { off: "refuse watch" }),
+  watchBuffer: S.size("log lines that a watcher may leave unread", "256K", {
+    min: 4 * KIB,
+    max: 64 * MIB,
+  }),
   evict: S.toggle("drop items when memory is full", true, {
     off: "refuse to store when memory is full",
   }),

@@ -115,6 +115,23 @@ export interface ItemStore {
    * @returns the place to go on from, −1 when all have been shown
    */
   scan(place: number, visit: (key: Uint8Array) => void): number;
+  /**
+   * Begins or ends noting what is evicted, in all threads, for `hearEvicted`; it ends when all who
+   * have begun have ended.
+   * @param turns three words that all threads share, zeros to begin with
+   * @returns whether they are noted: there may be no room for it
+   */
+  noteEvicted(turns: Int32Array, wanted: boolean): boolean;
+  /**
+   * Shows what was evicted since a thread heard of it last, as `scan` does; what one thread was
+   * shown, no other is. The store is locked meanwhile: `visit` must not wait.
+   * @param visit is given the key in a buffer of the store's, valid for the call
+   * @returns false if there was more than was remembered
+   */
+  hearEvicted(
+    turns: Int32Array,
+    visit: (key: Uint8Array, from: number, to: number) => void,
+  ): boolean;
   /** Changes the memory limit. @returns whether that many bytes are possible */
   limit(bytes: number): boolean;
 }

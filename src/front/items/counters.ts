@@ -48,6 +48,11 @@ const NAMES = [
   "read_buf_oom",
   "read_buf_bytes",
   "evictions_before",
+  "log_worker_dropped",
+  "log_worker_written",
+  "log_watcher_skipped",
+  "log_watcher_sent",
+  "log_watchers",
 ] as const;
 
 export type CounterName = (typeof NAMES)[number];
@@ -63,6 +68,7 @@ const KEPT: readonly CounterName[] = [
   "closed_connections",
   "total_items",
   "read_buf_bytes",
+  "log_watchers",
 ];
 
 /** The rows of all threads. */

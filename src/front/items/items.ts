@@ -6,8 +6,10 @@ import { U64, U64_DIGITS_MAX } from "../../base/u64.ts";
 import type { AnswerBuffer, ItemStore } from "./contract.ts";
 import { C, type Counters } from "./counters.ts";
 import { hasExpired } from "./expiry.ts";
+import * as Look from "./item_log.ts";
 import * as Item from "./items.layout.ts";
 import { NUMBER_BYTES_MAX, parseSpaced, writeSpaced } from "./number.ts";
+import type { ItemsOptions } from "./options.ts";
 import {
   DONE,
   EXISTS,
@@ -28,16 +30,6 @@ const BUMP_S = 60;
 /** Locked by who flushes: a key like any other. */
 const FLUSH_KEY = new Uint8Array([0]);
 
-export interface ItemsOptions {
-  readonly store: ItemStore;
-  readonly shared: ItemsShared;
-  readonly counters: Counters;
-  /** Key, value and 50 bytes of an item, at most. */
-  readonly itemBytesMax: number;
-  /** Without cas numbers all of them are 0, and none can be compared with. */
-  readonly casEnabled?: boolean;
-}
-
 export class Items {
   readonly store: ItemStore;
   readonly shared: ItemsShared;
@@ -49,8 +41,10 @@ export class Items {
   now = 0;
   /** What `delta` made. */
   readonly number = new U64();
-  /** This thread's row (counters.ts). */
-  readonly counters: Float64Array;
+  /** Told of what is done, while somebody watches. */
+  log: Look.ItemLog | undefined = undefined;
+  readonly counters: Counters;
+  readonly #counters: Float64Array;
   readonly #casEnabled: boolean;
   /** An old value with the new one, and digits; grows to the largest value that was extended. */
   #scratch = new Uint8Array(4096);
@@ -60,7 +54,8 @@ export class Items {
     this.store = store;
     this.shared = shared;
     this.meta = store.meta;
-    this.counters = counters.own;
+    this.counters = counters;
+    this.#counters = counters.own;
     this.itemBytesMax = itemBytesMax;
     this.#casEnabled = casEnabled ?? true;
   }
@@ -82,9 +77,10 @@ export class Items {
   /** Answers lines that are plain gets, as far as the store can. @returns bytes of those lines */
   answerGets(lines: Uint8Array, from: number, to: number, target: AnswerBuffer): number {
     const { store, now } = this;
+    if (this.log !== undefined) return 0;
     const used = store.answerGets(lines, from, to, target, now, this.shared.flushes());
-    this.counters[C.cmd_get]! += store.hits;
-    this.counters[C.get_hits]! += store.hits;
+    this.#counters[C.cmd_get]! += store.hits;
+    this.#counters[C.get_hits]! += store.hits;
     return used;
   }
 
@@ -93,10 +89,10 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      const found = this.#findAlive();
+      const found = this.#findAlive(key, from, to);
       if (found) this.#bump();
-      this.counters[C.cmd_get]++;
-      this.counters[found ? C.get_hits : C.get_misses]++;
+      this.#counters[C.cmd_get]++;
+      this.#counters[found ? C.get_hits : C.get_misses]++;
       return found;
     } finally {
       store.unlock();
@@ -108,9 +104,9 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      const found = this.#findAlive();
-      this.counters[C.cmd_touch]++;
-      this.counters[found ? C.touch_hits : C.touch_misses]++;
+      const found = this.#findAlive(key, from, to);
+      this.#counters[C.cmd_touch]++;
+      this.#counters[found ? C.touch_hits : C.touch_misses]++;
       if (!found) return false;
       this.meta[Item.EXPIRES] = expires;
       this.meta[Item.ACCESSED] = this.now;
@@ -125,7 +121,7 @@ export class Items {
   peek(key: Uint8Array, from: number, to: number): boolean {
     this.store.lock(key, from, to);
     try {
-      return this.#findAlive();
+      return this.#findAlive(key, from, to);
     } finally {
       this.store.unlock();
     }
@@ -136,10 +132,10 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      const found = this.#findAlive() || this.#vivify(request);
-      this.counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
-      if (request.hasExpires) this.counters[found ? C.touch_hits : C.touch_misses]++;
-      else this.counters[found ? C.get_hits : C.get_misses]++;
+      const found = this.#findAlive(key, from, to) || this.#vivify(request);
+      this.#counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
+      if (request.hasExpires) this.#counters[found ? C.touch_hits : C.touch_misses]++;
+      else this.#counters[found ? C.get_hits : C.get_misses]++;
       if (found) this.#answerLocked(request);
       return found;
     } finally {
@@ -157,29 +153,39 @@ export class Items {
     valueTo: number,
     request: StoreRequest,
   ): Outcome {
-    this.counters[C.cmd_set]++;
-    if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to);
+    this.#counters[C.cmd_set]++;
+    if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to, request);
     const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
+    let bytes = valueTo - valueFrom;
     this.store.lock(key, from, to);
     try {
-      // Whatever a plain set finds, it replaces.
-      const isPlain = request.mode === Mode.SET && !request.hasCas;
-      const outcome = isPlain ? DONE : this.#mayStore(this.#findAlive(), request);
-      if (outcome !== DONE) return outcome;
-      if (extends_ && !this.#extend(to - from, value, valueFrom, valueTo, request)) {
-        return NOT_STORED;
+      // Whatever a plain set finds, it replaces; but those who watch are told of the look.
+      const isPlain = request.mode === Mode.SET && !request.hasCas && this.log === undefined;
+      const found = !isPlain && this.#findAlive(key, from, to);
+      if (extends_ && found) bytes += this.store.valueBytes;
+      let outcome = this.#mayStore(found, request);
+      if (outcome === DONE && extends_) {
+        if (!this.#extend(to - from, value, valueFrom, valueTo, request)) outcome = NOT_STORED;
       }
-      return this.#putLocked(request);
+      if (outcome === DONE) outcome = this.#putLocked(request);
+      if (this.log !== undefined) this.log.stored(key, from, to, outcome, request, bytes);
+      return outcome;
     } finally {
       this.store.unlock();
     }
   }
 
   /** What is under the key goes, so that nobody takes it for the value that was too large. */
-  tooLarge(key: Uint8Array, from: number, to: number): Outcome {
-    this.counters[C.store_too_large]++;
+  tooLarge(
+    key: Uint8Array,
+    from: number,
+    to: number,
+    request: Look.StoreFacts = Look.PLAIN_SET,
+  ): Outcome {
+    this.#counters[C.store_too_large]++;
     this.store.lock(key, from, to);
+    if (this.log !== undefined) this.log.stored(key, from, to, TOO_LARGE, request, 0);
     this.store.remove();
     this.store.unlock();
     return TOO_LARGE;
@@ -190,9 +196,9 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      if (this.#findAlive()) return this.#deltaLocked(request);
+      if (this.#findAlive(key, from, to)) return this.#deltaLocked(request);
       if (!request.vivify) {
-        this.counters[request.increment ? C.incr_misses : C.decr_misses]++;
+        this.#counters[request.increment ? C.incr_misses : C.decr_misses]++;
         return NOT_FOUND;
       }
       this.number.set(request.initial.high, request.initial.low);
@@ -208,18 +214,19 @@ export class Items {
     const { store } = this;
     store.lock(key, from, to);
     try {
-      if (!this.#findAlive()) {
+      if (!this.#findAlive(key, from, to)) {
         store.forget();
-        this.counters[C.delete_misses]++;
+        this.#counters[C.delete_misses]++;
         return NOT_FOUND;
       }
       if (request.hasCas && !this.#hasCas(request.cas)) {
-        this.counters[C.delete_misses]++;
+        this.#counters[C.delete_misses]++;
         return EXISTS;
       }
       if (request.invalidate || request.emptied) return this.#invalidate(request);
+      if (this.log !== undefined) this.log.removed(key, from, to, request.byMeta, store.valueBytes);
       store.remove();
-      this.counters[C.delete_hits]++;
+      this.#counters[C.delete_hits]++;
       return DONE;
     } finally {
       store.unlock();
@@ -228,7 +235,7 @@ export class Items {
 
   /** @param due when, in seconds since 1970; what is not to come is now */
   flush(due: number): void {
-    this.counters[C.cmd_flush]++;
+    this.#counters[C.cmd_flush]++;
     this.#flush(due, () => true);
   }
 
@@ -262,14 +269,22 @@ export class Items {
     return hasExpired(this.meta[Item.EXPIRES]!, this.now);
   }
 
-  #findAlive(): boolean {
-    if (!this.store.find()) return false;
+  #findAlive(key: Uint8Array, from: number, to: number): boolean {
+    const { log, store } = this;
+    if (!store.find()) {
+      if (log !== undefined) log.fetched(key, from, to, Look.MISSED, 0);
+      return false;
+    }
     const bits = this.meta[Item.BITS]!;
     const flushed = bits >>> Item.FLUSH_SHIFT !== this.shared.flushes();
-    if (!flushed && !this.#expired()) return true;
-    this.counters[flushed ? C.get_flushed : C.get_expired]++;
-    if (!flushed && (bits & Item.FETCHED) === 0) this.counters[C.expired_unfetched]++;
-    this.counters[C.reclaimed]++;
+    if (!flushed && !this.#expired()) {
+      if (log !== undefined) log.fetched(key, from, to, Look.FOUND, store.valueBytes);
+      return true;
+    }
+    if (log !== undefined) log.fetched(key, from, to, flushed ? Look.FLUSHED : Look.EXPIRED, 0);
+    this.#counters[flushed ? C.get_flushed : C.get_expired]++;
+    if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
+    this.#counters[C.reclaimed]++;
     this.store.remove();
     return false;
   }
@@ -316,10 +331,10 @@ export class Items {
   /** Puts what is prepared. @returns NO_MEMORY where there is no room; then the item is gone */
   #putPrepared(): Outcome {
     if (!this.store.put()) {
-      this.counters[C.store_no_memory]++;
+      this.#counters[C.store_no_memory]++;
       return NO_MEMORY;
     }
-    this.counters[C.total_items]++;
+    this.#counters[C.total_items]++;
     return DONE;
   }
 
@@ -363,13 +378,13 @@ export class Items {
     const { mode } = request;
     if (!found) {
       if (mode === Mode.SET && request.hasCas) {
-        this.counters[C.cas_misses]++;
+        this.#counters[C.cas_misses]++;
         return NOT_FOUND;
       }
       if (mode === Mode.SET || mode === Mode.ADD) return DONE;
       if (mode === Mode.REPLACE) {
         if (!request.hasCas) return NOT_STORED;
-        this.counters[C.cas_misses]++;
+        this.#counters[C.cas_misses]++;
         return NOT_FOUND;
       }
       return request.vivify ? DONE : NOT_STORED;
@@ -380,14 +395,14 @@ export class Items {
     }
     if (!request.hasCas) return DONE;
     if (this.#hasCas(request.cas)) {
-      this.counters[C.cas_hits]++;
+      this.#counters[C.cas_hits]++;
       return DONE;
     }
     if (request.invalidate && this.#isOlder(request.cas)) {
-      this.counters[C.cas_hits]++;
+      this.#counters[C.cas_hits]++;
       return DONE;
     }
-    this.counters[C.cas_badval]++;
+    this.#counters[C.cas_badval]++;
     return EXISTS;
   }
 
@@ -459,7 +474,7 @@ export class Items {
     const { high, low } = request.delta;
     if (request.increment) number.add(high, low);
     else number.subtract(high, low);
-    this.counters[request.increment ? C.incr_hits : C.decr_hits]++;
+    this.#counters[request.increment ? C.incr_hits : C.decr_hits]++;
     if (request.hasExpires) this.meta[Item.EXPIRES] = request.expires;
     this.meta[Item.ACCESSED] = this.now;
     return this.#putNumber(oldBytes, request);

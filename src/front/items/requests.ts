@@ -77,11 +77,14 @@ export class RemoveRequest extends ChangeRequest {
   invalidate = false;
   /** Leave the item, without its value. */
   emptied = false;
+  /** A meta command asks; only a log says so. */
+  byMeta = false;
 
   reset(): this {
     this.resetChange();
     this.invalidate = false;
     this.emptied = false;
+    this.byMeta = false;
     return this;
   }
 }

@@ -1,32 +1,32 @@
-// Drops items that are dead before somebody asks for them, so that they do not take the room of
-// others.
+// Items that nobody asks for any more: what has expired, or was flushed, and is still there.
 import { C } from "./counters.ts";
 import type { Items } from "./items.ts";
 
 /**
- * Looks at some items: call it again with what it returned.
+ * Drops items that have expired or were flushed, so that they do not take the room of others
+ * until somebody asks for them. Some at a time: call it again with what it returned.
  * @param place 0 to begin with
  * @returns where to go on, −1 at the end
  */
 export function sweep(items: Items, place: number): number {
   const dead: Uint8Array[] = [];
-  const { counters } = items;
+  const counters = items.counters.own;
   const next = items.store.scan(place, (key) => {
-    counters[C.crawler_items_checked]!++;
+    counters[C.crawler_items_checked]++;
     if (!items.isAlive()) dead.push(key.slice());
   });
-  for (const key of dead) if (dropDead(items, key)) counters[C.crawler_reclaimed]!++;
+  for (const key of dead) dropDead(items, key);
   return next;
 }
 
-function dropDead(items: Items, key: Uint8Array): boolean {
+function dropDead(items: Items, key: Uint8Array): void {
   const { store } = items;
   store.lock(key, 0, key.length);
   try {
     // It may have been stored anew since.
-    if (!store.find() || items.isAlive()) return false;
+    if (!store.find() || items.isAlive()) return;
     store.remove();
-    return true;
+    items.counters.own[C.crawler_reclaimed]++;
   } finally {
     store.unlock();
   }

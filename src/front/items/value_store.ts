@@ -4,6 +4,7 @@
 // of this thread, because what is found in between takes the room that it is compressed from.
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
+import { FLAGS } from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
 import { seedsOf, valuesOf } from "../values/format.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
@@ -91,6 +92,11 @@ export class ValueItemStore implements ItemStore {
     const { bytes, metaAt } = values;
     for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
     return true;
+  }
+
+  #takeMeta(): void {
+    const { bytes, metaAt } = this.values;
+    for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
   }
 
   read(target: Uint8Array, at: number): boolean {
@@ -215,10 +221,9 @@ export class ValueItemStore implements ItemStore {
     let shown = 0;
     for (;;) {
       const ended = values.scan(scan, (at, keyBytes) => {
-        const { bytes, metaAt } = values;
-        for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
+        this.#takeMeta();
         shown++;
-        visit(bytes.slice(at, at + keyBytes));
+        visit(values.bytes.slice(at, at + keyBytes));
       });
       if (ended) return -1;
       if (shown > 0) return this.#pause(scan);
@@ -232,6 +237,29 @@ export class ValueItemStore implements ItemStore {
     if (oldest !== undefined && this.#scans.size >= SCANS_MAX) this.#scans.delete(oldest);
     this.#scans.set(++this.#places, scan);
     return this.#places;
+  }
+
+  noteEvicted(turns: Int32Array, wanted: boolean): boolean {
+    const values = this.#store.values!;
+    const departures = values.listenInTurns(turns);
+    if (wanted) return values.beginListening(departures);
+    values.endListening(departures);
+    return false;
+  }
+
+  hearEvicted(
+    turns: Int32Array,
+    visit: (key: Uint8Array, from: number, to: number) => void,
+  ): boolean {
+    const { values } = this;
+    const departures = this.#store.values!.listenInTurns(turns);
+    return this.#store.values!.hear(departures, (_reason, flagsAt) => {
+      const start = flagsAt - FLAGS;
+      values.readFields(start);
+      this.#takeMeta();
+      const at = values.keyStart(start);
+      visit(values.bytes, at, at + keyBytesAt(values.bytes, start));
+    });
   }
 
   limit(bytes: number): boolean {

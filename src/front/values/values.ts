@@ -234,7 +234,7 @@ export class KeyedValues {
     return this.#values.scan(cursor, this.pool, (key) => {
       const at = this.#values.peek(this.pool, key);
       if (at === NIL || Value.expiryOf(this.bytes, at) <= now) return;
-      this.#readFields(at);
+      this.readFields(at);
       visit(keyAt(this.bytes, at), keyBytesAt(this.bytes, at));
     });
   }
@@ -471,11 +471,12 @@ export class KeyedValues {
     if (keyBytesAt(this.bytes, start) !== keyBytes) return false;
     const nameAt = keyAt(bytes, start);
     for (let i = 0; i < keyBytes; i++) if (bytes[nameAt + i] !== key[i]) return false;
-    this.#readFields(start);
+    this.readFields(start);
     return true;
   }
 
-  #readFields(start: number): void {
+  /** Takes up what the prefix at `start` says, whoever's it is, as `find` does. */
+  readFields(start: number): void {
     const { bytes } = this;
     const flags = bytes[start + Value.FLAGS]!;
     const nameAt = keyAt(bytes, start);

@@ -8,15 +8,21 @@ import { REPLY_BYTES_MAX } from "../../wire/memcached/reply.ts";
 import { ascii, equals, parseSigned, parseU32 } from "../../wire/memcached/text.ts";
 import type { Tokens } from "../../wire/memcached/tokens.ts";
 import type { EngineParts } from "./engine.ts";
+import { watchFlagsOf } from "./log_records.ts";
 import * as Say from "./replies.ts";
 import type { Session } from "./session.ts";
 import { VERSION } from "./stats.ts";
+import type { WatchRefusal } from "./watch.ts";
 
 const NOREPLY = ascii("noreply");
 const VERSION_LINE = ascii(`VERSION ${VERSION}\r\n`);
 const NO_SLABS = ascii("CLIENT_ERROR memory is not managed in slabs here\r\n");
 /** `stats cachedump` lists at most so many keys. */
 const DUMP_MAX = 1000;
+const WATCH_REFUSALS: Readonly<Record<WatchRefusal, Uint8Array>> = {
+  "too many": Say.WATCHERS_TOO_MANY,
+  "no room": Say.WATCHER_FAILED,
+};
 const MEGABYTE = 1024 * 1024;
 const MEMLIMIT_MIN_MB = 8;
 
@@ -55,6 +61,7 @@ export class AdminCommands {
         break;
       case Command.QUIT:
         session.closing = true;
+        session.endsFor = "normal";
         break;
       case Command.SHUTDOWN:
         this.#shutdown(session, words);
@@ -68,6 +75,9 @@ export class AdminCommands {
       case Command.LRU_CRAWLER:
         this.#crawler(session, words);
         break;
+      case Command.WATCH:
+        this.#watch(session, words.slice(1));
+        break;
       case Command.DEBUGTIME:
         this.#debugTime(bytes);
         break;
@@ -75,7 +85,7 @@ export class AdminCommands {
         this.#say(this.#parts.hooks.refreshCertificates() ? Say.OK : Say.ERROR);
         break;
       default:
-        // lru, watch: about parts of memcached that there are none of here.
+        // lru: about a part of memcached that there is none of here.
         this.#say(Say.ERROR);
     }
     return used;
@@ -164,6 +174,20 @@ export class AdminCommands {
     else session.dumpAt = 0;
   }
 
+  /** From here on the connection reads log lines, and what it sends is passed over. */
+  #watch(session: Session, words: readonly string[]): void {
+    const { settings, reply, hooks } = this.#parts;
+    const flags = watchFlagsOf(words);
+    if (!settings.watchEnabled) this.#say(Say.WATCH_REFUSED);
+    else if (reply.at > 0) this.#say(Say.WATCH_PIPELINED);
+    else if (flags === undefined) this.#say(Say.ERROR);
+    else {
+      const refusal = hooks.watch(flags);
+      if (refusal === undefined) session.swallow = Number.POSITIVE_INFINITY;
+      this.#say(refusal === undefined ? Say.OK : WATCH_REFUSALS[refusal]);
+    }
+  }
+
   /** Some lines of `lru_crawler metadump`, and at the end the word for it. */
   dumpSome(session: Session): void {
     const { items } = this.#parts;
@@ -232,6 +256,7 @@ export class AdminCommands {
       return;
     }
     session.closing = true;
+    session.endsFor = "shutdown";
     hooks.shutdown(graceful);
   }
 

@@ -213,7 +213,10 @@ export class BinaryCommands {
         return;
       default:
         // NOOP, VERBOSITY and QUIT.
-        if (operation === Op.QUIT) session.closing = true;
+        if (operation === Op.QUIT) {
+          session.closing = true;
+          session.endsFor = "normal";
+        }
         if (!quiet) this.#succeed(NOTHING, this.#noCas);
     }
   }

@@ -6,13 +6,17 @@ import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
 import type { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
+import type { CloseReason, ConnectionFacts } from "./log_records.ts";
 import * as Say from "./replies.ts";
 import { Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import type { ConnectionRow } from "./stats.ts";
+import type { Watch, Watcher, WatchRefusal } from "./watch.ts";
 
 const REPLY_BYTES = 65_536;
 const IDLE_CHECK_MS = 1000;
+/** How long a client may keep open what has been ended here, once it has all that was sent. */
+const END_WAIT_MS = 2000;
 /**
  * After so many bytes of replies to what came in one read, the others have their turn: 64 KiB of
  * short requests for long values would take milliseconds.
@@ -21,15 +25,24 @@ const TURN_BYTES_MAX = 131_072;
 
 interface Connection {
   readonly id: number;
+  /** Its descriptor; its `id` where the system has none. */
+  readonly cfd: number;
+  /** What a log says of it, once somebody watches connections: later it can't be asked for. */
+  facts: ConnectionFacts | undefined;
+  watcher: Watcher | undefined;
+  /** Those who watch connections have been told that it ends. */
+  isEndTold: boolean;
   readonly session: Session;
   socket: Socket;
+  /** Of the unix socket that it came by. */
+  readonly path: string | undefined;
   /** Replies wait for the client; nothing is read. */
   blocked: boolean;
 }
 
 /** The part of an accepted socket that is not public, and is moved to one with a buffer. */
 interface WithHandle {
-  _handle: unknown;
+  _handle: { readonly fd?: number } | null | undefined;
 }
 
 export interface ConnectionsParts {
@@ -38,6 +51,7 @@ export interface ConnectionsParts {
   /** Times of what one read brings, until its replies are handed on. */
   readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
+  readonly watch: Watch;
   /** Gives a buffer that the store fills faster than others, if it has one. */
   readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
 }
@@ -49,6 +63,8 @@ export class Connections {
   readonly #intake: Intake;
   readonly #reply: Reply;
   readonly #open = new Map<number, Connection>();
+  /** Those that this side has ended, and when, in ms since 1970. */
+  readonly #ending = new Map<Connection, number>();
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
@@ -56,12 +72,14 @@ export class Connections {
   #holder: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
+  readonly #watch: Watch;
   readonly #times: SampledTimes;
   /** When its turn began, if it is timed, else 0. */
   #begunMs = 0;
   readonly #idleCheck: NodeJS.Timeout;
 
-  constructor({ settings, counters, times, makeEngine, makeBuffer }: ConnectionsParts) {
+  constructor({ settings, counters, times, makeEngine, makeBuffer, watch }: ConnectionsParts) {
+    this.#watch = watch;
     this.#settings = settings;
     this.#counters = counters;
     this.#times = times;
@@ -69,18 +87,28 @@ export class Connections {
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
-    this.#idleCheck = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS).unref();
+    this.#idleCheck = setInterval(() => this.#lookAround(), IDLE_CHECK_MS).unref();
   }
 
-  /** Takes over a socket that was accepted with `pauseOnConnect`. */
-  accept(accepted: Socket, encrypted: boolean): void {
+  /**
+   * Takes over a socket that was accepted with `pauseOnConnect`.
+   * @param path of the unix socket that it came by
+   */
+  accept(accepted: Socket, encrypted: boolean, path?: string): void {
     if (this.#isFull()) {
       this.#reject(accepted);
       return;
     }
     this.#counters.own[C.total_connections]++;
+    const id = ++this.#ids;
+    const fd = (accepted as unknown as WithHandle)._handle?.fd ?? -1;
     const connection: Connection = {
-      id: ++this.#ids,
+      id,
+      cfd: fd >= 0 ? fd : id,
+      facts: undefined,
+      watcher: undefined,
+      isEndTold: false,
+      path,
       session: new Session(),
       socket: accepted,
       blocked: false,
@@ -107,27 +135,74 @@ export class Connections {
     socket.setNoDelay?.(true);
     socket.on("drain", () => this.#drained(connection));
     socket.on("error", destroyThis);
-    socket.on("close", () => this.#closed(connection));
+    socket.on("close", (failed) => this.#closed(connection, failed));
+    this.#watch.begin(-1);
+    if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection));
+    this.#watch.end();
   }
 
   /** What `stats conns` tells. */
   rows(): ConnectionRow[] {
     const now = Math.floor(Date.now() / 1000);
-    return [...this.#open.values()].map(({ id, session, socket, blocked }) => ({
-      id,
+    return [...this.#open.values()].map(({ cfd, path, session, socket, blocked, watcher }) => ({
+      id: cfd,
       facts: {
         addr: addressOf(socket.remoteAddress, socket.remotePort),
-        listen_addr: addressOf(socket.localAddress, socket.localPort),
-        state: blocked
-          ? "conn_mwrite"
-          : session.need > 0
-            ? "conn_nread"
-            : session === this.#current?.session
-              ? "conn_parse_cmd"
-              : "conn_read",
+        listen_addr:
+          path === undefined ? addressOf(socket.localAddress, socket.localPort) : `unix:${path}`,
+        state: this.#stateOf(session, blocked, watcher),
         secs_since_last_cmd: Math.max(0, now - session.lastCommandAt),
       },
     }));
+  }
+
+  #stateOf(session: Session, blocked: boolean, watcher: Watcher | undefined): string {
+    if (watcher !== undefined) return "conn_watch";
+    if (blocked) return "conn_mwrite";
+    if (session.need > 0) return "conn_nread";
+    return session === this.#current?.session ? "conn_parse_cmd" : "conn_read";
+  }
+
+  /** The connection that is being worked on reads log lines from now on; or why not. */
+  watch(flags: number): WatchRefusal | undefined {
+    const connection = this.#current!;
+    const { socket } = connection;
+    const result = this.#watch.add(flags, {
+      waiting: () => socket.writableLength,
+      write: (lines) => {
+        if (!socket.destroyed && socket.writable) socket.write(lines, "latin1");
+      },
+    });
+    if (typeof result === "string") return result;
+    connection.watcher = result;
+    // Who does not read would never take the rest; nobody waits for it.
+    socket.once("end", () => socket.destroy());
+    return undefined;
+  }
+
+  /** What is watched has changed, perhaps in another thread. */
+  lookAtWatched(): void {
+    this.#watch.refresh();
+    if (!this.#watch.hasConnections) return;
+    for (const connection of this.#open.values()) this.#factsOf(connection);
+  }
+
+  /** Once for each connection, if that is watched; a client may keep its own half open for long. */
+  #tellEnd(connection: Connection, reason: CloseReason): void {
+    if (connection.isEndTold) return;
+    connection.isEndTold = true;
+    this.#watch.begin(-1);
+    if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection), reason);
+    this.#watch.end();
+  }
+
+  /** Asked for while it is open: a closed one has no address any more. */
+  #factsOf(connection: Connection): ConnectionFacts {
+    if (connection.facts === undefined) {
+      const { remoteAddress, remotePort } = connection.socket;
+      connection.facts = { cfd: connection.cfd, host: remoteAddress, port: remotePort ?? 0 };
+    }
+    return connection.facts;
   }
 
   get count(): number {
@@ -137,9 +212,12 @@ export class Connections {
   /** Ends all connections: after what is on its way out, or at once. */
   close(gracefully: boolean): void {
     clearInterval(this.#idleCheck);
-    for (const { session, socket } of this.#open.values()) {
+    for (const { session, socket, watcher } of this.#open.values()) {
+      // The store, which it may hear of, is soon closed.
+      if (watcher !== undefined) this.#watch.remove(watcher);
       // What comes now is not done any more, so that nothing changes behind who saves the items.
       session.closing = true;
+      session.endsFor = "shutdown";
       if (gracefully) socket.end();
       else socket.destroy();
     }
@@ -186,7 +264,8 @@ export class Connections {
   #received(connection: Connection, length: number, chunk: Uint8Array | undefined): boolean {
     const { session } = connection;
     this.#counters.own[C.bytes_read]! += length;
-    if (session.closing) return false;
+    // Passed over; but it is read, because so its end is seen.
+    if (session.closing) return true;
     this.#begin(connection);
     const bearable =
       chunk === undefined
@@ -198,6 +277,7 @@ export class Connections {
   #begin(connection: Connection): void {
     if (this.#holder !== undefined && this.#holder.socket.writableLength === 0) this.#takeBack();
     this.#current = connection;
+    this.#watch.begin(connection.cfd);
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
     this.#turnBytes = 0;
@@ -215,13 +295,16 @@ export class Connections {
     const { session, socket } = connection;
     if (!bearable) this.#refuse(session);
     this.#reply.flush();
+    this.#watch.end();
     if (this.#begunMs !== 0) this.#times.end(0, this.#begunMs);
     this.#current = undefined;
     connection.blocked = this.engine.paused;
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
     if (session.closing) {
       socket.end();
-      return false;
+      this.#ending.set(connection, Date.now());
+      this.#tellEnd(connection, session.endsFor);
+      return true;
     }
     if (!connection.blocked) return true;
     this.#counters.own[C.conn_yields]++;
@@ -276,19 +359,35 @@ export class Connections {
     if (this.#finish(connection, bearable)) connection.socket.resume();
   }
 
-  #closed(connection: Connection): void {
+  /** @param failed with an error, which is not what clients mean to do */
+  #closed(connection: Connection, failed: boolean): void {
     if (!this.#open.delete(connection.id)) return;
+    this.#ending.delete(connection);
+    const { session, watcher } = connection;
+    if (watcher !== undefined) this.#watch.remove(watcher);
+    // Who was not sent away by us has gone, and if without an error, of its own will.
+    this.#tellEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
     if (this.#holder === connection) this.#takeBack();
-    connection.session.closing = true;
-    this.#intake.forget(connection.session);
+    session.closing = true;
+    this.#intake.forget(session);
     this.#counters.own[C.closed_connections]++;
+  }
+
+  #lookAround(): void {
+    this.#watch.begin(-1);
+    this.#watch.end();
+    for (const [{ socket }, endedMs] of this.#ending) {
+      if (socket.writableFinished && Date.now() - endedMs >= END_WAIT_MS) socket.destroy();
+    }
+    this.#closeIdle();
   }
 
   #closeIdle(): void {
     if (this.#settings.idleTimeoutS === 0) return;
     const before = Math.floor(Date.now() / 1000) - this.#settings.idleTimeoutS;
-    for (const { session, socket } of this.#open.values()) {
-      if (session.lastCommandAt >= before) continue;
+    for (const { session, socket, watcher } of this.#open.values()) {
+      if (session.lastCommandAt >= before || watcher !== undefined) continue;
+      session.endsFor = "idle_timeout";
       this.#counters.own[C.idle_kicks]++;
       socket.destroy();
     }

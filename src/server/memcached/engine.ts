@@ -9,11 +9,17 @@ import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import type { Statistics } from "./stats.ts";
 import { TextCommands } from "./text.ts";
+import type { WatchRefusal } from "./watch.ts";
 
 /** What a command may ask of the server around it. */
 export interface ServerHooks {
   /** Ends the whole server, after what is under way if gracefully. */
   shutdown(graceful: boolean): void;
+  /**
+   * Makes the connection whose commands are being done one that watches, by the flags of
+   * log_records.ts. @returns why not, or undefined
+   */
+  watch(flags: number): WatchRefusal | undefined;
   /** Reads the TLS certificate and key again. @returns whether there are any, and they are good */
   refreshCertificates(): boolean;
 }

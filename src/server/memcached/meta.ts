@@ -321,7 +321,7 @@ export class MetaCommands {
     }
     const items = this.#items;
     if (!items.fits(this.#keyTo - this.#keyFrom, valueBytes)) {
-      items.tooLarge(this.#key, this.#keyFrom, this.#keyTo);
+      items.tooLarge(this.#key, this.#keyFrom, this.#keyTo, this.#store.reset(mode));
       session.swallow = valueBytes + 2;
       return this.#say(Say.TOO_LARGE, used);
     }
@@ -374,6 +374,7 @@ export class MetaCommands {
     this.#fill(request);
     request.invalidate = flags.invalidate;
     request.emptied = flags.emptied;
+    request.byMeta = true;
     const outcome = this.#items.remove(this.#key, this.#keyFrom, this.#keyTo, request);
     const code = Say.META_REPLY[outcome];
     if (code === undefined) {

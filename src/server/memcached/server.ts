@@ -11,6 +11,7 @@ import { startWorker } from "../../node/lent_descriptors.ts";
 import type { Endpoint } from "./listen.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
 import { makeShare, ServerThread, type ThreadShare } from "./thread.ts";
+import { WatchHub, type WatchMessage, type WatchOrder } from "./watch_hub.ts";
 
 /** What else there is to be told of a store, by its own names. */
 export type ItemStoreFigures = Readonly<Record<string, number>>;
@@ -63,12 +64,14 @@ export type ToWorker =
     }
   /** Certificates and passwords are to be read again. */
   | { readonly type: "refresh" }
+  | WatchOrder
   | { readonly type: "close"; readonly gracefully: boolean };
 /** And back. */
 export type FromWorker =
   | { readonly type: "listening" }
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "shutdown"; readonly graceful: boolean }
+  | WatchMessage
   /** It does nothing more to the items. */
   | { readonly type: "closed" };
 
@@ -91,6 +94,7 @@ const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] =
   ["flushEnabled", "whether clients may flush_all"],
   ["shutdownEnabled", "whether clients may end the server"],
   ["dumpEnabled", "whether clients may list keys"],
+  ["watchEnabled", "whether clients may watch"],
 ];
 
 /** A worker is done with what it has begun after this time: a batch of commands. */
@@ -135,6 +139,8 @@ export class MemcachedServer {
     opened: OpenedItemStore,
   ): Promise<MemcachedServer> {
     const share = makeShare(settings, opened.begin);
+    const workers: Worker[] = [];
+    const hub = new WatchHub(share.watch, workers);
     const main = await ServerThread.start({
       settings,
       store: opened.store,
@@ -142,8 +148,9 @@ export class MemcachedServer {
       share,
       endpoints: options.endpoints,
       shutdown: options.onShutdown,
+      tellOthers: (message) => hub.take(message, 0),
     });
-    const workers: Worker[] = [];
+    hub.main = main;
     try {
       for (let thread = 1; thread < settings.threads; thread++) {
         const task: WorkerTask = {
@@ -154,7 +161,7 @@ export class MemcachedServer {
           endpoints: options.endpoints,
           fds: main.listeners.map(({ fd }) => fd),
         };
-        workers.push(await startServing(options, task));
+        workers.push(await startServing(options, task, hub));
       }
     } catch (error) {
       main.close(false);
@@ -270,13 +277,18 @@ async function untilClosed(worker: Worker): Promise<void> {
   });
 }
 
-async function startServing(options: MemcachedOptions, task: WorkerTask): Promise<Worker> {
+async function startServing(
+  options: MemcachedOptions,
+  task: WorkerTask,
+  hub: WatchHub,
+): Promise<Worker> {
   const worker = startWorker(options.workerUrl, { workerData: task });
   await new Promise<void>((resolve, reject) => {
     worker.once("error", reject);
     worker.on("message", (message: FromWorker) => {
       if (message.type === "listening") resolve();
       else if (message.type === "shutdown") options.onShutdown(message.graceful);
+      else if (message.type === "watched" || message.type === "log") hub.take(message, task.thread);
       else if (message.type === "failed") reject(new ZcacheError("ERR_IO", message.message));
     });
   });

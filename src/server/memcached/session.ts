@@ -1,5 +1,6 @@
 // What is remembered of a connection between two reads. Small, because ten thousand of them may
 // be idle: bytes are kept only while a command is incomplete, or cannot go on.
+import type { CloseReason } from "./log_records.ts";
 
 export const UNDECIDED = 0;
 export const TEXT = 1;
@@ -28,4 +29,6 @@ export class Session {
   dumpAt = -1;
   /** Seconds since 1970. */
   lastCommandAt = 0;
+  /** Why the connection ends, if it is this side that ends it. */
+  endsFor: CloseReason = "error";
 }

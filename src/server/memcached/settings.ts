@@ -34,6 +34,10 @@ export interface MemcachedSettings {
   readonly shutdownEnabled: boolean;
   /** People may list keys. */
   readonly dumpEnabled: boolean;
+  /** People may `watch`. */
+  readonly watchEnabled: boolean;
+  /** Bytes of log lines that a watcher may leave unread before further ones are skipped. */
+  readonly watchBytesMax: number;
   /** Where there is no room: drop others, or refuse. */
   readonly evicts: boolean;
   readonly casEnabled: boolean;
@@ -64,6 +68,8 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
   flushEnabled: true,
   shutdownEnabled: false,
   dumpEnabled: true,
+  watchEnabled: true,
+  watchBytesMax: 256 * KIB,
   evicts: true,
   casEnabled: true,
   sweeps: true,
@@ -83,6 +89,7 @@ const RANGES: Readonly<Partial<Record<keyof MemcachedSettings, readonly [number,
   idleTimeoutS: [0, 86_400 * 365],
   backlogBytesMax: [4 * KIB, 1024 * MIB],
   pendingBytesMax: [64 * KIB, 16 * 1024 * MIB],
+  watchBytesMax: [4 * KIB, 64 * MIB],
   listenBacklog: [1, 65_535],
   verbosity: [0, 4],
 };

@@ -54,14 +54,18 @@ const ABSENT: readonly string[] = [
   "slab_reassign_running",
   "slabs_moved",
   "malloc_fails",
+  "unexpected_napi_ids",
+  "round_robin_fallback",
+];
+
+/** What `watch` has told, and to how many. */
+const LOGGED = [
   "log_worker_dropped",
   "log_worker_written",
   "log_watcher_skipped",
   "log_watcher_sent",
   "log_watchers",
-  "unexpected_napi_ids",
-  "round_robin_fallback",
-];
+] as const;
 
 const ABSENT_LRU: readonly string[] = ["lrutail_reflocked"];
 
@@ -207,6 +211,7 @@ export class Statistics {
     add("time_in_listen_disabled_us", 0);
     add("threads", settings.threads);
     add("conn_yields", counters.sum("conn_yields"));
+    for (const name of LOGGED) add(name, counters.sum(name));
     for (const name of ABSENT) add(name, 0);
     add("bytes", stored.logicalBytes);
     add("curr_items", stored.items);
@@ -245,6 +250,8 @@ export class Statistics {
     add("item_size_max", settings.itemBytesMax);
     add("flush_enabled", yesNo(settings.flushEnabled));
     add("dump_enabled", yesNo(settings.dumpEnabled));
+    add("watch_enabled", yesNo(settings.watchEnabled));
+    add("watcher_logbuf_size", settings.watchBytesMax);
     add("lru_crawler", yesNo(this.sweeps));
     add("idle_timeout", settings.idleTimeoutS);
     add("backlog_bytes_max", settings.backlogBytesMax);

@@ -301,7 +301,7 @@ export class TextCommands {
     const keyTo = tokens.to[1]!;
     const items = this.#items;
     if (!items.fits(keyTo - key, valueBytes)) {
-      items.tooLarge(bytes, key, keyTo);
+      items.tooLarge(bytes, key, keyTo, this.#store.reset(STORE_MODE[command]!));
       session.swallow = valueBytes + 2;
       return this.#say(Say.TOO_LARGE, used);
     }

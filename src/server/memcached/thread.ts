@@ -1,8 +1,10 @@
 // What one thread of the server is made of: its view of the items, its engine, its connections and
 // the sockets that it listens on.
 
+import type { Socket } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
 import { SampledTimes } from "../../base/sampled_times.ts";
+import { MIB } from "../../base/units.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
 import { Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
@@ -14,10 +16,16 @@ import { Engine, type ServerHooks } from "./engine.ts";
 import { type Endpoint, type Listener, listen } from "./listen.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import { Statistics } from "./stats.ts";
+import { Watch } from "./watch.ts";
+import { WatchBoard } from "./watch_board.ts";
+import type { WatchMessage } from "./watch_hub.ts";
 
 /** Dead items are looked for so often, for at most so long: clients wait meanwhile. */
 const SWEEP_MS = 1000;
 const SWEEP_WORK_MS = 3;
+
+/** Less memory has no 64 KiB to spare for who may watch evictions some day. */
+const RESERVE_MEMORY_MIN = 16 * MIB;
 
 /** What all threads of a server share; travels to workers. */
 export interface ThreadShare {
@@ -25,6 +33,8 @@ export interface ThreadShare {
   readonly counters: SharedArrayBuffer;
   /** Of the times of requests (base/sampled_times.ts). */
   readonly times: SharedArrayBuffer;
+  /** Who watches (watch_board.ts). */
+  readonly watch: SharedArrayBuffer;
 }
 
 export interface ThreadParts {
@@ -37,6 +47,8 @@ export interface ThreadParts {
   /** Descriptors of those endpoints where another thread has bound them. */
   readonly fds?: readonly number[] | undefined;
   readonly shutdown: (graceful: boolean) => void;
+  /** Tells the other threads what is watched, and what is to be told of it. */
+  readonly tellOthers: (message: WatchMessage) => void;
 }
 
 export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): ThreadShare {
@@ -44,6 +56,7 @@ export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): Thre
     items: ItemsShared.create(begin).share(),
     counters: Counters.create(settings.threads).share(),
     times: SampledTimes.memory(1),
+    watch: WatchBoard.memory(settings.threads),
   };
 }
 
@@ -54,6 +67,7 @@ export class ServerThread {
   readonly stats: Statistics;
   readonly connections: Connections;
   readonly times: SampledTimes;
+  readonly watch: Watch;
   listeners: readonly Listener[] = [];
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
@@ -92,11 +106,24 @@ export class ServerThread {
     const hooks: ServerHooks = {
       shutdown: parts.shutdown,
       refreshCertificates: () => this.refreshCertificates(),
+      watch: (flags) => this.connections.watch(flags),
     };
     const { items, stats, counters } = this;
+    this.watch = new Watch({
+      board: WatchBoard.attach(share.watch, thread),
+      ...{ thread, items, counters },
+      watchBytesMax: settings.watchBytesMax,
+      relay: (records) => parts.tellOthers({ type: "log", records }),
+      changed: () => {
+        this.connections.lookAtWatched();
+        parts.tellOthers({ type: "watched" });
+      },
+    });
+    if (thread === 0 && settings.memoryMax >= RESERVE_MEMORY_MIN) this.watch.reserve();
     this.connections = new Connections({
       settings,
       counters,
+      watch: this.watch,
       times: this.times,
       makeBuffer: (bytes) => store.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
@@ -106,13 +133,14 @@ export class ServerThread {
   /** @throws ZcacheError ERR_IO where an address can't be listened on */
   static async start(parts: ThreadParts): Promise<ServerThread> {
     const thread = new ServerThread(parts);
-    const accept = thread.connections.accept.bind(thread.connections);
     const backlog = parts.settings.listenBacklog;
     const listeners: Listener[] = [];
     thread.listeners = listeners;
     try {
       for (const [i, endpoint] of parts.endpoints.entries()) {
         const fd = parts.fds?.[i];
+        const accept = (socket: Socket, encrypted: boolean) =>
+          thread.connections.accept(socket, encrypted, endpoint.path);
         listeners.push(
           await listen(endpoint, accept, fd === undefined ? { backlog } : { backlog, fd }),
         );
@@ -180,7 +208,10 @@ export class ServerThread {
     const listening = this.listeners.map(({ endpoint, fd }) => ({
       id: fd,
       facts: {
-        addr: endpoint.path === undefined ? `tcp:${endpoint.host}:${endpoint.port}` : "unix",
+        addr:
+          endpoint.path === undefined
+            ? `tcp:${endpoint.host}:${endpoint.port}`
+            : `unix:${endpoint.path}`,
         state: "conn_listening",
         secs_since_last_cmd: 0,
       },

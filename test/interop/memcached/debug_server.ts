@@ -75,9 +75,12 @@ function argumentsOf(given: Given): string[] {
     ["F", "--no-flush"],
     ["X", "--no-dump"],
     ["A", "--allow-shutdown"],
+    ["W", "--no-watch"],
   ] as const) {
     if (letters.has(letter)) out.push(option);
   }
+  const logBuffer = extra.get("watcher_logbuf_size");
+  if (logBuffer !== undefined) out.push("--watch-buffer", `${logBuffer}K`);
   const idle = extra.get("idle_timeout");
   if (idle !== undefined) out.push("--idle-timeout", idle);
   if (extra.has("no_modern") && !extra.has("lru_crawler")) out.push("--no-sweep");

@@ -10,6 +10,7 @@ export const STARTED = [
   ...["issue_68", "issue_70", "item_size_max", "line-lengths", "lru-crawler"],
   ...["malicious-commands", "maxconns", "metaget", "multiversioning", "noreply", "quit"],
   ...["shutdown", "stats-detail", "stats", "strtol-testing", "touch", "unixsocket"],
+  "watcher_connid",
 ] as const;
 
 /** The same with SSL_TEST=1, over TLS. */
@@ -19,7 +20,7 @@ export const STARTED_TLS = [
 ] as const;
 
 /** Pass where items are as large as they came: the same through the stand-in, uncompressed. */
-export const STARTED_UNCOMPRESSED = ["issue_14"] as const;
+export const STARTED_UNCOMPRESSED = ["issue_14", "watcher"] as const;
 
 /** Pass against a server that runs already, a fresh one for each, on a unix socket too. */
 export const RUNNING = [

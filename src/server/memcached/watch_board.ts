@@ -1,0 +1,102 @@
+// What all threads of a server know of those who watch it: who wants to hear of what, numbers for
+// log lines, and how much is on its way between threads. A few words of shared memory.
+//
+//  u64 GIDS, atomic      the number that the last line has
+//  WATCHERS, atomic      connections that watch, in all threads
+//  FLAGS, atomic         what is watched in any thread
+//  TURNS, three words    guarded by the store's lock: who has heard of evictions, and up to where
+//  for each thread, atomic: what is watched there; and bytes of its records that others have not
+//  yet been given
+
+const WATCHERS = 2;
+const FLAGS = 3;
+const TURNS = 4;
+const THREADS = 8;
+/** As memcached. */
+const WATCHERS_MAX = 20;
+
+export class WatchBoard {
+  readonly #words: Int32Array;
+  readonly #gids: BigInt64Array;
+  readonly #thread: number;
+  readonly #threads: number;
+  /** What ItemStore's `noteEvicted` and `hearEvicted` are given. */
+  readonly turns: Int32Array;
+
+  private constructor(memory: SharedArrayBuffer, thread: number) {
+    this.#words = new Int32Array(memory);
+    this.#gids = new BigInt64Array(memory, 0, 1);
+    this.turns = new Int32Array(memory, TURNS * 4, 3);
+    this.#thread = thread;
+    this.#threads = (this.#words.length - THREADS) / 2;
+  }
+
+  static memory(threads: number): SharedArrayBuffer {
+    return new SharedArrayBuffer((THREADS + threads * 2) * 4);
+  }
+
+  static attach(memory: SharedArrayBuffer, thread: number): WatchBoard {
+    return new WatchBoard(memory, thread);
+  }
+
+  /** What is watched, in whatever thread. */
+  get flags(): number {
+    return Atomics.load(this.#words, FLAGS);
+  }
+
+  /** What is watched in a thread. */
+  flagsOf(thread: number): number {
+    return Atomics.load(this.#words, THREADS + thread);
+  }
+
+  /** What is watched in others than this one. */
+  get flagsElsewhere(): number {
+    let flags = 0;
+    for (let thread = 0; thread < this.#threads; thread++) {
+      if (thread !== this.#thread) flags |= this.flagsOf(thread);
+    }
+    return flags;
+  }
+
+  /** Says what is watched in this thread. */
+  setFlags(flags: number): void {
+    Atomics.store(this.#words, THREADS + this.#thread, flags);
+    // Another thread may say so at the same time: who comes last sees both.
+    for (;;) {
+      const all = this.flagsOf(this.#thread) | this.flagsElsewhere;
+      Atomics.store(this.#words, FLAGS, all);
+      if (all === (this.flagsOf(this.#thread) | this.flagsElsewhere)) return;
+    }
+  }
+
+  /** @returns whether there may be one more watcher; then there is */
+  addWatcher(): boolean {
+    if (Atomics.add(this.#words, WATCHERS, 1) < WATCHERS_MAX) return true;
+    Atomics.sub(this.#words, WATCHERS, 1);
+    return false;
+  }
+
+  removeWatcher(): void {
+    Atomics.sub(this.#words, WATCHERS, 1);
+  }
+
+  /** A number for a line; later ones have higher ones, in all threads. */
+  nextGid(): number {
+    return Number(Atomics.add(this.#gids, 0, 1n)) + 1;
+  }
+
+  /** The number of the last line. */
+  get gid(): number {
+    return Number(Atomics.load(this.#gids, 0));
+  }
+
+  /** Bytes of a thread's records that are on their way. */
+  onTheWay(thread: number): number {
+    return Atomics.load(this.#words, THREADS + this.#threads + thread);
+  }
+
+  /** More of a thread's records have been sent, or (with less than 0) have come. */
+  sent(thread: number, bytes: number): void {
+    Atomics.add(this.#words, THREADS + this.#threads + thread, bytes);
+  }
+}

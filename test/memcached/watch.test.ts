@@ -1,0 +1,396 @@
+// `watch`: what lines there are and for whom, that nobody waits for who watches, and that it costs
+// nothing when nobody does.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { Xorshift32 } from "../../src/base/random.ts";
+import { Credentials } from "../../src/server/memcached/auth.ts";
+import { Session } from "../../src/server/memcached/session.ts";
+import { CFD, NOW_S, type RigOptions, TextRig } from "./rig.ts";
+import { Client, portOf, startServer } from "./server_rig.ts";
+
+/** A server that a second connection watches: `told` gives what it reads, without ts and gid. */
+class WatchedRig extends TextRig {
+  constructor(flags: string, options: RigOptions = {}) {
+    super(options);
+    assert.equal(this.send(new Session(), `watch ${flags}\r\n`).toString(), "OK\r\n");
+  }
+
+  told(sent: string | Uint8Array): string[] {
+    this.watched = "";
+    this.send(this.session, sent);
+    const lines = this.watched.split("\n");
+    assert.equal(lines.pop(), "");
+    return lines.map((line) => line.replace(/^ts=\d+\.\d{6} gid=\d+ /, ""));
+  }
+}
+
+const MISS = "status=not_found clsid=0 cfd=7 size=0";
+
+describe("watch", () => {
+  test("fetchers read of every look for an item", () => {
+    const rig = new WatchedRig("fetchers");
+    const get = "type=item_get key=";
+    assert.deepEqual(rig.told("get a b\r\n"), [`${get}a ${MISS}`, `${get}b ${MISS}`]);
+    assert.deepEqual(rig.told("set a 0 0 4\r\nabcd\r\n"), [`${get}a ${MISS}`]);
+    const hit = "status=found clsid=1 cfd=7 size=4";
+    for (const ask of [
+      "get a",
+      "gats 0 a",
+      "mg a v",
+      "incr a 1",
+      "touch a 9",
+      "append a 0 0 0\r\n",
+    ]) {
+      assert.deepEqual(rig.told(`${ask}\r\n`), [`${get}a ${hit}`], ask);
+    }
+    rig.nowS += 9;
+    assert.deepEqual(rig.told("get a\r\n"), [`${get}a status=expired clsid=0 cfd=7 size=0`]);
+    rig.told("set a 0 0 0\r\n\r\nflush_all\r\n");
+    assert.deepEqual(rig.told("get a\r\n"), [`${get}a status=flushed clsid=0 cfd=7 size=0`]);
+  });
+
+  test("without a word, fetchers", () => {
+    const rig = new TextRig();
+    rig.send(new Session(), "watch\n");
+    rig.ask("set a 0 0 0\r\n\r\n");
+    assert.match(rig.watched, /^ts=\d{10}\.\d{6} gid=1 type=item_get key=a [^\n]*\n$/);
+  });
+
+  test("mutations read how storing ended", () => {
+    const rig = new WatchedRig("mutations");
+    const line = (status: string, cmd: string, size: number, ttl = 0) => [
+      `type=item_store key=a status=${status} cmd=${cmd} ttl=${ttl} clsid=1 cfd=7 size=${size}`,
+    ];
+    assert.deepEqual(rig.told("replace a 0 0 1\r\nx\r\n"), line("not_stored", "replace", 1));
+    assert.deepEqual(rig.told("cas a 0 0 1 5\r\nx\r\n"), line("not_found", "cas", 1));
+    assert.deepEqual(rig.told("set a 0 60 4\r\nabcd\r\n"), line("stored", "set", 4, 60));
+    assert.deepEqual(rig.told("add a 0 0 1\r\nx\r\n"), line("not_stored", "add", 1));
+    assert.deepEqual(rig.told("cas a 0 0 1 5\r\nx\r\n"), line("exists", "cas", 1));
+    assert.deepEqual(rig.told("append a 0 0 2\r\nxy\r\n"), line("stored", "append", 6, 60));
+    assert.deepEqual(rig.told("ms a 1 MP\r\nx\r\n"), line("stored", "prepend", 7, 60));
+    assert.deepEqual(rig.told("ms a 1 C5\r\nx\r\n"), line("exists", "cas", 1));
+    assert.deepEqual(rig.told("set a 0 0 2000000\r\n"), line("too_large", "set", 0));
+    assert.deepEqual(rig.told("get a\r\ndelete a\r\n"), []);
+  });
+
+  test("deletions, and several words at once", () => {
+    const rig = new WatchedRig("deletions mutations", {});
+    rig.told("set a 0 0 3\r\nabc\r\nset b 0 0 0\r\n\r\n");
+    assert.deepEqual(rig.told("delete a\r\nmd b\r\ndelete none\r\n"), [
+      "type=deleted key=a cmd=delete clsid=1 size=3",
+      "type=deleted key=b cmd=md clsid=1 size=0",
+    ]);
+    rig.told("set c 0 0 1\r\nc\r\n");
+    assert.deepEqual(rig.told("md c I\r\n"), [], "marked stale, it is there yet");
+  });
+
+  test("commands of the binary protocol are told like others", () => {
+    const rig = new WatchedRig("fetchers");
+    const get = Buffer.alloc(24 + 3);
+    get.set([0x80, 0x00, 0, 3, 0, 0, 0, 0, 0, 0, 0, 3]);
+    get.write("foo", 24);
+    assert.deepEqual(rig.told(get), [`type=item_get key=foo ${MISS}`]);
+  });
+
+  test("keys are told as in a URI, at any length", () => {
+    const rig = new WatchedRig("fetchers");
+    assert.match(rig.told("get n,foo-._~%\xff\r\n")[0]!, / key=n%2Cfoo-\._~%25%FF /);
+    assert.equal(rig.told(`get ${"#".repeat(250)}\r\n`)[0]!.split(" ")[1]!.length, 4 + 750);
+  });
+
+  test("what was before a watcher came is not told, and numbers go up", () => {
+    const rig = new WatchedRig("fetchers");
+    rig.told("get a\r\nget b\r\n");
+    const before = rig.watched;
+    // This one is not told yet when the next watcher comes.
+    rig.watch.begin(CFD);
+    rig.items.get(Buffer.from("old"), 0, 3);
+    rig.watch.end();
+    rig.send(new Session(), "watch fetchers\r\n");
+    assert.equal(rig.watched.match(/key=old/g)!.length, 1, "to the first watcher only");
+    rig.ask("get c\r\n");
+    const gids = [...`${before}${rig.watched}`.matchAll(/gid=(\d+)/g)].map(([, gid]) =>
+      Number(gid),
+    );
+    // Both watchers of the rig read to the same text.
+    assert.deepEqual(gids, [1, 2, 3, 4, 4]);
+  });
+
+  test("what may be asked for, and what not", () => {
+    const rig = new TextRig();
+    assert.equal(rig.ask("watch fetchers nonsense\r\n"), "ERROR\r\n");
+    assert.equal(rig.ask("watch toString\r\n"), "ERROR\r\n");
+    assert.equal(
+      rig.ask("version\r\nwatch\r\n").split("\r\n")[1],
+      "ERROR cannot pipeline other commands before watch",
+    );
+    const all = "rawcmds evictions fetchers mutations sysevents connevents proxyreqs proxyevents";
+    assert.equal(rig.ask(`watch ${all} proxyuser deletions\r\nget a\r\n`), "OK\r\n");
+    assert.equal(rig.ask("get a\r\n"), "", "what a watcher sends is passed over");
+    const refusing = new TextRig({ watchEnabled: false });
+    assert.equal(refusing.ask("watch\r\n"), "CLIENT_ERROR watch commands not allowed\r\n");
+    const binary = new TextRig({ protocol: "binary" });
+    assert.equal(binary.ask("watch fetchers mutations\r\n"), "");
+    assert.ok(binary.session.closing);
+    assert.equal(binary.watcher, undefined);
+  });
+
+  test("who has not said who it is may not watch", () => {
+    const folder = mkdtempSync(join(tmpdir(), "zcache-watch-"));
+    try {
+      writeFileSync(join(folder, "users"), "me:secret\n");
+      const rig = new TextRig({ credentials: Credentials.read(join(folder, "users")) });
+      assert.equal(rig.ask("watch\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+      assert.equal(rig.ask("set x 0 0 9\r\nme secret\r\n"), "STORED\r\n");
+      assert.equal(rig.ask("watch\r\n"), "OK\r\n");
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("twenty may watch; one that goes makes room for another", () => {
+    const rig = new TextRig();
+    for (let i = 0; i < 20; i++) {
+      assert.equal(rig.send(new Session(), "watch\r\n").toString(), "OK\r\n");
+    }
+    const tooMany = "WATCHER_TOO_MANY log watcher limit reached\r\n";
+    assert.equal(rig.ask("watch evictions\r\n"), tooMany);
+    assert.match(rig.ask("stats\r\n"), /STAT log_watchers 20\r\n/);
+    rig.watch.remove(rig.watcher!);
+    rig.watch.remove(rig.watcher!);
+    assert.match(rig.ask("stats\r\n"), /STAT log_watchers 19\r\n/);
+    assert.equal(rig.ask("watch\r\n"), "OK\r\n");
+    assert.equal(rig.send(new Session(), "watch\r\n").toString(), tooMany);
+  });
+
+  test("nothing is written while nobody watches items", () => {
+    const rig = new TextRig();
+    const quiet = () => assert.ok(rig.items.log === undefined && !rig.watch.active);
+    rig.ask("get a\r\n");
+    quiet();
+    rig.send(new Session(), "watch connevents evictions\r\n");
+    rig.ask("get a\r\n");
+    quiet();
+    rig.send(new Session(), "watch fetchers\r\n");
+    rig.ask("get a\r\n");
+    assert.ok(rig.items.log !== undefined && rig.watch.active);
+    rig.watch.remove(rig.watcher!);
+    rig.ask("get a\r\n");
+    quiet();
+    assert.match(rig.ask("stats\r\n"), /log_worker_written 1\r\n/);
+  });
+
+  test("lines that a watcher leaves unread are skipped, and it is told how many", () => {
+    const rig = new WatchedRig("fetchers", { watchBytesMax: 4096 });
+    rig.watcherWaits = 4000;
+    assert.deepEqual(rig.told("get a\r\n".repeat(30)), []);
+    rig.watcherWaits = 0;
+    const told = rig.told("get a\r\n");
+    assert.deepEqual(told, ["skipped=30", `type=item_get key=a ${MISS}`]);
+    assert.deepEqual(rig.told("get b\r\n"), [`type=item_get key=b ${MISS}`], "told once");
+    const stats = rig.ask("stats\r\n");
+    assert.match(stats, /log_watcher_skipped 30\r\n/);
+    assert.match(stats, /log_watcher_sent 2\r\n/);
+    assert.match(stats, /log_worker_written 32\r\n/);
+  });
+
+  test("one command that makes too many lines loses some, and they are counted", () => {
+    const rig = new WatchedRig("fetchers");
+    const keys = "k ".repeat(30_000);
+    const lines = rig.told(`get ${keys}\r\n`).length;
+    const stats = rig.ask("stats\r\n");
+    const dropped = Number(/log_worker_dropped (\d+)/.exec(stats)![1]);
+    assert.ok(dropped > 0);
+    assert.equal(lines + dropped, 30_000);
+  });
+
+  test("evictions: each item that goes, once, with what it was", () => {
+    const rig = new WatchedRig("evictions", { memoryMax: 4 * 1024 * 1024, codec: "none" });
+    const random = new Xorshift32(5);
+    const told: string[] = [];
+    const count = 3000;
+    for (let i = 0; i < count; i++) {
+      const value = Buffer.from(Array.from({ length: 2000 }, () => random.next() & 0xff));
+      const head = `set key${i} 0 ${i % 2 === 0 ? 0 : 100} 2000\r\n`;
+      told.push(...rig.told(Buffer.concat([Buffer.from(head), value, Buffer.from("\r\n")])));
+    }
+    const gone = new Set(told.map((line) => / key=(\w+) /.exec(line)![1]!));
+    assert.equal(gone.size, told.length);
+    assert.ok(gone.size > 500);
+    for (let i = 0; i < count; i++) {
+      const isThere = rig.ask(`mg key${i}\r\n`).startsWith("HD");
+      assert.equal(isThere, !gone.has(`key${i}`), `key${i}`);
+    }
+    const odd = told.find((line) => / key=key\d*[13579] /.test(line))!;
+    assert.match(odd, /^type=eviction key=key\d+ fetch=no ttl=100 la=0 clsid=1 size=2000$/);
+    const even = told.find((line) => / key=key\d*[02468] /.test(line))!;
+    assert.match(even, / ttl=-1 /);
+    assert.equal(rig.items.now, NOW_S);
+  });
+
+  test("evictions can be watched when memory is full, and again after nobody did", () => {
+    const rig = new TextRig({ memoryMax: 4 * 1024 * 1024, codec: "none" });
+    rig.watch.reserve();
+    const random = new Xorshift32(6);
+    const fill = () => {
+      for (let i = 0; i < 3000; i++) {
+        const value = Array.from({ length: 500 }, () => random.next().toString(36)).join("");
+        rig.ask(`set key${i} 0 0 2000\r\n${value.slice(0, 2000)}\r\n`);
+      }
+    };
+    fill();
+    for (let times = 0; times < 2; times++) {
+      assert.equal(rig.send(new Session(), "watch evictions\r\n").toString(), "OK\r\n");
+      fill();
+      assert.match(rig.watched, /type=eviction/);
+      rig.watch.remove(rig.watcher!);
+      rig.watched = "";
+      fill();
+      assert.equal(rig.watched, "");
+    }
+    assert.match(rig.ask("stats\r\n"), /log_worker_dropped 0\r\n/);
+  });
+});
+
+async function withServer(
+  settings: Parameters<typeof startServer>[0],
+  body: (open: () => Promise<Client>) => Promise<void>,
+): Promise<void> {
+  const server = await startServer(settings);
+  const clients: Client[] = [];
+  try {
+    await body(async () => {
+      const client = await Client.open({ host: "127.0.0.1", port: portOf(server) });
+      clients.push(client);
+      return client;
+    });
+  } finally {
+    for (const client of clients) client.close();
+    await server.close(false);
+  }
+}
+
+/** Asks until the answer is as wanted: a connection that ends is noticed soon, not at once. */
+async function untilAnswer(client: Client, ask: string, end: string, wanted: RegExp) {
+  for (let tries = 0; tries < 500; tries++) {
+    const answer = await client.ask(ask, end);
+    if (wanted.test(answer)) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.fail(`${wanted} does not come`);
+}
+
+describe("watch over sockets", () => {
+  test("lines of every thread come to watchers of every thread", async () => {
+    await withServer({ threads: 2 }, async (open) => {
+      const clients: Client[] = [];
+      // `stats conns` has a row for each of a thread's own: until there are some in the other.
+      for (let isSpread = false; !isSpread && clients.length < 200; ) {
+        clients.push(await open());
+        const rows = await clients[0]!.ask("stats conns\r\n", "END\r\n");
+        const own = rows.match(/listen_addr/g)!.length;
+        isSpread = own < clients.length && own > 1;
+      }
+      const watchers: Client[] = [];
+      for (let i = 0; i < 8; i++) {
+        const watcher = await open();
+        assert.equal(await watcher.ask("watch mutations\r\n"), "OK\r\n");
+        watchers.push(watcher);
+      }
+      for (const [i, client] of clients.entries()) {
+        assert.equal(await client.ask(`set key${i}_ 0 0 1\r\nx\r\n`), "STORED\r\n");
+      }
+      for (const watcher of watchers) {
+        const text = await watcher.until(
+          (so) => so.endsWith("\n") && so.split("\n").length > clients.length,
+        );
+        for (const i of clients.keys())
+          assert.match(text, new RegExp(` key=key${i}_ status=stored`));
+        const gids = text.match(/gid=\d+/g)!;
+        assert.equal(
+          new Set(gids).size,
+          clients.length,
+          "each line once, with a number of its own",
+        );
+      }
+    });
+  });
+
+  test("a watcher that never reads holds nobody up, and reads later what was skipped", async () => {
+    const watchBytesMax = 8192;
+    await withServer({ watchBytesMax }, async (open) => {
+      const watcher = await open();
+      assert.equal(await watcher.ask("watch\r\n"), "OK\r\n");
+      watcher.socket.pause();
+      const client = await open();
+      const gets = `get ${"k".repeat(240)}\r\n`.repeat(1000);
+      for (let rounds = 0; rounds < 200; rounds++) {
+        await client.ask(`${gets}mn\r\n`, "MN\r\n");
+        const stats = await client.ask("stats\r\n", "END\r\n");
+        if (/log_watcher_skipped [1-9]/.test(stats)) break;
+      }
+      assert.match(await client.ask("stats\r\n", "END\r\n"), /log_watcher_skipped [1-9]/);
+      watcher.socket.resume();
+      let isTold = false;
+      void watcher
+        .until((text) => text.includes("skipped="))
+        .then(() => {
+          isTold = true;
+        });
+      for (let tries = 0; tries < 500 && !isTold; tries++) {
+        await client.ask("get k\r\n");
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      assert.ok(isTold);
+    });
+  });
+
+  test("connevents: who comes, who goes, and why", async () => {
+    await withServer({}, async (open) => {
+      const watcher = await open();
+      const before = await open();
+      await watcher.ask("watch connevents\r\n");
+      const portsOf = (client: Client) => client.socket.localPort!;
+      const where = (client: Client) => `rip=127.0.0.1 rport=${portsOf(client)} transport=tcp`;
+      const until = (text: string) => watcher.until((so) => so.includes(text));
+      const old = where(before);
+      before.close();
+      await until(`type=conn_close ${old} reason=normal cfd=`);
+      const quits = await open();
+      await until(`type=conn_new ${where(quits)} cfd=`);
+      quits.send("quit\r\n");
+      await until(`type=conn_close ${where(quits)} reason=normal cfd=`);
+      const browser = await open();
+      browser.send("GET / HTTP/1.1\r\n");
+      await until(`type=conn_close ${where(browser)} reason=error cfd=`);
+      await quits.untilEnd();
+      await browser.untilEnd();
+      const last = await open();
+      last.send("quit\r\n");
+      const all = await until(`type=conn_close ${where(last)}`);
+      assert.equal(all.match(/conn_new/g)!.length, 3);
+      assert.equal(all.match(/conn_close/g)!.length, 4, "each of them once");
+    });
+  });
+
+  test("who is gone watches no more; who stays is not idle", async () => {
+    await withServer({ idleTimeoutS: 1 }, async (open) => {
+      const stays = await open();
+      await stays.ask("watch connevents\r\n");
+      const leaves = await open();
+      await leaves.ask("watch fetchers evictions\r\n");
+      const idle = await open();
+      await idle.untilEnd();
+      await stays.until((text) => text.includes("reason=idle_timeout"));
+      assert.ok(!stays.ended);
+      const client = await open();
+      assert.match(await client.ask("stats conns\r\n", "END\r\n"), /state conn_watch\r\n/);
+      assert.match(await client.ask("stats\r\n", "END\r\n"), /log_watchers 2\r\n/);
+      leaves.close();
+      await untilAnswer(client, "stats\r\n", "END\r\n", /log_watchers 1\r\n/);
+    });
+  });
+});
