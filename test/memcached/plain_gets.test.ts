@@ -154,6 +154,10 @@ describe("plain gets", () => {
     assert.equal(late.quickHits, 0, "its use is to be noted first");
     late.ask("get a\r\n");
     assert.equal(late.quickHits, 1);
+    const watched = rigWith(A + B);
+    watched.send(new Session(), "watch fetchers\r\n");
+    watched.ask("get a\r\n");
+    assert.equal(watched.quickHits, 0, "somebody is told of each");
     const detailed = rigWith(A + B);
     detailed.ask("stats detail on\r\nget a\r\n");
     assert.equal(detailed.quickHits, 0, "prefixes are counted");
