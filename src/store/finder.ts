@@ -64,6 +64,7 @@ export class Finder {
     words[at + Find.DICTIONARY_BYTES] = root + Store.DICTIONARY_BYTES;
     words[at + Find.IS_LZ4] = state.options.codec === "lz4" ? 1 : 0;
     words[at + Find.PACKED] = state.packed;
+    words[at + Find.WORDS] = words.length;
   }
 
   /**

@@ -1,13 +1,13 @@
 /** struct find: all that the kernels need to know to find values in a store (find_value.as.ts), and
  * where they leave what they found. One page of the arena for each thread.
  *
- *  0            FOUND_AT              INPUT_AT
- *  ┌───────────┬─────────────────────┬──────────────────────┐
- *  │ own words │ FOUND_MAX × 5 words │ 2 KiB for the caller │
- *  └───────────┴─────────────────────┴──────────────────────┘
+ *  0            FOUND_AT              AHEAD_AT              INPUT_AT
+ *  ┌───────────┬─────────────────────┬─────────────────────┬──────────────────────┐
+ *  │ own words │ FOUND_MAX × 5 words │ AHEAD_MAX × 5 words │ 2 KiB for the caller │
+ *  └───────────┴─────────────────────┴─────────────────────┴──────────────────────┘
  *
- * An address counts bytes from the start of the arena; an index counts words. All but COUNT and OUT
- * are written once.
+ * An address counts bytes from the start of the arena; an index counts words. Of its own words those
+ * from COUNT on change, the others are written once.
  */
 export const READER = 0; // address of the word in which this thread says that it reads
 export const WRITING = 1; // address of the word that says that somebody writes
@@ -28,19 +28,36 @@ export const DICTIONARY_BYTES = 15; // word index of the words that say how long
 export const IS_LZ4 = 16; // 1: what comes in is compressed with LZ4
 export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
 
+export const WORDS = 18; // how many words the arena has
+
 export const COUNT = 24; // values found since it was set to 0
 export const OUT = 25; // address behind what was written
 export const META = 26; // META of the value found last (store/page.layout.ts)
 
+export const AHEAD = 27; // keys that were looked at ahead
+export const AHEAD_NEXT = 28; // the first of them that has not been asked for
+
+export const PEEKED = 29; // of no meaning (find_ahead.as.ts)
+
 /** Of each value found, for whoever takes note of hits. */
 export const FOUND_AT = 32;
 export const FOUND_WORDS = 5;
-export const FOUND_MAX = 96;
+export const FOUND_MAX = 80;
 export const HASH = 0; // by which the policy knows it
 export const ENTRY = 1; // word index
 export const ENTRY_VALUE = 2; // its words (index/entry.layout.ts)
 export const ENTRY_META = 3;
 export const SEEN = 4; // the version of the store at which they were so
+
+/** Of each key looked at ahead (find_ahead.as.ts). */
+export const AHEAD_AT = 432;
+export const AHEAD_WORDS = 5;
+export const AHEAD_MAX = 16;
+export const KEY_AT = 0; // address of the key
+export const KEY_BYTES = 1;
+export const LOW = 2; // halves of its hash
+export const HIGH = 3;
+export const PLACE = 4; // index of the word that it has led to so far, 0 = it leads nowhere
 
 /** Word index; from here to the end of a page of 4 KiB there is room for the caller. */
 export const INPUT_AT = 512;

@@ -31,7 +31,7 @@ export function setOwn(find: usize, nth: usize, value: usize): void {
 /** The word of the arena with this index. */
 // @ts-ignore: decorator
 @inline
-function word(index: u32): u32 {
+export function word(index: u32): u32 {
   return load<u32>(<usize>index << 2);
 }
 
@@ -53,7 +53,7 @@ function finish(hash: u32): u32 {
 }
 
 /** `KeyHash.set`. @returns both halves of a key's hash, the high one above */
-function hashKey(find: usize, key: usize, count: usize): u64 {
+export function hashKey(find: usize, key: usize, count: usize): u64 {
   let low = own(find, Find.SEED_LOW);
   let high = own(find, Find.SEED_HIGH);
   const whole = key + (count & ~3);
@@ -75,8 +75,8 @@ function hashPage(find: usize, low: u32, high: u32): u32 {
   return finish(round(round(round(round(own(find, Find.PAGE_SEED), low), high), 0), 0));
 }
 
-/** `ObjectTable.find`. @returns the word index of an object's record, or NONE */
-function findObject(find: usize, low: u32, high: u32): u32 {
+/** The word index of the bucket of a hash, where there are objects; else NONE. */
+export function bucketOf(find: usize, low: u32, high: u32): u32 {
   const buckets = load<u32>(own(find, Find.BUCKETS));
   if (buckets == 0) return Obj.NONE;
   const name = own(find, Find.NAME);
@@ -87,8 +87,15 @@ function findObject(find: usize, low: u32, high: u32): u32 {
   const shift = own(find, Find.FRAME_SHIFT);
   const inFrame: u32 = (1 << shift) - 1;
   const directory = word(own(find, Find.DIRECTORY) + (bucket >>> (2 * shift)));
-  const frame = word(directory + ((bucket >>> shift) & inFrame));
-  let object = word(frame + (bucket & inFrame));
+  return word(directory + ((bucket >>> shift) & inFrame)) + (bucket & inFrame);
+}
+
+/** `ObjectTable.find`. @returns the word index of an object's record, or NONE */
+function findObject(find: usize, low: u32, high: u32): u32 {
+  const bucket = bucketOf(find, low, high);
+  if (bucket == Obj.NONE) return Obj.NONE;
+  const name = own(find, Find.NAME);
+  let object = word(bucket);
   for (; object != Obj.NONE; object = word(object + Obj.NEXT)) {
     if (
       word(object + Obj.ID) == low &&
@@ -152,18 +159,27 @@ function isOf(find: usize, key: usize, count: usize): bool {
 /** Where the key stands in a prefix: behind the lengths of itself and of the meta bytes. */
 const KEY_AT: usize = Value.FIXED_BYTES + 2;
 
+/** Says that this thread reads. @returns whether nobody writes */
+export function enter(find: usize): bool {
+  atomic.store<i32>(own(find, Find.READER), 1);
+  if (atomic.load<i32>(own(find, Find.WRITING)) == 0) return true;
+  leave(find);
+  return false;
+}
+
+export function leave(find: usize): void {
+  atomic.store<i32>(own(find, Find.READER), 0);
+}
+
 /**
  * Finds a value: then COUNT is one more, and `metaAt`, `valueBytes` and `restore` tell of it.
- * @param key where `count` bytes of it stand, 1 … 255  @returns whether it was found here
+ * @param key where `count` bytes of it stand, 1 … 255  @param hash of the key (hashKey)
+ * @returns whether it was found here
  */
-export function findValue(find: usize, key: usize, count: usize): bool {
-  if (own(find, Find.COUNT) == Find.FOUND_MAX) return false;
-  const hash = hashKey(find, key, count);
-  const reader = own(find, Find.READER);
-  atomic.store<i32>(reader, 1);
-  const quiet = atomic.load<i32>(own(find, Find.WRITING)) == 0;
-  const found = quiet && fetch(find, <u32>hash, <u32>(hash >>> 32));
-  atomic.store<i32>(reader, 0);
+export function findValue(find: usize, key: usize, count: usize, hash: u64): bool {
+  if (own(find, Find.COUNT) == Find.FOUND_MAX || !enter(find)) return false;
+  const found = fetch(find, <u32>hash, <u32>(hash >>> 32));
+  leave(find);
   if (!found || !isOf(find, key, count)) return false;
   setOwn(find, Find.COUNT, own(find, Find.COUNT) + 1);
   return true;

@@ -5,10 +5,12 @@
 // text.ts, meta.ts, front/items/items.ts), and a test compares the two.
 import * as Item from "../front/items/items.layout";
 import * as Find from "./find.layout";
+import { addAhead, forgetAhead, hashOf, isAheadOver, lookAhead } from "./find_ahead.as";
 import { findValue, metaAt, own, restore, setOwn, valueBytes } from "./find_value.as";
 import { copyExact } from "./lz4.as";
 
 const SPACE: u32 = 32;
+const NEWLINE: u32 = 10;
 const RETURN_NEWLINE: u32 = 0x0a0d;
 const KEY_BYTES_MAX: usize = 250;
 /** Letters of an opaque token, with its flag. */
@@ -99,7 +101,8 @@ function findItem(find: usize, key: usize, to: usize, now: u32, flushes: u32): u
   const end = tokenEnd(key, to);
   // A key that reaches to the end may go on.
   if (end == to || end == key || end - key > KEY_BYTES_MAX) return 0;
-  return findValue(find, key, end - key) && isPlain(find, now, flushes) ? end : 0;
+  const count = end - key;
+  return findValue(find, key, count, hashOf(find, key, count)) && isPlain(find, now, flushes) ? end : 0;
 }
 
 /** `VALUE key flags bytes [cas]`, and the value. @returns the address behind, 0 without room */
@@ -262,6 +265,32 @@ function answerLine(
   return at + 4;
 }
 
+/** Adds the keys of a line that begins at `at`. @returns where the next one begins, 0: no more */
+function addKeys(find: usize, at: usize, to: usize): usize {
+  const begin = load<u32>(at);
+  const isMeta = (begin & 0xffffff) == MG_;
+  if (!isMeta && begin != GET_ && begin != GETS) return 0;
+  let key = at + (isMeta ? 3 : begin == GETS ? 5 : 4);
+  while (true) {
+    const end = tokenEnd(key, to);
+    if (end == key || to - end < 2 || end - key > KEY_BYTES_MAX) return 0;
+    if (!addAhead(find, key, end - key)) return 0;
+    key = end + 1;
+    if (!isMeta && load<u8>(end) == SPACE) continue;
+    while (key < to && load<u8>(key - 1) != NEWLINE) key++;
+    return key;
+  }
+}
+
+/** Looks at what the next keys lead to, if all that were looked at before have had their turn. */
+function lookAtKeys(find: usize, from: usize, to: usize): void {
+  forgetAhead(find);
+  let at = from;
+  while (at != 0 && to - at > 5) at = addKeys(find, at, to);
+  // One key alone has nothing to wait for together with.
+  if (own(find, Find.AHEAD) > 1) lookAhead(find);
+}
+
 /**
  * Answers lines at [from, to) as far as they are plain, into [reply, replyEnd).
  * @param find the context of this thread (find.layout.ts); COUNT and OUT tell what came of it
@@ -273,8 +302,10 @@ export function answerGets(
 ): usize {
   setOwn(find, Find.COUNT, 0);
   setOwn(find, Find.OUT, reply);
+  forgetAhead(find);
   let at = from;
   while (true) {
+    if (isAheadOver(find)) lookAtKeys(find, at, to);
     const count = own(find, Find.COUNT);
     const next = answerLine(find, at, to, replyEnd, now, flushes);
     if (next == 0) {

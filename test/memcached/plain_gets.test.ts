@@ -119,7 +119,7 @@ describe("plain gets", () => {
       ["get a\r\n", 1],
       ["gets a b a\r\nmn\r\n", 3],
       ["mg a v\r\nmg b s t f c k q Oxyz v\r\nmg a\r\n", 3],
-      [`get ${Array(96).fill("a").join(" ")}\r\n`, 96],
+      [`get ${Array(80).fill("a").join(" ")}\r\n`, 80],
     ];
     for (const [asked, hits] of lines) {
       const rig = rigWith(A + B);
@@ -137,7 +137,7 @@ describe("plain gets", () => {
       "mg a v T30\r\n",
       "mg a v v\r\n",
       "mg YQ== b v\r\n",
-      `get ${Array(97).fill("a").join(" ")}\r\n`,
+      `get ${Array(81).fill("a").join(" ")}\r\n`,
     ];
     for (const asked of lines) {
       const rig = rigWith(A + B);
