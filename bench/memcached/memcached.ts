@@ -38,8 +38,7 @@ export async function benchMemcached(
   const starts = [startZcache, ...(hasMemcached() ? [startMemcached] : [])];
   if (starts.length === 1) print("memcached is not installed: nothing to compare with");
   const speed = await benchSpeed(tiny, print);
-  const held: HoldRow[] = [];
-  for (const start of starts) held.push(await benchHold(start, tiny));
+  const held = await inTurn(starts, (start) => benchHold(start, tiny));
   for (const row of held) {
     const share = ((100 * row.misses) / row.gets).toFixed(1);
     print(
@@ -49,8 +48,14 @@ export async function benchMemcached(
     );
   }
   const idleBytes = await idle(tiny ? 50 : 10_000, print);
-  const disturbed = await disturbance(tiny, print);
-  return { speed, held, idleBytes, disturbed };
+  const [disturbed] = await inTurn(starts, (start) => disturbance(start, tiny, print));
+  return { speed, held, idleBytes, disturbed: disturbed! };
+}
+
+async function inTurn<T, R>(list: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const one of list) results.push(await work(one));
+  return results;
 }
 
 async function openMany(port: number, count: number): Promise<Socket[]> {
@@ -90,35 +95,42 @@ function misbehave(port: number): () => void {
   return () => child.kill("SIGKILL");
 }
 
-/** @returns how many times longer the others' p99 is */
-async function disturbance(tiny: boolean, print: (line: string) => void): Promise<number> {
-  const server = await startZcache({ memoryMiB: 64 });
+/**
+ * Short windows in turn, because one stall of the machine is the p99 of all that it falls into.
+ * @returns how many times longer the others' p99 is
+ */
+async function disturbance(
+  start: typeof startZcache,
+  tiny: boolean,
+  print: (line: string) => void,
+): Promise<number> {
+  const server = await start({ memoryMiB: 64 });
   const load: Load = {
     port: server.port,
     kind: "get",
     connections: 8,
     depth: 4,
-    seconds: tiny ? 0.1 : 4,
+    seconds: tiny ? 0.1 : 1,
     keys: 1000,
     valueBytes: VALUE_BYTES,
   };
   try {
     await fill(load);
-    if (!tiny) await runLoad(load);
+    if (!tiny) await runLoad({ ...load, seconds: 4 });
     const alone: number[] = [];
     const among: number[] = [];
-    for (let round = 0; round < (tiny ? 1 : 5); round++) {
+    for (let round = 0; round < (tiny ? 1 : 15); round++) {
       alone.push((await runLoad(load)).p99Ms);
       const stop = misbehave(server.port);
-      await sleep(500);
+      await sleep(300);
       among.push((await runLoad(load)).p99Ms);
       stop();
     }
-    const ratio = median(among.map((p99, round) => p99 / alone[round]!));
+    const ratio = median(among) / median(alone);
     print(
-      `p99 ${median(alone).toFixed(2)} ms; beside a client that does not read, one that sends a ` +
-        `byte a second and one that sends garbage ${median(among).toFixed(2)} ms: ` +
-        `${ratio.toFixed(2)}×`,
+      `${server.name}: p99 ${median(alone).toFixed(2)} ms; beside a client that does not read, ` +
+        `one that sends a byte a second and one that sends garbage ${median(among).toFixed(2)} ` +
+        `ms: ${ratio.toFixed(2)}×`,
     );
     return ratio;
   } finally {
