@@ -53,6 +53,44 @@ describe("server", () => {
     });
   });
 
+  test("who does not read keeps no buffer from others, whose gets the kernels answer", async () => {
+    let hits = 0;
+    const open: typeof openItemStore = (settings, onFault) => {
+      const opened = openItemStore(settings, onFault);
+      const { store } = opened;
+      const answer = store.answerGets.bind(store);
+      store.answerGets = (...asked) => {
+        const [lines, from] = asked;
+        const used = answer(...asked);
+        if (lines[from + "get ".length] === "b".charCodeAt(0)) hits += store.hits;
+        return used;
+      };
+      return opened;
+    };
+    const server = await startServer({}, {}, open);
+    const where = { host: "127.0.0.1", port: portOf(server) };
+    const [deaf, other] = await Promise.all([Client.open(where), Client.open(where)]);
+    try {
+      const value = "v".repeat(4000);
+      for (const key of "ab") await other.ask(`set ${key} 0 0 4000\r\n${value}\r\n`);
+      const one = await other.ask("get b\r\n", "END\r\n");
+      deaf.socket.pause();
+      deaf.send("get a\r\n".repeat(20_000));
+      for (let gets = -1, tries = 0; gets !== server.stats()["cmd_get"]; tries++) {
+        assert.ok(tries < 100, "at some time its backlog is full");
+        gets = server.stats()["cmd_get"] as number;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.ok((server.stats()["cmd_get"] as number) < 20_000, "it does not get all of them");
+      assert.equal(await other.ask("get b\r\n".repeat(10), one.repeat(10)), one.repeat(10));
+      assert.equal(hits, 10);
+    } finally {
+      deaf.close();
+      other.close();
+      await server.close(false);
+    }
+  });
+
   test("who does not read is not read from, and others are served", async () => {
     const backlogBytesMax = 64 * 1024;
     await serving({ backlogBytesMax }, async (open, server) => {

@@ -15,11 +15,12 @@ export const WORKER_URL = new URL(
 export async function startServer(
   settings: Partial<MemcachedSettings> = {},
   endpoint: Endpoint = {},
+  open: typeof openItemStore = openItemStore,
 ): Promise<MemcachedServer> {
   return MemcachedServer.start({
     settings,
     endpoints: [endpoint],
-    open: openItemStore,
+    open,
     workerUrl: WORKER_URL,
     onShutdown: () => {},
   });

@@ -1,5 +1,6 @@
 // One thread's connections: what comes is worked through, its replies go out in one write, and a
 // client that does not take them is not read from until it does.
+import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { SampledTimes } from "../../base/sampled_times.ts";
 import { C, type Counters } from "../../front/items/counters.ts";
@@ -36,11 +37,12 @@ interface Connection {
   socket: Socket;
   /** Of the unix socket that it came by. */
   readonly path: string | undefined;
+  readonly isEncrypted: boolean;
   /** Replies wait for the client; nothing is read. */
   blocked: boolean;
 }
 
-/** The part of an accepted socket that is not public, and is moved to one with a buffer. */
+/** The part of a socket that is not public: where it stands, and what is moved to another. */
 interface WithHandle {
   _handle: { readonly fd?: number } | null | undefined;
 }
@@ -68,8 +70,6 @@ export class Connections {
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
-  /** Whose replies the system reads yet from the buffer that others are to be written to. */
-  #holder: Connection | undefined;
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
   readonly #watch: Watch;
@@ -109,6 +109,7 @@ export class Connections {
       watcher: undefined,
       isEndTold: false,
       path,
+      isEncrypted: encrypted,
       session: new Session(),
       socket: accepted,
       blocked: false,
@@ -275,19 +276,12 @@ export class Connections {
   }
 
   #begin(connection: Connection): void {
-    if (this.#holder !== undefined && this.#holder.socket.writableLength === 0) this.#takeBack();
     this.#current = connection;
     this.#watch.begin(connection.cfd);
     this.engine.parts.items.tick(Date.now());
     this.engine.paused = connection.blocked;
     this.#turnBytes = 0;
     this.#begunMs = this.#times.begin();
-  }
-
-  /** The system has taken all of the buffer that was given up. */
-  #takeBack(): void {
-    this.#holder = undefined;
-    this.#reply.takeBack();
   }
 
   /** @returns whether reading goes on */
@@ -323,26 +317,20 @@ export class Connections {
     }
   }
 
-  /** Hands replies to the socket of the connection that is being worked on. */
+  /**
+   * Hands replies to the socket of the connection that is being worked on. What the system does not
+   * take at once waits as a copy, which is no larger than it is: so the buffer is free for others,
+   * however long a client does not read.
+   */
   #write(reply: Reply): void {
-    const { socket } = this.#current!;
+    const connection = this.#current!;
+    const { socket } = connection;
     const length = reply.at;
     this.#counters.own[C.bytes_written]! += length;
-    if (socket.destroyed || !socket.writable) {
-      reply.at = 0;
-      return;
-    }
-    if (socket.writableLength > 0) {
-      // It will wait: as a copy, which is no larger than it is.
-      socket.write(reply.bytes.slice(0, length));
-      reply.at = 0;
-    } else {
-      // A Buffer, because a stream would make one of anything else.
-      socket.write(Buffer.from(reply.bytes.buffer, reply.bytes.byteOffset, length));
-      // What the system took at once is not looked at again. Otherwise the buffer is still in use.
-      if (socket.writableLength === 0) reply.at = 0;
-      else if (reply.renew()) this.#holder = this.#current;
-    }
+    reply.at = 0;
+    if (socket.destroyed || !socket.writable) return;
+    const taken = socket.writableLength > 0 ? 0 : writeAtOnce(connection, reply.bytes, length);
+    if (taken < length) socket.write(reply.bytes.slice(taken, length));
     this.#turnBytes += length;
     if (this.#turnBytes > TURN_BYTES_MAX || this.#isBehind(socket)) this.engine.paused = true;
   }
@@ -367,7 +355,6 @@ export class Connections {
     if (watcher !== undefined) this.#watch.remove(watcher);
     // Who was not sent away by us has gone, and if without an error, of its own will.
     this.#tellEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
-    if (this.#holder === connection) this.#takeBack();
     session.closing = true;
     this.#intake.forget(session);
     this.#counters.own[C.closed_connections]++;
@@ -401,4 +388,20 @@ function destroyThis(this: Socket): void {
 
 function addressOf(host: string | undefined, port: number | undefined): string {
   return host === undefined ? "unix" : `tcp:${host}:${port}`;
+}
+
+/** @returns bytes that the system has taken; 0 also where a socket can't be written to so */
+function writeAtOnce(
+  { socket, isEncrypted }: Connection,
+  bytes: Uint8Array,
+  length: number,
+): number {
+  const fd = isEncrypted ? undefined : (socket as unknown as WithHandle)._handle?.fd;
+  if (fd === undefined || fd < 0) return 0;
+  try {
+    return writeSync(fd, bytes, 0, length);
+  } catch {
+    // It takes nothing now, or nothing any more: the stream finds out which.
+    return 0;
+  }
 }

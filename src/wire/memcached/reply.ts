@@ -15,15 +15,13 @@ const COPY_BYTES_MIN = 32;
 export class Reply {
   bytes: Uint8Array;
   at = 0;
-  readonly #capacity: number;
   readonly #flush: (reply: Reply) => void;
-  /** The buffer that is used where nobody reads from it yet. */
+  /** The buffer, but for replies that are longer. */
   readonly #home: Uint8Array;
-  #isHomeFree = true;
 
   /**
    * @param capacity bytes of the buffer; single replies may be longer
-   * @param flush takes bytes [0, at) and sets `at` to 0, perhaps with other `bytes`
+   * @param flush takes bytes [0, at) and sets `at` to 0; the buffer is free again when it returns
    * @param home a buffer of `capacity` bytes, if there is one that is better than others
    */
   constructor(capacity: number, flush: (reply: Reply) => void, home?: Uint8Array) {
@@ -31,7 +29,6 @@ export class Reply {
     this.#home = home ?? new Uint8Array(capacity);
     assert(this.#home.length === capacity, "it is as long as was said");
     this.bytes = this.#home;
-    this.#capacity = capacity;
     this.#flush = flush;
   }
 
@@ -40,29 +37,7 @@ export class Reply {
     if (this.at > 0) this.#flush(this);
     assert(this.at === 0, "what was flushed is gone");
     // What was made for one long reply does not stay.
-    if (this.bytes.length > this.#capacity) this.bytes = this.#fresh();
-  }
-
-  /**
-   * Gives up the buffer, for somebody who still reads from it.
-   * @returns whether it is one that is to be given back, by `takeBack`
-   */
-  renew(): boolean {
-    const isHome = this.bytes === this.#home;
-    if (isHome) this.#isHomeFree = false;
-    this.bytes = this.#fresh();
-    this.at = 0;
-    return isHome;
-  }
-
-  /** Nobody reads any more from the buffer that was given up. */
-  takeBack(): void {
-    this.#isHomeFree = true;
-    if (this.at === 0) this.bytes = this.#home;
-  }
-
-  #fresh(): Uint8Array {
-    return this.#isHomeFree ? this.#home : new Uint8Array(this.#capacity);
+    this.bytes = this.#home;
   }
 
   /** Makes sure of room for so many bytes more. */
