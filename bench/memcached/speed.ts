@@ -120,7 +120,10 @@ function report(
   print: (line: string) => void,
 ): void {
   const own = `${name}: ${figures(row)}`;
-  if (peer === undefined) return print(own);
+  if (peer === undefined) {
+    print(own);
+    return;
+  }
   const ratios = (what: keyof Window) =>
     row.windows.map((window, nth) => window[what] / peer.windows[nth]![what]);
   const speed = ratios("perSecond");

@@ -6,8 +6,8 @@
  *  │ own words │ FOUND_MAX × 5 words │ AHEAD_MAX × 5 words │ 2 KiB for the caller │
  *  └───────────┴─────────────────────┴─────────────────────┴──────────────────────┘
  *
- * An address counts bytes from the start of the arena; an index counts words. Of its own words those
- * from COUNT on change, the others are written once.
+ * An address counts bytes from the start of the arena; an index counts words. Of its own words
+ * those from COUNT on change, the others are written once.
  */
 export const READER = 0; // address of the word in which this thread says that it reads
 export const WRITING = 1; // address of the word that says that somebody writes

@@ -1,7 +1,7 @@
-// Looks at what several keys lead to before the first of them is asked for. A key leads from a bucket
-// to a record, to an entry of the handle table, to a value: four places that the processor's caches
-// mostly do not have, each known only when the one before has come. One key after the other waits
-// for all four each time; some keys side by side, step by step, wait for them together.
+// Looks at what several keys lead to before the first of them is asked for. A key leads from a
+// bucket to a record, to an entry of the handle table, to a value: four places that the processor's
+// caches mostly do not have, each known only when the one before has come. One key after the other
+// waits for all four each time; some keys side by side, step by step, wait for them together.
 //
 // Nothing is found here and nothing decided: what is read is thrown away, but for the hashes.
 import * as Entry from "../index/entry.layout";

@@ -102,7 +102,8 @@ function findItem(find: usize, key: usize, to: usize, now: u32, flushes: u32): u
   // A key that reaches to the end may go on.
   if (end == to || end == key || end - key > KEY_BYTES_MAX) return 0;
   const count = end - key;
-  return findValue(find, key, count, hashOf(find, key, count)) && isPlain(find, now, flushes) ? end : 0;
+  const found = findValue(find, key, count, hashOf(find, key, count));
+  return found && isPlain(find, now, flushes) ? end : 0;
 }
 
 /** `VALUE key flags bytes [cas]`, and the value. @returns the address behind, 0 without room */

@@ -7,7 +7,14 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import * as Item from "../../src/front/items/items.layout.ts";
 import { openItemStore } from "../../src/item_stores.ts";
 import { checkSettings } from "../../src/server/memcached/settings.ts";
-import { KEYS, keyOf, NOW_S, type PlainGetsInput, SERIALS, valueOf } from "./plain_gets_worker.ts";
+import {
+  KEYS,
+  keyOf,
+  NOW_S,
+  type PlainGetsInput,
+  SERIALS,
+  valueUnder,
+} from "./plain_gets_worker.ts";
 
 const ROUNDS = Number(process.env["ZCACHE_STRESS_ROUNDS"] ?? 20_000);
 const SETS = 200;
@@ -20,7 +27,7 @@ test(`a thread gets what another sets, ${ROUNDS} rounds`, async () => {
   const random = new Xorshift32(5);
   const set = (nth: number) => {
     const key = keyOf(nth);
-    const value = valueOf(nth, random.below(SERIALS));
+    const value = valueUnder(nth, random.below(SERIALS));
     store.prepare(value, 0, value.length);
     store.lock(key, 0, key.length);
     store.meta.fill(0);

@@ -26,7 +26,7 @@ export function keyOf(nth: number): Buffer {
 const made = new Map<number, Buffer>();
 
 /** One third of them compresses hardly. */
-export function valueOf(nth: number, serial: number): Buffer {
+export function valueUnder(nth: number, serial: number): Buffer {
   const id = nth * SERIALS + serial;
   const known = made.get(id);
   if (known !== undefined) return known;
@@ -47,7 +47,7 @@ function check(bytes: Uint8Array, at: number, nth: number): number {
   const count = Number(/^VA (\d+)$/.exec(line)?.[1]);
   const begin = lineEnd + 2;
   const end = begin + count;
-  const expected = valueOf(nth, answers[begin]! % SERIALS);
+  const expected = valueUnder(nth, answers[begin]! % SERIALS);
   const isGood = expected.equals(answers.subarray(begin, end));
   assert.ok(isGood, `key${nth} gave what was never set: ${line}`);
   return end + 2;
