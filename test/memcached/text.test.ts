@@ -237,6 +237,17 @@ describe("text", () => {
     assert.match(rig.ask("stats\r\n"), /STAT get_hits 0\r\n/);
   });
 
+  test("a set counts what has expired under its key, and is no get", () => {
+    const rig = new TextRig();
+    rig.ask("set a 0 1 1\r\nx\r\n");
+    rig.nowS += 2;
+    assert.equal(rig.ask("set a 0 0 1\r\ny\r\n"), "STORED\r\n");
+    assert.equal(rig.ask("set a 0 0 1\r\nz\r\n"), "STORED\r\n");
+    assert.equal(rig.counters.sum("reclaimed"), 1);
+    const { gets, hits } = rig.store.stats().more;
+    assert.deepEqual({ gets, hits }, { gets: 0, hits: 0 });
+  });
+
   test("what is dead is swept", () => {
     const rig = new TextRig();
     for (let i = 0; i < 200; i++) rig.ask(`set k${i} 0 ${i % 2 === 0 ? 5 : 0} 1\r\nx\r\n`);

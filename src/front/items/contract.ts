@@ -36,6 +36,8 @@ export interface ItemStore {
    * @returns whether there is one; then `meta` and `valueBytes` are its own
    */
   find(): boolean;
+  /** As `find` where the value is not wanted, only `meta` and `valueBytes`: no use, no `read`. */
+  look(): boolean;
 
   /**
    * Copies the value that `find` found, all `valueBytes` of it, to `target[at]`. May be called

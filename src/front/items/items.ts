@@ -160,9 +160,9 @@ export class Items {
     let bytes = valueTo - valueFrom;
     this.store.lock(key, from, to);
     try {
-      // Whatever a plain set finds, it replaces; but those who watch are told of the look.
-      const isPlain = request.mode === Mode.SET && !request.hasCas && this.log === undefined;
-      const found = !isPlain && this.#findAlive(key, from, to);
+      // Whatever a plain set finds, it replaces.
+      const isPlain = request.mode === Mode.SET && !request.hasCas;
+      const found = this.#findAlive(key, from, to, isPlain);
       if (extends_ && found) bytes += this.store.valueBytes;
       let outcome = this.#mayStore(found, request);
       if (outcome === DONE && extends_) {
@@ -269,9 +269,9 @@ export class Items {
     return hasExpired(this.meta[Item.EXPIRES]!, this.now);
   }
 
-  #findAlive(key: Uint8Array, from: number, to: number): boolean {
+  #findAlive(key: Uint8Array, from: number, to: number, isLook = false): boolean {
     const { log, store } = this;
-    if (!store.find()) {
+    if (!(isLook ? store.look() : store.find())) {
       if (log !== undefined) log.fetched(key, from, to, Look.MISSED, 0);
       return false;
     }

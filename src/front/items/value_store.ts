@@ -87,16 +87,18 @@ export class ValueItemStore implements ItemStore {
   }
 
   find(): boolean {
-    const values = this.values;
-    if (!values.find(this.#key, this.#keyBytes)) return false;
-    const { bytes, metaAt } = values;
-    for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
-    return true;
+    return this.values.find(this.#key, this.#keyBytes) && this.#takeMeta();
   }
 
-  #takeMeta(): void {
+  look(): boolean {
+    return this.values.has(this.#key, this.#keyBytes) && this.#takeMeta();
+  }
+
+  /** @returns true, which says that there was something to take */
+  #takeMeta(): true {
     const { bytes, metaAt } = this.values;
     for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
+    return true;
   }
 
   read(target: Uint8Array, at: number): boolean {
