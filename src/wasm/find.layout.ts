@@ -27,7 +27,6 @@ export const DICTIONARY_AT = 14; // word index of the words that say where they 
 export const DICTIONARY_BYTES = 15; // word index of the words that say how long they are
 export const IS_LZ4 = 16; // 1: what comes in is compressed with LZ4
 export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
-
 export const WORDS = 18; // how many words the arena has
 
 export const COUNT = 24; // values found since it was set to 0

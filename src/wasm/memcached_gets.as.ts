@@ -17,8 +17,6 @@ const KEY_BYTES_MAX: usize = 250;
 const OPAQUE_BYTES_MAX: usize = 33;
 /** All of a reply but its value: twice a key, an opaque token and a number for each flag. */
 const REPLY_BYTES_MAX: usize = 1024;
-/** A use is noted once in so many seconds, which is not done here (front/items/items.ts). */
-const BUMP_S: u32 = 60;
 
 const GET_: u32 = 0x20746567; // "get "
 const GETS: u32 = 0x73746567; // "gets"
@@ -79,7 +77,8 @@ function isPlain(find: usize, now: u32, flushes: u32): bool {
   if ((bits & (Item.FETCHED | Item.STALE | Item.TOKEN_SENT)) != Item.FETCHED) return false;
   const expires = metaWord(find, Item.EXPIRES);
   if (expires != 0 && expires <= now) return false;
-  return now - metaWord(find, Item.ACCESSED) < BUMP_S;
+  // A use that is to be noted is noted elsewhere.
+  return now - metaWord(find, Item.ACCESSED) < <u32>Item.BUMP_S;
 }
 
 /** The end of the token that begins at `at`: its first byte that is none of it, or `to`. */
@@ -107,9 +106,11 @@ function findItem(find: usize, key: usize, to: usize, now: u32, flushes: u32): u
 }
 
 /** `VALUE key flags bytes [cas]`, and the value. @returns the address behind, 0 without room */
-function writeItem(find: usize, key: usize, end: usize, out: usize, cas: bool, to: usize): usize {
+function writeItem(
+  find: usize, key: usize, end: usize, out: usize, cas: bool, replyEnd: usize,
+): usize {
   const size = valueBytes(find);
-  if (to - out < size + REPLY_BYTES_MAX) return 0;
+  if (replyEnd - out < size + REPLY_BYTES_MAX) return 0;
   store<u64>(out, 0x2045554c4156); // "VALUE "
   let at = out + 6;
   at = writeBytes(at, key, end);

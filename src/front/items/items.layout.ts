@@ -13,6 +13,9 @@ export const ACCESSED = 4; //     s    when the item was last stored, fetched or
 /** Bits 0 … 7: see below. Bits 8 … 31: how many flushes there had been when it was stored. */
 export const BITS = 5;
 
+/** ACCESSED and FETCHED are written at most once in so many seconds, as memcached does. */
+export const BUMP_S = 60;
+
 /** Bytes of metadata that an `ItemStore` keeps with each item. */
 export const META_WORDS = 6;
 

@@ -26,7 +26,6 @@ import type { ItemsShared } from "./shared.ts";
 
 /** What an item is counted to take beside its key and value when it is held against the limit. */
 const ITEM_OVERHEAD_BYTES = 50;
-const BUMP_S = 60;
 /** Locked by who flushes: a key like any other. */
 const FLUSH_KEY = new Uint8Array([0]);
 
@@ -293,7 +292,7 @@ export class Items {
   #bump(): void {
     const { meta } = this;
     const isFetched = (meta[Item.BITS]! & Item.FETCHED) !== 0;
-    if (isFetched && this.now - meta[Item.ACCESSED]! < BUMP_S) return;
+    if (isFetched && this.now - meta[Item.ACCESSED]! < Item.BUMP_S) return;
     meta[Item.ACCESSED] = this.now;
     meta[Item.BITS]! |= Item.FETCHED;
     this.store.writeUse();
