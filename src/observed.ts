@@ -34,6 +34,8 @@ export interface ServiceFigures {
   /** Look-ups (default: those of the store). */
   readonly lookups?: { readonly hits: number; readonly misses: number };
   readonly connections: Connections;
+  /** Unexpected errors while serving (default: 0). */
+  readonly internalErrors?: number;
   /** Times of requests as the server sees them, by operation (default: none). */
   readonly latency?: Readonly<Record<string, Latency>>;
 }
@@ -101,6 +103,7 @@ export function observeMemcached(
         accepted: sum("total_connections"),
         refused: sum("rejected_connections"),
       },
+      internalErrors: sum("internal_errors"),
     };
   };
   return observe({ name, kind: "memcached", store, figures });
@@ -140,12 +143,13 @@ class StoreService implements Observed {
   picture(): ServicePicture {
     const { name, kind, store } = this.#parts;
     const stats = store.stats();
-    const { operations, connections, lookups, latency } = this.#parts.figures();
+    const figures = this.#parts.figures();
+    const { operations, connections, lookups, latency, internalErrors = 0 } = figures;
     const { hits, misses } = lookups ?? stats.counters;
     return {
       ...{ name, kind, setup: setupOf(store) },
       ...pictureOf(stats),
-      ...{ operations, hits, misses, connections },
+      ...{ operations, hits, misses, connections, internalErrors },
       latency: { ...latencyOf(store), ...latency },
     };
   }

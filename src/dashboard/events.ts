@@ -12,7 +12,7 @@ interface Row {
 }
 
 function rowsOf({ picture }: Moment): readonly Row[] {
-  const { evictions, refusals, expired, recompressed, recoveries, writeBack } = picture;
+  const { evictions, refusals, expired, recompressed, writeBack } = picture;
   const named = (prefix: string, record: Readonly<Record<string, number>>) =>
     Object.entries(record).map(([name, value]) => ({ name: `${prefix}: ${words(name)}`, value }));
   return [
@@ -27,7 +27,8 @@ function rowsOf({ picture }: Moment): readonly Row[] {
     },
     { name: "read from the file", value: writeBack.readPages },
     { name: "recompressed", value: recompressed },
-    { name: "threads that died inside, undone", value: recoveries },
+    { name: "threads that died inside, undone", value: picture.recoveries },
+    { name: "internal errors", value: picture.internalErrors },
   ];
 }
 

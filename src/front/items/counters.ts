@@ -53,6 +53,7 @@ const NAMES = [
   "log_watcher_skipped",
   "log_watcher_sent",
   "log_watchers",
+  "internal_errors",
 ] as const;
 
 export type CounterName = (typeof NAMES)[number];

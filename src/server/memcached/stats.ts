@@ -212,6 +212,7 @@ export class Statistics {
     add("threads", settings.threads);
     add("conn_yields", counters.sum("conn_yields"));
     for (const name of LOGGED) add(name, counters.sum(name));
+    add("internal_errors", counters.sum("internal_errors"));
     for (const name of ABSENT) add(name, 0);
     add("bytes", stored.logicalBytes);
     add("curr_items", stored.items);

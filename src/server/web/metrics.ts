@@ -132,6 +132,11 @@ const METRICS: readonly Metric[] = [
     of: ({ recoveries }, tell) => tell(recoveries),
   },
   {
+    name: "zcache_internal_errors_total",
+    help: "Unexpected errors, each of which ended one connection, request or task",
+    of: ({ internalErrors }, tell) => tell(internalErrors),
+  },
+  {
     name: "zcache_write_back_entries_total",
     help: "Pages or values written to the write-back file",
     of: ({ writeBack }, tell) => tell(writeBack.writtenPages),

@@ -76,6 +76,8 @@ export interface ServicePicture {
   readonly expired: number;
   readonly recompressed: number;
   readonly recoveries: number;
+  /** Unexpected errors, each of which ended one connection, request or task. */
+  readonly internalErrors: number;
   readonly writeBack: {
     readonly writtenPages: number;
     readonly writtenBytes: number;
