@@ -5,7 +5,7 @@ import { EAGAIN, EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { FRAME_WORDS, MAX_ORDER } from "../memory/frame.layout.ts";
-import { add, journalIsKept, put } from "../memory/journal.ts";
+import { add, journalCommit, journalIsKept, journalRollBack, put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import type { ClassStats, Evict, MapMode, PoolShare, PoolStats, Zpool } from "./contract.ts";
 import * as Pool from "./pool.layout.ts";
@@ -265,21 +265,29 @@ export abstract class BasePool implements Zpool {
       put(this.words, this.at + Pool.RECLAIMING, 1);
       put(this.words, this.at + Pool.RECLAIMED_UNIT, unit);
     }
+    // The callback may undo what it has begun itself: the unit that it is asked about stays off its
+    // lists then, and a thread that dies in the callback leaves a unit that `recover` puts back.
+    journalCommit(this.words);
     this.unlock();
     if (unit === NIL) return EAGAIN;
     let freed = 0;
+    let isDone = false;
     try {
       for (const handle of handles) {
         // Its owner may have freed it since; nobody must be asked about an object that is gone.
         if (this.read(handle, NO_ADDRESS, 0) !== 0) continue;
         if (evict(handle) !== 0 || !this.#evicted(handle)) break;
       }
+      isDone = true;
     } finally {
-      // Also when the callback throws: the unit must not stay under reclaim for ever.
+      // Also when the callback throws: the unit must not stay under reclaim for ever, and what the
+      // callback has left half done must not be committed with it.
+      if (!isDone) journalRollBack(this.words, this.arena.kernels);
       this.lock();
       freed = this.endReclaimLocked(unit);
       add(this.words, this.at + Pool.PAGES_RECLAIMED, freed);
       if (journalIsKept(this.words)) put(this.words, this.at + Pool.RECLAIMING, 0);
+      journalCommit(this.words);
       this.unlock();
     }
     return freed;

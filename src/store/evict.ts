@@ -47,7 +47,7 @@ export function evictColdestLocked(state: StoreState): boolean {
   const kinds =
     state.backing === undefined ? [Store.EPHEMERAL] : [Store.EPHEMERAL, Store.PERSISTENT];
   return kinds.some((kind) => {
-    const victim = state.policies[kind]!.victim();
+    const victim = victimLocked(state, kind);
     return victim !== NIL && evictLocked(state, victim);
   });
 }
@@ -64,13 +64,23 @@ function evictRoundLocked(state: StoreState, kind: number): boolean {
   return went;
 }
 
+/**
+ * The page of a kind that the policy names, or NIL. What the search has changed in the order stays,
+ * also if the page can't leave after all.
+ */
+function victimLocked(state: StoreState, kind: number): WordIndex | typeof NIL {
+  const victim = state.policies[kind]!.victim();
+  state.arena.lock.commit();
+  return victim;
+}
+
 /** Evicts by the policy's order. */
 function evictPagesLocked(state: StoreState, kind: number): boolean {
   const frames = state.arena.frames;
   const enough = frames.framesFree + ROUND_FRAMES;
   let went = 0;
   while (went < ROUND_PAGES && frames.framesFree < enough) {
-    const victim = state.policies[kind]!.victim();
+    const victim = victimLocked(state, kind);
     if (victim === NIL || !evictLocked(state, victim)) break;
     went++;
   }
@@ -84,6 +94,7 @@ function evictFramesLocked(state: StoreState, kind: number): boolean {
     const entry = entryOfObject(state, kind, handle);
     return entry !== NIL && evictLocked(state, entry) ? 0 : EBUSY;
   });
+  // The pool has committed by itself; readers are to see that something has changed.
   state.arena.lock.commit();
   return freed > 0;
 }

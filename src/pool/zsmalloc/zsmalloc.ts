@@ -10,7 +10,7 @@ import { type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
-import { journalCommit, put } from "../../memory/journal.ts";
+import { journalCommit, journalRollBack, put } from "../../memory/journal.ts";
 import type { PoolId } from "../base.ts";
 import * as Pool from "../pool.layout.ts";
 import { compactStepLocked } from "./compaction.ts";
@@ -107,6 +107,7 @@ export class ZsmallocPool extends ZspagePool {
   #endCompaction(): void {
     this.lock();
     put(this.words, this.at + Pool.COMPACTING, 0);
+    journalCommit(this.words);
     this.unlock();
   }
 
@@ -114,16 +115,19 @@ export class ZsmallocPool extends ZspagePool {
   #compactStep(cls: number): number {
     this.lock();
     let wanted = false;
+    let isDone = false;
     try {
       const emptied = compactStepLocked(this.words, this.zspages, this.#objects, cls);
       wanted = Atomics.load(this.words, this.at + Pool.LOCK) !== this.arena.thread;
-      if (emptied <= 0) return emptied;
-      const pages = this.zspages.release(emptied);
-      this.count(Pool.PAGES_COMPACTED, pages);
+      const pages = emptied <= 0 ? emptied : this.zspages.release(emptied);
+      if (emptied > 0) this.count(Pool.PAGES_COMPACTED, pages);
+      isDone = true;
       return pages;
     } finally {
-      // A step is all right by itself, and all steps together would not fit into a journal.
-      journalCommit(this.words);
+      // A step is whole by itself, and all steps together would not fit into a journal. A step that
+      // has failed in the middle is undone.
+      if (isDone) journalCommit(this.words);
+      else journalRollBack(this.words, this.arena.kernels);
       this.unlock();
       // Or this thread would have the lock again before the one that sleeps on it is awake.
       if (wanted) Atomics.wait(this.words, this.at + Pool.COMPACTING, 1, STEP_ASIDE_MS);
