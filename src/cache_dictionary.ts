@@ -102,13 +102,23 @@ export class DictionaryKeeper {
     this.#samples.set(this.#values.bytes.subarray(at, at + count), end);
     this.#ends.push(end + count);
     if (end + count < SAMPLES_BYTES) return;
-    this.train().then(this.#onReport, () => undefined);
+    this.#begin().then(this.#onReport, () => undefined);
   }
 
-  /** Makes a dictionary of the samples that there are, and uses it if it pays. */
+  /**
+   * Makes a dictionary of the samples that there are, and uses it if it pays. Who asks for it waits
+   * for it: until then the process stays alive.
+   */
   train(): Promise<DictionaryReport> {
+    const training = this.#begin();
+    this.#worker?.ref();
+    return training;
+  }
+
+  #begin(): Promise<DictionaryReport> {
     this.#training ??= this.#train().finally(() => {
       this.#training = undefined;
+      this.#worker = undefined;
       this.#samples = new Uint8Array(0);
       this.#ends = [];
       this.#untilNext = this.#retry;
@@ -144,7 +154,7 @@ export class DictionaryKeeper {
       workerData: job,
       transferList: [job.samples.buffer as ArrayBuffer],
     });
-    // A cache that nobody waits for does not keep the process alive.
+    // A training that nobody waits for does not keep the process alive.
     worker.unref();
     this.#worker = worker;
     return new Promise((resolve, reject) => {

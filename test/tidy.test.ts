@@ -236,6 +236,16 @@ const atomicsStandInFewPlaces: Law = (file) => {
   );
 };
 
+/** The one that keeps the application's flags and preloads from the worker. */
+const STARTS_WORKERS = "src/node/lent_descriptors.ts";
+
+const workersStartInOnePlace: Law = (file) => {
+  if (!file.path.startsWith("src/") || file.path === STARTS_WORKERS) return [];
+  return eachLine(file, (line) =>
+    /\bnew Worker\(/.test(codeOf(line)) ? `startWorker of ${STARTS_WORKERS} does that` : undefined,
+  );
+};
+
 const MACHINE_PATH = new RegExp(
   `(^|["'\`\\s=(:])/(${["work", "home", "tmp", "root"].join("|")})(/|\\b)`,
 );
@@ -333,6 +343,12 @@ const LAWS: readonly {
     law: atomicsStandInFewPlaces,
     files: SOURCES,
     offence: { path: "src/pool/x.ts", text: "  Atomics.add(words, at, 1); // counts" },
+  },
+  {
+    name: "workers are started in one place",
+    law: workersStartInOnePlace,
+    files: SOURCES,
+    offence: { path: "src/cli/x.ts", text: "const worker = new Worker(url);" },
   },
   {
     name: "no paths of one machine",

@@ -23,7 +23,8 @@ export type ErrorCode =
   | "ERR_FILE_LOCKED"
   | "ERR_STORE_CLOSED"
   | "ERR_STORE_SHARE"
-  | "ERR_VALUE";
+  | "ERR_VALUE"
+  | "ERR_WORKER";
 
 /** An error that a caller can act on: `code` says which, `context` holds the numbers involved. */
 export class ZcacheError extends Error {

@@ -1,11 +1,12 @@
 // A pool lane in a thread of its own: the pools of one codec are filled while the next codec is at
 // work, so an analysis takes little longer than its codecs.
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { type ErrorCode, ZcacheError } from "../base/errors.ts";
 import type { PoolResult } from "../lab/analysis.ts";
 import type { LaneMemory } from "../lab/analyzer.ts";
 import type { LaneJob, PoolLane, Totals, Work } from "../lab/pool_lane.ts";
 import type { ArenaShare } from "../memory/arena.ts";
+import { startWorker, workerError } from "../node/lent_descriptors.ts";
 
 /** What the thread is started with. */
 export interface LaneSetup {
@@ -38,10 +39,19 @@ export class WorkerLane implements PoolLane {
   readonly #worker: Worker;
   /** The answer that is being waited for. */
   #pending: Promise<LaneAnswer> | undefined;
+  /** Rejects when the thread fails or ends. */
+  readonly #failure: Promise<never>;
 
   constructor({ arena, tables, windowPages }: LaneMemory, pools: readonly string[]) {
     const workerData: LaneSetup = { arena: arena.share(), tables, windowPages, pools };
-    this.#worker = new Worker(WORKER_URL, { workerData });
+    this.#worker = startWorker(WORKER_URL, { workerData });
+    this.#failure = new Promise((_, reject) => {
+      const what = "the thread that fills pools";
+      this.#worker.once("error", (cause) => reject(workerError(what, cause)));
+      this.#worker.once("exit", () => reject(workerError(what, "it has ended")));
+    });
+    // It may fail while nobody waits for an answer, and it is ended by `close`.
+    this.#failure.catch(() => {});
   }
 
   *start(job: LaneJob): Work {
@@ -65,25 +75,12 @@ export class WorkerLane implements PoolLane {
     void this.#worker.terminate();
   }
 
-  #ask(request: LaneRequest): Promise<LaneAnswer> {
-    return new Promise((resolve, reject) => {
-      const settle = () => {
-        this.#worker.off("message", onMessage);
-        this.#worker.off("error", onError);
-      };
-      const onMessage = (answer: LaneAnswer) => {
-        settle();
-        if (answer.error === undefined) return resolve(answer);
-        const { code, message, context } = answer.error;
-        reject(new ZcacheError(code, message, { context }));
-      };
-      const onError = (error: Error) => {
-        settle();
-        reject(error);
-      };
-      this.#worker.on("message", onMessage);
-      this.#worker.on("error", onError);
-      this.#worker.postMessage(request);
-    });
+  async #ask(request: LaneRequest): Promise<LaneAnswer> {
+    const answered = new Promise<LaneAnswer>((resolve) => this.#worker.once("message", resolve));
+    this.#worker.postMessage(request);
+    const answer = await Promise.race([answered, this.#failure]);
+    if (answer.error === undefined) return answer;
+    const { code, message, context } = answer.error;
+    throw new ZcacheError(code, message, { context });
   }
 }
