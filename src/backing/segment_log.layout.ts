@@ -19,7 +19,7 @@ export const NEXT_FRESH = 6; // segments from here on were never used
 export const FREE_FIRST = 7; // the first of those that were and are free again, 0 = none
 export const FREE_COUNT = 8; // and how many
 export const NEXT_SEQUENCE = 9;
-export const CLEANER = 10; // the thread that cleans, 0 = none
+export const CLEANER = 10; // the owner (memory/owner.ts) that cleans, 0 = none
 export const CLEANED = 11; // and what it cleans
 export const CURSOR = 12; // the segment at which the next victim is looked for
 export const HOLD_OFF = 13; // calls of beginFlush that do nothing, after one that failed
@@ -34,11 +34,13 @@ export const LIVE_HIGH = 26; // and above
 /** Counters: 64-bit floats, of what has happened, also in what is undone. */
 export const COUNTERS = 28;
 export const COUNTERS_MAX = 10;
-export const BACKING_WORDS = COUNTERS + COUNTERS_MAX * 2;
+/** BUFFERS_MAX owners, each of the thread that writes the segment of BUFFERED, while FLUSHING. */
+export const FLUSHERS = COUNTERS + COUNTERS_MAX * 2;
+export const BACKING_WORDS = FLUSHERS + BUFFERS_MAX;
 
 // One segment.
 export const SEGMENT_WORDS = 4;
-export const STATE = 0; // see above; thread << 8 while FLUSHING; filled bytes ÷ 32 << 16 once FULL
+export const STATE = 0; // see above; filled bytes ÷ 32 << 16 once FULL
 export const LIVE = 1; // bytes of its records that are wanted
 export const BUFFER = 2; // its first frame in memory, 0 = none
 export const LINK = 3; // FREE: the next free one; otherwise the sequence number
@@ -50,8 +52,6 @@ export const FLUSHING = 3;
 export const ON_FILE = 4;
 export const CLEANING = 5;
 export const STATE_MASK = 0xff;
-export const THREAD_SHIFT = 8;
-export const THREAD_MASK = 0xff;
 export const FILLED_SHIFT = 16;
 export const FILLED_MASK = 0x1fff;
 export const FILLED_UNIT = 32;

@@ -216,14 +216,14 @@ export class SegmentLog {
       add(words, this.#at + Log.HOLD_OFF, -1);
       return NIL;
     }
-    // A dead thread's number may have become this one's, which is not writing now.
-    this.#takeBackLocked((thread) => thread === this.#arena.thread);
+    // What this thread has begun and not ended, because the device threw what is no ZcacheError.
+    this.#takeBackLocked((owner) => owner === this.#arena.owner);
     let oldest = this.#oldestFullLocked();
     if (oldest === NIL && this.isBusyLocked(() => true)) {
       if (this.#lookForDeadLocked()) oldest = this.#oldestFullLocked();
     }
     if (oldest === NIL) return NIL;
-    this.#table.setState(oldest, Log.FLUSHING, this.#arena.thread);
+    this.#table.setFlushing(oldest, this.#arena.owner);
     return oldest;
   }
 
@@ -239,7 +239,7 @@ export class SegmentLog {
   endFlushLocked(segment: number, failure: ZcacheError | undefined): void {
     const table = this.#table;
     const isOurs =
-      table.state(segment) === Log.FLUSHING && table.threadOf(segment) === this.#arena.thread;
+      table.state(segment) === Log.FLUSHING && table.flusherOf(segment) === this.#arena.owner;
     assert(isOurs, "who ends a write has begun it");
     if (failure !== undefined) {
       this.#count("writeErrors");
@@ -262,23 +262,24 @@ export class SegmentLog {
     this.#sealLocked();
   }
 
-  /** Whether one of the threads that `isOf` names writes or cleans a segment just now. */
-  isBusyLocked(isOf: (thread: number) => boolean): boolean {
+  /** Whether one of the owners that `isOf` names writes or cleans a segment just now. */
+  isBusyLocked(isOf: (owner: number) => boolean): boolean {
     const cleaner = this.#words[this.#at + Log.CLEANER]!;
     if (cleaner !== 0 && isOf(cleaner)) return true;
     for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
       const segment = this.#table.buffered(nth);
       if (segment === 0 || this.#table.state(segment) !== Log.FLUSHING) continue;
-      if (isOf(this.#table.threadOf(segment))) return true;
+      if (isOf(this.#table.flusherOf(segment))) return true;
     }
     return false;
   }
 
   /** Takes up what dead threads had begun: the same bytes are written again. */
-  recoverLocked(mayRun: (thread: number) => boolean): void {
-    this.#takeBackLocked((thread) => !mayRun(thread));
+  recoverLocked(): void {
+    const { isDead } = this.#arena;
+    this.#takeBackLocked(isDead);
     const cleaner = this.#words[this.#at + Log.CLEANER]!;
-    if (cleaner !== 0 && !mayRun(cleaner)) this.#endCleaningLocked(false);
+    if (cleaner !== 0 && isDead(cleaner)) this.#endCleaningLocked(false);
   }
 
   /**
@@ -297,7 +298,7 @@ export class SegmentLog {
     if (words[this.#at + Log.HOLD_OFF]! > 0) return NIL;
     const eighth = words[this.#at + Log.SEGMENTS]! >>> CLEAN_BELOW_SHIFT;
     if (table.free >= Math.max(RESERVED_SEGMENTS + 1, eighth)) return NIL;
-    if (words[this.#at + Log.CLEANER] === this.#arena.thread) this.#endCleaningLocked(false);
+    if (words[this.#at + Log.CLEANER] === this.#arena.owner) this.#endCleaningLocked(false);
     if (words[this.#at + Log.CLEANER] !== 0 && !this.#lookForDeadLocked()) return NIL;
     if (words[this.#at + Log.CLEANER] !== 0) return NIL;
     const lookedAt = Math.min(words[this.#at + Log.NEXT_FRESH]! - 1, VICTIMS_LOOKED_AT);
@@ -308,7 +309,7 @@ export class SegmentLog {
     }
     if (victim === NIL) return NIL;
     table.setState(victim, Log.CLEANING);
-    put(words, this.#at + Log.CLEANER, this.#arena.thread);
+    put(words, this.#at + Log.CLEANER, this.#arena.owner);
     put(words, this.#at + Log.CLEANED, victim);
     return victim;
   }
@@ -407,12 +408,12 @@ export class SegmentLog {
   }
 
   /** Makes FULL again what threads had begun to write that do so no more. */
-  #takeBackLocked(isGone: (thread: number) => boolean): void {
+  #takeBackLocked(isGone: (owner: number) => boolean): void {
     const table = this.#table;
     for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
       const segment = table.buffered(nth);
       if (segment === 0 || table.state(segment) !== Log.FLUSHING) continue;
-      if (!isGone(table.threadOf(segment))) continue;
+      if (!isGone(table.flusherOf(segment))) continue;
       table.setState(segment, Log.FULL);
       table.releaseIfEmpty(segment);
     }
@@ -425,7 +426,7 @@ export class SegmentLog {
   #lookForDeadLocked(): boolean {
     if (++this.#callsInVain < LOOK_FOR_DEAD_AFTER) return false;
     this.#callsInVain = 0;
-    this.recoverLocked((thread) => this.#arena.threadMayRun(thread));
+    this.recoverLocked();
     return true;
   }
 

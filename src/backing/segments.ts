@@ -107,16 +107,22 @@ export class SegmentTable {
     return NIL;
   }
 
-  /** Moves a segment on to another state. @param thread who writes it, while FLUSHING */
-  setState(segment: number, state: number, thread = 0): void {
+  /** Moves a segment on to another state. */
+  setState(segment: number, state: number): void {
     const at = this.at(segment) + Log.STATE;
     const kept = this.#words[at]! & ~((1 << Log.FILLED_SHIFT) - 1);
-    put(this.#words, at, kept | (thread << Log.THREAD_SHIFT) | state);
+    put(this.#words, at, kept | state);
   }
 
-  /** The thread that writes a segment which is FLUSHING. */
-  threadOf(segment: number): number {
-    return (this.#words[this.at(segment) + Log.STATE]! >>> Log.THREAD_SHIFT) & Log.THREAD_MASK;
+  /** Makes a segment FLUSHING. @param owner who writes it */
+  setFlushing(segment: number, owner: number): void {
+    this.setState(segment, Log.FLUSHING);
+    put(this.#words, this.#flusherAt(segment), owner);
+  }
+
+  /** The owner that writes a segment which is FLUSHING. */
+  flusherOf(segment: number): number {
+    return this.#words[this.#flusherAt(segment)]!;
   }
 
   /** Takes note of how many bytes of a segment are filled, once no more come. */
@@ -269,6 +275,13 @@ export class SegmentTable {
   #isCleanable(segment: number, isDamaged: boolean): boolean {
     const state = this.#words[this.at(segment) + Log.STATE]! & (Log.STATE_MASK | Log.DAMAGED);
     return state === (isDamaged ? Log.ON_FILE | Log.DAMAGED : Log.ON_FILE);
+  }
+
+  /** The word that says who writes a segment that is in memory. */
+  #flusherAt(segment: number): number {
+    const slot = this.#slotOf(segment);
+    assert(slot !== NIL, "a segment that is written is in memory");
+    return slot - Log.BUFFERED + Log.FLUSHERS;
   }
 
   /** The word of BUFFERED that holds `segment` (0: an unused one), or NIL. */

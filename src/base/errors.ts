@@ -6,6 +6,7 @@ export type ErrorCode =
   | "ERR_OPTION"
   | "ERR_ARENA_SHARE"
   | "ERR_ARENA_CLOSED"
+  | "ERR_ARENA_DAMAGED"
   | "ERR_ARENA_FULL"
   | "ERR_ARENA_MEMORY"
   | "ERR_ARENA_THREADS"

@@ -50,7 +50,7 @@ export class Zram {
   readonly #page: Address;
 
   private constructor(store: Store, at: number) {
-    const { words, memory, bytes, kernels, thread } = store.arena;
+    const { words, memory, bytes, kernels, owner, isDead } = store.arena;
     this.#store = store;
     this.#at = at;
     this.#floats = new Float64Array(memory.buffer);
@@ -61,12 +61,8 @@ export class Zram {
     this.#pool = words[at + Device.POOL]!;
     this.#key = new TmemKey().setObject(words[at + Device.NUMBER]!);
     this.#page = store.reserve(this.pageSize);
-    const isDead = (owner: number) => !store.arena.threadMayRun(owner);
     this.#stripes = Array.from({ length: Device.STRIPES_MAX }, (_, nth) => {
-      const mutex = new Mutex(words, kernels, at + Device.STRIPES + nth, thread, isDead);
-      // A thread that died with this thread's number has left a lock that looks like its own.
-      mutex.forget();
-      return mutex;
+      return new Mutex(words, kernels, at + Device.STRIPES + nth, owner, isDead);
     });
   }
 

@@ -3,7 +3,7 @@
  *  frame 0                                            FIRST_FRAME             FRAMES_TOTAL
  *  ┌────────────┬──────────────┬─────────────────────┬─────────────┬───────────────────┐
  *  │ superblock │ free bitmaps │ frame table         │ frame       │ frame …           │
- *  │ 256 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
+ *  │ 512 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
  *  └────────────┴──────────────┴─────────────────────┴─────────────┴───────────────────┘
  *
  * Frame numbers count from the start of the memory, so that frame × page size is an address; the
@@ -32,14 +32,16 @@ export const READERS_AT = 29; // fixed: word index of a word for each reader, a 
 export const READERS_TOP = 30; // atomic: the highest number of a thread that has read
 export const JOURNAL_LIMIT = 27; // fixed: entries that the log has room for
 export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: counts those committed, modulo 2³²
+export const REPAIR = 25; // guarded by ARENA_LOCK: 1 from a dead owner until its repair is complete
 export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock that were found dead
 export const SCRATCH_BLOCKS = 31; // fixed: largest blocks kept for threads that come late
 export const THREADS = 32; // atomic: MAX_THREADS words, what Threads.self() gave, 0 = free
+export const ATTACHMENTS = 224; // atomic: MAX_THREADS words, how often each number was given out
 
 /** Threads that can be attached at once: one word each in the superblock. */
 export const MAX_THREADS = 192;
-export const SUPERBLOCK_WORDS = 256;
+export const SUPERBLOCK_WORDS = 512;
 
 /** "zcA1" */
 export const ARENA_MAGIC = 0x7a634131;
-export const ARENA_VERSION = 1;
+export const ARENA_VERSION = 2;

@@ -14,6 +14,8 @@ import { ArenaLock, READERS_BYTES } from "./arena_lock.ts";
 import { MAX_ORDER, orderOf } from "./frame.layout.ts";
 import { FrameAllocator, layoutArena } from "./frames.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
+import type { IsDead } from "./mutex.ts";
+import { newOwner, ownerMayRun } from "./owner.ts";
 
 /** WebAssembly counts memory in pages of 64 KiB. */
 const WASM_PAGE = 64 * KIB;
@@ -52,8 +54,18 @@ export class Arena {
   readonly kernels: Kernels;
   readonly frames: FrameAllocator;
   readonly pageSize: number;
-  /** This thread's number in the arena, 1 … MAX_THREADS: the owner that its locks name. */
+  /** This thread's number in the arena, 1 … MAX_THREADS; used again by others once it is free. */
   readonly thread: number;
+  /** What locks and tasks in shared words name this thread by: never used again (owner.ts). */
+  readonly owner: number;
+  /** Whether an owner certainly never runs again. */
+  readonly isDead: IsDead = (owner) => !this.ownerMayRun(owner);
+  /**
+   * As `isDead`, for locks below the arena's: where a journal is kept, a dead owner has changed
+   * nothing that is not undone; elsewhere nothing repairs what the dead owner left half done.
+   * @throws ZcacheError ERR_ARENA_DAMAGED
+   */
+  readonly isDeadInside: IsDead;
   /** Where a journal is kept: everything but attaching and detaching is done under this lock. */
   readonly lock: ArenaLock;
   readonly #threads: Threads;
@@ -67,11 +79,15 @@ export class Arena {
     this.words = new Int32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.#threads = threads;
-    this.thread = claimThread(this.words, threads);
     this.kernels = instantiateKernels(memory);
-    this.frames = new FrameAllocator(this.words, this.kernels, this.thread);
+    const { thread, wasDead } = claimThread(this.words, threads);
+    this.thread = thread;
+    this.owner = newOwner(this.words, thread);
+    this.isDeadInside = (owner) => this.isDead(owner) && this.#assertRepairable();
+    this.frames = new FrameAllocator(this.words, this.kernels, this.owner, this.isDeadInside);
     this.pageSize = this.frames.pageSize;
     this.lock = new ArenaLock(this, threads);
+    if (wasDead) this.#orDetach(() => this.#underLock(() => this.#giveScratchOf(thread)));
   }
 
   /**
@@ -133,8 +149,8 @@ export class Arena {
     const arena = new Arena(memory, threads);
     if (journalIsKept(words)) {
       arena.lock.openReader();
-      // The dead leave their numbers and scratch behind: whoever comes clears up.
-      arena.reapThreads();
+      // The dead leave their numbers and scratch behind: each thread that attaches clears up.
+      arena.#orDetach(() => arena.reapThreads());
     }
     return arena;
   }
@@ -175,18 +191,24 @@ export class Arena {
     return this.frames.frameToAddress(frame);
   }
 
-  /** Ends this thread's use: its scratch and its thread number are free again. */
+  /**
+   * Ends this thread's use: its scratch and its thread number are free again. Whatever its owner
+   * still has is taken over as if the thread had died.
+   */
   detach(): void {
     if (this.#detached) return;
-    this.#underLock(() => this.#giveScratchOf(this.thread));
-    this.#detached = true;
-    Atomics.store(this.words, Super.THREADS + this.thread - 1, 0);
+    try {
+      this.#underLock(() => this.#giveScratchOf(this.thread));
+    } finally {
+      this.#detached = true;
+      this.lock.end();
+      Atomics.store(this.words, Super.THREADS + this.thread - 1, 0);
+    }
   }
 
-  /** Whether a thread is attached under this number and may still run. */
-  threadMayRun(thread: number): boolean {
-    const name = Atomics.load(this.words, Super.THREADS + thread - 1);
-    return name !== 0 && this.#threads.mayRun(name);
+  /** Whether an owner is attached and its thread may still run. */
+  ownerMayRun(owner: number): boolean {
+    return ownerMayRun(this.words, this.#threads, owner);
   }
 
   /**
@@ -196,8 +218,7 @@ export class Arena {
   reapThreads(): number {
     const dead: number[] = [];
     for (let thread = 1; thread <= Super.MAX_THREADS; thread++) {
-      if (Atomics.load(this.words, Super.THREADS + thread - 1) === 0) continue;
-      if (!this.threadMayRun(thread)) dead.push(thread);
+      if (this.#nameOfDead(thread) !== 0) dead.push(thread);
     }
     let reaped = 0;
     for (const thread of dead) if (this.#reap(thread)) reaped++;
@@ -217,13 +238,20 @@ export class Arena {
   #reap(thread: number): boolean {
     // Looked at again under the lock: another may have been faster, and the number be given out.
     return this.#underLock(() => {
-      const at = Super.THREADS + thread - 1;
-      if (Atomics.load(this.words, at) === 0 || this.threadMayRun(thread)) return false;
+      const name = this.#nameOfDead(thread);
+      if (name === 0) return false;
       this.#giveScratchOf(thread);
       this.lock.commit();
-      Atomics.store(this.words, at, 0);
+      // A thread that found all numbers taken may have this one already (claimThread).
+      Atomics.compareExchange(this.words, Super.THREADS + thread - 1, name, 0);
       return true;
     });
+  }
+
+  /** The name in the thread table under a number if that thread is dead, else 0. */
+  #nameOfDead(thread: number): number {
+    const name = Atomics.load(this.words, Super.THREADS + thread - 1);
+    return name === 0 || this.#threads.mayRun(name) ? 0 : name;
   }
 
   /**
@@ -302,6 +330,26 @@ export class Arena {
     }
   }
 
+  /** Runs the last step of attaching: if it throws, this thread's number is free again. */
+  #orDetach(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.detach();
+      throw error;
+    }
+  }
+
+  /** @returns true  @throws ZcacheError ERR_ARENA_DAMAGED */
+  #assertRepairable(): true {
+    if (journalIsKept(this.words)) return true;
+    throw new ZcacheError(
+      "ERR_ARENA_DAMAGED",
+      "a thread was terminated while it changed this arena, and pools without a store can't be " +
+        "repaired: make a new arena, and detach threads before they are terminated",
+    );
+  }
+
   #assertOpen(): void {
     if (this.#detached) {
       throw new ZcacheError("ERR_ARENA_CLOSED", "this thread has detached from the arena");
@@ -329,11 +377,23 @@ function checkOptions({ sizeBytes, pageSize = 4 * KIB }: ArenaOptions) {
   return { sizeBytes: rounded, pageSize, framesTotal, firstFrame };
 }
 
-/** Finds a free thread number; numbers of threads that detached are used again. */
-function claimThread(words: Int32Array, threads: Threads): number {
-  const name = threads.self();
+/**
+ * Finds a free thread number; numbers of threads that detached are used again. Where all are taken
+ * and a journal is kept, the number of a dead thread is taken over, with the scratch it had.
+ */
+function claimThread(words: Int32Array, threads: Threads): { thread: number; wasDead: boolean } {
+  const self = threads.self();
   for (let slot = 0; slot < Super.MAX_THREADS; slot++) {
-    if (Atomics.compareExchange(words, Super.THREADS + slot, 0, name) === 0) return slot + 1;
+    if (Atomics.compareExchange(words, Super.THREADS + slot, 0, self) === 0) {
+      return { thread: slot + 1, wasDead: false };
+    }
+  }
+  for (let slot = 0; journalIsKept(words) && slot < Super.MAX_THREADS; slot++) {
+    const name = Atomics.load(words, Super.THREADS + slot);
+    if (name !== 0 && threads.mayRun(name)) continue;
+    if (Atomics.compareExchange(words, Super.THREADS + slot, name, self) === name) {
+      return { thread: slot + 1, wasDead: true };
+    }
   }
   throw new ZcacheError("ERR_ARENA_THREADS", `${Super.MAX_THREADS} threads are attached already`);
 }

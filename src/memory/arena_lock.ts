@@ -9,15 +9,20 @@
 //     unlock();        undoes what was not committed
 //   }
 //
-// A thread that is terminated in between leaves its number in the lock word and its steps in the
-// journal. Who waits finds that the thread is dead, takes the lock over, undoes the steps, and lets
-// the owner of the arena's content put right what no journal holds (`onDeath`): locks below this
-// one, work that was begun and lies between two transactions.
+// A thread that is terminated in between leaves its owner in the lock word and its steps in the
+// journal. A waiter finds that the thread is dead, takes the lock over, undoes the steps, and runs
+// the repair of the arena's content (`onDeath`) for what no journal holds: locks below this one,
+// work that was begun and lies between two transactions.
+//
+// REPAIR records a death until its repair is complete. A thread that is attaching has no repair
+// yet: such a thread undoes the steps only, and REPAIR makes the next owner of the lock run the
+// repair. The same holds if a thread dies within a repair, or if the repair throws.
 //
 // Who only reads need not wait for others that do. A reader says so in a word of its own, which no
 // other thread writes; a writer, once it has the lock, waits until nobody reads. As the kernel's
 // "big reader" locks: cheap for many readers, dearer for the writer, who has to look at each word.
 // What readers never look at (the order of the policy) may be changed beside them: `lockBeside`.
+import { ZcacheError } from "../base/errors.ts";
 import type { Threads } from "../base/threads.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
@@ -40,23 +45,20 @@ const LOOK_EVERY = 400;
 export class ArenaLock {
   readonly #arena: Arena;
   readonly #words: Int32Array;
-  readonly #mutex: Mutex;
+  #mutex: Mutex;
   readonly #kernels: Kernels;
   readonly #threads: Threads;
   /** The word in which this thread says that it reads; 0 = it has none. */
   #readerAt = 0;
   /** Called with the lock held and all undone, before the lock is used. */
-  #onDeath: () => void = () => {};
+  #onDeath: (() => void) | undefined;
 
   constructor(arena: Arena, threads: Threads) {
     this.#arena = arena;
     this.#words = arena.words;
     this.#kernels = arena.kernels;
     this.#threads = threads;
-    // Thread numbers are given out again only under this lock, so the name is still the owner's.
-    const isDead = (owner: number) =>
-      !threads.mayRun(Atomics.load(this.#words, Super.THREADS + owner - 1));
-    this.#mutex = new Mutex(arena.words, arena.kernels, Super.ARENA_LOCK, arena.thread, isDead);
+    this.#mutex = this.#mutexOf(arena.owner);
   }
 
   /** Gets this thread a word to say that it reads; once, when a journal is kept. */
@@ -75,31 +77,43 @@ export class ArenaLock {
     return this.#readerAt;
   }
 
-  /** What is to be done when a thread has died inside, by whoever finds out. */
+  /**
+   * The repair of what a thread left that has died inside: run under the lock, by the thread that
+   * finds the death. It must be possible to run it again from the start.
+   */
   set onDeath(repair: () => void) {
     this.#onDeath = repair;
   }
 
-  /** Takes the lock, for changes of any kind. */
+  /**
+   * Takes the lock, for changes of any kind.
+   * @throws ZcacheError ERR_ARENA_CLOSED if this thread has detached; what the repair after a death
+   *   throws: then the lock is free, and the repair still due
+   */
   lock(): void {
     const dead = this.#mutex.lock();
     this.#kernels.exchange(Super.WRITING * 4, 1);
     this.#waitForReaders();
-    if (dead !== 0) this.#recover();
+    if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recover(dead);
   }
 
-  /** Takes the lock for changes of what no reader looks at. */
+  /** Takes the lock for changes of what no reader looks at. @throws as `lock` */
   lockBeside(): void {
-    if (this.#mutex.lock() !== 0) {
-      this.#kernels.exchange(Super.WRITING * 4, 1);
-      this.#waitForReaders();
-      this.#recover();
-    }
+    const dead = this.#mutex.lock();
+    if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recoverBeside(dead);
   }
 
-  /** As `lockBeside`, if nobody has the lock. @returns whether it was taken */
+  /** As `lockBeside`, if nobody has the lock. @returns whether it was taken  @throws as `lock` */
   tryLockBeside(): boolean {
-    return this.#mutex.tryLock();
+    if (!this.#mutex.tryLock()) return false;
+    if (this.#words[Super.REPAIR] !== 0) this.#recoverBeside(0);
+    return true;
+  }
+
+  /** The calling thread detaches: its lock can't be taken any more. */
+  end(): void {
+    this.#readerAt = 0;
+    this.#mutex = new EndedMutex(this.#words, this.#kernels, Super.ARENA_LOCK, 0, () => false);
   }
 
   /**
@@ -169,13 +183,45 @@ export class ArenaLock {
     }
   }
 
-  /** Whoever is terminated in here has it done again by the next, from the start. */
-  #recover(): void {
-    journalRollBack(this.#words, this.#arena.kernels);
-    // Locks below this one are taken only under it: whoever has one now is dead.
-    this.#arena.frames.resetLock();
-    add(this.#words, Super.RECOVERIES, 1);
-    this.#onDeath();
-    this.commit();
+  #mutexOf(owner: number): Mutex {
+    const { words, kernels, isDead } = this.#arena;
+    return new Mutex(words, kernels, Super.ARENA_LOCK, owner, isDead);
+  }
+
+  #recoverBeside(dead: number): void {
+    this.#kernels.exchange(Super.WRITING * 4, 1);
+    this.#waitForReaders();
+    this.#recover(dead);
+  }
+
+  /** @param dead the owner that was found dead; 0: a repair that is due from before */
+  #recover(dead: number): void {
+    const words = this.#words;
+    if (dead === 0 && this.#onDeath === undefined) return;
+    try {
+      // A plain word, so that nothing undoes it.
+      words[Super.REPAIR] = 1;
+      journalRollBack(words, this.#arena.kernels);
+      // Locks below this one are taken only under it: whoever has one now is dead.
+      this.#arena.frames.resetLock();
+      if (dead !== 0) add(words, Super.RECOVERIES, 1);
+      this.#onDeath?.();
+      this.commit();
+      if (this.#onDeath !== undefined) words[Super.REPAIR] = 0;
+    } catch (error) {
+      this.unlock();
+      throw error;
+    }
+  }
+}
+
+/** What stands in the place of the lock once the thread has detached. */
+class EndedMutex extends Mutex {
+  override lock(): number {
+    throw new ZcacheError("ERR_ARENA_CLOSED", "this thread has detached from the arena");
+  }
+
+  override tryLock(): boolean {
+    return this.lock() !== 0;
   }
 }

@@ -19,7 +19,7 @@ import {
 } from "./bitmap.ts";
 import * as Frame from "./frame.layout.ts";
 import { add, put } from "./journal.ts";
-import { Mutex } from "./mutex.ts";
+import { type IsDead, Mutex } from "./mutex.ts";
 
 /** Where the parts of an arena with `framesTotal` frames of `pageSize` bytes stand. */
 export function layoutArena(framesTotal: number, pageSize: number) {
@@ -48,10 +48,10 @@ export class FrameAllocator {
   readonly #free: readonly BitmapLayout[];
   readonly #mutex: Mutex;
 
-  /** @param thread the calling thread's number, for the lock */
-  constructor(words: Int32Array, kernels: Kernels, thread: number) {
+  /** @param owner the calling thread, for the lock  @param isDead see `Mutex` */
+  constructor(words: Int32Array, kernels: Kernels, owner: number, isDead: IsDead) {
     this.#words = words;
-    this.#mutex = new Mutex(words, kernels, Super.FRAMES_LOCK, thread);
+    this.#mutex = new Mutex(words, kernels, Super.FRAMES_LOCK, owner, isDead);
     this.pageShift = words[Super.PAGE_SHIFT]!;
     this.pageSize = 1 << this.pageShift;
     this.wordsPerPage = this.pageSize >>> 2;

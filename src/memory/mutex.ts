@@ -7,8 +7,9 @@
 // The word names its owner, so that a debugger, an assertion, or a repair after the death of a
 // thread can tell who is inside. After U. Drepper, "Futexes are tricky", mutex 2.
 //
-// A lock that is told how to know the dead looks for them while it waits, and then passes to the
-// one who found out: as a "robust" futex does, by the same word.
+// A waiter looks from time to time whether the owner's thread still exists, and takes the lock over
+// if it does not: as a "robust" futex does, by the same word. Owners are never used again
+// (owner.ts), so a word that still names a dead owner can't be the lock of a living one.
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 
@@ -25,7 +26,10 @@ const SPINS = 1000;
 /** Between two looks at whether the owner lives; only who waits as long as that ever looks. */
 const LOOK_AFTER_MS = 20;
 
-/** Whether the thread that has this number certainly never runs again. */
+/**
+ * Whether this owner certainly never runs again. May throw instead of answering true, where nothing
+ * can repair what a dead owner left: then the lock can't be taken any more.
+ */
 export type IsDead = (owner: number) => boolean;
 
 /** One lock as one thread sees it. */
@@ -34,13 +38,13 @@ export class Mutex {
   readonly #kernels: Kernels;
   readonly #at: number;
   readonly #owner: number;
-  readonly #isDead: IsDead | undefined;
+  readonly #isDead: IsDead;
 
   /**
-   * @param at word index of the lock word  @param owner the calling thread's number, 1 … 2³⁰ − 1
-   * @param isDead asked about an owner that has held the lock for long; without it, waits for ever
+   * @param at word index of the lock word  @param owner the calling thread (owner.ts), 1 … 2³⁰ − 1
+   * @param isDead asked about an owner that has held the lock for long
    */
-  constructor(words: Int32Array, kernels: Kernels, at: number, owner: number, isDead?: IsDead) {
+  constructor(words: Int32Array, kernels: Kernels, at: number, owner: number, isDead: IsDead) {
     this.#words = words;
     this.#kernels = kernels;
     this.#at = at;
@@ -49,8 +53,8 @@ export class Mutex {
   }
 
   /**
-   * Takes the lock; waits as long as another has it. Not recursive.
-   * @returns 0, or the number of the dead thread from which it was taken
+   * Takes the lock; waits as long as a living thread has it. Not recursive.
+   * @returns 0, or the dead owner from which it was taken
    */
   lock(): number {
     // In WebAssembly the atomic instruction stands in the code, where `Atomics` is a call into the
@@ -72,11 +76,6 @@ export class Mutex {
     Atomics.notify(this.#words, this.#at, 1);
   }
 
-  /** Makes the lock free if it bears this thread's number, which then a dead one had before. */
-  forget(): void {
-    if ((Atomics.load(this.#words, this.#at) & ~WAITED) === this.#owner) this.reset();
-  }
-
   /** Makes the lock free, whoever has it: for one whose owner is known to be dead. */
   reset(): void {
     Atomics.store(this.#words, this.#at, 0);
@@ -93,12 +92,7 @@ export class Mutex {
   }
 }
 
-function lockContended(
-  words: Int32Array,
-  at: number,
-  owner: number,
-  isDead: IsDead | undefined,
-): number {
+function lockContended(words: Int32Array, at: number, owner: number, isDead: IsDead): number {
   assert((Atomics.load(words, at) & ~WAITED) !== owner, "a thread takes a lock only once");
   for (let spin = 0; spin < SPINS; spin++) {
     if (Atomics.load(words, at) !== 0) continue;
@@ -114,10 +108,9 @@ function lockContended(
       (seen & WAITED) !== 0 ||
       Atomics.compareExchange(words, at, seen, seen | WAITED) === seen
     ) {
-      const limitMs = isDead === undefined ? Number.POSITIVE_INFINITY : LOOK_AFTER_MS;
-      if (Atomics.wait(words, at, seen | WAITED, limitMs) !== "timed-out") continue;
+      if (Atomics.wait(words, at, seen | WAITED, LOOK_AFTER_MS) !== "timed-out") continue;
       const found = seen & ~WAITED;
-      if (isDead?.(found) !== true) continue;
+      if (!isDead(found)) continue;
       // Whoever else found it out at the same time finds another word here.
       if (Atomics.compareExchange(words, at, seen | WAITED, owner | WAITED) === (seen | WAITED)) {
         return found;

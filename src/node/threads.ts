@@ -5,13 +5,18 @@
 // thread is a folder below /proc/self/task until it has ended. Its number may be given to a later
 // thread, so the time at which it began goes into its name too.
 //
+// That time is read from a file. A process without a free file descriptor can't open it, but can
+// still ask whether the folder exists: a thread that attaches then gets a name without a time,
+// which any later thread of the same number keeps alive.
+//
 // Elsewhere nothing is certain, and nobody is taken for dead.
-import { readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 
 /** Linux gives out thread numbers below 2²². */
 const START_BITS = 9;
-const START_MASK = (1 << START_BITS) - 1;
+/** In the place of the start: not known. Times that would read the same are one tick less. */
+const START_UNKNOWN = (1 << START_BITS) - 1;
 /** Of the fields behind the program's name in /proc/…/stat, the start in clock ticks: field 22. */
 const START_FIELD = 22 - 3;
 
@@ -19,12 +24,16 @@ let own: number | undefined;
 
 const LINUX_THREADS: Threads = {
   self() {
-    own ??= nameOf(ownNumber(), 0);
+    own ??= nameOf(ownNumber());
     return own;
   },
   mayRun(name) {
+    const number = name >>> START_BITS;
+    if (number === 0) return false;
+    if ((name & START_UNKNOWN) === START_UNKNOWN) return existsSync(`/proc/self/task/${number}`);
+    const found = nameOf(number);
     // What can't be found out proves nothing.
-    return nameOf(name >>> START_BITS, name) === name;
+    return found === name || (found & START_UNKNOWN) === START_UNKNOWN;
   },
 };
 
@@ -43,7 +52,8 @@ function ownNumber(): number {
 }
 
 /** The name of a thread of this process, 0 if there is none of this number. */
-function nameOf(number: number, inDoubt: number): number {
+function nameOf(number: number): number {
+  const inDoubt = ((number << START_BITS) | START_UNKNOWN) >>> 0;
   let stat: string;
   try {
     stat = readFileSync(`/proc/self/task/${number}/stat`, "latin1");
@@ -54,5 +64,6 @@ function nameOf(number: number, inDoubt: number): number {
   }
   // The program's name stands in parentheses and may hold any character.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return ((number << START_BITS) | (Number(fields[START_FIELD]) & START_MASK)) >>> 0;
+  const start = Math.min(Number(fields[START_FIELD]) & START_UNKNOWN, START_UNKNOWN - 1);
+  return ((number << START_BITS) | start) >>> 0;
 }

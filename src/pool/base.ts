@@ -61,7 +61,13 @@ export abstract class BasePool implements Zpool {
     this.id = id === NIL ? makeDescriptor(arena, spec, order) : id;
     this.at = arena.frames.frameToWord(this.id);
     this.own = this.at + Pool.OWN;
-    this.#mutex = new Mutex(this.words, arena.kernels, this.at + Pool.LOCK, arena.thread);
+    this.#mutex = new Mutex(
+      this.words,
+      arena.kernels,
+      this.at + Pool.LOCK,
+      arena.owner,
+      arena.isDeadInside,
+    );
   }
 
   malloc(sizeBytes: number): Handle | Errno {

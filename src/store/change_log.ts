@@ -62,9 +62,8 @@ export class ChangeLog {
     this.#writer = writer;
     this.#ring = arena.words[at + Log.RING]! * 4;
     this.#units = arena.words[at + Log.RING_UNITS]!;
-    const isDead = (owner: number) => !arena.threadMayRun(owner);
-    const { kernels, thread } = arena;
-    this.#mutex = new Mutex(arena.words, kernels, at + Log.DRAIN, thread, isDead);
+    const { kernels, owner, isDead } = arena;
+    this.#mutex = new Mutex(arena.words, kernels, at + Log.DRAIN, owner, isDead);
   }
 
   get isBroken(): boolean {

@@ -14,7 +14,7 @@ const LOOK_EVERY_MS = 100;
 /** Works until the store is closed. */
 export function serveMaintenance(state: StoreState): void {
   const { words, root, arena } = state;
-  lockedBy(state, () => put(words, root + Store.MAINTAINER, arena.thread));
+  lockedBy(state, () => put(words, root + Store.MAINTAINER, arena.owner));
   while (Atomics.load(words, root + Store.CLOSED) === 0) {
     const calls = Atomics.load(words, root + Store.WORK);
     if (maintain(state)) continue;
@@ -31,7 +31,7 @@ export function serveMaintenance(state: StoreState): void {
 export function isServed(state: StoreState): boolean {
   const { words, root } = state;
   const maintainer = words[root + Store.MAINTAINER]!;
-  if (maintainer === 0 || maintainer === state.arena.thread) return false;
+  if (maintainer === 0 || maintainer === state.arena.owner) return false;
   Atomics.add(words, root + Store.WORK, 1);
   Atomics.notify(words, root + Store.WORK, 1);
   return !isVeryLow(state);
@@ -53,7 +53,7 @@ const CLOSE_LOOK_MS = 5;
 /** Waits until no other thread writes to the file: who closes it would pull it from under them. */
 export function waitForOthers(state: StoreState): void {
   const { words, root, arena } = state;
-  const isOther = (thread: number) => thread !== arena.thread && arena.threadMayRun(thread);
+  const isOther = (owner: number) => owner !== arena.owner && arena.ownerMayRun(owner);
   for (let waited = 0; waited < CLOSE_WAIT_MS; waited += CLOSE_LOOK_MS) {
     const maintainer = words[root + Store.MAINTAINER]!;
     const isServing = maintainer !== 0 && isOther(maintainer);

@@ -167,7 +167,7 @@ function entryMoved(
 /** Puts right what threads left that died inside: under the lock, all their steps undone. */
 export function recoverLocked(state: StoreState): void {
   for (const zpool of state.zpools) zpool.recover();
-  state.backing?.recoverLocked((thread) => state.arena.threadMayRun(thread));
+  state.backing?.recoverLocked();
   // And frees what one of them had let go.
   state.commitLocked();
 }

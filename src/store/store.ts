@@ -104,7 +104,12 @@ export class Store {
     }
     const arena = Arena.attach(share.arena, platform.threads);
     const { zcacheStore: root, options, device } = share;
-    return new Store(attachStore(arena, root, options, platform, device));
+    try {
+      return new Store(attachStore(arena, root, options, platform, device));
+    } catch (error) {
+      arena.detach();
+      throw error;
+    }
   }
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
@@ -201,14 +206,14 @@ export class Store {
     return found;
   }
 
-  /** The calling thread's number in the arena: what its locks are marked with. */
-  get thread(): number {
-    return this.#state.arena.thread;
+  /** What shared words name the calling thread by (memory/owner.ts). */
+  get owner(): number {
+    return this.#state.arena.owner;
   }
 
-  /** Whether the thread that had this number in the arena may run yet. */
-  threadMayRun(thread: number): boolean {
-    return this.#state.arena.threadMayRun(thread);
+  /** Whether an owner is attached and its thread may still run. */
+  ownerMayRun(owner: number): boolean {
+    return this.#state.arena.ownerMayRun(owner);
   }
 
   /** The memory it works in, for a door that keeps words of its own in what it has reserved. */

@@ -55,11 +55,10 @@ export class Values {
     this.plain = state.plain;
     this.prefix = state.packed;
     this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
-    const { words, kernels, thread } = state.arena;
-    const isDead = (owner: number) => !state.arena.threadMayRun(owner);
+    const { words, kernels, owner, isDead } = state.arena;
     for (let nth = 0; nth < Store.STRIPES_MAX; nth++) {
       const at = state.root + Store.STRIPES + nth;
-      this.#stripes.push(new Mutex(words, kernels, at, thread, isDead));
+      this.#stripes.push(new Mutex(words, kernels, at, owner, isDead));
     }
   }
 

@@ -14,7 +14,7 @@ function freshLock(): { words: Int32Array; as: (owner: number) => Mutex } {
   const memory = new Wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const words = new Int32Array(memory.buffer, 0, 8);
   const kernels = instantiateKernels(memory);
-  return { words, as: (owner) => new Mutex(words, kernels, AT, owner) };
+  return { words, as: (owner) => new Mutex(words, kernels, AT, owner, () => false) };
 }
 
 test("the word names the owner while the lock is held, and is 0 otherwise", () => {

@@ -74,8 +74,8 @@ class SimulatedThreads implements Threads {
 interface Actor {
   store: Store;
   name: number;
-  /** Its number in the arena: what its locks are marked with. */
-  thread: number;
+  /** What its locks name it by. */
+  owner: number;
 }
 
 export class Simulation {
@@ -289,7 +289,7 @@ export class Simulation {
   #bury(actor: Actor): void {
     this.#count("died");
     this.#threads.dead.add(actor.name);
-    this.#words[ARENA_LOCK] = actor.thread;
+    this.#words[ARENA_LOCK] = actor.owner;
     const at = this.#actors.indexOf(actor);
     this.#root.verify();
     this.#actors[at] = this.#newActor();
@@ -297,7 +297,7 @@ export class Simulation {
 
   #newActor(): Actor {
     const store = Store.attach(this.#root.share(), this.#platform);
-    return { store, name: this.#threads.last, thread: store.thread };
+    return { store, name: this.#threads.last, owner: store.owner };
   }
 
   /** Finds out what is stored after an operation that did not end: one of these, or nothing. */

@@ -15,8 +15,8 @@ const input = workerData as WorkerInput;
 
 /** Adds one to a word that only the lock guards, so that an update lost is a count too few. */
 function countUnderLock(arena: Arena): Report {
-  const { words, thread } = arena;
-  const mutex = new Mutex(words, arena.kernels, input.sharedAt + LOCK, thread);
+  const { words, owner, isDead } = arena;
+  const mutex = new Mutex(words, arena.kernels, input.sharedAt + LOCK, owner, isDead);
   for (let round = 0; round < input.rounds; round++) {
     mutex.lock();
     words[input.sharedAt + COUNTER]!++;

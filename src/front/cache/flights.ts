@@ -64,12 +64,12 @@ export class Flights {
         const begun = this.#take(values.hashLow, values.hashHigh);
         return begun === undefined ? {} : { begun };
       }
-      if (values.store.threadMayRun(this.#words[under.at + OWNER]!)) {
+      if (values.store.ownerMayRun(this.#words[under.at + OWNER]!)) {
         Atomics.add(this.#words, under.at + WAITERS, 1);
         return { joined: under };
       }
       // Whoever began it has died: this thread goes on, and those who wait wait for it.
-      Atomics.store(this.#words, under.at + OWNER, values.store.thread);
+      Atomics.store(this.#words, under.at + OWNER, values.store.owner);
       return { begun: under };
     } finally {
       values.unlock();
@@ -106,7 +106,7 @@ export class Flights {
   async wait(flight: Flight): Promise<readonly unknown[]> {
     while (Atomics.load(this.#words, flight.at + TICKET) === flight.ticket) {
       const owner = Atomics.load(this.#words, flight.at + OWNER);
-      if (owner !== 0 && !this.#values.store.threadMayRun(owner)) return [];
+      if (owner !== 0 && !this.#values.store.ownerMayRun(owner)) return [];
       const waiting = Atomics.waitAsync(this.#words, flight.at + TICKET, flight.ticket);
       // What is asleep on shared memory does not keep the process alive, a timer does.
       const rest = this.#platform.sleep(LOOK_EVERY_MS);
@@ -133,13 +133,13 @@ export class Flights {
       // Another key's flight may take the same place just now.
       if (Atomics.compareExchange(words, at + STATE, 0, 1) !== 0) {
         const owner = Atomics.load(words, at + OWNER);
-        if (owner === 0 || this.#values.store.threadMayRun(owner)) continue;
+        if (owner === 0 || this.#values.store.ownerMayRun(owner)) continue;
         if (Atomics.compareExchange(words, at + OWNER, owner, 0) !== owner) continue;
       }
       words[at + HASH_LOW] = hashLow;
       words[at + HASH_HIGH] = hashHigh;
       Atomics.store(words, at + WAITERS, 0);
-      Atomics.store(words, at + OWNER, this.#values.store.thread);
+      Atomics.store(words, at + OWNER, this.#values.store.owner);
       return { at, ticket: Atomics.load(words, at + TICKET), hashLow, hashHigh };
     }
     return undefined;

@@ -1,0 +1,40 @@
+// The name by which shared words say which thread has a lock or a task: an owner.
+//
+//   31   30      29 …           8   7 …         0
+//  ┌───┬────────┬────────────────┬───────────────┐
+//  │ 0 │ WAITED │ attachment     │ thread        │   attachment: how often this thread number has
+//  └───┴────────┴────────────────┴───────────────┘   been given out; thread: 1 … MAX_THREADS
+//
+// Thread numbers are used again, owners are not: a word that still names the owner of a terminated
+// thread is never mistaken for a word of the thread that has its number now. An attachment has 22
+// bits; a stale word would have to survive four million attachments of one number to be mistaken.
+import type { Threads } from "../base/threads.ts";
+import * as Super from "./arena.layout.ts";
+
+const THREAD_BITS = 8;
+const THREAD_MASK = (1 << THREAD_BITS) - 1;
+const ATTACHMENT_MASK = (1 << 22) - 1;
+
+/** The owner that a thread is from now on: to be called once by the thread that took the number. */
+export function newOwner(words: Int32Array, thread: number): number {
+  const attachment = Atomics.add(words, Super.ATTACHMENTS + thread - 1, 1) + 1;
+  return ((attachment & ATTACHMENT_MASK) << THREAD_BITS) | thread;
+}
+
+/** The thread number of an owner. */
+export function threadOf(owner: number): number {
+  return owner & THREAD_MASK;
+}
+
+/**
+ * Whether an owner is attached and its thread may still run. A number that was taken a moment ago
+ * and whose attachment is not counted yet is answered with true: the next look is exact.
+ */
+export function ownerMayRun(words: Int32Array, threads: Threads, owner: number): boolean {
+  const thread = threadOf(owner);
+  if (thread === 0 || thread > Super.MAX_THREADS) return false;
+  const attachment = Atomics.load(words, Super.ATTACHMENTS + thread - 1) & ATTACHMENT_MASK;
+  if (attachment !== owner >>> THREAD_BITS) return false;
+  const name = Atomics.load(words, Super.THREADS + thread - 1);
+  return name !== 0 && threads.mayRun(name);
+}
