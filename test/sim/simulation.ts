@@ -1,14 +1,17 @@
 // What the simulation of a store is made of: actors, scheduler, model, and the file that fails.
 import assert from "node:assert/strict";
+import type { PageFrame } from "../../src/base/brand.ts";
 import { AssertionError, ZcacheError } from "../../src/base/errors.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
-import type { Threads } from "../../src/base/threads.ts";
 import { TmemKey } from "../../src/index/key.ts";
 import { ARENA_LOCK, JOURNAL_LIMIT } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
+import { LOCK } from "../../src/pool/pool.layout.ts";
 import type { StorePlatform } from "../../src/store/platform.ts";
+import { KINDS as KINDS_OF_POOLS, ZPOOLS } from "../../src/store/store.layout.ts";
 import { Store } from "../../src/store/store.ts";
 import { type Faults, FaultyDevice, NO_FAULTS } from "../doubles/faulty_device.ts";
+import { SimulatedThreads } from "../doubles/simulated_threads.ts";
 import { fillPage, type PageKind } from "../doubles/store_rig.ts";
 
 export interface SimulationOptions {
@@ -52,24 +55,6 @@ const JOURNAL_ROOM = 4095;
 /** How many actors may wait for the file at once, one inside the other. */
 const DEPTH_MAX = 2;
 const KINDS: readonly PageKind[] = ["same", "text", "text", "sparse", "noise"];
-
-/** Names threads by numbers; those that died are known. */
-class SimulatedThreads implements Threads {
-  readonly dead = new Set<number>();
-  #last = 0;
-
-  self(): number {
-    return ++this.#last;
-  }
-
-  mayRun(name: number): boolean {
-    return !this.dead.has(name);
-  }
-
-  get last(): number {
-    return this.#last;
-  }
-}
 
 interface Actor {
   store: Store;
@@ -290,8 +275,14 @@ export class Simulation {
     this.#count("died");
     this.#threads.dead.add(actor.name);
     this.#words[ARENA_LOCK] = actor.owner;
+    const { zcacheStore: root } = this.#root.share();
+    const { frames } = this.#root.arena;
+    for (const zpool of this.#words.subarray(root + ZPOOLS, root + ZPOOLS + KINDS_OF_POOLS)) {
+      this.#words[frames.frameToWord(zpool as PageFrame) + LOCK] = actor.owner;
+    }
     const at = this.#actors.indexOf(actor);
-    this.#root.verify();
+    // Sometimes the death is found by a thread that attaches, which has no repair of the store.
+    if (this.#random.next() % 2 === 0) this.#root.verify();
     this.#actors[at] = this.#newActor();
   }
 
