@@ -48,12 +48,24 @@ export class Background {
   /** Nothing to be done was found in the last round: the next waits for a tick. */
   #isResting = false;
 
-  constructor(store: Store, { everyMs, share = SHARE, pressed }: BackgroundOptions) {
+  /** @param onError takes what the work throws; without it that is an uncaught exception */
+  constructor(
+    store: Store,
+    { everyMs, share = SHARE, pressed }: BackgroundOptions,
+    onError?: (task: string, error: unknown) => void,
+  ) {
     this.#store = store;
     this.#everyMs = everyMs;
     this.#usual = { share, idleTicks: IDLE_TICKS };
     this.#pressed = pressed ?? this.#usual;
-    this.#timer = setInterval(() => this.#beat(), everyMs);
+    this.#timer = setInterval(() => {
+      try {
+        this.#beat();
+      } catch (error) {
+        if (onError === undefined) throw error;
+        onError("a look at idle values", error);
+      }
+    }, everyMs);
     this.#timer.unref();
   }
 

@@ -75,6 +75,8 @@ export class Restart {
   readonly #options: ResolvedPersist;
   readonly #keySeeds: readonly [number, number];
   #onFault: (error: ZcacheError) => void = () => {};
+  /** Takes what nobody expected; without it that is an uncaught exception. */
+  onError: ((task: string, error: unknown) => void) | undefined;
   #values: KeyedValues | undefined;
   #log: ChangeLog | undefined;
   #room: ReturnType<typeof snapshotRoom> | undefined;
@@ -289,8 +291,9 @@ export class Restart {
     try {
       work();
     } catch (error) {
-      if (!(error instanceof ZcacheError)) throw error;
-      this.#fail(error);
+      if (error instanceof ZcacheError) this.#fail(error);
+      else if (this.onError === undefined) throw error;
+      else this.onError("the files of persist", error);
     }
   }
 

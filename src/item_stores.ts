@@ -37,11 +37,13 @@ interface ItemStoreShare {
 /**
  * Makes the store, with what the process before has left where that is wanted.
  * @param onFault told of what can't be written for the next process; the server goes on
+ * @param onError told of what nobody expected in a background task, which goes on
  * @throws ZcacheError ERR_OPTION, ERR_ARENA_MEMORY, ERR_IO, ERR_FILE_LOCKED
  */
 export function openItemStore(
   settings: MemcachedSettings,
   onFault: (error: ZcacheError) => void = () => {},
+  onError?: (task: string, error: unknown) => void,
 ): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
@@ -63,7 +65,7 @@ export function openItemStore(
         before.flushes = laterFlushes(before.flushes, flushesOfPrefix(items.values, prefixAt));
         return false;
       },
-      onFault,
+      ...{ onFault, onError },
       onDictionary: () => {},
     });
     items.sampler = upkeep.sampler;

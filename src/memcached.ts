@@ -18,6 +18,11 @@ export interface MemcachedServerOptions extends Partial<MemcachedSettings> {
   readonly onShutdown?: (graceful: boolean) => void;
   /** What `persist` is to keep could not be written; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
+  /**
+   * Takes unexpected errors with their stacks, one text of several lines for each place in the code
+   * (default: writes them to stderr). `stats().internal_errors` counts all of them.
+   */
+  readonly log?: (text: string) => void;
 }
 
 /** A server that listens, and the store that its items are in. */
@@ -38,25 +43,26 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 export async function startMemcachedServer(
   options: MemcachedServerOptions = {},
 ): Promise<StartedMemcached> {
-  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, ...settings } = options;
+  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, log, ...settings } = options;
   const known = Object.keys(DEFAULT_SETTINGS);
   for (const key of Object.keys(settings)) {
     if (known.includes(key)) continue;
-    const all = ["listen", "onShutdown", "onFault", ...known].join(", ");
+    const all = ["listen", "onShutdown", "onFault", "log", ...known].join(", ");
     throw new ZcacheError("ERR_OPTION", `memcached has no option "${key}"; there are ${all}`);
   }
   let store: Store | undefined;
   const server = await MemcachedServer.start({
     settings,
     endpoints: listen,
-    open: (checked, fault) => {
-      const opened = openItemStore(checked, fault);
+    open: (checked, fault, onError) => {
+      const opened = openItemStore(checked, fault, onError);
       store = opened.valueStore;
       return opened;
     },
     workerUrl: new URL(`./memcached_worker.${EXTENSION}`, import.meta.url),
     onShutdown: onShutdown ?? (() => {}),
     ...(onFault === undefined ? {} : { onFault }),
+    log,
   });
   return { server, store: store! };
 }

@@ -41,6 +41,11 @@ export interface UpkeepEvents {
   readonly isUnwanted: IsUnwanted;
   readonly onFault: (error: ZcacheError) => void;
   readonly onDictionary: (report: DictionaryReport) => void;
+  /**
+   * Takes an unexpected error of a background task, which goes on at its next turn; without it such
+   * an error is an uncaught exception.
+   */
+  readonly onError?: ((task: string, error: unknown) => void) | undefined;
 }
 
 /** A store of values that its front is to be built on. */
@@ -107,14 +112,15 @@ export class Upkeep {
     { store, restart }: OpenedValues,
     values: KeyedValues,
     options: UpkeepOptions,
-    { isUnwanted, onFault, onDictionary }: UpkeepEvents,
+    { isUnwanted, onFault, onDictionary, onError }: UpkeepEvents,
   ) {
     this.#store = store;
     this.#restart = restart;
     // Before anything that has to be stopped: this may fail.
+    if (restart !== undefined) restart.onError = onError;
     const used = restart?.begin(values, isUnwanted, onFault);
     const { background, dictionaryBytes, codec, codecOptions } = options;
-    if (background !== undefined) this.#background = new Background(store, background);
+    if (background !== undefined) this.#background = new Background(store, background, onError);
     if (dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
       const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
       const keeper = new DictionaryKeeper(store.values!, bytes, codec, codecOptions, onDictionary);

@@ -19,11 +19,12 @@ export interface InternalErrorsOptions {
 export class InternalErrors {
   #count = 0;
   readonly #logged = new Set<string>();
-  readonly #log: (text: string) => void;
+  /** Where the texts go. */
+  readonly log: (text: string) => void;
   readonly #onError: (() => void) | undefined;
 
   constructor({ log = writeToStderr, onError }: InternalErrorsOptions = {}) {
-    this.#log = log;
+    this.log = log;
     this.#onError = onError;
   }
 
@@ -44,7 +45,7 @@ export class InternalErrors {
     if (this.#logged.has(place) || this.#logged.size >= LOGGED_MAX) return;
     this.#logged.add(place);
     const last = this.#logged.size === LOGGED_MAX ? "; further ones are only counted" : "";
-    this.#log(`zcache: internal error, ended ${unit}${last}: ${printable(textOf(error))}\n`);
+    this.log(`zcache: internal error, ended ${unit}${last}: ${printable(textOf(error))}\n`);
   }
 
   /** Calls `work`; an error that it throws is reported and does not come out. */

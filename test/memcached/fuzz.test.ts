@@ -35,6 +35,8 @@ const reads = fc
     ...["get a b\r\n", "gets a\r\n", "mg a v k t c\r\n", "mg b v O1 s\r\n", "incr a 1\r\n"],
     ...["delete b\r\n", "touch a 100\r\n", "mn\r\n", "gat 0 a b\r\n", "me a\r\n", "bogus\r\n"],
     ...[`get ${"a ".repeat(1500)}b\r\n`, `get ${"z".repeat(300)}\r\n`, "set a 0 0 99999999\r\n"],
+    ...[`get ${"a ".repeat(1100)}${"z".repeat(400)} b\r\n`, `gat 9 ${"a ".repeat(1100)}b\r\n`],
+    ...[`gats x ${"a ".repeat(1100)}b\r\n`, `gets ${"a ".repeat(1100)}${"z".repeat(6000)}\r\n`],
   )
   .map((text) => Buffer.from(text));
 
@@ -54,6 +56,36 @@ const binary = fc
     header.writeUInt32BE(extras + key.length + value.length, 8);
     return Buffer.concat([header, Buffer.from(key), value]);
   });
+
+/** One request of each kind, of a value that is too large too. */
+function binaryStream(): Buffer {
+  const parts: Buffer[] = [];
+  const add = (
+    opcode: number,
+    extras: number,
+    key: string,
+    valueBytes: number,
+    sent = valueBytes,
+  ) => {
+    const header = Buffer.alloc(24 + extras);
+    header[0] = 0x80;
+    header[1] = opcode;
+    header.writeUInt16BE(key.length, 2);
+    header[4] = extras;
+    header.writeUInt32BE(extras + key.length + valueBytes, 8);
+    parts.push(header, Buffer.from(key), Buffer.alloc(sent, "v"));
+  };
+  add(1, 8, "a", 20);
+  add(0, 0, "a", 0);
+  add(12, 0, "none", 0);
+  add(14, 0, "a", 3);
+  add(5, 20, "n", 0);
+  add(0x55, 3, "key", 40);
+  add(28, 4, "a", 0);
+  add(4, 0, "a", 0);
+  add(1, 8, "big", 2_000_000, 1000);
+  return Buffer.concat(parts);
+}
 
 function answer(pieces: readonly Uint8Array[]): { readonly out: string; readonly rig: EngineRig } {
   const rig = new EngineRig({ pendingBytesMax: 1 << 20 });
@@ -83,6 +115,50 @@ describe("fuzz", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  test("a command of every kind, cut at every position, is answered as one that came whole", () => {
+    const streams: Buffer[] = [
+      `get ${"k ".repeat(1100)}${"x".repeat(6200)}y\r\nmn\r\n`,
+      `gat 100 ${"key ".repeat(600)}${"x".repeat(251)} a\r\nmn\r\n`,
+      `gat ${"1".repeat(3000)} a\r\nmn\r\n`,
+      `${" ".repeat(99)}gets ${"a ".repeat(1100)}\r\nmn\r\n`,
+      "set a 0 0 5\r\nhello\r\nget a b\r\nappend a 0 0 1\r\n!\r\nmg a v t\r\n",
+      "set a 0 0 9999999 noreply\r\nget a\r\n",
+      "ms a S5 c\r\nhello\r\nms a 5 T0 c\r\nhello\r\nmg a k O1 v\r\nma a\r\nmd a\r\nme a\r\n",
+      "set a 0 0 2\r\nhello\r\nget a\r\nbogus\r\nstats detail on\r\nlru x\r\n",
+    ].map((text) => Buffer.from(text));
+    streams.push(binaryStream());
+    for (const bytes of streams) {
+      const whole = answer([bytes]).out;
+      // Far into a long line one place is as another.
+      const step = (place: number) => (place < 300 || bytes.length - place < 300 ? 1 : 97);
+      for (let at = 0; at < bytes.length; at += step(at)) {
+        const { out, rig } = answer([bytes.subarray(0, at), bytes.subarray(at)]);
+        assert.equal(
+          out,
+          whole,
+          `cut at ${at} of ${JSON.stringify(bytes.toString().slice(0, 60))}`,
+        );
+        assert.equal(rig.intake.pendingBytes, 0);
+      }
+    }
+  });
+
+  test("a list of keys that never ends is refused, however its pieces are cut", () => {
+    for (const first of [1, 2040, 2049, 2300]) {
+      const rig = new EngineRig();
+      const session = new Session();
+      const list = Buffer.from(`get ${"k ".repeat(1100)}${"x".repeat(200)}`);
+      let out = rig.send(session, list.subarray(0, first)).toString();
+      out += rig.send(session, list.subarray(first)).toString();
+      for (let i = 0; i < 20; i++) {
+        out += rig.send(session, "x".repeat(6000)).toString();
+        assert.ok(rig.intake.pendingBytes < 4096);
+      }
+      assert.equal(out, "CLIENT_ERROR bad command line format\r\n");
+      assert.equal(rig.send(session, "\r\nmn\r\n").toString(), "MN\r\n");
+    }
   });
 
   test("byte by byte too", () => {

@@ -6,6 +6,7 @@ import { Counters } from "../../src/front/items/counters.ts";
 import { Items } from "../../src/front/items/items.ts";
 import { ItemsShared } from "../../src/front/items/shared.ts";
 import { openItemStore } from "../../src/item_stores.ts";
+import { InternalErrors } from "../../src/server/internal_errors.ts";
 import type { Credentials } from "../../src/server/memcached/auth.ts";
 import { Engine } from "../../src/server/memcached/engine.ts";
 import { Intake } from "../../src/server/memcached/intake.ts";
@@ -75,7 +76,7 @@ export class EngineRig {
     this.#countQuickHits();
     this.watch = new Watch({
       board: WatchBoard.attach(WatchBoard.memory(1), 0),
-      ...{ thread: 0, items, counters },
+      ...{ thread: 0, items, counters, errors: new InternalErrors() },
       watchBytesMax: settings.watchBytesMax,
       relay: () => {},
       changed: () => this.watch.refresh(),

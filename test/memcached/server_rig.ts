@@ -3,7 +3,7 @@
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { openItemStore } from "../../src/item_stores.ts";
 import type { Endpoint } from "../../src/server/memcached/listen.ts";
-import { MemcachedServer } from "../../src/server/memcached/server.ts";
+import { type MemcachedOptions, MemcachedServer } from "../../src/server/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
 
 const DEADLINE_MS = 20_000;
@@ -16,6 +16,7 @@ export async function startServer(
   settings: Partial<MemcachedSettings> = {},
   endpoint: Endpoint = {},
   open: typeof openItemStore = openItemStore,
+  more: Partial<MemcachedOptions> = {},
 ): Promise<MemcachedServer> {
   return MemcachedServer.start({
     settings,
@@ -23,6 +24,7 @@ export async function startServer(
     open,
     workerUrl: WORKER_URL,
     onShutdown: () => {},
+    ...more,
   });
 }
 

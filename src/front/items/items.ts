@@ -184,9 +184,12 @@ export class Items {
   ): Outcome {
     this.#counters[C.store_too_large]++;
     this.store.lock(key, from, to);
-    if (this.log !== undefined) this.log.stored(key, from, to, TOO_LARGE, request, 0);
-    this.store.remove();
-    this.store.unlock();
+    try {
+      if (this.log !== undefined) this.log.stored(key, from, to, TOO_LARGE, request, 0);
+      this.store.remove();
+    } finally {
+      this.store.unlock();
+    }
     return TOO_LARGE;
   }
 

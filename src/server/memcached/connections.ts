@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import type { SampledTimes } from "../../base/sampled_times.ts";
 import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
+import type { InternalErrors } from "../internal_errors.ts";
 import type { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import type { CloseReason, ConnectionFacts } from "./log_records.ts";
@@ -54,6 +55,8 @@ export interface ConnectionsParts {
   readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
   readonly watch: Watch;
+  /** Told of what nobody expected; it ends the connection in which it happens. */
+  readonly errors: InternalErrors;
   /** Gives a buffer that the store fills faster than others, if it has one. */
   readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
 }
@@ -73,13 +76,16 @@ export class Connections {
   /** Bytes of replies since its turn began. */
   #turnBytes = 0;
   readonly #watch: Watch;
+  readonly #errors: InternalErrors;
   readonly #times: SampledTimes;
   /** When its turn began, if it is timed, else 0. */
   #begunMs = 0;
   readonly #idleCheck: NodeJS.Timeout;
 
-  constructor({ settings, counters, times, makeEngine, makeBuffer, watch }: ConnectionsParts) {
+  constructor(parts: ConnectionsParts) {
+    const { settings, counters, times, makeEngine, makeBuffer, watch, errors } = parts;
     this.#watch = watch;
+    this.#errors = errors;
     this.#settings = settings;
     this.#counters = counters;
     this.#times = times;
@@ -87,7 +93,9 @@ export class Connections {
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
-    this.#idleCheck = setInterval(() => this.#lookAround(), IDLE_CHECK_MS).unref();
+    this.#idleCheck = setInterval(() => {
+      errors.run("memcached: a look at idle connections", () => this.#lookAround());
+    }, IDLE_CHECK_MS).unref();
   }
 
   /**
@@ -95,10 +103,16 @@ export class Connections {
    * @param path of the unix socket that it came by
    */
   accept(accepted: Socket, encrypted: boolean, path?: string): void {
-    if (this.#isFull()) {
-      this.#reject(accepted);
-      return;
+    try {
+      if (this.#isFull()) this.#reject(accepted);
+      else this.#take(accepted, encrypted, path);
+    } catch (error) {
+      this.#errors.report("memcached: a new connection", error);
+      accepted.destroy();
     }
+  }
+
+  #take(accepted: Socket, encrypted: boolean, path: string | undefined): void {
     this.#counters.own[C.total_connections]++;
     const id = ++this.#ids;
     const fd = (accepted as unknown as WithHandle)._handle?.fd ?? -1;
@@ -136,7 +150,13 @@ export class Connections {
     socket.setNoDelay?.(true);
     socket.on("drain", () => this.#drained(connection));
     socket.on("error", destroyThis);
-    socket.on("close", (failed) => this.#closed(connection, failed));
+    socket.on("close", (failed) => {
+      try {
+        this.#closed(connection, failed);
+      } catch (error) {
+        this.#errors.report("memcached: the end of a connection", error);
+      }
+    });
     this.#watch.begin(-1);
     if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection));
     this.#watch.end();
@@ -267,12 +287,26 @@ export class Connections {
     this.#counters.own[C.bytes_read]! += length;
     // Passed over; but it is read, because so its end is seen.
     if (session.closing) return true;
-    this.#begin(connection);
-    const bearable =
-      chunk === undefined
-        ? this.#intake.received(session, length)
-        : this.#intake.receivedCopy(session, chunk);
-    return this.#finish(connection, bearable);
+    try {
+      this.#begin(connection);
+      const bearable =
+        chunk === undefined
+          ? this.#intake.received(session, length)
+          : this.#intake.receivedCopy(session, chunk);
+      return this.#finish(connection, bearable);
+    } catch (error) {
+      this.#fail(connection, error);
+      return false;
+    }
+  }
+
+  /** Nobody knows what of its commands is done: the connection ends, without a further reply. */
+  #fail(connection: Connection, error: unknown): void {
+    this.#errors.report("memcached: a connection", error);
+    this.#reply.discard();
+    this.#current = undefined;
+    connection.session.closing = true;
+    connection.socket.destroy();
   }
 
   #begin(connection: Connection): void {
@@ -342,9 +376,13 @@ export class Connections {
   #drained(connection: Connection): void {
     if (!connection.blocked || connection.session.closing) return;
     connection.blocked = false;
-    this.#begin(connection);
-    const bearable = this.#intake.resume(connection.session);
-    if (this.#finish(connection, bearable)) connection.socket.resume();
+    try {
+      this.#begin(connection);
+      const bearable = this.#intake.resume(connection.session);
+      if (this.#finish(connection, bearable)) connection.socket.resume();
+    } catch (error) {
+      this.#fail(connection, error);
+    }
   }
 
   /** @param failed with an error, which is not what clients mean to do */

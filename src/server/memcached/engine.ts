@@ -1,8 +1,11 @@
 // One thread's work on commands: bytes of a connection go in, replies come out, items change in
 // between. It knows no sockets; tests feed it from arrays.
+
+import { assert } from "../../base/errors.ts";
 import type { Items } from "../../front/items/items.ts";
 import { REQUEST } from "../../wire/memcached/binary.layout.ts";
 import type { Reply } from "../../wire/memcached/reply.ts";
+import { LINE_BYTES_MAX } from "../../wire/memcached/text.ts";
 import type { Credentials } from "./auth.ts";
 import { BinaryCommands } from "./binary.ts";
 import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
@@ -33,6 +36,9 @@ export interface EngineParts {
   /** Who may come in; undefined: everybody. */
   readonly credentials: Credentials | undefined;
 }
+
+/** What a command with a value takes besides an item's bytes: its line, or a password. */
+const COMMAND_BYTES_MAX = 2 * LINE_BYTES_MAX;
 
 export class Engine {
   readonly parts: EngineParts;
@@ -65,11 +71,28 @@ export class Engine {
       if (session.protocol === UNDECIDED) this.#decide(session, bytes[at]!);
       const commands = session.protocol === BINARY ? this.#binary : this.#text;
       const used = commands.execute(session, bytes, at, to);
+      this.#checkStep(session, used, to - at);
       if (used === 0) break;
       at += used;
       if (session.dumpAt >= 0) this.#text.goOn(session);
     }
     return at;
+  }
+
+  /**
+   * Every step uses bytes, or waits for more of them below a limit: so no input makes the loop
+   * turn for ever, or a connection keep more and more.
+   * @throws AssertionError, which ends the connection
+   */
+  #checkStep({ need }: Session, used: number, left: number): void {
+    assert(used >= 0 && used <= left, "a command uses bytes that are there");
+    if (used > 0 || this.paused) return;
+    if (need === 0)
+      assert(left <= LINE_BYTES_MAX, "a part of a line is shorter than a line may be");
+    else {
+      const most = this.parts.items.itemBytesMax + COMMAND_BYTES_MAX;
+      assert(need > left && need <= most, "a command waits for a length that it may have");
+    }
   }
 
   #decide(session: Session, first: number): void {

@@ -40,17 +40,16 @@ export class Intake {
   received(session: Session, length: number): boolean {
     let from = HEAD_BYTES;
     const to = HEAD_BYTES + length;
-    if (this.#engine.paused) return this.#keep(session, this.#buffer, from, to);
-    if (session.need > 0) {
-      const taken = Math.min(session.need - session.pendingBytes, length);
+    while (session.need > 0 && !this.#engine.paused) {
+      const taken = Math.min(session.need - session.pendingBytes, to - from);
       if (!this.#keep(session, this.#buffer, from, from + taken)) return false;
       from += taken;
       if (session.pendingBytes < session.need) return true;
       if (!this.resume(session)) return false;
-      if (this.#engine.paused || session.pendingBytes > 0) {
-        return this.#keep(session, this.#buffer, from, to);
-      }
-    } else if (session.pendingBytes > 0) {
+      if (session.closing) return true;
+    }
+    if (this.#engine.paused) return this.#keep(session, this.#buffer, from, to);
+    if (session.pendingBytes > 0) {
       const part = session.pendingBytes;
       assert(part <= HEAD_BYTES, "a part of a line is shorter than a line may be");
       from -= part;

@@ -1,9 +1,10 @@
 // Where a server listens: TCP, a unix socket, TLS. The thread that binds passes the descriptor on,
 // and each thread listens on it, so that the system spreads connections over the threads.
 import { lstatSync, unlinkSync } from "node:fs";
-import { connect, createServer, type ListenOptions, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Server as TlsServer } from "node:tls";
 import { ZcacheError } from "../../base/errors.ts";
+import type { InternalErrors } from "../internal_errors.ts";
 
 /** Files of PEM text. */
 export interface TlsFiles {
@@ -40,6 +41,13 @@ export interface Listener {
   readonly fd: number;
 }
 
+interface ListenOptions {
+  /** The descriptor of the endpoint, if another thread has bound it. */
+  readonly fd: number | undefined;
+  readonly backlog: number;
+  readonly errors: InternalErrors;
+}
+
 type Accept = (socket: Socket, encrypted: boolean) => void;
 
 async function makeServer({ tls }: Endpoint, accept: Accept) {
@@ -56,11 +64,11 @@ async function makeServer({ tls }: Endpoint, accept: Accept) {
 export async function listen(
   endpoint: Endpoint,
   accept: Accept,
-  { fd, backlog }: { readonly fd?: number; readonly backlog: number },
+  { fd, backlog, errors }: ListenOptions,
 ): Promise<Listener> {
   const { server, certificates } = await makeServer(endpoint, accept);
   if (endpoint.path !== undefined && fd === undefined) await removeLeftover(endpoint.path);
-  const where: ListenOptions & { fd?: number } =
+  const where =
     fd !== undefined
       ? { fd }
       : endpoint.path !== undefined
@@ -75,7 +83,7 @@ export async function listen(
     server.listen(where, resolve);
   });
   // A failure to accept one connection, for want of descriptors say, is not the server's end.
-  server.on("error", () => {});
+  server.on("error", (error) => errors.report("memcached: a connection not accepted", error));
   const handle = (server as unknown as { _handle?: { fd?: number } })._handle;
   return { endpoint, server, certificates, fd: handle?.fd ?? -1 };
 }

@@ -6,11 +6,13 @@
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
+import { Counters } from "../../front/items/counters.ts";
 import type { ItemsBegin } from "../../front/items/shared.ts";
 import { startWorker } from "../../node/lent_descriptors.ts";
+import type { InternalErrors } from "../internal_errors.ts";
 import type { Endpoint } from "./listen.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
-import { makeShare, ServerThread, type ThreadShare } from "./thread.ts";
+import { errorsOf, makeShare, ServerThread, type ThreadShare } from "./thread.ts";
 import { WatchHub, type WatchMessage, type WatchOrder } from "./watch_hub.ts";
 
 /** What else there is to be told of a store, by its own names. */
@@ -35,7 +37,8 @@ export interface MemcachedOptions {
   readonly endpoints: readonly Endpoint[];
   readonly open: (
     settings: MemcachedSettings,
-    onFault?: (error: ZcacheError) => void,
+    onFault: (error: ZcacheError) => void,
+    onError: (task: string, error: unknown) => void,
   ) => OpenedItemStore;
   /** The module that a worker runs; it is given a WorkerTask. */
   readonly workerUrl: URL;
@@ -43,6 +46,8 @@ export interface MemcachedOptions {
   readonly onShutdown: (graceful: boolean) => void;
   /** What is to be kept for the next process could not be written; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
+  /** Takes the stacks of unexpected errors (default: stderr). */
+  readonly log?: ((text: string) => void) | undefined;
 }
 
 /** What a worker is started with. */
@@ -72,6 +77,8 @@ export type FromWorker =
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "shutdown"; readonly graceful: boolean }
   | WatchMessage
+  /** For the log. */
+  | { readonly type: "error"; readonly text: string }
   /** It does nothing more to the items. */
   | { readonly type: "closed" };
 
@@ -100,6 +107,14 @@ const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] =
 /** A worker is done with what it has begun after this time: a batch of commands. */
 const WORKER_CLOSE_MS = 2000;
 
+/** What a server is started with, once its settings are checked and its store is open. */
+interface ServeParts extends Omit<MemcachedOptions, "settings" | "open"> {
+  readonly settings: MemcachedSettings;
+  readonly opened: OpenedItemStore;
+  readonly share: ThreadShare;
+  readonly errors: InternalErrors;
+}
+
 export class MemcachedServer {
   readonly #main: ServerThread;
   readonly #workers: readonly Worker[];
@@ -118,7 +133,13 @@ export class MemcachedServer {
    */
   static async start(options: MemcachedOptions): Promise<MemcachedServer> {
     const settings = checkSettings(options.settings);
-    const opened = options.open(settings, options.onFault);
+    const counters = Counters.create(settings.threads);
+    const errors = errorsOf(counters, options.log);
+    const fault = (error: ZcacheError) =>
+      errors.run("memcached: the caller's onFault", () => options.onFault?.(error));
+    const opened = options.open(settings, fault, (task, error) =>
+      errors.report(`memcached: ${task}`, error),
+    );
     if (settings.threads > 1 && !opened.isShared) {
       throw new ZcacheError(
         "ERR_OPTION",
@@ -126,42 +147,31 @@ export class MemcachedServer {
       );
     }
     try {
-      return await MemcachedServer.#serve(options, settings, opened);
+      const share = makeShare(settings, counters, opened.begin);
+      return await MemcachedServer.#serve({ ...options, settings, opened, share, errors });
     } catch (error) {
       opened.close();
       throw error;
     }
   }
 
-  static async #serve(
-    options: MemcachedOptions,
-    settings: MemcachedSettings,
-    opened: OpenedItemStore,
-  ): Promise<MemcachedServer> {
-    const share = makeShare(settings, opened.begin);
+  static async #serve(parts: ServeParts): Promise<MemcachedServer> {
+    const { settings, opened, share, errors, endpoints } = parts;
     const workers: Worker[] = [];
     const hub = new WatchHub(share.watch, workers);
     const main = await ServerThread.start({
-      settings,
-      store: opened.store,
-      thread: 0,
-      share,
-      endpoints: options.endpoints,
-      shutdown: options.onShutdown,
+      ...{ settings, store: opened.store, thread: 0, share, endpoints, errors },
+      shutdown: parts.onShutdown,
       tellOthers: (message) => hub.take(message, 0),
     });
     hub.main = main;
     try {
       for (let thread = 1; thread < settings.threads; thread++) {
         const task: WorkerTask = {
-          settings,
-          thread,
-          share,
-          store: opened.share(),
-          endpoints: options.endpoints,
+          ...{ settings, thread, share, endpoints, store: opened.share() },
           fds: main.listeners.map(({ fd }) => fd),
         };
-        workers.push(await startServing(options, task, hub));
+        workers.push(await startServing(parts, task, hub));
       }
     } catch (error) {
       main.close(false);
@@ -277,20 +287,32 @@ async function untilClosed(worker: Worker): Promise<void> {
   });
 }
 
-async function startServing(
-  options: MemcachedOptions,
-  task: WorkerTask,
-  hub: WatchHub,
-): Promise<Worker> {
-  const worker = startWorker(options.workerUrl, { workerData: task });
+async function startServing(parts: ServeParts, task: WorkerTask, hub: WatchHub): Promise<Worker> {
+  const { errors, onShutdown } = parts;
+  const { thread } = task;
+  const worker = startWorker(parts.workerUrl, { workerData: task });
   await new Promise<void>((resolve, reject) => {
-    worker.once("error", reject);
-    worker.on("message", (message: FromWorker) => {
-      if (message.type === "listening") resolve();
-      else if (message.type === "shutdown") options.onShutdown(message.graceful);
-      else if (message.type === "watched" || message.type === "log") hub.take(message, task.thread);
-      else if (message.type === "failed") reject(new ZcacheError("ERR_IO", message.message));
+    const fail = (why: string, cause?: unknown) =>
+      reject(
+        new ZcacheError("ERR_IO", `memcached: thread ${thread} can't start: ${why}`, { cause }),
+      );
+    let isListening = false;
+    worker.on("error", (error) => {
+      if (isListening) errors.report(`memcached: thread ${thread}`, error);
+      else fail(error.message, error);
     });
+    worker.on("exit", () => fail("it has ended"));
+    worker.on("message", (message: FromWorker) =>
+      errors.run(`memcached: a message of thread ${thread}`, () => {
+        if (message.type === "listening") {
+          isListening = true;
+          resolve();
+        } else if (message.type === "shutdown") onShutdown(message.graceful);
+        else if (message.type === "error") errors.log(message.text);
+        else if (message.type === "failed") fail(message.message);
+        else if (message.type !== "closed") hub.take(message, thread);
+      }),
+    );
   });
   return worker;
 }

@@ -34,6 +34,10 @@ const LETTER_M = 109;
 const NOREPLY = ascii("noreply");
 const ZERO = ascii("0");
 const HTTP = ascii("HTTP/");
+/** Before a command that begins a long list of keys, and before its time. */
+const SPACES_MAX = 100;
+/** More letters are no time. */
+const TIME_BYTES_MAX = 64;
 const VALUE_BYTES_LIMIT = 2 ** 31 - 3;
 
 const STORE_MODE: Readonly<Record<number, StoreMode>> = {
@@ -170,15 +174,23 @@ export class TextCommands {
 
   /** Only a list of keys may be longer than a line: those are read one by one. */
   #longLine(session: Session, bytes: Uint8Array, from: number, to: number): number {
-    let begin = from;
-    while (begin < to && bytes[begin] === SPACE) begin++;
-    let end = begin;
-    while (end < to && bytes[end]! > SPACE) end++;
+    const begin = pastSpaces(bytes, from, to);
+    let end = tokenEnd(bytes, begin, to);
     const command = Command.commandOf(bytes, begin, end);
-    const keys = command === Command.GET || command === Command.GETS;
-    if (!session.authenticated || !keys || begin - from > 100) {
+    const isKeys = command >= Command.GET && command <= Command.GATS;
+    const touches = command >= Command.GAT;
+    const time = touches ? pastSpaces(bytes, end, to) : end;
+    const isFarOff = begin - from > SPACES_MAX || time - end > SPACES_MAX;
+    if (!session.authenticated || !isKeys || isFarOff) {
       session.closing = true;
       return to - from;
+    }
+    if (touches) {
+      // No further than a number can be: so it does not matter where the line is cut.
+      end = tokenEnd(bytes, time, time + TIME_BYTES_MAX);
+      const given = parseSigned(bytes, time, end);
+      if (Number.isNaN(given)) return this.#badKeys(session, Say.BAD_EXPTIME, end - from);
+      session.keysExpires = expiryOf(given, this.#items.now);
     }
     session.keysOf = command;
     return end - from;
@@ -261,7 +273,7 @@ export class TextCommands {
       if (end === to && end - at <= KEY_BYTES_MAX + 1) return at - from;
       const ends = end < to && bytes[end] === NEWLINE;
       const keyEnd = ends && end > at && bytes[end - 1] === RETURN ? end - 1 : end;
-      if (keyEnd - at > KEY_BYTES_MAX) return this.#badKeys(session, at - from);
+      if (keyEnd - at > KEY_BYTES_MAX) return this.#badKeys(session, Say.BAD_FORMAT, end - from);
       if (keyEnd > at) this.#getOne(bytes, at, keyEnd, session.keysOf, session.keysExpires);
       at = end + 1;
       if (!ends) continue;
@@ -273,9 +285,10 @@ export class TextCommands {
     return at - from;
   }
 
-  #badKeys(session: Session, used: number): number {
+  /** Refuses a list of keys. @param used up to where it was read, which is more than nothing */
+  #badKeys(session: Session, error: Uint8Array, used: number): number {
     this.#reply.room(REPLY_BYTES_MAX);
-    this.#reply.literal(Say.BAD_FORMAT);
+    this.#reply.literal(error);
     session.keysOf = 0;
     session.skipLine = true;
     return used;
@@ -372,4 +385,17 @@ export class TextCommands {
     const found = items.touch(bytes, tokens.from[1]!, tokens.to[1]!, expires);
     return this.#say(found ? Say.TOUCHED : Say.NOT_FOUND, used);
   }
+}
+
+function pastSpaces(bytes: Uint8Array, from: number, to: number): number {
+  let at = from;
+  while (at < to && bytes[at] === SPACE) at++;
+  return at;
+}
+
+/** Behind the token that begins at `from`. */
+function tokenEnd(bytes: Uint8Array, from: number, to: number): number {
+  let at = from;
+  while (at < to && bytes[at]! > SPACE) at++;
+  return at;
 }

@@ -6,10 +6,11 @@ import { ZcacheError } from "../../base/errors.ts";
 import { SampledTimes } from "../../base/sampled_times.ts";
 import { MIB } from "../../base/units.ts";
 import type { ItemStore } from "../../front/items/contract.ts";
-import { Counters } from "../../front/items/counters.ts";
+import { C, Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
 import { type ItemsBegin, ItemsShared } from "../../front/items/shared.ts";
 import { sweep } from "../../front/items/sweep.ts";
+import { InternalErrors } from "../internal_errors.ts";
 import { Credentials } from "./auth.ts";
 import { Connections } from "./connections.ts";
 import { Engine, type ServerHooks } from "./engine.ts";
@@ -49,15 +50,29 @@ export interface ThreadParts {
   readonly shutdown: (graceful: boolean) => void;
   /** Tells the other threads what is watched, and what is to be told of it. */
   readonly tellOthers: (message: WatchMessage) => void;
+  readonly errors: InternalErrors;
 }
 
-export function makeShare(settings: MemcachedSettings, begin?: ItemsBegin): ThreadShare {
+/** @param counters of all threads  @param begin what the process before has left */
+export function makeShare(
+  settings: MemcachedSettings,
+  counters: Counters,
+  begin?: ItemsBegin,
+): ThreadShare {
   return {
     items: ItemsShared.create(begin).share(),
-    counters: Counters.create(settings.threads).share(),
+    counters: counters.share(),
     times: SampledTimes.memory(1),
     watch: WatchBoard.memory(settings.threads),
   };
+}
+
+/** Unexpected errors of a thread, counted in its row. */
+export function errorsOf(counters: Counters, log?: (text: string) => void): InternalErrors {
+  const onError = () => {
+    counters.own[C.internal_errors]++;
+  };
+  return new InternalErrors({ log, onError });
 }
 
 export class ServerThread {
@@ -68,6 +83,7 @@ export class ServerThread {
   readonly connections: Connections;
   readonly times: SampledTimes;
   readonly watch: Watch;
+  readonly errors: InternalErrors;
   listeners: readonly Listener[] = [];
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
@@ -79,7 +95,10 @@ export class ServerThread {
     // A copy, because it may be changed.
     const settings = { ...parts.settings };
     this.settings = settings;
-    this.counters = Counters.attach(share.counters, thread);
+    const { errors } = parts;
+    const counters = Counters.attach(share.counters, thread);
+    this.counters = counters;
+    this.errors = errors;
     this.times = new SampledTimes(share.times);
     this.items = new Items({
       store,
@@ -91,7 +110,11 @@ export class ServerThread {
     this.items.tick(Date.now());
     if (parts.endpoints.some(({ tls }) => tls !== undefined)) this.#certificatesReadAt = Date.now();
     // One thread looks after all.
-    if (thread === 0) this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    if (thread === 0) {
+      this.#sweeper = setInterval(() => {
+        errors.run("memcached: a search for expired items", () => this.#sweep());
+      }, SWEEP_MS).unref();
+    }
     this.stats = new Statistics({
       items: this.items,
       counters: this.counters,
@@ -108,10 +131,10 @@ export class ServerThread {
       refreshCertificates: () => this.refreshCertificates(),
       watch: (flags) => this.connections.watch(flags),
     };
-    const { items, stats, counters } = this;
+    const { items, stats } = this;
     this.watch = new Watch({
       board: WatchBoard.attach(share.watch, thread),
-      ...{ thread, items, counters },
+      ...{ thread, items, counters, errors },
       watchBytesMax: settings.watchBytesMax,
       relay: (records) => parts.tellOthers({ type: "log", records }),
       changed: () => {
@@ -125,6 +148,7 @@ export class ServerThread {
       counters,
       watch: this.watch,
       times: this.times,
+      errors,
       makeBuffer: (bytes) => store.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
@@ -141,9 +165,7 @@ export class ServerThread {
         const fd = parts.fds?.[i];
         const accept = (socket: Socket, encrypted: boolean) =>
           thread.connections.accept(socket, encrypted, endpoint.path);
-        listeners.push(
-          await listen(endpoint, accept, fd === undefined ? { backlog } : { backlog, fd }),
-        );
+        listeners.push(await listen(endpoint, accept, { backlog, fd, errors: thread.errors }));
       }
     } catch (error) {
       thread.close(false);

@@ -13,6 +13,7 @@ import type { ItemLog, Look, StoreFacts } from "../../front/items/item_log.ts";
 import * as Item from "../../front/items/items.layout.ts";
 import type { Items } from "../../front/items/items.ts";
 import type { Outcome } from "../../front/items/outcomes.ts";
+import type { InternalErrors } from "../internal_errors.ts";
 import * as Log from "./log_records.ts";
 import type { WatchBoard } from "./watch_board.ts";
 
@@ -47,6 +48,8 @@ export interface WatchParts {
   readonly relay: (records: Uint8Array) => void;
   /** Tells the other threads to look at what is watched now. */
   readonly changed: () => void;
+  /** Told of what nobody expected. */
+  readonly errors: InternalErrors;
 }
 
 /** One connection that watches. */
@@ -183,7 +186,12 @@ export class Watch implements ItemLog {
     if (records === undefined) return;
     if ((this.#flags & Log.EVICTIONS) !== 0) this.#hearEvicted(records);
     if (records.bytes > RECORDS_WAIT_BYTES) this.tell();
-    else if (records.bytes > 0) this.#timer ??= setTimeout(() => this.tell(), WAIT_MS).unref();
+    else if (records.bytes > 0)
+      this.#timer ??= setTimeout(() => this.#tellLater(), WAIT_MS).unref();
+  }
+
+  #tellLater(): void {
+    this.#parts.errors.run("memcached: log lines for watchers", () => this.tell());
   }
 
   /** Tells those who watch of what has happened until now. */

@@ -40,6 +40,12 @@ export class Reply {
     this.bytes = this.#home;
   }
 
+  /** Drops what there is. */
+  discard(): void {
+    this.at = 0;
+    this.bytes = this.#home;
+  }
+
   /** Makes sure of room for so many bytes more. */
   room(bytes: number): void {
     if (this.bytes.length - this.at >= bytes) return;
