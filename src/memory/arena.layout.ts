@@ -3,7 +3,7 @@
  *  frame 0                                            FIRST_FRAME             FRAMES_TOTAL
  *  ┌────────────┬──────────────┬─────────────────────┬─────────────┬───────────────────┐
  *  │ superblock │ free bitmaps │ frame table         │ frame       │ frame …           │
- *  │ 512 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
+ *  │ 768 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
  *  └────────────┴──────────────┴─────────────────────┴─────────────┴───────────────────┘
  *
  * Frame numbers count from the start of the memory, so that frame × page size is an address; the
@@ -23,6 +23,7 @@ export const FRAMES_FREE = 7; // guarded by FRAMES_LOCK: frames free, all orders
 export const FRAMES_PEAK = 8; // guarded by FRAMES_LOCK: most frames ever in use at once
 export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this were in use once
 export const ALLOC_FAILURES = 10; // guarded by FRAMES_LOCK: requests that found no block
+export const POOLS_MADE = 11; // atomic: pools made in this arena, modulo 2³²: their generations
 export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free blocks by order
 export const ARENA_LOCK = 21; // atomic: the lock of transactions, where a journal is kept
 export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
@@ -37,11 +38,19 @@ export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock that 
 export const SCRATCH_BLOCKS = 31; // fixed: largest blocks kept for threads that come late
 export const THREADS = 32; // atomic: MAX_THREADS words, what Threads.self() gave, 0 = free
 export const ATTACHMENTS = 224; // atomic: MAX_THREADS words, how often each number was given out
+export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, a cache line apart
+
+/**
+ * Locks for pools, by generation. They stand here and not in the pools' descriptors, because a
+ * thread may still reach for the lock of a pool whose memory has been given to somebody else.
+ */
+export const POOL_LOCKS_MAX = 16;
+export const POOL_LOCK_WORDS = 16;
 
 /** Threads that can be attached at once: one word each in the superblock. */
 export const MAX_THREADS = 192;
-export const SUPERBLOCK_WORDS = 512;
+export const SUPERBLOCK_WORDS = 768;
 
 /** "zcA1" */
 export const ARENA_MAGIC = 0x7a634131;
-export const ARENA_VERSION = 2;
+export const ARENA_VERSION = 3;

@@ -3,6 +3,7 @@
 import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
 import { EAGAIN, EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
+import { POOLS_MADE } from "../memory/arena.layout.ts";
 import type { Arena } from "../memory/arena.ts";
 import { FRAME_WORDS, MAX_ORDER } from "../memory/frame.layout.ts";
 import { add, journalCommit, journalIsKept, journalRollBack, put } from "../memory/journal.ts";
@@ -30,6 +31,9 @@ export type PoolId = PageFrame | typeof NIL;
  */
 const RECLAIM_RETRIES = 8;
 
+/** Where the handles of two pools that stand in one place begin is so far apart; odd. */
+const SERIAL_STEP = 40_503;
+
 /** Where nothing is copied to: reading 0 bytes asks whether an object is there. */
 const NO_ADDRESS = 0 as Address;
 
@@ -46,9 +50,12 @@ export abstract class BasePool implements Zpool {
   protected readonly at: number;
   /** Word index of the allocator's own part of the descriptor. */
   protected readonly own: number;
+  /** Tells the pool from those that were, and will be, made in the same place. */
+  protected readonly generation: number;
+  /** Word index of the pool's lock. */
+  protected readonly lockAt: number;
   readonly #descriptorFrames: number;
   readonly #mutex: Mutex;
-  #destroyed = false;
 
   protected constructor(arena: Arena, spec: PoolSpec, id: PoolId) {
     this.arena = arena;
@@ -61,13 +68,10 @@ export abstract class BasePool implements Zpool {
     this.id = id === NIL ? makeDescriptor(arena, spec, order) : id;
     this.at = arena.frames.frameToWord(this.id);
     this.own = this.at + Pool.OWN;
-    this.#mutex = new Mutex(
-      this.words,
-      arena.kernels,
-      this.at + Pool.LOCK,
-      arena.owner,
-      arena.isDeadInside,
-    );
+    this.generation = this.words[this.at + Pool.GENERATION]!;
+    this.lockAt = Pool.lockOf(this.generation);
+    const { kernels, owner, isDeadInside } = arena;
+    this.#mutex = new Mutex(this.words, kernels, this.lockAt, owner, isDeadInside);
   }
 
   malloc(sizeBytes: number): Handle | Errno {
@@ -105,10 +109,12 @@ export abstract class BasePool implements Zpool {
   }
 
   readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    this.assertAlive();
     return this.readLocked(handle, target, sizeBytes);
   }
 
   writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    this.assertAlive();
     return this.writeLocked(handle, source, sizeBytes);
   }
 
@@ -140,7 +146,9 @@ export abstract class BasePool implements Zpool {
   }
 
   shrink(pages: number, evict: Evict): number {
-    const pass = Atomics.add(this.words, this.at + Pool.SHRINK_PASS, 1);
+    this.lock();
+    const pass = add(this.words, this.at + Pool.SHRINK_PASS, 1);
+    this.unlock();
     let freed = 0;
     for (let refusals = 0; freed < pages && refusals < RECLAIM_RETRIES; ) {
       const result = this.#reclaimUnit(pass, evict);
@@ -152,11 +160,12 @@ export abstract class BasePool implements Zpool {
   }
 
   compact(_pagesMax: number): number {
-    this.#assertAlive();
+    this.assertAlive();
     return 0;
   }
 
   totalPages(): number {
+    this.assertAlive();
     return this.words[this.at + Pool.PAGES]!;
   }
 
@@ -200,8 +209,8 @@ export abstract class BasePool implements Zpool {
   }
 
   share(): PoolShare {
-    this.#assertAlive();
-    return { zcachePool: this.id };
+    this.assertAlive();
+    return { zcachePool: this.id, generation: this.generation, type: this.type };
   }
 
   /**
@@ -209,6 +218,7 @@ export abstract class BasePool implements Zpool {
    * lock, where a journal is kept (memory/arena_lock.ts).
    */
   recover(): void {
+    this.assertAlive();
     this.#mutex.reset();
     this.lock();
     try {
@@ -221,14 +231,13 @@ export abstract class BasePool implements Zpool {
 
   destroy(): void {
     this.lock();
-    put(this.words, this.at + Pool.MAGIC, 0);
-    this.#destroyed = true;
     try {
+      put(this.words, this.at + Pool.MAGIC, 0);
       this.destroyLocked();
+      this.arena.frames.free(this.id);
     } finally {
       this.unlock();
     }
-    this.arena.frames.free(this.id);
   }
 
   abstract describeFrame(frame: PageFrame): number;
@@ -326,8 +335,10 @@ export abstract class BasePool implements Zpool {
 
   /** Takes the pool's lock. @throws ZcacheError ERR_POOL_CLOSED after destroy() */
   protected lock(): void {
-    this.#assertAlive();
     this.#mutex.lock();
+    if (this.#isAlive()) return;
+    this.#mutex.unlock();
+    throw this.#closed();
   }
 
   protected unlock(): void {
@@ -343,11 +354,21 @@ export abstract class BasePool implements Zpool {
     add(this.words, this.at + counter, by);
   }
 
-  #assertAlive(): void {
-    // The flag covers this thread after the descriptor's frame has been handed to someone else.
-    if (this.#destroyed || this.words[this.at + Pool.MAGIC] !== Pool.POOL_MAGIC) {
-      throw new ZcacheError("ERR_POOL_CLOSED", `this ${this.type} pool has been destroyed`);
-    }
+  /** @throws ZcacheError ERR_POOL_CLOSED after destroy() */
+  protected assertAlive(): void {
+    if (!this.#isAlive()) throw this.#closed();
+  }
+
+  /** Whether the descriptor is still this pool's: the lock holder knows for certain. */
+  #isAlive(): boolean {
+    const { words, at } = this;
+    return (
+      words[at + Pool.MAGIC] === Pool.POOL_MAGIC && words[at + Pool.GENERATION] === this.generation
+    );
+  }
+
+  #closed(): ZcacheError {
+    return new ZcacheError("ERR_POOL_CLOSED", `this ${this.type} pool has been destroyed`);
   }
 }
 
@@ -365,7 +386,11 @@ function makeDescriptor(arena: Arena, spec: PoolSpec, order: number): PageFrame 
   }
   const at = arena.frames.frameToWord(id);
   arena.words.fill(0, at, at + (arena.frames.wordsPerPage << order));
+  const generation = (Atomics.add(arena.words, POOLS_MADE, 1) + 1) | 0;
   arena.words[at + Pool.TYPE] = spec.typeIndex;
+  arena.words[at + Pool.GENERATION] = generation;
+  // Handles of the pool that stood here before are, as a rule, no handles of this one.
+  arena.words[at + Pool.SERIAL] = Math.imul(generation, SERIAL_STEP) & 0x3fff_ffff;
   arena.words[at + Pool.MAGIC] = Pool.POOL_MAGIC;
   return id;
 }

@@ -3,10 +3,11 @@
 // Two for each thread and arena, whatever the number of pools: an object being read and another
 // being written. They are part of the thread, not of a pool, so making and destroying pools leaves
 // nothing.
-import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
+import { type Address, type Handle, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { MapMode } from "./contract.ts";
+import * as Pool from "./pool.layout.ts";
 
 const BUFFERS = 2;
 const ofArena = new WeakMap<Arena, BounceBuffers>();
@@ -15,8 +16,10 @@ export class BounceBuffers {
   readonly #arena: Arena;
   /** Of each buffer, its address; none before the first need. */
   readonly #address: Address[] = [];
-  // Of each mapping: the pool (0 = the buffer is free), and what `unmap` needs.
-  readonly #pool = new Int32Array(BUFFERS);
+  // Of each mapping: the word index of the pool's descriptor (0 = the buffer is free), the pool's
+  // generation, and what `unmap` needs.
+  readonly #poolAt = new Int32Array(BUFFERS);
+  readonly #generation = new Int32Array(BUFFERS);
   readonly #handle = new Int32Array(BUFFERS);
   readonly #mode = new Int32Array(BUFFERS);
   readonly #sizeBytes = new Int32Array(BUFFERS);
@@ -50,12 +53,27 @@ export class BounceBuffers {
     }
   }
 
-  /** Takes a buffer for a mapping. @returns its number, or NIL if none is left */
-  take(pool: PageFrame, handle: Handle, mode: MapMode, sizeBytes: number): number {
+  /**
+   * Takes a buffer for a mapping.
+   * @param poolAt word index of the pool's descriptor
+   * @returns its number, or NIL if none is left
+   */
+  take(
+    poolAt: number,
+    generation: number,
+    handle: Handle,
+    mode: MapMode,
+    sizeBytes: number,
+  ): number {
     if (!this.prepare()) return NIL;
-    const nth = this.#pool.indexOf(0);
+    let nth = this.#poolAt.indexOf(0);
+    if (nth === -1) {
+      this.#giveAllOfDestroyed();
+      nth = this.#poolAt.indexOf(0);
+    }
     if (nth === -1) return NIL;
-    this.#pool[nth] = pool;
+    this.#poolAt[nth] = poolAt;
+    this.#generation[nth] = generation;
     this.#handle[nth] = handle;
     this.#mode[nth] = mode;
     this.#sizeBytes[nth] = sizeBytes;
@@ -64,21 +82,37 @@ export class BounceBuffers {
   }
 
   /** The buffer of this thread's latest mapping of the object, or NIL. */
-  find(pool: PageFrame, handle: Handle): number {
+  find(generation: number, handle: Handle): number {
     for (let n = 0; n < BUFFERS; n++) {
       const nth = (this.#latest + BUFFERS - n) % BUFFERS;
-      if (this.#pool[nth] === pool && this.#handle[nth] === handle) return nth;
+      if (this.#isOf(nth, generation) && this.#handle[nth] === handle) return nth;
     }
     return NIL;
   }
 
   give(nth: number): void {
-    this.#pool[nth] = 0;
+    this.#poolAt[nth] = 0;
   }
 
   /** Gives back whatever this thread has mapped of a pool. */
-  giveAllOf(pool: PageFrame): void {
-    for (let nth = 0; nth < BUFFERS; nth++) if (this.#pool[nth] === pool) this.give(nth);
+  giveAllOf(generation: number): void {
+    for (let nth = 0; nth < BUFFERS; nth++) if (this.#isOf(nth, generation)) this.give(nth);
+  }
+
+  /** Gives back what this thread has mapped of pools that other threads have destroyed since. */
+  #giveAllOfDestroyed(): void {
+    const { words } = this.#arena;
+    for (let nth = 0; nth < BUFFERS; nth++) {
+      const at = this.#poolAt[nth]!;
+      const isAlive =
+        words[at + Pool.MAGIC] === Pool.POOL_MAGIC &&
+        words[at + Pool.GENERATION] === this.#generation[nth];
+      if (!isAlive) this.give(nth);
+    }
+  }
+
+  #isOf(nth: number, generation: number): boolean {
+    return this.#poolAt[nth] !== 0 && this.#generation[nth] === generation;
   }
 
   address(nth: number): Address {

@@ -66,7 +66,10 @@ export function describedFrame(objectClass: number, share: number): number {
 
 /** What another thread needs to attach: plain, goes through `postMessage`. */
 export interface PoolShare {
+  /** The frame of the pool's descriptor, and what tells the pool from others made in its place. */
   readonly zcachePool: number;
+  readonly generation: number;
+  readonly type: string;
 }
 
 export interface Zpool {
@@ -167,6 +170,9 @@ export interface Zpool {
    */
   recover(): void;
 
-  /** Gives back all page frames, objects or not. Any later use throws ERR_POOL_CLOSED. */
+  /**
+   * Gives back all page frames, objects or not. Any later use, in any thread, throws
+   * ERR_POOL_CLOSED, whatever has been made in the pool's place.
+   */
   destroy(): void;
 }

@@ -51,11 +51,26 @@ export function createPool(name: string, arena: Arena): Zpool {
  * @throws ZcacheError ERR_POOL_CLOSED if there is no such pool (any more)
  */
 export function attachPool(arena: Arena, share: PoolShare): Zpool {
-  const frame = share?.zcachePool;
-  const at = frame * arena.frames.wordsPerPage;
-  if (!arena.frames.isHeadOf(frame, 0) || arena.words[at + Pool.MAGIC] !== Pool.POOL_MAGIC) {
-    throw new ZcacheError("ERR_POOL_CLOSED", "there is no such pool in this arena");
-  }
-  const index = arena.words[at + Pool.TYPE]!;
+  const index = typeAt(arena, share?.zcachePool);
+  const at = share.zcachePool * arena.frames.wordsPerPage;
+  const isIt =
+    arena.words[at + Pool.GENERATION] === share.generation && DRIVERS[index]!.type === share.type;
+  if (isIt) return openPool(arena, share.zcachePool);
+  throw new ZcacheError("ERR_POOL_CLOSED", `this ${share.type} pool has been destroyed`);
+}
+
+/** Opens whatever pool has its descriptor in this frame. @throws ZcacheError ERR_POOL_CLOSED */
+export function openPool(arena: Arena, frame: number): Zpool {
+  const index = typeAt(arena, frame);
   return DRIVERS[index]!.open(arena, index, frame as PoolId);
+}
+
+/** The type of the pool that has its descriptor in a frame. @throws ZcacheError ERR_POOL_CLOSED */
+function typeAt(arena: Arena, frame: number): number {
+  const at = frame * arena.frames.wordsPerPage;
+  if (arena.frames.isHeadOf(frame, 0) && arena.words[at + Pool.MAGIC] === Pool.POOL_MAGIC) {
+    const index = arena.words[at + Pool.TYPE]!;
+    if (DRIVERS[index] !== undefined) return index;
+  }
+  throw new ZcacheError("ERR_POOL_CLOSED", "there is no such pool in this arena");
 }

@@ -207,6 +207,7 @@ export class Z3foldPool extends BasePool {
   }
 
   override describeFrame(frame: PageFrame): number {
+    this.assertAlive();
     const page = this.words[this.arena.frames.privateOf(frame)]!;
     const used = page + Page.CHUNKS_USED;
     const chunks = this.words[used]! + this.words[used + MIDDLE]! + this.words[used + LAST]!;

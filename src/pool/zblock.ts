@@ -216,6 +216,7 @@ export class ZblockPool extends BasePool {
   }
 
   override describeFrame(frame: PageFrame): number {
+    this.assertAlive();
     const { frames } = this.arena;
     // A block begins at a multiple of its size; only its first frame names its record.
     const order = orderOf(frames.state(frame));

@@ -119,6 +119,7 @@ export class ZbudPool extends BasePool {
   }
 
   override describeFrame(frame: PageFrame): number {
+    this.assertAlive();
     const page = this.arena.frames.frameToWord(frame);
     const first = this.words[page + Page.FIRST]!;
     const last = this.words[page + Page.LAST]!;

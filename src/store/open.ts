@@ -16,7 +16,7 @@ import type { EvictionPolicy, PolicySpace } from "../policy/contract.ts";
 import { POLICY_WORDS } from "../policy/contract.ts";
 import { createPolicy } from "../policy/registry.ts";
 import type { Zpool } from "../pool/contract.ts";
-import { attachPool, createPool } from "../pool/registry.ts";
+import { createPool, openPool } from "../pool/registry.ts";
 import { StoreCodecs } from "./codecs.ts";
 import { hashOf } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -96,7 +96,7 @@ export function attachStore(
     throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
   }
   const zpools = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) =>
-    attachPool(arena, { zcachePool: arena.words[root + Root.ZPOOLS + kind]! }),
+    openPool(arena, arena.words[root + Root.ZPOOLS + kind]!),
   );
   const attached = device && platform.attachDevice(device);
   return openParts(arena, root as WordIndex, options, platform, zpools, attached);

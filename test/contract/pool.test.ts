@@ -1,7 +1,7 @@
 // The Zpool contract, over every allocator that the registry knows.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Address, Handle } from "../../src/base/brand.ts";
+import type { Address, Handle, PageFrame } from "../../src/base/brand.ts";
 import { EAGAIN, EBUSY, EINVAL, ENOMEM, ENOSPC } from "../../src/base/errno.ts";
 import { MIB } from "../../src/base/units.ts";
 import { Arena, PAGE_SIZES } from "../../src/memory/arena.ts";
@@ -286,30 +286,61 @@ for (const type of poolTypes(true)) {
         assert.equal(second.type, type);
         assert.equal(second.free(handle), 0);
         assert.equal(rig.pool.free(handle), EINVAL);
-        assert.throws(() => attachPool(rig.arena, { zcachePool: 3 }), { code: "ERR_POOL_CLOSED" });
+        assert.throws(() => attachPool(rig.arena, { ...rig.pool.share(), zcachePool: 3 }), {
+          code: "ERR_POOL_CLOSED",
+        });
         assert.throws(() => attachPool(rig.arena, {} as never), { code: "ERR_POOL_CLOSED" });
       });
     });
 
-    test("refuses all use after destroy", () => {
-      using arena = Arena.create({ sizeBytes: 4 * MIB });
-      const pool = createPool(type, arena);
-      const handle = pool.malloc(100) as Handle;
-      pool.destroy();
-      const buffer = arena.reserve(4096);
-      const uses: (() => unknown)[] = [
-        () => pool.malloc(1),
-        () => pool.free(handle),
-        () => pool.read(handle, buffer, 1),
-        () => pool.map(handle, MAP_RO, 1),
-        () => pool.shrink(1, () => 0),
-        () => pool.compact(1),
-        () => pool.stats(),
-        () => pool.verify(),
-        () => pool.share(),
-        () => pool.destroy(),
-      ];
-      for (const use of uses) assert.throws(use, { code: "ERR_POOL_CLOSED" });
+    test("refuses all use after destroy, in every thread, whatever is made in its place", () => {
+      for (const next of poolTypes()) {
+        using arena = Arena.create({ sizeBytes: 4 * MIB });
+        const maker = createPool(type, arena);
+        const share = maker.share();
+        // As another thread has it: with mappings that it did not end.
+        const other = attachPool(arena, share);
+        const handle = maker.malloc(100) as Handle;
+        const frame = Array.from({ length: arena.frames.framesTotal }, (_, n) => n as PageFrame);
+        const owned = frame.find((one) => arena.frames.isHeadOf(one, share.zcachePool));
+        for (const _ of [1, 2]) assert.ok(other.map(handle, MAP_RW, 100) > 0);
+        maker.destroy();
+        const placed = createPool(next, arena);
+        const buffer = arena.reserve(4096);
+        for (const pool of [maker, other]) {
+          const uses: (() => unknown)[] = [
+            () => pool.malloc(1),
+            () => pool.free(handle),
+            () => pool.read(handle, buffer, 1),
+            () => pool.readShared(handle, buffer, 1),
+            () => pool.write(handle, buffer, 1),
+            () => pool.writeShared(handle, buffer, 1),
+            () => pool.map(handle, MAP_RO, 1),
+            () => pool.unmap(handle),
+            () => pool.shrink(1, () => 0),
+            () => pool.compact(1),
+            () => pool.describeFrame(owned!),
+            () => pool.totalPages(),
+            () => pool.stats(),
+            () => pool.classStats(),
+            () => pool.verify(),
+            () => pool.recover(),
+            () => pool.share(),
+            () => pool.destroy(),
+          ];
+          for (const use of uses) assert.throws(use, { code: "ERR_POOL_CLOSED" });
+        }
+        assert.throws(() => attachPool(arena, share), { code: "ERR_POOL_CLOSED" });
+        placed.verify();
+        assert.equal(placed.stats().objects, 0);
+        const first = placed.malloc(100) as Handle;
+        // The buffers of those mappings are free again.
+        for (const _ of [1, 2]) assert.ok(placed.map(first, MAP_RW, 100) > 0);
+        for (const _ of [1, 2]) assert.equal(placed.unmap(first), 0);
+        assert.equal(placed.free(handle), EINVAL, "a handle of the old pool");
+        placed.verify();
+        placed.destroy();
+      }
     });
 
     test("accounts for its classes, pages and metadata", () => {

@@ -201,7 +201,7 @@ test("a pool without a store that a thread died in refuses, and never waits for 
   const pool = createPool("zbud", arena);
   const handle = pool.malloc(100) as Handle;
   const victim = Arena.attach(arena.share(), threads);
-  const word = arena.frames.frameToWord(pool.share().zcachePool as PageFrame) + Pool.LOCK;
+  const word = Pool.lockOf(pool.share().generation);
   arena.words[word] = victim.owner;
   threads.dead.add(threads.last);
   assert.throws(() => pool.free(handle), { code: "ERR_ARENA_DAMAGED" });

@@ -6,7 +6,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { TmemKey } from "../../src/index/key.ts";
 import { ARENA_LOCK, JOURNAL_LIMIT } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
-import { LOCK } from "../../src/pool/pool.layout.ts";
+import { GENERATION, lockOf } from "../../src/pool/pool.layout.ts";
 import type { StorePlatform } from "../../src/store/platform.ts";
 import { KINDS as KINDS_OF_POOLS, ZPOOLS } from "../../src/store/store.layout.ts";
 import { Store } from "../../src/store/store.ts";
@@ -278,7 +278,8 @@ export class Simulation {
     const { zcacheStore: root } = this.#root.share();
     const { frames } = this.#root.arena;
     for (const zpool of this.#words.subarray(root + ZPOOLS, root + ZPOOLS + KINDS_OF_POOLS)) {
-      this.#words[frames.frameToWord(zpool as PageFrame) + LOCK] = actor.owner;
+      const at = frames.frameToWord(zpool as PageFrame);
+      this.#words[lockOf(this.#words[at + GENERATION]!)] = actor.owner;
     }
     const at = this.#actors.indexOf(actor);
     // Sometimes the death is found by a thread that attaches, which has no repair of the store.

@@ -5,9 +5,9 @@ import { Worker } from "node:worker_threads";
 import type { Arena, ArenaShare } from "../../src/memory/arena.ts";
 import type { PoolShare } from "../../src/pool/contract.ts";
 
-/** What one worker does; `worker.ts` has the three jobs. */
+/** What one worker does; `worker.ts` has the four jobs. */
 export interface Job {
-  readonly kind: "counter" | "frames" | "pool";
+  readonly kind: "counter" | "frames" | "pool" | "destroyed";
   readonly rounds: number;
   readonly pool?: PoolShare;
 }
@@ -25,6 +25,7 @@ export interface WorkerInput extends Job {
 export const READY = 0; // atomic: workers that have attached
 export const LOCK = 1; // atomic: guards COUNTER
 export const COUNTER = 2; // guarded by LOCK
+export const STEPS = 3; // atomic: steps of all workers, for who waits until they are at work
 export const SHARED_WORDS = 4;
 
 /** What a worker reports when it is done. */

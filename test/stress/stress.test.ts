@@ -2,10 +2,11 @@
 // Bounded in count, not in time. `ZCACHE_STRESS_ROUNDS` multiplies the rounds for a longer run.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { MIB } from "../../src/base/units.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { createPool, poolTypes } from "../../src/pool/registry.ts";
-import { COUNTER, LOCK, type Report, runCrew, SHARED_WORDS } from "./crew.ts";
+import { COUNTER, LOCK, type Report, runCrew, SHARED_WORDS, STEPS } from "./crew.ts";
 
 /**
  * One more than many machines have processors: then a thread loses its turn inside a section too.
@@ -67,5 +68,23 @@ for (const type of poolTypes()) {
     arena.close();
     arena.frames.verify();
     assert.equal(arena.frames.framesUsed, 0, "all page frames are given back");
+  });
+}
+
+for (const type of poolTypes()) {
+  test(`${type}: destroyed under its users, it refuses them all`, async () => {
+    const arena = Arena.create({ sizeBytes: 16 * MIB });
+    const pool = createPool(type, arena);
+    const at = sharedWords(arena);
+    const job = { kind: "destroyed", rounds: 100_000_000, pool: pool.share() } as const;
+    const crew = runCrew(arena, at, 2, job);
+    while (Atomics.load(arena.words, at + STEPS) < 2000) await setImmediate();
+    pool.destroy();
+    const next = createPool(type, arena);
+    const reports = await crew;
+    assert.equal(sumOf(reports, "refused"), 2);
+    next.verify();
+    assert.equal(next.stats().objects, 0);
+    arena.close();
   });
 }

@@ -9,7 +9,7 @@ import { MAX_ORDER } from "../../src/memory/frame.layout.ts";
 import { Mutex } from "../../src/memory/mutex.ts";
 import { MAP_RO, type Zpool } from "../../src/pool/contract.ts";
 import { attachPool } from "../../src/pool/registry.ts";
-import { COUNTER, LOCK, READY, type Report, type WorkerInput } from "./crew.ts";
+import { COUNTER, LOCK, READY, type Report, STEPS, type WorkerInput } from "./crew.ts";
 
 const input = workerData as WorkerInput;
 
@@ -190,6 +190,24 @@ function hammerPool(arena: Arena): Report {
   return user.counts;
 }
 
+/** Uses a pool until it is destroyed, which another thread does in the middle of it. */
+function useUntilDestroyed(arena: Arena): Report {
+  const pool = attachPool(arena, input.pool!);
+  const live: Handle[] = [];
+  for (let step = 0; step < input.rounds; step++) {
+    Atomics.add(arena.words, input.sharedAt + STEPS, 1);
+    try {
+      const handle = pool.malloc(1 + ((step * 97) % 3000));
+      if (handle > 0) live.push(handle as Handle);
+      if (live.length > 100) pool.free(live.shift() as Handle);
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, "ERR_POOL_CLOSED");
+      return { refused: 1 };
+    }
+  }
+  return { refused: 0 };
+}
+
 function waitForOthers({ words }: Arena): void {
   const at = input.sharedAt + READY;
   const ready = Atomics.add(words, at, 1) + 1;
@@ -199,7 +217,12 @@ function waitForOthers({ words }: Arena): void {
   }
 }
 
-const JOBS = { counter: countUnderLock, frames: hammerFrames, pool: hammerPool };
+const JOBS = {
+  counter: countUnderLock,
+  frames: hammerFrames,
+  pool: hammerPool,
+  destroyed: useUntilDestroyed,
+};
 
 const arena = Arena.attach(input.arena);
 waitForOthers(arena);

@@ -100,11 +100,13 @@ export class DensePool extends BasePool {
 
   /** The entry alone is looked at: what proves a handle live lies in other cache lines. */
   override readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
+    this.assertAlive();
     this.#vectors.copyOut(this.words[this.#entryOf(handle)]!, target, sizeBytes);
     return 0;
   }
 
   override writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
+    this.assertAlive();
     this.#vectors.copyIn(this.words[this.#entryOf(handle)]!, source, sizeBytes);
     return 0;
   }
@@ -127,7 +129,8 @@ export class DensePool extends BasePool {
     const place = this.#locate(handle, sizeBytes);
     if (place === NIL) return EINVAL;
     const slot = this.#mappedSlot(0 as Handle);
-    const nth = slot === NIL ? NIL : this.#bounce.take(this.id, handle, mode, sizeBytes);
+    const nth =
+      slot === NIL ? NIL : this.#bounce.take(this.at, this.generation, handle, mode, sizeBytes);
     if (nth === NIL) return EBUSY;
     const buffer = this.#bounce.address(nth);
     if (mode !== MAP_WO) this.#vectors.copyOut(place, buffer, sizeBytes);
@@ -137,7 +140,7 @@ export class DensePool extends BasePool {
   }
 
   protected override unmapLocked(handle: Handle): 0 | Errno {
-    const nth = this.#bounce.find(this.id, handle);
+    const nth = this.#bounce.find(this.generation, handle);
     if (nth === NIL) return EINVAL;
     const place = this.#placeOf(handle);
     assert(place !== NIL, "a mapped object is not freed");
@@ -204,6 +207,7 @@ export class DensePool extends BasePool {
   }
 
   override describeFrame(frame: PageFrame): number {
+    this.assertAlive();
     const index = this.#vectors.classOfFrame(frame);
     if (index === NIL) return NIL;
     return describedFrame(this.#vectors.slotBytes(index), this.#vectors.filledShare(frame, index));
@@ -226,7 +230,7 @@ export class DensePool extends BasePool {
   }
 
   protected override destroyLocked(): void {
-    this.#bounce.giveAllOf(this.id);
+    this.#bounce.giveAllOf(this.generation);
     const handles: Handle[] = [];
     this.#vectors.clear((frame) => {
       handles.length = 0;

@@ -106,7 +106,7 @@ export abstract class ZspagePool extends BasePool {
     // By the object's room and not by `sizeBytes`: so an object is mapped the same way each time,
     // and `unmap` knows which of two nested mappings has a buffer.
     if (this.zspages.spans(place, cls)) {
-      const nth = this.#bounce.take(this.id, handle, mode, sizeBytes);
+      const nth = this.#bounce.take(this.at, this.generation, handle, mode, sizeBytes);
       if (nth === NIL) return EBUSY;
       address = this.#bounce.address(nth);
       if (mode !== MAP_WO) this.zspages.copyOut(place, skip, address, sizeBytes);
@@ -125,7 +125,7 @@ export abstract class ZspagePool extends BasePool {
     if ((this.words[pinWord]! & this.pinMask) === 0) return EINVAL;
     const cls = this.zspages.classAt(place);
     if (this.zspages.spans(place, cls)) {
-      const nth = this.#bounce.find(this.id, handle);
+      const nth = this.#bounce.find(this.generation, handle);
       if (nth === NIL) return EINVAL;
       const skip = this.classes.ownerBytes[cls]!;
       const address = this.#bounce.address(nth);
@@ -179,6 +179,7 @@ export abstract class ZspagePool extends BasePool {
 
   /** A zspage is filled as a whole: all frames of a chain are as full as the chain is. */
   override describeFrame(frame: PageFrame): number {
+    this.assertAlive();
     const zspage = this.words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
     const cls = this.words[zspage + Zspage.CLASS]!;
     const share = this.words[zspage + Zspage.IN_USE]! / this.classes.objects[cls]!;
@@ -201,7 +202,7 @@ export abstract class ZspagePool extends BasePool {
   }
 
   protected override destroyLocked(): void {
-    this.#bounce.giveAllOf(this.id);
+    this.#bounce.giveAllOf(this.generation);
     for (let zspage = this.zspages.coldest(); zspage !== NIL; zspage = this.zspages.coldest()) {
       this.releaseLocked(zspage);
     }
