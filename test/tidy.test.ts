@@ -78,11 +78,11 @@ const ATOMIC: readonly { readonly path: string; readonly reason: string }[] = [
   { path: "src/memory/", reason: "the locks themselves" },
   { path: "src/pool/base.ts", reason: "numbers the passes of shrink without the lock" },
   { path: "src/front/cache/flights.ts", reason: "who waits for a load sleeps beside the store" },
-  { path: "src/front/values/versions.ts", reason: "a hit near at hand takes no lock" },
   { path: "src/front/items/shared.ts", reason: "cas numbers and flushes of all threads" },
   { path: "src/server/memcached/watch_board.ts", reason: "who watches, for all threads" },
   { path: "src/store/open.ts", reason: "who attaches looks without the lock whether it is closed" },
   { path: "src/store/store.ts", reason: "closes for all threads" },
+  { path: "src/store/versions.ts", reason: "a hit near at hand takes no lock" },
   { path: "src/store/maintainer.ts", reason: "the maintainer sleeps until somebody calls" },
   { path: "src/pool/zsmalloc/zsmalloc.ts", reason: "compaction steps aside for those who wait" },
 ];

@@ -11,8 +11,16 @@ export const ENOMEM = -12;
 export const EBUSY = -16;
 /** Nothing to do now: nothing can be reclaimed, or the callback refused. */
 export const EAGAIN = -11;
+/** What was to be done only under a condition was not done: the condition did not hold. */
+export const ECANCELED = -125;
 
-export type Errno = typeof EINVAL | typeof ENOSPC | typeof ENOMEM | typeof EBUSY | typeof EAGAIN;
+export type Errno =
+  | typeof EINVAL
+  | typeof ENOSPC
+  | typeof ENOMEM
+  | typeof EBUSY
+  | typeof EAGAIN
+  | typeof ECANCELED;
 
 const NAMES: Readonly<Record<Errno, string>> = {
   [EINVAL]: "EINVAL",
@@ -20,6 +28,7 @@ const NAMES: Readonly<Record<Errno, string>> = {
   [ENOMEM]: "ENOMEM",
   [EBUSY]: "EBUSY",
   [EAGAIN]: "EAGAIN",
+  [ECANCELED]: "ECANCELED",
 };
 
 /** The name of an error number, for messages. */

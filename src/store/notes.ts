@@ -37,6 +37,13 @@ export class ReaderNotes {
     if (this.#gets >= COUNT_AT && this.#count === 0) this.tell();
   }
 
+  /** Corrects what was counted, here or under the lock: by how much there is more of each. */
+  recount(gets: number, hits: number, misses: number): void {
+    this.#gets += gets;
+    this.#hits += hits;
+    this.#misses += misses;
+  }
+
   /** A page was used that was seen at this version of the store: noted if it changes anything. */
   hit(entry: WordIndex, value: number, meta: number, version: number): void {
     const { words, root, policies } = this.#state;
@@ -58,7 +65,7 @@ export class ReaderNotes {
 
   /** Tells all there is. Not under the lock. */
   tell(): void {
-    if (this.#count === 0 && this.#gets === 0) return;
+    if ((this.#count | this.#gets | this.#hits | this.#misses) === 0) return;
     this.#state.arena.lock.lockBeside();
     this.#tellLocked();
   }

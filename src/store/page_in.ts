@@ -5,7 +5,7 @@
 // back as it was. But for a pool that KEEPS_OLD: a disk's writer is told, and its old sector stays.
 import type { Address, WordIndex } from "../base/brand.ts";
 import { NIL } from "../base/brand.ts";
-import { EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
+import { ECANCELED, EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
 import { put } from "../memory/journal.ts";
@@ -16,6 +16,7 @@ import { makeRoomLocked } from "./evict.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { isHead } from "./versions.ts";
 
 /** Stored: none of the refusals. */
 export const STORED = 0;
@@ -128,6 +129,7 @@ function storeLocked(
   sizeBytes: number,
   source: Address,
 ): typeof STORED | Errno {
+  if (state.condition !== undefined && isHead(key) && !state.condition()) return ECANCELED;
   state.count("puts");
   const kind = state.index.kindOf(pool);
   if (kind === NIL) return EINVAL;
@@ -139,6 +141,7 @@ function storeLocked(
     if (entry !== NIL && handle > 0) {
       state.hasOthers = !state.index.isInline(entry);
       state.changes?.putLocked(pool, key, codec, source, sizeBytes);
+      state.versions?.changedLocked(key);
       placeLocked(state, entry, handle, kind, Page.MEMORY, hash, codec, sizeBytes);
       return STORED;
     }
@@ -261,6 +264,7 @@ function refuseLocked(
     return errno;
   }
   state.changes?.removeLocked(pool, key);
+  state.versions?.changedLocked(key);
   if (entry !== NIL) {
     state.removeLocked(entry, hash, reason);
   } else {

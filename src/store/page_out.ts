@@ -150,6 +150,7 @@ function usedLocked(
   if (exclusive) {
     state.count("exclusive_gets");
     state.changes?.removeLocked(pool, key);
+    state.versions?.changedLocked(key);
     state.removeLocked(entry, state.hash(pool, key), Reason.EXCLUSIVE_GET);
     return;
   }

@@ -26,6 +26,7 @@ import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
+import { Versions } from "./versions.ts";
 
 /** The entry that an object belongs to, before its data, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
@@ -83,6 +84,13 @@ export class StoreState {
   doubtedPlace: number = NIL;
   /** Where changes are kept for a later process, if they are. */
   changes: ChangeLog | undefined;
+  /** In a store of values: which have been set or removed since somebody looked. */
+  readonly versions: Versions | undefined;
+  /**
+   * While it is set, a value is stored or removed only if this says so, under the arena's lock
+   * (values.ts).
+   */
+  condition: (() => boolean) | undefined;
   /** What this thread has to say of what it read. */
   readonly notes: ReaderNotes;
   readonly #floats: Float64Array;
@@ -116,6 +124,8 @@ export class StoreState {
       Store.COUNTERS_MAX,
     );
     this.notes = new ReaderNotes(this);
+    const hasVersions = parts.options.content === "values";
+    this.versions = hasVersions ? new Versions(this.words, parts.root) : undefined;
     this.plain = parts.arena.reserve(this.pageSize);
     this.packed = parts.arena.reserve(this.pageSize * 2);
     this.evicted = parts.arena.reserve(this.pageSize * 2);

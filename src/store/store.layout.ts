@@ -23,12 +23,15 @@ export const FULL = 10; // 1 from the limit until the accept threshold is reache
 export const WORK = 11; // atomic: counts calls for the maintainer
 export const MAINTAINER = 12; // the thread that works in the background, 0 = none
 export const RELABELLED = 14; // 0, or the entry that has moved and whose object names its old place
+export const VERSIONS = 15; // fixed: word index of the table of versions (versions.ts), 0 = none
 export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
 export const DICTIONARIES = 17; // how many have been made
 export const LIMIT_FRAMES = 13; // frames that may be in use, of all there are
 
 export const FRONT = 18; // FRONT_WORDS that belong to whoever keeps values in the store
-export const FRONT_WORDS = 14;
+export const FRONT_WORDS = 12;
+export const WATCHES = 30; // fixed: word index of the table of watches (versions.ts), 0 = none
+export const WATCHED = 31; // watches that have begun and not ended
 export const DICTIONARY_AT = 34; // 15 words: where each dictionary stands, as a word index
 export const DICTIONARY_BYTES = 49; // 15 words: and how long it is
 export const DEPARTURES = 32; // word index of the ring of what was evicted, 0 = nobody listens

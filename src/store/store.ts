@@ -34,6 +34,7 @@ import * as Root from "./store.layout.ts";
 import { type Tended, Tender, type Tending } from "./tend.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
+import { isHead } from "./versions.ts";
 import { flushAll, flushForPut, flushStep, maintain } from "./write_back.ts";
 
 /** What travels to another thread. */
@@ -238,7 +239,9 @@ export class Store {
     state.changes?.makeRoom(0);
     return this.#locked(() => {
       state.count("flushes");
+      if (state.condition !== undefined && isHead(key) && !state.condition()) return false;
       state.changes?.removeLocked(pool, key);
+      state.versions?.changedLocked(key);
       const entry = state.index.find(pool, key);
       if (entry < 0) return false;
       state.count("flushes_found");
@@ -249,8 +252,11 @@ export class Store {
 
   /** Takes all pages of the key's object out, in steps. @returns how many there were */
   flushObject(pool: number, key: TmemKey): number {
-    const { index, changes } = this.#opened();
-    const note = changes && (() => changes.removeObjectLocked(pool, key));
+    const { index, changes, versions } = this.#opened();
+    const note = () => {
+      changes?.removeObjectLocked(pool, key);
+      versions?.objectChangedLocked(key);
+    };
     const step = (visit: (entry: WordIndex) => void) => index.removeObject(pool, key, 1, visit);
     return this.#removeMany(Reason.OBJECT_FLUSHED, step, note);
   }

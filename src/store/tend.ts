@@ -4,8 +4,9 @@
 // A walk through the index, some entries at a time, under one hold of the lock, notes which of them
 // there is something to be done about; then each is done by itself. Compressing is done without the
 // lock: whoever has the lock next looks whether the page is still what it was.
-import type { Address, Handle, WordIndex } from "../base/brand.ts";
+import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import * as Entry from "../index/entry.layout.ts";
+import type { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
 import { put } from "../memory/journal.ts";
 import { Reason } from "./counters.ts";
@@ -152,11 +153,35 @@ function writeBack(state: StoreState, entry: WordIndex, value: number): boolean 
 function expire(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
     if (metaLocked(state, entry, value) === 0) return false;
-    noteDepartureLocked(state, entry, Reason.EXPIRED);
-    const pool = state.index.keyOf(entry, state.victimKey);
-    state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
-    state.count("expired");
+    expireLocked(state, entry);
     return true;
+  });
+}
+
+/** @param address where the value's prefix stands; it is read from the entry if that is left out */
+function expireLocked(state: StoreState, entry: WordIndex, address?: number): void {
+  noteDepartureLocked(state, entry, Reason.EXPIRED, address);
+  const pool = state.index.keyOf(entry, state.victimKey);
+  state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
+  state.count("expired");
+}
+
+/**
+ * Removes the value of a key that this thread has fetched to the packed scratch, if the value is
+ * still there and has expired by now. Another thread may have set a new one since.
+ */
+export function removeExpired(state: StoreState, pool: number, key: TmemKey, nowMs: number): void {
+  lockedBy(state, () => {
+    const entry = state.findLocked(pool, key);
+    if (entry === NIL) return;
+    const meta = state.words[entry + Entry.META]!;
+    if (Page.whereOf(meta) === Page.MEMORY) {
+      readHead(state, entry, meta);
+      if (Value.expiryOf(state.arena.bytes, state.evicted) <= nowMs) expireLocked(state, entry);
+    } else if (state.words[entry + Entry.VALUE] === state.foundValue) {
+      // It is in the file where it was read from: what was fetched is what stands there.
+      expireLocked(state, entry, state.packed);
+    }
   });
 }
 

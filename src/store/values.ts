@@ -4,7 +4,7 @@
 // bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
 // looked at the prefix, lets it be decompressed, or not.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
-import type { Errno } from "../base/errno.ts";
+import { ECANCELED, type Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
@@ -24,7 +24,9 @@ import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
 import { StoredValues } from "./stored.ts";
+import { removeExpired } from "./tend.ts";
 import * as Value from "./value.layout.ts";
+import { VERSIONS_BYTES, type Versions, WATCHES_BYTES } from "./versions.ts";
 import { flushForPut } from "./write_back.ts";
 
 /** Entries that are looked at under one hold of the lock. */
@@ -104,7 +106,8 @@ export class Values {
   ): 0 | Errno {
     const state = this.#state.opened();
     let result = packedIn(state, pool, key, codec, sizeBytes, source);
-    for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
+    for (let tries = 0; result < 0 && result !== ECANCELED; tries++) {
+      if (!flushForPut(state, tries)) break;
       result = packedIn(state, pool, key, codec, sizeBytes, source);
     }
     makeRoomAfterPut(state);
@@ -182,6 +185,7 @@ export class Values {
         if (Page.whereOf(state.words[entry + Entry.META]!) !== Page.MEMORY) return ELSEWHERE;
         // As it was fetched, it is whole: for a restart that is as good as what it is by now.
         changes?.putLocked(pool, key, codec, this.prefix, storedBytes);
+        if (lasts) state.versions!.changedLocked(key);
         return this.#rewriteLocked(entry, prefixBytes) === 0 ? DONE : ELSEWHERE;
       });
     }
@@ -312,6 +316,72 @@ export class Values {
       this.words.fill(0, at, at + sizeBytes / 4);
       return at;
     });
+  }
+
+  /** Which values have been set or removed, once `makeVersions` has made the tables for that. */
+  get versions(): Versions {
+    return this.#state.versions!;
+  }
+
+  /** Makes the tables of versions and watches, once. @returns whether there was room */
+  makeVersions(): boolean {
+    const { words, root } = this.#state;
+    const versions = this.allocate(VERSIONS_BYTES);
+    const watches = this.allocate(WATCHES_BYTES);
+    if (versions === NIL || watches === NIL) return false;
+    words[root + Store.VERSIONS] = versions;
+    words[root + Store.WATCHES] = watches;
+    return true;
+  }
+
+  /** Begins a watch of a key in a place that this thread has taken (versions.ts). */
+  watch(at: number, hashLow: number, hashHigh: number): void {
+    lockedBy(this.#state, () => this.versions.watchLocked(at, hashLow, hashHigh));
+  }
+
+  unwatch(at: number): void {
+    lockedBy(this.#state, () => this.versions.unwatchLocked(at));
+  }
+
+  /** A key was set or removed, though nothing is stored or goes. */
+  changed(key: TmemKey): void {
+    lockedBy(this.#state, () => this.versions.objectChangedLocked(key));
+  }
+
+  /** All watches are of values that have changed; and with `versions`, all copies are old. */
+  allChanged(what: "watches" | "versions"): void {
+    lockedBy(this.#state, () => {
+      if (what === "versions") this.versions.allChangedLocked();
+      else this.versions.watchesChangedLocked();
+    });
+  }
+
+  /**
+   * While it is set, a value with index 0 is put, and flushed, only if this says so under the
+   * lock: `put` returns ECANCELED then, and what is stored stays as it is.
+   */
+  set condition(holds: (() => boolean) | undefined) {
+    this.#state.condition = holds;
+  }
+
+  /** What was fetched last is counted as a hit, but is of no use: it is counted as a miss. */
+  countMiss(): void {
+    this.#state.notes.recount(0, -1, 1);
+  }
+
+  /** What was fetched last, found or not, was nobody's request: it is not counted. */
+  countNothing(found: boolean): void {
+    this.#state.notes.recount(-1, found ? -1 : 0, found ? 0 : -1);
+  }
+
+  /** There was a request that has not looked for a value. */
+  countRequest(): void {
+    this.#state.notes.recount(1, 0, 1);
+  }
+
+  /** Removes the value that was fetched, if it is still there and has expired by then. */
+  removeExpired(pool: number, key: TmemKey, nowMs: number): void {
+    removeExpired(this.#state, pool, key, nowMs);
   }
 
   /** Words of the front's own, in the arena: Store.FRONT_WORDS from this one on. */

@@ -27,3 +27,38 @@ export function stopAfter(arena: Arena, writes: number, work: () => void): boole
     arena.lock.unlock();
   }
 }
+
+/** What a thread throws that stops. */
+class Stopped extends Error {}
+
+/**
+ * Runs `work` and stops it right after it has given the arena's lock up for the n-th time since it
+ * committed something, 1 or more: what was committed stands, and nothing of what follows is done.
+ * @returns whether `work` came to its end
+ */
+export function stopAfterCommit(arena: Arena, nth: number, work: () => void): boolean {
+  const { lock } = arena;
+  let hasCommitted = false;
+  let left = nth;
+  const stopping = {
+    commit() {
+      Object.getPrototypeOf(lock).commit.call(lock);
+      hasCommitted = true;
+    },
+    unlock() {
+      Object.getPrototypeOf(lock).unlock.call(lock);
+      if (hasCommitted && --left === 0) throw new Stopped();
+      hasCommitted = false;
+    },
+  };
+  Object.assign(lock, stopping);
+  try {
+    work();
+    return true;
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    return false;
+  } finally {
+    for (const name of Object.keys(stopping)) Reflect.deleteProperty(lock, name);
+  }
+}

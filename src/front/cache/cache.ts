@@ -358,7 +358,7 @@ export class CacheFront<K extends CacheKey, V> {
       }
       if (joined === undefined) return this.#loadAndStore(key, loader, options, begun);
       this.counts.joined++;
-      const failure = await this.#flights.wait(joined);
+      const { failure } = await this.#flights.wait(joined, () => true);
       if (failure.length > 0) throw failure[0];
       const value = this.get(key);
       if (value !== undefined) return value;

@@ -1,5 +1,5 @@
 // The values that a thread has decoded lately, so that what is read all the time is decoded once.
-import type { Versions } from "../values/versions.ts";
+import type { Versions } from "../../store/versions.ts";
 
 /** A value that a thread has decoded. */
 interface Kept {

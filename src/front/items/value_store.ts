@@ -187,11 +187,11 @@ export class ValueItemStore implements ItemStore {
   }
 
   remove(): void {
-    this.values.removeLocked();
+    this.values.remove(this.#key, this.#keyBytes);
   }
 
   forget(): void {
-    if (this.#store.values!.isKept) this.values.removeLocked();
+    if (this.#store.values!.isKept) this.values.remove(this.#key, this.#keyBytes);
   }
 
   noteFlush(flushes: number, due: number): void {

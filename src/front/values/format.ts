@@ -1,17 +1,12 @@
-// The place that a store has for what its front needs: which pool the values are in, the seeds of
-// their keys' hash, and tables that all threads share.
-import { NIL } from "../../base/brand.ts";
+// The place that a store has for what its front needs: which pool the values are in, and the seeds
+// of their keys' hash.
 import { assert, ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
 import type { Values } from "../../store/values.ts";
-import { VERSIONS_BYTES } from "./versions.ts";
 
 // The front's words in the store (store.layout.ts).
 export const POOL = 0; // the tmem pool, 0 = not made yet
 const SEEDS = 1; // two words: of the keys' hash
-export const VERSIONS = 3; // the table of versions (versions.ts)
-export const FLIGHTS = 4; // a table for the cache (cache/flights.ts)
-export const FLIGHTS_BYTES = 4096;
 
 /**
  * Makes the place for values in a store that is nobody else's yet.
@@ -29,13 +24,9 @@ export function formatValues(
   assert(pool >= 0, "a new store has room for a pool");
   words[at + SEEDS] = seeds[0]!;
   words[at + SEEDS + 1] = seeds[1]!;
-  const versions = valuesOf(store).allocate(VERSIONS_BYTES);
-  const flights = valuesOf(store).allocate(FLIGHTS_BYTES);
-  if (versions === NIL || flights === NIL) {
+  if (!valuesOf(store).makeVersions()) {
     throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for the tables of a cache");
   }
-  words[at + VERSIONS] = versions;
-  words[at + FLIGHTS] = flights;
   words[at + POOL] = pool;
 }
 

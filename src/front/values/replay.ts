@@ -12,6 +12,7 @@ import * as Rec from "../../store/change_record.layout.ts";
 import * as Page from "../../store/page.layout.ts";
 import type { Store } from "../../store/store.ts";
 import * as Value from "../../store/value.layout.ts";
+import { dropOrphans } from "./parts.ts";
 import type { KeyedValues } from "./values.ts";
 
 /** What a replay has met. */
@@ -131,7 +132,7 @@ export class Replay {
       if (bytes === undefined || values!.useDictionary(bytes) !== number) break;
     }
     for (let nth = 0; nth < this.#parted.length; nth += 2) {
-      this.#values.dropOrphans(this.#parted[nth]!, this.#parted[nth + 1]!);
+      dropOrphans(this.#values, this.#parted[nth]!, this.#parted[nth + 1]!);
     }
     this.#parted.length = 0;
   }

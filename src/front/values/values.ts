@@ -3,14 +3,16 @@
 // Nothing is allocated for a value that fits a page: it is written to a room in the arena, and read
 // from there. What has expired is not there; it is removed by who finds it so, or by store/tend.ts.
 import { type Address, NIL } from "../../base/brand.ts";
-import { ENOSPC, type Errno } from "../../base/errno.ts";
+import { ECANCELED, ENOSPC, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import { TmemKey } from "../../index/key.ts";
-import { MISS, type Store } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import * as Value from "../../store/value.layout.ts";
 import type { Values } from "../../store/values.ts";
-import { FLIGHTS, POOL, seedsOf, VERSIONS, valuesOf } from "./format.ts";
+import type { Versions } from "../../store/versions.ts";
+import { POOL, seedsOf, valuesOf } from "./format.ts";
 import { KeyHash } from "./key_hash.ts";
+import { dropParts, hasParts } from "./parts.ts";
 import * as Prefix from "./prefix.layout.ts";
 import {
   keyAt,
@@ -21,7 +23,6 @@ import {
   writeParting,
   writePrefix,
 } from "./prefix.ts";
-import { Versions } from "./versions.ts";
 
 /** How often a value may be overwritten while it is read. */
 const READS_MAX = 16;
@@ -37,9 +38,6 @@ export class KeyedValues {
   /** Which values have been set or deleted, for those who keep some. */
   readonly versions: Versions;
   readonly #values: Values;
-  /** Where FLIGHTS_BYTES stand for the cache: a word index. */
-  readonly flightsAt: number;
-  readonly #frontAt: number;
   /** The tmem pool in which they are. */
   readonly pool: number;
   readonly #now: () => number;
@@ -49,6 +47,8 @@ export class KeyedValues {
   /** The hash of the key that is locked; and whether by a call of `lock`. */
   #locked = 0;
   #isHeld = false;
+  /** Whether values are set and discarded under a condition (`onlyIf`). */
+  #isConditional = false;
 
   // What `find` has found.
   /** Bytes of the value. */
@@ -73,13 +73,11 @@ export class KeyedValues {
     this.#values = valuesOf(store);
     this.bytes = this.#values.bytes;
     this.words = this.#values.words;
-    this.flightsAt = this.words[this.#values.frontAt + FLIGHTS]!;
-    this.#frontAt = this.#values.frontAt;
     this.#now = now;
-    this.versions = new Versions(this.words, this.words[this.#frontAt + VERSIONS]!);
+    this.versions = this.#values.versions;
     const [seedLow, seedHigh] = seedsOf(this.#values);
     this.#hash = hash ?? new KeyHash(seedLow, seedHigh);
-    this.pool = this.words[this.#frontAt + POOL]!;
+    this.pool = this.words[this.#values.frontAt + POOL]!;
     this.#version = random() | 1;
     this.roomAt = this.#values.plain;
     this.roomBytes = store.pageSize;
@@ -119,7 +117,7 @@ export class KeyedValues {
     assert(metaBytes <= Prefix.META_BYTES_MAX, "meta has at most 255 bytes");
     this.#setKey(key, keyBytes);
     if (valueBytes > Prefix.VALUE_BYTES_MAX) {
-      this.#removeAll();
+      this.#discard(0);
       return ENOSPC;
     }
     const flags = valueBytes === 0 ? Prefix.EMPTY : 0;
@@ -132,9 +130,29 @@ export class KeyedValues {
     }
     if (value !== undefined) this.#fill(value, 0, valueBytes);
     const result = this.#putAt(0, 0, Math.max(1, valueBytes), prefix);
-    if (this.#values.hadOthers) this.#dropOtherParts(0);
-    this.versions.changed(this.#hash.low);
+    if (result !== ECANCELED && this.#values.hadOthers) this.#dropOtherParts(0);
     return result;
+  }
+
+  /**
+   * Lets `work` set or discard a value of one key only if `condition` holds, which is asked under
+   * the store's lock: if not, `set` returns ECANCELED, and what is stored stays.
+   */
+  onlyIf<T>(condition: () => boolean, work: () => T): T {
+    this.#values.condition = condition;
+    this.#isConditional = true;
+    try {
+      return work();
+    } finally {
+      this.#isConditional = false;
+      this.#values.condition = undefined;
+    }
+  }
+
+  /** Removes a value that is outdated, though there is none in its place. */
+  discard(key: Uint8Array, keyBytes: number): void {
+    this.#setKey(key, keyBytes);
+    this.#discard(0);
   }
 
   /**
@@ -145,10 +163,13 @@ export class KeyedValues {
     this.#setKey(key, keyBytes);
     this.version = this.versions.of(this.#hash.low);
     if (!this.#values.fetch(this.pool, this.#key)) return false;
-    if (!this.#readPrefix(this.#values.prefix, key, keyBytes)) return false;
-    // Asking for the time costs as much as the look at a prefix.
-    if (this.expiresMs === Number.POSITIVE_INFINITY || this.expiresMs > this.#now()) return true;
-    this.#removeAll();
+    if (this.#readPrefix(this.#values.prefix, key, keyBytes)) {
+      // Asking for the time costs as much as the look at a prefix.
+      if (this.expiresMs === Number.POSITIVE_INFINITY || this.expiresMs > this.#now()) return true;
+      this.#values.removeExpired(this.pool, this.#key, this.#now());
+      if (this.#isParted) this.#dropOtherParts(0);
+    }
+    this.#values.countMiss();
     return false;
   }
 
@@ -171,18 +192,24 @@ export class KeyedValues {
     return at !== NIL && this.#readPrefix(at, key, keyBytes) && this.expiresMs > this.#now();
   }
 
-  /** Removes a value. @returns whether there was one that had not expired */
+  /**
+   * Removes a value, whether there is one or not: one that was evicted may be in a file or in
+   * copies yet, and one that is being loaded is older than this.
+   * @returns whether there was one that had not expired
+   */
   delete(key: Uint8Array, keyBytes: number): boolean {
-    const had = this.has(key, keyBytes);
-    // One that was evicted may be in a file yet, and is not to come back from there.
-    if (had || this.#values.isKept) this.#removeAll();
-    return had;
+    this.#setKey(key, keyBytes);
+    const at = this.#values.peek(this.pool, this.#key);
+    const isIts = at === NIL || this.#readPrefix(at, key, keyBytes);
+    if (isIts) this.store.flushObject(this.pool, this.#key);
+    else this.#values.changed(this.#key);
+    return at !== NIL && isIts && this.expiresMs > this.#now();
   }
 
-  /** Removes the value of the key that is locked, if there is one. */
-  removeLocked(): void {
-    assert(this.#isHeld, "the key is locked");
-    this.#removeAll();
+  /** Removes the value that was found. */
+  remove(key: Uint8Array, keyBytes: number): void {
+    this.#setKey(key, keyBytes);
+    this.store.flushObject(this.pool, this.#key);
   }
 
   /**
@@ -250,32 +277,19 @@ export class KeyedValues {
     return keyAt(this.bytes, start);
   }
 
-  /** Removes an object's parts that are not those of the value in it. */
-  dropOrphans(hashLow: number, hashHigh: number): void {
-    const head = this.#key.setWords(hashLow, hashHigh, 0, 0);
-    const at = this.#values.peek(this.pool, head);
-    if (at === NIL) {
-      this.store.flushObject(this.pool, head);
-      return;
-    }
-    const isParted = (this.bytes[at + Value.FLAGS]! & Prefix.PARTED) !== 0;
-    const end = this.keyStart(at) + keyBytesAt(this.bytes, at);
-    const parting = end + this.bytes[this.keyStart(at) - 1]!;
-    const version = isParted ? readWord(this.bytes, parting) : 0;
-    this.#hash.place(hashLow, hashHigh);
-    this.#dropOthersLocked(version);
-  }
-
-  /** Removes all values, one after the other. */
+  /** Removes all values, one after the other, and parts that a terminated thread has left. */
   clear(): void {
     this.#values.noteClear();
-    const cursor = this.#values.beginScan();
+    // What is being loaded now is older; and so is what will be loaded until this is done.
+    this.#values.allChanged("versions");
+    const { stored } = this.#values;
+    const cursor = stored.beginScan();
     for (let ended = false; !ended; ) {
-      ended = this.#values.scan(cursor, this.pool, (key) => {
+      ended = stored.scan(cursor, this.pool, (key) => {
         this.store.flushObject(this.pool, key);
       });
     }
-    this.versions.allChanged();
+    this.#values.allChanged("versions");
   }
 
   #lockStripe(): void {
@@ -325,40 +339,35 @@ export class KeyedValues {
     const locked = this.#lockUnlessHeld();
     try {
       const version = this.#nextVersion();
-      const first = this.#firstBytes(prefixBytesOf(keyBytes, metaBytes, expiresMs));
+      const headBytes = prefixBytesOf(keyBytes, metaBytes, expiresMs) + PARTING_BYTES;
+      const first = this.#values.sizeMax - headBytes;
       const result = this.#putParts(value, first, valueBytes, version);
       if (result < 0) {
-        this.#removeAll();
+        this.#discard(version);
         return result;
       }
+      const { bytes } = this;
+      const at = this.#values.prefix;
       const flags = Prefix.PARTED;
-      const prefix = writePrefix(
-        this.bytes,
-        this.#values.prefix,
-        flags,
-        key,
-        keyBytes,
-        meta,
-        metaBytes,
-        expiresMs,
-      );
-      writeParting(this.bytes, this.#values.prefix + prefix, version, valueBytes);
+      const prefix = writePrefix(bytes, at, flags, key, keyBytes, meta, metaBytes, expiresMs);
+      writeParting(bytes, at + prefix, version, valueBytes);
       this.#fill(value, 0, first);
-      let last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
+      const last = this.#putAt(0, 0, first, prefix + PARTING_BYTES);
+      if (last < 0) {
+        this.#discard(version);
+        return last;
+      }
       // What has more parts than memory has room for drives out its own.
-      if (last === 0 && !this.#hasParts(first, valueBytes, version)) last = ENOSPC;
-      if (last < 0) this.#removeAll();
-      else this.#dropOthersLocked(version);
-      this.versions.changed(this.#hash.low);
-      return last;
+      const parts = Math.ceil((valueBytes - first) / this.#partBytes);
+      if (!hasParts(this.store, this.pool, this.#key, parts, version)) {
+        this.remove(key, keyBytes);
+        return ENOSPC;
+      }
+      this.#dropOthersLocked(version);
+      return 0;
     } finally {
       if (locked) this.#values.unlock(this.#locked);
     }
-  }
-
-  /** Bytes of a parted value that stand in its first page. */
-  #firstBytes(prefixBytes: number): number {
-    return this.#values.sizeMax - prefixBytes - PARTING_BYTES;
   }
 
   /** Puts all parts but the first. */
@@ -374,16 +383,6 @@ export class KeyedValues {
     return 0;
   }
 
-  /** Whether all parts but the first are there. */
-  #hasParts(first: number, valueBytes: number, version: number): boolean {
-    const step = this.#partBytes;
-    for (let at = first, nth = 1; at < valueBytes; at += step, nth++) {
-      this.#key.setWords(this.#hash.low, this.#hash.high, nth, version);
-      if (!this.store.has(this.pool, this.#key)) return false;
-    }
-    return true;
-  }
-
   /** Bytes of a part that is not the first. */
   get #partBytes(): number {
     return this.#values.sizeMax - Prefix.PART_PREFIX_BYTES;
@@ -397,7 +396,7 @@ export class KeyedValues {
       if (!this.find(key, keyBytes) || !this.#isParted) return null;
       // The same value, and a part of it is gone: evicted, so the rest is of no use.
       if (this.#partVersion === version) {
-        this.#removeAll();
+        this.remove(key, keyBytes);
         return null;
       }
     }
@@ -429,11 +428,17 @@ export class KeyedValues {
     return value;
   }
 
-  /** Removes the key's value with all its parts. */
-  #removeAll(): void {
+  /**
+   * Removes the value in whose place none could be stored; under a condition, only if it holds.
+   * @param version of parts that belong to no value, 0 = there are none
+   */
+  #discard(version: number): void {
     this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
-    this.store.flushObject(this.pool, this.#key);
-    this.versions.changed(this.#hash.low);
+    if (!this.#isConditional) this.store.flushObject(this.pool, this.#key);
+    else {
+      const isRemoved = this.store.flush(this.pool, this.#key);
+      dropParts(this.store, this.pool, this.#key, (part) => isRemoved || part === version);
+    }
   }
 
   /** After a value without parts was set over one that may have had some. */
@@ -453,11 +458,8 @@ export class KeyedValues {
 
   /** Removes all parts of other versions; under the key's lock. */
   #dropOthersLocked(version: number): void {
-    const key = this.#key.setWords(this.#hash.low, this.#hash.high, 1, 0);
-    while (this.store.nextPage(this.pool, key) !== MISS) {
-      if (key.indexHigh !== version) this.store.flush(this.pool, key);
-      if (!key.nextIndex()) break;
-    }
+    this.#key.setWords(this.#hash.low, this.#hash.high, 0, 0);
+    dropParts(this.store, this.pool, this.#key, (part) => part !== version);
   }
 
   #nextVersion(): number {

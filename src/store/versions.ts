@@ -1,0 +1,129 @@
+// Which values have been set or removed since a thread looked: for threads that keep copies of
+// values, and for threads that make a value while others may set it.
+//
+// Copies: the keys share a table of versions. A version is counted up under the arena's lock before
+// the change is committed, and a thread that keeps a copy has read the version before the value: so
+// a copy is never older than the value, wherever the thread that changes it is terminated; a good
+// copy may be refused, because keys share versions. What is evicted or has expired is not counted:
+// a copy is still what was set last, and a copy knows when it expires.
+//
+// Makers: a watch is of one key exactly (as WATCH in Redis). A thread that loads a value begins a
+// watch first and stores the value only if the watch is still unchanged (StoreState.condition).
+//
+//  watch, WATCH_WORDS   │ STATE │ HASH low │ HASH high │ the front's, FRONT_WORDS │
+import type { TmemKey } from "../index/key.ts";
+import { put } from "../memory/journal.ts";
+import * as Store from "./store.layout.ts";
+
+/** Versions: with so many, a copy is seldom refused because of another key's change. */
+const VERSIONS = 4096;
+export const VERSIONS_BYTES = VERSIONS * 4;
+
+export const WATCHES = 256;
+export const WATCH_WORDS = 8;
+export const WATCHES_BYTES = WATCHES * WATCH_WORDS * 4;
+/** Places of the table in which a watch of a key may stand. */
+export const WATCH_PROBES = 8;
+// The words of a watch that are the store's: guarded by the arena's lock, read without it too.
+export const STATE = 0; // NOT_WATCHED, UNCHANGED or CHANGED
+export const HASH_LOW = 1;
+export const HASH_HIGH = 2;
+/** From here on the words are the front's own. */
+export const WATCH_FRONT = 3;
+
+export const NOT_WATCHED = 0;
+export const UNCHANGED = 1;
+export const CHANGED = 2;
+
+/** Whether a page is the one that stands for its object: a value, or the first part of one. */
+export function isHead(key: TmemKey): boolean {
+  return (key.indexLow | key.indexHigh) === 0;
+}
+
+export class Versions {
+  readonly #words: Int32Array;
+  readonly #root: number;
+
+  /** @param root word index of the store's root, in which VERSIONS and WATCHES may be 0 yet */
+  constructor(words: Int32Array, root: number) {
+    this.#words = words;
+    this.#root = root;
+  }
+
+  /** The version of a key, by the low half of its hash. */
+  of(hashLow: number): number {
+    return Atomics.load(this.#words, this.#table + (hashLow & (VERSIONS - 1)));
+  }
+
+  /** Word index of the place of a watch: the nth of WATCH_PROBES. */
+  watchAt(hashLow: number, nth: number): number {
+    const at = this.#words[this.#root + Store.WATCHES]!;
+    return at + ((hashLow + nth) & (WATCHES - 1)) * WATCH_WORDS;
+  }
+
+  /** Before a page is put or removed, or this is undone: counts if it stands for its object. */
+  changedLocked(key: TmemKey): void {
+    if (isHead(key)) this.objectChangedLocked(key);
+  }
+
+  /** Before an object is removed. */
+  objectChangedLocked(key: TmemKey): void {
+    const words = this.#words;
+    const table = this.#table;
+    if (table === 0) return;
+    const low = key.id[0]!;
+    Atomics.add(words, table + (low & (VERSIONS - 1)), 1);
+    if (words[this.#root + Store.WATCHED] !== 0) this.#markLocked(low, key.id[1]!);
+  }
+
+  /** Before and after everything is removed. */
+  allChangedLocked(): void {
+    const words = this.#words;
+    const table = this.#table;
+    for (let nth = 0; nth < VERSIONS; nth++) Atomics.add(words, table + nth, 1);
+    this.watchesChangedLocked();
+  }
+
+  /** All watches are of values that have changed. */
+  watchesChangedLocked(): void {
+    const words = this.#words;
+    for (let nth = 0; nth < WATCHES; nth++) {
+      const at = this.watchAt(nth, 0) + STATE;
+      if (words[at] === UNCHANGED) put(words, at, CHANGED);
+    }
+  }
+
+  /** Begins a watch in a place that the caller has; one that has begun there begins anew. */
+  watchLocked(at: number, hashLow: number, hashHigh: number): void {
+    const words = this.#words;
+    this.#countLocked(words[at + STATE] === NOT_WATCHED ? 1 : 0);
+    put(words, at + HASH_LOW, hashLow);
+    put(words, at + HASH_HIGH, hashHigh);
+    put(words, at + STATE, UNCHANGED);
+  }
+
+  unwatchLocked(at: number): void {
+    const words = this.#words;
+    this.#countLocked(words[at + STATE] === NOT_WATCHED ? 0 : -1);
+    put(words, at + STATE, NOT_WATCHED);
+  }
+
+  #countLocked(delta: number): void {
+    const at = this.#root + Store.WATCHED;
+    if (delta !== 0) put(this.#words, at, this.#words[at]! + delta);
+  }
+
+  #markLocked(low: number, high: number): void {
+    const words = this.#words;
+    for (let nth = 0; nth < WATCH_PROBES; nth++) {
+      const at = this.watchAt(low, nth);
+      if (words[at + STATE] !== UNCHANGED) continue;
+      if (words[at + HASH_LOW] !== low || words[at + HASH_HIGH] !== high) continue;
+      put(words, at + STATE, CHANGED);
+    }
+  }
+
+  get #table(): number {
+    return this.#words[this.#root + Store.VERSIONS]!;
+  }
+}
