@@ -241,8 +241,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   close(): void {
     clearInterval(this.#listening);
     if (this.#upkeep !== undefined) this.#upkeep.close();
-    else this.store.close();
-    this.#drain();
+    else this.store.close(() => this.#drain());
   }
 
   /** What console.log shows of it: not the whole memory, which is a property of its properties. */
@@ -259,7 +258,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     this.close();
   }
 
-  /** In a thread that did not make the cache: what waits is written, if that can be. */
+  /** In a thread that did not make the cache: writes what waits for the log, if that can be. */
   #drain(): void {
     try {
       this.#log?.drain();

@@ -6,8 +6,9 @@
 // cache may forget, but a value that has been overwritten or deleted must not come back. After a
 // pause it is begun anew.
 import { randomInt } from "node:crypto";
-import { assert, ZcacheError } from "./base/errors.ts";
+import { ZcacheError } from "./base/errors.ts";
 import { MIB } from "./base/units.ts";
+import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./cache_exit.ts";
 import type { ResolvedPersist } from "./front/cache/persist_option.ts";
 import { type IsUnwanted, Replay, type ReplayCounts } from "./front/values/replay.ts";
 import { Snapshot, snapshotRoom } from "./front/values/snapshot.ts";
@@ -65,10 +66,6 @@ interface Compaction {
   isSyncing: boolean;
   isOver: boolean;
 }
-
-/** Those of this process, for when it ends without a word. */
-const living = new Set<Restart>();
-let isWatching = false;
 
 export class Restart {
   readonly #files: RestartFiles;
@@ -143,7 +140,7 @@ export class Restart {
     log.onFull = () => this.#hurry();
     this.#timer = setInterval(() => this.#beat(), this.#options.flushMs);
     this.#timer.unref();
-    watch(this);
+    flushAtExit(this);
     return dictionary;
   }
 
@@ -159,8 +156,9 @@ export class Restart {
 
   /** Moves all that waits to the log. @throws ZcacheError ERR_IO */
   flush(): void {
+    if (this.#log === undefined) return;
     this.#drain();
-    flushLog(this.#log!, this.#options.path);
+    flushLog(this.#log, this.#options.path);
   }
 
   stats(): PersistStats {
@@ -182,13 +180,18 @@ export class Restart {
   detach(): void {
     clearInterval(this.#timer);
     this.#abandon();
-    this.#attempt(() => this.#log!.drain());
+    const log = this.#log!;
+    this.#attempt(() => log.drain());
+    this.#log = undefined;
+    exitFlushes.delete(this);
+    flushDetachedAtExit(this.#values!.store.share(), log, this.#options.path);
   }
 
   /** Before the store is closed: writes a snapshot, if reading the logs would take longer. */
   settle(): void {
     clearInterval(this.#timer);
-    if (this.#values === undefined || this.#stored.isClosed || this.#log!.isBroken) return;
+    const log = this.#log;
+    if (log === undefined || log.isBroken || this.#stored.isClosed) return;
     this.#attempt(() => {
       this.#drain();
       this.#closeOld();
@@ -198,12 +201,15 @@ export class Restart {
     });
   }
 
-  /** After the store has been closed: all is on the device, and the files are given back. */
+  /**
+   * Once the store is closed, before this thread detaches: all is on the device, and the files are
+   * given back. After `detach`, or where the store could not be opened, there is nothing to write.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#timer);
-    living.delete(this);
+    exitFlushes.delete(this);
     const log = this.#log;
     if (log !== undefined) {
       this.#abandon();
@@ -472,29 +478,4 @@ export class Restart {
     // What it was to take the place of is still needed, and is as long as before.
     this.#wantsSnapshot = true;
   }
-}
-
-/** Moves all that waits to the file. @throws ZcacheError ERR_IO */
-export function flushLog(log: ChangeLog, path: string): void {
-  log.drain();
-  if (!log.isBroken) return;
-  throw new ZcacheError("ERR_IO", `persist: ${path} can't be written: nothing is kept just now`, {
-    context: { path },
-  });
-}
-
-/** Sees to it that what waits is written when the process ends and nobody has closed the cache. */
-function watch(restart: Restart): void {
-  living.add(restart);
-  if (isWatching) return;
-  isWatching = true;
-  process.on("exit", () => {
-    for (const one of living) {
-      try {
-        one.flush();
-      } catch (error) {
-        assert(error instanceof ZcacheError, "only the world outside fails at the end");
-      }
-    }
-  });
 }

@@ -7,7 +7,8 @@
 import type { ZcacheError } from "./base/errors.ts";
 import { Background, type BackgroundCounts, type BackgroundOptions } from "./cache_background.ts";
 import { DictionaryKeeper, type DictionaryReport } from "./cache_dictionary.ts";
-import { flushLog, type PersistStats, Restart } from "./cache_restart.ts";
+import { flushLog } from "./cache_exit.ts";
+import { type PersistStats, Restart } from "./cache_restart.ts";
 import type { CodecOptions } from "./codec/contract.ts";
 import type { ResolvedPersist } from "./front/cache/persist_option.ts";
 import { formatValues } from "./front/values/format.ts";
@@ -92,7 +93,13 @@ export function openValues(
 
 /** Closes what `openValues` opened, where nothing has come of it. */
 export function abandonValues({ store, restart }: OpenedValues): void {
-  store.close();
+  closeBoth(store, restart);
+}
+
+/** Closes a store, and with it the files that its last changes go to. */
+function closeBoth(store: Store, restart: Restart | undefined): void {
+  store.close(() => restart?.close());
+  // Where the store was closed before, or its thread had detached.
   restart?.close();
 }
 
@@ -172,8 +179,7 @@ export class Upkeep {
   close(): void {
     this.#stop();
     this.#restart?.settle();
-    this.#store.close();
-    this.#restart?.close();
+    closeBoth(this.#store, this.#restart);
   }
 
   #stop(): void {

@@ -27,7 +27,7 @@ export const DIRECTORY_WORDS = 64;
 export const POOLS = DIRECTORY + DIRECTORY_WORDS; // POOLS_MAX × POOL_WORDS
 
 // One tmem pool.
-export const POOL_WORDS = 12;
+export const POOL_WORDS = 13;
 export const POOLS_MAX = 256;
 export const STATE = 0; // FREE, DYING, or the pool's id: it is there and may be used
 export const POOL_ID = 1; // number | generation << 8, of this use or, if FREE, of the next
@@ -38,6 +38,7 @@ export const PAGES = 8; // entries
 export const OBJECTS = 9; // objects
 export const USERS = 10; // clients that use it; more than 1 only if SHARED
 export const CURSOR = 11; // while DYING: the bucket to look at next
+export const FIRSTS = 12; // entries of index 0: where objects are values, how many there are
 
 export const FREE = -1;
 export const DYING = -2;

@@ -41,6 +41,8 @@ export interface TmemPoolInfo {
   readonly dying: boolean;
   readonly pages: number;
   readonly objects: number;
+  /** Pages of index 0: objects whose first page is there. */
+  readonly firstPages: number;
 }
 
 export class PoolTable {
@@ -91,7 +93,9 @@ export class PoolTable {
     for (let word = 0; word < UUID_WORDS; word++) {
       put(words, at + Index.UUID + word, uuid === null ? 0 : uuidWord(uuid, word));
     }
-    for (const count of [Index.PAGES, Index.OBJECTS, Index.CURSOR]) put(words, at + count, 0);
+    for (const count of [Index.PAGES, Index.OBJECTS, Index.FIRSTS, Index.CURSOR]) {
+      put(words, at + count, 0);
+    }
     put(words, at + Index.USERS, 1);
     put(words, at + Index.STATE, id);
     return id as TmemPool;
@@ -169,6 +173,7 @@ export class PoolTable {
       dying,
       pages: words[at + Index.PAGES]!,
       objects: words[at + Index.OBJECTS]!,
+      firstPages: words[at + Index.FIRSTS]!,
     };
   }
 
@@ -212,6 +217,30 @@ export class PoolTable {
       if (word === UUID_WORDS) return at;
     }
     return NIL;
+  }
+
+  /**
+   * Checks what the pools say of themselves. @param pages what was found, by the pool's number
+   * @throws AssertionError
+   */
+  verify(
+    pages: ReadonlyMap<number, number>,
+    objects: ReadonlyMap<number, number>,
+    firsts: ReadonlyMap<number, number>,
+  ): void {
+    const words = this.#words;
+    for (let number = 0; number < Index.POOLS_MAX; number++) {
+      const at = this.at(number);
+      const state = words[at + Index.STATE]!;
+      const id = words[at + Index.POOL_ID]!;
+      const count = objects.get(number) ?? 0;
+      assert(words[at + Index.PAGES] === (pages.get(number) ?? 0), "a pool counts its pages");
+      assert(words[at + Index.OBJECTS] === count, "a pool counts its objects");
+      assert(words[at + Index.FIRSTS] === (firsts.get(number) ?? 0), "a pool counts first pages");
+      assert(state !== Index.FREE || count === 0, "a free pool is empty");
+      assert((id & Index.NUMBER_MASK) === number && id >= Index.POOLS_MAX, "a pool has its id");
+      assert(state === Index.FREE || state === Index.DYING || state === id, "a pool has a state");
+    }
   }
 }
 

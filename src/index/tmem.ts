@@ -45,6 +45,8 @@ export class TmemIndex {
   readonly #words: Int32Array;
   readonly #frames: FrameAllocator;
   readonly #pools: PoolTable;
+  /** Where `remove` finds out which page goes. */
+  readonly #counted = new TmemKey();
   readonly #objects: ObjectTable;
   readonly #tree: PageTree;
   /** A frame has 2^this words; a word index has 30 bits, so it may be shifted. */
@@ -167,7 +169,7 @@ export class TmemIndex {
     const found = this.#objects.find(number, key);
     if (found !== Obj.NONE) {
       const entry = this.#tree.insert(found, indexLow, indexHigh);
-      if (entry !== NIL && words[entry + Entry.META] === 0) add(words, poolAt + Index.PAGES, 1);
+      if (entry !== NIL && words[entry + Entry.META] === 0) this.#count(poolAt, key, 1);
       return entry;
     }
     const object = this.#objects.make(number, key);
@@ -179,7 +181,7 @@ export class TmemIndex {
     }
     this.#objects.link(object);
     add(words, poolAt + Index.OBJECTS, 1);
-    add(words, poolAt + Index.PAGES, 1);
+    this.#count(poolAt, key, 1);
     return entry;
   }
 
@@ -196,14 +198,7 @@ export class TmemIndex {
     const words = this.#words;
     const object = this.#objectAround(entry);
     this.#objects.idOf(object, key);
-    if (entry === object + Obj.ENTRY) {
-      key.indexLow = 0;
-      key.indexHigh = 0;
-    } else {
-      const leaf = this.#tree.leafOf(entry);
-      key.indexLow = words[leaf + Tree.BASE]! | this.#tree.nthOf(leaf, entry);
-      key.indexHigh = words[leaf + Tree.BASE + 1]!;
-    }
+    this.#indexOf(object, entry, key);
     return words[this.#pools.at(this.#numberOf(object)) + Index.POOL_ID]! as TmemPool;
   }
 
@@ -344,10 +339,10 @@ export class TmemIndex {
    * @throws AssertionError
    */
   verify(visit?: EntryVisit): void {
-    const words = this.#words;
     const found = new TmemKey();
     const pages = new Map<number, number>();
     const objects = new Map<number, number>();
+    const firsts = new Map<number, number>();
     let records = 0;
     this.#objects.verify((object) => {
       const number = this.#numberOf(object);
@@ -359,23 +354,15 @@ export class TmemIndex {
         visit?.(entry);
         pages.set(number, (pages.get(number) ?? 0) + 1);
         const pool = this.keyOf(entry, found);
+        const isFirst = (found.indexLow | found.indexHigh) === 0;
+        firsts.set(number, (firsts.get(number) ?? 0) + (isFirst ? 1 : 0));
         assert((pool & Index.NUMBER_MASK) === number, "an entry leads to its pool");
         const again = this.#tree.find(object, found.indexLow, found.indexHigh);
         assert(again === entry, "an entry is found by the key that it leads to");
       });
     });
     this.#tree.verifySlab(records);
-    for (let number = 0; number < Index.POOLS_MAX; number++) {
-      const at = this.#pools.at(number);
-      const state = words[at + Index.STATE]!;
-      const id = words[at + Index.POOL_ID]!;
-      const count = objects.get(number) ?? 0;
-      assert(words[at + Index.PAGES] === (pages.get(number) ?? 0), "a pool counts its pages");
-      assert(words[at + Index.OBJECTS] === count, "a pool counts its objects");
-      assert(state !== Index.FREE || count === 0, "a free pool is empty");
-      assert((id & Index.NUMBER_MASK) === number && id >= Index.POOLS_MAX, "a pool has its id");
-      assert(state === Index.FREE || state === Index.DYING || state === id, "a pool has a state");
-    }
+    this.#pools.verify(pages, objects, firsts);
   }
 
   /** Visits entries of one bucket from the cursor on. @returns how many */
@@ -457,11 +444,27 @@ export class TmemIndex {
   /** @returns whether the object is still there */
   #removeFrom(object: number, entry: WordIndex): boolean {
     const poolAt = this.#pools.at(this.#numberOf(object));
-    add(this.#words, poolAt + Index.PAGES, -1);
+    this.#count(poolAt, this.#indexOf(object, entry, this.#counted), -1);
     if (this.#tree.remove(object, entry)) return true;
     this.#objects.unlink(object as WordIndex);
     add(this.#words, poolAt + Index.OBJECTS, -1);
     return false;
+  }
+
+  /** Fills in the index of an object's entry. */
+  #indexOf(object: number, entry: WordIndex, key: TmemKey): TmemKey {
+    const isInline = entry === object + Obj.ENTRY;
+    const leaf = isInline ? NIL : this.#tree.leafOf(entry);
+    const words = this.#words;
+    key.indexLow = isInline ? 0 : words[leaf + Tree.BASE]! | this.#tree.nthOf(leaf, entry);
+    key.indexHigh = isInline ? 0 : words[leaf + Tree.BASE + 1]!;
+    return key;
+  }
+
+  /** Counts a page of a pool that comes or goes. */
+  #count(poolAt: number, { indexLow, indexHigh }: TmemKey, by: 1 | -1): void {
+    add(this.#words, poolAt + Index.PAGES, by);
+    if ((indexLow | indexHigh) === 0) add(this.#words, poolAt + Index.FIRSTS, by);
   }
 
   /** The first object of a pool in a bucket, or NONE. */

@@ -8,7 +8,9 @@
 // The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would
 // stand across the end stands at the beginning, behind a word 0.
 import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
+import { assert } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
+import { MAX_THREADS } from "../memory/arena.layout.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import * as Page from "./page.layout.ts";
@@ -55,22 +57,25 @@ export function noteDepartureLocked(
 
 /** Of a turns' words: what DEPARTED was when it was last listened to. */
 const HEARD = 0;
-/** And how many listen, each of whom has begun and not ended. */
-const LISTENERS = 1;
 /** And the ring that lies idle while nobody does, 0 = none: later there might be no room for it. */
-const IDLE_RING = 2;
-const TURNS_WORDS = 3;
+const IDLE_RING = 1;
+/** And MAX_THREADS owners, by thread number: those that have begun and not ended; 0 = none. */
+const LISTENERS = 2;
+const TURNS_WORDS = LISTENERS + MAX_THREADS;
 
 /**
- * Hears of what goes, between `beginLocked` and `endLocked`. Threads that are given the same three
- * words of `turns` hear in turns: what one was told, no other is.
+ * Hears of what goes, between `beginLocked` and `endLocked`. Threads that are given the same words
+ * of `turns` hear in turns: what one was told, no other is. The words are not the arena's and are
+ * not undone with a transaction; each of them is right whether its transaction is committed or not.
  */
 export class Departures {
   readonly #state: StoreState;
   /** Guarded by the store's lock. */
   readonly #turns: Int32Array;
 
+  /** @param turns TURNS_WORDS words of shared memory, zeros at first */
   constructor(state: StoreState, turns: Int32Array = new Int32Array(TURNS_WORDS)) {
+    assert(turns.length === TURNS_WORDS, "the words of turns are as many as are used");
     this.#state = state;
     this.#turns = turns;
   }
@@ -82,7 +87,8 @@ export class Departures {
       put(words, root + Store.DEPARTURES, this.#turns[IDLE_RING] || makeRing(this.#state));
     }
     if (words[root + Store.DEPARTURES] === 0) return false;
-    if (this.#turns[LISTENERS]!++ === 0) this.#turns[HEARD] = words[root + Store.DEPARTED]!;
+    if (!this.#othersListen()) this.#turns[HEARD] = words[root + Store.DEPARTED]!;
+    this.#turns[this.#listenerAt] = this.#state.arena.owner;
     return true;
   }
 
@@ -92,9 +98,25 @@ export class Departures {
    */
   endLocked(): void {
     const { words, root } = this.#state;
-    if (this.#turns[LISTENERS] === 0 || --this.#turns[LISTENERS]! > 0) return;
-    this.#turns[IDLE_RING] = words[root + Store.DEPARTURES]!;
+    this.#turns[this.#listenerAt] = 0;
+    const ring = words[root + Store.DEPARTURES]!;
+    if (ring === 0 || this.#othersListen()) return;
+    this.#turns[IDLE_RING] = ring;
     put(words, root + Store.DEPARTURES, 0);
+  }
+
+  get #listenerAt(): number {
+    return LISTENERS + this.#state.arena.thread - 1;
+  }
+
+  /** Whether a living thread listens, besides this one: a dead one has not ended what it began. */
+  #othersListen(): boolean {
+    const { arena } = this.#state;
+    for (let at = LISTENERS; at < TURNS_WORDS; at++) {
+      const owner = this.#turns[at]!;
+      if (owner !== 0 && owner !== arena.owner && arena.ownerMayRun(owner)) return true;
+    }
+    return false;
   }
 
   /**

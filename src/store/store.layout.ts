@@ -21,7 +21,7 @@ export const TICK = 8; // the store's clock, by which pages age
 export const RECLAIMING = 9; // 1 from the low watermark until the high one is reached
 export const FULL = 10; // 1 from the limit until the accept threshold is reached
 export const WORK = 11; // atomic: counts calls for the maintainer
-export const MAINTAINER = 12; // the thread that works in the background, 0 = none
+export const MAINTAINER = 12; // the owner (memory/owner.ts) that maintains the store, 0 = none
 export const RELABELLED = 14; // 0, or the entry that has moved and whose object names its old place
 export const VERSIONS = 15; // fixed: word index of the table of versions (versions.ts), 0 = none
 export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
@@ -64,8 +64,17 @@ export const EPITAPHS_MAX = 512;
 /** Locks of keys, for who reads, thinks and then writes (values.ts): by hash. */
 export const STRIPES = EPITAPHS + EPITAPHS_MAX * 2;
 export const STRIPES_MAX = 64;
-/** The index, then two policies, then the backing: store_state.ts adds up. */
-export const PARTS = STRIPES + STRIPES_MAX;
+/** atomic: a lock, under which one thread at a time makes a dictionary (dictionaries.ts). */
+export const DICTIONARY_LOCK = STRIPES + STRIPES_MAX;
+/** 0, or 1 + kind of an object whose first bytes are being written over; and its handle. */
+export const REWRITE_KIND = DICTIONARY_LOCK + 1;
+export const REWRITE_HANDLE = REWRITE_KIND + 1;
+/** How many bytes, and the bytes: they are written again if a thread dies between two of them. */
+export const REWRITE_BYTES = REWRITE_HANDLE + 1;
+export const REWRITE_DATA = REWRITE_BYTES + 1;
+export const REWRITE_BYTES_MAX = 2048;
+/** The index, then two policies, then the backing: open.ts adds up. */
+export const PARTS = REWRITE_DATA + REWRITE_BYTES_MAX / 4;
 
 /** "zsto" */
 export const STORE_MAGIC = 0x7a73746f;

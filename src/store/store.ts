@@ -420,16 +420,24 @@ export class Store {
     this.#state.arena.detach();
   }
 
-  /** Ends the store for all threads: what waits goes to the file, and the file is closed. */
-  close(): void {
+  /**
+   * Ends the store for all threads: what waits goes to the file, and the file is closed.
+   * @param beforeDetach called when nothing changes any more and this thread can still take the
+   *   arena's lock: to write what has to be written last
+   */
+  close(beforeDetach?: () => void): void {
     if (this.#state.isOver) return;
     const state = this.#state;
     Atomics.store(state.words, state.root + Root.CLOSED, 1);
-    waitForOthers(state);
-    flushAll(state);
-    this.#state.isOver = true;
-    state.backing?.device.close();
-    state.arena.close();
+    try {
+      waitForOthers(state);
+      flushAll(state);
+      beforeDetach?.();
+    } finally {
+      state.isOver = true;
+      state.backing?.device.close();
+      state.arena.close();
+    }
   }
 
   [Symbol.dispose](): void {

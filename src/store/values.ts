@@ -10,10 +10,10 @@ import { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { MAX_ORDER } from "../memory/frame.layout.ts";
-import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
 import { Departures } from "./departures.ts";
+import { Dictionaries } from "./dictionaries.ts";
 import { Finder } from "./finder.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy, readBy } from "./open.ts";
@@ -48,12 +48,14 @@ export class Values {
   readonly sizeMax: number;
   readonly #state: StoreState;
   readonly #stripes: Mutex[] = [];
+  readonly #dictionaries: Dictionaries;
   /** Values as they are stored. */
   readonly stored: StoredValues;
 
   constructor(state: StoreState) {
     this.#state = state;
     this.stored = new StoredValues(state, this);
+    this.#dictionaries = new Dictionaries(state);
     this.plain = state.plain;
     this.prefix = state.packed;
     this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
@@ -186,7 +188,8 @@ export class Values {
         // As it was fetched, it is whole: for a restart that is as good as what it is by now.
         changes?.putLocked(pool, key, codec, this.prefix, storedBytes);
         if (lasts) state.versions!.changedLocked(key);
-        return this.#rewriteLocked(entry, prefixBytes) === 0 ? DONE : ELSEWHERE;
+        this.#rewriteLocked(entry, prefixBytes);
+        return DONE;
       });
     }
     if (outcome !== ELSEWHERE) return outcome === DONE;
@@ -194,18 +197,18 @@ export class Values {
     return !lasts || this.putPacked(pool, key, codec, storedBytes, this.prefix) === 0;
   }
 
-  #rewriteLocked(entry: WordIndex, prefixBytes: number): 0 | Errno {
+  #rewriteLocked(entry: WordIndex, prefixBytes: number): void {
     const state = this.#state;
     const handle = state.words[entry + Entry.VALUE]! as Handle;
-    const zpool = state.zpools[Page.kindOf(state.words[entry + Entry.META]!)]!;
+    const kind = Page.kindOf(state.words[entry + Entry.META]!);
     const fetched = state.words[this.prefix / 4]!;
     // It may have been recompressed meanwhile: what the header says is not the front's to change.
-    zpool.readShared(handle, state.evicted, Value.FLAGS);
+    state.zpools[kind]!.readShared(handle, state.evicted, Value.FLAGS);
     state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
-    const result = zpool.writeShared(handle, this.prefix, prefixBytes);
+    state.rewriteLocked(kind, handle, this.prefix, prefixBytes);
     // Behind this prefix there is what was fetched, for `restore` and others.
     state.words[this.prefix / 4] = fetched;
-    return result;
+    state.commitLocked();
   }
 
   /**
@@ -407,28 +410,13 @@ export class Values {
    * @returns its number; NIL if there is no number or no room left
    */
   useDictionary(bytes: Uint8Array): number {
-    const state = this.#state.opened();
-    const { words, root } = state;
-    const at = this.allocate(bytes.length);
-    if (at === NIL) return NIL;
-    this.bytes.set(bytes, at * 4);
-    const dictionary = words[root + Store.DICTIONARIES]! + 1;
-    if (dictionary > Value.DICTIONARIES_MAX) return NIL;
-    state.changes?.dictionary(dictionary, (at * 4) as Address, bytes.length);
-    return lockedBy(state, () => {
-      // Another thread may have taken the number meanwhile.
-      if (words[root + Store.DICTIONARIES] !== dictionary - 1) return NIL;
-      put(words, root + Store.DICTIONARY_AT + dictionary - 1, at);
-      put(words, root + Store.DICTIONARY_BYTES + dictionary - 1, bytes.length);
-      put(words, root + Store.DICTIONARIES, dictionary);
-      put(words, root + Store.DICTIONARY, dictionary);
-      return dictionary;
-    });
+    this.#state.opened();
+    return this.#dictionaries.add(bytes);
   }
 
   /** The dictionary for what comes in, 0 = none. */
   get dictionary(): number {
-    return this.#state.words[this.#state.root + Store.DICTIONARY]!;
+    return this.#dictionaries.current;
   }
 
   /** Whether the codec for what comes in, or the denser one, can use a dictionary. */

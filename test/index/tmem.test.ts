@@ -49,7 +49,13 @@ test("a shared pool is one for all who name its UUID, until the last has left", 
   assert.notEqual(index.createPool(2, SHARED, other), pool);
   assert.equal(index.findPool(uuid), pool);
   const info = { id: pool, client: 1, persistent: true, shared: true, dying: false };
-  assert.deepEqual(index.poolInfo(pool), { ...info, users: 2, pages: 0, objects: 0 });
+  assert.deepEqual(index.poolInfo(pool), {
+    ...info,
+    users: 2,
+    pages: 0,
+    objects: 0,
+    firstPages: 0,
+  });
   assert.equal(index.destroyPool(pool), 1);
   const entry = index.insert(pool, rig.key.setObject(1)) as WordIndex;
   arena.words[entry + Entry.META] = 1;
@@ -64,6 +70,7 @@ test("a shared pool is one for all who name its UUID, until the last has left", 
     users: 0,
     pages: 1,
     objects: 1,
+    firstPages: 1,
   });
   assert.equal(
     index.destroyStep(pool, 1, () => {}),

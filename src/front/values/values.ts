@@ -94,7 +94,8 @@ export class KeyedValues {
 
   /** Values stored, those that have expired and were not yet removed included. */
   get count(): number {
-    return this.store.poolInfo(this.pool)?.objects ?? 0;
+    // Parts without a first page are left of values that were evicted, or that a thread died over.
+    return this.store.poolInfo(this.pool)?.firstPages ?? 0;
   }
 
   /**

@@ -4,14 +4,16 @@
 //  u64 GIDS, atomic      the number that the last line has
 //  WATCHERS, atomic      connections that watch, in all threads
 //  FLAGS, atomic         what is watched in any thread
-//  TURNS, three words    guarded by the store's lock: who has heard of evictions, and up to where
+//  TURNS, TURNS_WORDS    guarded by the store's lock: which threads hear of evictions, and up to
+//                        where they have heard (store/departures.ts)
 //  for each thread, atomic: what is watched there; and bytes of its records that others have not
 //  yet been given
 
 const WATCHERS = 2;
 const FLAGS = 3;
 const TURNS = 4;
-const THREADS = 8;
+const TURNS_WORDS = 194;
+const THREADS = TURNS + TURNS_WORDS;
 /** As memcached. */
 const WATCHERS_MAX = 20;
 
@@ -26,7 +28,7 @@ export class WatchBoard {
   private constructor(memory: SharedArrayBuffer, thread: number) {
     this.#words = new Int32Array(memory);
     this.#gids = new BigInt64Array(memory, 0, 1);
-    this.turns = new Int32Array(memory, TURNS * 4, 3);
+    this.turns = new Int32Array(memory, TURNS * 4, TURNS_WORDS);
     this.#thread = thread;
     this.#threads = (this.#words.length - THREADS) / 2;
   }

@@ -1,0 +1,75 @@
+// The dictionaries of a store of values: numbered bytes in the arena that never move or change.
+//
+// One thread at a time makes one, under a lock of its own (DICTIONARY_LOCK), because the bytes are
+// copied and written to the log of changes between two transactions. The memory is listed under the
+// next number from the first transaction on; the number counts from the second on. What a thread
+// leaves that dies or fails in between is found there, and freed, by the next that makes one.
+import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
+import { ARENA_OWNER } from "../memory/arena.ts";
+import { MAX_ORDER } from "../memory/frame.layout.ts";
+import { put } from "../memory/journal.ts";
+import { Mutex } from "../memory/mutex.ts";
+import { lockedBy } from "./open.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
+
+export class Dictionaries {
+  readonly #state: StoreState;
+  readonly #mutex: Mutex;
+
+  constructor(state: StoreState) {
+    this.#state = state;
+    const { words, kernels, owner, isDead } = state.arena;
+    this.#mutex = new Mutex(words, kernels, state.root + Store.DICTIONARY_LOCK, owner, isDead);
+  }
+
+  /** The number of the dictionary for what comes in, 0 = none. */
+  get current(): number {
+    return this.#state.words[this.#state.root + Store.DICTIONARY]!;
+  }
+
+  /**
+   * Makes a dictionary the current one.
+   * @returns its number; NIL if there is no number or no room left
+   * @throws ZcacheError ERR_IO: the log of changes can't be written
+   */
+  add(bytes: Uint8Array): number {
+    const { words, root, changes, arena } = this.#state;
+    this.#mutex.lock();
+    try {
+      const number = words[root + Store.DICTIONARIES]! + 1;
+      if (number > Value.DICTIONARIES_MAX) return NIL;
+      const at = lockedBy(this.#state, () => this.#reserveLocked(number, bytes.length));
+      if (at === NIL) return NIL;
+      arena.bytes.set(bytes, at * 4);
+      changes?.dictionary(number, (at * 4) as Address, bytes.length);
+      lockedBy(this.#state, () => {
+        put(words, root + Store.DICTIONARIES, number);
+        put(words, root + Store.DICTIONARY, number);
+      });
+      return number;
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** Takes memory for the dictionary of that number. @returns its word index, or NIL */
+  #reserveLocked(number: number, sizeBytes: number): number | Nil {
+    const { words, root, arena } = this.#state;
+    const { frames, pageSize } = arena;
+    const at = root + Store.DICTIONARY_AT + number - 1;
+    const left = words[at]!;
+    if (left !== 0) {
+      put(words, at, 0);
+      frames.free((left / frames.wordsPerPage) as PageFrame);
+    }
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / pageSize)));
+    const frame = order > MAX_ORDER ? NIL : frames.alloc(order, ARENA_OWNER);
+    if (frame === NIL) return NIL;
+    const start = frames.frameToWord(frame);
+    put(words, at, start);
+    put(words, root + Store.DICTIONARY_BYTES + number - 1, sizeBytes);
+    return start;
+  }
+}
