@@ -54,6 +54,11 @@ export interface NbdOptions {
    * happens to it then is not counted.
    */
   readonly practiceMs?: number;
+  /**
+   * Takes unexpected errors with their stacks, one text of several lines for each place in the code
+   * (default: writes them to stderr). `stats().internal_errors` counts all of them.
+   */
+  readonly log?: (text: string) => void;
 }
 
 const THREADS_MAX = 64;
@@ -86,7 +91,7 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
     handshakeMs,
     times: SampledTimes.memory(REQUEST_KINDS.length),
   };
-  const { listen, allow = [] } = options;
+  const { listen, allow = [], log } = options;
   const start = (practice: PracticeShare | undefined) => {
     const workers = Array.from({ length: threads }, () => idle.pop() ?? newWorker());
     for (const worker of workers) worker.ref();
@@ -94,7 +99,7 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
       for (const worker of ended) worker.unref();
       idle.push(...ended);
     };
-    const serverOptions = { listen, allow, connectionsMax };
+    const serverOptions = { listen, allow, connectionsMax, makeThread: newWorker, log };
     return NbdServer.start(serverOptions, workers, { ...order, practice }, released);
   };
   return practiceMs === 0 ? start(undefined) : practised(store, practiceMs, start);
@@ -122,7 +127,14 @@ function defaultThreads(): number {
 }
 
 function newWorker(): Worker {
-  return startWorker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+  const worker = startWorker(new URL(`./nbd_worker.${EXTENSION}`, import.meta.url));
+  // Also one that serves nothing now may fail: then it is not used again.
+  worker.on("error", () => {});
+  worker.once("exit", () => {
+    const at = idle.indexOf(worker);
+    if (at >= 0) idle.splice(at, 1);
+  });
+  return worker;
 }
 
 /**

@@ -3,13 +3,25 @@
 import { parentPort } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
 import { Zram } from "./front/zram.ts";
-import { type Notice, type Order, type ServeOrder, ServingThread } from "./server/nbd/thread.ts";
+import {
+  errorNotice,
+  type Notice,
+  type Order,
+  type ServeOrder,
+  ServingThread,
+} from "./server/nbd/thread.ts";
 import type { Store, StoreShare } from "./store/store.ts";
 import { attachStore } from "./stores.ts";
 
 const port = parentPort!;
 const tell = (notice: Notice) => port.postMessage(notice);
 let serving: ServingThread | undefined;
+
+// A thread that ends closes the descriptors that it has served, whoever has them by then: what
+// nobody has caught ends the task in which it was thrown, and not the thread.
+const report = (error: unknown) => tell(errorNotice("nbd: a task of a thread", error));
+process.on("uncaughtException", report);
+process.on("unhandledRejection", report);
 
 async function begin(order: ServeOrder): Promise<ServingThread | undefined> {
   let opened: Store | undefined;
@@ -26,9 +38,11 @@ async function begin(order: ServeOrder): Promise<ServingThread | undefined> {
     tell({ notice: "serves" });
     return thread;
   } catch (error) {
-    if (!(error instanceof ZcacheError)) throw error;
+    const isExpected = error instanceof ZcacheError;
+    if (!isExpected) tell(errorNotice("nbd: the start of a thread", error));
     opened?.detach();
-    tell({ notice: "failed", code: error.code, message: error.message });
+    const code = isExpected ? error.code : "ERR_INTERNAL";
+    tell({ notice: "failed", code, message: String((error as Error).message) });
     return undefined;
   }
 }
@@ -37,6 +51,8 @@ async function obey(order: Order): Promise<void> {
   if (order.order === "serve") serving = await begin(order);
   else if (order.order === "take") serving?.take(order);
   else if (order.order === "tls") serving?.renew(order.tls);
+  else if (order.order === "give way") serving?.giveWay(order.connection);
+  else if (order.order === "abort") serving?.abort(order.connection);
   else if (serving === undefined) tell({ notice: "ended" });
   else {
     serving.end();
@@ -47,5 +63,5 @@ async function obey(order: Order): Promise<void> {
 /** One order after the other: to begin may take a while. */
 let obeyed = Promise.resolve();
 port.on("message", (order: Order) => {
-  obeyed = obeyed.then(() => obey(order));
+  obeyed = obeyed.then(() => obey(order)).catch(report);
 });

@@ -67,11 +67,16 @@ export function observeNbd(
       operations.write += writes;
       operations.discard += discards;
     }
-    const { connections: now, accepted, refused } = server.stats();
+    const { connections: now, accepted, refused, internal_errors } = server.stats();
     const latency = Object.fromEntries(
       Object.entries(server.latencies()).map(([kind, times]) => [`request_${kind}`, times]),
     );
-    return { operations, connections: { now, accepted, refused }, latency };
+    return {
+      operations,
+      connections: { now, accepted, refused },
+      latency,
+      internalErrors: internal_errors,
+    };
   };
   return observe({ name, kind: "nbd", store, figures });
 }

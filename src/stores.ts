@@ -27,10 +27,17 @@ export function attachStore(share: StoreShare): Store {
 /**
  * Starts a worker that does the store's work in the background, until the store is closed; it does
  * not keep the process alive.
+ * @param onError called if the worker fails: then threads that put do its work (default: a warning
+ *   of the process)
+ * @throws ZcacheError ERR_WORKER
  */
-export function startMaintainer(store: Store): Worker {
+export function startMaintainer(
+  store: Store,
+  onError: (error: Error) => void = (error) => process.emitWarning(error),
+): Worker {
   const url = new URL(`./maintainer.${EXTENSION}`, import.meta.url);
   const worker = startWorker(url, { workerData: store.share() });
   worker.unref();
+  worker.on("error", onError);
   return worker;
 }

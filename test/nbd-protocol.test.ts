@@ -161,6 +161,10 @@ class FakeLink implements Link {
   close(): void {
     this.isClosed = true;
   }
+
+  fail(error: unknown): void {
+    throw error;
+  }
 }
 
 const command = fc.oneof(

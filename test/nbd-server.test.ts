@@ -317,19 +317,54 @@ test("a server ends although a client does not read, and the next one works", as
   });
 });
 
-test("half a handshake is cut off in time, and too many connections at once", async () => {
+test("half a handshake is cut off in time; later a client may be idle", async () => {
   await serving(
     async (path) => {
-      const slow = await Promise.all([0, 1].map(() => NbdClient.connect(path)));
-      const third = NbdClient.on(connect(path));
-      assert.equal((await third.end()).length, 0, "a third connection is closed at once");
-      for (const client of slow) assert.equal((await client.end()).length, 0);
       const client = await NbdClient.open(path);
+      const slow = await NbdClient.connect(path);
+      assert.equal((await slow.end()).length, 0);
       await new Promise((done) => setTimeout(done, 500));
       assert.equal((await client.request(Command.READ, 0, 512)).error, 0, "later there is time");
       client.close();
     },
     { handshakeMs: 300, connectionsMax: 2 },
+  );
+});
+
+test("too many connections: one that has chosen no export gives way, others do not", async () => {
+  await serving(
+    async (path, _device, server) => {
+      const silent = [];
+      for (let nth = 0; nth < 3; nth++) silent.push(await NbdClient.connect(path));
+      const clients = [];
+      for (let nth = 0; nth < 3; nth++) {
+        clients.push(await NbdClient.open(path));
+        assert.equal((await silent[nth]!.end()).length, 0, "the oldest one gives way");
+      }
+      const fourth = NbdClient.on(connect(path));
+      assert.equal((await fourth.end()).length, 0, "a fourth one is closed at once");
+      for (const client of clients) {
+        assert.equal((await client.request(Command.READ, 0, 512)).error, 0);
+      }
+      assert.deepEqual(server.stats(), {
+        ...{ connections: 3, accepted: 6, refused: 1, internal_errors: 0 },
+      });
+      for (const client of clients) client.close();
+    },
+    { handshakeMs: 3_600_000, connectionsMax: 3, threads: 2 },
+  );
+});
+
+test("a flood of clients that say nothing keeps nobody out", async () => {
+  await serving(
+    async (path) => {
+      const silent = Array.from({ length: 200 }, () => connect(path).on("error", () => {}));
+      const client = await NbdClient.open(path);
+      assert.equal((await client.request(Command.READ, 0, 512)).error, 0);
+      for (const socket of silent) socket.destroy();
+      client.close();
+    },
+    { handshakeMs: 3_600_000, connectionsMax: 4 },
   );
 });
 

@@ -111,7 +111,7 @@ test("a port that is taken: said in one line, and nothing is left", async () => 
   }
   const control = await daemon(...ANYWHERE, "--control", "taken.ctl");
   const second = zcache("serve", ...ANYWHERE, "--control", "taken.ctl");
-  assert.match(second.stderr, /^zcache: another server listens on taken\.ctl\n$/);
+  assert.match(second.stderr, /^zcache: another server listens on taken\.ctl: it is in use\n$/);
   assert.equal(second.status, 1);
   await control.end();
   taken.close();

@@ -49,7 +49,12 @@ function picture(times: number): ServicePicture {
 function state(seconds: number, times: number): State {
   return {
     ...{ version: "1.2.3", nowMs: 1e12 + seconds * 1000, uptimeMs: seconds * 1000 },
-    ...{ residentBytes: 150 * MIB, mayChange: false, services: [picture(times)] },
+    ...{
+      residentBytes: 150 * MIB,
+      internalErrors: 0,
+      mayChange: false,
+      services: [picture(times)],
+    },
   };
 }
 

@@ -25,7 +25,8 @@ export type ErrorCode =
   | "ERR_STORE_CLOSED"
   | "ERR_STORE_SHARE"
   | "ERR_VALUE"
-  | "ERR_WORKER";
+  | "ERR_WORKER"
+  | "ERR_INTERNAL";
 
 /** An error that a caller can act on: `code` says which, `context` holds the numbers involved. */
 export class ZcacheError extends Error {

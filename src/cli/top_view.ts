@@ -86,12 +86,14 @@ function orNone(parts: readonly string[]): string {
 /** The page, without colours; the first line is the head. */
 export function pageLines(before: State | undefined, now: State): string[] {
   const { version, uptimeMs, residentBytes, services } = now;
+  const errors = services.reduce((sum, one) => sum + one.internalErrors, now.internalErrors);
   const span = before === undefined ? "rates since the start" : "rates of the last interval";
   const head = [
     `zcache ${version}`,
     `up ${duration(uptimeMs)}`,
     `resident ${formatBytes(residentBytes)}`,
     span,
+    ...(errors > 0 ? [`internal errors ${count(errors)}`] : []),
   ];
   const pages = services.map((service) => serviceLines(new Interval(before, now, service)));
   return [head.join("   "), ...pages.flatMap((lines) => ["", ...lines])];

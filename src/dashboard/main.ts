@@ -96,7 +96,9 @@ function take(state: State): void {
   for (const picture of state.services) views.get(picture.name)?.add(state.nowMs, picture);
   const version = state.version === "" ? "" : `${state.version}, `;
   const memory = `${formatBytes(state.residentBytes)} resident in all`;
-  setText(byId("process"), `${version}up ${span(state.uptimeMs)}, ${memory}`);
+  const { internalErrors } = state;
+  const errors = internalErrors === 0 ? "" : `, internal errors: ${internalErrors}`;
+  setText(byId("process"), `${version}up ${span(state.uptimeMs)}, ${memory}${errors}`);
   say("live", "live");
   gone.hidden = true;
   document.body.classList.remove("is-old");

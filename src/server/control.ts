@@ -1,7 +1,6 @@
 // The control socket of a daemon: what can be looked at and set while it runs, by name. Only who
 // may open the socket's file may ask: it belongs to the daemon's user, with mode 0600 if nothing
 // else is said.
-import { chmodSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { ZcacheError } from "../base/errors.ts";
 import {
@@ -12,7 +11,9 @@ import {
   parseControlReply,
   parseControlRequest,
 } from "../wire/control/control.ts";
-import { removeStale } from "./stale_socket.ts";
+import { ConnectionLimit } from "./connection_limit.ts";
+import { InternalErrors } from "./internal_errors.ts";
+import { listen } from "./listening.ts";
 
 /** Something that can be set, or only looked at. */
 export interface Knob {
@@ -31,42 +32,39 @@ export interface ControlOptions {
   state?(): object;
   /** Who may open the socket (default 0600). */
   readonly mode?: number;
+  /** Told of what nobody expected; it ends the request in which it happens. */
+  readonly errors?: InternalErrors;
+  /** A client that has begun a line must have ended it by then, in ms (default 10,000). */
+  readonly lineMs?: number;
+  /** A client that says nothing, or takes nothing, for so long is gone (default 60,000). */
+  readonly idleMs?: number;
 }
 
+/** More than that, and the one that has been idle longest gives way. */
 const CLIENTS_MAX = 16;
-/** Replies that wait for a client: some of the longest, which are a few tens of kilobytes. */
-const REPLIES_BYTES_MAX = 256 * 1024;
-/** A client that says nothing for so long is gone. */
 const IDLE_MS = 60_000;
+const LINE_MS = 10_000;
+const UNIT = "control socket";
 
 export class ControlServer {
   readonly #options: ControlOptions;
+  readonly #errors: InternalErrors;
   readonly #listener: Server;
-  readonly #clients = new Set<Socket>();
+  readonly #clients = new ConnectionLimit(CLIENTS_MAX);
 
   private constructor(options: ControlOptions) {
     this.#options = options;
-    this.#listener = createServer((socket) => this.#accept(socket));
-    this.#listener.maxConnections = CLIENTS_MAX;
+    this.#errors = options.errors ?? new InternalErrors();
+    this.#listener = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#errors.run(`${UNIT}: a connection`, () => this.#accept(socket));
+    });
   }
 
-  /** @throws ZcacheError ERR_IO if it can't listen there */
+  /** @throws ZcacheError ERR_IO, ERR_OPTION: it can't listen there, and why */
   static async start(options: ControlOptions): Promise<ControlServer> {
     const server = new ControlServer(options);
-    await removeStale(options.path);
-    // Made closed to all others, and opened as far as is wanted: in between nobody slips in.
-    const mask = process.umask(0o177);
-    const listening = new Promise<void>((resolve, reject) => {
-      server.#listener.once("error", (cause) => {
-        const message = `can't listen on ${options.path}: ${cause.message}`;
-        reject(new ZcacheError("ERR_IO", message, { cause }));
-      });
-      server.#listener.listen(options.path, resolve);
-    });
-    // The file is there when `listen` returns.
-    process.umask(mask);
-    await listening;
-    chmodSync(options.path, options.mode ?? 0o600);
+    const { path, mode = 0o600 } = options;
+    await listen(server.#listener, { path, mode }, UNIT, server.#errors);
     return server;
   }
 
@@ -75,28 +73,34 @@ export class ControlServer {
   }
 
   async close(): Promise<void> {
-    for (const client of this.#clients) client.destroy();
-    await new Promise<void>((resolve) => this.#listener.close(() => resolve()));
+    const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
+    this.#clients.closeAll();
+    await closed;
   }
 
   #accept(socket: Socket): void {
-    this.#clients.add(socket);
-    socket.setTimeout(IDLE_MS, () => socket.destroy());
     socket.on("error", () => {});
-    socket.on("close", () => this.#clients.delete(socket));
-    let text = "";
-    socket.setEncoding("utf8");
-    socket.on("data", (piece: string) => {
-      text += piece;
-      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
-        const line = text.slice(0, end);
-        text = text.slice(end + 1);
-        // Who does not read its replies is not served.
-        socket.write(controlLine(this.#answer(line)));
-        if (socket.writableLength > REPLIES_BYTES_MAX) socket.destroy();
-      }
-      if (text.length > LINE_BYTES_MAX) socket.destroy();
+    if (!this.#clients.add(socket)) return;
+    const { idleMs = IDLE_MS, lineMs = LINE_MS } = this.#options;
+    socket.setTimeout(idleMs, () => socket.destroy());
+    const client = new Client(socket, lineMs, (line) => {
+      this.#clients.begin(socket);
+      const reply = this.#reply(line);
+      this.#clients.end(socket);
+      return reply;
     });
+    socket.setEncoding("utf8");
+    socket.on("data", (piece: string) => client.take(piece));
+  }
+
+  #reply(line: string): string {
+    try {
+      return controlLine(this.#answer(line));
+    } catch (error) {
+      this.#errors.report(`${UNIT}: a request`, error);
+      const message = "an internal error of the daemon; its log has more";
+      return controlLine({ error: message, code: "ERR_INTERNAL" });
+    }
   }
 
   #answer(line: string): ControlReply {
@@ -137,6 +141,72 @@ export class ControlServer {
     if (found !== undefined) return found;
     const all = this.#options.knobs.map((knob) => knob.name).join(", ");
     throw new ZcacheError("ERR_OPTION", `there is no "${name}"; there are ${all}`);
+  }
+}
+
+/** The lines of one client, answered one by one, and as fast as it reads. */
+class Client {
+  readonly #socket: Socket;
+  readonly #lineMs: number;
+  readonly #replyTo: (line: string) => string;
+  #text = "";
+  /** A line is being answered, or its reply is not yet taken. */
+  #isWorking = false;
+  /** It sends nothing more, and takes what it has asked for. */
+  #isEnded = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(socket: Socket, lineMs: number, replyTo: (line: string) => string) {
+    this.#socket = socket;
+    this.#lineMs = lineMs;
+    this.#replyTo = replyTo;
+    socket.once("close", () => clearTimeout(this.#timer));
+    socket.on("drain", () => this.#goOn());
+    socket.once("end", () => {
+      this.#isEnded = true;
+      if (!this.#isWorking) this.#work();
+    });
+  }
+
+  take(piece: string): void {
+    this.#text += piece;
+    if (!this.#isWorking) this.#work();
+  }
+
+  /** Answers one line; others have their turn before the next. */
+  #work(): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    const end = this.#text.indexOf("\n");
+    if (end < 0) {
+      if (this.#isEnded) socket.end();
+      else this.#wait();
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#isWorking = true;
+    socket.pause();
+    const line = this.#text.slice(0, end);
+    this.#text = this.#text.slice(end + 1);
+    if (line.length > LINE_BYTES_MAX) socket.destroy();
+    // If it does not take the reply at once, its next line waits for that.
+    else if (socket.write(this.#replyTo(line))) setImmediate(() => this.#goOn());
+  }
+
+  #goOn(): void {
+    if (!this.#isWorking) return;
+    this.#isWorking = false;
+    this.#work();
+  }
+
+  /** For the rest of a line, which may not be long, and not be long in coming. */
+  #wait(): void {
+    this.#socket.resume();
+    if (this.#text.length > LINE_BYTES_MAX) this.#socket.destroy();
+    else if (this.#text !== "") {
+      this.#timer ??= setTimeout(() => this.#socket.destroy(), this.#lineMs).unref();
+    }
   }
 }
 

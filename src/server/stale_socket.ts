@@ -1,24 +1,54 @@
 // The file of a Unix socket: it outlives a server that is killed; its mode says who may connect.
-import { chmodSync, existsSync, lstatSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, type Server } from "node:net";
 import { isMainThread } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
 
-/** Removes the socket that a server left which is no more. @throws ZcacheError ERR_IO */
+/**
+ * Removes the socket that a server left which is no more.
+ * @throws ZcacheError ERR_IO: another server listens there, or it can't be found out or removed
+ */
 export async function removeStale(path: string): Promise<void> {
-  if (!existsSync(path)) return;
-  if (!lstatSync(path).isSocket()) {
-    throw new ZcacheError("ERR_IO", `${path} is there and is no socket`);
+  let isSocket: boolean;
+  try {
+    isSocket = lstatSync(path).isSocket();
+  } catch {
+    // It is missing; whatever else is wrong with the path, listening says.
+    return;
   }
-  const isServed = await new Promise<boolean>((resolve) => {
+  if (!isSocket) throw new ZcacheError("ERR_IO", `${path} is there and is no socket`);
+  const cause = await connectError(path);
+  if (cause === undefined) throw inUse(path);
+  // Only a refusal says that nobody listens: a busy server, or another user's, fails otherwise.
+  if (cause.code === "ENOENT") return;
+  if (cause.code !== "ECONNREFUSED") throw inUse(path, cause);
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return;
+    const what = `${path} is left from a server that has ended, and can't be removed`;
+    throw new ZcacheError("ERR_IO", `${what}: ${message}`, { cause: error });
+  }
+}
+
+/** @returns why nobody can connect; undefined if somebody can */
+function connectError(path: string): Promise<NodeJS.ErrnoException | undefined> {
+  return new Promise((resolve) => {
     const client = connect(path);
-    client.once("connect", () => resolve(true));
-    client.once("error", () => resolve(false));
-    client.once("close", () => resolve(false));
-    client.once("connect", () => client.destroy());
+    client.once("error", resolve);
+    client.once("connect", () => {
+      client.destroy();
+      resolve(undefined);
+    });
   });
-  if (isServed) throw new ZcacheError("ERR_IO", `another server listens on ${path}`);
-  unlinkSync(path);
+}
+
+function inUse(path: string, cause?: Error): ZcacheError {
+  const why = cause === undefined ? "" : ` (${cause.message})`;
+  return new ZcacheError("ERR_IO", `another server listens on ${path}: it is in use${why}`, {
+    cause,
+  });
 }
 
 /** Where a server listens, and who may connect. */

@@ -55,6 +55,12 @@ function connectTo(server: WebServer): Promise<Socket> {
   return new Promise((resolve) => socket.once("connect", () => resolve(socket)));
 }
 
+/** A client that connects and says nothing. */
+function silent(server: WebServer): Socket {
+  const { hostname, port } = new URL(server.url);
+  return connect({ host: hostname, port: Number(port) }).on("error", () => {});
+}
+
 /**
  * Sends bytes as they are, and gives all that comes until the other side ends.
  * @param ends whether this side ends first, so that an answer that takes time is not waited for
@@ -298,11 +304,13 @@ test("headers that are too large, requests that never end, too many clients", as
   const huge = await get(open, "/", { "x-much": "a".repeat(9000) });
   assert.equal(huge.status, 431);
   const sockets = await Promise.all(Array.from({ length: 64 }, () => connectTo(open)));
-  const more = await raw(open, "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
-  assert.equal(more, "", "the 65th is not served");
+  const gone = new Promise<void>((resolve) => sockets[0]!.once("close", () => resolve()));
+  sockets[0]!.resume();
+  assert.equal((await get(open, "/")).status, 200, "the 65th is served");
+  await gone;
   // Who says nothing is closed.
   const begun = performance.now();
-  const closed = sockets.map((socket) => {
+  const closed = sockets.slice(1).map((socket) => {
     socket.resume();
     return new Promise<void>((resolve) => socket.once("close", () => resolve()));
   });
@@ -311,6 +319,51 @@ test("headers that are too large, requests that never end, too many clients", as
   await Promise.race([Promise.all(closed), sleep(DEADLINE_MS, undefined, { ref: false })]);
   assert.ok(performance.now() - begun < DEADLINE_MS, "idle clients were closed in time");
   assert.equal((await get(open, "/")).status, 200);
+});
+
+test("connections that say nothing keep nobody out, however many", async () => {
+  const sockets = Array.from({ length: 300 }, () => silent(open));
+  for (let nth = 0; nth < 5; nth++) {
+    assert.equal((await get(open, "/api/state")).status, 200);
+    sockets.push(...Array.from({ length: 100 }, () => silent(open)));
+  }
+  for (const socket of sockets) socket.destroy();
+});
+
+test("a client that asks for much at once without reading is closed", async () => {
+  const socket = await connectTo(open);
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  socket.on("error", () => {});
+  socket.write("GET /api/state HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000));
+  socket.resume();
+  await closed;
+  assert.equal((await get(open, "/api/state")).status, 200);
+});
+
+test("time limits of a request's head, of a request, and of a connection", async () => {
+  const limits = { headersMs: 200, requestMs: 300, keepAliveMs: 200, idleMs: 400 };
+  const quick = await startWeb([], { limits, token: TOKEN });
+  try {
+    const beginnings = [
+      "",
+      "GET",
+      "GET / HTTP/1.1\r\nhost: localhost\r\nx: ",
+      "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+      `POST /api/knobs HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${TOKEN}\r\n\
+content-type: application/json\r\ncontent-length: 100\r\n\r\n{`,
+    ];
+    await Promise.all(
+      beginnings.map(async (text) => {
+        const socket = await connectTo(quick);
+        socket.on("error", () => {}).resume();
+        socket.write(text);
+        await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+      }),
+    );
+    assert.equal((await get(quick, "/api/state")).status, 200);
+  } finally {
+    await quick.close();
+  }
 });
 
 test("garbage is refused, and the next request is answered", async () => {

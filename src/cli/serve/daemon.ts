@@ -5,6 +5,7 @@
 //   SIGHUP            reads configuration, certificates and passwords again
 import { ZcacheError } from "../../base/errors.ts";
 import { ControlServer, type Knob } from "../../server/control.ts";
+import { InternalErrors } from "../../server/internal_errors.ts";
 import type { State } from "../../wire/web/api.ts";
 import { defaultControlPath } from "../control_path.ts";
 import { complain, EXIT_FAILED, reportError } from "../exit.ts";
@@ -31,6 +32,8 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #startedMs = Date.now();
   readonly #services: Service[] = [];
+  /** What nobody expected outside of the services: it ends a request or a task, not the daemon. */
+  readonly #errors = new InternalErrors();
   #config: Config;
   #control: ControlServer | undefined;
   #isServing = false;
@@ -47,29 +50,38 @@ export class Daemon {
   }
 
   /**
-   * Runs until a signal, a client or a failure ends it; ends the process.
+   * Runs until a signal or a client ends it; ends the process.
    * @throws ZcacheError where it can't start; then nothing of it is left
    */
   static async run(options: DaemonOptions): Promise<void> {
     const daemon = new Daemon(options);
     daemon.#onSignals();
     let code = 0;
+    let hasServed = false;
     try {
       const lines = await daemon.#start();
       daemon.#isServing = true;
+      hasServed = true;
+      daemon.#goOnAfterErrors();
       await write(`${lines.join("\n")}\n`);
       await notifySystemd("--ready");
-      const failures = daemon.#services.map(({ failure }) => failure);
       // Who wants it to end at once has nothing to wait for.
-      if (!(await Promise.race([daemon.#ended, ...failures]))) process.exit(0);
+      if (!(await daemon.#ended)) process.exit(0);
     } catch (error) {
       code = reportError(error);
     }
     daemon.#isServing = false;
     void notifySystemd("--stopping");
-    const failed = await daemon.#close(code === 0);
+    const failed = await daemon.#close(hasServed);
     // Threads of memcached hold descriptors that only the end of the process gives back.
     process.exit(failed ? EXIT_FAILED : code);
+  }
+
+  /** An error that has come through all else ends the task in which it was thrown. */
+  #goOnAfterErrors(): void {
+    const report = (error: unknown) => this.#errors.report("a task of the daemon", error);
+    process.on("uncaughtException", report);
+    process.on("unhandledRejection", report);
   }
 
   /** A client of memcached may end the daemon at once, unless others have something to save. */
@@ -85,7 +97,7 @@ export class Daemon {
     const hasDevices = devicesOf(nbd).length > 0;
     if (scope === "nbd" || (isAll && nbd.enabled && hasDevices)) {
       const { startNbd } = await import("./nbd.ts");
-      this.#services.push(await startNbd(nbd));
+      this.#services.push(await startNbd(nbd, this.#errors));
     }
     if (scope === "memcached" || (isAll && memcached.enabled)) {
       const { startMemcached } = await import("./memcached.ts");
@@ -102,7 +114,7 @@ export class Daemon {
     if (isAll && web.enabled) {
       const { startWeb } = await import("./web.ts");
       const observed = this.#services.flatMap((one) => one.observed ?? []);
-      this.#services.push(await startWeb(web, { observed, knobs, version }));
+      this.#services.push(await startWeb(web, { observed, knobs, version, errors: this.#errors }));
     }
     const lines = this.#services.map((one) => one.line);
     return [...lines, ...(this.#control === undefined ? [] : [`control on ${this.#control.path}`])];
@@ -114,7 +126,7 @@ export class Daemon {
     const path = control ?? defaultControlPath();
     try {
       this.#control = await ControlServer.start({
-        ...{ path, knobs, mode: controlMode },
+        ...{ path, knobs, mode: controlMode, errors: this.#errors },
         stats: () => this.#stats(),
         state: () => this.#state(),
       });
@@ -145,8 +157,9 @@ export class Daemon {
 
   #stats(): Record<string, unknown> {
     const seen = this.#services.filter(({ observed }) => observed !== undefined);
-    if (this.#options.scope !== "all") return { ...seen[0]!.stats() };
-    return Object.fromEntries(seen.map((service) => [service.name, service.stats()]));
+    const daemon = { internal_errors: this.#errors.count };
+    if (this.#options.scope !== "all") return { ...seen[0]!.stats(), daemon };
+    return { ...Object.fromEntries(seen.map(({ name, stats }) => [name, stats()])), daemon };
   }
 
   #state(): State {
@@ -156,6 +169,7 @@ export class Daemon {
       nowMs,
       uptimeMs: nowMs - this.#startedMs,
       residentBytes: process.memoryUsage.rss(),
+      internalErrors: this.#errors.count,
       mayChange: false,
       services: this.#services.flatMap(({ observed }) => observed?.picture() ?? []),
     };
@@ -182,8 +196,8 @@ export class Daemon {
       for (const line of reload(this.#services, this.#config, wanted)) complain(line);
       this.#config = wanted;
     } catch (error) {
-      if (!(error instanceof ZcacheError)) throw error;
-      complain(`reload: nothing is changed: ${error.message}`);
+      if (error instanceof ZcacheError) complain(`reload: nothing is changed: ${error.message}`);
+      else this.#errors.report("a reload", error);
     }
   }
 

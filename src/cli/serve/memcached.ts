@@ -12,7 +12,7 @@ import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
 import { MEMCACHED, type MemcachedValues, memcachedAddresses } from "./memcached_settings.ts";
-import { NEEDS_RESTART, NEVER, type Prepared, type Service } from "./service.ts";
+import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 import { keyOf } from "./setting.ts";
 
 /** How long a graceful end waits for clients to take their replies. */
@@ -106,7 +106,7 @@ function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Stor
   const where = server.addresses.join(", ");
   const line = `memcached on ${where}; ${formatBytes(memoryMax)} in ${threads} thread(s)`;
   return {
-    ...{ name: "memcached", line, observed, failure: NEVER },
+    ...{ name: "memcached", line, observed },
     knobs: knobsOf(values, server),
     stats: () => server.stats(),
     prepare: (name, value) => prepare(values, server, name, value),

@@ -15,6 +15,7 @@ import {
 } from "../../nbd.ts";
 import { observeNbd } from "../../observed.ts";
 import { DeviceImage } from "../../server/image.ts";
+import type { InternalErrors } from "../../server/internal_errors.ts";
 import type { Store } from "../../store/store.ts";
 import { createStore, startMaintainer } from "../../stores.ts";
 import { complain } from "../exit.ts";
@@ -96,10 +97,13 @@ function tendingOf(values: NbdValues, store: Store): ZramTending {
 }
 
 /** Does what is to be done now and then, until it is told to stop. */
-function tendInBackground(tending: ZramTending): () => void {
+function tendInBackground(tending: ZramTending, errors: InternalErrors): () => void {
   let timer: NodeJS.Timeout;
   const step = () => {
-    const isMore = tending.step(performance.now());
+    let isMore = false;
+    errors.run("nbd: work on idle pages", () => {
+      isMore = tending.step(performance.now());
+    });
     timer = setTimeout(step, isMore ? STEP_EVERY_MS : REST_MS);
   };
   timer = setTimeout(step, REST_MS);
@@ -108,10 +112,11 @@ function tendInBackground(tending: ZramTending): () => void {
 
 /**
  * Starts serving block devices.
+ * @param errors told of what nobody expected in what is done beside serving
  * @throws ZcacheError ERR_OPTION and what names an unknown thing; ERR_IO, ERR_INPUT, ERR_CORRUPT:
  *   a file, an image, an address; ERR_ARENA_MEMORY, ERR_ARENA_FULL
  */
-export async function startNbd(values: NbdValues): Promise<Service> {
+export async function startNbd(values: NbdValues, errors: InternalErrors): Promise<Service> {
   const hosts = nbdAddresses(values).map(({ host }) => host);
   const isGuarded = values.tlsCa !== undefined || values.allow.length > 0;
   const warning = exposureWarning("nbd", hosts, "tls-ca, allow");
@@ -131,7 +136,9 @@ export async function startNbd(values: NbdValues): Promise<Service> {
     const image = values.image === undefined ? undefined : new DeviceImage(values.image, devices);
     const loaded =
       image?.exists === true ? `loaded ${image.load()} pages from ${values.image}\n` : "";
-    if (values.writeBack !== undefined) startMaintainer(store);
+    if (values.writeBack !== undefined) {
+      startMaintainer(store, (error) => errors.report("nbd: the thread that makes room", error));
+    }
     const { readOnly, description, allow, maxConnections, threads } = values;
     const server = await startNbdServer(store, {
       exports: devices.map((one) => ({ ...one, readOnly, description })),
@@ -143,17 +150,17 @@ export async function startNbd(values: NbdValues): Promise<Service> {
       practiceMs: PRACTICE_MS,
     });
     const line = `${loaded}nbd on ${server.addresses.join(" ")}`;
-    return serviceOf({ values, store, devices, tending, server, image }, line);
+    return serviceOf({ values, store, devices, tending, server, image }, line, errors);
   } catch (error) {
     store.close();
     throw error;
   }
 }
 
-function serviceOf(parts: Parts, line: string): Service {
+function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service {
   const { values, store, devices, tending, server, image } = parts;
   const { codec, recompress: denseCodec } = values;
-  const stopTending = tendInBackground(tending);
+  const stopTending = tendInBackground(tending, errors);
   const knobs = zramKnobs({ store, exports: devices, tending, codec, denseCodec });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
   const observed = observeNbd(
@@ -163,7 +170,6 @@ function serviceOf(parts: Parts, line: string): Service {
   );
   return {
     ...{ name: "nbd", line, observed, knobs },
-    failure: server.failure,
     stats: () => ({
       server: server.stats(),
       tending: tending.done,
@@ -174,8 +180,10 @@ function serviceOf(parts: Parts, line: string): Service {
     refresh: () => refresh(parts),
     close: async (saves) => {
       stopTending();
-      await observed.close();
-      await server.close();
+      // Whatever goes wrong there, the devices are saved.
+      for (const part of [observed, server]) {
+        await part.close().catch((error: unknown) => errors.report("nbd: its end", error));
+      }
       const saved =
         image === undefined || values.readOnly || !saves
           ? ""

@@ -17,8 +17,6 @@ export interface Service {
   readonly line: string;
   /** How the metrics and `zcache top` see it; undefined for the web page itself. */
   readonly observed: Observed | undefined;
-  /** Ends with an error when the service can't go on, which is a bug. */
-  readonly failure: Promise<never>;
   /** What `zcache ctl` can look at and set, besides the settings. */
   readonly knobs: readonly Knob[];
   stats(): Readonly<Record<string, unknown>>;
@@ -43,5 +41,3 @@ export interface Service {
 }
 
 export const NEEDS_RESTART: Prepared = { restart: "it needs a restart" };
-/** Of a service that can't fail by itself. */
-export const NEVER = new Promise<never>(() => {});

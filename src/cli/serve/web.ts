@@ -2,11 +2,12 @@
 import { readFileSync } from "node:fs";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../server/control.ts";
+import type { InternalErrors } from "../../server/internal_errors.ts";
 import type { Observed } from "../../server/web/observed.ts";
 import { WebServer } from "../../server/web/server.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
-import { NEEDS_RESTART, NEVER, type Service } from "./service.ts";
+import { NEEDS_RESTART, type Service } from "./service.ts";
 import type { WebValues } from "./web_settings.ts";
 
 /** Fewer characters could be guessed. */
@@ -38,6 +39,7 @@ export async function startWeb(
     readonly observed: readonly Observed[];
     readonly knobs: readonly Knob[];
     readonly version: string;
+    readonly errors: InternalErrors;
   },
 ): Promise<Service> {
   const { host, port } = values.listen;
@@ -51,7 +53,7 @@ export async function startWeb(
   });
   return {
     ...{ name: "web", line: `web page on ${server.url}`, observed: undefined },
-    ...{ failure: NEVER, knobs: [] },
+    knobs: [],
     stats: () => ({}),
     prepare: () => NEEDS_RESTART,
     refresh: () => [],

@@ -30,6 +30,8 @@ export interface BorrowedEvents {
   received(sizeBytes: number): boolean;
   /** All that was written has been taken. */
   drained(): void;
+  /** The socket was ended, and waits until the system has taken, or refused, what is on its way. */
+  stuck(): void;
   /** The client has gone, or the socket was ended: nothing more happens here. */
   ended(): void;
 }
@@ -85,6 +87,7 @@ export class BorrowedSocket extends Socket {
     if (handle !== null) {
       handle.readStop();
       handle.reading = false;
+      if (handle.writeQueueSize > 0) this.#events.stuck();
       this.#keepWhenQuiet(handle);
     }
     super._destroy(error, done);

@@ -23,6 +23,8 @@ export interface Link {
   resume(): void;
   /** Ends the connection when all that was sent is taken. */
   close(): void;
+  /** Ends the connection at once, because of what nobody expected, and reports that. */
+  fail(error: unknown): void;
 }
 
 export interface Block {

@@ -18,7 +18,11 @@ const LONG_PAGES = 15;
 const SHORT = 12;
 
 /** Takes all that is sent. */
-const NOBODY: Link = { send: () => true, resume: () => {}, close: () => {} };
+function rethrow(error: unknown): never {
+  throw error;
+}
+
+const NOBODY: Link = { send: () => true, resume: () => {}, close: () => {}, fail: rethrow };
 
 /** The practice of one thread. */
 export class Practice {

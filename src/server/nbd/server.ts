@@ -1,12 +1,12 @@
 // An NBD server: the main thread listens and accepts, workers serve. A connection goes to the
 // worker that has the fewest.
-import { chmodSync } from "node:fs";
 import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 import { SampledTimes } from "../../base/sampled_times.ts";
-import { lend } from "../../node/lent_descriptors.ts";
-import { removeStale } from "../stale_socket.ts";
+import { lend, workerError } from "../../node/lent_descriptors.ts";
+import { InternalErrors } from "../internal_errors.ts";
+import { listen } from "../listening.ts";
 import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
 import { REQUEST_KINDS } from "./transmission.ts";
 
@@ -17,16 +17,27 @@ export type Listen =
 
 export interface ServerOptions {
   readonly listen: readonly Listen[];
-  /** Connections at once; more are closed as they come. */
+  /**
+   * Connections at once. One more is let in where another has not chosen an export yet: the oldest
+   * of those gives way.
+   */
   readonly connectionsMax: number;
   /** Addresses and networks that may connect by TCP, such as "10.0.0.0/8"; none: all may. */
   readonly allow: readonly string[];
+  /** Makes a thread in the place of one that has failed. @throws ZcacheError ERR_WORKER */
+  readonly makeThread: () => Worker;
+  /** Takes what is logged of unexpected errors (default: writes it to stderr). */
+  readonly log?: ((text: string) => void) | undefined;
 }
 
 /** Connections that the system keeps until they are accepted. */
-const BACKLOG = 64;
+const BACKLOG = 511;
 /** A worker is done with its connections in a moment, unless a client hangs. */
 const END_WAIT_MS = 2000;
+/** Before a failed thread is replaced again, if what replaced it has failed too; then longer. */
+const REPLACE_MS = 1000;
+const REPLACE_MS_MAX = 60_000;
+const UNIT = "nbd";
 
 /** Called with the workers that serve nothing any more. */
 type Released = (threads: readonly Worker[]) => void;
@@ -34,11 +45,23 @@ type Released = (threads: readonly Worker[]) => void;
 interface Live {
   readonly socket: Socket;
   readonly worker: ServerWorker;
+  readonly descriptor: number;
+  /** "asked": to give way to another, which it does unless it has chosen an export meanwhile. */
+  phase: "handshake" | "asked" | "negotiated";
+  /** Its descriptor has been closed by the end of a thread: whoever has the number now keeps it. */
+  isClosed: boolean;
 }
 
 interface ServerWorker {
-  readonly thread: Worker;
+  thread: Worker;
   connections: number;
+  isServing: boolean;
+  /** The thread has ended. */
+  isDead: boolean;
+  /** Numbers of descriptors that it has served: its end closes them. */
+  readonly descriptors: Set<number>;
+  /** Takes what the server listens to off the thread. */
+  forget: () => void;
 }
 
 export class NbdServer {
@@ -46,32 +69,35 @@ export class NbdServer {
   readonly #workers: ServerWorker[];
   readonly #listeners: Server[] = [];
   readonly #live = new Map<number, Live>();
+  /** Accepted, until others that give way have ended. */
+  readonly #waiting: { readonly socket: Socket; readonly isTcp: boolean }[] = [];
   readonly #allowed: BlockList | undefined;
+  readonly #errors: InternalErrors;
+  readonly #order: ServeOrder;
   #next = 1;
   #accepted = 0;
   #refused = 0;
   #closed = false;
-  #failed: (error: Error) => void = () => {};
-  /** Ends with an error when a worker dies, which is a bug. */
-  readonly failure: Promise<never>;
   readonly #released: Released;
   readonly #times: SampledTimes;
 
   private constructor(
     options: ServerOptions,
     threads: readonly Worker[],
-    times: SampledTimes,
+    order: ServeOrder,
     released: Released,
   ) {
     this.#options = options;
-    this.#times = times;
+    this.#order = order;
+    this.#times = new SampledTimes(order.times);
     this.#released = released;
-    this.#workers = threads.map((thread) => ({ thread, connections: 0 }));
+    this.#errors = new InternalErrors({ log: options.log });
+    this.#workers = threads.map((thread) => ({
+      ...{ thread, connections: 0, isServing: false, isDead: false },
+      descriptors: new Set<number>(),
+      forget: () => {},
+    }));
     this.#allowed = options.allow.length === 0 ? undefined : listOf(options.allow);
-    this.failure = new Promise((_, reject) => {
-      this.#failed = reject;
-    });
-    this.failure.catch(() => {});
   }
 
   /**
@@ -88,7 +114,7 @@ export class NbdServer {
   ): Promise<NbdServer> {
     let server: NbdServer;
     try {
-      server = new NbdServer(options, threads, new SampledTimes(order.times), released);
+      server = new NbdServer(options, threads, order, released);
     } catch (error) {
       released(threads);
       throw error;
@@ -116,8 +142,13 @@ export class NbdServer {
     });
   }
 
-  stats(): { connections: number; accepted: number; refused: number } {
-    return { connections: this.#live.size, accepted: this.#accepted, refused: this.#refused };
+  stats(): { connections: number; accepted: number; refused: number; internal_errors: number } {
+    return {
+      connections: this.#live.size,
+      accepted: this.#accepted,
+      refused: this.#refused,
+      internal_errors: this.#errors.count,
+    };
   }
 
   /** Takes other certificates, for connections to come; see `tlsShare` of the entry point. */
@@ -136,34 +167,95 @@ export class NbdServer {
     if (this.#closed) return;
     this.#closed = true;
     for (const listener of this.#listeners) listener.close();
+    for (const { socket } of this.#waiting.splice(0)) socket.destroy();
     const ended = await Promise.all(this.#workers.map((worker) => this.#end(worker)));
     // One that has not ended has a client that does not read, and bytes for it: the descriptor
     // stays open until that client goes, and the worker is not used again.
     this.#released(this.#workers.filter((_, nth) => ended[nth]).map(({ thread }) => thread));
   }
 
+  /** Lets a thread serve. @throws ZcacheError ERR_WORKER, and what the thread says */
   #begin(worker: ServerWorker, order: ServeOrder): Promise<void> {
     const { thread } = worker;
     return new Promise((resolve, reject) => {
-      thread.on("message", (message: Notice) => {
-        if (message.notice === "serves") resolve();
-        else if (message.notice === "over") this.#over(message.connection);
-        else if (message.notice === "failed") {
+      const listener = (message: Notice) => {
+        if (message.notice === "serves") {
+          worker.isServing = true;
+          resolve();
+        } else if (message.notice === "failed") {
           reject(new ZcacheError(message.code as ZcacheError["code"], message.message));
-        }
-      });
-      thread.on("error", (error) => {
-        reject(error);
-        // Its end has closed the descriptors of its connections: they must not be closed again.
-        for (const [id, live] of this.#live) if (live.worker === worker) this.#live.delete(id);
-        this.#failed(error as Error);
-      });
+        } else this.#take(message);
+      };
+      const failed = (cause: unknown) => {
+        worker.forget();
+        const wasServing = worker.isServing;
+        worker.isServing = false;
+        worker.isDead = true;
+        reject(workerError("a thread for block devices", cause));
+        if (wasServing) this.#failed(worker, cause);
+      };
+      const exited = () => failed(new Error("it has ended"));
+      thread.on("message", listener);
+      thread.on("error", failed);
+      thread.on("exit", exited);
+      worker.forget = () => {
+        thread.off("message", listener);
+        thread.off("error", failed);
+        thread.off("exit", exited);
+      };
       tell(thread, order);
     });
   }
 
+  #take(message: Notice): void {
+    if (message.notice === "over") this.#over(message.connection);
+    else if (message.notice === "negotiated") {
+      this.#negotiated(message.connection);
+    } else if (message.notice === "stuck") {
+      // It takes nothing, and has ended for us: what is on its way fails, where this is TCP.
+      const live = this.#live.get(message.connection);
+      if (live?.isClosed === false) live.socket.end();
+    } else if (message.notice === "error") {
+      const { unit, name, stack } = message;
+      this.#errors.report(unit, Object.assign(new Error(), { name, stack }));
+    }
+  }
+
+  /**
+   * A thread has failed: its connections have ended, and so have those of other threads whose
+   * descriptors have a number that it has served, because its end closes that. Another thread takes
+   * its place.
+   */
+  #failed(worker: ServerWorker, cause: unknown): void {
+    this.#errors.report(`${UNIT}: a thread with its connections`, cause);
+    for (const [id, live] of this.#live) {
+      if (!worker.descriptors.has(live.descriptor)) continue;
+      live.isClosed = true;
+      if (live.worker === worker) this.#over(id);
+      else tell(live.worker.thread, { order: "abort", connection: id });
+    }
+    worker.descriptors.clear();
+    void this.#replace(worker, REPLACE_MS);
+  }
+
+  async #replace(worker: ServerWorker, waitMs: number): Promise<void> {
+    if (this.#closed) return;
+    try {
+      if (worker.isDead) worker.thread = this.#options.makeThread();
+      worker.isDead = false;
+      await this.#begin(worker, { ...this.#order, practice: undefined });
+    } catch (error) {
+      worker.forget();
+      this.#errors.report(`${UNIT}: the start of a thread`, error);
+      const next = Math.min(waitMs * 2, REPLACE_MS_MAX);
+      setTimeout(() => void this.#replace(worker, next), waitMs).unref();
+    }
+  }
+
   /** @returns whether all its connections have ended in time */
-  #end({ thread }: ServerWorker): Promise<boolean> {
+  #end(worker: ServerWorker): Promise<boolean> {
+    const { thread, isDead } = worker;
+    if (isDead) return Promise.resolve(false);
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         thread.unref();
@@ -173,45 +265,83 @@ export class NbdServer {
         if (message.notice !== "ended") return;
         clearTimeout(timer);
         thread.removeAllListeners("message");
-        thread.removeAllListeners("error");
+        worker.forget();
         resolve(true);
       });
       tell(thread, { order: "end" });
     });
   }
 
-  async #listen(listen: Listen): Promise<void> {
-    if ("path" in listen) await removeStale(listen.path);
+  async #listen(where: Listen): Promise<void> {
+    const isTcp = "port" in where;
     // Half-open, and never read: what the client does is the worker's business.
-    const listener = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
-      this.#accept(socket, "port" in listen),
-    );
-    await new Promise<void>((resolve, reject) => {
-      listener.once("error", (cause) => {
-        const where = "path" in listen ? listen.path : `${listen.host}:${listen.port}`;
-        reject(new ZcacheError("ERR_IO", `can't listen on ${where}: ${cause.message}`, { cause }));
-      });
-      listener.listen({ ...listen, backlog: BACKLOG }, resolve);
+    const listener = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+      this.#errors.run(`${UNIT}: accepting a connection`, () => this.#accept(socket, isTcp));
     });
-    if ("path" in listen) chmodSync(listen.path, listen.mode ?? 0o600);
+    const place = isTcp ? where : { ...where, mode: where.mode ?? 0o600 };
+    await listen(listener, { ...place, backlog: BACKLOG }, UNIT, this.#errors);
     this.#listeners.push(listener);
   }
 
   #accept(socket: Socket, isTcp: boolean): void {
+    socket.on("error", () => {});
+    if (this.#closed || !this.#mayConnect(socket)) this.#refuse(socket);
+    else if (this.#live.size < this.#options.connectionsMax) this.#give(socket, isTcp);
+    else this.#makeWay(socket, isTcp);
+  }
+
+  /** There are as many connections as there may be: whether one of them can end for this one. */
+  #makeWay(socket: Socket, isTcp: boolean): void {
+    const oldest = [...this.#live].find(([, { phase }]) => phase === "handshake");
+    if (oldest !== undefined) {
+      const [connection, live] = oldest;
+      live.phase = "asked";
+      tell(live.worker.thread, { order: "give way", connection });
+    } else {
+      // All that may give way do so for others: the one of those that has waited longest.
+      const before = this.#waiting.shift();
+      if (before === undefined) {
+        this.#refuse(socket);
+        return;
+      }
+      this.#refuse(before.socket);
+    }
+    this.#waiting.push({ socket, isTcp });
+  }
+
+  #negotiated(connection: number): void {
+    const live = this.#live.get(connection);
+    if (live === undefined) return;
+    const { phase } = live;
+    live.phase = "negotiated";
+    // It stays: the one that waits for its place needs another.
+    const waiting = phase === "asked" ? this.#waiting.shift() : undefined;
+    if (waiting !== undefined) this.#makeWay(waiting.socket, waiting.isTcp);
+  }
+
+  #refuse(socket: Socket): void {
+    this.#refused++;
+    socket.destroy();
+  }
+
+  /** Hands a connection to the thread that has the fewest. */
+  #give(socket: Socket, isTcp: boolean): void {
     const descriptor = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
-    const isFull = this.#live.size >= this.#options.connectionsMax;
-    if (this.#closed || isFull || descriptor < 0 || !this.#mayConnect(socket)) {
-      this.#refused++;
-      socket.destroy();
+    const able = this.#workers.filter(
+      ({ isServing, connections }) => isServing && connections < this.#order.lanes,
+    );
+    const worker = able.reduce((a, b) => (b.connections < a.connections ? b : a), able[0]!);
+    if (descriptor < 0 || worker === undefined) {
+      this.#refuse(socket);
       return;
     }
-    socket.on("error", () => {});
     socket.setNoDelay(true);
-    const worker = this.#workers.reduce((a, b) => (b.connections < a.connections ? b : a));
     worker.connections++;
+    worker.descriptors.add(descriptor);
     this.#accepted++;
     const connection = this.#next++;
-    this.#live.set(connection, { socket, worker });
+    const facts = { phase: "handshake", isClosed: false } as const;
+    this.#live.set(connection, { socket, worker, descriptor, ...facts });
     lend(descriptor);
     tell(worker.thread, { order: "take", connection, descriptor, isTcp });
   }
@@ -222,7 +352,11 @@ export class NbdServer {
     if (live === undefined) return;
     this.#live.delete(connection);
     live.worker.connections--;
-    live.socket.destroy();
+    if (!live.isClosed) live.socket.destroy();
+    const next = this.#waiting.shift();
+    if (next === undefined || this.#closed) return;
+    if (next.socket.destroyed) this.#refused++;
+    else this.#give(next.socket, next.isTcp);
   }
 
   #mayConnect(socket: Socket): boolean {

@@ -27,10 +27,22 @@ export interface ThreadShare {
   readonly tls: { readonly mode: "offered" | "required"; readonly options: TlsOptions } | undefined;
   readonly handshakeMs: number;
   readonly times: SampledTimes;
+  /** Told of what nobody expected, and of what that ends. */
+  readonly failed: (unit: string, error: unknown) => void;
+}
+
+export interface SessionEvents {
+  /** An export has been chosen. */
+  negotiated(): void;
+  /** It has ended, but for bytes that the client does not take. */
+  stuck(): void;
+  /** Nothing is left to be done, and the descriptor may be closed. */
+  ended(): void;
 }
 
 /** Bytes of one TLS record at most: what arrives at once through TLS fits into a block. */
 const PIECE_BYTES = 16 * 1024;
+const UNIT = "nbd: a connection";
 
 export class Session implements Link {
   readonly #share: ThreadShare;
@@ -47,25 +59,52 @@ export class Session implements Link {
     const secure = this.#secure!;
     if (!this.#secureDrains || secure.destroyed || secure.writableLength > 0) return;
     this.#secureDrains = false;
-    this.#transmission?.drained();
+    this.#drained();
   };
+  readonly #events: SessionEvents;
 
-  constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, ended: () => void) {
+  constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, events: SessionEvents) {
     this.#share = share;
     this.#held = lane.held;
+    this.#events = events;
     this.#outbox = new Outbox(this, lane.block, share.blocks);
     this.#timer = setTimeout(() => this.#abort(), share.handshakeMs);
     this.#timer.unref();
     this.#socket = new BorrowedSocket(fd, isTcp, share.input.buffer, {
-      received: (sizeBytes) => this.#received(sizeBytes),
-      drained: () => (this.#tunnel === undefined ? this.#transmission?.drained() : undefined),
+      received: (sizeBytes) => {
+        try {
+          return this.#received(sizeBytes);
+        } catch (error) {
+          this.fail(error);
+          return true;
+        }
+      },
+      stuck: () => events.stuck(),
+      drained: () => (this.#tunnel === undefined ? this.#drained() : undefined),
       ended: () => {
-        this.#finish();
-        ended();
+        try {
+          this.#finish();
+        } catch (error) {
+          this.#share.failed(UNIT, error);
+        }
+        events.ended();
       },
     });
     this.#negotiate(share.tls?.mode ?? "none");
     this.send(greeting());
+  }
+
+  fail(error: unknown): void {
+    this.#share.failed(UNIT, error);
+    this.#abort();
+  }
+
+  #drained(): void {
+    try {
+      this.#transmission?.drained();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   send(bytes: Uint8Array): boolean {
@@ -87,6 +126,11 @@ export class Session implements Link {
     clearTimeout(this.#timer);
     if (this.#secure === undefined) this.#socket.close();
     else this.#secure.end(() => this.#secure?.destroy());
+  }
+
+  /** Whether an export has been chosen. */
+  get isNegotiated(): boolean {
+    return this.#transmission !== undefined;
   }
 
   /** Ends the connection at once, whatever is on its way. */
@@ -135,6 +179,7 @@ export class Session implements Link {
     else if (outcome.next === "tls") this.#startTls(rest);
     else {
       clearTimeout(this.#timer);
+      this.#events.negotiated();
       const { input, times } = this.#share;
       const { address } = input;
       const held = this.#held;
@@ -167,15 +212,23 @@ export class Session implements Link {
     this.#secure = secure;
     this.#negotiate("active");
     secure.on("data", (data: Buffer) => {
-      for (let at = 0; at < data.length && !secure.destroyed; at += PIECE_BYTES) {
-        const piece = data.subarray(at, at + PIECE_BYTES);
-        this.#share.input.buffer.set(piece);
-        if (!this.#take(piece.length)) secure.pause();
+      try {
+        this.#takeSecured(secure, data);
+      } catch (error) {
+        this.fail(error);
       }
     });
     secure.on("end", () => secure.destroy());
     secure.on("close", () => this.#socket.destroy());
     secure.on("error", () => {});
+  }
+
+  #takeSecured(secure: TLSSocket, data: Buffer): void {
+    for (let at = 0; at < data.length && !secure.destroyed; at += PIECE_BYTES) {
+      const piece = data.subarray(at, at + PIECE_BYTES);
+      this.#share.input.buffer.set(piece);
+      if (!this.#take(piece.length)) secure.pause();
+    }
   }
 }
 

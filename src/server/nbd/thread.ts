@@ -56,13 +56,39 @@ export type Order =
   | ({ readonly order: "take" } & Accepted)
   /** For connections to come. */
   | { readonly order: "tls"; readonly tls: TlsShare }
+  /** A connection is to end now. */
+  | { readonly order: "abort"; readonly connection: number }
+  /** Likewise, unless it has chosen an export. */
+  | { readonly order: "give way"; readonly connection: number }
   | { readonly order: "end" };
 
 export type Notice =
   | { readonly notice: "serves" }
+  | { readonly notice: "negotiated"; readonly connection: number }
+  /** It has ended, but for bytes that the client does not take. */
+  | { readonly notice: "stuck"; readonly connection: number }
+  /** What nobody expected: `stack` is what is logged, with those of its causes. */
+  | {
+      readonly notice: "error";
+      readonly unit: string;
+      readonly name: string;
+      readonly stack: string;
+    }
   | { readonly notice: "failed"; readonly message: string; readonly code: string }
   | { readonly notice: "over"; readonly connection: number }
   | { readonly notice: "ended" };
+
+/** An error as it travels to the main thread: what is logged of it goes as text. */
+export function errorNotice(unit: string, error: unknown): Notice {
+  const name = error instanceof Error ? error.name : typeof error;
+  return { notice: "error", unit, name, stack: stackOf(error) };
+}
+
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const own = error.stack ?? `${error.name}: ${error.message}`;
+  return error.cause === undefined ? own : `${own}\ncaused by ${stackOf(error.cause)}`;
+}
 
 /** The devices that a thread opens, and how it lets go of them. */
 export interface OpenDevices {
@@ -96,6 +122,7 @@ export class ServingThread {
       tls: order.tls,
       handshakeMs: order.handshakeMs,
       times: new SampledTimes(order.times),
+      failed: (unit, error) => tell(errorNotice(unit, error)),
     };
     // All of it now: a device that is full must still be read.
     for (let nth = 0; nth < order.lanes; nth++) {
@@ -111,13 +138,35 @@ export class ServingThread {
 
   take({ connection, descriptor, isTcp }: Accepted): void {
     const lane = this.#lanes.pop()!;
-    const session = new Session(descriptor, isTcp, this.#share, lane, () => {
+    const ended = () => {
       this.#sessions.delete(connection);
       this.#lanes.push(lane);
       this.#tell({ notice: "over", connection });
       this.#endIfDone();
-    });
-    this.#sessions.set(connection, session);
+    };
+    const events = {
+      ended,
+      negotiated: () => this.#tell({ notice: "negotiated", connection }),
+      stuck: () => this.#tell({ notice: "stuck", connection }),
+    };
+    try {
+      const session = new Session(descriptor, isTcp, this.#share, lane, events);
+      this.#sessions.set(connection, session);
+    } catch (error) {
+      this.#share.failed("nbd: a connection", error);
+      ended();
+    }
+  }
+
+  /** Ends a connection that has not chosen an export. */
+  giveWay(connection: number): void {
+    const session = this.#sessions.get(connection);
+    if (session?.isNegotiated === false) session.abort();
+  }
+
+  /** Ends a connection now. */
+  abort(connection: number): void {
+    this.#sessions.get(connection)?.abort();
   }
 
   /** Takes other certificates, for connections to come. */

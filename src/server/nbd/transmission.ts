@@ -303,7 +303,11 @@ export class Transmission {
     setImmediate(() => {
       this.#waitsForTurn = false;
       this.#pages = TURN_PAGES;
-      this.#goOn();
+      try {
+        this.#goOn();
+      } catch (error) {
+        this.#link.fail(error);
+      }
     });
   }
 

@@ -5,6 +5,7 @@ import { performance } from "node:perf_hooks";
 import { ZcacheError } from "../../base/errors.ts";
 import type { KnobState, State } from "../../wire/web/api.ts";
 import type { Knob } from "../control.ts";
+import type { InternalErrors } from "../internal_errors.ts";
 import type { Refusal } from "./guard.ts";
 import type { Observed } from "./observed.ts";
 
@@ -29,6 +30,8 @@ export interface ApiParts {
   readonly version: string;
   /** Whether knobs are to be had at all. */
   readonly mayChange: boolean;
+  /** Of the daemon itself, for the count. */
+  readonly errors: InternalErrors;
 }
 
 interface Walk {
@@ -41,6 +44,7 @@ export class Api {
   readonly #knobs: readonly Knob[];
   readonly #version: string;
   readonly #mayChange: boolean;
+  readonly #errors: InternalErrors;
   #state: State | undefined;
   #stateAt = Number.NEGATIVE_INFINITY;
   /** The last of each service and kind, under way or done. */
@@ -48,7 +52,8 @@ export class Api {
   #isComparing = false;
   #comparedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ observed, knobs, version, mayChange }: ApiParts) {
+  constructor({ observed, knobs, version, mayChange, errors }: ApiParts) {
+    this.#errors = errors;
     this.#observed = observed;
     this.#knobs = knobs;
     this.#version = version;
@@ -66,6 +71,7 @@ export class Api {
         uptimeMs: process.uptime() * 1000,
         mayChange: this.#mayChange,
         residentBytes: process.memoryUsage.rss(),
+        internalErrors: this.#errors.count,
         services: this.#observed.map((one) => one.picture()),
       };
     }

@@ -272,6 +272,15 @@ export class Metrics {
         },
       });
     }
+    const errors = new Counter({
+      name: "zcache_daemon_internal_errors_total",
+      help: "Unexpected errors outside of the services: web page, control socket, tasks",
+      registers,
+      collect: () => {
+        errors.reset();
+        errors.inc(this.#scraped?.internalErrors ?? 0);
+      },
+    });
     const cpu = new Counter({
       name: "process_cpu_seconds_total",
       help: "Processor time, of all threads",

@@ -4,9 +4,12 @@
 // Nothing is computed unless somebody asks, and nobody gets more than the daemon can spare: few
 // connections, short requests, and each costly answer is computed once for all who ask for it.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
+import { ConnectionLimit } from "../connection_limit.ts";
 import type { Knob } from "../control.ts";
+import { InternalErrors } from "../internal_errors.ts";
+import { listen } from "../listening.ts";
 import { Api } from "./api.ts";
 import { type Asset, readAssets } from "./assets.ts";
 import { Guard, type Refusal } from "./guard.ts";
@@ -26,18 +29,32 @@ export interface WebOptions {
   readonly knobs?: readonly Knob[];
   /** Version of the program, for the page. */
   readonly version?: string;
+  /** Told of what nobody expected; it ends the request in which it happens. */
+  readonly errors?: InternalErrors;
+  /** Time limits of connections, for tests; see LIMITS. */
+  readonly limits?: Partial<typeof LIMITS>;
 }
 
 const DEFAULT_HOST = "127.0.0.1";
-/** A browser opens six, a scraper one. */
+/**
+ * A browser opens six, a scraper one. More than that, and the one that has been idle longest gives
+ * way.
+ */
 const CONNECTIONS_MAX = 64;
+/** Requests that a client may send before it has the answers; browsers send one. */
+const PIPELINED_MAX = 8;
 const HEADER_BYTES_MAX = 8 * 1024;
-const HEADERS_MS = 5000;
-const REQUEST_MS = 10_000;
-const KEEP_ALIVE_MS = 15_000;
-/** A client that takes nothing of an answer for so long is gone; a what-if may take that long. */
-const IDLE_MS = 90_000;
+const LIMITS = {
+  headersMs: 5000,
+  requestMs: 10_000,
+  keepAliveMs: 15_000,
+  /** A client that takes nothing of an answer for so long is gone; a what-if may take that long. */
+  idleMs: 90_000,
+};
+/** How often Node looks for connections beyond the first two limits. */
+const LOOK_MS = 1000;
 const BODY_BYTES_MAX = 4096;
+const UNIT = "web";
 
 const POLICY = [
   "default-src 'none'",
@@ -65,27 +82,34 @@ export class WebServer {
   readonly #metrics: Metrics;
   readonly #assets: ReadonlyMap<string, Asset>;
   readonly #observed: readonly Observed[];
+  readonly #errors: InternalErrors;
+  readonly #connections = new ConnectionLimit(CONNECTIONS_MAX);
+  /** Of connections with requests that are not answered yet: how many. */
+  readonly #pending = new WeakMap<Socket, number>();
 
   private constructor(options: WebOptions) {
     const { observed, token, hostnames = [], version = "", knobs = [] } = options;
     checkNames(observed);
     this.#observed = observed;
+    this.#errors = options.errors ?? new InternalErrors();
     this.#guard = new Guard(hostnames, token);
-    this.#api = new Api({ observed, knobs, version, mayChange: this.#guard.mayChange });
+    const errors = this.#errors;
+    this.#api = new Api({ observed, knobs, version, errors, mayChange: this.#guard.mayChange });
     this.#metrics = new Metrics(() => this.#api.state());
     this.#assets = readAssets();
+    const { headersMs, requestMs, keepAliveMs, idleMs } = { ...LIMITS, ...options.limits };
     this.#http = createServer(
       {
         maxHeaderSize: HEADER_BYTES_MAX,
-        headersTimeout: HEADERS_MS,
-        requestTimeout: REQUEST_MS,
-        keepAliveTimeout: KEEP_ALIVE_MS,
-        connectionsCheckingInterval: 1000,
+        headersTimeout: headersMs,
+        requestTimeout: requestMs,
+        keepAliveTimeout: keepAliveMs,
+        connectionsCheckingInterval: Math.min(LOOK_MS, headersMs),
       },
-      (request, response) => void this.#answer(request, response),
+      (request, response) => this.#take(request, response),
     );
-    this.#http.maxConnections = CONNECTIONS_MAX;
-    this.#http.setTimeout(IDLE_MS, (socket) => socket.destroy());
+    this.#http.setTimeout(idleMs, (socket) => socket.destroy());
+    this.#http.on("connection", (socket) => this.#connections.add(socket));
     // Whatever has no answer of its own: the connection is of no use any more.
     this.#http.on("upgrade", (_request, socket) => socket.destroy());
     this.#http.on("connect", (_request, socket) => socket.destroy());
@@ -98,13 +122,7 @@ export class WebServer {
       throw new ZcacheError("ERR_OPTION", `port ${port}: allowed are 0 to 65535`);
     }
     const server = new WebServer(options);
-    await new Promise<void>((resolve, reject) => {
-      server.#http.once("error", (cause) => {
-        const message = `can't listen on ${host}:${port}: ${cause.message}`;
-        reject(new ZcacheError("ERR_IO", message, { cause }));
-      });
-      server.#http.listen({ host, port }, resolve);
-    });
+    await listen(server.#http, { host, port }, UNIT, server.#errors);
     return server;
   }
 
@@ -117,14 +135,48 @@ export class WebServer {
   /** Ends all connections, and what is under way. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
+    this.#connections.closeAll();
     this.#http.closeAllConnections();
     await Promise.all([closed, ...this.#observed.map((one) => one.close())]);
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+  /** Begins to answer. Whatever happens there ends this request, and nothing else. */
+  #take(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
     request.on("error", () => {});
     response.on("error", () => {});
+    const pending = (this.#pending.get(socket) ?? 0) + 1;
+    this.#pending.set(socket, pending);
+    if (pending > PIPELINED_MAX) socket.destroy();
+    // Of a request that comes behind others, Node has read what it asks for before they are done.
+    if (socket.destroyed) return;
+    this.#connections.begin(socket);
+    this.#answer(request, response)
+      .catch((error: unknown) => this.#fail(response, error))
+      .finally(() => this.#isAnswered(socket));
+  }
+
+  /** All of the answer is made, though the client may not have taken it yet. */
+  #isAnswered(socket: Socket): void {
+    const pending = (this.#pending.get(socket) ?? 1) - 1;
+    this.#pending.set(socket, pending);
+    if (pending === 0) this.#connections.end(socket);
+  }
+
+  #fail(response: ServerResponse, error: unknown): void {
+    this.#errors.report(`${UNIT}: a request`, error);
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const text = "an internal error of the daemon; its log has more";
+    this.#errors.run(`${UNIT}: the answer to a request`, () =>
+      refuse(response, { status: 500, error: text }),
+    );
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
     const refusal = this.#guard.refusal(request);
     if (refusal !== undefined) return refuse(response, refusal);
     const url = urlOf(request);
@@ -132,7 +184,8 @@ export class WebServer {
     try {
       await this.#route(request, response, url);
     } catch (error) {
-      if (!(error instanceof ZcacheError)) throw error;
+      // A thread that can't start or fails is nothing that a client can do about.
+      if (!(error instanceof ZcacheError) || error.code === "ERR_WORKER") throw error;
       refuse(response, { status: error.code === "ERR_OPTION" ? 400 : 503, error: error.message });
     }
   }

@@ -98,6 +98,8 @@ export interface State {
   readonly uptimeMs: number;
   /** Resident memory of the whole process. */
   readonly residentBytes: number;
+  /** Unexpected errors outside of the services: web page, control socket, tasks of the daemon. */
+  readonly internalErrors: number;
   /** Whether there are knobs, for who has the token. */
   readonly mayChange: boolean;
   readonly services: readonly ServicePicture[];
