@@ -12,14 +12,16 @@ import { type CacheKey, INTERNAL } from "./front/cache/keys.ts";
 import {
   type CacheOptions,
   type LocalOptions,
+  localOptionsOf,
   type ResolvedCacheOptions,
+  readCacheOptions,
   resolveCacheOptions,
   storeOptionsOf,
 } from "./front/cache/options.ts";
 import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";
-import type { Store, StoreShare } from "./store/store.ts";
+import { Store, type StoreShare } from "./store/store.ts";
 import { attachStore } from "./stores.ts";
 import {
   abandonValues,
@@ -106,7 +108,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     opened: OpenedValues | undefined,
     log?: LogShare,
   ) {
-    super(store, options, local.serializer ?? structuredSerializer, cachePlatform);
+    super(checkMade(store), options, local.serializer ?? structuredSerializer, cachePlatform);
     this.#options = options;
     if (log !== undefined) this.#log = new SharedLog(this.values, log);
     if (opened === undefined) return;
@@ -127,11 +129,12 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   static create<K extends CacheKey = string, V = unknown>(
     options: CacheOptions & LocalOptions = {},
   ): Cache<K, V> {
-    const resolved = resolveCacheOptions(options);
-    const settings = storeOptionsOf(options);
+    const read = readCacheOptions(options);
+    const resolved = resolveCacheOptions(read);
+    const settings = storeOptionsOf(read);
     const opened = openValues(settings, resolved.persist, { front: "", stays: false });
     try {
-      return new Cache<K, V>(opened.store, resolved, options, opened);
+      return new Cache<K, V>(opened.store, resolved, read, opened);
     } catch (error) {
       abandonValues(opened);
       throw error;
@@ -150,8 +153,9 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     if (share?.zcacheCache !== 1) {
       throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
     }
+    const read = localOptionsOf(local);
     const { store, options, log } = share;
-    return new Cache<K, V>(attachStore(store), options, local, undefined, log);
+    return new Cache<K, V>(attachStore(store), options, read, undefined, log);
   }
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
@@ -285,6 +289,15 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     if (!isWhole) this.#events.emit("overrun");
     for (const [key, reason] of gone) this.#events.emit("evict", key, reason);
   }
+}
+
+/** In JavaScript, anybody may call the constructor. */
+function checkMade(store: Store | undefined): Store {
+  if (store instanceof Store) return store;
+  throw new ZcacheError(
+    "ERR_OPTION",
+    "new Cache() makes no cache: call Cache.create(options), or Cache.attach(share) in a worker",
+  );
 }
 
 function upkeepOf(options: ResolvedCacheOptions): UpkeepOptions {

@@ -19,6 +19,8 @@ const SHARE = 0.02;
 const STEP_ENTRIES = 64;
 /** The store's clock goes on so often; it counts to 128. */
 const TICK_MS = 1000;
+/** A longer one overflows in Node's timers, and ends at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 /** A value that was not used for so many ticks is idle. */
 const IDLE_TICKS = 10;
 
@@ -58,14 +60,17 @@ export class Background {
     this.#everyMs = everyMs;
     this.#usual = { share, idleTicks: IDLE_TICKS };
     this.#pressed = pressed ?? this.#usual;
-    this.#timer = setInterval(() => {
-      try {
-        this.#beat();
-      } catch (error) {
-        if (onError === undefined) throw error;
-        onError("a look at idle values", error);
-      }
-    }, everyMs);
+    this.#timer = setInterval(
+      () => {
+        try {
+          this.#beat();
+        } catch (error) {
+          if (onError === undefined) throw error;
+          onError("a look at idle values", error);
+        }
+      },
+      Math.min(everyMs, TIMER_MS_MAX),
+    );
     this.#timer.unref();
   }
 

@@ -4,6 +4,8 @@
 // A chunk is an object of a persistent pool, under its index, and consists of pages of which the
 // last is filled up with zeros; these cost next to nothing once compressed. So what was put stays,
 // in memory or in the write-back file, or the put fails and says so.
+import { bytesOf } from "./base/bytes.ts";
+import { describe } from "./base/describe.ts";
 import { ZcacheError } from "./base/errors.ts";
 import { KIB } from "./base/units.ts";
 import { TmemKey } from "./index/key.ts";
@@ -50,7 +52,10 @@ export class ZcacheChunkStore {
    */
   constructor(chunkLength: number, options: ChunkStoreOptions = {}) {
     if (!(Number.isSafeInteger(chunkLength) && chunkLength > 0)) {
-      throw new ZcacheError("ERR_OPTION", `chunkLength ${chunkLength}: whole bytes, 1 or more`);
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `chunkLength ${describe(chunkLength)}: whole bytes, 1 or more`,
+      );
     }
     const { store, storeOptions, uuid, length = Number.POSITIVE_INFINITY } = options;
     if (store !== undefined && storeOptions !== undefined) {
@@ -78,13 +83,7 @@ export class ZcacheChunkStore {
   put(index: number, chunk: Uint8Array, done: Done = () => undefined): void {
     this.#answer(done, () => {
       const expected = this.#lengthOf(index);
-      if (chunk.length !== expected) {
-        throw new ZcacheError(
-          "ERR_OPTION",
-          `chunk ${index}: ${expected} bytes, not ${chunk.length}`,
-        );
-      }
-      this.#put(index, chunk);
+      this.#put(index, bytesOf(chunk, `chunk ${index}`, expected));
     });
   }
 
@@ -95,11 +94,10 @@ export class ZcacheChunkStore {
       const whole = this.#lengthOf(index);
       const { offset = 0, length = whole - offset } =
         (typeof range === "function" ? {} : range) ?? {};
-      if (!(offset >= 0 && length >= 0 && offset + length <= whole)) {
-        throw new ZcacheError(
-          "ERR_OPTION",
-          `chunk ${index}: offset ${offset} and length ${length} of ${whole} bytes`,
-        );
+      const isPart = Number.isInteger(offset) && Number.isInteger(length);
+      if (!(isPart && offset >= 0 && length >= 0 && offset + length <= whole)) {
+        const part = `offset ${describe(offset)} and length ${describe(length)}`;
+        throw new ZcacheError("ERR_OPTION", `chunk ${index}: ${part} of ${whole} bytes`);
       }
       return this.#get(index, offset, length);
     });
@@ -126,7 +124,10 @@ export class ZcacheChunkStore {
   /** Bytes that a chunk has; the last one what is left. */
   #lengthOf(index: number): number {
     if (!(Number.isSafeInteger(index) && index >= 0)) {
-      throw new ZcacheError("ERR_KEY", `chunk ${index}: whole numbers from 0 on are allowed`);
+      throw new ZcacheError(
+        "ERR_KEY",
+        `chunk ${describe(index)}: whole numbers from 0 on are allowed`,
+      );
     }
     const left = this.length - index * this.chunkLength;
     if (left > 0) return Math.min(this.chunkLength, left);

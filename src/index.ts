@@ -11,10 +11,16 @@ export {
 export type { DictionaryReport } from "./cache_dictionary.ts";
 export type { PersistStats } from "./cache_restart.ts";
 export * from "./codec/index.ts";
-export type { FetchOptions, GetOptions, Loader, SetOptions } from "./front/cache/cache.ts";
+export type { Loader } from "./front/cache/cache.ts";
 export type { Serializer } from "./front/cache/contract.ts";
 export type { CacheKey } from "./front/cache/keys.ts";
-export type { CacheOptions, NearOptions } from "./front/cache/options.ts";
+export type {
+  CacheOptions,
+  FetchOptions,
+  GetOptions,
+  NearOptions,
+  SetOptions,
+} from "./front/cache/options.ts";
 export type { PersistOptions } from "./front/cache/persist_option.ts";
 export { Cleancache } from "./front/cleancache.ts";
 export { Frontswap } from "./front/frontswap.ts";
@@ -22,8 +28,9 @@ export { Zswap } from "./front/zswap.ts";
 export { TmemKey } from "./index/key.ts";
 export { nodeCodecs } from "./node/codecs.ts";
 export * from "./pool/index.ts";
+export type { TmemPoolOptions } from "./store/arguments.ts";
 export type { Explanation } from "./store/explain.ts";
 export type { StoreOptions, WriteBackOptions } from "./store/options.ts";
 export type { StoreStats } from "./store/statistics.ts";
-export type { Store, StoreShare, TmemPoolOptions } from "./store/store.ts";
+export type { Store, StoreShare } from "./store/store.ts";
 export { attachStore, createStore, startMaintainer } from "./stores.ts";

@@ -1,9 +1,18 @@
 // Sizes in bytes and times in milliseconds, as people write and read them.
+import { describe } from "./describe.ts";
 import { ZcacheError } from "./errors.ts";
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const GIB = 1024 * MIB;
+
+/** A number with a unit behind it, or none. */
+const AMOUNT = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i;
+
+/** Whatever else there is to be made text of is the caller's, and is not asked for it. */
+function isAmount(value: unknown): value is string | number {
+  return typeof value === "string" || typeof value === "number";
+}
 
 const SUFFIXES: Readonly<Record<string, number>> = {
   "": 1,
@@ -25,14 +34,15 @@ const SUFFIXES: Readonly<Record<string, number>> = {
  * @throws ZcacheError ERR_OPTION naming `what`
  */
 export function parseSize(text: string | number, what: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(String(text).trim());
+  const match = AMOUNT.exec(isAmount(text) ? String(text).trim() : "");
   const factor = match ? SUFFIXES[match[2]!.toLowerCase()] : undefined;
   // The millionth makes up for fractions that binary numbers just miss: 2.3 * 1e6 is 2299999.9999….
   const bytes = match && factor ? Math.floor(Number(match[1]) * factor + 1e-6) : Number.NaN;
   if (!Number.isSafeInteger(bytes)) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `${what}: "${text}" is not a size; write bytes or a number with K, M or G, such as 64K`,
+      `${what}: ${describe(text)} is not a size; ` +
+        "write bytes or a number with K, M or G, such as 64K",
     );
   }
   return bytes;
@@ -69,13 +79,15 @@ const TIMES: Readonly<Record<string, number>> = {
  * @throws ZcacheError ERR_OPTION naming `what`
  */
 export function parseTime(text: string | number, what: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(String(text).trim());
+  if (typeof text === "number" && text > 0 && text <= Number.MAX_SAFE_INTEGER) return text;
+  const match = AMOUNT.exec(isAmount(text) ? String(text).trim() : "");
   const factor = match ? TIMES[match[2]!.toLowerCase()] : undefined;
   const ms = match && factor ? Number(match[1]) * factor : Number.NaN;
   if (!(ms > 0 && ms <= Number.MAX_SAFE_INTEGER)) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `${what}: "${text}" is not a time above 0; write milliseconds or a number with s, m, h or d`,
+      `${what}: ${describe(text)} is not a time above 0; ` +
+        "write milliseconds or a number with s, m, h or d",
     );
   }
   return ms;

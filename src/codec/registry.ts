@@ -1,7 +1,10 @@
 // Every codec by name, those that can't be had included: a codec that is missing says so by name,
 // and says what to do about it. Which codecs there are depends on the platform, so the registry is
 // a value that the platform fills (`node/codecs.ts` for Node), not a table in this folder.
+import { bytesOf } from "../base/bytes.ts";
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { checkOptionNames } from "../base/option_names.ts";
 import type { Codec, CodecMemory, CodecOptions } from "./contract.ts";
 
 /** The compression levels of a codec. */
@@ -122,16 +125,10 @@ export class CodecRegistry {
 
 /** The one place where a codec's options are checked. @returns them, with the level filled in */
 function checkOptions(driver: CodecDriver, options: CodecOptions): CodecOptions {
-  for (const key of Object.keys(options)) {
-    if (key !== "level" && key !== "dictionary") {
-      throw new ZcacheError(
-        "ERR_OPTION",
-        `codec ${driver.name} has no option "${key}"; there are level and dictionary`,
-      );
-    }
-  }
-  const dictionary = checkDictionary(driver, options.dictionary);
-  const level = checkLevel(driver, options.level, dictionary !== undefined);
+  checkOptionNames(options, ["level", "dictionary"], `codec ${driver.name}`);
+  const { dictionary: given, level: wanted } = options;
+  const dictionary = checkDictionary(driver, given);
+  const level = checkLevel(driver, wanted, dictionary !== undefined);
   return { ...(level !== undefined && { level }), ...(dictionary !== undefined && { dictionary }) };
 }
 
@@ -143,7 +140,7 @@ function checkLevel(
   if (levels === undefined) {
     if (level === undefined) return undefined;
     throw new ZcacheError("ERR_OPTION", `codec ${name} has no levels; leave the level out`, {
-      context: { codec: name, level },
+      context: { codec: name },
     });
   }
   if (level === undefined) {
@@ -152,7 +149,8 @@ function checkLevel(
   if (!Number.isInteger(level) || level < levels.min || level > levels.max) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `level ${level} of codec ${name}: allowed are whole numbers, ${levels.min} to ${levels.max}`,
+      `level ${describe(level)} of codec ${name}: ` +
+        `allowed are whole numbers, ${levels.min} to ${levels.max}`,
       { context: { codec: name, level, min: levels.min, max: levels.max } },
     );
   }
@@ -165,9 +163,7 @@ function checkDictionary(
   dictionary: Uint8Array | undefined,
 ): Uint8Array | undefined {
   if (dictionary === undefined) return undefined;
-  if (!(dictionary instanceof Uint8Array)) {
-    throw new ZcacheError("ERR_OPTION", `the dictionary of codec ${name} must be a Uint8Array`);
-  }
+  const bytes = bytesOf(dictionary, `the dictionary of codec ${name}`);
   if (!dictionaries) {
     throw new ZcacheError(
       "ERR_OPTION",
@@ -175,5 +171,5 @@ function checkDictionary(
       { context: { codec: name, implementation } },
     );
   }
-  return dictionary;
+  return bytes;
 }

@@ -9,6 +9,7 @@
 // page is compressed, which only a writer of a page of the same stripe will notice. Reads take
 // none: the store gives a page as it was put, whole.
 import { type Address, NIL } from "../base/brand.ts";
+import { bytesOf } from "../base/bytes.ts";
 import { EINVAL, ENOSPC } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import { TmemKey } from "../index/key.ts";
@@ -118,6 +119,7 @@ export class Zram {
 
   /** Whether all of a range lies on the device. */
   holds(offset: number, sizeBytes: number): boolean {
+    if (!(Number.isInteger(offset) && Number.isInteger(sizeBytes))) return false;
     return offset >= 0 && sizeBytes >= 0 && offset + sizeBytes <= this.sizeBytes;
   }
 
@@ -157,7 +159,8 @@ export class Zram {
   }
 
   /** As `readTo`, to bytes anywhere. */
-  read(offset: number, target: Uint8Array): 0 | typeof EINVAL {
+  read(offset: number, to: Uint8Array): 0 | typeof EINVAL {
+    const target = bytesOf(to, "target");
     if (!this.holds(offset, target.length)) return this.#invalid();
     for (let done = 0; done < target.length; ) {
       const at = (offset + done) % this.pageSize;
@@ -172,7 +175,9 @@ export class Zram {
   }
 
   /** As `writeFrom`, from bytes anywhere. */
-  write(offset: number, source: Uint8Array): 0 | typeof EINVAL | typeof ENOSPC {
+  write(offset: number, from: Uint8Array): 0 | typeof EINVAL | typeof ENOSPC {
+    const source = bytesOf(from, "source");
+    this.#store.assertOpen();
     if (!this.holds(offset, source.length)) return this.#invalid();
     this.#counters.count(Device.WRITES);
     for (let done = 0; done < source.length; ) {

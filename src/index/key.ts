@@ -4,6 +4,8 @@
 // An object id is a number of up to 192 bits, or a string of 1 … 24 bytes. Bytes are not a number:
 // the ids 1, [1] and [1, 0] are three ids, since nothing is dropped from either. An index is a
 // number of up to 64 bits. Both are held as 32-bit words, lowest first.
+import { byteCountOf, isBytes } from "../base/bytes.ts";
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { ID_BYTES_SHIFT, LONG } from "./object.layout.ts";
 
@@ -37,10 +39,10 @@ export class TmemKey {
     } else if (typeof id === "bigint") {
       if (id < 0n || id >> ID_BITS !== 0n) throw outOfRange(id, "an object id", "2^192 - 1");
       this.#setBigId(id);
-    } else if (id instanceof Uint8Array) {
+    } else if (isBytes(id)) {
       this.#setBytes(id);
     } else {
-      throw wrong(`an object id is a number, a bigint or a Uint8Array, not ${typeof id}`);
+      throw wrong(`an object id is a number, a bigint or a Uint8Array, not ${describe(id)}`);
     }
     return this;
   }
@@ -60,7 +62,7 @@ export class TmemKey {
       this.indexLow = Number(BigInt.asIntN(32, index));
       this.indexHigh = Number(BigInt.asIntN(32, index >> 32n));
     } else {
-      throw wrong(`an index is a number or a bigint, not ${typeof index}`);
+      throw wrong(`an index is a number or a bigint, not ${describe(index)}`);
     }
     return this;
   }
@@ -127,7 +129,7 @@ export class TmemKey {
   }
 
   #setBytes(bytes: Uint8Array): void {
-    const count = bytes.length;
+    const count = byteCountOf(bytes);
     if (count < 1 || count > ID_BYTES_MAX) {
       throw wrong(`an object id of bytes has 1 to ${ID_BYTES_MAX} of them, not ${count}`);
     }

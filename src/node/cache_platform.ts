@@ -16,6 +16,7 @@ export const cachePlatform = {
   sleep: async (ms: number) => {
     await sleep(ms);
   },
+  isBuffer: (bytes: Uint8Array) => Object.getPrototypeOf(bytes) === Buffer.prototype,
   bufferOf: (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
   encodeText: (text: string, asLatin1: boolean): Uint8Array =>
     Buffer.from(text, asLatin1 ? "latin1" : "utf8"),

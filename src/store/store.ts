@@ -5,18 +5,15 @@
 // knows the order of the steps: page_in.ts, page_out.ts, evict.ts, write_back.ts.
 import type { BackingShare } from "../backing/contract.ts";
 import type { Address, WordIndex } from "../base/brand.ts";
+import { copyBytes } from "../base/bytes.ts";
 import { EBUSY, type Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
-import {
-  KEEPS_OLD as KEEPS_OLD_FLAG,
-  PERSISTENT as PERSISTENT_FLAG,
-  SHARED as SHARED_FLAG,
-  type TmemPoolInfo,
-} from "../index/pools.ts";
+import type { TmemPoolInfo } from "../index/pools.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
+import { checkPage, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
@@ -43,17 +40,6 @@ export interface StoreShare {
   readonly arena: ArenaShare;
   readonly options: ResolvedOptions;
   readonly device: BackingShare | undefined;
-}
-
-export interface TmemPoolOptions {
-  /** Pages stay until they are flushed (default false: they may go at any time). */
-  readonly persistent?: boolean;
-  /** A put that is refused leaves the old page (default false: it is gone, so as not to be old). */
-  readonly keepsOld?: boolean;
-  /** 16 bytes: all who name them use one pool (default: a pool of one's own). */
-  readonly uuid?: Uint8Array;
-  /** Who makes it, 0 … 2³¹ − 1: for statistics (default 0). */
-  readonly client?: number;
 }
 
 // What `peek` says of a page.
@@ -130,14 +116,9 @@ export class Store {
    *   destroyed, ENOSPC with 256 pools
    */
   createPool(options: TmemPoolOptions = {}): number | Errno {
-    const { persistent = false, keepsOld = false, uuid, client = 0 } = options;
-    if (uuid !== undefined && !(uuid instanceof Uint8Array && uuid.length === 16)) {
-      throw new ZcacheError("ERR_OPTION", "uuid: 16 bytes as a Uint8Array");
-    }
-    const kind = (persistent ? PERSISTENT_FLAG : 0) | (keepsOld ? KEEPS_OLD_FLAG : 0);
-    const flags = kind | (uuid ? SHARED_FLAG : 0);
+    const { client, flags, uuid } = resolvePoolOptions(options);
     const { index } = this.#state;
-    return this.#locked(() => index.createPool(client, flags, uuid ?? null));
+    return this.#locked(() => index.createPool(client, flags, uuid));
   }
 
   /**
@@ -161,7 +142,8 @@ export class Store {
    * @returns 0, or ENOSPC (limit, admission, frozen), ENOMEM (no room), EINVAL (no such pool)
    */
   put(pool: number, key: TmemKey, page: Uint8Array): 0 | Errno {
-    this.#checkPage(page);
+    checkPage(page, this.pageSize);
+    this.assertOpen();
     this.#plain.set(page);
     return this.putFrom(pool, key, this.#state.plain);
   }
@@ -188,9 +170,9 @@ export class Store {
    * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
    */
   get(pool: number, key: TmemKey, target: Uint8Array, exclusive = false): boolean {
-    this.#checkPage(target);
+    checkPage(target, this.pageSize);
     const found = this.getTo(pool, key, this.#state.plain, exclusive);
-    if (found) target.set(this.#plain);
+    if (found) copyBytes(target, this.#plain);
     return found;
   }
 
@@ -205,6 +187,11 @@ export class Store {
     const loaded = state.counter("loads_from_file") !== loads;
     recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
     return found;
+  }
+
+  /** To be called before this thread's scratch is written. @throws ZcacheError ERR_STORE_CLOSED */
+  assertOpen(): void {
+    this.#opened();
   }
 
   /** What shared words name the calling thread by (memory/owner.ts). */
@@ -471,11 +458,6 @@ export class Store {
       });
     }
     return removed;
-  }
-
-  #checkPage(page: Uint8Array): void {
-    if (page.length === this.pageSize) return;
-    throw new ZcacheError("ERR_OPTION", `a page has ${this.pageSize} bytes, not ${page.length}`);
   }
 
   #opened(): StoreState {

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { ZcacheError } from "../../base/errors.ts";
-import { nearest } from "../nearest.ts";
+import { nearest } from "../../base/nearest.ts";
 import { type Entries, type Entry, pathOf } from "./config.ts";
 import type { Section } from "./section.ts";
 import { DAEMON_SECTION, SECTIONS } from "./sections.ts";

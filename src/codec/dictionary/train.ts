@@ -11,6 +11,8 @@
 // its different strings; when it is taken, they are worth nothing any more.
 //
 // Time is linear in the samples: each byte is counted once and looked at once or twice, 15 ns each.
+import { bytesOf } from "../../base/bytes.ts";
+import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
 import { DICTIONARY_BYTES_MIN } from "../limits.ts";
@@ -63,14 +65,25 @@ export function* trainDictionaryInSteps(
   if (!Number.isInteger(sizeBytes) || sizeBytes < DICTIONARY_BYTES_MIN) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `a dictionary of ${sizeBytes} bytes: allowed are whole numbers from ${DICTIONARY_BYTES_MIN}`,
+      `a dictionary of ${describe(sizeBytes)} bytes: ` +
+        `allowed are whole numbers from ${DICTIONARY_BYTES_MIN}`,
       { context: { sizeBytes } },
     );
   }
-  const text = new Corpus(thinOut(samples, TRAIN_BYTES_MAX));
+  const text = new Corpus(thinOut(samplesOf(samples), TRAIN_BYTES_MAX));
   yield* text.count();
   const segments = yield* choose(text, sizeBytes);
   return assemble(text.bytes, segments, sizeBytes);
+}
+
+/** The samples as what they are (base/bytes.ts). @throws ZcacheError ERR_OPTION */
+export function samplesOf(samples: readonly Uint8Array[]): Uint8Array[] {
+  if (!Array.isArray(samples)) {
+    throw new ZcacheError("ERR_OPTION", `samples: an array, not ${describe(samples)}`);
+  }
+  return Array.from(samples as readonly unknown[], (sample, nth) =>
+    bytesOf(sample, `samples[${nth}]`),
+  );
 }
 
 /** Every so-manieth sample, such that together they have at most `limitBytes`. */

@@ -7,13 +7,14 @@
 //  │         │         │ of literals  │         │ of match │ of lits. │ offsets   │         │
 //  └─────────┴─────────┴──────────────┴─────────┴──────────┴──────────┴───────────┴─ ─ ─ ─ ─┘
 //                        ≤ 128 bytes    tables of FSE, less than 100 bytes     12
+import { bytesOf } from "../../base/bytes.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB } from "../../base/units.ts";
 import { DICTIONARY_BYTES_MIN } from "../limits.ts";
 import { normalize, writeTable } from "./fse.ts";
 import { writeTree } from "./huffman.ts";
 import { countSequences, REPEATED_OFFSETS } from "./sequences.ts";
-import { thinOut } from "./train.ts";
+import { samplesOf, thinOut } from "./train.ts";
 
 const MAGIC = [0x37, 0xa4, 0x30, 0xec];
 /** The tables' sizes as logarithms; the format allows no more. */
@@ -36,9 +37,10 @@ export const ZSTD_TABLES_BYTES_MAX = 512;
  * @throws ZcacheError ERR_OPTION if there are less than 8 bytes of content
  */
 export function finalizeZstdDictionary(
-  content: Uint8Array,
+  contentBytes: Uint8Array,
   samples: readonly Uint8Array[],
 ): Uint8Array {
+  const content = bytesOf(contentBytes, "content");
   if (content.length < DICTIONARY_BYTES_MIN) {
     throw new ZcacheError(
       "ERR_OPTION",
@@ -46,7 +48,7 @@ export function finalizeZstdDictionary(
       { context: { sizeBytes: content.length } },
     );
   }
-  const counts = countSequences(content, thinOut(samples, COUNTED_BYTES_MAX));
+  const counts = countSequences(content, thinOut(samplesOf(samples), COUNTED_BYTES_MAX));
   const table = (of: readonly number[], log: number) => writeTable(normalize(of, log), log);
   const words = [...REPEATED_OFFSETS];
   const head = [

@@ -4,6 +4,8 @@
 // is made anew, so nobody shares a value with the cache or with anybody else. This file knows
 // types, times and keys; where the bytes are is front/values' business, who loads what,
 // flights.ts'.
+import { byteCountOf, heldBytes, isBytes } from "../../base/bytes.ts";
+import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
@@ -13,24 +15,18 @@ import * as Meta from "./entry_meta.ts";
 import { type Flight, Flights } from "./flights.ts";
 import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
 import { NearCache } from "./near.ts";
-import { checkSerializer, type ResolvedCacheOptions, staleOf, ttlOf } from "./options.ts";
-
-export interface SetOptions {
-  /** How long the value lives: ms or text such as "10m". */
-  readonly ttl?: number | string | undefined;
-  /** How long after that `fetch` may still give it while it loads a new one. */
-  readonly staleWhileRevalidate?: number | string | undefined;
-}
-
-export interface GetOptions {
-  /** Give the value also when its time is over and it is only kept for `fetch` (default false). */
-  readonly allowStale?: boolean;
-}
-
-export interface FetchOptions extends SetOptions {
-  /** Load even if there is a value (default false). */
-  readonly forceRefresh?: boolean;
-}
+import {
+  allowStaleOf,
+  checkSerializer,
+  type FetchOptions,
+  type FetchPlan,
+  fetchPlanOf,
+  type GetOptions,
+  type Lifetime,
+  lifetimeOf,
+  type ResolvedCacheOptions,
+  type SetOptions,
+} from "./options.ts";
 
 /** Makes the value of a key; what it throws reaches all who wait for it. */
 export type Loader<K, V> = (key: K) => V | undefined | Promise<V | undefined>;
@@ -92,19 +88,7 @@ export class CacheFront<K extends CacheKey, V> {
    * @throws ZcacheError ERR_KEY, ERR_VALUE (it can't be made bytes of, or has too many), ERR_OPTION
    */
   set(key: K, value: V, options?: SetOptions | number | string): boolean {
-    const keyBytes = this.#keys.write(key);
-    if (value === undefined) {
-      this.values.delete(this.#keys.bytes, keyBytes);
-      return true;
-    }
-    const now = this.#platform.now();
-    const isObject = typeof options === "object" && options !== null;
-    const settings = isObject ? options : { ttl: options };
-    const freshMs = Meta.timeOf(now + this.#ttlOf(settings.ttl));
-    const stale = settings.staleWhileRevalidate;
-    const staleMs = stale === undefined ? this.#options.staleMs : staleOf(stale);
-    const expiresMs = Meta.timeOf(freshMs + staleMs);
-    return this.#setBytes(keyBytes, value, freshMs, expiresMs);
+    return this.#store(key, value, lifetimeOf(options, this.#options));
   }
 
   /**
@@ -113,20 +97,7 @@ export class CacheFront<K extends CacheKey, V> {
    * @throws ZcacheError ERR_KEY; ERR_CORRUPT, ERR_IO: the file did not give it back
    */
   get(key: K, options?: GetOptions): V | undefined {
-    const near = this.#near;
-    this.#isStale = false;
-    if (near !== undefined && typeof key === "string") {
-      const kept = near.get(key, this.#platform.now);
-      if (kept !== undefined) {
-        this.counts.nearHits++;
-        return kept as V;
-      }
-    }
-    const keyBytes = this.#keys.write(key);
-    if (!this.#find(keyBytes)) return undefined;
-    this.#isStale = this.#freshMs <= this.#platform.now();
-    if (this.#isStale && options?.allowStale !== true) return undefined;
-    return this.#read(key, keyBytes);
+    return this.#get(key, allowStaleOf(options));
   }
 
   /** Whether there is a value whose time is not over; does not count as a use. */
@@ -145,13 +116,15 @@ export class CacheFront<K extends CacheKey, V> {
 
   /** The values of many keys, in their order. */
   getMany(keys: Iterable<K>, options?: GetOptions): (V | undefined)[] {
-    return Array.from(keys, (key) => this.get(key, options));
+    const allowStale = allowStaleOf(options);
+    return Array.from(keys, (key) => this.#get(key, allowStale));
   }
 
   /** Stores many. @returns how many are stored */
   setMany(entries: Iterable<readonly [K, V]>, options?: SetOptions | number | string): number {
+    const lifetime = lifetimeOf(options, this.#options);
     let stored = 0;
-    for (const [key, value] of entries) if (this.set(key, value, options)) stored++;
+    for (const [key, value] of entries) if (this.#store(key, value, lifetime)) stored++;
     return stored;
   }
 
@@ -160,10 +133,16 @@ export class CacheFront<K extends CacheKey, V> {
    * @returns whether it was there
    */
   touch(key: K, options?: SetOptions | number | string): boolean {
+    const lifetime = lifetimeOf(options, this.#options);
     const keyBytes = this.#keys.write(key);
     if (!this.#find(keyBytes)) return false;
-    const value = this.#read(key, keyBytes);
-    return value !== undefined && this.set(key, value, options);
+    const type = this.values.bytes[this.values.metaAt]!;
+    const { valueBytes } = this.values;
+    const long = this.values.read(this.#keys.bytes, keyBytes);
+    if (long === null) return false;
+    if (long === undefined) return this.#put(keyBytes, type, undefined, valueBytes, lifetime);
+    const now = this.values.bytes[this.values.metaAt]!;
+    return this.#put(keyBytes, now, long, long.length, lifetime);
   }
 
   /** ms that a value has to live: Infinity if it does not expire, 0 if it is not there. */
@@ -180,17 +159,18 @@ export class CacheFront<K extends CacheKey, V> {
    * @throws as a rejection: what the loader throws, and what `get` and `set` do
    */
   async fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
-    if (options.forceRefresh !== true) {
-      const value = this.get(key, { allowStale: true });
+    const plan = fetchPlanOf(options, this.#options);
+    if (!plan.forceRefresh) {
+      const value = this.#get(key, true);
       if (value !== undefined) {
         if (!this.#isStale) return value;
         this.counts.staleHits++;
         // Who gets the old value does not hear of a failure; who finds none will.
-        this.#load(key, loader, options).catch(() => undefined);
+        this.#load(key, loader, plan).catch(() => undefined);
         return value;
       }
     }
-    return this.#load(key, loader, options);
+    return this.#load(key, loader, plan);
   }
 
   /** The same as `fetch`, by the name that users of cacheable know. */
@@ -240,32 +220,71 @@ export class CacheFront<K extends CacheKey, V> {
     return readKey(this.values.bytes, at, count, this.#text) as K | undefined;
   }
 
-  #ttlOf(ttl: number | string | undefined): number {
-    return ttl === undefined ? this.#options.ttlMs : ttlOf(ttl);
+  #get(key: K, allowStale: boolean): V | undefined {
+    const near = this.#near;
+    this.#isStale = false;
+    if (near !== undefined && typeof key === "string") {
+      const kept = near.get(key, this.#platform.now);
+      if (kept !== undefined) {
+        this.counts.nearHits++;
+        return kept as V;
+      }
+    }
+    const keyBytes = this.#keys.write(key);
+    if (!this.#find(keyBytes)) return undefined;
+    const isStale = this.#freshMs <= this.#platform.now();
+    if (isStale && !allowStale) return undefined;
+    const value = this.#read(key, keyBytes);
+    // The serializer may have used this cache.
+    this.#isStale = isStale;
+    return value;
   }
 
-  #setBytes(keyBytes: number, value: V, freshMs: number, expiresMs: number): boolean {
+  /**
+   * Stores a value. Code of the caller's runs only while the value is turned into bytes: what all
+   * calls share (the key, the room for a value) is written after that.
+   */
+  #store(key: K, value: V, lifetime: Lifetime): boolean {
+    const { values } = this;
+    if (value === undefined) {
+      values.delete(this.#keys.bytes, this.#keys.write(key));
+      return true;
+    }
+    if (typeof value === "string") {
+      const keyBytes = this.#keys.write(key);
+      this.store.assertOpen();
+      const isLatin1 = this.#text.isLatin1(value);
+      const type = isLatin1 ? Meta.LATIN1 : Meta.TEXT;
+      const count = this.#text.write(value, values.roomAt, values.roomBytes, isLatin1);
+      if (count >= 0) return this.#put(keyBytes, type, undefined, count, lifetime);
+      const bytes = this.#platform.encodeText(value, isLatin1);
+      return this.#put(keyBytes, type, bytes, bytes.length, lifetime);
+    }
+    const type = this.#typeOf(value);
+    const bytes = type === Meta.STRUCTURED ? this.#encode(value) : (value as Uint8Array);
+    const held = heldBytes(bytes);
+    return this.#put(this.#keys.write(key), type, held, byteCountOf(held), lifetime);
+  }
+
+  /**
+   * Stores bytes under the key that was written last; nothing of the caller's runs in it.
+   * @param bytes undefined: they stand in the room for a value
+   */
+  #put(
+    keyBytes: number,
+    type: number,
+    bytes: Uint8Array | undefined,
+    count: number,
+    { ttlMs, staleMs }: Lifetime,
+  ): boolean {
     const { values } = this;
     const key = this.#keys.bytes;
-    let type: number = Meta.STRUCTURED;
-    let bytes: Uint8Array | undefined;
-    let count = -1;
-    if (typeof value === "string") {
-      const isLatin1 = this.#text.isLatin1(value);
-      type = isLatin1 ? Meta.LATIN1 : Meta.TEXT;
-      count = this.#text.write(value, values.roomAt, values.roomBytes, isLatin1);
-      if (count < 0) bytes = this.#platform.encodeText(value, isLatin1);
-    } else if (value instanceof Uint8Array) {
-      bytes = value;
-      type = value.constructor === Uint8Array ? Meta.BYTES : Meta.BUFFER;
-    } else {
-      bytes = this.#encode(value);
-    }
-    if (bytes !== undefined) count = bytes.length;
     if (count > VALUE_BYTES_MAX) {
       values.delete(key, keyBytes);
       throw new ZcacheError("ERR_VALUE", `${count} bytes: a value has at most ${VALUE_BYTES_MAX}`);
     }
+    const freshMs = Meta.timeOf(this.#platform.now() + ttlMs);
+    const expiresMs = Meta.timeOf(freshMs + staleMs);
     const isTimed = freshMs !== expiresMs;
     const metaBytes = Meta.writeMeta(
       this.#meta,
@@ -277,13 +296,26 @@ export class CacheFront<K extends CacheKey, V> {
     return result === 0;
   }
 
+  /** How a value is kept that is no string. */
+  #typeOf(value: unknown): number {
+    if (!isBytes(value)) return Meta.STRUCTURED;
+    if (Object.getPrototypeOf(value) === Uint8Array.prototype) return Meta.BYTES;
+    return this.#platform.isBuffer(value) ? Meta.BUFFER : Meta.STRUCTURED;
+  }
+
   #encode(value: unknown): Uint8Array {
+    let bytes: unknown;
     try {
-      return this.#serializer.encode(value);
+      bytes = this.#serializer.encode(value);
     } catch (cause) {
-      const type = typeof value;
-      throw new ZcacheError("ERR_VALUE", `no bytes can be made of this ${type}`, { cause });
+      if (cause instanceof ZcacheError && cause.code === "ERR_VALUE") throw cause;
+      throw new ZcacheError("ERR_VALUE", `no bytes can be made of ${describe(value)}`, { cause });
     }
+    if (isBytes(bytes)) return bytes;
+    throw new ZcacheError(
+      "ERR_VALUE",
+      `serializer.encode returned ${describe(bytes)}: allowed is a Uint8Array`,
+    );
   }
 
   #find(keyBytes: number): boolean {
@@ -304,6 +336,7 @@ export class CacheFront<K extends CacheKey, V> {
     const { values } = this;
     const type = values.bytes[values.metaAt]!;
     const { hashLow, version, valueBytes } = values;
+    const freshMs = this.#freshMs;
     const long = values.read(this.#keys.bytes, keyBytes);
     if (long === null) return undefined;
     // A value with parts may have been overwritten by another while it was read.
@@ -311,7 +344,7 @@ export class CacheFront<K extends CacheKey, V> {
     const now = long === undefined ? type : values.bytes[values.metaAt]!;
     const value = this.#decode(now, long, count);
     if (this.#near !== undefined && typeof key === "string" && this.#mayBeNear(now, value)) {
-      this.#near.keep(key, value, count, hashLow, version, this.#freshMs);
+      this.#near.keep(key, value, count, hashLow, version, freshMs);
     }
     return value as V;
   }
@@ -330,10 +363,17 @@ export class CacheFront<K extends CacheKey, V> {
     }
     const own = long ?? bytes.slice(roomAt, roomAt + count);
     if (type === Meta.BYTES) return own;
-    return type === Meta.BUFFER ? this.#platform.bufferOf(own) : this.#serializer.decode(own);
+    if (type === Meta.BUFFER) return this.#platform.bufferOf(own);
+    try {
+      return this.#serializer.decode(own);
+    } catch (cause) {
+      throw new ZcacheError("ERR_VALUE", "the serializer can't decode the bytes of this value", {
+        cause,
+      });
+    }
   }
 
-  #load(key: K, loader: Loader<K, V>, options: FetchOptions): Promise<V | undefined> {
+  #load(key: K, loader: Loader<K, V>, plan: FetchPlan): Promise<V | undefined> {
     const keyBytes = this.#keys.write(key);
     const name = this.#keys.nameOf(keyBytes);
     const before = this.#loading.get(name);
@@ -341,46 +381,46 @@ export class CacheFront<K extends CacheKey, V> {
       this.counts.joined++;
       return before;
     }
-    const loading = this.#fly(key, loader, options).finally(() => this.#loading.delete(name));
+    const loading = this.#fly(key, loader, plan).finally(() => this.#loading.delete(name));
     this.#loading.set(name, loading);
     return loading;
   }
 
-  async #fly(key: K, loader: Loader<K, V>, options: FetchOptions): Promise<V | undefined> {
+  async #fly(key: K, loader: Loader<K, V>, plan: FetchPlan): Promise<V | undefined> {
     for (let joins = 0; joins < JOINS_MAX; joins++) {
       const { joined, begun } = this.#flights.begin(this.#keys.bytes, this.#keys.write(key));
       // Between the look for it and now, another thread may have loaded it.
       const there =
-        joined === undefined && joins === 0 ? this.#foundMeanwhile(key, options) : undefined;
+        joined === undefined && joins === 0 ? this.#foundMeanwhile(key, plan) : undefined;
       if (there !== undefined && begun !== undefined) {
         this.#flights.end(this.#keys.bytes, this.#keys.write(key), begun, []);
         return there;
       }
-      if (joined === undefined) return this.#loadAndStore(key, loader, options, begun);
+      if (joined === undefined) return this.#loadAndStore(key, loader, plan, begun);
       this.counts.joined++;
       const { failure } = await this.#flights.wait(joined, () => true);
       if (failure.length > 0) throw failure[0];
       const value = this.get(key);
       if (value !== undefined) return value;
     }
-    return this.#loadAndStore(key, loader, options, undefined);
+    return this.#loadAndStore(key, loader, plan, undefined);
   }
 
-  #foundMeanwhile(key: K, options: FetchOptions): V | undefined {
-    return options.forceRefresh === true ? undefined : this.get(key);
+  #foundMeanwhile(key: K, plan: FetchPlan): V | undefined {
+    return plan.forceRefresh ? undefined : this.get(key);
   }
 
   async #loadAndStore(
     key: K,
     loader: Loader<K, V>,
-    options: FetchOptions,
+    plan: FetchPlan,
     flight: Flight | undefined,
   ): Promise<V | undefined> {
     this.counts.loads++;
     let failure: unknown[] = [];
     try {
       const value = await loader(key);
-      if (value !== undefined) this.set(key, value, options);
+      if (value !== undefined) this.#store(key, value, plan);
       return value;
     } catch (error) {
       failure = [error];

@@ -28,6 +28,8 @@ export interface CachePlatform {
   textIn(bytes: Uint8Array): Text;
   /** Resolves after `ms`; keeps the process alive, for somebody waits. */
   sleep(ms: number): Promise<void>;
+  /** Whether bytes are a Buffer, and of no subclass. */
+  isBuffer(bytes: Uint8Array): boolean;
   /** A Buffer of these bytes, where there is such a thing. */
   bufferOf(bytes: Uint8Array): Uint8Array;
   /** Long texts as bytes of their own, and back. */

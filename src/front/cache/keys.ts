@@ -1,5 +1,7 @@
 // Keys as bytes: text in UTF-8, and bytes behind a byte that no UTF-8 begins with, so that the text
 // "a" and the byte 0x61 are two keys.
+import { byteCountOf, heldBytes, isBytes } from "../../base/bytes.ts";
+import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { KEY_BYTES_MAX } from "../values/prefix.layout.ts";
 import type { Text } from "./contract.ts";
@@ -27,13 +29,15 @@ export class KeyWriter {
   /** @returns its bytes @throws ZcacheError ERR_KEY */
   write(key: CacheKey): number {
     if (typeof key === "string") return this.#writeText(key);
-    if (!(key instanceof Uint8Array)) {
-      throw new ZcacheError("ERR_KEY", `a key is a string or a Uint8Array, not ${typeOf(key)}`);
+    if (!isBytes(key)) {
+      throw new ZcacheError("ERR_KEY", `a key is a string or a Uint8Array, not ${describe(key)}`);
     }
-    if (key.length >= KEY_BYTES_MAX) throw tooLong(key.length);
+    const held = heldBytes(key);
+    const count = byteCountOf(held);
+    if (count >= KEY_BYTES_MAX) throw tooLong(count);
     this.bytes[0] = BINARY;
-    this.bytes.set(key, 1);
-    return key.length + 1;
+    this.bytes.set(held, 1);
+    return count + 1;
   }
 
   /** The key that was written last, as a name that no other key has. */
@@ -80,8 +84,4 @@ function tooLong(bytes: number): ZcacheError {
   return new ZcacheError("ERR_KEY", `a key of ${bytes} bytes: allowed are 1 to ${KEY_BYTES_MAX}`, {
     context: { bytes, max: KEY_BYTES_MAX },
   });
-}
-
-function typeOf(key: unknown): string {
-  return key === null ? "null" : typeof key;
 }

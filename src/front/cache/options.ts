@@ -1,5 +1,7 @@
 // The options of a cache: what they are, what stands in for those left out, what is refused.
+import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
+import { checkOptionNames } from "../../base/option_names.ts";
 import { KIB, MIB, parseSize, parseTime } from "../../base/units.ts";
 import type { StoreOptions, WriteBackOptions } from "../../store/options.ts";
 import type { Serializer } from "./contract.ts";
@@ -13,6 +15,34 @@ export interface NearOptions {
    * (default false).
    */
   readonly frozen?: boolean;
+}
+
+export interface SetOptions {
+  /** How long the value lives: ms or text such as "10m". */
+  readonly ttl?: number | string | undefined;
+  /** How long after that `fetch` may still give it while it loads a new one. */
+  readonly staleWhileRevalidate?: number | string | undefined;
+}
+
+export interface GetOptions {
+  /** Give the value also when its time is over and it is only kept for `fetch` (default false). */
+  readonly allowStale?: boolean | undefined;
+}
+
+export interface FetchOptions extends SetOptions {
+  /** Load even if there is a value (default false). */
+  readonly forceRefresh?: boolean | undefined;
+}
+
+/** How long a value lives, in ms. */
+export interface Lifetime {
+  readonly ttlMs: number;
+  readonly staleMs: number;
+}
+
+/** The options of a `fetch`, checked. */
+export interface FetchPlan extends Lifetime {
+  readonly forceRefresh: boolean;
 }
 
 export interface CacheOptions {
@@ -88,16 +118,69 @@ const ZSTD_LEVEL = 3;
 const DICTIONARY_BYTES = 64 * KIB;
 const NEAR_BYTES = 8 * MIB;
 
+const SET_KEYS: readonly (keyof SetOptions)[] = ["ttl", "staleWhileRevalidate"];
+const FETCH_KEYS: readonly (keyof FetchOptions)[] = [...SET_KEYS, "forceRefresh"];
+const GET_KEYS: readonly (keyof GetOptions)[] = ["allowStale"];
+const NEAR_KEYS: readonly (keyof NearOptions)[] = ["max", "frozen"];
+const LOCAL_KEYS: readonly (keyof LocalOptions)[] = ["serializer"];
+
+/** Reads each option of a `set` once. @throws ZcacheError ERR_OPTION */
+export function lifetimeOf(
+  options: SetOptions | number | string | undefined,
+  defaults: Lifetime,
+): Lifetime {
+  if (options === undefined) return defaults;
+  if (typeof options === "number" || typeof options === "string") {
+    return { ttlMs: ttlOf(options), staleMs: defaults.staleMs };
+  }
+  checkOptionNames(options, SET_KEYS, "set");
+  return lifetimeIn(options, defaults);
+}
+
+/** Reads each option of a `fetch` once. @throws ZcacheError ERR_OPTION */
+export function fetchPlanOf(options: FetchOptions, defaults: Lifetime): FetchPlan {
+  checkOptionNames(options, FETCH_KEYS, "fetch");
+  const { forceRefresh = false } = options;
+  return {
+    ...lifetimeIn(options, defaults),
+    forceRefresh: booleanOf("forceRefresh", forceRefresh),
+  };
+}
+
+/** @throws ZcacheError ERR_OPTION */
+export function allowStaleOf(options: GetOptions | undefined): boolean {
+  if (options === undefined) return false;
+  checkOptionNames(options, GET_KEYS, "get");
+  return booleanOf("allowStale", options.allowStale ?? false);
+}
+
+function lifetimeIn({ ttl, staleWhileRevalidate }: SetOptions, defaults: Lifetime): Lifetime {
+  return {
+    ttlMs: ttl === undefined ? defaults.ttlMs : ttlOf(ttl),
+    staleMs: staleWhileRevalidate === undefined ? defaults.staleMs : staleOf(staleWhileRevalidate),
+  };
+}
+
+/** Reads the options of `attach` once. @throws ZcacheError ERR_OPTION */
+export function localOptionsOf(options: LocalOptions): LocalOptions {
+  checkOptionNames(options, LOCAL_KEYS, "Cache.attach");
+  const { serializer } = options;
+  checkSerializer(serializer);
+  return serializer === undefined ? {} : { serializer };
+}
+
+/**
+ * The options of a cache as a plain object: each getter has run once.
+ * @throws ZcacheError ERR_OPTION
+ */
+export function readCacheOptions<O extends CacheOptions & LocalOptions>(options: O): O {
+  checkOptionNames(options, KEYS, "a cache");
+  return { ...options };
+}
+
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
 export function resolveCacheOptions(options: CacheOptions & LocalOptions): ResolvedCacheOptions {
-  if (typeof options !== "object" || options === null) {
-    throw new ZcacheError("ERR_OPTION", `options of a cache: an object, not ${String(options)}`);
-  }
-  for (const key of Object.keys(options)) {
-    if (KEYS.some((known) => known === key)) continue;
-    const all = KEYS.join(", ");
-    throw new ZcacheError("ERR_OPTION", `a cache has no option "${key}"; there are ${all}`);
-  }
+  checkOptionNames(options, KEYS, "a cache");
   checkSerializer(options.serializer);
   const { near, backgroundMs = 100 } = options;
   if (!(Number.isFinite(backgroundMs) && backgroundMs >= 0)) {
@@ -112,7 +195,7 @@ export function resolveCacheOptions(options: CacheOptions & LocalOptions): Resol
     nearBytes: parseSize(nearOptions.max ?? NEAR_BYTES, "near.max"),
     nearFrozen: booleanOf("near.frozen", nearOptions.frozen ?? false),
     backgroundMs,
-    codec: options.codec ?? DEFAULT_CODEC,
+    codec: textOf("codec", options.codec ?? DEFAULT_CODEC),
     codecOptions: codecOptionsOf(options),
     persist: resolvePersist(options.persist, options.writeBack?.path),
   };
@@ -120,9 +203,11 @@ export function resolveCacheOptions(options: CacheOptions & LocalOptions): Resol
 
 function nearOf(near: boolean | NearOptions): NearOptions {
   if (typeof near === "boolean") return near ? {} : { max: 0 };
-  const isObject = typeof near === "object" && near !== null;
-  if (isObject && Object.keys(near).every((key) => key === "max" || key === "frozen")) return near;
-  throw wrong("near", JSON.stringify(near), "true, false, and an object with max and frozen");
+  if (typeof near !== "object" || near === null) {
+    throw wrong("near", near, "true, false, and an object with max and frozen");
+  }
+  checkOptionNames(near, NEAR_KEYS, "near");
+  return { ...near };
 }
 
 /** Infinity is a time to live, though no other time may be that. */
@@ -133,6 +218,7 @@ export function ttlOf(ttl: number | string): number {
 /** @throws ZcacheError ERR_OPTION if it is none */
 export function checkSerializer(serializer: Serializer | undefined): void {
   if (serializer === undefined) return;
+  // A null is no serializer either.
   const { encode, decode } = (serializer ?? {}) as Partial<Serializer>;
   if (typeof encode === "function" && typeof decode === "function") return;
   throw wrong("serializer", serializer, "an object with the functions encode and decode");
@@ -177,6 +263,11 @@ function booleanOf(name: string, value: unknown): boolean {
   throw wrong(name, value, "true and false");
 }
 
+function textOf(name: string, value: unknown): string {
+  if (typeof value === "string") return value;
+  throw wrong(name, value, "names");
+}
+
 function wrong(name: string, value: unknown, allowed: string): ZcacheError {
-  return new ZcacheError("ERR_OPTION", `${name} ${String(value)}: allowed are ${allowed}`);
+  return new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are ${allowed}`);
 }

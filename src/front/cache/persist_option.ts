@@ -1,5 +1,7 @@
 // The option `persist` of a cache: where the files are from which the next process begins.
+import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
+import { checkOptionNames } from "../../base/option_names.ts";
 import { KIB, MIB, parseSize } from "../../base/units.ts";
 
 export interface PersistOptions {
@@ -40,17 +42,13 @@ export function resolvePersist(
   if (option !== true && (typeof option !== "object" || option === null)) {
     throw wrong("persist", option, "true, false and an object with a path");
   }
+  if (option !== true) checkOptionNames(option, KEYS, "persist");
   const {
     path = writeBackPath,
     max = MAX_BYTES,
     flushMs = FLUSH_MS,
     existing = "recover",
   } = option === true ? {} : option;
-  for (const key of Object.keys(option === true ? {} : option)) {
-    if (KEYS.includes(key)) continue;
-    const all = KEYS.join(", ");
-    throw new ZcacheError("ERR_OPTION", `persist has no option "${key}"; there are ${all}`);
-  }
   if (typeof path !== "string" || path === "") {
     throw new ZcacheError("ERR_OPTION", "persist.path: a path is needed, or one in writeBack");
   }
@@ -67,5 +65,5 @@ export function resolvePersist(
 }
 
 function wrong(name: string, value: unknown, allowed: string): ZcacheError {
-  return new ZcacheError("ERR_OPTION", `${name} ${String(value)}: allowed are ${allowed}`);
+  return new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are ${allowed}`);
 }

@@ -3,6 +3,7 @@
 // Nothing is allocated for a value that fits a page: it is written to a room in the arena, and read
 // from there. What has expired is not there; it is removed by who finds it so, or by store/tend.ts.
 import { type Address, NIL } from "../../base/brand.ts";
+import { byteCountOf, plainBytes } from "../../base/bytes.ts";
 import { ECANCELED, ENOSPC, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import { TmemKey } from "../../index/key.ts";
@@ -87,7 +88,6 @@ export class KeyedValues {
   get hashLow(): number {
     return this.#hash.low;
   }
-
   get hashHigh(): number {
     return this.#hash.high;
   }
@@ -101,7 +101,7 @@ export class KeyedValues {
   /**
    * Stores a value under a key.
    * @param meta bytes that `find` gives back
-   * @param value the value; or undefined, if its `valueBytes` bytes stand at `roomAt`
+   * @param value the value, of `valueBytes` bytes; or undefined, if they stand at `roomAt`
    * @param expiresMs ms since 1970, or Infinity
    * @returns 0, or why not: what was there before is gone then
    */
@@ -116,6 +116,7 @@ export class KeyedValues {
   ): 0 | Errno {
     assert(keyBytes >= 1 && keyBytes <= Prefix.KEY_BYTES_MAX, "a key has 1 … 1024 bytes");
     assert(metaBytes <= Prefix.META_BYTES_MAX, "meta has at most 255 bytes");
+    this.store.assertOpen();
     this.#setKey(key, keyBytes);
     if (valueBytes > Prefix.VALUE_BYTES_MAX) {
       this.#discard(0);
@@ -126,7 +127,7 @@ export class KeyedValues {
     const { bytes } = this;
     const prefix = writePrefix(bytes, at, flags, key, keyBytes, meta, metaBytes, expiresMs);
     if (prefix + valueBytes > this.#values.sizeMax) {
-      const whole = value ?? this.bytes.slice(this.roomAt, this.roomAt + valueBytes);
+      const whole = plainBytes(value ?? bytes.slice(this.roomAt, this.roomAt + valueBytes));
       return this.#setParted(key, keyBytes, meta, metaBytes, whole, valueBytes, expiresMs);
     }
     if (value !== undefined) this.#fill(value, 0, valueBytes);
@@ -316,8 +317,8 @@ export class KeyedValues {
   }
 
   #fill(value: Uint8Array, from: number, count: number): void {
-    if (from === 0 && count === value.length) this.bytes.set(value, this.roomAt);
-    else this.bytes.set(value.subarray(from, from + count), this.roomAt);
+    const isWhole = from === 0 && count === byteCountOf(value);
+    this.bytes.set(isWhole ? value : value.subarray(from, from + count), this.roomAt);
   }
 
   /** Puts what stands at `roomAt` under an index of the key's object. */

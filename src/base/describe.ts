@@ -1,0 +1,22 @@
+// What an error message says of a value that a caller gave: never by code of the caller's, which
+// `String(value)` runs, and never more than a line.
+
+const TEXT_MAX = 40;
+
+export function describe(value: unknown): string {
+  switch (typeof value) {
+    case "string":
+      return value.length > TEXT_MAX
+        ? `${JSON.stringify(value.slice(0, TEXT_MAX))}…`
+        : JSON.stringify(value);
+    case "bigint":
+      return `${value}n`;
+    case "function":
+      return "a function";
+    case "object":
+      if (value === null) return "null";
+      return Array.isArray(value) ? "an array" : "an object";
+    default:
+      return String(value);
+  }
+}

@@ -1,0 +1,30 @@
+// The names of options: an unknown one is refused, so that a slip of the pen is not ignored.
+import { describe } from "./describe.ts";
+import { ZcacheError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
+
+/**
+ * Checks that options are an object and that each of them is known.
+ * @param what whose options they are, with its article: "a cache"
+ * @throws ZcacheError ERR_OPTION
+ */
+export function checkOptionNames(
+  options: unknown,
+  known: readonly string[],
+  what: string,
+): asserts options is object {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw new ZcacheError("ERR_OPTION", `options of ${what}: an object, not ${describe(options)}`);
+  }
+  for (const name of Object.keys(options))
+    if (!known.includes(name)) throw unknown(name, known, what);
+}
+
+function unknown(name: string, known: readonly string[], what: string): ZcacheError {
+  const near = nearest(name, known);
+  const hint = near === undefined ? "" : ` did you mean ${near}?`;
+  return new ZcacheError(
+    "ERR_OPTION",
+    `${what} has no option ${describe(name)};${hint} there are ${known.join(", ")}`,
+  );
+}

@@ -1,0 +1,52 @@
+// What callers hand to a store, checked: the options of a tmem pool, and pages.
+import { byteCountOf, bytesOf, isBytes } from "../base/bytes.ts";
+import { describe } from "../base/describe.ts";
+import { ZcacheError } from "../base/errors.ts";
+import { checkOptionNames } from "../base/option_names.ts";
+import { KEEPS_OLD, PERSISTENT, SHARED } from "../index/pools.ts";
+
+export interface TmemPoolOptions {
+  /** Pages stay until they are flushed (default false: they may go at any time). */
+  readonly persistent?: boolean;
+  /** A put that is refused leaves the old page (default false: it is gone, so as not to be old). */
+  readonly keepsOld?: boolean;
+  /** 16 bytes: all who name them use one pool (default: a pool of one's own). */
+  readonly uuid?: Uint8Array;
+  /** Who makes it, 0 … 2³¹ − 1: for statistics (default 0). */
+  readonly client?: number;
+}
+
+/** As `TmemIndex.createPool` takes them. */
+export interface ResolvedPoolOptions {
+  readonly client: number;
+  readonly flags: number;
+  readonly uuid: Uint8Array | null;
+}
+
+const NAMES: readonly (keyof TmemPoolOptions)[] = ["persistent", "keepsOld", "uuid", "client"];
+const UUID_BYTES = 16;
+const CLIENT_MAX = 2 ** 31 - 1;
+
+/** @throws ZcacheError ERR_OPTION */
+export function resolvePoolOptions(options: TmemPoolOptions): ResolvedPoolOptions {
+  checkOptionNames(options, NAMES, "a tmem pool");
+  const { persistent = false, keepsOld = false, uuid, client = 0 } = options;
+  for (const [name, value] of Object.entries({ persistent, keepsOld })) {
+    if (typeof value === "boolean") continue;
+    throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are true and false`);
+  }
+  if (!(Number.isInteger(client) && client >= 0 && client <= CLIENT_MAX)) {
+    const allowed = `allowed are whole numbers from 0 to ${CLIENT_MAX}`;
+    throw new ZcacheError("ERR_OPTION", `client ${describe(client)}: ${allowed}`);
+  }
+  const kind = (persistent ? PERSISTENT : 0) | (keepsOld ? KEEPS_OLD : 0);
+  if (uuid === undefined) return { client, flags: kind, uuid: null };
+  return { client, flags: kind | SHARED, uuid: bytesOf(uuid, "uuid", UUID_BYTES) };
+}
+
+/** @throws ZcacheError ERR_OPTION for anything but a Uint8Array of a page */
+export function checkPage(page: unknown, pageSize: number): asserts page is Uint8Array {
+  if (isBytes(page) && byteCountOf(page) === pageSize) return;
+  const found = isBytes(page) ? byteCountOf(page) : describe(page);
+  throw new ZcacheError("ERR_OPTION", `a page is a Uint8Array of ${pageSize} bytes, not ${found}`);
+}
