@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { deserialize, serialize } from "node:v8";
+import { packError, unpackError } from "./packed_error.ts";
 import { textIn } from "./text.ts";
 
 /** 32 random bits come as a number below 2³². */
@@ -24,15 +25,8 @@ export const cachePlatform = {
     Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString(
       asLatin1 ? "latin1" : "utf8",
     ),
-  packError(error: unknown): Uint8Array {
-    try {
-      return serialize(error);
-    } catch {
-      // It holds what can't be sent: what it says of itself can.
-      return serialize(new Error(String(error)));
-    }
-  },
-  unpackError: (bytes: Uint8Array) => deserialize(bytes) as unknown,
+  packError,
+  unpackError,
 };
 
 /**
