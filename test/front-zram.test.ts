@@ -122,16 +122,21 @@ test("out of memory: ENOSPC, and every byte that was written before stays", () =
   const page = new Uint8Array(PAGE);
   const got = new Uint8Array(PAGE);
   let taken = 0;
-  while (device.write(taken * PAGE, fillPage(page, "noise", taken)) === 0) taken++;
+  while (device.write(taken * PAGE, fillPage(page, "text", taken)) === 0) taken++;
   assert.ok(taken > 100, `${taken} pages fit`);
   assert.equal(device.ioStat().failed_writes, 1);
   // What is overwritten with something that finds no room is as it was, whole or in part.
+  const kindOf = (n: number) => (n % 8 === 0 ? "same" : "noise");
   let refused = 0;
-  for (let n = 0; n < taken; n++) {
-    const isRefused = device.write(n * PAGE, fillPage(page, "noise", n + 10_000)) === ENOSPC;
+  for (let n = taken - 1; n >= 0; n--) {
+    const isRefused = device.write(n * PAGE, fillPage(page, kindOf(n), n + 10_000)) === ENOSPC;
     device.read(n * PAGE, got);
     if (isRefused) refused++;
-    assert.deepEqual(got, fillPage(page, "noise", isRefused ? n : n + 10_000));
+    assert.ok(!isRefused || kindOf(n) === "noise", "a page that needs no room is taken");
+    assert.deepEqual(
+      got,
+      isRefused ? fillPage(page, "text", n) : fillPage(page, kindOf(n), n + 10_000),
+    );
   }
   assert.ok(refused > 0, "some of it was refused");
   store.verify();

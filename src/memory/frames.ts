@@ -44,6 +44,11 @@ export class FrameAllocator {
   /** Word index of the frame table; frame f's words begin at `tableAt + f * FRAME_WORDS`. */
   readonly tableAt: number;
   readonly firstFrame: number;
+  /**
+   * Frames that `alloc` leaves free when this thread asks: for whoever works within a limit that is
+   * lower than what the arena has. Set for one operation, and then 0 again.
+   */
+  keepFree = 0;
   readonly #words: Int32Array;
   readonly #free: readonly BitmapLayout[];
   readonly #mutex: Mutex;
@@ -246,7 +251,8 @@ export class FrameAllocator {
   #allocLocked(order: number, owner: number): PageFrame | Nil {
     const words = this.#words;
     this.#mutex.assertLocked();
-    const frame = this.#takeLocked(order);
+    const isWithin = words[Super.FRAMES_FREE]! - (1 << order) >= this.keepFree;
+    const frame = isWithin ? this.#takeLocked(order) : NIL;
     if (frame === NIL) {
       add(words, Super.ALLOC_FAILURES, 1);
       return NIL;

@@ -10,7 +10,8 @@
 //                JOURNAL_LIMIT entries that it has room for
 //   log:         entry 1, entry 2, …: two words each, (word index, what stood there)
 //
-// `put` and `add` do so for one word, `moveBytes` for bytes that move within live data. Not
+// `put` and `add` do so for one word, `moveBytes` for bytes that move within live data, `keepBytes`
+// for bytes that are to be overwritten. Not
 // written down, because nothing leads to them before the transaction is committed: the bytes of
 // an object that is being stored, and the content of a frame that was free when it began.
 //
@@ -38,6 +39,11 @@ const MOVE_FROM = -1;
 const MOVE_TO = -2;
 const MOVE_BYTES = -3;
 const MOVED = -4;
+// And of bytes that were copied to where they are kept: where they stood and how many, then one
+// that says that they are kept, and where.
+const KEPT_FROM = -5;
+const KEPT_BYTES = -6;
+const KEPT = -7;
 
 /** Writes a word, so that it can be undone. */
 export function put(words: Int32Array, at: number, value: number): void {
@@ -86,6 +92,24 @@ export function moveBytes(
   words[Super.JOURNAL_NEXT] = next + 1;
 }
 
+/**
+ * Copies live bytes that are about to be overwritten to `save`, from where they are copied back if
+ * the transaction is undone: nothing else may be written there before it is committed.
+ */
+export function keepBytes(
+  words: Int32Array,
+  kernels: Kernels,
+  at: number,
+  sizeBytes: number,
+  save: number,
+): void {
+  if (words[Super.JOURNAL_NEXT]! === 0) return;
+  kernels.copy(save, at, sizeBytes);
+  record(words, KEPT_FROM, at);
+  record(words, KEPT_BYTES, sizeBytes);
+  record(words, KEPT, save);
+}
+
 /** Whether the arena keeps a journal. */
 export function journalIsKept(words: Int32Array): boolean {
   return words[Super.JOURNAL_NEXT]! !== 0;
@@ -123,6 +147,11 @@ export function journalRollBack(words: Int32Array, kernels: Kernels): number {
       kernels.copy(words[entry - 5]! >>> 0, words[entry - 3]! >>> 0, bytes);
       words[Super.JOURNAL_NEXT] = next - 3;
     } else {
+      // Copied back as often as need be, should the thread that does so die in the middle.
+      if (at === KEPT) {
+        const save = words[entry + 1]! >>> 0;
+        kernels.copy(words[entry - 3]! >>> 0, save, words[entry - 1]!);
+      }
       words[Super.JOURNAL_NEXT] = next;
     }
   }

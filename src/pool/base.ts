@@ -9,6 +9,7 @@ import { FRAME_WORDS, MAX_ORDER } from "../memory/frame.layout.ts";
 import { add, journalCommit, journalIsKept, journalRollBack, put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
 import type { ClassStats, Evict, MapMode, PoolShare, PoolStats, Zpool } from "./contract.ts";
+import { ObjectWriter } from "./object_writer.ts";
 import * as Pool from "./pool.layout.ts";
 
 /** What an allocator tells the base about itself. */
@@ -54,6 +55,7 @@ export abstract class BasePool implements Zpool {
   protected readonly generation: number;
   /** Word index of the pool's lock. */
   protected readonly lockAt: number;
+  protected readonly writer: ObjectWriter;
   readonly #descriptorFrames: number;
   readonly #mutex: Mutex;
 
@@ -63,6 +65,7 @@ export abstract class BasePool implements Zpool {
     this.type = spec.type;
     this.maxSizeBytes = spec.maxSizeBytes;
     this.canCompact = spec.canCompact;
+    this.writer = new ObjectWriter(arena);
     const order = descriptorOrder(arena, spec);
     this.#descriptorFrames = 1 << order;
     this.id = id === NIL ? makeDescriptor(arena, spec, order) : id;
@@ -123,6 +126,17 @@ export abstract class BasePool implements Zpool {
     try {
       return this.writeLocked(handle, source, sizeBytes);
     } finally {
+      this.unlock();
+    }
+  }
+
+  overwrite(handle: Handle, source: Address, sizeBytes: number, save: Address): 0 | Errno {
+    this.lock();
+    this.writer.beginKeeping(save);
+    try {
+      return this.writeLocked(handle, source, sizeBytes);
+    } finally {
+      this.writer.endKeeping();
       this.unlock();
     }
   }

@@ -114,6 +114,13 @@ export interface Zpool {
   writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno;
 
   /**
+   * As `write`; where a journal is kept, what the object held comes back if the transaction is
+   * undone.
+   * @param save room for `sizeBytes`, for what is overwritten, until the transaction ends
+   */
+  overwrite(handle: Handle, source: Address, sizeBytes: number, save: Address): 0 | Errno;
+
+  /**
    * Gives an address at which the object can be read and written: its own, where the pool has it
    * in one piece and keeps it in place meanwhile, else that of a buffer of this thread into which
    * it is copied (RW, RO) and from which it is copied back at `unmap` (RW, WO). What the caller

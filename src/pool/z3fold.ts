@@ -119,7 +119,7 @@ export class Z3foldPool extends BasePool {
   protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
     const at = this.#locate(handle, sizeBytes);
     if (at === NIL) return EINVAL;
-    this.arena.kernels.copy(at, source, sizeBytes);
+    this.writer.copy(at, source, sizeBytes);
     return 0;
   }
 

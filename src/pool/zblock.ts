@@ -126,7 +126,7 @@ export class ZblockPool extends BasePool {
   protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
     const at = this.#locateLocked(this.#findLocked(handle), handle, sizeBytes);
     if (at === NIL) return EINVAL;
-    this.arena.kernels.copy(at, source, sizeBytes);
+    this.writer.copy(at, source, sizeBytes);
     return 0;
   }
 

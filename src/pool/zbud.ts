@@ -145,7 +145,7 @@ export class ZbudPool extends BasePool {
   protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
     const at = this.#locateLocked(handle, sizeBytes);
     if (at < 0) return EINVAL;
-    this.arena.kernels.copy(at, source, sizeBytes);
+    this.writer.copy(at, source, sizeBytes);
     return 0;
   }
 

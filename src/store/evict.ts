@@ -9,6 +9,7 @@
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
+import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";
 import * as Page from "./page.layout.ts";
@@ -28,18 +29,21 @@ const ROUND_FRAMES = 4;
  * @returns whether anything went
  */
 export function makeRoomLocked(state: StoreState, kind: number): boolean {
-  if (state.policies[Store.EPHEMERAL]!.count > 0) {
-    state.count(kind === Store.PERSISTENT ? "persistent_ate_ephemeral" : "ephemeral_ate_tail");
-    if (evictRoundLocked(state, Store.EPHEMERAL)) return true;
+  if (compactIfItPaysLocked(state, kind)) return true;
+  const went = evictRoundLocked(state, Store.EPHEMERAL);
+  if (went > 0) {
+    const who = kind === Store.PERSISTENT ? "persistent_ate_ephemeral" : "ephemeral_ate_tail";
+    state.count(who, went);
+    return true;
   }
-  if (kind === Store.PERSISTENT && evictRoundLocked(state, Store.PERSISTENT)) return true;
-  state.count("reject_reclaim_fail");
-  return false;
+  return kind === Store.PERSISTENT && evictRoundLocked(state, Store.PERSISTENT) > 0;
 }
 
 /** One round for the watermarks: whatever can go. @returns whether anything went */
 export function reclaimRoundLocked(state: StoreState): boolean {
-  return evictRoundLocked(state, Store.EPHEMERAL) || evictRoundLocked(state, Store.PERSISTENT);
+  return (
+    evictRoundLocked(state, Store.EPHEMERAL) > 0 || evictRoundLocked(state, Store.PERSISTENT) > 0
+  );
 }
 
 /** Lets the coldest page go that may. @returns whether there was one */
@@ -52,13 +56,13 @@ export function evictColdestLocked(state: StoreState): boolean {
   });
 }
 
-function evictRoundLocked(state: StoreState, kind: number): boolean {
-  if (kind === Store.PERSISTENT && state.backing === undefined) return false;
+/** @returns pages that have left memory */
+function evictRoundLocked(state: StoreState, kind: number): number {
+  if (kind === Store.PERSISTENT && state.backing === undefined) return 0;
   const before = state.arena.frames.framesFree;
-  const went =
-    state.options.reclaim === "frames" && evictFramesLocked(state, kind)
-      ? true
-      : evictPagesLocked(state, kind);
+  let went = state.options.reclaim === "frames" ? evictFramesLocked(state, kind) : 0;
+  // What has left a frame that stays, because others in it do, is no reason to stop.
+  if (state.arena.frames.framesFree <= before) went += evictPagesLocked(state, kind);
   const freed = state.arena.frames.framesFree - before;
   if (freed > 0) state.count("reclaimed_frames", freed);
   return went;
@@ -74,8 +78,8 @@ function victimLocked(state: StoreState, kind: number): WordIndex | typeof NIL {
   return victim;
 }
 
-/** Evicts by the policy's order. */
-function evictPagesLocked(state: StoreState, kind: number): boolean {
+/** Evicts by the policy's order. @returns pages that have left memory */
+function evictPagesLocked(state: StoreState, kind: number): number {
   const frames = state.arena.frames;
   const enough = frames.framesFree + ROUND_FRAMES;
   let went = 0;
@@ -84,19 +88,24 @@ function evictPagesLocked(state: StoreState, kind: number): boolean {
     if (victim === NIL || !evictLocked(state, victim)) break;
     went++;
   }
-  return went > 0;
+  return went;
 }
 
-/** Evicts what lies in the page frame that the pool thinks coldest. */
-function evictFramesLocked(state: StoreState, kind: number): boolean {
-  const zpool = state.zpools[kind]!;
-  const freed = zpool.shrink(1, (handle) => {
+/**
+ * Evicts what lies in the page frame that the pool thinks coldest.
+ * @returns pages that have left memory
+ */
+function evictFramesLocked(state: StoreState, kind: number): number {
+  let went = 0;
+  state.zpools[kind]!.shrink(1, (handle) => {
     const entry = entryOfObject(state, kind, handle);
-    return entry !== NIL && evictLocked(state, entry) ? 0 : EBUSY;
+    if (entry === NIL || !evictLocked(state, entry)) return EBUSY;
+    went++;
+    return 0;
   });
   // The pool has committed by itself; readers are to see that something has changed.
   state.arena.lock.commit();
-  return freed > 0;
+  return went;
 }
 
 /**

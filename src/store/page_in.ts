@@ -5,18 +5,20 @@
 // back as it was. But for a pool that KEEPS_OLD: a disk's writer is told, and its old sector stays.
 import type { Address, WordIndex } from "../base/brand.ts";
 import { NIL } from "../base/brand.ts";
-import { ECANCELED, EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
+import { EAGAIN, ECANCELED, EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
 import { put } from "../memory/journal.ts";
 import { ADMITTED, admitCount, admitSize } from "../policy/admission.ts";
 import { fullNext } from "../policy/watermarks.ts";
+import { compactLocked } from "./compaction.ts";
 import { REASON_OF_REFUSAL, Reason } from "./counters.ts";
 import { makeRoomLocked } from "./evict.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { isHead } from "./versions.ts";
+import { flushStep } from "./write_back.ts";
 
 /** Stored: none of the refusals. */
 export const STORED = 0;
@@ -25,6 +27,12 @@ export const STORED = 0;
  * one after so many has its room in places where this size does not fit.
  */
 const ROUNDS = 8;
+/** Of the frames within the limit, this part is for the index. */
+const INDEX_RESERVE_SHIFT = 8;
+/** Segments that one put writes at most, where nothing can be evicted before some are written. */
+const FLUSHES = 8;
+/** Where no slot of an object's size is free: so much larger ones are tried, of a page. */
+const ROOM_STEPS = 32;
 
 /** Same-filled: the word that fills the page, in 33 bits so that none of them means "no". */
 const NOT_SAME = 2 ** 32;
@@ -79,19 +87,22 @@ export function packedIn(
   sizeBytes: number,
   source: Address,
 ): typeof STORED | Errno {
-  const { lock } = state.arena;
+  const { lock, frames } = state.arena;
   const { changes } = state;
   const hash = state.hash(pool, key);
-  for (;;) {
+  for (let flushes = 0; ; ) {
     if (changes !== undefined) changes.prepare(source, sizeBytes);
+    let result: number = EAGAIN;
     lock.lock();
     try {
-      if (changes === undefined || changes.hasRoomLocked(sizeBytes)) {
-        return storeLocked(state, pool, key, hash, codec, sizeBytes, source);
-      }
+      if (changes !== undefined && !changes.hasRoomLocked(sizeBytes)) continue;
+      result = storeLocked(state, pool, key, hash, codec, sizeBytes, source, flushes);
     } finally {
+      frames.keepFree = 0;
       lock.unlock();
     }
+    if (result !== EAGAIN) return result as typeof STORED | Errno;
+    flushes = flushStep(state) ? flushes + 1 : FLUSHES;
   }
 }
 
@@ -101,13 +112,19 @@ function sameIn(
   key: TmemKey,
   pattern: number,
 ): typeof STORED | Errno {
-  const { lock } = state.arena;
+  const { lock, frames } = state.arena;
   const hash = state.hash(pool, key);
-  lock.lock();
-  try {
-    return storeSameLocked(state, pool, key, hash, pattern);
-  } finally {
-    lock.unlock();
+  for (let flushes = 0; ; ) {
+    let result: number = EAGAIN;
+    lock.lock();
+    try {
+      result = storeSameLocked(state, pool, key, hash, pattern, flushes);
+    } finally {
+      frames.keepFree = 0;
+      lock.unlock();
+    }
+    if (result !== EAGAIN) return result as typeof STORED | Errno;
+    flushes = flushStep(state) ? flushes + 1 : FLUSHES;
   }
 }
 
@@ -119,7 +136,11 @@ function patternOf(state: StoreState, address: Address): number {
   return state.words[address / 4 + 1] === low ? low : NOT_SAME;
 }
 
-/** Stores a page that needs an object. */
+/**
+ * Stores a page that needs an object.
+ * @param flushes segments that this put has written
+ * @returns also EAGAIN: a segment is to be written first
+ */
 function storeLocked(
   state: StoreState,
   pool: number,
@@ -128,31 +149,37 @@ function storeLocked(
   codec: number,
   sizeBytes: number,
   source: Address,
+  flushes: number,
 ): typeof STORED | Errno {
   if (state.condition !== undefined && isHead(key) && !state.condition()) return ECANCELED;
-  state.count("puts");
+  if (flushes === 0) state.count("puts");
   const kind = state.index.kindOf(pool);
   if (kind === NIL) return EINVAL;
   const refusal = admitLocked(state, pool, kind, key, hash, sizeBytes);
   if (refusal !== STORED) return refusal;
   for (let round = 0; ; round++) {
-    const entry = state.insertLocked(pool, key);
-    const handle = entry === NIL ? ENOMEM : state.makeObjectLocked(kind, entry, source, sizeBytes);
-    if (entry !== NIL && handle > 0) {
-      state.hasOthers = !state.index.isInline(entry);
-      state.changes?.putLocked(pool, key, codec, source, sizeBytes);
-      state.versions?.changedLocked(key);
-      placeLocked(state, entry, handle, kind, Page.MEMORY, hash, codec, sizeBytes);
-      return STORED;
+    const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, 0);
+    if (result === STORED) return STORED;
+    if (overwriteLocked(state, pool, key, kind, hash, codec, sizeBytes, source)) return STORED;
+    if (result === ENOSPC) {
+      state.count("reject_compress_poor");
+      return refuseLocked(state, pool, key, hash, Reason.COMPRESS_POOR, ENOSPC);
     }
-    state.arena.lock.rollBack();
-    if (handle === ENOSPC || round === ROUNDS || !makeRoomLocked(state, kind)) {
-      const poor = handle === ENOSPC;
-      state.count(poor ? "reject_compress_poor" : "reject_alloc_fail");
-      const reason = poor ? Reason.COMPRESS_POOR : Reason.NO_ROOM;
-      return refuseLocked(state, pool, key, hash, reason, poor ? ENOSPC : ENOMEM);
-    }
+    if (round === ROUNDS || !makeRoomLocked(state, kind)) break;
   }
+  // Nothing more can go: what is left are the gaps between objects, and slots that are too large.
+  const step = state.pageSize / ROOM_STEPS;
+  do {
+    const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
+    if (result === STORED) return STORED;
+  } while (compactLocked(state, kind));
+  if (canFlushLocked(state, flushes)) return EAGAIN;
+  // The old page is gone whatever comes: its room is the last that there is.
+  if (dropOldLocked(state, pool, key, hash)) {
+    const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
+    if (result === STORED) return STORED;
+  }
+  return refuseFullLocked(state, pool, key, hash);
 }
 
 function storeSameLocked(
@@ -161,24 +188,106 @@ function storeSameLocked(
   key: TmemKey,
   hash: number,
   pattern: number,
+  flushes: number,
 ): typeof STORED | Errno {
-  state.count("puts");
+  if (flushes === 0) state.count("puts");
   const kind = state.index.kindOf(pool);
   if (kind === NIL) return EINVAL;
   const refusal = admitLocked(state, pool, kind, key, hash, 0);
   if (refusal !== STORED) return refusal;
+  const { frames, lock } = state.arena;
   for (let round = 0; ; round++) {
+    frames.keepFree = framesAboveLimit(state);
     const entry = state.insertLocked(pool, key);
+    frames.keepFree = 0;
     if (entry !== NIL) {
       placeLocked(state, entry, pattern, kind, Page.SAME_FILLED, hash, Page.RAW, 0);
       return STORED;
     }
-    state.arena.lock.rollBack();
-    if (round === ROUNDS || !makeRoomLocked(state, kind)) {
-      state.count("reject_alloc_fail");
-      return refuseLocked(state, pool, key, hash, Reason.NO_ROOM, ENOMEM);
+    lock.rollBack();
+    const isMore = round < ROUNDS && makeRoomLocked(state, kind);
+    if (!isMore && !compactLocked(state, kind)) break;
+  }
+  return canFlushLocked(state, flushes) ? EAGAIN : refuseFullLocked(state, pool, key, hash);
+}
+
+/**
+ * Makes an object, and lets the entry stand for it, if there is room within the limit.
+ * @param step if it is not 0 and no slot of the size is free, slots that are larger by so many
+ *   bytes, and by twice as many, and so on, are tried
+ * @returns STORED; ENOSPC or ENOMEM as the pool says, and then nothing has changed
+ */
+function placeObjectLocked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  kind: number,
+  hash: number,
+  codec: number,
+  sizeBytes: number,
+  source: Address,
+  step: number,
+): typeof STORED | Errno {
+  const { frames, lock } = state.arena;
+  const isFull = isFullLocked(state);
+  const above = framesAboveLimit(state);
+  frames.keepFree = above;
+  const entry = state.insertLocked(pool, key);
+  frames.keepFree = isFull ? frames.framesFree : above + indexReserve(state);
+  let handle: number = ENOMEM;
+  if (entry !== NIL) {
+    handle = state.makeObjectLocked(kind, entry, source, sizeBytes, 0);
+    for (let more = step; handle === ENOMEM && step !== 0; more += step) {
+      handle = state.makeObjectLocked(kind, entry, source, sizeBytes, more);
+      if (more >= state.pageSize) break;
     }
   }
+  frames.keepFree = 0;
+  if (entry === NIL || handle < 0) {
+    lock.rollBack();
+    return handle === ENOSPC && step === 0 ? ENOSPC : ENOMEM;
+  }
+  state.hasOthers = !state.index.isInline(entry);
+  state.changes?.putLocked(pool, key, codec, source, sizeBytes);
+  state.versions?.changedLocked(key);
+  placeLocked(state, entry, handle, kind, Page.MEMORY, hash, codec, sizeBytes);
+  return STORED;
+}
+
+/**
+ * Writes over the object that the page has, if the new one fits into it: needs no room at all.
+ * What stood there comes back if the transaction is undone.
+ */
+function overwriteLocked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  kind: number,
+  hash: number,
+  codec: number,
+  sizeBytes: number,
+  source: Address,
+): boolean {
+  const entry = state.findLocked(pool, key);
+  if (entry === NIL) return false;
+  const before = state.words[entry + Entry.META]!;
+  if (Page.whereOf(before) !== Page.MEMORY) return false;
+  const handle = state.words[entry + Entry.VALUE]!;
+  state.discountLocked(entry);
+  if (!state.overwriteObjectLocked(kind, entry, source, sizeBytes)) {
+    state.arena.lock.rollBack();
+    return false;
+  }
+  state.count("duplicate_puts");
+  if (codec === Page.RAW) state.count("huge_pages_since");
+  state.policies[kind]!.removed(entry);
+  state.hasOthers = !state.index.isInline(entry);
+  state.changes?.putLocked(pool, key, codec, source, sizeBytes);
+  state.versions?.changedLocked(key);
+  const meta = Page.makeMeta(kind, Page.MEMORY, state.words[state.root + Store.TICK]!);
+  state.fillLocked(entry, handle, Page.withSize(meta, codec, sizeBytes), hash);
+  state.commitLocked();
+  return true;
 }
 
 /** Lets a new or found entry stand for the page, and commits. */
@@ -218,14 +327,12 @@ function admitLocked(
     state.count("put_to_flush");
     return refuseLocked(state, pool, key, hash, Reason.FROZEN, ENOSPC);
   }
-  if (isFullLocked(state)) {
+  const { admission, acceptPercent } = state.options;
+  // With a threshold, a store that was full takes nothing until that is reached, as zswap.
+  if (acceptPercent < 100 && isFullLocked(state)) {
     makeRoomLocked(state, kind);
-    if (isFullLocked(state)) {
-      state.count("pool_limit_hit");
-      return refuseLocked(state, pool, key, hash, Reason.LIMIT, ENOSPC);
-    }
+    if (isFullLocked(state)) return refuseFullLocked(state, pool, key, hash);
   }
-  const { admission } = state.options;
   const pages = words[state.gaugeAt(kind, Store.IN_MEMORY)]!;
   const bytes = words[state.gaugeAt(kind, Store.BYTES)]! >>> 0;
   const count = admitCount(admission, pages, words[root + Store.LIMIT_FRAMES]!);
@@ -236,15 +343,54 @@ function admitLocked(
   return refuseLocked(state, pool, key, hash, REASON_OF_REFUSAL[verdict], ENOSPC);
 }
 
-/** Whether the limit is reached, or was and the accept threshold is not yet. */
+/** Whether objects may take no frame: the limit is reached, or was and the threshold is not yet. */
 function isFullLocked(state: StoreState): boolean {
   const { words, root } = state;
   const before = words[root + Store.FULL] !== 0;
-  const limit = words[root + Store.LIMIT_FRAMES]!;
+  const limit = words[root + Store.LIMIT_FRAMES]! - indexReserve(state);
   const used = state.arena.frames.framesUsed;
   const now = fullNext(before, used, limit, state.options.acceptPercent);
-  if (now !== before) put(words, root + Store.FULL, now ? 1 : 0);
+  if (now === before) return now;
+  put(words, root + Store.FULL, now ? 1 : 0);
+  state.arena.lock.commit();
   return now;
+}
+
+/** Frames that stay free whatever comes: those above the limit. */
+function framesAboveLimit(state: StoreState): number {
+  const { framesTotal, firstFrame } = state.arena.frames;
+  return framesTotal - firstFrame - state.words[state.root + Store.LIMIT_FRAMES]!;
+}
+
+/**
+ * Frames that objects leave to the index: or a store whose frames all hold objects could not take
+ * a page under a new key, though slots of objects that went are free.
+ */
+function indexReserve(state: StoreState): number {
+  return Math.max(2, state.words[state.root + Store.LIMIT_FRAMES]! >>> INDEX_RESERVE_SHIFT);
+}
+
+/** Whether a segment waits to be written that is in the way of evictions. */
+function canFlushLocked(state: StoreState, flushes: number): boolean {
+  return state.backing !== undefined && flushes < FLUSHES;
+}
+
+/** Takes the old page out, unless there is none or the pool keeps it. @returns whether it did */
+function dropOldLocked(state: StoreState, pool: number, key: TmemKey, hash: number): boolean {
+  const entry = state.findLocked(pool, key);
+  if (entry === NIL || state.index.keepsOld(pool)) return false;
+  state.changes?.removeLocked(pool, key);
+  state.versions?.changedLocked(key);
+  state.removeLocked(entry, hash, Reason.NO_ROOM);
+  return true;
+}
+
+function refuseFullLocked(state: StoreState, pool: number, key: TmemKey, hash: number): Errno {
+  const atLimit = isFullLocked(state);
+  state.count(atLimit ? "pool_limit_hit" : "reject_alloc_fail");
+  state.count("reject_reclaim_fail");
+  const reason = atLimit ? Reason.LIMIT : Reason.NO_ROOM;
+  return refuseLocked(state, pool, key, hash, reason, atLimit ? ENOSPC : ENOMEM);
 }
 
 /**

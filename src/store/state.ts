@@ -83,6 +83,8 @@ export class StoreState {
   hasOthers = false;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
+  /** By kind, the version of the store at which compaction has last freed nothing. */
+  readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
   /** Where changes are kept for a later process, if they are. */
   changes: ChangeLog | undefined;
   /** In a store of values: which have been set or removed since somebody looked. */
@@ -217,6 +219,14 @@ export class StoreState {
     }
   }
 
+  /**
+   * Takes a page in memory out of what there is of its kind: its object is to be written over, and
+   * the entry then filled, in the same transaction.
+   */
+  discountLocked(entry: WordIndex): void {
+    this.#weighLocked(this.words[entry + Entry.META]!, this.words[entry + Entry.VALUE]!, -1);
+  }
+
   /** Commits, and does what can't be undone and had to wait for that: frees what was let go. */
   commitLocked(): void {
     this.arena.lock.commit();
@@ -263,18 +273,45 @@ export class StoreState {
 
   /**
    * Makes an object with what stands at `source`, and the entry in the room for a header before it.
+   * @param spareBytes how much more room it gets: where no slot of its size is to be had
    * @returns its handle, or why not, as the pool says
    */
-  makeObjectLocked(kind: number, entry: WordIndex, source: Address, sizeBytes: number): number {
+  makeObjectLocked(
+    kind: number,
+    entry: WordIndex,
+    source: Address,
+    sizeBytes: number,
+    spareBytes = 0,
+  ): number {
     const zpool = this.zpools[kind]!;
     const header = this.headerOf(kind, sizeBytes);
-    const handle = zpool.malloc(sizeBytes + header);
+    // Without spare bytes the pool says whether the size can be at all.
+    const most = zpool.maxSizeBytes;
+    const room = sizeBytes + header + spareBytes;
+    const handle = zpool.malloc(spareBytes !== 0 && room > most ? most : room);
     if (handle < 0) return handle;
     if (header !== 0) this.words[(source - header) / 4] = entry;
     const start = (source - header) as Address;
     const result = zpool.writeShared(handle as Handle, start, sizeBytes + header);
     assert(result === 0, "a new object has room for what it was made for");
     return handle;
+  }
+
+  /**
+   * As `makeObjectLocked`, into the object that the entry has, if that has the room. Until the
+   * commit, `evicted` holds what is overwritten. @returns whether it has
+   */
+  overwriteObjectLocked(
+    kind: number,
+    entry: WordIndex,
+    source: Address,
+    sizeBytes: number,
+  ): boolean {
+    const header = this.headerOf(kind, sizeBytes);
+    if (header !== 0) this.words[(source - header) / 4] = entry;
+    const start = (source - header) as Address;
+    const handle = this.words[entry + Entry.VALUE]! as Handle;
+    return this.zpools[kind]!.overwrite(handle, start, sizeBytes + header, this.evicted) === 0;
   }
 
   /**

@@ -32,7 +32,7 @@ import { type Tended, Tender, type Tending } from "./tend.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
 import { isHead } from "./versions.ts";
-import { flushAll, flushForPut, flushStep, maintain } from "./write_back.ts";
+import { flushAll, flushStep, maintain } from "./write_back.ts";
 
 /** What travels to another thread. */
 export interface StoreShare {
@@ -153,10 +153,7 @@ export class Store {
     const state = this.#opened();
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
-    let result = pageIn(state, pool, key, address);
-    for (let tries = 0; result < 0 && flushForPut(state, tries); tries++) {
-      result = pageIn(state, pool, key, address);
-    }
+    const result = pageIn(state, pool, key, address);
     makeRoomAfterPut(state);
     if (timed) recordSince(state, Latency.PUT, begin);
     return result;

@@ -4,7 +4,7 @@
 // bytes, and the store compresses and packs; the store finds and copies, and the front, once it has
 // looked at the prefix, lets it be decompressed, or not.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
-import { ECANCELED, type Errno } from "../base/errno.ts";
+import type { Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
@@ -27,7 +27,6 @@ import { StoredValues } from "./stored.ts";
 import { removeExpired } from "./tend.ts";
 import * as Value from "./value.layout.ts";
 import { VERSIONS_BYTES, type Versions, WATCHES_BYTES } from "./versions.ts";
-import { flushForPut } from "./write_back.ts";
 
 /** Entries that are looked at under one hold of the lock. */
 const SCANNED = 64;
@@ -107,11 +106,7 @@ export class Values {
     source: Address,
   ): 0 | Errno {
     const state = this.#state.opened();
-    let result = packedIn(state, pool, key, codec, sizeBytes, source);
-    for (let tries = 0; result < 0 && result !== ECANCELED; tries++) {
-      if (!flushForPut(state, tries)) break;
-      result = packedIn(state, pool, key, codec, sizeBytes, source);
-    }
+    const result = packedIn(state, pool, key, codec, sizeBytes, source);
     makeRoomAfterPut(state);
     return result;
   }

@@ -7,6 +7,7 @@ import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { put } from "../memory/journal.ts";
 import { markFrames, reclaimNext } from "../policy/watermarks.ts";
+import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";
 import { reclaimRoundLocked } from "./evict.ts";
@@ -14,9 +15,6 @@ import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
-
-/** Segments that one put writes at most before it gives up. */
-const FLUSHES_FOR_PUT = 8;
 
 /** Whether free memory has fallen below the low watermark. */
 export function isLow(state: StoreState): boolean {
@@ -35,10 +33,22 @@ export function isVeryLow(state: StoreState): boolean {
  * @returns whether there may be more to do at once
  */
 export function maintain(state: StoreState): boolean {
+  const compacted = compactStep(state);
   const reclaimed = reclaimStep(state);
   const flushed = flushStep(state);
   const cleaned = cleanStep(state);
-  return reclaimed || flushed || cleaned;
+  return compacted || reclaimed || flushed || cleaned;
+}
+
+/** Moves objects together in pools that have become sparse: one round. */
+function compactStep(state: StoreState): boolean {
+  if (!state.zpools.some((zpool) => zpool.canCompact)) return false;
+  return lockedBy(
+    state,
+    () =>
+      compactIfItPaysLocked(state, Store.EPHEMERAL) ||
+      compactIfItPaysLocked(state, Store.PERSISTENT),
+  );
 }
 
 /** From the low watermark on, makes room until the high one is reached: one round. */
@@ -56,14 +66,6 @@ export function reclaimStep(state: StoreState): boolean {
   } finally {
     lock.unlock();
   }
-}
-
-/**
- * After a put that was refused: where too much waits to be written, nothing can be evicted until
- * some of it is. @returns whether it is worth another try
- */
-export function flushForPut(state: StoreState, tries: number): boolean {
-  return tries < FLUSHES_FOR_PUT && flushStep(state);
 }
 
 /** Writes one full segment to the file. */

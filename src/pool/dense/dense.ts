@@ -49,7 +49,7 @@ export class DensePool extends BasePool {
     this.#indexBits = Math.ceil(Math.log2(this.words.length));
     this.#indexMask = 2 ** this.#indexBits - 1;
     this.#generationMask = 2 ** (31 - this.#indexBits) - 1;
-    this.#vectors = new SlotVectors(arena, this.own, this.id, this.#indexMask);
+    this.#vectors = new SlotVectors(arena, this.own, this.id, this.#indexMask, this.writer);
     const handleOwner = this.id + arena.frames.framesTotal;
     this.#handles = new Slab(arena, this.own + Dense.HANDLES, Dense.ENTRY_WORDS, handleOwner);
     if (id === NIL) {

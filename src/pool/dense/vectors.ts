@@ -6,6 +6,7 @@ import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { add, journalCommit, moveBytes, put } from "../../memory/journal.ts";
+import type { ObjectWriter } from "../object_writer.ts";
 import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
 import { OwnerRecords } from "./owners.ts";
@@ -25,6 +26,7 @@ export class SlotVectors {
   /** log₂ of the words of a page. */
   readonly #frameShift: number;
   readonly #wordMask: number;
+  readonly #writer: ObjectWriter;
   /** log₂ of the bytes of a granule. */
   readonly #granuleShift: number;
 
@@ -33,8 +35,9 @@ export class SlotVectors {
    * @param id owner of the frames
    * @param entryMask the bits of a handle that are its entry's word index
    */
-  constructor(arena: Arena, own: number, id: PageFrame, entryMask: number) {
+  constructor(arena: Arena, own: number, id: PageFrame, entryMask: number, writer: ObjectWriter) {
     this.#arena = arena;
+    this.#writer = writer;
     this.#words = arena.words;
     this.#id = id;
     this.#table = own + Dense.CLASS_TABLE;
@@ -192,14 +195,13 @@ export class SlotVectors {
 
   /** Copies `sizeBytes` from the address `source` into the slot at `place`. */
   copyIn(place: number, source: number, sizeBytes: number): void {
-    const kernels = this.#arena.kernels;
     const inFrame = this.#bytesInFrame(place);
     if (sizeBytes <= inFrame) {
-      kernels.copy(place * 4, source, sizeBytes);
+      this.#writer.copy(place * 4, source, sizeBytes);
       return;
     }
-    kernels.copy(place * 4, source, inFrame);
-    kernels.copy(this.#continuation(place), source + inFrame, sizeBytes - inFrame);
+    this.#writer.copy(place * 4, source, inFrame);
+    this.#writer.copy(this.#continuation(place), source + inFrame, sizeBytes - inFrame);
   }
 
   /** Copies `sizeBytes` from one slot to another, in up to three pieces. */

@@ -33,7 +33,8 @@ export abstract class ZspagePool extends BasePool {
     this.classes = classes;
     this.kindAt = this.own;
     const recordsOwner = this.ownerOfKind(1);
-    this.zspages = new Zspages(arena, classes, this.id, this.own + kindWords, recordsOwner);
+    const zspagesAt = this.own + kindWords;
+    this.zspages = new Zspages(arena, classes, this.id, zspagesAt, recordsOwner, this.writer);
     // Who stores objects that lie in two frames will map some: the buffers are taken while there is
     // memory, not when it may have run out. Where they can't be had now, `map` tries again.
     this.#bounce = BounceBuffers.of(arena);

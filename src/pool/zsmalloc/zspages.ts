@@ -22,6 +22,7 @@ import {
   listPrev,
 } from "../../memory/list.ts";
 import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+import type { ObjectWriter } from "../object_writer.ts";
 import * as Pool from "../pool.layout.ts";
 import type { SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
@@ -55,6 +56,7 @@ export class Zspages {
   readonly #frameWordsAt: number;
   readonly #wordShift: number;
   readonly #wordMask: number;
+  readonly #writer: ObjectWriter;
 
   /**
    * @param ownAt word index of `zspagesWords` words in the pool's descriptor
@@ -67,8 +69,10 @@ export class Zspages {
     poolId: PageFrame,
     ownAt: number,
     recordsOwner: number,
+    writer: ObjectWriter,
   ) {
     this.classes = classes;
+    this.#writer = writer;
     this.#arena = arena;
     this.#words = arena.words;
     this.#poolAt = arena.frames.frameToWord(poolId);
@@ -295,16 +299,16 @@ export class Zspages {
 
   /** Copies `sizeBytes` into the object at a place, from `skipBytes` behind it on. */
   copyIn(place: number, skipBytes: number, source: number, sizeBytes: number): void {
-    const { kernels, pageSize } = this.#arena;
+    const { pageSize } = this.#arena;
     const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
     if (sizeBytes <= inFirst) {
-      kernels.copy(place * 4 + skipBytes, source, sizeBytes);
+      this.#writer.copy(place * 4 + skipBytes, source, sizeBytes);
     } else if (inFirst <= 0) {
-      kernels.copy(this.addressAt(place, skipBytes), source, sizeBytes);
+      this.#writer.copy(this.addressAt(place, skipBytes), source, sizeBytes);
     } else {
-      kernels.copy(place * 4 + skipBytes, source, inFirst);
+      this.#writer.copy(place * 4 + skipBytes, source, inFirst);
       const second = this.addressAt(place, skipBytes + inFirst);
-      kernels.copy(second, source + inFirst, sizeBytes - inFirst);
+      this.#writer.copy(second, source + inFirst, sizeBytes - inFirst);
     }
   }
 
