@@ -9,11 +9,13 @@ import { randomInt } from "node:crypto";
 import { ZcacheError } from "./base/errors.ts";
 import { MIB } from "./base/units.ts";
 import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./cache_exit.ts";
+import { lossOf, type Recovered, type Recovery, recover } from "./cache_recovery.ts";
 import type { ResolvedPersist } from "./front/cache/persist_option.ts";
-import { type IsUnwanted, Replay, type ReplayCounts } from "./front/values/replay.ts";
+import type { IsUnwanted } from "./front/values/replay.ts";
 import { Snapshot, snapshotRoom } from "./front/values/snapshot.ts";
 import type { KeyedValues } from "./front/values/values.ts";
-import { RestartFiles, type RestartIdentity } from "./node/restart_files.ts";
+import { RestartFiles } from "./node/restart_files.ts";
+import type { RestartIdentity } from "./node/restart_header.ts";
 import * as Log from "./store/change_log.layout.ts";
 import type { ChangeLog } from "./store/change_log.ts";
 import { FILE_HEADER_BYTES as HEADER_BYTES, UNKNOWN } from "./store/change_record.layout.ts";
@@ -55,7 +57,7 @@ export interface PersistStats {
   readonly errors: number;
   readonly isSuspended: boolean;
   /** What there was at the start: values, and what the files had. */
-  readonly recovered: Readonly<ReplayCounts> & { readonly entries: number; readonly ms: number };
+  readonly recovered: Recovered;
 }
 
 /** A snapshot that is being written. */
@@ -85,7 +87,6 @@ export class Restart {
   #oldLogBytes = 0;
   #oldLogs = 0;
   #snapshotBytes = 0;
-  #unitsBefore: number = UNKNOWN;
   #evicted = 0;
   #snapshots = 0;
   #unsaved = 0;
@@ -94,7 +95,7 @@ export class Restart {
   #isClosed = false;
   #pauseMs = PAUSE_MS;
   #notBefore = 0;
-  #recovered: PersistStats["recovered"] | undefined;
+  #recovered: Recovered | undefined;
 
   private constructor(files: RestartFiles, options: ResolvedPersist) {
     this.#files = files;
@@ -133,15 +134,19 @@ export class Restart {
     const log = stored.makeLog(values.pool, this.#files);
     this.#log = log;
     this.#room = snapshotRoom(values);
-    const dictionary = this.#recover(values, isUnwanted, log);
+    const recovery = this.#recover(values, isUnwanted, log);
     this.#evicted = stored.evicted;
-    this.#beginLog(this.#files.generationMax + 1, this.#unitsBefore);
+    this.#beginLog(recovery.generationMax, recovery.unitsBefore);
+    recovery.link(log.generation, this.#room.at);
     stored.use(log);
     log.onFull = () => this.#hurry();
     this.#timer = setInterval(() => this.#beat(), this.#options.flushMs);
     this.#timer.unref();
     flushAtExit(this);
-    return dictionary;
+    const loss = lossOf(this.#options.path, recovery);
+    // Whoever made the cache has no listener yet.
+    if (loss !== undefined) setImmediate(() => onFault(loss));
+    return recovery.dictionary;
   }
 
   /** What the front noted last. */
@@ -158,6 +163,7 @@ export class Restart {
   flush(): void {
     if (this.#log === undefined) return;
     this.#drain();
+    this.#replaceGone();
     flushLog(this.#log, this.#options.path);
   }
 
@@ -214,10 +220,11 @@ export class Restart {
     if (log !== undefined) {
       this.#abandon();
       this.#attempt(() => {
+        log.finish();
         log.drain();
         if (this.#fd >= 0) this.#files.sync(this.#fd);
       });
-      log.end(Log.OFF);
+      this.#attempt(() => log.end(Log.OFF));
       this.#closeOld();
       if (this.#fd >= 0) this.#files.close(this.#fd);
       this.#fd = -1;
@@ -229,42 +236,20 @@ export class Restart {
     return this.#values!.store.values!.stored;
   }
 
-  #recover(values: KeyedValues, isUnwanted: IsUnwanted, log: ChangeLog): Uint8Array | undefined {
-    const begin = performance.now();
-    const replay = new Replay(values, log.room, Date.now(), isUnwanted);
-    const { found } = this.#files;
-    let expected = found[0]?.generation;
-    for (const file of found) {
-      if (file.generation !== expected || (!file.isWhole && file.kind === "log")) replay.gap();
-      expected = file.generation + (file.kind === "log" ? 1 : 0);
-      if (file.kind === "log") {
-        this.#oldLogBytes += file.sizeBytes;
-        this.#oldLogs++;
-      } else this.#snapshotBytes = file.sizeBytes;
-      if (!file.isWhole) continue;
-      const fd = RestartFiles.openToRead(file);
-      try {
-        const read = (offset: number, target: Uint8Array) =>
-          RestartFiles.read(file, fd, offset, target);
-        replay.file(read, file.seed, file.kind === "snapshot");
-      } finally {
-        this.#files.close(fd);
-      }
-    }
-    // The log that was begun before a snapshot is always there.
-    if (found.at(-1)?.kind === "snapshot") replay.gap();
-    this.#unitsBefore = replay.unitsBefore;
-    replay.end();
-    log.note(replay.note);
-    const { counts } = replay;
-    this.#wantsSnapshot = counts.gaps > 0 || counts.damagedBytes > 0 || this.#oldLogs > LOGS_MAX;
-    const ms = performance.now() - begin;
-    this.#recovered = { ...counts, entries: values.count, ms };
-    return replay.dictionary;
+  #recover(values: KeyedValues, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
+    const recovery = recover(this.#files, values, log.room, isUnwanted);
+    log.note(recovery.note);
+    this.#oldLogBytes = recovery.logBytes;
+    this.#oldLogs = recovery.logs;
+    this.#snapshotBytes = recovery.snapshotBytes;
+    this.#wantsSnapshot = recovery.isDamaged || this.#oldLogs > LOGS_MAX;
+    this.#recovered = recovery.recovered;
+    return recovery;
   }
 
   /** Lets changes go to a new file. */
-  #beginLog(generation: number, unitsBefore = UNKNOWN): void {
+  #beginLog(above: number, unitsBefore = UNKNOWN): void {
+    const generation = this.#files.freeGeneration(above);
     const { fd, seed } = this.#files.create("log", generation, this.#keySeeds);
     try {
       const sizeBytesMax = Math.floor(this.#options.maxBytes * LOG_PART);
@@ -274,6 +259,8 @@ export class Restart {
       this.#oldFd = before;
     } catch (error) {
       this.#files.close(fd);
+      // It follows none, and would look like the sign of one that is missing.
+      this.#files.abandonLog(generation);
       throw error;
     }
     this.#fd = fd;
@@ -287,7 +274,10 @@ export class Restart {
         this.#drain();
         this.#closeOld();
         if (this.#stored.isClosed) clearInterval(this.#timer);
-        else this.#compact();
+        else {
+          this.#replaceGone();
+          this.#compact();
+        }
       }
     });
   }
@@ -306,7 +296,7 @@ export class Restart {
   #fail(error: ZcacheError): void {
     this.#abandon();
     // Another thread has closed the cache in the middle of a step.
-    if (error.code === "ERR_STORE_CLOSED") return;
+    if (error.code === "ERR_STORE_CLOSED" || error.code === "ERR_ARENA_CLOSED") return;
     this.#notBefore = performance.now() + this.#pauseMs;
     this.#pauseMs = Math.min(this.#pauseMs * 2, PAUSE_MS_MAX);
     this.#onFault(error);
@@ -326,9 +316,21 @@ export class Restart {
     }
     if (performance.now() < this.#notBefore) return;
     // Not the next number: what could not be removed is told by the one that is missing.
-    this.#beginLog(this.#log!.generation + 2);
+    this.#beginLog(this.#log!.generation + 1);
     this.#isRemoved = false;
     this.#beginSnapshot();
+  }
+
+  /** Somebody has removed the log that is written: begins another, and a snapshot. */
+  #replaceGone(): void {
+    const { generation, isBroken } = this.#log!;
+    if (isBroken || !this.#files.isGone(this.#fd, generation)) return;
+    this.#abandon();
+    this.#beginCompaction();
+    this.#finishNow(this.#compaction!);
+    const message = `persist: ${this.#options.path}.log.${generation} was removed by others`;
+    const context = { path: this.#options.path, generation };
+    this.#onFault(new ZcacheError("ERR_IO", `${message}: all is written anew`, { context }));
   }
 
   #closeOld(): void {
@@ -387,7 +389,7 @@ export class Restart {
   #beginCompaction(): void {
     const log = this.#log!;
     const before = log.fileBytes;
-    this.#beginLog(log.generation + 1);
+    this.#beginLog(log.generation);
     this.#oldLogBytes += before;
     this.#oldLogs++;
     log.drain();

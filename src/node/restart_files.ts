@@ -7,9 +7,13 @@
 //   PATH.log.lock         which process has them (file_lock.ts)
 //
 // A snapshot has its name only when it is whole; then all with lower numbers go.
-import { createHash, randomInt } from "node:crypto";
+//
+// Files that are damaged, missing or foreign do not stop a start. Only files that are known to be
+// this library's are ever removed; the number of any other file is passed over.
+import { randomInt } from "node:crypto";
 import {
   closeSync,
+  fstatSync,
   fsync,
   fsyncSync,
   openSync,
@@ -23,63 +27,62 @@ import {
 import { basename, dirname, join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
 import { lockFile } from "./file_lock.ts";
+import {
+  RESTART_HEADER_BYTES as HEADER_BYTES,
+  type Inspection,
+  inspect,
+  makeHeader,
+  RESTART_VERSIONS_READ,
+  type RestartHeader,
+  type RestartIdentity,
+} from "./restart_header.ts";
 
-/** The last character is the version. */
-const MAGIC = "zcache restart 1";
-const MAGIC_BYTES = 16;
-const HEADER_BYTES = 96;
-// Where in the header what stands; numbers are 32 bits, lowest byte first.
-const KIND = 16;
-const GENERATION = 20;
-const SEED = 24;
-const PAGE_SIZE = 28;
-const KEY_SEED = 32;
-const MADE = 40;
-const CODEC = 48;
-const DENSE = 64;
-const NAME_BYTES = 16;
-const FRONT = 80;
-const FRONT_BYTES = 12;
-const CHECK = 92;
-
-const KINDS = ["", "log", "snapshot"] as const;
 const RANDOM_END = 2 ** 32;
+/** Numbers of files end there; those that are passed over because something has them, earlier. */
+const GENERATION_END = 2 ** 31;
+const FOREIGN_END = 2 ** 30;
 
-/** What a store must have in common with the files: values lie in them as they are stored. */
-export interface RestartIdentity {
-  readonly codec: string;
-  /** The denser codec, "" = none. */
-  readonly dense: string;
-  readonly pageSize: number;
-  /** Who knows what the values mean: "items" for memcached's, "" for the cache. */
-  readonly front: string;
+/** A file that can be read. */
+export interface RestartFile extends RestartHeader {
+  readonly path: string;
+  readonly sizeBytes: number;
 }
 
-export interface RestartFile {
+/** A file of which nothing can be read, under the kind and number of its name. */
+export interface LostFile {
   readonly path: string;
   readonly kind: "log" | "snapshot";
   readonly generation: number;
-  readonly sizeBytes: number;
-  readonly seed: number;
-  /** Of the keys' hash. */
-  readonly keySeeds: readonly [number, number];
-  /** False for one whose header was never finished, or is damaged. */
-  readonly isWhole: boolean;
-  /** Of another version of zcache. */
-  readonly isOther: boolean;
-  readonly identity: RestartIdentity;
+  /** What is wrong with it. */
+  readonly why: string;
+  /** It was begun and has no record. */
+  readonly isShort: boolean;
+}
+
+/** A file as it is found. */
+interface Found {
+  readonly name: FileName;
+  readonly is: Inspection;
+}
+
+interface FileName {
+  readonly path: string;
+  readonly kind: "log" | "snapshot";
+  readonly generation: number;
+  readonly isTmp: boolean;
 }
 
 export class RestartFiles {
   readonly path: string;
-  /** Those that were there, oldest first: a snapshot, if any, then logs. */
-  readonly found: readonly RestartFile[];
+  /** Those that were there and are needed, oldest first: a snapshot, if any, then logs. */
+  readonly found: readonly (RestartFile | LostFile)[];
   readonly #identity: RestartIdentity;
   readonly #unlock: () => void;
+  #keySeeds: readonly [number, number] | undefined;
 
   private constructor(
     path: string,
-    found: readonly RestartFile[],
+    found: readonly (RestartFile | LostFile)[],
     identity: RestartIdentity,
     unlock: () => void,
   ) {
@@ -87,13 +90,14 @@ export class RestartFiles {
     this.found = found;
     this.#identity = identity;
     this.#unlock = unlock;
+    this.#keySeeds = found.find(isReadable)?.keySeeds;
   }
 
   /**
    * Takes the files of this name, for this process alone.
-   * @param existing "discard": removes those that there are
-   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if they are another store's, another version's
-   *   or none of ours; ERR_IO
+   * @param existing "discard": removes those of this library, and leaves all others
+   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if they are of another version, or of a store
+   *   with other settings; ERR_IO
    */
   static open(
     path: string,
@@ -102,14 +106,13 @@ export class RestartFiles {
   ): RestartFiles {
     const unlock = lockFile(`${path}.log`);
     try {
-      let found = findFiles(path);
-      if (existing === "discard") {
-        for (const file of found) remove(file.path);
-        found = [];
+      const all = namesOf(path).map((name) => ({ name, is: inspect(name.path) }));
+      for (const { name, is } of all) {
+        if (is.state === "foreign") continue;
+        if (existing === "discard" || (name.isTmp && is.state !== "version")) remove(name.path);
       }
-      for (const file of found) checkIdentity(file, identity);
-      checkSeeds(found);
-      return new RestartFiles(path, current(found), identity, unlock);
+      const found = existing === "discard" ? [] : needed(path, all, identity);
+      return new RestartFiles(path, found, identity, unlock);
     } catch (error) {
       unlock();
       throw error;
@@ -118,12 +121,14 @@ export class RestartFiles {
 
   /** The seeds of the keys' hash in these files, if there are any. */
   get keySeeds(): readonly [number, number] | undefined {
-    return this.found.find(({ isWhole }) => isWhole)?.keySeeds;
+    return this.#keySeeds;
   }
 
-  /** The highest number that a file has. */
-  get generationMax(): number {
-    return this.found.reduce((max, { generation }) => Math.max(max, generation), 0);
+  /** A number above `above` and above that of every file there is, of whatever content. */
+  freeGeneration(above: number): number {
+    const taken = namesOf(this.path).map(({ generation }) => generation);
+    // A foreign file with an absurd number would leave none above it.
+    return taken.reduce((max, one) => (one < FOREIGN_END ? Math.max(max, one) : max), above) + 1;
   }
 
   /** Makes a file with its header. @throws ZcacheError ERR_IO */
@@ -132,11 +137,13 @@ export class RestartFiles {
     generation: number,
     keySeeds: readonly [number, number],
   ): { readonly fd: number; readonly seed: number } {
+    this.#keySeeds = keySeeds;
     const path = kind === "log" ? this.#log(generation) : `${this.#snapshot(generation)}.tmp`;
     const seed = randomInt(RANDOM_END) | 0;
     const fd = attempt(path, 0, () => openSync(path, "wx", 0o600));
     try {
-      this.write(fd, 0, makeHeader(kind, generation, seed, keySeeds, this.#identity));
+      const identity = this.#identity;
+      this.write(fd, 0, makeHeader({ kind, generation, seed, keySeeds, identity }));
     } catch (error) {
       this.close(fd);
       remove(path);
@@ -161,6 +168,23 @@ export class RestartFiles {
     return attempt(path, 0, () => openSync(path, "r"));
   }
 
+  /**
+   * Writes the record that ends a log, where its last whole record ended. A file that can't be
+   * written stays as it is: a start can do without this record.
+   */
+  static endLog({ path }: RestartFile, offsetBytes: number, record: Uint8Array): void {
+    try {
+      const fd = openSync(path, "r+");
+      try {
+        writeAll(path, fd, offsetBytes, record);
+      } finally {
+        closeSync(fd);
+      }
+    } catch {
+      // Then a loss of the log after it will not be noticed.
+    }
+  }
+
   /** Waits until the device has what was written. @throws ZcacheError ERR_IO */
   sync(fd: number): void {
     attempt(this.path, 0, () => fsyncSync(fd));
@@ -177,11 +201,7 @@ export class RestartFiles {
   }
 
   close(fd: number): void {
-    try {
-      closeSync(fd);
-    } catch {
-      // What was to be kept was synced before.
-    }
+    closeFile(fd);
   }
 
   /** Lets a finished snapshot take the place of everything older. @throws ZcacheError ERR_IO */
@@ -195,6 +215,21 @@ export class RestartFiles {
   /** Removes a snapshot that is not finished. */
   abandon(generation: number): void {
     remove(`${this.#snapshot(generation)}.tmp`);
+  }
+
+  /** Removes a log that nothing was written to. */
+  abandonLog(generation: number): void {
+    remove(this.#log(generation));
+  }
+
+  /**
+   * Whether a log that is being written has lost its name: somebody has removed or replaced the
+   * file, and no start would find what is written to it.
+   */
+  isGone(fd: number, generation: number): boolean {
+    const path = this.#log(generation);
+    const named = attempt(path, 0, () => statSync(path, { throwIfNoEntry: false }));
+    return named === undefined || named.ino !== attempt(path, 0, () => fstatSync(fd)).ino;
   }
 
   /** Removes all files: what they say is old. */
@@ -216,9 +251,7 @@ export class RestartFiles {
   }
 
   #removeIf(is: (generation: number, isTmp: boolean) => boolean): void {
-    for (const { path, generation, isTmp } of namesOf(this.path)) {
-      if (is(generation, isTmp)) remove(path);
-    }
+    removeReplaced(this.path, String(this.#keySeeds), is);
   }
 }
 
@@ -230,8 +263,16 @@ export function restartWriter(path: string) {
   };
 }
 
+export function closeFile(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {
+    // What was to be kept was synced before.
+  }
+}
+
 /** All files that have such names. */
-function namesOf(path: string) {
+function namesOf(path: string): FileName[] {
   const folder = dirname(path);
   const start = `${basename(path)}.`;
   return attempt(folder, 0, () => readdirSync(folder)).flatMap((name) => {
@@ -240,134 +281,131 @@ function namesOf(path: string) {
     if (match === null || (match[1] === "log" && match[3] !== undefined)) return [];
     const kind = match[1] as "log" | "snapshot";
     const generation = Number(match[2]);
+    if (generation >= GENERATION_END) return [];
     return [{ path: join(folder, name), kind, generation, isTmp: match[3] !== undefined }];
   });
 }
 
-/** All files of ours, finished or not, once it is known that they are. */
-function findFiles(path: string): RestartFile[] {
-  const names = namesOf(path);
-  const files = names.map(({ path: file, kind, generation }) => readHeader(file, kind, generation));
-  for (const { path: file, isTmp } of names) if (isTmp) remove(file);
-  return files.filter((_, nth) => !names[nth]!.isTmp);
+/** Whether there is more to a file than its name. */
+export function isReadable(file: RestartFile | LostFile): file is RestartFile {
+  return "seed" in file;
 }
 
-/** The last snapshot, and the logs since it was begun; files that it has replaced are removed. */
-function current(files: readonly RestartFile[]): RestartFile[] {
-  const snapshots = files.filter(({ kind }) => kind === "snapshot");
-  const last = snapshots.reduce((max, { generation }) => Math.max(max, generation), 0);
-  for (const { path, generation } of files) if (generation < last) remove(path);
-  return files
+/**
+ * The last snapshot, and the logs since it was begun; files that it has replaced are removed.
+ *
+ * A whole file is what its header says, whatever its name: names may have been exchanged. A name
+ * whose file can't be found under any name stands for a file that is lost.
+ * @throws ZcacheError ERR_OPTION if they are of another version, or of a store with other settings
+ */
+function needed(
+  path: string,
+  all: readonly Found[],
+  identity: RestartIdentity,
+): (RestartFile | LostFile)[] {
+  const named = all.filter(({ name }) => !name.isTmp);
+  for (const { name, is } of named) {
+    if (is.state !== "version") continue;
+    const which = `is of version ${JSON.stringify(is.version)} of these files`;
+    throw otherError(name.path, `${which}, and this zcache reads ${RESTART_VERSIONS_READ}`);
+  }
+  const whole = wholeOf(named);
+  const seeds = seedsOf(whole);
+  const own = whole.filter(({ keySeeds }) => String(keySeeds) === seeds);
+  for (const file of own) checkIdentity(file, identity);
+  const files = [...own, ...lostOf(named, own)];
+  const last = own
+    .filter(({ kind }) => kind === "snapshot")
+    .reduce((max, { generation }) => Math.max(max, generation), 0);
+  removeReplaced(path, seeds, (generation) => generation < last);
+  const sorted = files
     .filter(({ generation }) => generation >= last)
-    .sort((a, b) => a.generation - b.generation || (a.kind === "snapshot" ? -1 : 1))
-    .filter((file, nth, all) => {
-      // One that was begun and nothing more: its number is used again.
-      const isBegun = nth === all.length - 1 && file.sizeBytes < HEADER_BYTES;
-      if (isBegun) remove(file.path);
-      return !isBegun;
-    });
+    .sort((a, b) => a.generation - b.generation || (a.kind === "snapshot" ? -1 : 1));
+  const end = sorted.at(-1);
+  if (end !== undefined && !isReadable(end) && end.isShort) remove(end.path);
+  return sorted;
 }
 
-/** @throws ZcacheError ERR_OPTION if it is no file of ours, or of another version */
-function readHeader(path: string, kind: "log" | "snapshot", generation: number): RestartFile {
-  const stat = attempt(path, 0, () => statSync(path));
-  const header = Buffer.alloc(HEADER_BYTES);
-  let got = 0;
-  if (stat.isFile()) {
-    const fd = attempt(path, 0, () => openSync(path, "r"));
-    try {
-      got = attempt(path, 0, () => readSync(fd, header, 0, HEADER_BYTES, 0));
-    } finally {
-      closeSync(fd);
-    }
+/** The files that can be read, each once: a copy under another name is left out. */
+function wholeOf(named: readonly Found[]): RestartFile[] {
+  const files = new Map<string, RestartFile>();
+  for (const { name, is } of named) {
+    if (is.state !== "whole") continue;
+    const { kind, generation } = is.header;
+    const slot = `${kind}.${generation}`;
+    const isNamedSo = kind === name.kind && generation === name.generation;
+    if (files.has(slot) && !isNamedSo) continue;
+    files.set(slot, { ...is.header, path: name.path, sizeBytes: is.sizeBytes });
   }
-  const magic = header.toString("latin1", 0, Math.min(got, MAGIC_BYTES));
-  const unversioned = MAGIC.slice(0, -1);
-  const isOurs = stat.isFile() && (got < MAGIC_BYTES ? MAGIC : magic).startsWith(unversioned);
-  if (!isOurs || !MAGIC.startsWith(magic.slice(0, unversioned.length))) {
-    throw new ZcacheError("ERR_OPTION", `${path} is no file of zcache: left as it is`, {
-      context: { path },
-    });
+  return [...files.values()];
+}
+
+/** The seeds that most of the files have; of several such, those of the newest file. */
+function seedsOf(files: readonly RestartFile[]): string | undefined {
+  const counts = new Map<string, number>();
+  const newestFirst = [...files].sort((a, b) => b.generation - a.generation);
+  for (const { keySeeds } of newestFirst) {
+    counts.set(String(keySeeds), (counts.get(String(keySeeds)) ?? 0) + 1);
   }
-  const isWhole =
-    got === HEADER_BYTES &&
-    magic === MAGIC &&
-    header.readUInt32LE(CHECK) === checkOf(header) &&
-    KINDS[header.readUInt32LE(KIND)] === kind &&
-    header.readUInt32LE(GENERATION) === generation;
-  return {
-    ...{ path, kind, generation, isWhole, sizeBytes: stat.size },
-    seed: header.readInt32LE(SEED),
-    keySeeds: [header.readInt32LE(KEY_SEED), header.readInt32LE(KEY_SEED + 4)],
-    isOther: got >= MAGIC_BYTES && magic !== MAGIC,
-    identity: identityIn(header),
-  };
+  let most: string | undefined;
+  for (const [seeds, count] of counts) {
+    if (most === undefined || count > counts.get(most)!) most = seeds;
+  }
+  return most;
 }
 
-function identityIn(header: Buffer): RestartIdentity {
-  const name = (at: number, bytes = NAME_BYTES) =>
-    header.toString("latin1", at, at + bytes).replace(/\0+$/, "");
-  const pageSize = header.readUInt32LE(PAGE_SIZE);
-  return { codec: name(CODEC), dense: name(DENSE), pageSize, front: name(FRONT, FRONT_BYTES) };
+/** The names under which there is something else than what the name says, or nothing readable. */
+function lostOf(named: readonly Found[], own: readonly RestartFile[]): LostFile[] {
+  const slots = new Set(own.map(({ kind, generation }) => `${kind}.${generation}`));
+  return named.flatMap(({ name, is }) => {
+    const { path, kind, generation } = name;
+    if (slots.has(`${kind}.${generation}`)) return [];
+    const isShort = is.state === "damaged" && is.sizeBytes < HEADER_BYTES;
+    return [{ path, kind, generation, why: whyOf(is), isShort }];
+  });
 }
 
-function checkIdentity(file: RestartFile, wanted: RestartIdentity): void {
-  const { identity, isWhole, isOther } = file;
-  if (isOther) throw otherError(file.path, "by another version of zcache");
-  if (!isWhole) return;
+function whyOf(is: Inspection): string {
+  if (is.state === "whole") return "it holds the contents of another file";
+  if (is.state === "version") return `it is of version ${is.version}`;
+  return is.state === "foreign" ? `${is.why}: left as it is` : is.why;
+}
+
+/** Removes files of this library that are not needed any more. */
+function removeReplaced(
+  path: string,
+  seeds: string | undefined,
+  isReplaced: (generation: number, isTmp: boolean) => boolean,
+): void {
+  for (const { path: file, generation, isTmp } of namesOf(path)) {
+    if (!isReplaced(generation, isTmp)) continue;
+    const is = inspect(file);
+    const isOwn = is.state === "whole" && String(is.header.keySeeds) === seeds;
+    // Under the name of an older file there may be one that is still needed.
+    const isOld = isOwn && isReplaced(is.header.generation, isTmp);
+    if (isOld || is.state === "damaged") remove(file);
+  }
+}
+
+/** @throws ZcacheError ERR_OPTION for values that this store would not understand */
+function checkIdentity({ path, identity }: RestartFile, wanted: RestartIdentity): void {
   if (identity.front !== wanted.front) {
-    throw otherError(file.path, `by ${identity.front === "" ? "a cache" : "a memcached server"}`);
+    const writer = identity.front === "" ? "a cache" : "a memcached server";
+    throw otherError(path, `was written by ${writer}`);
   }
   for (const what of ["codec", "dense", "pageSize"] as const) {
     if (identity[what] === wanted[what] || identity[what] === "") continue;
     const names = { codec: "codec", dense: "codec for idle values", pageSize: "pageSize" };
     const now = wanted[what] === "" ? "none" : wanted[what];
-    throw otherError(file.path, `with ${names[what]} ${identity[what]}, not ${now}`);
-  }
-}
-
-/** Files that were copied from here and there would find nothing of each other's. */
-function checkSeeds(files: readonly RestartFile[]): void {
-  const whole = files.filter(({ isWhole }) => isWhole);
-  for (const { path, keySeeds } of whole) {
-    if (String(keySeeds) === String(whole[0]!.keySeeds)) continue;
-    throw otherError(path, "by another cache than the files beside it");
+    throw otherError(path, `was written with ${names[what]} ${identity[what]}, not ${now}`);
   }
 }
 
 function otherError(path: string, how: string): ZcacheError {
   const what = 'existing: "discard" begins without it';
-  return new ZcacheError("ERR_OPTION", `persist: ${path} was written ${how}; ${what}`, {
+  return new ZcacheError("ERR_OPTION", `persist: ${path} ${how}; ${what}`, {
     context: { path },
   });
-}
-
-function makeHeader(
-  kind: "log" | "snapshot",
-  generation: number,
-  seed: number,
-  keySeeds: readonly [number, number],
-  { codec, dense, pageSize, front }: RestartIdentity,
-): Buffer {
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.write(MAGIC, 0, "latin1");
-  header.writeUInt32LE(KINDS.indexOf(kind), KIND);
-  header.writeUInt32LE(generation, GENERATION);
-  header.writeInt32LE(seed, SEED);
-  header.writeUInt32LE(pageSize, PAGE_SIZE);
-  header.writeInt32LE(keySeeds[0], KEY_SEED);
-  header.writeInt32LE(keySeeds[1], KEY_SEED + 4);
-  header.writeBigUInt64LE(BigInt(Date.now()), MADE);
-  header.write(codec.slice(0, NAME_BYTES), CODEC, "latin1");
-  header.write(dense.slice(0, NAME_BYTES), DENSE, "latin1");
-  header.write(front.slice(0, FRONT_BYTES), FRONT, "latin1");
-  header.writeUInt32LE(checkOf(header), CHECK);
-  return header;
-}
-
-/** XXH32 is the arena's, and there is none yet when headers are looked at. */
-function checkOf(header: Buffer): number {
-  return createHash("sha256").update(header.subarray(0, CHECK)).digest().readUInt32LE(0);
 }
 
 function writeAll(path: string, fd: number, offsetBytes: number, bytes: Uint8Array): void {

@@ -222,6 +222,9 @@ export class ChangeLog {
       this.#write(true);
       const before = words[at + Log.STATE] === Log.ON ? words[at + Log.FD]! : -1;
       this.#beside(() => {
+        const own = (words[at + Log.HEAD]! - words[at + Log.START]!) | 0;
+        const nothing = this.room.at;
+        if (before >= 0) this.#appendLocked(Rec.NEXT, file.generation, 0, 0, 0, nothing, 0);
         put(words, at + Log.OLD_FD, before);
         put(words, at + Log.OLD_START, words[at + Log.START]!);
         put(words, at + Log.START, words[at + Log.HEAD]!);
@@ -231,9 +234,8 @@ export class ChangeLog {
         const units = Math.floor(file.sizeBytesMax / Rec.UNIT_BYTES);
         put(words, at + Log.LIMIT, units - this.#units);
         put(words, at + Log.STATE, Log.ON);
-        const own = (words[at + Log.START]! - words[at + Log.OLD_START]!) | 0;
         const unitsBefore = before < 0 ? file.unitsBefore : own;
-        this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, this.room.at, 0);
+        this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, nothing, 0);
         // What came with files that a snapshot takes the place of goes with them.
         if (this.noted.some((word) => word !== 0)) this.#appendNoteLocked();
       });
@@ -241,6 +243,13 @@ export class ChangeLog {
     } finally {
       this.#mutex.unlock();
     }
+  }
+
+  /** Keeps that nothing is changed any more: a file that ends without this was cut. */
+  finish(): void {
+    if (!this.#isOn) return;
+    this.makeRoom(0);
+    this.#beside(() => this.#appendLocked(Rec.NEXT, Rec.NONE, 0, 0, 0, this.room.at, 0));
   }
 
   /** Keeps nothing from here on, and nothing of what waits. @param state OFF or BROKEN */

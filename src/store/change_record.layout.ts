@@ -36,6 +36,9 @@ export const BEGIN = 7;
 export const UNKNOWN = -1;
 /** Four words of the front's own, in the place of OBJECT and INDEX: the last one holds. */
 export const NOTE = 8;
+/** The last one of a log: OBJECT_LOW is the number of the log after it, NONE if it was closed. */
+export const NEXT = 9;
+export const NONE = 0;
 
 const KIND_MASK = 0xff;
 const CODEC_SHIFT = 8;

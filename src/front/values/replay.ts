@@ -28,6 +28,8 @@ export interface ReplayCounts {
   tornBytes: number;
   /** Gaps in the logs: what had come before them was dropped. */
   gaps: number;
+  /** Files that were missing, not readable, or had no end. */
+  lostFiles: number;
 }
 
 /** Reads on in a file. @returns the bytes read; 0 at its end */
@@ -35,6 +37,9 @@ export type ReadAt = (offsetBytes: number, target: Uint8Array) => number;
 
 /** Tells whether a value is not to come back, whose prefix stands there. */
 export type IsUnwanted = (prefixAt: number) => boolean;
+
+/** More bytes without a record than this are not searched for another one: some seconds. */
+const LOST_BYTES_MAX = 1024 * 1024 * 1024;
 
 /** What is to be known of the file that is being read. */
 interface Reading {
@@ -49,7 +54,16 @@ interface Reading {
   lost: number;
   /** Where the last record ended that was one, in units. */
   good: number;
-  hasEnd: boolean;
+  /** The last record: of a snapshot its end, of a log what NEXT says; undefined without one. */
+  end: number | undefined;
+}
+
+/** How a file ended. */
+export interface FileEnd {
+  /** Units of whole records up to there, NEXT not included. */
+  readonly units: number;
+  /** Number of the log after this one, or NONE; of a snapshot 0. Undefined: it has no end. */
+  readonly next: number | undefined;
 }
 
 export class Replay {
@@ -61,6 +75,7 @@ export class Replay {
     damagedBytes: 0,
     tornBytes: 0,
     gaps: 0,
+    lostFiles: 0,
   };
   /** What the front noted last; zeros, if nothing. */
   readonly note = new Int32Array(NOTE_WORDS);
@@ -74,6 +89,8 @@ export class Replay {
   readonly #now: number;
   readonly #isUnwanted: IsUnwanted;
   readonly #key = new TmemKey();
+  /** Whether nothing has been read yet that a log may go on from. */
+  #isFirst = true;
   /** Pieces of dictionaries, by number. */
   readonly #pieces: Uint8Array[] = [];
   /** Dictionaries that are whole, by number. */
@@ -100,28 +117,45 @@ export class Replay {
   /**
    * Replays a file.
    * @param seed of its records' checks
-   * @returns whether a snapshot has all that it had once
    */
-  file(read: ReadAt, seed: number, isSnapshot: boolean): boolean {
+  file(read: ReadAt, seed: number, isSnapshot: boolean): FileEnd {
     const reading: Reading = {
       ...{ read, seed, isSnapshot },
-      ...{ base: 0, filled: 0, next: 0, lost: 0, good: 0, hasEnd: false },
+      ...{ base: 0, filled: 0, next: 0, lost: 0, good: 0, end: undefined },
     };
-    while (this.#step(reading));
-    this.unitsBefore = isSnapshot ? Rec.UNKNOWN : reading.good;
+    while (reading.end === undefined && this.#step(reading));
+    // A log of a process that was killed at once has not even a beginning.
+    this.#isFirst = false;
+    // A log's NEXT may have been written by the process after.
+    const units = reading.good - (reading.end === undefined ? 0 : 1);
+    this.unitsBefore = isSnapshot ? Rec.UNKNOWN : units;
     this.counts.tornBytes += reading.lost;
-    return reading.hasEnd;
+    if (reading.lost > LOST_BYTES_MAX && !isSnapshot) this.gap();
+    return { units, next: reading.end };
+  }
+
+  /** A file is missing, or can't be read. */
+  lose(): void {
+    this.counts.lostFiles++;
   }
 
   /** There is a gap: all that came so far goes. */
   gap(): void {
     this.counts.gaps++;
+    this.#isFirst = false;
     this.unitsBefore = Rec.UNKNOWN;
     this.#values.clear();
   }
 
-  #gapIfKnown(): void {
-    if (this.unitsBefore !== Rec.UNKNOWN) this.gap();
+  /** A log begins, and says how long the one before it was. */
+  #begin(units: number): void {
+    if (this.#isFirst) {
+      // There was a log before, or the snapshot that has taken its place.
+      if (units !== Rec.UNKNOWN) this.gap();
+      return;
+    }
+    // The end of the log before may be missing though it was there: after a loss of power.
+    if (this.unitsBefore < units && this.unitsBefore !== Rec.UNKNOWN) this.gap();
   }
 
   /** Ends it: makes the dictionaries, and removes parts that belong to nothing. */
@@ -144,7 +178,7 @@ export class Replay {
 
   /** One record, or what is none. @returns false at the end of the file */
   #step(reading: Reading): boolean {
-    if (!this.#has(reading, Rec.UNIT_BYTES)) return false;
+    if (reading.lost > LOST_BYTES_MAX || !this.#has(reading, Rec.UNIT_BYTES)) return false;
     const at = this.#room + reading.next;
     const place = reading.base + reading.next / Rec.UNIT_BYTES;
     if (!this.#isHeader(at, Rec.seedOf(reading.seed, place))) return pass(reading);
@@ -182,7 +216,7 @@ export class Replay {
   #isHeader(at: number, seed: number): boolean {
     const word = at / 4;
     const kind = Rec.kindOf(this.#words[word + Rec.KIND]!);
-    if (kind < Rec.PUT || kind > Rec.NOTE) return false;
+    if (kind < Rec.PUT || kind > Rec.NEXT) return false;
     const sizeBytes = this.#words[word + Rec.SIZE]! >>> 0;
     if (sizeBytes > this.#roomBytes - 2 * Rec.UNIT_BYTES) return false;
     const check = this.#store.values!.stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
@@ -216,10 +250,10 @@ export class Replay {
     else if (which === Rec.REMOVE_OBJECT) this.#remove(word);
     else if (which === Rec.CLEAR) this.#values.clear();
     else if (which === Rec.DICTIONARY) this.#takePiece(word, data, sizeBytes);
-    else if (which === Rec.END) reading.hasEnd = true;
+    else if (which === Rec.END) reading.end = Rec.NONE;
+    else if (which === Rec.NEXT) reading.end = this.#words[word + Rec.OBJECT_LOW]!;
     else if (which === Rec.NOTE) this.#takeNote(word);
-    // The end of the log before may be missing though it was there: after a loss of power.
-    else if (this.unitsBefore < this.#words[word + Rec.OBJECT_LOW]!) this.#gapIfKnown();
+    else this.#begin(this.#words[word + Rec.OBJECT_LOW]!);
   }
 
   #put(word: number, data: number, codec: number, sizeBytes: number): void {

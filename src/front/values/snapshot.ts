@@ -108,20 +108,13 @@ export class Snapshot {
     indexHigh: number,
     sizeBytes: number,
   ): void {
-    const { stored } = this.#values.store.values!;
     const at = this.#room + this.#filled;
     const word = at / 4;
-    const words = this.#words;
-    words[word + Rec.KIND] = kind;
-    words[word + Rec.SIZE] = sizeBytes;
-    const data = at + Rec.UNIT_BYTES;
-    words[word + Rec.DATA_CHECK] = sizeBytes === 0 ? 0 : stored.checksum(data, sizeBytes, 0);
-    words[word + Rec.OBJECT_LOW] = objectLow;
-    words[word + Rec.OBJECT_HIGH] = objectHigh;
-    words[word + Rec.INDEX_LOW] = indexLow;
-    words[word + Rec.INDEX_HIGH] = indexHigh;
-    const seed = Rec.seedOf(this.#seed, this.#place);
-    words[word + Rec.CHECK] = stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
+    this.#words[word + Rec.OBJECT_LOW] = objectLow;
+    this.#words[word + Rec.OBJECT_HIGH] = objectHigh;
+    this.#words[word + Rec.INDEX_LOW] = indexLow;
+    this.#words[word + Rec.INDEX_HIGH] = indexHigh;
+    seal(this.#values, at, Rec.seedOf(this.#seed, this.#place), kind, sizeBytes);
     const units = Rec.unitsOf(sizeBytes);
     this.#filled += units * Rec.UNIT_BYTES;
     this.#place += units;
@@ -137,4 +130,44 @@ export class Snapshot {
     this.bytes += this.#filled;
     this.#filled = 0;
   }
+}
+
+/**
+ * Finishes the header of a record whose four words of key, and data behind the header, are there.
+ * @param at address of the header
+ */
+function seal(
+  values: KeyedValues,
+  at: number,
+  seed: number,
+  kind: number,
+  sizeBytes: number,
+): void {
+  const { words } = values;
+  const { stored } = values.store.values!;
+  const word = at / 4;
+  const data = at + Rec.UNIT_BYTES;
+  words[word + Rec.KIND] = kind;
+  words[word + Rec.SIZE] = sizeBytes;
+  words[word + Rec.DATA_CHECK] = sizeBytes === 0 ? 0 : stored.checksum(data, sizeBytes, 0);
+  words[word + Rec.CHECK] = stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
+}
+
+/**
+ * Makes the record that ends a log.
+ * @param room for one record  @param seed of the log  @param place of the record, in units
+ * @param next number of the log that follows
+ */
+export function logEnd(
+  values: KeyedValues,
+  room: Address,
+  seed: number,
+  place: number,
+  next: number,
+): Uint8Array {
+  const { words, bytes } = values;
+  words.fill(0, room / 4, (room + Rec.UNIT_BYTES) / 4);
+  words[room / 4 + Rec.OBJECT_LOW] = next;
+  seal(values, room, Rec.seedOf(seed, place), Rec.NEXT, 0);
+  return bytes.slice(room, room + Rec.UNIT_BYTES);
 }
