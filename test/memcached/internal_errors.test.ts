@@ -36,9 +36,9 @@ const openFailing: typeof openItemStore = (settings, onFault, onError) => {
     });
   }
   const scan = store.scan.bind(store);
-  store.scan = (place, visit) => {
+  store.scan = (walk, visit) => {
     if (key === "scan") throw new TypeError("planted in scan");
-    return scan(place, visit);
+    return scan(walk, visit);
   };
   return opened;
 };

@@ -44,6 +44,8 @@ export class EngineRig {
   watcher: Watcher | undefined;
   #out: Buffer[] = [];
 
+  /** How often a connection had to wait for its next turn. */
+  turns = 0;
   /** Items that were found by the kernels. */
   quickHits = 0;
 
@@ -105,7 +107,13 @@ export class EngineRig {
     const sent = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
     this.items.tick(this.nowS * 1000);
     this.watch.begin(CFD);
+    this.engine.begin();
     if (!session.closing) this.intake.receivedCopy(session, sent);
+    while (this.engine.paused && !session.closing) {
+      this.turns++;
+      this.engine.begin();
+      this.intake.resume(session);
+    }
     const out = this.take();
     this.watch.end();
     this.watch.tell();

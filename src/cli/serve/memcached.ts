@@ -25,6 +25,8 @@ const SERVER_NAMES: Readonly<Record<string, keyof MemcachedSettings>> = {
   maxItemSize: "itemBytesMax",
   maxConns: "connectionsMax",
   idleTimeout: "idleTimeoutS",
+  tlsHandshakeTimeout: "tlsHandshakeS",
+  replyBuffers: "unsentBytesMax",
   flush: "flushEnabled",
   dump: "dumpEnabled",
   watch: "watchEnabled",
@@ -45,7 +47,7 @@ function endpointsOf(values: MemcachedValues): Endpoint[] {
     // As memcached: an address without TLS beside those with it.
     ...(prefix !== "" || tls === undefined ? {} : { tls }),
   }));
-  return [...tcp, ...values.socket.map((path) => ({ path }))];
+  return [...tcp, ...values.socket.map((path) => ({ path, mode: values.socketMode }))];
 }
 
 function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
@@ -58,6 +60,8 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
     itemBytesMax: values.maxItemSize,
     connectionsMax: values.maxConns,
     idleTimeoutS: values.idleTimeout,
+    tlsHandshakeS: values.tlsHandshakeTimeout,
+    unsentBytesMax: values.replyBuffers,
     listenBacklog: values.backlog,
     shutdownEnabled: values.allowShutdown,
     flushEnabled: values.flush,

@@ -22,6 +22,7 @@ export const MEMCACHED = {
     [NO_TLS],
   ),
   socket: S.list("path", "Unix socket to listen on", String),
+  socketMode: S.mode("who may open the Unix sockets", "700"),
   memoryMax: S.size("memory for items and all that they need", "64M", {
     min: MIB,
     max: 64 * 1024 * MIB,
@@ -56,6 +57,16 @@ export const MEMCACHED = {
   tlsKey: S.text("file", "private key, PEM", undefined),
   tlsCa: S.text("file", "who signs clients' certificates, which they then must have", undefined),
   tlsMinVersion: S.choice("the oldest TLS", "1.2", ["1.2", "1.3"], "version"),
+  tlsHandshakeTimeout: S.whole(
+    "close what has not ended its TLS handshake after so many seconds",
+    "10",
+    [1, 3600],
+    "seconds",
+  ),
+  replyBuffers: S.size("replies that all clients of a thread together may leave untaken", "64M", {
+    min: 64 * KIB,
+    max: 16 * 1024 * MIB,
+  }),
   flush: S.toggle("clients may flush_all", true, { off: "refuse flush_all" }),
   dump: S.toggle("clients may list keys", true, { off: "refuse stats cachedump" }),
   watch: S.toggle("clients may watch what is done", true, { off: "refuse watch" }),

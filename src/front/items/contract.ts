@@ -108,15 +108,17 @@ export interface ItemStore {
 
   /** Figures of the whole store, of all threads. May be slow. */
   stats(): ItemStoreStats;
+  /** A walk for `scan` that stands at the beginning. */
+  beginScan(): ItemScan;
   /**
-   * Shows some items, at least one where there are any left: from a place, 0 to begin with, in an
-   * order of the store's own. What is there from the first call to the last is shown; what comes or
-   * goes meanwhile, or is moved, may be missed or shown again.
+   * Shows some items, none or a few dozen, and goes on in an order of the store's own. What is
+   * there from the first call to the last is shown; what comes or goes meanwhile, or is moved, may
+   * be missed or shown again.
    * @param visit is given the key, in an array that is valid for the call; `meta` and `valueBytes`
    *   are the item's. It must not call the store. No lock of a key is held.
-   * @returns the place to go on from, −1 when all have been shown
+   * @returns whether all have been shown
    */
-  scan(place: number, visit: (key: Uint8Array) => void): number;
+  scan(scan: ItemScan, visit: (key: Uint8Array) => void): boolean;
   /**
    * Begins or ends noting what is evicted, in all threads, for `hearEvicted`; it ends when all who
    * have begun have ended.
@@ -137,6 +139,9 @@ export interface ItemStore {
   /** Changes the memory limit. @returns whether that many bytes are possible */
   limit(bytes: number): boolean;
 }
+
+/** A walk through all items, which the store alone knows the place of. */
+export type ItemScan = object;
 
 /** Bytes on their way out, up to `at`. */
 export interface AnswerBuffer {

@@ -45,6 +45,7 @@ const NAMES = [
   "conn_yields",
   "protocol_errors",
   "response_obj_oom",
+  "response_obj_bytes",
   "read_buf_oom",
   "read_buf_bytes",
   "evictions_before",
@@ -69,6 +70,7 @@ const KEPT: readonly CounterName[] = [
   "closed_connections",
   "total_items",
   "read_buf_bytes",
+  "response_obj_bytes",
   "log_watchers",
 ];
 

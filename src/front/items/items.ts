@@ -32,12 +32,14 @@ const FLUSH_KEY = new Uint8Array([0]);
 export class Items {
   readonly store: ItemStore;
   readonly shared: ItemsShared;
-  /** The metadata of the item met last; the store's view. */
+  /** Metadata of the item met last; the store's view. */
   readonly meta: Uint32Array;
   /** Key, value and 50 bytes of an item, at most; may be changed. */
   itemBytesMax: number;
   /** Seconds since 1970; set by `tick` before a batch of commands. */
   now = 0;
+  /** Bytes of values that have been stored, since the caller has set it to 0. */
+  workBytes = 0;
   /** What `delta` made. */
   readonly number = new U64();
   /** Told of what is done, while somebody watches. */
@@ -153,6 +155,7 @@ export class Items {
     request: StoreRequest,
   ): Outcome {
     this.#counters[C.cmd_set]++;
+    this.workBytes += valueTo - valueFrom;
     if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to, request);
     const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
@@ -274,16 +277,16 @@ export class Items {
   #findAlive(key: Uint8Array, from: number, to: number, isLook = false): boolean {
     const { log, store } = this;
     if (!(isLook ? store.look() : store.find())) {
-      if (log !== undefined) log.fetched(key, from, to, Look.MISSED, 0);
+      log?.fetched(key, from, to, Look.MISSED, 0);
       return false;
     }
     const bits = this.meta[Item.BITS]!;
     const flushed = bits >>> Item.FLUSH_SHIFT !== this.shared.flushes();
     if (!flushed && !this.#expired()) {
-      if (log !== undefined) log.fetched(key, from, to, Look.FOUND, store.valueBytes);
+      log?.fetched(key, from, to, Look.FOUND, store.valueBytes);
       return true;
     }
-    if (log !== undefined) log.fetched(key, from, to, flushed ? Look.FLUSHED : Look.EXPIRED, 0);
+    log?.fetched(key, from, to, flushed ? Look.FLUSHED : Look.EXPIRED, 0);
     this.#counters[flushed ? C.get_flushed : C.get_expired]++;
     if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
     this.#counters[C.reclaimed]++;
@@ -396,11 +399,8 @@ export class Items {
       return NOT_STORED;
     }
     if (!request.hasCas) return DONE;
-    if (this.#hasCas(request.cas)) {
-      this.#counters[C.cas_hits]++;
-      return DONE;
-    }
-    if (request.invalidate && this.#isOlder(request.cas)) {
+    const { cas, invalidate } = request;
+    if (this.#hasCas(cas) || (invalidate && this.#isOlder(cas))) {
       this.#counters[C.cas_hits]++;
       return DONE;
     }
@@ -430,6 +430,7 @@ export class Items {
     const oldBytes = store.valueBytes;
     const bytes = oldBytes + to - from;
     if (!this.fits(keyBytes, bytes)) return false;
+    this.workBytes += oldBytes + bytes;
     const scratch = this.#scratchOf(bytes);
     const atOld = request.mode === Mode.APPEND ? 0 : to - from;
     if (!store.read(scratch, atOld)) return false;

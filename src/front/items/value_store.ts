@@ -10,7 +10,7 @@ import { seedsOf, valuesOf } from "../values/format.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
 import { keyAt, keyBytesAt, readWord } from "../values/prefix.ts";
 import { KeyedValues } from "../values/values.ts";
-import type { AnswerBuffer, ItemStore, ItemStoreStats } from "./contract.ts";
+import type { AnswerBuffer, ItemScan, ItemStore, ItemStoreStats } from "./contract.ts";
 import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT, META_WORDS } from "./items.layout.ts";
 
 const KEY_BYTES_MAX = 250;
@@ -19,8 +19,6 @@ const BUFFER_BYTES = 16 * 1024;
 const CAS_OURS_HIGH_MAX = 2 ** 10;
 /** An arena that is shorter than so many buffers has no room for one. */
 const BUFFER_PARTS_MIN = 256;
-/** Walks through the items at a time. */
-const SCANS_MAX = 64;
 
 /** The cas number of the item whose prefix stands there, as far as a number can say it. */
 export function casOfPrefix(values: KeyedValues, prefixAt: number): number {
@@ -58,9 +56,6 @@ export class ValueItemStore implements ItemStore {
   /** Finds values for `answerGets`, where there is a buffer for the answers. */
   #finder: ReturnType<Values["finder"]>;
   hits = 0;
-  /** Walks that have begun and not ended, by the place that was said last. */
-  readonly #scans = new Map<number, ReturnType<KeyedValues["beginScan"]>>();
-  #places = 0;
 
   /**
    * @param store one that `formatValues` was called for
@@ -216,29 +211,16 @@ export class ValueItemStore implements ItemStore {
     };
   }
 
-  scan(place: number, visit: (key: Uint8Array) => void): number {
-    const values = this.values;
-    const scan = this.#scans.get(place) ?? values.beginScan();
-    this.#scans.delete(place);
-    let shown = 0;
-    for (;;) {
-      const ended = values.scan(scan, (at, keyBytes) => {
-        this.#takeMeta();
-        shown++;
-        visit(values.bytes.slice(at, at + keyBytes));
-      });
-      if (ended) return -1;
-      if (shown > 0) return this.#pause(scan);
-    }
+  beginScan(): ItemScan {
+    return this.values.beginScan();
   }
 
-  /** @returns a place by which the walk goes on: any number but 0 */
-  #pause(scan: ReturnType<KeyedValues["beginScan"]>): number {
-    // Who began the oldest has forgotten it; if not, it begins anew.
-    const [oldest] = this.#scans.keys();
-    if (oldest !== undefined && this.#scans.size >= SCANS_MAX) this.#scans.delete(oldest);
-    this.#scans.set(++this.#places, scan);
-    return this.#places;
+  scan(scan: ItemScan, visit: (key: Uint8Array) => void): boolean {
+    const { values } = this;
+    return values.scan(scan as ReturnType<KeyedValues["beginScan"]>, (at, keyBytes) => {
+      this.#takeMeta();
+      visit(values.bytes.slice(at, at + keyBytes));
+    });
   }
 
   noteEvicted(turns: Int32Array, wanted: boolean): boolean {

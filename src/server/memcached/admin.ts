@@ -1,14 +1,20 @@
 // The commands about the server: stats, flush_all, version and the like. They are rare, so here
 // strings are made without a thought.
 import { expiryOf } from "../../front/items/expiry.ts";
-import * as Item from "../../front/items/items.layout.ts";
-import { sweep } from "../../front/items/sweep.ts";
 import * as Command from "../../wire/memcached/commands.ts";
 import { REPLY_BYTES_MAX } from "../../wire/memcached/reply.ts";
 import { ascii, equals, parseSigned, parseU32 } from "../../wire/memcached/text.ts";
 import type { Tokens } from "../../wire/memcached/tokens.ts";
-import type { EngineParts } from "./engine.ts";
+import type { Engine, EngineParts } from "./engine.ts";
 import { watchFlagsOf } from "./log_records.ts";
+import {
+  CacheDump,
+  Crawl,
+  type LongReplyParts,
+  MetaDump,
+  MetaGetDump,
+  PrefixDump,
+} from "./long_reply.ts";
 import * as Say from "./replies.ts";
 import type { Session } from "./session.ts";
 import { VERSION } from "./stats.ts";
@@ -17,6 +23,12 @@ import type { WatchRefusal } from "./watch.ts";
 const NOREPLY = ascii("noreply");
 const VERSION_LINE = ascii(`VERSION ${VERSION}\r\n`);
 const NO_SLABS = ascii("CLIENT_ERROR memory is not managed in slabs here\r\n");
+/** All items are of this one, of the numbers that memcached has. */
+const ITEM_CLASS = 1;
+const CLASSES_END = 64;
+const SLEEP_MAX_US = 1_000_000;
+/** Figures of the whole store take as long as so many bytes of a reply. */
+const STATS_UNITS = 32_768;
 /** `stats cachedump` lists at most so many keys. */
 const DUMP_MAX = 1000;
 const WATCH_REFUSALS: Readonly<Record<WatchRefusal, Uint8Array>> = {
@@ -29,10 +41,13 @@ const MEMLIMIT_MIN_MB = 8;
 export class AdminCommands {
   readonly #parts: EngineParts;
   readonly #tokens: Tokens;
+  readonly #longParts: LongReplyParts;
   #silent = false;
 
-  constructor(parts: EngineParts, tokens: Tokens) {
+  constructor(engine: Engine, parts: EngineParts, tokens: Tokens) {
     this.#parts = parts;
+    const { items, reply } = parts;
+    this.#longParts = { items, reply, spend: (units) => engine.spend(units) };
     this.#tokens = tokens;
   }
 
@@ -48,7 +63,7 @@ export class AdminCommands {
       equals(bytes, this.#tokens.from[last]!, this.#tokens.to[last]!, NOREPLY);
     switch (command) {
       case Command.STATS:
-        this.#stats(words);
+        this.#stats(session, words);
         break;
       case Command.FLUSH_ALL:
         this.#flushAll(bytes);
@@ -108,14 +123,15 @@ export class AdminCommands {
     );
   }
 
-  #stats(words: readonly string[]): void {
+  #stats(session: Session, words: readonly string[]): void {
     const { stats } = this.#parts;
+    this.#longParts.spend(STATS_UNITS);
     const kind = words[1] ?? "";
     if (kind === "reset") {
       stats.reset();
       this.#say(Say.RESET);
-    } else if (kind === "detail") this.#detail(words[2] ?? "");
-    else if (kind === "cachedump") this.#cacheDump(words);
+    } else if (kind === "detail") this.#detail(session, words[2] ?? "");
+    else if (kind === "cachedump") this.#cacheDump(session, words);
     else {
       const told = stats.tell(kind, (name, value) =>
         this.#text(ascii(`STAT ${name} ${value}\r\n`)),
@@ -124,54 +140,60 @@ export class AdminCommands {
     }
   }
 
-  #detail(what: string): void {
+  #detail(session: Session, what: string): void {
     const { stats } = this.#parts;
     if (what === "on" || what === "off") {
       stats.detailed = what === "on";
       this.#say(Say.OK);
     } else if (what === "dump") {
-      for (const line of stats.prefixLines()) this.#text(ascii(line));
-      this.#say(Say.END);
+      session.longReply = new PrefixDump(this.#longParts, stats.prefixLines());
     } else this.#say(Say.DETAIL_USAGE);
   }
 
-  #cacheDump(words: readonly string[]): void {
-    const { items, settings } = this.#parts;
+  #cacheDump(session: Session, words: readonly string[]): void {
+    const { settings } = this.#parts;
+    const which = Number(words[2]);
     const limit = Number(words[3]);
     if (!settings.dumpEnabled) this.#say(Say.DUMP_REFUSED);
     else if (words.length < 4) this.#say(Say.BAD_LINE);
     else if (!/^\d+$/.test(`${words[2]}${words[3]}`)) this.#say(Say.BAD_FORMAT);
     else {
-      let left = Math.min(limit === 0 ? DUMP_MAX : limit, DUMP_MAX);
-      let place = 0;
-      while (place >= 0 && left > 0) {
-        place = items.store.scan(place, (key) => {
-          if (!items.isAlive() || left-- <= 0) return;
-          const { valueBytes } = items.store;
-          const expires = items.meta[Item.EXPIRES]!;
-          const line = `ITEM ${String.fromCharCode(...key)} [${valueBytes} b; ${expires} s]\r\n`;
-          this.#text(ascii(line));
-        });
-      }
-      this.#say(Say.END);
+      const itemsMax = Math.min(limit === 0 ? DUMP_MAX : limit, DUMP_MAX);
+      if (which === ITEM_CLASS) session.longReply = new CacheDump(this.#longParts, itemsMax);
+      else this.#say(which < CLASSES_END ? Say.END : Say.BAD_CLASS_ID);
     }
   }
 
   /** There is one class of items, 1, and looking for dead ones takes no thread of its own. */
   #crawler(session: Session, words: readonly string[]): void {
-    const { items, stats, settings, reply } = this.#parts;
+    const { stats } = this.#parts;
     const [, what = "", which = ""] = words;
-    if (what === "enable" || what === "disable") {
+    if (words.length === 2 && (what === "enable" || what === "disable")) {
       stats.sweeps = what === "enable";
       this.#say(Say.OK);
-    } else if (what === "crawl" && which !== "") {
-      for (let place = 0; place >= 0; ) place = sweep(items, place);
-      this.#say(Say.OK);
-    } else if ((what === "sleep" || what === "tocrawl") && /^\d+$/.test(which)) this.#say(Say.OK);
-    else if (what !== "metadump" || which === "") this.#say(Say.ERROR);
-    else if (!settings.dumpEnabled) this.#say(Say.METADUMP_REFUSED);
-    else if (reply.at > 0) this.#say(Say.METADUMP_PIPELINED);
-    else session.dumpAt = 0;
+    } else if (words.length !== 3) this.#say(Say.ERROR);
+    else if (what === "sleep" || what === "tocrawl") {
+      const number = /^\d{1,9}$/.test(which) ? Number(which) : Number.NaN;
+      if (Number.isNaN(number)) this.#say(Say.BAD_FORMAT);
+      else this.#say(what === "sleep" && number > SLEEP_MAX_US ? Say.SLEEP_TOO_LONG : Say.OK);
+    } else if (what === "crawl" || what === "metadump" || what === "mgdump") {
+      this.#walk(session, what, which);
+    } else this.#say(Say.ERROR);
+  }
+
+  #walk(session: Session, what: "crawl" | "metadump" | "mgdump", which: string): void {
+    const { settings, reply } = this.#parts;
+    const isDump = what !== "crawl";
+    const hasItems = hasItemClass(which, isDump);
+    if (isDump && !settings.dumpEnabled) {
+      this.#say(what === "metadump" ? Say.METADUMP_REFUSED : Say.MGDUMP_REFUSED);
+    } else if (isDump && reply.at > 0) {
+      this.#say(what === "metadump" ? Say.METADUMP_PIPELINED : Say.MGDUMP_PIPELINED);
+    } else if (hasItems === undefined) this.#say(Say.BAD_CLASS);
+    else if (!hasItems) this.#say(what === "metadump" ? Say.END : isDump ? Say.EN : Say.OK);
+    else if (what === "crawl") session.longReply = new Crawl(this.#longParts);
+    else if (what === "metadump") session.longReply = new MetaDump(this.#longParts);
+    else session.longReply = new MetaGetDump(this.#longParts);
   }
 
   /** From here on the connection reads log lines, and what it sends is passed over. */
@@ -186,27 +208,6 @@ export class AdminCommands {
       if (refusal === undefined) session.swallow = Number.POSITIVE_INFINITY;
       this.#say(refusal === undefined ? Say.OK : WATCH_REFUSALS[refusal]);
     }
-  }
-
-  /** Some lines of `lru_crawler metadump`, and at the end the word for it. */
-  dumpSome(session: Session): void {
-    const { items } = this.#parts;
-    const { meta, store, now } = items;
-    session.dumpAt = store.scan(session.dumpAt, (key) => {
-      if (!items.isAlive()) return;
-      const name = encodeURIComponent(String.fromCharCode(...key));
-      const cas = (BigInt(meta[Item.CAS_HIGH]!) << 32n) | BigInt(meta[Item.CAS_LOW]!);
-      const fetched = (meta[Item.BITS]! & Item.FETCHED) !== 0 ? "yes" : "no";
-      const expires = meta[Item.EXPIRES] === 0 ? -1 : meta[Item.EXPIRES];
-      const size = key.length + store.valueBytes;
-      this.#text(
-        ascii(
-          `key=${name} exp=${expires} la=${Math.min(now, meta[Item.ACCESSED]!)} cas=${cas} ` +
-            `fetch=${fetched} cls=1 size=${size}\n`,
-        ),
-      );
-    });
-    if (session.dumpAt < 0) this.#text(Say.END);
   }
 
   #flushAll(bytes: Uint8Array): void {
@@ -301,4 +302,15 @@ export class AdminCommands {
     }
     this.#say(Say.OK);
   }
+}
+
+/**
+ * @param which classes by number, with commas between, or all
+ * @returns whether the items' class is among them; undefined if that is no list of classes
+ */
+function hasItemClass(which: string, isDump: boolean): boolean | undefined {
+  if (which === "all" || (which === "hash" && isDump)) return true;
+  const classes = which.split(",").map((one) => (/^\d{1,3}$/.test(one) ? Number(one) : 0));
+  if (classes.some((one) => one < 1 || one >= CLASSES_END)) return undefined;
+  return classes.includes(ITEM_CLASS);
 }

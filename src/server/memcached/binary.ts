@@ -13,7 +13,7 @@ import * as Op from "../../wire/memcached/binary.ts";
 import { BinaryHeader, readU32, writeBigEndian } from "../../wire/memcached/binary.ts";
 import { REPLY_BYTES_MAX, type Reply } from "../../wire/memcached/reply.ts";
 import { ascii, equals, KEY_BYTES_MAX } from "../../wire/memcached/text.ts";
-import type { EngineParts } from "./engine.ts";
+import type { Engine, EngineParts } from "./engine.ts";
 import type { Session } from "./session.ts";
 import { VERSION } from "./stats.ts";
 
@@ -25,10 +25,13 @@ const AUTHENTICATED = ascii("Authenticated");
 const SECRET_BYTES_MAX = 1024;
 const FLAGS_BYTES = 4;
 const NUMBER_BYTES = 8;
+/** Figures of the whole store take as long as so many bytes of a reply. */
+const STATS_UNITS = 32_768;
 /** An expiry with this value in incr and decr: do not make what is not there. */
 const NO_VIVIFY = 0xffff_ffff;
 
 export class BinaryCommands {
+  readonly #engine: Engine;
   readonly #parts: EngineParts;
   readonly #items: Items;
   readonly #reply: Reply;
@@ -41,7 +44,8 @@ export class BinaryCommands {
   #bytes: Uint8Array = NOTHING;
   #at = 0;
 
-  constructor(parts: EngineParts) {
+  constructor(engine: Engine, parts: EngineParts) {
+    this.#engine = engine;
     this.#parts = parts;
     this.#items = parts.items;
     this.#reply = parts.reply;
@@ -394,12 +398,13 @@ export class BinaryCommands {
   /** One reply for each figure, and an empty one at the end. */
   #stat(): void {
     const { stats } = this.#parts;
+    this.#engine.spend(STATS_UNITS);
     const key = String.fromCharCode(...this.#bytes.subarray(this.#keyFrom, this.#keyTo));
     const [kind = "", what = ""] = key.split(" ");
     if (kind === "reset") stats.reset();
     else if (kind === "detail" && (what === "on" || what === "off")) stats.detailed = what === "on";
     else if (kind === "detail" && what === "dump") {
-      this.#statReply("detailed", stats.prefixLines().join(""));
+      this.#statReply("detailed", [...stats.prefixLines()].join(""));
     } else if (!stats.tell(kind, (name, value) => this.#statReply(name, String(value)))) {
       this.#fail(Op.KEY_NOT_FOUND);
       return;

@@ -1,52 +1,28 @@
 // One thread's connections: what comes is worked through, its replies go out in one write, and a
 // client that does not take them is not read from until it does.
-import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { SampledTimes } from "../../base/sampled_times.ts";
 import { C, type Counters } from "../../front/items/counters.ts";
 import { Reply } from "../../wire/memcached/reply.ts";
 import type { InternalErrors } from "../internal_errors.ts";
+import { Connection, type WithHandle } from "./connection.ts";
 import type { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
-import type { CloseReason, ConnectionFacts } from "./log_records.ts";
+import type { CloseReason } from "./log_records.ts";
 import * as Say from "./replies.ts";
-import { Session, TEXT, UNDECIDED } from "./session.ts";
+import { type Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import type { ConnectionRow } from "./stats.ts";
-import type { Watch, Watcher, WatchRefusal } from "./watch.ts";
+import { Turns } from "./turns.ts";
+import { Unsent } from "./unsent.ts";
+import type { Watch, WatchRefusal } from "./watch.ts";
 
 const REPLY_BYTES = 65_536;
 const IDLE_CHECK_MS = 1000;
 /** How long a client may keep open what has been ended here, once it has all that was sent. */
 const END_WAIT_MS = 2000;
-/**
- * After so many bytes of replies to what came in one read, the others have their turn: 64 KiB of
- * short requests for long values would take milliseconds.
- */
-const TURN_BYTES_MAX = 131_072;
-
-interface Connection {
-  readonly id: number;
-  /** Its descriptor; its `id` where the system has none. */
-  readonly cfd: number;
-  /** What a log says of it, once somebody watches connections: later it can't be asked for. */
-  facts: ConnectionFacts | undefined;
-  watcher: Watcher | undefined;
-  /** Those who watch connections have been told that it ends. */
-  isEndTold: boolean;
-  readonly session: Session;
-  socket: Socket;
-  /** Of the unix socket that it came by. */
-  readonly path: string | undefined;
-  readonly isEncrypted: boolean;
-  /** Replies wait for the client; nothing is read. */
-  blocked: boolean;
-}
-
-/** The part of a socket that is not public: where it stands, and what is moved to another. */
-interface WithHandle {
-  _handle: { readonly fd?: number } | null | undefined;
-}
+/** And how long it may leave those untaken. */
+const END_TAKE_MS = 10_000;
 
 export interface ConnectionsParts {
   readonly settings: MemcachedSettings;
@@ -73,8 +49,8 @@ export class Connections {
   #ids = 0;
   /** Whose commands are being worked on, and whose the replies therefore are. */
   #current: Connection | undefined;
-  /** Bytes of replies since its turn began. */
-  #turnBytes = 0;
+  readonly #turns: Turns<Connection>;
+  readonly #unsent: Unsent<Connection>;
   readonly #watch: Watch;
   readonly #errors: InternalErrors;
   readonly #times: SampledTimes;
@@ -93,6 +69,14 @@ export class Connections {
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
     this.#intake = new Intake(this.engine);
+    this.#turns = new Turns((connection) => this.#giveTurn(connection), errors);
+    this.#unsent = new Unsent({
+      counters,
+      // One reply must be possible, however long.
+      bytesMax: () => Math.max(settings.unsentBytesMax, 2 * settings.itemBytesMax),
+      receivers: () => this.#open.values(),
+      taken: (connection) => this.#taken(connection),
+    });
     this.#idleCheck = setInterval(() => {
       errors.run("memcached: a look at idle connections", () => this.#lookAround());
     }, IDLE_CHECK_MS).unref();
@@ -104,7 +88,7 @@ export class Connections {
    */
   accept(accepted: Socket, encrypted: boolean, path?: string): void {
     try {
-      if (this.#isFull()) this.#reject(accepted);
+      if (!this.hasRoom(0)) this.#reject(accepted);
       else this.#take(accepted, encrypted, path);
     } catch (error) {
       this.#errors.report("memcached: a new connection", error);
@@ -114,21 +98,7 @@ export class Connections {
 
   #take(accepted: Socket, encrypted: boolean, path: string | undefined): void {
     this.#counters.own[C.total_connections]++;
-    const id = ++this.#ids;
-    const fd = (accepted as unknown as WithHandle)._handle?.fd ?? -1;
-    const connection: Connection = {
-      id,
-      cfd: fd >= 0 ? fd : id,
-      facts: undefined,
-      watcher: undefined,
-      isEndTold: false,
-      path,
-      isEncrypted: encrypted,
-      session: new Session(),
-      socket: accepted,
-      blocked: false,
-    };
-    connection.session.lastCommandAt = Math.floor(Date.now() / 1000);
+    const connection = new Connection(++this.#ids, accepted, encrypted, path);
     this.#open.set(connection.id, connection);
     if (encrypted) this.#readChunks(connection);
     else this.#readIntoTarget(connection);
@@ -148,7 +118,6 @@ export class Connections {
   #listenTo(connection: Connection): void {
     const { socket } = connection;
     socket.setNoDelay?.(true);
-    socket.on("drain", () => this.#drained(connection));
     socket.on("error", destroyThis);
     socket.on("close", (failed) => {
       try {
@@ -158,30 +127,14 @@ export class Connections {
       }
     });
     this.#watch.begin(-1);
-    if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection));
+    if (this.#watch.hasConnections) this.#watch.connection(connection.tellFacts());
     this.#watch.end();
   }
 
   /** What `stats conns` tells. */
   rows(): ConnectionRow[] {
     const now = Math.floor(Date.now() / 1000);
-    return [...this.#open.values()].map(({ cfd, path, session, socket, blocked, watcher }) => ({
-      id: cfd,
-      facts: {
-        addr: addressOf(socket.remoteAddress, socket.remotePort),
-        listen_addr:
-          path === undefined ? addressOf(socket.localAddress, socket.localPort) : `unix:${path}`,
-        state: this.#stateOf(session, blocked, watcher),
-        secs_since_last_cmd: Math.max(0, now - session.lastCommandAt),
-      },
-    }));
-  }
-
-  #stateOf(session: Session, blocked: boolean, watcher: Watcher | undefined): string {
-    if (watcher !== undefined) return "conn_watch";
-    if (blocked) return "conn_mwrite";
-    if (session.need > 0) return "conn_nread";
-    return session === this.#current?.session ? "conn_parse_cmd" : "conn_read";
+    return [...this.#open.values()].map((one) => one.row(one === this.#current, now));
   }
 
   /** The connection that is being worked on reads log lines from now on; or why not. */
@@ -205,7 +158,7 @@ export class Connections {
   lookAtWatched(): void {
     this.#watch.refresh();
     if (!this.#watch.hasConnections) return;
-    for (const connection of this.#open.values()) this.#factsOf(connection);
+    for (const connection of this.#open.values()) connection.tellFacts();
   }
 
   /** Once for each connection, if that is watched; a client may keep its own half open for long. */
@@ -213,17 +166,8 @@ export class Connections {
     if (connection.isEndTold) return;
     connection.isEndTold = true;
     this.#watch.begin(-1);
-    if (this.#watch.hasConnections) this.#watch.connection(this.#factsOf(connection), reason);
+    if (this.#watch.hasConnections) this.#watch.connection(connection.tellFacts(), reason);
     this.#watch.end();
-  }
-
-  /** Asked for while it is open: a closed one has no address any more. */
-  #factsOf(connection: Connection): ConnectionFacts {
-    if (connection.facts === undefined) {
-      const { remoteAddress, remotePort } = connection.socket;
-      connection.facts = { cfd: connection.cfd, host: remoteAddress, port: remotePort ?? 0 };
-    }
-    return connection.facts;
   }
 
   get count(): number {
@@ -244,10 +188,11 @@ export class Connections {
     }
   }
 
-  #isFull(): boolean {
+  /** Whether there may be one more connection, beside so many that have not begun. */
+  hasRoom(others: number): boolean {
     const counters = this.#counters;
     const open = counters.sum("total_connections") - counters.sum("closed_connections");
-    return open >= this.#settings.connectionsMax;
+    return open + others < this.#settings.connectionsMax;
   }
 
   /**
@@ -289,6 +234,8 @@ export class Connections {
     if (session.closing) return true;
     try {
       this.#begin(connection);
+      // Others have had much in this round: it waits for its turn.
+      if (connection.isBlocked || !this.#turns.isOpen) this.engine.paused = true;
       const bearable =
         chunk === undefined
           ? this.#intake.received(session, length)
@@ -313,8 +260,7 @@ export class Connections {
     this.#current = connection;
     this.#watch.begin(connection.cfd);
     this.engine.parts.items.tick(Date.now());
-    this.engine.paused = connection.blocked;
-    this.#turnBytes = 0;
+    this.engine.begin();
     this.#begunMs = this.#times.begin();
   }
 
@@ -326,7 +272,7 @@ export class Connections {
     this.#watch.end();
     if (this.#begunMs !== 0) this.#times.end(0, this.#begunMs);
     this.#current = undefined;
-    connection.blocked = this.engine.paused;
+    this.#turns.spend(this.engine.spent);
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
     if (session.closing) {
       socket.end();
@@ -334,11 +280,42 @@ export class Connections {
       this.#tellEnd(connection, session.endsFor);
       return true;
     }
-    if (!connection.blocked) return true;
+    const isBehind = this.#isBehind(socket);
+    connection.isBusy = this.engine.paused && connection.hasWork;
+    connection.isBlocked = isBehind || connection.isBusy;
+    if (!connection.isBlocked) return true;
     this.#counters.own[C.conn_yields]++;
-    // If it waits only for its turn, and not for the client, nobody else wakes it.
-    if (!this.#isBehind(socket)) setImmediate(() => this.#drained(connection));
+    // If the client has replies to take, that wakes it.
+    if (!isBehind) this.#queue(connection);
     return false;
+  }
+
+  #queue(connection: Connection): void {
+    if (connection.isQueued) return;
+    connection.isQueued = true;
+    this.#turns.add(connection, connection.isBusy);
+  }
+
+  /** The connection goes on with what had to wait. */
+  #giveTurn(connection: Connection): void {
+    connection.isQueued = false;
+    const { session, socket } = connection;
+    if (session.closing || socket.destroyed || this.#isBehind(socket)) return;
+    try {
+      this.#begin(connection);
+      const bearable = this.#intake.resume(session);
+      if (this.#finish(connection, bearable)) socket.resume();
+    } catch (error) {
+      this.#fail(connection, error);
+    }
+  }
+
+  /** The client has taken some of its replies. */
+  #taken(connection: Connection): void {
+    const { isBlocked, session, socket } = connection;
+    if (!isBlocked || session.closing || connection.isQueued || this.#isBehind(socket)) return;
+    if (this.#turns.isOpen) this.#giveTurn(connection);
+    else this.#queue(connection);
   }
 
   /** Too much is kept for half-sent commands: this one is given up. */
@@ -363,26 +340,14 @@ export class Connections {
     this.#counters.own[C.bytes_written]! += length;
     reply.at = 0;
     if (socket.destroyed || !socket.writable) return;
-    const taken = socket.writableLength > 0 ? 0 : writeAtOnce(connection, reply.bytes, length);
-    if (taken < length) socket.write(reply.bytes.slice(taken, length));
-    this.#turnBytes += length;
-    if (this.#turnBytes > TURN_BYTES_MAX || this.#isBehind(socket)) this.engine.paused = true;
+    const taken = socket.writableLength > 0 ? 0 : connection.writeAtOnce(reply.bytes, length);
+    if (taken < length) this.#unsent.send(connection, reply.bytes.slice(taken, length));
+    this.engine.spend(length);
+    if (this.#isBehind(socket)) this.engine.paused = true;
   }
 
   #isBehind(socket: Socket): boolean {
     return socket.writableLength > this.#settings.backlogBytesMax;
-  }
-
-  #drained(connection: Connection): void {
-    if (!connection.blocked || connection.session.closing) return;
-    connection.blocked = false;
-    try {
-      this.#begin(connection);
-      const bearable = this.#intake.resume(connection.session);
-      if (this.#finish(connection, bearable)) connection.socket.resume();
-    } catch (error) {
-      this.#fail(connection, error);
-    }
   }
 
   /** @param failed with an error, which is not what clients mean to do */
@@ -394,15 +359,22 @@ export class Connections {
     // Who was not sent away by us has gone, and if without an error, of its own will.
     this.#tellEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
     session.closing = true;
+    session.longReply = undefined;
     this.#intake.forget(session);
+    this.#unsent.forget(connection);
+    this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
     this.#counters.own[C.closed_connections]++;
   }
 
   #lookAround(): void {
     this.#watch.begin(-1);
     this.#watch.end();
-    for (const [{ socket }, endedMs] of this.#ending) {
-      if (socket.writableFinished && Date.now() - endedMs >= END_WAIT_MS) socket.destroy();
+    this.#reply.trim();
+    const now = Date.now();
+    for (const [{ socket, takenAtMs }, endedMs] of this.#ending) {
+      const since = socket.writableFinished ? endedMs : Math.max(endedMs, takenAtMs);
+      const waitMs = socket.writableFinished ? END_WAIT_MS : END_TAKE_MS;
+      if (now - since >= waitMs) socket.destroy();
     }
     this.#closeIdle();
   }
@@ -422,24 +394,4 @@ export class Connections {
 /** One for all sockets. */
 function destroyThis(this: Socket): void {
   this.destroy();
-}
-
-function addressOf(host: string | undefined, port: number | undefined): string {
-  return host === undefined ? "unix" : `tcp:${host}:${port}`;
-}
-
-/** @returns bytes that the system has taken; 0 also where a socket can't be written to so */
-function writeAtOnce(
-  { socket, isEncrypted }: Connection,
-  bytes: Uint8Array,
-  length: number,
-): number {
-  const fd = isEncrypted ? undefined : (socket as unknown as WithHandle)._handle?.fd;
-  if (fd === undefined || fd < 0) return 0;
-  try {
-    return writeSync(fd, bytes, 0, length);
-  } catch {
-    // It takes nothing now, or nothing any more: the stream finds out which.
-    return 0;
-  }
 }

@@ -40,17 +40,29 @@ export interface EngineParts {
 /** What a command with a value takes besides an item's bytes: its line, or a password. */
 const COMMAND_BYTES_MAX = 2 * LINE_BYTES_MAX;
 
+/**
+ * Work is counted in units, one for each byte of a reply or of a value that is stored; a command by
+ * itself takes as long as this many bytes.
+ */
+const COMMAND_UNITS = 128;
+/**
+ * After so much of it others have their turn: 64 KiB of short requests for long values would take
+ * milliseconds.
+ */
+const TURN_UNITS_MAX = 131_072;
+
 export class Engine {
   readonly parts: EngineParts;
-  /** The connection takes no more replies for now: stop after the command under way. */
+  /** The client takes no more replies for now, or others have their turn. */
   paused = false;
+  #units = 0;
   readonly #text: TextCommands;
   readonly #binary: BinaryCommands;
 
   constructor(parts: EngineParts) {
     this.parts = parts;
     this.#text = new TextCommands(this, parts);
-    this.#binary = new BinaryCommands(parts);
+    this.#binary = new BinaryCommands(this, parts);
   }
 
   /**
@@ -58,10 +70,11 @@ export class Engine {
    * @returns where it stopped; `session.need` says how much a command takes that has begun there
    */
   feed(session: Session, bytes: Uint8Array, from: number, to: number): number {
+    const { items } = this.parts;
     let at = from;
     session.need = 0;
-    if (session.dumpAt >= 0) this.#text.goOn(session);
-    while (at < to && !session.closing && !this.paused && session.dumpAt < 0) {
+    this.#goOn(session);
+    while (at < to && !session.closing && !this.paused && session.longReply === undefined) {
       if (session.swallow > 0) {
         const passed = Math.min(session.swallow, to - at);
         session.swallow -= passed;
@@ -74,9 +87,35 @@ export class Engine {
       this.#checkStep(session, used, to - at);
       if (used === 0) break;
       at += used;
-      if (session.dumpAt >= 0) this.#text.goOn(session);
+      this.spend(COMMAND_UNITS + items.workBytes);
+      items.workBytes = 0;
+      this.#goOn(session);
     }
     return at;
+  }
+
+  /** A connection's turn begins. */
+  begin(): void {
+    this.paused = false;
+    this.#units = 0;
+  }
+
+  /** Counts work; when it is much, the turn ends after the command under way. */
+  spend(units: number): void {
+    this.#units += units;
+    if (this.#units > TURN_UNITS_MAX) this.paused = true;
+  }
+
+  /** Units of work since the turn began. */
+  get spent(): number {
+    return this.#units;
+  }
+
+  /** Tells more of a long reply, until it ends, or the turn does. */
+  #goOn(session: Session): void {
+    while (session.longReply !== undefined && !this.paused) {
+      if (session.longReply.step()) session.longReply = undefined;
+    }
   }
 
   /**

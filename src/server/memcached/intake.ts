@@ -72,8 +72,17 @@ export class Intake {
   /** Goes on with what had to wait. */
   resume(session: Session): boolean {
     const { pending, pendingBytes } = session;
-    this.forget(session);
-    return this.#work(session, pending ?? NOTHING, 0, pendingBytes);
+    const used = this.#engine.feed(session, pending ?? NOTHING, 0, pendingBytes);
+    const left = pendingBytes - used;
+    if (pending === undefined || left === 0 || session.closing) this.forget(session);
+    else if (pending.length > 2 * left + PENDING_BYTES_MIN) {
+      this.forget(session);
+      return this.#keep(session, pending, used, pendingBytes);
+    } else {
+      pending.copyWithin(0, used, pendingBytes);
+      session.pendingBytes = left;
+    }
+    return true;
   }
 
   /** Drops what a connection has kept. */

@@ -5,6 +5,8 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Server as TlsServer } from "node:tls";
 import { ZcacheError } from "../../base/errors.ts";
 import type { InternalErrors } from "../internal_errors.ts";
+import { listenOnSocket } from "../stale_socket.ts";
+import type { HandshakeLimits } from "./listen_tls.ts";
 
 /** Files of PEM text. */
 export interface TlsFiles {
@@ -21,6 +23,8 @@ export interface Endpoint {
   readonly port?: number | undefined;
   /** A unix socket instead. */
   readonly path?: string | undefined;
+  /** Who may connect to that: permission bits, whatever the umask is (default 0700). */
+  readonly mode?: number | undefined;
   readonly tls?: TlsFiles | undefined;
 }
 
@@ -41,46 +45,48 @@ export interface Listener {
   readonly fd: number;
 }
 
+/** As memcached: who runs the server, and nobody else. */
+const SOCKET_MODE = 0o700;
+
 interface ListenOptions {
   /** The descriptor of the endpoint, if another thread has bound it. */
   readonly fd: number | undefined;
   readonly backlog: number;
   readonly errors: InternalErrors;
+  readonly handshakes: HandshakeLimits;
 }
 
 type Accept = (socket: Socket, encrypted: boolean) => void;
 
-async function makeServer({ tls }: Endpoint, accept: Accept) {
+async function makeServer({ tls }: Endpoint, accept: Accept, limits: HandshakeLimits) {
   if (tls === undefined) {
     const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket, false));
     return { server, certificates: undefined };
   }
   // Node's TLS takes a megabyte or two: only who has a certificate loads it.
   const { makeTlsServer } = await import("./listen_tls.ts");
-  return makeTlsServer(tls, (socket) => accept(socket, true));
+  return makeTlsServer(tls, (socket) => accept(socket, true), limits);
 }
 
 /** What is to be listened on: an endpoint, or the descriptor that another thread has bound. */
 export async function listen(
   endpoint: Endpoint,
   accept: Accept,
-  { fd, backlog, errors }: ListenOptions,
+  { fd, backlog, errors, handshakes }: ListenOptions,
 ): Promise<Listener> {
-  const { server, certificates } = await makeServer(endpoint, accept);
+  const { server, certificates } = await makeServer(endpoint, accept, handshakes);
   if (endpoint.path !== undefined && fd === undefined) await removeLeftover(endpoint.path);
-  const where =
-    fd !== undefined
-      ? { fd }
-      : endpoint.path !== undefined
-        ? { path: endpoint.path, backlog }
-        : { host: endpoint.host ?? "127.0.0.1", port: endpoint.port ?? 0, backlog };
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       const name = endpoint.path ?? `${endpoint.host ?? "127.0.0.1"}:${endpoint.port}`;
       const why = cause.code === "EADDRINUSE" ? "it is in use" : cause.message;
       reject(new ZcacheError("ERR_IO", `can't listen on ${name}: ${why}`, { cause }));
     });
-    server.listen(where, resolve);
+    server.once("listening", resolve);
+    const { path, host = "127.0.0.1", port = 0, mode = SOCKET_MODE } = endpoint;
+    if (fd !== undefined) server.listen({ fd });
+    else if (path !== undefined) listenOnSocket(server, { path, mode, backlog });
+    else server.listen({ host, port, backlog });
   });
   // A failure to accept one connection, for want of descriptors say, is not the server's end.
   server.on("error", (error) => errors.report("memcached: a connection not accepted", error));

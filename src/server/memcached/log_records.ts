@@ -4,6 +4,7 @@
 import type { Look, StoreFacts } from "../../front/items/item_log.ts";
 import * as Done from "../../front/items/outcomes.ts";
 import * as Request from "../../front/items/requests.ts";
+import { encodeKey } from "../../wire/memcached/key_text.ts";
 
 /** What can be watched, bit by bit. */
 export const FETCHERS = 1;
@@ -293,17 +294,4 @@ export class RecordReader {
       }
     }
   }
-}
-
-/** Each byte as in a URI: letters, digits and `-._~` as they are, others as `%NN`. */
-const ENCODED = Array.from({ length: 256 }, (_, byte) => {
-  const letter = String.fromCharCode(byte);
-  if (/[A-Za-z0-9\-._~]/.test(letter)) return letter;
-  return `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-});
-
-function encodeKey(key: Uint8Array): string {
-  let text = "";
-  for (const byte of key) text += ENCODED[byte];
-  return text;
 }

@@ -453,7 +453,8 @@ export class MetaCommands {
     }
     const { meta, now } = items;
     reply.literal(ME);
-    if ((meta[Item.BITS]! & Item.KEY_BINARY) !== 0) {
+    // Who asks by base64 reads base64: the key may hold what would end the line.
+    if (this.#flags.keyBinary || (meta[Item.BITS]! & Item.KEY_BINARY) !== 0) {
       reply.at = encodeBase64(this.#key, this.#keyFrom, this.#keyTo, reply.bytes, reply.at);
     } else reply.copy(this.#key, this.#keyFrom, this.#keyTo);
     const expires = meta[Item.EXPIRES]!;

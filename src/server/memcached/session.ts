@@ -1,6 +1,7 @@
 // What is remembered of a connection between two reads. Small, because ten thousand of them may
 // be idle: bytes are kept only while a command is incomplete, or cannot go on.
 import type { CloseReason } from "./log_records.ts";
+import type { LongReply } from "./long_reply.ts";
 
 export const UNDECIDED = 0;
 export const TEXT = 1;
@@ -25,8 +26,8 @@ export class Session {
   pendingBytes = 0;
   /** How many bytes the command that `pending` begins with takes; 0: not known yet. */
   need = 0;
-  /** A list of all items that is being told, and from where it goes on; −1: none is. */
-  dumpAt = -1;
+  /** A reply that is made in steps; what comes behind it waits. */
+  longReply: LongReply | undefined = undefined;
   /** Seconds since 1970. */
   lastCommandAt = 0;
   /** Why the connection ends, if it is this side that ends it. */

@@ -25,8 +25,15 @@ export interface MemcachedSettings {
   readonly threads: number;
   /** Seconds after which a connection that says nothing is closed, 0 never. */
   readonly idleTimeoutS: number;
+  /** Seconds that a TLS handshake may take. */
+  readonly tlsHandshakeS: number;
   /** Replies that a client has not taken: above this many bytes nothing more is done for it. */
   readonly backlogBytesMax: number;
+  /**
+   * Replies that clients have not taken, of all connections of a thread together, in bytes; above,
+   * the one that has taken nothing for longest is closed.
+   */
+  readonly unsentBytesMax: number;
   /** Parts of commands that one thread keeps for all its connections together, in bytes. */
   readonly pendingBytesMax: number;
   readonly protocol: "auto" | "ascii" | "binary";
@@ -62,7 +69,9 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
   connectionsMax: 1024,
   threads: 1,
   idleTimeoutS: 0,
+  tlsHandshakeS: 10,
   backlogBytesMax: 256 * KIB,
+  unsentBytesMax: 64 * MIB,
   pendingBytesMax: 64 * MIB,
   protocol: "auto",
   flushEnabled: true,
@@ -87,7 +96,9 @@ const RANGES: Readonly<Partial<Record<keyof MemcachedSettings, readonly [number,
   connectionsMax: [1, 1_000_000],
   threads: [1, 64],
   idleTimeoutS: [0, 86_400 * 365],
+  tlsHandshakeS: [1, 3600],
   backlogBytesMax: [4 * KIB, 1024 * MIB],
+  unsentBytesMax: [64 * KIB, 16 * 1024 * MIB],
   pendingBytesMax: [64 * KIB, 16 * 1024 * MIB],
   watchBytesMax: [4 * KIB, 64 * MIB],
   listenBacklog: [1, 65_535],

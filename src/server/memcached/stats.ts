@@ -2,6 +2,7 @@
 // has no meaning here (slabs, the LRU's parts) is 0. What is zcache's own is in `stats zcache`.
 import { C, type Counters, TOLD } from "../../front/items/counters.ts";
 import type { Items } from "../../front/items/items.ts";
+import { printableKey } from "../../wire/memcached/key_text.ts";
 import type { MemcachedSettings } from "./settings.ts";
 
 /** The version of memcached whose commands and answers these are. */
@@ -151,11 +152,10 @@ export class Statistics {
   }
 
   /** The lines of `stats detail dump`, without the last. */
-  prefixLines(): string[] {
-    return [...this.#prefixes].map(
-      ([prefix, { get, hit, set, del }]) =>
-        `PREFIX ${prefix} get ${get} hit ${hit} set ${set} del ${del}\r\n`,
-    );
+  *prefixLines(): Generator<string> {
+    for (const [prefix, { get, hit, set, del }] of this.#prefixes) {
+      yield `PREFIX ${prefix} get ${get} hit ${hit} set ${set} del ${del}\r\n`;
+    }
   }
 
   #prefixOf(key: Uint8Array, from: number, to: number): PrefixCounts | undefined {
@@ -163,7 +163,7 @@ export class Statistics {
     let end = from;
     while (end < to && key[end] !== delimiter) end++;
     if (end === to) return undefined;
-    const prefix = String.fromCharCode(...key.subarray(from, end));
+    const prefix = printableKey(key.subarray(from, end));
     let counts = this.#prefixes.get(prefix);
     if (counts === undefined && this.#prefixes.size < PREFIXES_MAX) {
       counts = { get: 0, hit: 0, set: 0, del: 0 };
@@ -192,7 +192,7 @@ export class Statistics {
     add("connection_structures", connections);
     add("response_obj_oom", counters.sum("response_obj_oom"));
     add("response_obj_count", 0);
-    add("response_obj_bytes", 0);
+    add("response_obj_bytes", counters.sum("response_obj_bytes"));
     add("read_buf_count", settings.threads);
     add("read_buf_bytes", counters.sum("read_buf_bytes"));
     add("read_buf_bytes_free", 0);
@@ -255,7 +255,9 @@ export class Statistics {
     add("watcher_logbuf_size", settings.watchBytesMax);
     add("lru_crawler", yesNo(this.sweeps));
     add("idle_timeout", settings.idleTimeoutS);
+    add("tls_handshake_timeout", settings.tlsHandshakeS);
     add("backlog_bytes_max", settings.backlogBytesMax);
+    add("unsent_bytes_max", settings.unsentBytesMax);
     add("pending_bytes_max", settings.pendingBytesMax);
   }
 

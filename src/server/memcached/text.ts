@@ -34,6 +34,8 @@ const LETTER_M = 109;
 const NOREPLY = ascii("noreply");
 const ZERO = ascii("0");
 const HTTP = ascii("HTTP/");
+/** A key of a list takes as long as so many bytes of a reply. */
+const KEY_UNITS = 64;
 /** Before a command that begins a long list of keys, and before its time. */
 const SPACES_MAX = 100;
 /** More letters are no time. */
@@ -70,7 +72,7 @@ export class TextCommands {
     this.#items = parts.items;
     this.#reply = parts.reply;
     this.#meta = new MetaCommands(parts, this.#tokens);
-    this.#admin = new AdminCommands(parts, this.#tokens);
+    this.#admin = new AdminCommands(engine, parts, this.#tokens);
   }
 
   /** @returns how many bytes were used, 0 if the command is not complete */
@@ -102,11 +104,6 @@ export class TextCommands {
     const used = this.#items.answerGets(bytes, from, to, this.#reply);
     if (used > 0) session.lastCommandAt = this.#items.now;
     return used;
-  }
-
-  /** Tells more of a list of all items, until it ends or the client takes no more. */
-  goOn(session: Session): void {
-    while (session.dumpAt >= 0 && !this.#engine.paused) this.#admin.dumpSome(session);
   }
 
   #dispatch(session: Session, bytes: Uint8Array, from: number, to: number): number {
@@ -233,6 +230,7 @@ export class TextCommands {
 
   #getOne(bytes: Uint8Array, from: number, to: number, command: number, expires: number): void {
     const items = this.#items;
+    this.#engine.spend(KEY_UNITS);
     const found =
       command >= Command.GAT ? items.touch(bytes, from, to, expires) : items.get(bytes, from, to);
     if (this.#parts.stats.detailed) this.#parts.stats.prefixGet(bytes, from, to, found);

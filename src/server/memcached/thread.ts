@@ -5,7 +5,7 @@ import type { Socket } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
 import { SampledTimes } from "../../base/sampled_times.ts";
 import { MIB } from "../../base/units.ts";
-import type { ItemStore } from "../../front/items/contract.ts";
+import type { ItemScan, ItemStore } from "../../front/items/contract.ts";
 import { C, Counters } from "../../front/items/counters.ts";
 import { Items } from "../../front/items/items.ts";
 import { type ItemsBegin, ItemsShared } from "../../front/items/shared.ts";
@@ -88,7 +88,7 @@ export class ServerThread {
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
   readonly #sweeper: NodeJS.Timeout | undefined;
-  #sweepAt = 0;
+  #sweeping: ItemScan | undefined;
 
   private constructor(parts: ThreadParts) {
     const { store, share, thread } = parts;
@@ -165,7 +165,15 @@ export class ServerThread {
         const fd = parts.fds?.[i];
         const accept = (socket: Socket, encrypted: boolean) =>
           thread.connections.accept(socket, encrypted, endpoint.path);
-        listeners.push(await listen(endpoint, accept, { backlog, fd, errors: thread.errors }));
+        listeners.push(
+          await listen(endpoint, accept, {
+            ...{ backlog, fd, errors: thread.errors },
+            handshakes: {
+              handshakeMs: () => thread.settings.tlsHandshakeS * 1000,
+              mayBegin: (handshakes) => thread.connections.hasRoom(handshakes),
+            },
+          }),
+        );
       }
     } catch (error) {
       thread.close(false);
@@ -222,8 +230,9 @@ export class ServerThread {
     this.items.tick(Date.now());
     const until = performance.now() + SWEEP_WORK_MS;
     do {
-      this.#sweepAt = sweep(this.items, Math.max(0, this.#sweepAt));
-    } while (this.#sweepAt > 0 && performance.now() < until);
+      this.#sweeping ??= this.items.store.beginScan();
+      if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
+    } while (this.#sweeping !== undefined && performance.now() < until);
   }
 
   #connectionRows() {

@@ -18,6 +18,9 @@ export class Reply {
   readonly #flush: (reply: Reply) => void;
   /** The buffer, but for replies that are longer. */
   readonly #home: Uint8Array;
+  /** For those; kept for the next one, because a new one costs more than the reply. */
+  #spare: Uint8Array | undefined;
+  #isSpareUsed = false;
 
   /**
    * @param capacity bytes of the buffer; single replies may be longer
@@ -36,7 +39,6 @@ export class Reply {
   flush(): void {
     if (this.at > 0) this.#flush(this);
     assert(this.at === 0, "what was flushed is gone");
-    // What was made for one long reply does not stay.
     this.bytes = this.#home;
   }
 
@@ -50,7 +52,16 @@ export class Reply {
   room(bytes: number): void {
     if (this.bytes.length - this.at >= bytes) return;
     this.flush();
-    if (this.bytes.length < bytes) this.bytes = new Uint8Array(bytes);
+    if (this.bytes.length >= bytes) return;
+    this.#isSpareUsed = true;
+    if ((this.#spare?.length ?? 0) < bytes) this.#spare = new Uint8Array(bytes);
+    this.bytes = this.#spare!;
+  }
+
+  /** Gives back what long replies have needed, unless there was one since the last call. */
+  trim(): void {
+    if (!this.#isSpareUsed) this.#spare = undefined;
+    this.#isSpareUsed = false;
   }
 
   byte(value: number): void {
@@ -68,6 +79,13 @@ export class Reply {
     const { at } = this;
     for (let i = 0; i < bytes.length; i++) this.bytes[at + i] = bytes[i]!;
     this.at = at + bytes.length;
+  }
+
+  /** Letters up to 255, a byte for each. */
+  text(letters: string): void {
+    const { at } = this;
+    for (let i = 0; i < letters.length; i++) this.bytes[at + i] = letters.charCodeAt(i);
+    this.at = at + letters.length;
   }
 
   copy(bytes: Uint8Array, from: number, to: number): void {

@@ -1,0 +1,170 @@
+// Turns: what each connection may do before others have theirs, and who comes first.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { InternalErrors } from "../../src/server/internal_errors.ts";
+import { Session } from "../../src/server/memcached/session.ts";
+import { Turns } from "../../src/server/memcached/turns.ts";
+import { type EngineRig, TextRig } from "./rig.ts";
+
+const MUCH = 1_000_000;
+
+/** Until nothing is scheduled any more. */
+async function rounds(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe("turns", () => {
+  test("those that ask for little come before those that always want more", async () => {
+    const order: string[] = [];
+    const turns: Turns<string> = new Turns<string>((name) => {
+      order.push(name);
+      turns.spend(name.startsWith("busy") ? MUCH : 1);
+      if (name.startsWith("busy") && order.length < 200) turns.add(name, true);
+    }, new InternalErrors());
+    for (let i = 0; i < 50; i++) turns.add(`busy ${i}`, true);
+    await rounds(1);
+    const before = order.length;
+    turns.add("fresh", false);
+    await rounds(2);
+    assert.ok(order.indexOf("fresh") <= before + 1, order.join());
+  });
+
+  test("a flood of fresh ones leaves a turn in each round to the others", async () => {
+    let busy = 0;
+    let fresh = 0;
+    const turns: Turns<string> = new Turns<string>((name) => {
+      turns.spend(MUCH);
+      if (name === "busy") busy++;
+      else fresh++;
+      if (busy + fresh < 40) turns.add(name, name === "busy");
+    }, new InternalErrors());
+    turns.add("busy", true);
+    for (let i = 0; i < 20; i++) turns.add("fresh", false);
+    await rounds(60);
+    assert.ok(busy >= 15, `${busy} of ${busy + fresh}`);
+    assert.ok(fresh >= 15, `${fresh} of ${busy + fresh}`);
+  });
+
+  test("a round ends when its budget is spent, and all have their turn in the end", async () => {
+    let taken = 0;
+    const turns: Turns<number> = new Turns<number>(() => {
+      taken++;
+      turns.spend(100_000);
+    }, new InternalErrors());
+    for (let i = 0; i < 5000; i++) turns.add(i, i % 2 === 0);
+    await rounds(1);
+    assert.ok(taken > 0 && taken < 20, `${taken} in a round`);
+    await rounds(2000);
+    assert.equal(taken, 5000);
+    assert.ok(turns.isOpen);
+  });
+
+  test("an error in a turn is reported, and the others have theirs", async () => {
+    const log: string[] = [];
+    const done: number[] = [];
+    const errors = new InternalErrors({ log: (text) => log.push(text) });
+    const turns = new Turns<number>((one) => {
+      if (one === 3) throw new Error("planted");
+      done.push(one);
+    }, errors);
+    for (let i = 0; i < 8; i++) turns.add(i, false);
+    await rounds(5);
+    assert.deepEqual(done, [0, 1, 2, 4, 5, 6, 7]);
+    assert.equal(errors.count, 1);
+  });
+});
+
+describe("a connection's turn", () => {
+  function filled(items: number): TextRig {
+    const rig = new TextRig();
+    let text = "";
+    for (let i = 0; i < items; i++) text += `set key${i} 0 0 5 noreply\r\nvalue\r\n`;
+    assert.equal(rig.ask(text), "");
+    rig.turns = 0;
+    return rig;
+  }
+
+  /** Bytes of replies in one turn, and whether more is to come. */
+  function oneTurn(rig: EngineRig, session: Session, text: string): number {
+    rig.items.tick(rig.nowS * 1000);
+    rig.engine.begin();
+    rig.intake.receivedCopy(session, Buffer.from(text));
+    return rig.take().length;
+  }
+
+  test("is short for everything that goes through all items, and all comes in the end", () => {
+    const rig = filled(3000);
+    for (let i = 0; i < 3000; i++) rig.engine.parts.stats.prefixSet(Buffer.from(`p${i}:`), 0, 6);
+    const cases: readonly (readonly [string, number, string])[] = [
+      ["lru_crawler metadump all\r\n", 3000, "END\r\n"],
+      ["lru_crawler metadump hash\r\n", 3000, "END\r\n"],
+      ["lru_crawler mgdump all\r\n", 3000, "EN\r\n"],
+      ["stats cachedump 1 0\r\n", 1000, "END\r\n"],
+      ["stats detail dump\r\n", 3000, "END\r\n"],
+      ["lru_crawler crawl all\r\n", 0, "OK\r\n"],
+    ];
+    for (const [text, lines, end] of cases) {
+      const part = oneTurn(rig, new Session(), text);
+      assert.ok(rig.engine.paused, text);
+      assert.ok(part < 64 * 1024, `${text}: ${part} bytes in a turn`);
+      rig.turns = 0;
+      const whole = rig.send(new Session(), text).toString();
+      assert.equal(whole.split("\n").length - 2, lines, text);
+      assert.ok(whole.endsWith(end));
+      assert.ok(rig.turns > 0, text);
+    }
+  });
+
+  test("is short for many commands that read or change long values", () => {
+    const rig = filled(10);
+    const long = "v".repeat(300_000);
+    rig.ask(`set long 0 0 ${long.length}\r\n${long}\r\n`);
+    for (const text of [
+      "append long 0 0 1\r\nx\r\n",
+      "get long\r\n",
+      "incr none 1\r\n",
+      "stats\r\n",
+    ]) {
+      const [before] = [rig.items.counters.sum("cmd_set")];
+      oneTurn(rig, new Session(), text.repeat(2000));
+      assert.ok(rig.engine.paused, text);
+      assert.ok(rig.items.counters.sum("cmd_set") - before <= 1, text);
+    }
+  });
+
+  test("what waits for a turn is done in order, and once", () => {
+    const rig = filled(0);
+    const session = new Session();
+    const count = 5000;
+    const out = rig
+      .send(session, `set n 0 0 1\r\n0\r\n${"incr n 1\r\n".repeat(count)}get n\r\n`)
+      .toString();
+    const lines = Array.from({ length: count }, (_, i) => `${i + 1}\r\n`).join("");
+    assert.equal(out, `STORED\r\n${lines}VALUE n 0 4\r\n5000\r\nEND\r\n`);
+    assert.ok(rig.turns > 3);
+    assert.equal(rig.intake.pendingBytes, 0);
+  });
+
+  test("a hundred lists at the same time have all items each", () => {
+    const rig = filled(2000);
+    const sessions = Array.from({ length: 100 }, () => new Session());
+    const outs = sessions.map(() => "");
+    for (const [nth, session] of sessions.entries()) {
+      rig.items.tick(rig.nowS * 1000);
+      rig.engine.begin();
+      rig.intake.receivedCopy(session, Buffer.from("lru_crawler metadump all\r\n"));
+      outs[nth] += rig.take().toString();
+    }
+    while (sessions.some(({ longReply }) => longReply !== undefined)) {
+      for (const [nth, session] of sessions.entries()) {
+        rig.engine.begin();
+        rig.intake.resume(session);
+        outs[nth] += rig.take().toString();
+      }
+    }
+    for (const out of outs) {
+      assert.equal(new Set(out.match(/^key=\S+/gm)).size, 2000);
+      assert.equal(out.match(/^END/gm)!.length, 1);
+    }
+  });
+});
