@@ -1,5 +1,6 @@
 // Stores on Node: the store, and what it needs of Node, put together for those who import zcache.
 import type { Worker } from "node:worker_threads";
+import { ZcacheError } from "./base/errors.ts";
 import { startWorker } from "./node/lent_descriptors.ts";
 import { nodePlatform } from "./node/platform.ts";
 import type { StoreOptions } from "./store/options.ts";
@@ -22,6 +23,15 @@ export function createStore(options: StoreOptions = {}): Store {
  */
 export function attachStore(share: StoreShare): Store {
   return Store.attach(share, nodePlatform());
+}
+
+/** What is to be said of a store whose write-back file has another name than was asked for. */
+export function renamedFile(store: Store): ZcacheError | undefined {
+  const { options, device } = store.share();
+  const wanted = options.writeBack?.path;
+  if (device === undefined || device.path === wanted) return undefined;
+  const message = `writeBack: ${wanted} is a foreign file, left as it is: ${device.path} is used`;
+  return new ZcacheError("ERR_OPTION", message, { context: { path: device.path } });
 }
 
 /**

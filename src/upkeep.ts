@@ -19,7 +19,7 @@ import { restartWriter } from "./node/restart_files.ts";
 import type { ChangeLog } from "./store/change_log.ts";
 import type { StoreOptions } from "./store/options.ts";
 import type { Store } from "./store/store.ts";
-import { createStore } from "./stores.ts";
+import { createStore, renamedFile } from "./stores.ts";
 
 /** Where changes are kept, for a thread that attaches. */
 export interface LogShare {
@@ -126,6 +126,9 @@ export class Upkeep {
     // Before anything that has to be stopped: this may fail.
     if (restart !== undefined) restart.onError = onError;
     const used = restart?.begin(values, isUnwanted, onFault);
+    const renamed = renamedFile(store);
+    // Whoever makes the store has no listener yet.
+    if (renamed !== undefined) setImmediate(() => onFault(renamed));
     const { background, dictionaryBytes, codec, codecOptions } = options;
     if (background !== undefined) this.#background = new Background(store, background, onError);
     if (dictionaryBytes > 0 && store.values!.takesDictionary(false)) {

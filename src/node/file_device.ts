@@ -1,8 +1,11 @@
 // The write-back file on Node: opened by one thread, used by all, as descriptors are the process's.
 import {
   closeSync,
+  constants,
   existsSync,
+  fchmodSync,
   ftruncateSync,
+  lstatSync,
   openSync,
   readSync,
   statSync,
@@ -15,7 +18,17 @@ import type { DeviceOptions } from "../store/platform.ts";
 import { lockFile } from "./file_lock.ts";
 
 /** The file's header, the first bytes of its first segment: what it is, and by which version. */
-const HEADER = Buffer.from("zcache write-back 1\n");
+const NAME = "zcache write-back ";
+const HEADER = Buffer.from(`${NAME}1\n`);
+/** A header of which no more bits differ is ours and damaged. */
+const NEAR_BITS = 8;
+/** Where the second segment may begin, and what it begins with, whatever became of the header. */
+const SEGMENT_BYTES: readonly number[] = [65_536, 131_072];
+const SEGMENT_MAGIC = 0x7a63_7367;
+/** A file of zeros alone holds nothing; of a longer one only the beginning is read. */
+const ZEROS_BYTES_MAX = 64 * 1024 * 1024;
+/** Names that are tried beside a file that is not ours. */
+const NAMES_MAX = 100;
 
 /** Room is taken in steps of this many bytes. */
 const STEP_BYTES = 65_536;
@@ -39,29 +52,33 @@ export class FileDevice implements BackingDevice {
   }
 
   /**
-   * Opens or makes the file, for this process alone.
+   * Opens or makes the file, for this process alone. What a file of ours held is not read, so it
+   * does not matter of which version it is, or whether it is damaged.
    * @throws ZcacheError ERR_FILE_LOCKED if another process has it; ERR_OPTION if there is a file
    *   that is not to be reused, or is none of ours; ERR_IO
    */
   static open(options: DeviceOptions): FileDevice {
     const { path, sizeBytesMax, existing, preallocate } = options;
     const unlock = lockFile(path);
-    let fd: number | undefined;
-    let isOurs = false;
     try {
-      checkExisting(path, existing);
-      // Not truncated before it is known to be ours.
-      fd = attempt(path, 0, () => openSync(path, existsSync(path) ? "r+" : "wx+", 0o600));
-      isOurs = true;
-      attempt(path, 0, () => ftruncateSync(fd!, 0));
-      const device = new FileDevice(path, fd, sizeBytesMax, unlock);
-      device.write(0, HEADER);
-      if (preallocate) device.#preallocate();
-      return device;
+      const own = existing === "discard" ? ownName(path) : path;
+      checkExisting(own, existing);
+      const fd = openOwn(own);
+      try {
+        const device = new FileDevice(own, fd, sizeBytesMax, unlock);
+        attempt(own, 0, () => ftruncateSync(fd, 0));
+        // Whatever the file mode creation mask, and whoever has made the file.
+        attempt(own, 0, () => fchmodSync(fd, 0o600));
+        device.write(0, HEADER);
+        if (preallocate) device.#preallocate();
+        return device;
+      } catch (error) {
+        closeSync(fd);
+        // What could be taken of the room that was wanted is given back.
+        giveBack(own);
+        throw error;
+      }
     } catch (error) {
-      if (fd !== undefined) closeSync(fd);
-      // What could be taken of the room that was wanted is given back.
-      if (isOurs) giveBack(path);
       unlock();
       throw error;
     }
@@ -116,23 +133,78 @@ export class FileDevice implements BackingDevice {
 }
 
 /** Refuses what is not to be written over. */
-function checkExisting(path: string, existing: "reuse" | "refuse"): void {
-  if (!existsSync(path)) return;
-  const stat = attempt(path, 0, () => statSync(path));
-  if (!stat.isFile()) throw new ZcacheError("ERR_OPTION", `${path} is no file`);
-  if (stat.size === 0) return;
-  const fd = attempt(path, 0, () => openSync(path, "r"));
-  try {
-    const start = Buffer.alloc(HEADER.length);
-    readSync(fd, start, 0, start.length, 0);
-    if (!start.equals(HEADER)) {
-      throw new ZcacheError("ERR_OPTION", `${path} is no write-back file of zcache: left as it is`);
-    }
-  } finally {
-    closeSync(fd);
+function checkExisting(path: string, existing: "reuse" | "refuse" | "discard"): void {
+  const found = lookAt(path);
+  if (found === "none" || found === "empty") return;
+  if (found !== "own") {
+    const what = 'use another path, or existing: "discard", which makes a file beside it';
+    throw new ZcacheError("ERR_OPTION", `${path} ${found}: left as it is; ${what}`, {
+      context: { path },
+    });
   }
-  if (existing === "reuse") return;
-  throw new ZcacheError("ERR_OPTION", `${path} is there already, and is not to be reused`);
+  if (existing !== "refuse") return;
+  throw new ZcacheError("ERR_OPTION", `${path} is there already, and is not to be reused`, {
+    context: { path },
+  });
+}
+
+/** The first of PATH, PATH.1, PATH.2 … that is not foreign. */
+function ownName(path: string): string {
+  for (let nth = 0; nth < NAMES_MAX; nth++) {
+    const name = nth === 0 ? path : `${path}.${nth}`;
+    if (["none", "empty", "own"].includes(lookAt(name))) return name;
+  }
+  return path;
+}
+
+/** What there is: "none", "empty", "own", or what is wrong with a foreign file. */
+function lookAt(path: string): string {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return "none";
+  let fd: number | undefined;
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) return "is no regular file";
+    if (stat.size === 0) return "empty";
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return isOwn(fd, stat.size) ? "own" : "is no write-back file of zcache";
+  } catch (error) {
+    return `can't be read (${(error as Error).message})`;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Whether a file is ours, however damaged: by its header, by its second segment, or empty. */
+function isOwn(fd: number, sizeBytes: number): boolean {
+  const start = Buffer.alloc(HEADER.length);
+  const got = readSync(fd, start, 0, start.length, 0);
+  if (NAME.startsWith(start.toString("latin1", 0, Math.min(got, NAME.length)))) return true;
+  let bits = 0;
+  for (let nth = 0; nth < NAME.length; nth++) {
+    for (let rest = start[nth]! ^ NAME.charCodeAt(nth); rest !== 0; rest &= rest - 1) bits++;
+  }
+  if (got >= NAME.length && bits <= NEAR_BITS) return true;
+  const word = Buffer.alloc(4);
+  for (const at of SEGMENT_BYTES) {
+    if (readSync(fd, word, 0, 4, at) === 4 && word.readUInt32LE(0) === SEGMENT_MAGIC) return true;
+  }
+  return sizeBytes <= ZEROS_BYTES_MAX && isZero(fd, sizeBytes);
+}
+
+function isZero(fd: number, sizeBytes: number): boolean {
+  const block = Buffer.alloc(STEP_BYTES);
+  for (let at = 0; at < sizeBytes; at += STEP_BYTES) {
+    const got = readSync(fd, block, 0, STEP_BYTES, at);
+    if (block.subarray(0, got).some((byte) => byte !== 0)) return false;
+  }
+  return true;
+}
+
+/** Opens what is ours, or makes it. Not truncated before it is known to be ours. */
+function openOwn(path: string): number {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK } = constants;
+  const flags = existsSync(path) ? O_RDWR | O_NONBLOCK : O_RDWR | O_CREAT | O_EXCL;
+  return attempt(path, 0, () => openSync(path, flags, 0o600));
 }
 
 /** Removes a file that could not be made as it was to be. */

@@ -4,18 +4,41 @@
 // nobody sees half of one; and a process that is gone, or another one under its number, is told by
 // the time at which the process began, and by which start of the machine.
 //
-//   path.lock           who has the file: a process
+//   path.lock           who has the file: "zcache lock 1 PID START BOOT\n"
 //   path.lock.P.R       a claim: somebody in process P, R is random, is about to take the lock
 //
 // To remove the lock of a process that is gone is the delicate step: of two that have found it
 // stale, the slower would remove the lock that the faster has made since. So it is removed only by
 // one that has a claim and sees nobody else's: of two that claim and then look, one sees the other
 // at least. Claims of the dead have names that nobody uses again: anyone may remove them.
+//
+// Other programs use such names too. What is not known to be a lock of ours is left as it is.
 import { randomBytes } from "node:crypto";
-import { linkSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  linkSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
 
+const NAME = "zcache lock ";
+const VERSION = "1";
+/** What a lock holds: the version, and what tells a process from all others. */
+const LOCK = /^zcache lock (\S+) (\d+) (\S+) (\S*)\n/;
+/** Before there were versions: "version 0". */
+const LOCK_0 = /^(\d+) (\S+) (\S*)\n$/;
+/** Bytes of a lock that are looked at. */
+const LOCK_BYTES = 256;
+/** A name of which no more bits differ is ours and damaged. */
+const NEAR_BITS = 8;
 /** Field 22 of /proc/…/stat, counted behind the program's name. */
 const START_FIELD = 22 - 3;
 /** A number that Linux makes at each start. */
@@ -25,19 +48,36 @@ const ENDED: readonly string[] = ["Z", "X"];
 /** Looks at what others do who want the lock at the same time: 50 to 100 µs each. */
 const ATTEMPTS = 2000;
 
-/** Takes the lock. @returns what gives it back  @throws ZcacheError ERR_FILE_LOCKED, ERR_IO */
+/** A process: its number, when it began, and since which start of the machine. */
+interface Holder {
+  readonly pid: number;
+  readonly start: string;
+  readonly boot: string;
+}
+
+/** What stands in a lock. */
+type Lock =
+  | { readonly state: "held"; readonly by: Holder; readonly text: string }
+  | { readonly state: "damaged"; readonly text: string }
+  | { readonly state: "foreign"; readonly why: string };
+
+/**
+ * Takes the lock. @returns what gives it back
+ * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if a foreign file has the lock's name; ERR_IO
+ */
 export function lockFile(path: string): () => void {
   const lock = `${path}.lock`;
   const claim = `${lock}.${process.pid}.${randomBytes(6).toString("hex")}`;
-  const own = nameOf(process.pid);
+  const own = textOf(holderOf(process.pid));
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (takeLock(claim, lock, own)) return () => removeLock(lock, own);
-      const holder = readText(lock);
-      if (holder === undefined) continue;
-      if (isAlive(holder)) throw lockedError(path, holder);
+      const found = readLock(lock);
+      if (found === undefined) continue;
+      if (found.state === "foreign") throw foreignError(lock, found.why);
+      if (found.state === "held" && isAlive(found.by)) throw lockedError(path, found.by.pid);
       const rivals = livingClaims(lock).filter((name) => name !== claim);
-      if (rivals.length === 0) removeLock(lock, holder);
+      if (rivals.length === 0) removeLock(lock, found.text);
       // Of those that see each other, all but one step back, until that one has done its work.
       else if (rivals.some((name) => name < claim)) {
         removeIfThere(claim);
@@ -46,10 +86,7 @@ export function lockFile(path: string): () => void {
     }
   } catch (cause) {
     if (cause instanceof ZcacheError) throw cause;
-    throw new ZcacheError("ERR_IO", `${lock} can't be made: ${(cause as Error).message}`, {
-      context: { path: lock, code: (cause as NodeJS.ErrnoException).code },
-      cause,
-    });
+    throw failedError(path, lock, cause as NodeJS.ErrnoException);
   } finally {
     removeIfThere(claim);
   }
@@ -58,10 +95,31 @@ export function lockFile(path: string): () => void {
   });
 }
 
-function lockedError(path: string, holder: string): ZcacheError {
-  const pid = Number.parseInt(holder, 10);
-  return new ZcacheError("ERR_FILE_LOCKED", `${path} is in use by process ${pid}`, {
+function lockedError(path: string, pid: number): ZcacheError {
+  const who = pid === process.pid ? `process ${pid}, which is this one` : `process ${pid}`;
+  const what = "use another path, or end what uses it";
+  return new ZcacheError("ERR_FILE_LOCKED", `${path} is in use by ${who}: ${what}`, {
     context: { path, pid },
+  });
+}
+
+function foreignError(lock: string, why: string): ZcacheError {
+  const what = "left as it is; use another path, or move the file away";
+  return new ZcacheError("ERR_OPTION", `${lock} ${why}: ${what}`, { context: { path: lock } });
+}
+
+function failedError(path: string, lock: string, cause: NodeJS.ErrnoException): ZcacheError {
+  const { code, message } = cause;
+  const folder = dirname(path);
+  const why =
+    code === "ENOENT" || code === "ENOTDIR"
+      ? `there is no folder ${folder}: make it, or use another path`
+      : code === "EACCES" || code === "EPERM" || code === "EROFS"
+        ? `nothing can be made in ${folder} (${code}): allow it, or use another path`
+        : message;
+  return new ZcacheError("ERR_IO", `${lock} can't be made: ${why}`, {
+    context: { path: lock, code },
+    cause,
   });
 }
 
@@ -77,36 +135,87 @@ function takeLock(claim: string, lock: string, own: string): boolean {
 }
 
 /** Looked at once more: it may be another's by now. */
-function removeLock(lock: string, holder: string): void {
-  if (readText(lock) === holder) removeIfThere(lock);
+function removeLock(lock: string, text: string): void {
+  if (readText(lock) === text) removeIfThere(lock);
+}
+
+/** @returns undefined if there is none any more */
+function readLock(lock: string): Lock | undefined {
+  const text = readText(lock);
+  if (text === undefined) return undefined;
+  if (text === NO_FILE) return { state: "foreign", why: "is no regular file" };
+  const versioned = LOCK.exec(text);
+  const fields = versioned?.slice(2) ?? LOCK_0.exec(text)?.slice(1);
+  if (versioned !== null && versioned[1] !== VERSION) {
+    const why = `is a lock of version ${versioned[1]}, and this zcache knows version ${VERSION}`;
+    return { state: "foreign", why };
+  }
+  if (fields !== undefined) {
+    const [pid = "", start = "", boot = ""] = fields;
+    return { state: "held", by: { pid: Number(pid), start, boot }, text };
+  }
+  return isOurs(text)
+    ? { state: "damaged", text }
+    : { state: "foreign", why: "is no lock of ours" };
+}
+
+/**
+ * Whether a text was a lock once, or another file of this library's: cut, made of zeros by a loss
+ * of power, or with a few bits flipped.
+ */
+function isOurs(text: string): boolean {
+  if (NAME.startsWith(text) || /^\0*$/.test(text) || text.startsWith("zcache ")) return true;
+  let bits = 0;
+  for (let nth = 0; nth < NAME.length; nth++) {
+    for (let rest = text.charCodeAt(nth) ^ NAME.charCodeAt(nth); rest !== 0; rest &= rest - 1) {
+      bits++;
+    }
+  }
+  return text.length >= NAME.length && bits <= NEAR_BITS;
 }
 
 /** The claims of processes that live; those of the dead are removed. */
 function livingClaims(lock: string): string[] {
   const living: string[] = [];
+  const start = `${basename(lock)}.`;
   for (const name of readdirSync(dirname(lock))) {
-    if (!name.startsWith(`${basename(lock)}.`)) continue;
+    if (!name.startsWith(start)) continue;
+    const match = /^(\d+)\.[0-9a-f]{12}$/.exec(name.slice(start.length));
+    if (match === null) continue;
     const claim = join(dirname(lock), name);
-    const text = readText(claim);
-    // One that has no text yet has the number of its process in its name.
-    const pid = Number.parseInt(name.slice(basename(lock).length + 1), 10);
-    if (text === undefined) continue;
-    if (text === "" ? startOf(pid) !== "gone" : isAlive(text)) living.push(claim);
+    // One that is not finished has the number of its process in its name alone.
+    const found = readLock(claim);
+    if (found === undefined || found.state === "foreign") continue;
+    const isHeld =
+      found.state === "held" ? isAlive(found.by) : startOf(Number(match[1])) !== "gone";
+    if (isHeld) living.push(claim);
     else removeIfThere(claim);
   }
   return living;
 }
 
-/** What names a process: its number, when it began, and since which start of the machine. */
-function nameOf(pid: number): string {
-  return `${pid} ${startOf(pid)} ${(readText(BOOT) ?? "").trim()}\n`;
+function holderOf(pid: number): Holder {
+  return { pid, start: startOf(pid), boot: bootId() };
 }
 
-function isAlive(name: string): boolean {
-  return nameOf(Number.parseInt(name, 10)) === name;
+/** Without /proc nobody can tell when a process began: "-". */
+function textOf({ pid, start, boot }: Holder): string {
+  return `${NAME}${VERSION} ${pid} ${start} ${boot}\n`;
 }
 
-/** When a process began, in ticks of the system; "gone" if there is none, "" if nobody can tell. */
+function isAlive({ pid, start, boot }: Holder): boolean {
+  return start !== "gone" && startOf(pid) === start && bootId() === boot;
+}
+
+function bootId(): string {
+  try {
+    return readFileSync(BOOT, "latin1").trim();
+  } catch {
+    return "";
+  }
+}
+
+/** When a process began, in ticks of the system; "gone" if there is none, "-" if unknown. */
 function startOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
@@ -119,18 +228,27 @@ function startOf(pid: number): string {
   }
   try {
     process.kill(pid, 0);
-    return "";
+    return "-";
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM" ? "" : "gone";
+    return (error as NodeJS.ErrnoException).code === "EPERM" ? "-" : "gone";
   }
 }
 
-/** @returns undefined if there is no such file, or it can't be read */
+/** What is there is no regular file, or can't be read: nothing that a text could be. */
+const NO_FILE = "\uffff";
+
+/** @returns its first bytes; undefined if there is no such file, NO_FILE if it can't be read */
 function readText(path: string): string | undefined {
+  let fd: number | undefined;
   try {
-    return readFileSync(path, "latin1");
-  } catch {
-    return undefined;
+    if (!lstatSync(path).isFile()) return NO_FILE;
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const bytes = Buffer.alloc(LOCK_BYTES);
+    return bytes.toString("latin1", 0, readSync(fd, bytes, 0, LOCK_BYTES, 0));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT" ? undefined : NO_FILE;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

@@ -13,6 +13,7 @@
 import { randomInt } from "node:crypto";
 import {
   closeSync,
+  fchmodSync,
   fstatSync,
   fsync,
   fsyncSync,
@@ -142,6 +143,8 @@ export class RestartFiles {
     const seed = randomInt(RANDOM_END) | 0;
     const fd = attempt(path, 0, () => openSync(path, "wx", 0o600));
     try {
+      // Whatever the file mode creation mask: it may take the owner's rights, too.
+      attempt(path, 0, () => fchmodSync(fd, 0o600));
       const identity = this.#identity;
       this.write(fd, 0, makeHeader({ kind, generation, seed, keySeeds, identity }));
     } catch (error) {

@@ -13,7 +13,7 @@ export interface WriteBackOptions {
   /** Bytes of the file at most, or text such as "8GiB" (default 1 GiB). */
   readonly max?: number | string;
   /** What to do with a file that a former process has left (default "reuse": its content goes). */
-  readonly existing?: "reuse" | "refuse";
+  readonly existing?: "reuse" | "refuse" | "discard";
   /** Take the whole file from the file system at once (default false). */
   readonly preallocate?: boolean;
   /** Write ephemeral pages back too, instead of dropping them (default true). */
@@ -136,6 +136,7 @@ function resolveRecompress(options: NonNullable<StoreOptions["recompress"]>) {
   return { codec: options.codec, codecOptions: options.codecOptions ?? {} };
 }
 
+const EXISTING = ["reuse", "refuse", "discard"] as const;
 const WRITE_BACK_KEYS = ["path", "max", "existing", "preallocate", "ephemeral"] as const;
 
 function resolveWriteBack(options: WriteBackOptions) {
@@ -143,11 +144,11 @@ function resolveWriteBack(options: WriteBackOptions) {
   if (typeof options.path !== "string" || options.path === "") {
     throw new ZcacheError("ERR_OPTION", "writeBack.path: the name of a file is needed");
   }
-  const existing = oneOf("writeBack.existing", options.existing ?? "reuse", ["reuse", "refuse"]);
+  const existing = oneOf("writeBack.existing", options.existing ?? "reuse", EXISTING);
   return {
     path: options.path,
     max: bytesOf("writeBack.max", options.max ?? 1024 * MIB, FILE_MIN, FILE_MAX),
-    existing: existing as "reuse" | "refuse",
+    existing,
     preallocate: options.preallocate ?? false,
     ephemeral: options.ephemeral ?? true,
   };

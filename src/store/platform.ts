@@ -7,7 +7,7 @@ import type { CodecRegistry } from "../codec/registry.ts";
 export interface DeviceOptions {
   readonly path: string;
   readonly sizeBytesMax: number;
-  readonly existing: "reuse" | "refuse";
+  readonly existing: "reuse" | "refuse" | "discard";
   readonly preallocate: boolean;
 }
 

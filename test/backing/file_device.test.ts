@@ -1,14 +1,17 @@
 // The write-back file as a file: whose it is, what is done with what lies there already, and what
 // becomes of a store when it is cut, overwritten or full.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
+  lstatSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -16,6 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { TmemKey } from "../../src/index/key.ts";
+import { Cache } from "../../src/index.ts";
 import { FileDevice } from "../../src/node/file_device.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { WriteBackOptions } from "../../src/store/options.ts";
@@ -148,4 +152,70 @@ test("one process at a time; what a killed one left is reused or refused", async
   again.close();
   device(path, { preallocate: true }).close();
   assert.equal(statSync(path).size, 1 << 20);
+});
+
+test("whatever has become of a file of ours is used again; what is foreign stays", () => {
+  const path = join(folder, "used");
+  const rig = spilled(path);
+  while (rig.store.maintain());
+  rig.store.close();
+  const whole = readFileSync(path);
+  const head = (bytes: string | Buffer) => {
+    const copy = Buffer.from(whole);
+    copy.set(Buffer.from(bytes));
+    return copy;
+  };
+  const flipped = Buffer.from(whole);
+  flipped[3]! ^= 16;
+  const own = {
+    "of another version": head("zcache write-back 9\n"),
+    "with a flipped bit": flipped,
+    "without its header": head(Buffer.alloc(64)),
+    zeros: Buffer.alloc(whole.length),
+    "cut in the header": whole.subarray(0, 7),
+    "cut later": whole.subarray(0, 70_000),
+    longer: Buffer.concat([whole, Buffer.alloc(12_345, "x")]),
+    empty: Buffer.alloc(0),
+  };
+  for (const [what, bytes] of Object.entries(own)) {
+    writeFileSync(path, bytes, { mode: 0o644 });
+    const opened = device(path);
+    assert.equal(opened.share().path, path, what);
+    assert.equal(statSync(path).size, 20, what);
+    assert.equal(statSync(path).mode & 0o777, 0o600, `${what}: others may not read values`);
+    opened.close();
+  }
+  const foreign: Record<string, () => void> = {
+    text: () => writeFileSync(path, "my diary\n".repeat(20_000)),
+    program: () => writeFileSync(path, readFileSync(process.execPath).subarray(0, 300_000)),
+    folder: () => mkdirSync(path),
+    fifo: () => spawnSync("mkfifo", [path]),
+    "link to nothing": () => symlinkSync(join(folder, "nowhere"), path),
+    "link to a device": () => symlinkSync("/dev/null", path),
+  };
+  for (const [what, make] of Object.entries(foreign)) {
+    rmSync(path, { recursive: true });
+    make();
+    const before = lstatSync(path);
+    for (const existing of ["reuse", "refuse"] as const) {
+      assert.throws(() => device(path, { existing }), /left as it is; use another path, or/, what);
+    }
+    const opened = device(path, { existing: "discard" });
+    assert.equal(opened.share().path, `${path}.1`, what);
+    opened.write(100, Buffer.from("data"));
+    opened.close();
+    assert.equal(lstatSync(path).mode, before.mode, what);
+    assert.equal(lstatSync(path).size, before.size, what);
+  }
+});
+
+test("a cache tells that its write-back file has another name", async () => {
+  const path = join(folder, "diary");
+  writeFileSync(path, "my diary");
+  const writeBack = { path, existing: "discard", max: "1MiB" } as const;
+  const cache = Cache.create({ memoryMax: "2MiB", writeBack });
+  const error = await new Promise<Error>((resolve) => void cache.on("fault", resolve));
+  assert.match(error.message, /diary is a foreign file, left as it is: .*diary\.1 is used/);
+  cache.close();
+  assert.equal(readFileSync(path, "utf8"), "my diary");
 });

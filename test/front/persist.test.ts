@@ -423,6 +423,21 @@ test("files of others are refused and left as they are", (t) => {
   assert.deepEqual(files(), ["c.zc.log.1"]);
 });
 
+test("files of values are readable by their owner alone, whatever the umask", (t) => {
+  const before = process.umask();
+  t.after(() => process.umask(before));
+  for (const mask of [0, 0o022, 0o077, 0o277]) {
+    process.umask(mask);
+    const { open, folder, files } = rig(t);
+    for (let n = 0; n < 7; n++) open().close();
+    assert.ok(files().some((name) => name.includes("snapshot")));
+    for (const name of files()) {
+      const { mode } = statSync(join(folder, name));
+      assert.equal(mode & 0o777, 0o600, `${name} under ${mask.toString(8)}`);
+    }
+  }
+});
+
 const OTHER = (path: string) => `
   import { Cache } from ${JSON.stringify(LIBRARY)};
   try { Cache.create({ persist: { path: ${JSON.stringify(path)} } }).close(); }

@@ -17,7 +17,7 @@ import { observeNbd } from "../../observed.ts";
 import { DeviceImage } from "../../server/image.ts";
 import type { InternalErrors } from "../../server/internal_errors.ts";
 import type { Store } from "../../store/store.ts";
-import { createStore, startMaintainer } from "../../stores.ts";
+import { createStore, renamedFile, startMaintainer } from "../../stores.ts";
 import { complain } from "../exit.ts";
 import { zramKnobs } from "../zram_knobs.ts";
 import { exposureWarning } from "./address.ts";
@@ -128,6 +128,8 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
     wanted.reduce((sum, one) => sum + one.sizeBytes, 0),
   );
   try {
+    const renamed = renamedFile(store);
+    if (renamed !== undefined) complain(`warning: ${renamed.message}`);
     const tending = tendingOf(values, store);
     const devices = wanted.map(({ name, sizeBytes }, number) => ({
       name,
