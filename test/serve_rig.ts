@@ -41,7 +41,8 @@ export interface ServeRig {
   daemon(...args: string[]): Promise<DaemonProcess>;
 }
 
-export function serveRig(): ServeRig {
+/** @param main the program, for one that is not as it was built */
+export function serveRig(main = MAIN): ServeRig {
   const folder = mkdtempSync(join(tmpdir(), "zcache-serve-"));
   const running = new Set<ChildProcess>();
   after(() => {
@@ -52,23 +53,24 @@ export function serveRig(): ServeRig {
     folder,
     at: (name) => join(folder, name),
     zcache: (...args) => {
-      const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
         encoding: "utf8",
         timeout: TIMEOUT_MS,
         cwd: folder,
       });
       return { status, stdout, stderr };
     },
-    daemon: (...args) => startDaemon(folder, args, running),
+    daemon: (...args) => startDaemon(main, folder, args, running),
   };
 }
 
 async function startDaemon(
+  main: string,
   folder: string,
   args: readonly string[],
   running: Set<ChildProcess>,
 ): Promise<DaemonProcess> {
-  const child = spawn(process.execPath, [MAIN, "serve", ...args], {
+  const child = spawn(process.execPath, [main, "serve", ...args], {
     cwd: folder,
     stdio: ["ignore", "pipe", "pipe"],
   });

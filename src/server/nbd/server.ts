@@ -1,5 +1,6 @@
 // An NBD server: the main thread listens and accepts, workers serve. A connection goes to the
 // worker that has the fewest.
+import { fstatSync } from "node:fs";
 import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
@@ -46,6 +47,8 @@ interface Live {
   readonly socket: Socket;
   readonly worker: ServerWorker;
   readonly descriptor: number;
+  /** Which socket that is, as long as it is open. */
+  readonly inode: number;
   /** "asked": to give way to another, which it does unless it has chosen an export meanwhile. */
   phase: "handshake" | "asked" | "negotiated";
   /** Its descriptor has been closed by the end of a thread: whoever has the number now keeps it. */
@@ -58,8 +61,6 @@ interface ServerWorker {
   isServing: boolean;
   /** The thread has ended. */
   isDead: boolean;
-  /** Numbers of descriptors that it has served: its end closes them. */
-  readonly descriptors: Set<number>;
   /** Takes what the server listens to off the thread. */
   forget: () => void;
 }
@@ -94,7 +95,6 @@ export class NbdServer {
     this.#errors = new InternalErrors({ log: options.log });
     this.#workers = threads.map((thread) => ({
       ...{ thread, connections: 0, isServing: false, isDead: false },
-      descriptors: new Set<number>(),
       forget: () => {},
     }));
     this.#allowed = options.allow.length === 0 ? undefined : listOf(options.allow);
@@ -222,19 +222,17 @@ export class NbdServer {
   }
 
   /**
-   * A thread has failed: its connections have ended, and so have those of other threads whose
-   * descriptors have a number that it has served, because its end closes that. Another thread takes
-   * its place.
+   * A thread has failed. Its end has closed its connections, and others whose descriptors have the
+   * number of one that it has served before; these must not be closed again, because a number may
+   * be another one's by now. Another thread takes its place.
    */
   #failed(worker: ServerWorker, cause: unknown): void {
     this.#errors.report(`${UNIT}: a thread with its connections`, cause);
-    for (const [id, live] of this.#live) {
-      if (!worker.descriptors.has(live.descriptor)) continue;
-      live.isClosed = true;
+    for (const [id, live] of [...this.#live]) {
+      live.isClosed = inodeOf(live.descriptor) !== live.inode;
       if (live.worker === worker) this.#over(id);
-      else tell(live.worker.thread, { order: "abort", connection: id });
+      else if (live.isClosed) tell(live.worker.thread, { order: "abort", connection: id });
     }
-    worker.descriptors.clear();
     void this.#replace(worker, REPLACE_MS);
   }
 
@@ -337,11 +335,11 @@ export class NbdServer {
     }
     socket.setNoDelay(true);
     worker.connections++;
-    worker.descriptors.add(descriptor);
     this.#accepted++;
     const connection = this.#next++;
     const facts = { phase: "handshake", isClosed: false } as const;
-    this.#live.set(connection, { socket, worker, descriptor, ...facts });
+    const inode = inodeOf(descriptor);
+    this.#live.set(connection, { socket, worker, descriptor, inode, ...facts });
     lend(descriptor);
     tell(worker.thread, { order: "take", connection, descriptor, isTcp });
   }
@@ -364,6 +362,15 @@ export class NbdServer {
     // By a Unix socket comes who may open it.
     if (this.#allowed === undefined || remoteAddress === undefined) return true;
     return this.#allowed.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4");
+  }
+}
+
+/** The inode of what a descriptor stands for, 0 if it is closed. */
+function inodeOf(descriptor: number): number {
+  try {
+    return fstatSync(descriptor).ino;
+  } catch {
+    return 0;
   }
 }
 
