@@ -38,6 +38,7 @@ const NAMES = [
   "reclaimed",
   "crawler_reclaimed",
   "crawler_items_checked",
+  "crawler_starts",
   "total_connections",
   "rejected_connections",
   "closed_connections",

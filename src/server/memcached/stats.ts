@@ -56,7 +56,6 @@ const ABSENT: readonly string[] = [
   "slabs_moved",
   "malloc_fails",
   "unexpected_napi_ids",
-  "round_robin_fallback",
 ];
 
 /** What `watch` has told, and to how many. */
@@ -68,7 +67,35 @@ const LOGGED = [
   "log_watchers",
 ] as const;
 
-const ABSENT_LRU: readonly string[] = ["lrutail_reflocked"];
+/**
+ * Parts of memcached's LRU, which its exporters and monitors read. memcached leaves out all but the
+ * first where it runs without crawler and maintainer, and so does this server without its sweeps.
+ */
+const ABSENT_LRU: readonly string[] = [
+  "lrutail_reflocked",
+  "evicted_active",
+  "moves_to_cold",
+  "moves_to_warm",
+  "moves_within_lru",
+  "direct_reclaims",
+  "lru_bumps_dropped",
+  "lru_crawler_running",
+  "lru_maintainer_juggles",
+];
+const ABSENT_OF_ITEMS: readonly string[] = [
+  ...["number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"],
+  ...["evicted_nonzero", "evicted_time", "tailrepairs", "evicted_unfetched", "evicted_active"],
+  ...["lrutail_reflocked", "moves_to_cold", "moves_to_warm", "moves_within_lru"],
+  ...["direct_reclaims", "hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"],
+];
+/** Settings of parts that there are none of, by memcached's names. */
+const ABSENT_SETTINGS: Readonly<Record<string, string | number>> = {
+  ...{ growth_factor: 1, chunk_size: 1, reqs_per_event: 0, maxconns_fast: "yes" },
+  ...{ lru_crawler_sleep: 0, lru_crawler_tocrawl: 0, tail_repair_time: 0, track_sizes: "no" },
+  ...{ lru_maintainer_thread: "no", lru_segmented: "no", temp_lru: "no", temporary_ttl: 0 },
+  ...{ hot_lru_pct: 0, warm_lru_pct: 0, hot_max_factor: 0, warm_max_factor: 0 },
+  ...{ slab_reassign: "no", slab_automove: 0, slab_chunk_max: 0, hash_algorithm: "none" },
+};
 
 export class Statistics {
   readonly #parts: StatisticsParts;
@@ -224,7 +251,8 @@ export class Statistics {
     add("reclaimed", counters.sum("reclaimed"));
     add("crawler_reclaimed", counters.sum("crawler_reclaimed"));
     add("crawler_items_checked", counters.sum("crawler_items_checked"));
-    for (const name of ABSENT_LRU) add(name, 0);
+    for (const name of settings.sweeps ? ABSENT_LRU : ABSENT_LRU.slice(0, 1)) add(name, 0);
+    if (settings.sweeps) add("lru_crawler_starts", counters.sum("crawler_starts"));
     const refreshed = this.#parts.certificatesReadAt();
     if (refreshed !== undefined) {
       add("time_since_server_cert_refresh", Math.floor((Date.now() - refreshed) / 1000));
@@ -255,6 +283,7 @@ export class Statistics {
     add("watcher_logbuf_size", settings.watchBytesMax);
     add("lru_crawler", yesNo(this.sweeps));
     add("idle_timeout", settings.idleTimeoutS);
+    for (const [name, value] of Object.entries(ABSENT_SETTINGS)) add(name, value);
     add("tls_handshake_timeout", settings.tlsHandshakeS);
     add("backlog_bytes_max", settings.backlogBytesMax);
     add("unsent_bytes_max", settings.unsentBytesMax);
@@ -267,6 +296,7 @@ export class Statistics {
     const stored = items.store.stats();
     if (stored.items === 0) return;
     add("items:1:number", stored.items);
+    for (const name of ABSENT_OF_ITEMS) add(`items:1:${name}`, 0);
     add("items:1:mem_requested", stored.logicalBytes);
     add("items:1:evicted", stored.evictions - counters.sum("evictions_before"));
     add("items:1:outofmemory", counters.sum("store_no_memory"));
@@ -280,7 +310,11 @@ export class Statistics {
     const { counters, items } = this.#parts;
     const stored = items.store.stats();
     if (counters.sum("total_items") > 0) {
-      add("1:used_chunks", stored.items);
+      // There are no chunks: each item takes what it needs, on the average this.
+      add("1:chunk_size", Math.max(1, Math.ceil(stored.logicalBytes / Math.max(1, stored.items))));
+      for (const name of ["chunks_per_page", "total_pages"]) add(`1:${name}`, 1);
+      for (const name of ["total_chunks", "used_chunks"]) add(`1:${name}`, stored.items);
+      for (const name of ["free_chunks", "free_chunks_end"]) add(`1:${name}`, 0);
       add("1:mem_requested", stored.logicalBytes);
       add("1:get_hits", counters.sum("get_hits"));
       add("1:cmd_set", counters.sum("cmd_set"));

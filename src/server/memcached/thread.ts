@@ -230,6 +230,7 @@ export class ServerThread {
     this.items.tick(Date.now());
     const until = performance.now() + SWEEP_WORK_MS;
     do {
+      if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]++;
       this.#sweeping ??= this.items.store.beginScan();
       if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
     } while (this.#sweeping !== undefined && performance.now() < until);
