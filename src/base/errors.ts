@@ -23,6 +23,7 @@ export type ErrorCode =
   | "ERR_CORRUPT"
   | "ERR_FILE_LOCKED"
   | "ERR_STORE_CLOSED"
+  | "ERR_DEVICE_CLOSED"
   | "ERR_STORE_SHARE"
   | "ERR_VALUE"
   | "ERR_WORKER"

@@ -23,8 +23,6 @@ export type FileKey = number | bigint | Uint8Array;
 export class Cleancache {
   readonly #store: Store;
   readonly #key = new TmemKey();
-  /** Pools of file systems that share their pages, from which gets take nothing out. */
-  readonly #shared = new Set<number>();
   #succGets = 0;
   #failedGets = 0;
   #puts = 0;
@@ -48,15 +46,14 @@ export class Cleancache {
   /** As `initFs`, for a file system that all who name its 16 bytes share. */
   initSharedFs(uuid: Uint8Array, pageSize: number): number {
     this.#checkPageSize(pageSize);
-    const pool = this.#store.createPool({ uuid });
-    if (pool > 0) this.#shared.add(pool);
-    return pool;
+    return this.#store.createPool({ uuid });
   }
 
   /** Restores a page. @returns whether it was there; from a private file system it is gone then */
   getPage(fs: number, file: FileKey, index: number | bigint, page: Uint8Array): boolean {
     const key = this.#key.setObject(file).setIndex(index);
-    const found = this.#store.get(fs, key, page, !this.#shared.has(fs));
+    // The store knows, whoever announced the file system, in whatever thread.
+    const found = this.#store.get(fs, key, page, !this.#store.isShared(fs));
     if (found) this.#succGets++;
     else this.#failedGets++;
     return found;
@@ -82,10 +79,12 @@ export class Cleancache {
     this.#store.flushObject(fs, this.#key.setObject(file).setIndex(0));
   }
 
-  /** All files of a file system: it was unmounted. */
+  /**
+   * All files of a file system: it was unmounted. What others share by a UUID stays until the last
+   * of them has unmounted it.
+   */
   invalidateFs(fs: number): void {
     this.#invalidates++;
-    this.#shared.delete(fs);
     this.#store.destroyPool(fs);
   }
 

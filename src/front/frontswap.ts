@@ -2,8 +2,10 @@
 // taken must be given back until it is invalidated; what was not goes to the swap area.
 //
 // The kernel's door (until 6.6). A page is named by the number of its swap area and its slot there.
+import { bytesOf } from "../base/bytes.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { TmemKey } from "../index/key.ts";
+import { UUID_BYTES } from "../store/arguments.ts";
 import type { Store } from "../store/store.ts";
 
 /** Counters by the kernel's names. */
@@ -29,7 +31,8 @@ export class Frontswap {
    */
   constructor(store: Store, uuid: Uint8Array) {
     this.#store = store;
-    this.#pool = store.createPool({ persistent: true, uuid });
+    const named = bytesOf(uuid, "uuid", UUID_BYTES);
+    this.#pool = store.createPool({ persistent: true, uuid: named });
     if (this.#pool > 0) return;
     throw new ZcacheError("ERR_OPTION", "the store has no room for another pool, or one that dies");
   }

@@ -18,13 +18,10 @@ import { Mutex } from "../memory/mutex.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
 import * as Device from "./zram.layout.ts";
 import { ZramCounters } from "./zram_counters.ts";
-import { type BdStat, type IoStat, type MmStat, mmStatOf } from "./zram_stat.ts";
+import { checkSize, createDevicePool } from "./zram_device.ts";
+import { type BdStat, bdStatOf, type IoStat, type MmStat, mmStatOf } from "./zram_stat.ts";
 
-/** The pool of all devices of a store: "zcache zram pool". */
-const UUID = Uint8Array.from("zcache zram pool", (char) => char.charCodeAt(0));
 const WORD = 2 ** 32;
-/** The largest device: page numbers stay far below 2⁵³. */
-export const DEVICE_BYTES_MAX = 2 ** 50;
 
 /** What an extent of a device is, as `blockStatus` says it. */
 export const Extent = { DATA, HOLE: MISS, ZERO } as const;
@@ -69,13 +66,12 @@ export class Zram {
 
   /**
    * Makes an empty device in a store; it lives as long as the calling thread uses the store.
-   * @param number tells the devices of one store apart
-   * @throws ZcacheError ERR_OPTION for a size that can't be, ERR_ARENA_FULL
+   * @param number tells the devices of one store apart: one that no other device has
+   * @throws ZcacheError ERR_OPTION for a size or number that can't be, ERR_ARENA_FULL
    */
   static create(store: Store, sizeBytes: number, number = 0): Zram {
     checkSize(sizeBytes);
-    const pool = store.createPool({ persistent: true, keepsOld: true, uuid: UUID });
-    if (pool < 0) throw new ZcacheError("ERR_OPTION", "the store has no room for another pool");
+    const pool = createDevicePool(store, number);
     const at = store.reserve(Device.ZRAM_BYTES) / 4;
     const { words, memory } = store.arena;
     words.fill(0, at, at + Device.ZRAM_BYTES / 4);
@@ -99,11 +95,13 @@ export class Zram {
   }
 
   share(): ZramShare {
+    this.#assertAlive();
     return { zcacheZram: this.#at };
   }
 
   /** Bytes of the device. */
   get sizeBytes(): number {
+    this.#assertAlive();
     return this.#floats[(this.#at + Device.SIZE) / 2]!;
   }
 
@@ -226,7 +224,7 @@ export class Zram {
         }
         done += size;
       } else {
-        const next = this.#nextPage(page);
+        const next = this.nextStored(page);
         const last = Math.floor(end / pageSize);
         if (next === NIL || next >= last) done = last * pageSize;
         else {
@@ -314,40 +312,34 @@ export class Zram {
     return this.#store.flushObject(this.#pool, this.#keyOf(0));
   }
 
-  /** Drops all data, and ends: in no thread may it be used any more. */
+  /** Drops all data, and ends: in every thread, any later use throws ERR_DEVICE_CLOSED. */
   destroy(): void {
-    this.reset();
+    this.#assertAlive();
+    this.#store.arena.words[this.#at + Device.MAGIC] = 0;
     this.#store.destroyPool(this.#pool);
-  }
-
-  /** The first page from `page` on that is stored, or NIL. */
-  nextStored(page: number): number {
-    return this.#nextPage(page);
   }
 
   /** What the store of the device holds, by the kernel's names and in its order. */
   mmStat(): MmStat {
+    this.#assertAlive();
     return mmStatOf(this.#store.stats());
   }
 
   /** What went wrong or needed no memory, of all threads. */
   ioStat(): IoStat {
+    this.#assertAlive();
     return this.#counters.ioStat();
   }
 
   /** Pages in the write-back file, and how many went there and came back, in units of 4 KiB. */
   bdStat(): BdStat {
-    const { persistent, counters } = this.#store.stats();
-    const unit = this.pageSize / 4096;
-    return {
-      bd_count: persistent.pagesInFile * unit,
-      bd_reads: counters.read_back_pages * unit,
-      bd_writes: counters.written_back_pages * unit,
-    };
+    this.#assertAlive();
+    return bdStatOf(this.#store.stats(), this.pageSize);
   }
 
   /** Requests since the device was made, of all threads. */
   requests(): { reads: number; writes: number; discards: number } {
+    this.#assertAlive();
     return this.#counters.requests();
   }
 
@@ -447,13 +439,23 @@ export class Zram {
     this.#counters.count(Device.NOTIFY_FREE);
   }
 
-  #nextPage(page: number): number {
+  /** The first page from `page` on that is stored, or NIL. */
+  nextStored(page: number): number {
     const key = this.#keyOf(page);
     return this.#store.nextPage(this.#pool, key) === MISS ? NIL : pageOf(key);
   }
 
   #keyOf(page: number): TmemKey {
+    this.#assertAlive();
     return this.#key.setIndex(page);
+  }
+
+  #assertAlive(): void {
+    const { words } = this.#store.arena;
+    const isAlive =
+      words[this.#at + Device.MAGIC] === Device.ZRAM_MAGIC &&
+      words[this.#at + Device.POOL] === this.#pool;
+    if (!isAlive) throw new ZcacheError("ERR_DEVICE_CLOSED", "the device has been destroyed");
   }
 
   #stripeOf(page: number): Mutex {
@@ -486,12 +488,4 @@ const EXTENT_NUMBERS_MAX = 2 * 1024;
 
 function pageOf(key: TmemKey): number {
   return (key.indexHigh >>> 0) * WORD + (key.indexLow >>> 0);
-}
-
-function checkSize(sizeBytes: number): void {
-  if (Number.isInteger(sizeBytes) && sizeBytes >= 1 && sizeBytes <= DEVICE_BYTES_MAX) return;
-  throw new ZcacheError(
-    "ERR_OPTION",
-    `size of ${sizeBytes} bytes: allowed are 1 to ${DEVICE_BYTES_MAX}`,
-  );
 }

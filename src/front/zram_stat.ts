@@ -43,6 +43,16 @@ export function mmStatOf(stats: StoreStats): MmStat {
   };
 }
 
+/** @param pageSize of the device's pages */
+export function bdStatOf({ persistent, counters }: StoreStats, pageSize: number): BdStat {
+  const unit = pageSize / 4096;
+  return {
+    bd_count: persistent.pagesInFile * unit,
+    bd_reads: counters.read_back_pages * unit,
+    bd_writes: counters.written_back_pages * unit,
+  };
+}
+
 /** One line as the kernel's file has it. */
 export function statLine(stat: MmStat | IoStat | BdStat): string {
   return Object.values(stat).join(" ");

@@ -5,12 +5,17 @@
 // `compressed_writeback`), packed in segments and with a checksum, instead of a whole page for each
 // slot: the swap file is the store's write-back file. Without one, nothing is written back, and
 // what does not fit is refused.
+import { bytesOf } from "../base/bytes.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { TmemKey } from "../index/key.ts";
+import { UUID_BYTES } from "../store/arguments.ts";
 import type { Store } from "../store/store.ts";
 
 export interface ZswapOptions {
-  /** Percent of the store's memory that may be used: `max_pool_percent` (default 100). */
+  /**
+   * Percent of the store's `memoryMax` that may be used: `max_pool_percent`. A setting of the whole
+   * store: the value set last counts. If it is left out, the limit stays as it is.
+   */
   readonly maxPoolPercent?: number;
   /** 16 bytes that name the swap areas: the same in all threads that use them. */
   readonly uuid: Uint8Array;
@@ -36,16 +41,18 @@ export class Zswap {
   readonly #key = new TmemKey();
 
   /** @throws ZcacheError ERR_OPTION for a percentage that can't be, or if there is no pool left */
-  constructor(store: Store, { maxPoolPercent = 100, uuid }: ZswapOptions) {
-    if (!(maxPoolPercent >= 1 && maxPoolPercent <= 100)) {
+  constructor(store: Store, { maxPoolPercent, uuid }: ZswapOptions) {
+    if (maxPoolPercent !== undefined && !(maxPoolPercent >= 1 && maxPoolPercent <= 100)) {
       throw new ZcacheError("ERR_OPTION", `maxPoolPercent ${maxPoolPercent}: allowed are 1 to 100`);
     }
     this.#store = store;
-    this.#pool = store.createPool({ persistent: true, uuid });
+    const named = bytesOf(uuid, "uuid", UUID_BYTES);
+    this.#pool = store.createPool({ persistent: true, uuid: named });
     if (this.#pool < 0) {
       throw new ZcacheError("ERR_OPTION", "the store has no room for another pool");
     }
-    store.limit((store.stats().mem_limit * maxPoolPercent) / 100);
+    if (maxPoolPercent === undefined) return;
+    store.limit(Math.floor((store.arena.sizeBytes * maxPoolPercent) / 100));
   }
 
   /**
@@ -80,12 +87,13 @@ export class Zswap {
   }
 
   stats(): ZswapStats {
-    const { mem_used_total, same_pages, huge_pages, persistent, counters } = this.#store.stats();
+    const { mem_used_total, persistent, counters } = this.#store.stats();
     return {
       pool_total_size: mem_used_total,
-      stored_pages: persistent.pagesInMemory + persistent.samePages + persistent.pagesInFile,
-      same_filled_pages: same_pages,
-      stored_incompressible_pages: huge_pages,
+      // What was written back is in the swap file, and not in the pool any more.
+      stored_pages: persistent.pagesInMemory + persistent.samePages,
+      same_filled_pages: persistent.samePages,
+      stored_incompressible_pages: persistent.hugePages,
       written_back_pages: counters.written_back_pages,
       pool_limit_hit: counters.pool_limit_hit,
       reject_reclaim_fail: counters.reject_reclaim_fail,

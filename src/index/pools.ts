@@ -152,6 +152,11 @@ export class PoolTable {
     return (this.#words[this.at(pool) + Index.FLAGS]! & PERSISTENT) !== 0 ? PERSISTENT : 0;
   }
 
+  /** As TmemIndex.isShared. */
+  isShared(pool: number): boolean {
+    return this.isUsable(pool) && (this.#words[this.at(pool) + Index.FLAGS]! & SHARED) !== 0;
+  }
+
   /** As TmemIndex.keepsOld. */
   keepsOld(pool: number): boolean {
     return this.isUsable(pool) && (this.#words[this.at(pool) + Index.FLAGS]! & KEEPS_OLD) !== 0;

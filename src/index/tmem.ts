@@ -207,12 +207,6 @@ export class TmemIndex {
     return ownerOf(this.#frames.state(entry >>> this.#frameShift)) !== this.#treeOwner;
   }
 
-  /** The pool of an entry, as `keyOf` says it, without the key. */
-  poolOf(entry: WordIndex): TmemPool {
-    const number = this.#numberOf(this.#objectAround(entry));
-    return this.#words[this.#pools.at(number) + Index.POOL_ID]! as TmemPool;
-  }
-
   /**
    * Finds the page of the key's object with the lowest index from the key's index on, and sets the
    * key's index to that. With `key.nextIndex()` in between, all pages of an object in order.
@@ -292,6 +286,11 @@ export class TmemIndex {
   /** Whether a page that is not taken leaves the old one of its key; false if there is no pool. */
   keepsOld(pool: number): boolean {
     return this.#pools.keepsOld(pool);
+  }
+
+  /** Whether a pool is shared by UUID; fixed while there is such a pool, so no lock is needed. */
+  isShared(pool: number): boolean {
+    return this.#pools.isShared(pool);
   }
 
   /** What is known of a pool, dying or not; null if there is no such pool. */

@@ -24,7 +24,7 @@ export interface ResolvedPoolOptions {
 }
 
 const NAMES: readonly (keyof TmemPoolOptions)[] = ["persistent", "keepsOld", "uuid", "client"];
-const UUID_BYTES = 16;
+export const UUID_BYTES = 16;
 const CLIENT_MAX = 2 ** 31 - 1;
 
 /** @throws ZcacheError ERR_OPTION */

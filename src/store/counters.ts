@@ -14,6 +14,8 @@ export const COUNTERS = [
   "loads_from_file",
   "flushes",
   "flushes_found",
+  "object_flushes",
+  "object_flushes_found",
   // Why a put was refused.
   "put_to_flush",
   "pool_limit_hit",
@@ -24,7 +26,6 @@ export const COUNTERS = [
   "evicted_ephemeral_pages",
   "persistent_ate_ephemeral",
   "ephemeral_ate_tail",
-  "replaced_pages",
   "exclusive_gets",
   "dropped_from_file",
   "lost_pages",

@@ -177,7 +177,10 @@ function storeLocked(
   // The old page is gone whatever comes: its room is the last that there is.
   if (dropOldLocked(state, pool, key, hash)) {
     const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
-    if (result === STORED) return STORED;
+    if (result === STORED) {
+      state.count("duplicate_puts");
+      return STORED;
+    }
   }
   return refuseFullLocked(state, pool, key, hash);
 }

@@ -242,7 +242,12 @@ export class Store {
       versions?.objectChangedLocked(key);
     };
     const step = (visit: (entry: WordIndex) => void) => index.removeObject(pool, key, 1, visit);
-    return this.#removeMany(Reason.OBJECT_FLUSHED, step, note);
+    const removed = this.#removeMany(Reason.OBJECT_FLUSHED, step, note);
+    this.#locked(() => {
+      this.#state.count("object_flushes");
+      if (removed > 0) this.#state.count("object_flushes_found");
+    });
+    return removed;
   }
 
   /**
@@ -263,6 +268,11 @@ export class Store {
   poolInfo(pool: number): TmemPoolInfo | null {
     const { index } = this.#opened();
     return this.#reading(() => index.poolInfo(pool));
+  }
+
+  /** Whether a tmem pool is one that all share who name its UUID; false if there is none. */
+  isShared(pool: number): boolean {
+    return this.#opened().index.isShared(pool);
   }
 
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */

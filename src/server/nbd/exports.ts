@@ -1,6 +1,7 @@
 // What a server exports: block devices by name, as its parts see them.
 import { ZcacheError } from "../../base/errors.ts";
-import { DEVICE_BYTES_MAX, type Zram } from "../../front/zram.ts";
+import type { Zram } from "../../front/zram.ts";
+import { DEVICE_BYTES_MAX } from "../../front/zram_device.ts";
 import { Flag, NAME_BYTES_MAX } from "../../wire/nbd/protocol.ts";
 
 /** One export in one thread. */
