@@ -62,8 +62,7 @@ export class AdapterCache {
 
   /** Removes what stands under keys that begin with `prefix`. */
   clear(prefix: string): void {
-    if (prefix === "") this.cache.clear();
-    else for (const key of this.keysWith(prefix)) this.cache.delete(key);
+    this.cache.clear(prefix);
   }
 
   /** Closes the cache if the adapter has made it; once. */

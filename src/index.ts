@@ -11,9 +11,9 @@ export {
 export type { DictionaryReport } from "./cache_dictionary.ts";
 export type { PersistStats } from "./cache_restart.ts";
 export * from "./codec/index.ts";
-export type { Loader } from "./front/cache/cache.ts";
 export type { Serializer } from "./front/cache/contract.ts";
 export type { CacheKey } from "./front/cache/keys.ts";
+export type { LoadContext, Loader } from "./front/cache/loads.ts";
 export type {
   CacheOptions,
   FetchOptions,

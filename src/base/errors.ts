@@ -26,6 +26,7 @@ export type ErrorCode =
   | "ERR_DEVICE_CLOSED"
   | "ERR_STORE_SHARE"
   | "ERR_VALUE"
+  | "ERR_LOAD_CYCLE"
   | "ERR_WORKER"
   | "ERR_INTERNAL";
 

@@ -1,4 +1,5 @@
 // What a cache needs of Node, put together.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { Buffer } from "node:buffer";
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,6 +9,8 @@ import { textIn } from "./text.ts";
 
 /** 32 random bits come as a number below 2³². */
 const RANDOM_END = 2 ** 32;
+
+const loading = new AsyncLocalStorage<object>();
 
 /** Fulfils `CachePlatform` (front/cache/contract.ts). */
 export const cachePlatform = {
@@ -25,6 +28,10 @@ export const cachePlatform = {
     Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString(
       asLatin1 ? "latin1" : "utf8",
     ),
+  loading: {
+    run: <T>(load: object, loader: () => T): T => loading.run(load, loader),
+    current: () => loading.getStore(),
+  },
   packError,
   unpackError,
 };

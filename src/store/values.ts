@@ -346,12 +346,9 @@ export class Values {
     lockedBy(this.#state, () => this.versions.objectChangedLocked(key));
   }
 
-  /** All watches are of values that have changed; and with `versions`, all copies are old. */
-  allChanged(what: "watches" | "versions"): void {
-    lockedBy(this.#state, () => {
-      if (what === "versions") this.versions.allChangedLocked();
-      else this.versions.watchesChangedLocked();
-    });
+  /** All copies are old, and all watches are of values that have changed. */
+  allChanged(): void {
+    lockedBy(this.#state, () => this.versions.allChangedLocked());
   }
 
   /**

@@ -81,12 +81,6 @@ export class Versions {
     const words = this.#words;
     const table = this.#table;
     for (let nth = 0; nth < VERSIONS; nth++) Atomics.add(words, table + nth, 1);
-    this.watchesChangedLocked();
-  }
-
-  /** All watches are of values that have changed. */
-  watchesChangedLocked(): void {
-    const words = this.#words;
     for (let nth = 0; nth < WATCHES; nth++) {
       const at = this.watchAt(nth, 0) + STATE;
       if (words[at] === UNCHANGED) put(words, at, CHANGED);

@@ -217,7 +217,11 @@ test("a cache says how much it holds when printed; fetch rejects what it can't d
     cache.fetch(5 as never, () => "v"),
     code("ERR_KEY"),
   );
-  await assert.rejects(cache.fetch("x", (() => () => 1) as never), code("ERR_VALUE"));
+  await assert.rejects(cache.fetch("k", 5 as never), code("ERR_OPTION"));
+  await assert.rejects(
+    cache.fetch("k", () => "v", { signal: {} as AbortSignal }),
+    code("ERR_OPTION"),
+  );
   cache.close();
   cache.close();
   assert.equal(inspect(cache), "Cache { closed }");

@@ -8,18 +8,19 @@ import { byteCountOf, heldBytes, isBytes } from "../../base/bytes.ts";
 import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
+import { valuesOf } from "../values/format.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
 import { KeyedValues } from "../values/values.ts";
 import type { CachePlatform, Serializer, Text } from "./contract.ts";
 import * as Meta from "./entry_meta.ts";
-import { type Flight, Flights } from "./flights.ts";
+import { Flights } from "./flights.ts";
 import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
+import { type Loader, type LoadHost, Loads, type Requested } from "./loads.ts";
 import { NearCache } from "./near.ts";
 import {
   allowStaleOf,
   checkSerializer,
   type FetchOptions,
-  type FetchPlan,
   fetchPlanOf,
   type GetOptions,
   type Lifetime,
@@ -28,33 +29,30 @@ import {
   type SetOptions,
 } from "./options.ts";
 
-/** Makes the value of a key; what it throws reaches all who wait for it. */
-export type Loader<K, V> = (key: K) => V | undefined | Promise<V | undefined>;
-
 /** What happened in this thread; the store counts for all (`stats`). */
 export interface LocalCounts {
   nearHits: number;
   loads: number;
   joined: number;
   staleHits: number;
+  /** Loads whose values were not stored: refused, or the key was set or removed meanwhile. */
+  unstored: number;
 }
-
-/** How often a load of another thread is waited for before this one loads by itself. */
-const JOINS_MAX = 3;
 
 export class CacheFront<K extends CacheKey, V> {
   readonly store: Store;
   readonly values: KeyedValues;
   /** Of this thread. */
-  readonly counts: LocalCounts = { nearHits: 0, loads: 0, joined: 0, staleHits: 0 };
+  readonly counts: LocalCounts = {
+    ...{ nearHits: 0, loads: 0, joined: 0, staleHits: 0, unstored: 0 },
+  };
   readonly #options: ResolvedCacheOptions;
   readonly #platform: CachePlatform;
   readonly #serializer: Serializer;
   readonly #keys: KeyWriter;
   readonly #text: Text;
   readonly #near: NearCache | undefined;
-  readonly #flights: Flights;
-  readonly #loading = new Map<string, Promise<V | undefined>>();
+  readonly #loads: Loads<K, V>;
   readonly #meta = new Uint8Array(Meta.META_MAX);
   /** Called with what comes in, as bytes: who makes dictionaries takes samples. */
   onBytes: ((at: number, count: number) => void) | undefined;
@@ -78,7 +76,11 @@ export class CacheFront<K extends CacheKey, V> {
     this.#text = platform.textIn(this.values.bytes);
     const { nearBytes } = options;
     this.#near = nearBytes > 0 ? new NearCache(nearBytes, this.values.versions) : undefined;
-    this.#flights = new Flights(this.values, platform);
+    const host: LoadHost<K, V> = {
+      peek: (key) => this.#get(key, false, false),
+      store: (key, value, lifetime, mayStore) => this.#storeLoaded(key, value, lifetime, mayStore),
+    };
+    this.#loads = new Loads(host, new Flights(this.values, platform), platform, this.counts);
   }
 
   /**
@@ -102,16 +104,15 @@ export class CacheFront<K extends CacheKey, V> {
 
   /** Whether there is a value whose time is not over; does not count as a use. */
   has(key: K): boolean {
-    const keyBytes = this.#keys.write(key);
-    const { values } = this;
-    if (!values.has(this.#keys.bytes, keyBytes)) return false;
-    return this.#freshOf() > this.#platform.now();
+    return this.#has(this.#keys.write(key));
   }
 
-  /** Removes a value. @returns whether there was one */
+  /** Removes a value. @returns whether there was one, as `has` says it */
   delete(key: K): boolean {
     const keyBytes = this.#keys.write(key);
-    return this.values.delete(this.#keys.bytes, keyBytes);
+    const had = this.#has(keyBytes);
+    this.values.delete(this.#keys.bytes, keyBytes);
+    return had;
   }
 
   /** The values of many keys, in their order. */
@@ -153,35 +154,75 @@ export class CacheFront<K extends CacheKey, V> {
   }
 
   /**
-   * The value of a key; if there is none, what the loader makes of it, which is then stored. One
-   * loader runs for a key in all threads; the others wait for what it gives, or throws.
-   * @returns undefined if the loader gives that, and nothing is stored
-   * @throws as a rejection: what the loader throws, and what `get` and `set` do
+   * The value of a key; if there is none, what the loader makes of it, which is then stored, unless
+   * somebody sets or removes the key meanwhile. One loader runs for a key in all threads; the
+   * others wait for what it gives, or throws.
+   * @returns what the loader gives, also where it can't be stored; undefined is not stored
+   * @throws as a rejection: what the loader throws, what `get` does, the signal's reason,
+   *   ZcacheError ERR_OPTION before the loader runs, and ERR_LOAD_CYCLE
    */
-  async fetch(key: K, loader: Loader<K, V>, options: FetchOptions = {}): Promise<V | undefined> {
+  fetch(key: K, loader: Loader<K, V>, options?: FetchOptions): Promise<V>;
+  fetch(key: K, loader: Loader<K, V | undefined>, options?: FetchOptions): Promise<V | undefined>;
+  async fetch(
+    key: K,
+    loader: Loader<K, V | undefined>,
+    options: FetchOptions = {},
+  ): Promise<V | undefined> {
     const plan = fetchPlanOf(options, this.#options);
-    if (!plan.forceRefresh) {
-      const value = this.#get(key, true);
-      if (value !== undefined) {
-        if (!this.#isStale) return value;
-        this.counts.staleHits++;
-        // Who gets the old value does not hear of a failure; who finds none will.
-        this.#load(key, loader, plan).catch(() => undefined);
-        return value;
-      }
+    if (typeof loader !== "function") {
+      throw new ZcacheError("ERR_OPTION", `loader ${describe(loader)}: allowed is a function`);
     }
-    return this.#load(key, loader, plan);
+    if (plan.signal?.aborted) throw plan.signal.reason;
+    const value = plan.forceRefresh ? undefined : this.#get(key, true);
+    if (value !== undefined && !this.#isStale) return value;
+    const requested = this.#requested(key);
+    if (value !== undefined) {
+      this.counts.staleHits++;
+      // Who gets the old value does not hear of a failure; who finds none will.
+      this.#loads.refresh(requested, loader, plan);
+      return value;
+    }
+    if (plan.forceRefresh) {
+      this.store.assertOpen();
+      valuesOf(this.store).countRequest();
+    }
+    return this.#loads.request(requested, loader, plan);
   }
 
   /** The same as `fetch`, by the name that users of cacheable know. */
-  getOrSet(key: K, loader: Loader<K, V>, options?: FetchOptions): Promise<V | undefined> {
+  getOrSet(key: K, loader: Loader<K, V>, options?: FetchOptions): Promise<V>;
+  getOrSet(
+    key: K,
+    loader: Loader<K, V | undefined>,
+    options?: FetchOptions,
+  ): Promise<V | undefined>;
+  getOrSet(
+    key: K,
+    loader: Loader<K, V | undefined>,
+    options?: FetchOptions,
+  ): Promise<V | undefined> {
     return this.fetch(key, loader, options);
   }
 
-  /** Removes all values. */
-  clear(): void {
+  /**
+   * Removes all values; or those under keys of text that begin with `prefix`.
+   * @throws ZcacheError ERR_OPTION
+   */
+  clear(prefix = ""): void {
+    if (typeof prefix !== "string") {
+      throw new ZcacheError("ERR_OPTION", `prefix ${describe(prefix)}: allowed is a string`);
+    }
     this.#near?.clear();
-    this.values.clear();
+    if (prefix === "") {
+      this.values.clear();
+      return;
+    }
+    // Loaders and near copies may have values of keys that are not there.
+    valuesOf(this.store).allChanged();
+    for (const key of this.#keysOf(true)) {
+      if (typeof key === "string" && key.startsWith(prefix)) this.delete(key);
+    }
+    valuesOf(this.store).allChanged();
   }
 
   /** Values stored, those that have expired and were not yet removed included. */
@@ -189,15 +230,21 @@ export class CacheFront<K extends CacheKey, V> {
     return this.values.count;
   }
 
-  /** The keys, in no order; what comes and goes meanwhile may be among them or not. */
-  *keys(): Generator<K> {
+  /** The keys that `has` confirms, in no order; some that come and go may be missed. */
+  keys(): Generator<K> {
+    return this.#keysOf(false);
+  }
+
+  *#keysOf(allowStale: boolean): Generator<K> {
     const { bytes } = this.values;
     const scan = this.values.beginScan();
     for (let ended = false; !ended; ) {
       const found: K[] = [];
+      const now = this.#platform.now();
       ended = this.values.scan(scan, (at, count) => {
         const key = readKey(bytes, at, count, this.#text);
-        if (key !== undefined) found.push(key as K);
+        const isListed = key !== undefined && (allowStale || this.#freshOf() > now);
+        if (isListed) found.push(key as K);
       });
       yield* found;
     }
@@ -220,7 +267,8 @@ export class CacheFront<K extends CacheKey, V> {
     return readKey(this.values.bytes, at, count, this.#text) as K | undefined;
   }
 
-  #get(key: K, allowStale: boolean): V | undefined {
+  /** @param counts whether it is somebody's request, and so a hit or a miss */
+  #get(key: K, allowStale: boolean, counts = true): V | undefined {
     const near = this.#near;
     this.#isStale = false;
     if (near !== undefined && typeof key === "string") {
@@ -231,10 +279,12 @@ export class CacheFront<K extends CacheKey, V> {
       }
     }
     const keyBytes = this.#keys.write(key);
-    if (!this.#find(keyBytes)) return undefined;
-    const isStale = this.#freshMs <= this.#platform.now();
-    if (isStale && !allowStale) return undefined;
-    const value = this.#read(key, keyBytes);
+    const isFound = this.#find(keyBytes);
+    const isStale = isFound && this.#freshMs <= this.#platform.now();
+    if (!counts) valuesOf(this.store).countNothing(isFound);
+    else if (isStale) valuesOf(this.store).countMiss();
+    if (!isFound || (isStale && !allowStale)) return undefined;
+    const value = this.#read(key, keyBytes, counts && !isStale);
     // The serializer may have used this cache.
     this.#isStale = isStale;
     return value;
@@ -244,7 +294,7 @@ export class CacheFront<K extends CacheKey, V> {
    * Stores a value. Code of the caller's runs only while the value is turned into bytes: what all
    * calls share (the key, the room for a value) is written after that.
    */
-  #store(key: K, value: V, lifetime: Lifetime): boolean {
+  #store(key: K, value: V, lifetime: Lifetime, mayStore?: () => boolean): boolean {
     const { values } = this;
     if (value === undefined) {
       values.delete(this.#keys.bytes, this.#keys.write(key));
@@ -256,19 +306,37 @@ export class CacheFront<K extends CacheKey, V> {
       const isLatin1 = this.#text.isLatin1(value);
       const type = isLatin1 ? Meta.LATIN1 : Meta.TEXT;
       const count = this.#text.write(value, values.roomAt, values.roomBytes, isLatin1);
-      if (count >= 0) return this.#put(keyBytes, type, undefined, count, lifetime);
+      if (count >= 0) return this.#put(keyBytes, type, undefined, count, lifetime, mayStore);
       const bytes = this.#platform.encodeText(value, isLatin1);
-      return this.#put(keyBytes, type, bytes, bytes.length, lifetime);
+      return this.#put(keyBytes, type, bytes, bytes.length, lifetime, mayStore);
     }
     const type = this.#typeOf(value);
     const bytes = type === Meta.STRUCTURED ? this.#encode(value) : (value as Uint8Array);
     const held = heldBytes(bytes);
-    return this.#put(this.#keys.write(key), type, held, byteCountOf(held), lifetime);
+    const count = byteCountOf(held);
+    return this.#put(this.#keys.write(key), type, held, count, lifetime, mayStore);
+  }
+
+  /** Stores what a loader gave, if that can be done and `mayStore` says so, under the lock. */
+  #storeLoaded(key: K, value: V, lifetime: Lifetime, mayStore: () => boolean): void {
+    try {
+      if (this.#store(key, value, lifetime, mayStore)) return;
+    } catch (error) {
+      // The caller has the value all the same.
+      if (!(error instanceof ZcacheError)) throw error;
+    }
+    this.counts.unstored++;
+    if (valuesOf(this.store).stored.isClosed) return;
+    // An older value is not to be given as if nothing had been loaded.
+    const keyBytes = this.#keys.write(key);
+    const { values } = this;
+    values.onlyIf(mayStore, () => values.discard(this.#keys.bytes, keyBytes));
   }
 
   /**
    * Stores bytes under the key that was written last; nothing of the caller's runs in it.
    * @param bytes undefined: they stand in the room for a value
+   * @param mayStore asked under the store's lock; if not, what is stored stays
    */
   #put(
     keyBytes: number,
@@ -276,11 +344,12 @@ export class CacheFront<K extends CacheKey, V> {
     bytes: Uint8Array | undefined,
     count: number,
     { ttlMs, staleMs }: Lifetime,
+    mayStore?: () => boolean,
   ): boolean {
     const { values } = this;
     const key = this.#keys.bytes;
     if (count > VALUE_BYTES_MAX) {
-      values.delete(key, keyBytes);
+      if (mayStore === undefined) values.delete(key, keyBytes);
       throw new ZcacheError("ERR_VALUE", `${count} bytes: a value has at most ${VALUE_BYTES_MAX}`);
     }
     const freshMs = Meta.timeOf(this.#platform.now() + ttlMs);
@@ -291,9 +360,23 @@ export class CacheFront<K extends CacheKey, V> {
       type,
       isTimed ? freshMs : Number.POSITIVE_INFINITY,
     );
-    const result = values.set(key, keyBytes, this.#meta, metaBytes, bytes, count, expiresMs);
+    const meta = this.#meta;
+    const result =
+      mayStore === undefined
+        ? values.set(key, keyBytes, meta, metaBytes, bytes, count, expiresMs)
+        : values.onlyIf(mayStore, () =>
+            values.set(key, keyBytes, meta, metaBytes, bytes, count, expiresMs),
+          );
     if (this.onBytes !== undefined && count <= values.roomBytes) this.onBytes(values.roomAt, count);
     return result === 0;
+  }
+
+  /** A key as loads need it: one of bytes may be changed by its owner while it is loaded. */
+  #requested(key: K): Requested<K> {
+    const keyBytes = this.#keys.write(key);
+    const bytes = this.#keys.bytes.slice(0, keyBytes);
+    const own = typeof key === "string" ? key : (bytes.slice(1) as CacheKey as K);
+    return { given: key, own, bytes, name: this.#keys.nameOf(keyBytes) };
   }
 
   /** How a value is kept that is no string. */
@@ -318,6 +401,11 @@ export class CacheFront<K extends CacheKey, V> {
     );
   }
 
+  #has(keyBytes: number): boolean {
+    if (!this.values.has(this.#keys.bytes, keyBytes)) return false;
+    return this.#freshOf() > this.#platform.now();
+  }
+
   #find(keyBytes: number): boolean {
     if (!this.values.find(this.#keys.bytes, keyBytes)) return false;
     this.#freshMs = this.#freshOf();
@@ -331,14 +419,21 @@ export class CacheFront<K extends CacheKey, V> {
     return Math.min(fresh, values.expiresMs);
   }
 
-  /** Makes the value that was found. @returns undefined if it went meanwhile */
-  #read(key: K, keyBytes: number): V | undefined {
+  /**
+   * Makes the value that was found.
+   * @param isHit whether it is counted as a hit
+   * @returns undefined if it went meanwhile
+   */
+  #read(key: K, keyBytes: number, isHit: boolean): V | undefined {
     const { values } = this;
     const type = values.bytes[values.metaAt]!;
     const { hashLow, version, valueBytes } = values;
     const freshMs = this.#freshMs;
     const long = values.read(this.#keys.bytes, keyBytes);
-    if (long === null) return undefined;
+    if (long === null) {
+      if (isHit) valuesOf(this.store).countMiss();
+      return undefined;
+    }
     // A value with parts may have been overwritten by another while it was read.
     const count = long === undefined ? valueBytes : long.length;
     const now = long === undefined ? type : values.bytes[values.metaAt]!;
@@ -370,65 +465,6 @@ export class CacheFront<K extends CacheKey, V> {
       throw new ZcacheError("ERR_VALUE", "the serializer can't decode the bytes of this value", {
         cause,
       });
-    }
-  }
-
-  #load(key: K, loader: Loader<K, V>, plan: FetchPlan): Promise<V | undefined> {
-    const keyBytes = this.#keys.write(key);
-    const name = this.#keys.nameOf(keyBytes);
-    const before = this.#loading.get(name);
-    if (before !== undefined) {
-      this.counts.joined++;
-      return before;
-    }
-    const loading = this.#fly(key, loader, plan).finally(() => this.#loading.delete(name));
-    this.#loading.set(name, loading);
-    return loading;
-  }
-
-  async #fly(key: K, loader: Loader<K, V>, plan: FetchPlan): Promise<V | undefined> {
-    for (let joins = 0; joins < JOINS_MAX; joins++) {
-      const { joined, begun } = this.#flights.begin(this.#keys.bytes, this.#keys.write(key));
-      // Between the look for it and now, another thread may have loaded it.
-      const there =
-        joined === undefined && joins === 0 ? this.#foundMeanwhile(key, plan) : undefined;
-      if (there !== undefined && begun !== undefined) {
-        this.#flights.end(this.#keys.bytes, this.#keys.write(key), begun, []);
-        return there;
-      }
-      if (joined === undefined) return this.#loadAndStore(key, loader, plan, begun);
-      this.counts.joined++;
-      const { failure } = await this.#flights.wait(joined, () => true);
-      if (failure.length > 0) throw failure[0];
-      const value = this.get(key);
-      if (value !== undefined) return value;
-    }
-    return this.#loadAndStore(key, loader, plan, undefined);
-  }
-
-  #foundMeanwhile(key: K, plan: FetchPlan): V | undefined {
-    return plan.forceRefresh ? undefined : this.get(key);
-  }
-
-  async #loadAndStore(
-    key: K,
-    loader: Loader<K, V>,
-    plan: FetchPlan,
-    flight: Flight | undefined,
-  ): Promise<V | undefined> {
-    this.counts.loads++;
-    let failure: unknown[] = [];
-    try {
-      const value = await loader(key);
-      if (value !== undefined) this.#store(key, value, plan);
-      return value;
-    } catch (error) {
-      failure = [error];
-      throw error;
-    } finally {
-      if (flight !== undefined) {
-        this.#flights.end(this.#keys.bytes, this.#keys.write(key), flight, failure);
-      }
     }
   }
 }

@@ -35,6 +35,13 @@ export interface CachePlatform {
   /** Long texts as bytes of their own, and back. */
   encodeText(text: string, asLatin1: boolean): Uint8Array;
   decodeText(bytes: Uint8Array, asLatin1: boolean): string;
+  /** Which load a call comes from, by whatever promises, timers and callbacks. */
+  readonly loading: {
+    /** Runs a loader: calls that come from it come from `load`. */
+    run<T>(load: object, loader: () => T): T;
+    /** The load that the calling code belongs to, as far as the platform can tell. */
+    current(): object | undefined;
+  };
   /** An error as bytes, and back. */
   packError(error: unknown): Uint8Array;
   unpackError(bytes: Uint8Array): unknown;

@@ -105,6 +105,26 @@ export class Flights {
     );
   }
 
+  /** Whether these are flights of the same cache: one that is attached twice in a thread, say. */
+  isOf(other: Flights): boolean {
+    return this.#words.buffer === other.#words.buffer;
+  }
+
+  /**
+   * For a load without a flight.
+   * @returns what says later whether nobody has set or removed the key since; if it says no, that
+   *   may have been another key
+   */
+  watchVersion(key: Uint8Array, keyBytes: number): () => boolean {
+    if (this.#isClosed) return () => false;
+    const values = this.#values;
+    values.lock(key, keyBytes);
+    const hash = values.hashLow;
+    values.unlock();
+    const version = values.versions.of(hash);
+    return () => values.versions.of(hash) === version;
+  }
+
   /** Whether other threads wait for a flight. */
   isAwaited(flight: Flight): boolean {
     return Atomics.load(this.#words, flight.at + WAITERS) > 0;

@@ -32,6 +32,8 @@ export interface GetOptions {
 export interface FetchOptions extends SetOptions {
   /** Load even if there is a value (default false). */
   readonly forceRefresh?: boolean | undefined;
+  /** Ends this wait with the signal's reason; the load goes on for others who wait for it. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How long a value lives, in ms. */
@@ -43,6 +45,7 @@ export interface Lifetime {
 /** The options of a `fetch`, checked. */
 export interface FetchPlan extends Lifetime {
   readonly forceRefresh: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 export interface CacheOptions {
@@ -119,7 +122,7 @@ const DICTIONARY_BYTES = 64 * KIB;
 const NEAR_BYTES = 8 * MIB;
 
 const SET_KEYS: readonly (keyof SetOptions)[] = ["ttl", "staleWhileRevalidate"];
-const FETCH_KEYS: readonly (keyof FetchOptions)[] = [...SET_KEYS, "forceRefresh"];
+const FETCH_KEYS: readonly (keyof FetchOptions)[] = [...SET_KEYS, "forceRefresh", "signal"];
 const GET_KEYS: readonly (keyof GetOptions)[] = ["allowStale"];
 const NEAR_KEYS: readonly (keyof NearOptions)[] = ["max", "frozen"];
 const LOCAL_KEYS: readonly (keyof LocalOptions)[] = ["serializer"];
@@ -140,11 +143,18 @@ export function lifetimeOf(
 /** Reads each option of a `fetch` once. @throws ZcacheError ERR_OPTION */
 export function fetchPlanOf(options: FetchOptions, defaults: Lifetime): FetchPlan {
   checkOptionNames(options, FETCH_KEYS, "fetch");
-  const { forceRefresh = false } = options;
+  const { forceRefresh = false, signal } = options;
   return {
     ...lifetimeIn(options, defaults),
     forceRefresh: booleanOf("forceRefresh", forceRefresh),
+    signal: signal === undefined ? undefined : signalOf(signal),
   };
+}
+
+function signalOf(signal: AbortSignal): AbortSignal {
+  const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof aborted === "boolean" && typeof addEventListener === "function") return signal;
+  throw new ZcacheError("ERR_OPTION", `signal ${describe(signal)}: allowed is an AbortSignal`);
 }
 
 /** @throws ZcacheError ERR_OPTION */

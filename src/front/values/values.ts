@@ -283,7 +283,7 @@ export class KeyedValues {
   clear(): void {
     this.#values.noteClear();
     // What is being loaded now is older; and so is what will be loaded until this is done.
-    this.#values.allChanged("versions");
+    this.#values.allChanged();
     const { stored } = this.#values;
     const cursor = stored.beginScan();
     for (let ended = false; !ended; ) {
@@ -291,7 +291,7 @@ export class KeyedValues {
         this.store.flushObject(this.pool, key);
       });
     }
-    this.#values.allChanged("versions");
+    this.#values.allChanged();
   }
 
   #lockStripe(): void {
