@@ -8,6 +8,7 @@ import type { BackgroundCounts } from "./cache_background.ts";
 import type { DictionaryReport } from "./cache_dictionary.ts";
 import type { PersistStats } from "./cache_restart.ts";
 import { CacheFront, type LocalCounts } from "./front/cache/cache.ts";
+import type { Serializer } from "./front/cache/contract.ts";
 import { type CacheKey, INTERNAL } from "./front/cache/keys.ts";
 import {
   type CacheOptions,
@@ -18,7 +19,8 @@ import {
   resolveCacheOptions,
   storeOptionsOf,
 } from "./front/cache/options.ts";
-import { cachePlatform, structuredSerializer } from "./node/cache_platform.ts";
+import { cachePlatform } from "./node/cache_platform.ts";
+import { valueSerializer } from "./node/values/serializer.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";
 import { Store, type StoreShare } from "./store/store.ts";
@@ -108,7 +110,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     opened: OpenedValues | undefined,
     log?: LogShare,
   ) {
-    super(checkMade(store), options, local.serializer ?? structuredSerializer, cachePlatform);
+    super(checkMade(store), options, serializerOf(options, local), cachePlatform);
     this.#options = options;
     if (log !== undefined) this.#log = new SharedLog(this.values, log);
     if (opened === undefined) return;
@@ -289,6 +291,10 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     if (!isWhole) this.#events.emit("overrun");
     for (const [key, reason] of gone) this.#events.emit("evict", key, reason);
   }
+}
+
+function serializerOf({ classes }: ResolvedCacheOptions, { serializer }: LocalOptions): Serializer {
+  return serializer ?? valueSerializer(classes);
 }
 
 /** In JavaScript, anybody may call the constructor. */

@@ -3,7 +3,6 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { Buffer } from "node:buffer";
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { deserialize, serialize } from "node:v8";
 import { packError, unpackError } from "./packed_error.ts";
 import { textIn } from "./text.ts";
 
@@ -34,14 +33,4 @@ export const cachePlatform = {
   },
   packError,
   unpackError,
-};
-
-/**
- * Fulfils `Serializer`: all that Node can clone comes back as it was, Map, Date, BigInt, cycles and
- * typed arrays included. MessagePack (msgpackr) takes 80 to 95 % of the time and JSON 75 %, but
- * neither gives everything back as it was.
- */
-export const structuredSerializer = {
-  encode: (value: unknown): Uint8Array => serialize(value),
-  decode: (bytes: Uint8Array) => deserialize(bytes) as unknown,
 };

@@ -72,6 +72,11 @@ export interface CacheOptions {
   readonly persist?: boolean | PersistOptions;
   /** Keep decoded values that are read all the time in each thread (default: don't). */
   readonly near?: boolean | NearOptions;
+  /**
+   * Instances of classes of yours: "refuse" them, or store them "plain": their own properties,
+   * which come back as a plain object (default "refuse").
+   */
+  readonly classes?: "refuse" | "plain";
   /** What is done while nobody asks: every so many ms (default 100); 0: nothing. */
   readonly backgroundMs?: number;
 }
@@ -92,6 +97,7 @@ export interface ResolvedCacheOptions {
   readonly nearBytes: number;
   readonly nearFrozen: boolean;
   readonly backgroundMs: number;
+  readonly classes: "refuse" | "plain";
   readonly codec: string;
   readonly codecOptions: { readonly level?: number };
   readonly persist: ResolvedPersist | undefined;
@@ -110,6 +116,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "writeBack",
   "persist",
   "near",
+  "classes",
   "backgroundMs",
   "serializer",
 ];
@@ -205,6 +212,7 @@ export function resolveCacheOptions(options: CacheOptions & LocalOptions): Resol
     nearBytes: parseSize(nearOptions.max ?? NEAR_BYTES, "near.max"),
     nearFrozen: booleanOf("near.frozen", nearOptions.frozen ?? false),
     backgroundMs,
+    classes: classesOf(options.classes ?? "refuse"),
     codec: textOf("codec", options.codec ?? DEFAULT_CODEC),
     codecOptions: codecOptionsOf(options),
     persist: resolvePersist(options.persist, options.writeBack?.path),
@@ -271,6 +279,11 @@ function dictionaryOf(option: boolean | number | string): number {
 function booleanOf(name: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;
   throw wrong(name, value, "true and false");
+}
+
+function classesOf(option: unknown): "refuse" | "plain" {
+  if (option === "refuse" || option === "plain") return option;
+  throw wrong("classes", option, '"refuse" and "plain"');
 }
 
 function textOf(name: string, value: unknown): string {
