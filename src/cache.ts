@@ -4,6 +4,7 @@ import { EventEmitter } from "node:events";
 import { inspect } from "node:util";
 import { ZcacheError } from "./base/errors.ts";
 import { parseSize } from "./base/units.ts";
+import { ONE_VERSION } from "./base/version.ts";
 import type { BackgroundCounts } from "./cache_background.ts";
 import type { DictionaryReport } from "./cache_dictionary.ts";
 import type { PersistStats } from "./cache_restart.ts";
@@ -35,9 +36,12 @@ import {
   type UpkeepOptions,
 } from "./upkeep.ts";
 
+const SHARE_VERSION = 1;
+
 /** What travels to another thread, as `workerData` or by `postMessage`. */
 export interface CacheShare {
-  readonly zcacheCache: 1;
+  /** The version of what follows. */
+  readonly zcacheCache: typeof SHARE_VERSION;
   readonly store: StoreShare;
   readonly options: ResolvedCacheOptions;
   /** Where changes are kept. */
@@ -152,9 +156,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     share: CacheShare,
     local: LocalOptions = {},
   ): Cache<K, V> {
-    if (share?.zcacheCache !== 1) {
-      throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
-    }
+    checkShare(share);
     const read = localOptionsOf(local);
     const { store, options, log } = share;
     return new Cache<K, V>(attachStore(store), options, read, undefined, log);
@@ -164,7 +166,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   share(): CacheShare {
     const store = this.store.share();
     const log = (this.#upkeep ?? this.#log)?.share();
-    return { zcacheCache: 1, store, options: this.#options, log };
+    return { zcacheCache: SHARE_VERSION, store, options: this.#options, log };
   }
 
   /**
@@ -304,6 +306,18 @@ function checkMade(store: Store | undefined): Store {
     "ERR_OPTION",
     "new Cache() makes no cache: call Cache.create(options), or Cache.attach(share) in a worker",
   );
+}
+
+/** @throws ZcacheError ERR_STORE_SHARE */
+function checkShare(share: Partial<CacheShare> | null | undefined): void {
+  const found: unknown = share?.zcacheCache;
+  if (found === SHARE_VERSION) return;
+  if (typeof found !== "number") {
+    throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
+  }
+  const known = `this thread knows version ${SHARE_VERSION}`;
+  const message = `the cache's share is of version ${found}, and ${known}: ${ONE_VERSION}`;
+  throw new ZcacheError("ERR_STORE_SHARE", message, { context: { found, wanted: SHARE_VERSION } });
 }
 
 function upkeepOf(options: ResolvedCacheOptions): UpkeepOptions {

@@ -7,6 +7,7 @@ import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 import { GIB, KIB } from "../base/units.ts";
+import { ONE_VERSION, VERSION } from "../base/version.ts";
 import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
 import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
@@ -43,6 +44,21 @@ export interface ArenaOptions {
 /** What travels to another thread. */
 export interface ArenaShare {
   readonly zcacheArena: WasmMemory;
+  /** The version of zcache that shares it. */
+  readonly zcache: string;
+}
+
+/** @throws ZcacheError ERR_ARENA_SHARE, naming what was found and what this thread works with */
+function checkVersions(layout: number, zcache: string | undefined): void {
+  // Shares of before versions were named have none.
+  if (layout === Super.ARENA_VERSION && (zcache ?? VERSION) === VERSION) return;
+  const found = `layout ${layout} of zcache ${zcache ?? "of unknown version"}`;
+  const own = `layout ${Super.ARENA_VERSION} of zcache ${VERSION}`;
+  throw new ZcacheError(
+    "ERR_ARENA_SHARE",
+    `the arena has ${found}, and this thread works with ${own}: ${ONE_VERSION}`,
+    { context: { found: layout, wanted: Super.ARENA_VERSION, zcache } },
+  );
 }
 
 export class Arena {
@@ -138,11 +154,7 @@ export class Arena {
     if (words.length === 0 || Atomics.load(words, Super.MAGIC) !== Super.ARENA_MAGIC) {
       throw new ZcacheError("ERR_ARENA_SHARE", "the shared memory holds no zcache arena");
     }
-    if (words[Super.VERSION] !== Super.ARENA_VERSION) {
-      throw new ZcacheError("ERR_ARENA_SHARE", "the arena was made by another version of zcache", {
-        context: { found: words[Super.VERSION], wanted: Super.ARENA_VERSION },
-      });
-    }
+    checkVersions(words[Super.VERSION]!, share.zcache);
     if (Atomics.load(words, Super.CLOSED) !== 0) {
       throw new ZcacheError("ERR_ARENA_CLOSED", "the arena has been closed");
     }
@@ -158,7 +170,7 @@ export class Arena {
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
   share(): ArenaShare {
     this.#assertOpen();
-    return { zcacheArena: this.memory };
+    return { zcacheArena: this.memory, zcache: VERSION };
   }
 
   /** Bytes of the whole arena. */

@@ -6,6 +6,7 @@ import { SegmentLog } from "../backing/segment_log.ts";
 import { NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
+import { ONE_VERSION } from "../base/version.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { INDEX_WORDS } from "../index/index.layout.ts";
 import { TmemKey } from "../index/key.ts";
@@ -91,6 +92,14 @@ export function attachStore(
 ): StoreState {
   if (arena.words[root + Root.MAGIC] !== Root.STORE_MAGIC) {
     throw new ZcacheError("ERR_STORE_SHARE", "there is no store in this arena");
+  }
+  const version = arena.words[root + Root.VERSION];
+  if (version !== Root.STORE_VERSION) {
+    const known = `this thread knows version ${Root.STORE_VERSION}`;
+    const message = `the store is of version ${version}, and ${known}: ${ONE_VERSION}`;
+    throw new ZcacheError("ERR_STORE_SHARE", message, {
+      context: { found: version, wanted: Root.STORE_VERSION },
+    });
   }
   if (Atomics.load(arena.words, root + Root.CLOSED) !== 0) {
     throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");

@@ -85,7 +85,8 @@ test("attach refuses an arena of another version, naming both", () => {
     () => Arena.attach(arena.share()),
     (error: ZcacheError) => {
       assert.equal(error.code, "ERR_ARENA_SHARE");
-      assert.deepEqual(error.context, { found: 999, wanted: Super.ARENA_VERSION });
+      const { found, wanted } = error.context;
+      assert.deepEqual([found, wanted], [999, Super.ARENA_VERSION]);
       return true;
     },
   );
