@@ -25,7 +25,7 @@ import { valueSerializer } from "./node/values/serializer.ts";
 import type { Departures } from "./store/departures.ts";
 import type { StoreStats } from "./store/statistics.ts";
 import { Store, type StoreShare } from "./store/store.ts";
-import { attachStore } from "./stores.ts";
+import { attachWith } from "./stores.ts";
 import {
   abandonValues,
   type LogShare,
@@ -159,7 +159,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     checkShare(share);
     const read = localOptionsOf(local);
     const { store, options, log } = share;
-    return new Cache<K, V>(attachStore(store), options, read, undefined, log);
+    return attachWith(store, (one) => new Cache<K, V>(one, options, read, undefined, log));
   }
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */

@@ -9,7 +9,7 @@ import { cachePlatform } from "./node/cache_platform.ts";
 import type { ItemStoreFigures, OpenedItemStore } from "./server/memcached/server.ts";
 import type { MemcachedSettings } from "./server/memcached/settings.ts";
 import type { Store, StoreShare } from "./store/store.ts";
-import { attachStore } from "./stores.ts";
+import { attachWith } from "./stores.ts";
 import { abandonValues, type LogShare, openValues, SharedLog, Upkeep } from "./upkeep.ts";
 
 /** How often idle items are looked after: seldom enough that nobody sees it in a latency. */
@@ -139,9 +139,11 @@ export function attachItemStore(share: unknown): ItemStore {
   if (store === undefined || evicts === undefined) {
     throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store of items shared");
   }
-  const items = itemsIn(attachStore(store), evicts);
-  if (log !== undefined) new SharedLog(items.values, log);
-  return items;
+  return attachWith(store, (one) => {
+    const items = itemsIn(one, evicts);
+    if (log !== undefined) new SharedLog(items.values, log);
+    return items;
+  });
 }
 
 function itemsIn(store: Store, evicts: boolean): ValueItemStore {

@@ -35,6 +35,20 @@ export function renamedFile(store: Store): ZcacheError | undefined {
 }
 
 /**
+ * Opens a store in a worker thread, and something on it. If that fails, the thread has detached.
+ * @throws as `attachStore`, and what `open` throws
+ */
+export function attachWith<T>(share: StoreShare, open: (store: Store) => T): T {
+  const store = attachStore(share);
+  try {
+    return open(store);
+  } catch (error) {
+    store.detach();
+    throw error;
+  }
+}
+
+/**
  * Starts a worker that does the store's work in the background, until the store is closed; it does
  * not keep the process alive.
  * @param onError called if the worker fails: then threads that put do its work (default: a warning

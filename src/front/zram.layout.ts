@@ -1,4 +1,4 @@
-/** struct zram: what the threads that serve one device share, in scratch that its maker reserved.
+/** struct zram: what the threads that serve one device share, in memory that belongs to the store.
  *
  *  0             16                       16 + STRIPES_MAX
  *  ┌─────────────┬────────────────────────┬────────────────────────────────────┐

@@ -65,16 +65,15 @@ export class Zram {
   }
 
   /**
-   * Makes an empty device in a store; it lives as long as the calling thread uses the store.
+   * Makes an empty device in a store; it lives as long as the store.
    * @param number tells the devices of one store apart: one that no other device has
    * @throws ZcacheError ERR_OPTION for a size or number that can't be, ERR_ARENA_FULL
    */
   static create(store: Store, sizeBytes: number, number = 0): Zram {
     checkSize(sizeBytes);
     const pool = createDevicePool(store, number);
-    const at = store.reserve(Device.ZRAM_BYTES) / 4;
+    const at = store.allocate(Device.ZRAM_BYTES) / 4;
     const { words, memory } = store.arena;
-    words.fill(0, at, at + Device.ZRAM_BYTES / 4);
     words[at + Device.POOL] = pool;
     words[at + Device.NUMBER] = number;
     new Float64Array(memory.buffer)[(at + Device.SIZE) / 2] = sizeBytes;

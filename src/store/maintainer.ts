@@ -10,31 +10,46 @@ import { flushStep, isLow, isVeryLow, maintain, reclaimStep } from "./write_back
 
 /** It also looks by itself now and then: segments are cleaned without anybody calling. */
 const LOOK_EVERY_MS = 100;
+/** So many calls for one maintainer are made between two looks at whether it lives. */
+const CALLS_PER_LOOK = 256;
 
 /** Works until the store is closed. */
 export function serveMaintenance(state: StoreState): void {
   const { words, root, arena } = state;
   lockedBy(state, () => put(words, root + Store.MAINTAINER, arena.owner));
-  while (Atomics.load(words, root + Store.CLOSED) === 0) {
-    const calls = Atomics.load(words, root + Store.WORK);
-    if (maintain(state)) continue;
-    Atomics.wait(words, root + Store.WORK, calls, LOOK_EVERY_MS);
+  try {
+    while (Atomics.load(words, root + Store.CLOSED) === 0) {
+      const calls = Atomics.load(words, root + Store.WORK);
+      if (maintain(state)) continue;
+      Atomics.wait(words, root + Store.WORK, calls, LOOK_EVERY_MS);
+    }
+  } finally {
+    forget(state, arena.owner);
+    Atomics.notify(words, root + Store.MAINTAINER);
   }
-  lockedBy(state, () => put(words, root + Store.MAINTAINER, 0));
-  Atomics.notify(words, root + Store.MAINTAINER);
 }
 
 /**
- * Calls the maintainer, if there is one that keeps up. One that is dead or too slow shows in how
- * little is left: then whoever puts does the work.
+ * Calls the maintainer, if there is one that keeps up. One that is too slow shows in how little is
+ * left: then whoever puts does the work. One that is dead is found now and then, and forgotten.
  */
 export function isServed(state: StoreState): boolean {
   const { words, root } = state;
   const maintainer = words[root + Store.MAINTAINER]!;
   if (maintainer === 0 || maintainer === state.arena.owner) return false;
-  Atomics.add(words, root + Store.WORK, 1);
+  const calls = Atomics.add(words, root + Store.WORK, 1);
   Atomics.notify(words, root + Store.WORK, 1);
+  if (calls % CALLS_PER_LOOK === 0 && state.arena.isDead(maintainer)) forget(state, maintainer);
   return !isVeryLow(state);
+}
+
+/** A maintainer is no more: it has died, or ends. */
+function forget(state: StoreState, maintainer: number): void {
+  const { words, root } = state;
+  lockedBy(state, () => {
+    // Another may have begun meanwhile.
+    if (words[root + Store.MAINTAINER] === maintainer) put(words, root + Store.MAINTAINER, 0);
+  });
 }
 
 /** After a put: where memory is low and nobody else works on it, this thread does one round. */

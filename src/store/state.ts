@@ -12,7 +12,8 @@ import type { Codec } from "../codec/contract.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import type { TmemIndex } from "../index/tmem.ts";
-import type { Arena } from "../memory/arena.ts";
+import { ARENA_OWNER, type Arena } from "../memory/arena.ts";
+import { MAX_ORDER } from "../memory/frame.layout.ts";
 import { add, put } from "../memory/journal.ts";
 import type { EvictionPolicy } from "../policy/contract.ts";
 import type { Zpool } from "../pool/contract.ts";
@@ -176,6 +177,21 @@ export class StoreState {
     const at = this.root + Store.EPITAPHS + slot * 2;
     put(this.words, at, hash);
     put(this.words, at + 1, reason);
+  }
+
+  /**
+   * Takes zeroed memory that belongs to the store: whichever thread takes it may end or die.
+   * @param sizeBytes sixteen page frames at most
+   * @returns its word index, or NIL without room
+   */
+  allocateLocked(sizeBytes: number): WordIndex | Nil {
+    const { frames } = this.arena;
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / this.pageSize)));
+    const frame = order > MAX_ORDER ? NIL : frames.alloc(order, ARENA_OWNER);
+    if (frame === NIL) return NIL;
+    const at = frames.frameToWord(frame);
+    this.words.fill(0, at, at + sizeBytes / 4);
+    return at;
   }
 
   /** Why a page is not there, if that is remembered: a place in REASONS. */

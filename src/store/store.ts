@@ -4,7 +4,7 @@
 // ones stay until they are flushed, in memory or in the write-back file. This is the only part that
 // knows the order of the steps: page_in.ts, page_out.ts, evict.ts, write_back.ts.
 import type { BackingShare } from "../backing/contract.ts";
-import type { Address, WordIndex } from "../base/brand.ts";
+import { type Address, NIL, type WordIndex } from "../base/brand.ts";
 import { copyBytes } from "../base/bytes.ts";
 import { EBUSY, type Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -204,6 +204,19 @@ export class Store {
   /** The memory it works in, for a door that keeps words of its own in what it has reserved. */
   get arena(): Arena {
     return this.#state.arena;
+  }
+
+  /**
+   * Zeroed memory in the arena that belongs to the store, until the store ends: for what threads
+   * share. @param sizeBytes sixteen page frames at most  @throws ZcacheError ERR_ARENA_FULL
+   */
+  allocate(sizeBytes: number): Address {
+    const state = this.#opened();
+    const at = this.#locked(() => state.allocateLocked(sizeBytes));
+    if (at !== NIL) return (at * 4) as Address;
+    throw new ZcacheError("ERR_ARENA_FULL", `no ${sizeBytes} bytes left in the arena`, {
+      context: { sizeBytes, framesFree: state.arena.frames.framesFree },
+    });
   }
 
   /** Scratch in the arena that belongs to this thread until it detaches. */

@@ -8,8 +8,6 @@ import type { Errno } from "../base/errno.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
-import { ARENA_OWNER } from "../memory/arena.ts";
-import { MAX_ORDER } from "../memory/frame.layout.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
 import { Departures } from "./departures.ts";
@@ -304,16 +302,7 @@ export class Values {
    * @returns its word index, or NIL without room
    */
   allocate(sizeBytes: number): WordIndex | typeof NIL {
-    const { frames, pageSize } = this.#state.arena;
-    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / pageSize)));
-    if (order > MAX_ORDER) return NIL;
-    return lockedBy(this.#state, () => {
-      const frame = frames.alloc(order, ARENA_OWNER);
-      if (frame === NIL) return NIL;
-      const at = frames.frameToWord(frame);
-      this.words.fill(0, at, at + sizeBytes / 4);
-      return at;
-    });
+    return lockedBy(this.#state, () => this.#state.allocateLocked(sizeBytes));
   }
 
   /** Which values have been set or removed, once `makeVersions` has made the tables for that. */
