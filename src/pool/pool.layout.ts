@@ -11,7 +11,6 @@ import { POOL_LOCK_WORDS, POOL_LOCKS, POOL_LOCKS_MAX } from "../memory/arena.lay
 
 export const MAGIC = 0; // fixed: POOL_MAGIC while the pool lives
 export const TYPE = 1; // fixed: index of the pool's type in the registry
-export const GENERATION = 2; // fixed: tells the pool from all others ever made in the arena
 export const OBJECTS = 3; // guarded by the lock: objects stored
 export const PAGES = 4; // guarded by the lock: page frames that hold objects
 export const PAGES_COMPACTED = 5; // guarded by the lock
@@ -22,6 +21,7 @@ export const SHRINK_PASS = 9; // guarded by the lock: number of the next shrink(
 export const SERIAL = 10; // guarded by the lock: counts mallocs, for the generation in handles
 export const RECLAIMING = 11; // guarded by the lock: 1 while a unit is emptied; only with a journal
 export const RECLAIMED_UNIT = 12; // guarded by the lock: that unit, as its pool names it
+export const GENERATION = 13; // fixed: tells the pool from all others ever made in the arena
 export const OWN = 16; // the allocator's own words begin here
 
 /** "zpol" */
