@@ -12,6 +12,7 @@ import * as Entry from "../index/entry.layout.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";
+import { expireRoundLocked } from "./expiry.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
@@ -29,7 +30,7 @@ const ROUND_FRAMES = 4;
  * @returns whether anything went
  */
 export function makeRoomLocked(state: StoreState, kind: number): boolean {
-  if (compactIfItPaysLocked(state, kind)) return true;
+  if (compactIfItPaysLocked(state, kind) || expireRoundLocked(state) > 0) return true;
   const went = evictRoundLocked(state, Store.EPHEMERAL);
   if (went > 0) {
     const who = kind === Store.PERSISTENT ? "persistent_ate_ephemeral" : "ephemeral_ate_tail";
@@ -42,7 +43,9 @@ export function makeRoomLocked(state: StoreState, kind: number): boolean {
 /** One round for the watermarks: whatever can go. @returns whether anything went */
 export function reclaimRoundLocked(state: StoreState): boolean {
   return (
-    evictRoundLocked(state, Store.EPHEMERAL) > 0 || evictRoundLocked(state, Store.PERSISTENT) > 0
+    expireRoundLocked(state) > 0 ||
+    evictRoundLocked(state, Store.EPHEMERAL) > 0 ||
+    evictRoundLocked(state, Store.PERSISTENT) > 0
   );
 }
 

@@ -63,6 +63,8 @@ export function formatStore(
     arena.words[root + Root.ZPOOLS + kind] = zpool.share().zcachePool;
   }
   arena.words[root + Root.LIMIT_FRAMES] = arena.frames.framesTotal - arena.frames.firstFrame;
+  arena.words[root + Root.EXPIRES_FROM] = Root.NEVER;
+  arena.words[root + Root.EXPIRES_SINCE] = Root.NEVER;
   arena.words[root + Root.VERSION] = Root.STORE_VERSION;
   const { writeBack } = options;
   const device = writeBack && platform.openDevice({ ...writeBack, sizeBytesMax: writeBack.max });

@@ -21,6 +21,7 @@ import type { ChangeLog } from "./change_log.ts";
 import type { ReadDictionary, StoreCodecs } from "./codecs.ts";
 import type { CounterName } from "./counters.ts";
 import { Count } from "./counters.ts";
+import { ExpiryWalk, noteExpiryLocked } from "./expiry.ts";
 import { hashOf } from "./hash.ts";
 import { ReaderNotes } from "./notes.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -84,6 +85,9 @@ export class StoreState {
   hasOthers = false;
   /** A place of the file that gave back other bytes once (page_out.ts). */
   doubtedPlace: number = NIL;
+  /** The time in ms since 1970, as the front has it, by which values expire. */
+  nowMs: (() => number) | undefined;
+  readonly expiryWalk = new ExpiryWalk();
   /** By kind, the version of the store at which compaction has last freed nothing. */
   readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
   /** Where changes are kept for a later process, if they are. */
@@ -395,11 +399,14 @@ export class StoreState {
   }
 
   /** Adds what a value is as it came in; its object is there. */
-  #weighValueLocked(handle: number, kind: number, sign: 1 | -1): void {
-    this.zpools[kind]!.readShared(handle as Handle, this.evictedHead, HEADER_BYTES);
-    const size = Value.sizeOf(this.words[this.evictedHead / 4]!);
+  #weighValueLocked(handle: number, kind: number, sizeBytes: number, sign: 1 | -1): void {
+    const { words, evictedHead } = this;
+    const bytes = Math.min(Value.HEAD_BYTES, sizeBytes);
+    this.zpools[kind]!.readShared(handle as Handle, evictedHead, bytes);
+    const size = Value.sizeOf(words[evictedHead / 4]!);
     const units = Math.ceil(size / Store.ORIGINAL_UNIT);
-    add(this.words, this.gaugeAt(kind, Store.ORIGINAL), sign * units);
+    add(words, this.gaugeAt(kind, Store.ORIGINAL), sign * units);
+    if (sign === 1) noteExpiryLocked(this, Value.expiryOf(this.arena.bytes, evictedHead));
   }
 
   /** Adds a page to what there is of its kind, or takes it away. */
@@ -412,7 +419,9 @@ export class StoreState {
       return;
     }
     add(this.words, this.gaugeAt(kind, Store.IN_MEMORY), sign);
-    if (this.options.content === "values") this.#weighValueLocked(value, kind, sign);
+    if (this.options.content === "values") {
+      this.#weighValueLocked(value, kind, Page.sizeOf(meta), sign);
+    }
     add(this.words, this.gaugeAt(kind, Store.BYTES), sign * Page.sizeOf(meta));
     if (Page.codecOf(meta) === Page.RAW) add(this.words, this.gaugeAt(kind, Store.HUGE), sign);
   }

@@ -73,8 +73,17 @@ export const REWRITE_HANDLE = REWRITE_KIND + 1;
 export const REWRITE_BYTES = REWRITE_HANDLE + 1;
 export const REWRITE_DATA = REWRITE_BYTES + 1;
 export const REWRITE_BYTES_MAX = 2048;
+/**
+ * When values expire (expiry.ts), in seconds since 1970: none does before EXPIRES_FROM, and none of
+ * those that were stored since a walk has begun before EXPIRES_SINCE; and walks that have begun.
+ */
+export const EXPIRES_FROM = REWRITE_DATA + REWRITE_BYTES_MAX / 4;
+export const EXPIRES_SINCE = EXPIRES_FROM + 1;
+export const EXPIRY_ROUNDS = EXPIRES_SINCE + 1;
+/** In the place of a time. */
+export const NEVER = -1;
 /** The index, then two policies, then the backing: open.ts adds up. */
-export const PARTS = REWRITE_DATA + REWRITE_BYTES_MAX / 4;
+export const PARTS = EXPIRY_ROUNDS + 1;
 
 /** "zsto" */
 export const STORE_MAGIC = 0x7a73746f;

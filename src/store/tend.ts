@@ -9,9 +9,8 @@ import * as Entry from "../index/entry.layout.ts";
 import type { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
 import { put } from "../memory/journal.ts";
-import { Reason } from "./counters.ts";
-import { noteDepartureLocked } from "./departures.ts";
 import { evictLocked } from "./evict.ts";
+import { expireLocked, readHead } from "./expiry.ts";
 import { metaLocked, restoreNoted } from "./noted.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
@@ -136,13 +135,6 @@ function isOutdated(state: StoreState, codec: number): boolean {
   );
 }
 
-/** Reads the first bytes of a value's object to where evictions do their work. */
-function readHead(state: StoreState, entry: WordIndex, meta: number): void {
-  const handle = state.words[entry + Entry.VALUE]! as Handle;
-  const bytes = Math.min(Value.HEAD_BYTES, Page.sizeOf(meta));
-  state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
-}
-
 function writeBack(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
     const meta = metaLocked(state, entry, value);
@@ -156,14 +148,6 @@ function expire(state: StoreState, entry: WordIndex, value: number): boolean {
     expireLocked(state, entry);
     return true;
   });
-}
-
-/** @param address where the value's prefix stands; it is read from the entry if that is left out */
-function expireLocked(state: StoreState, entry: WordIndex, address?: number): void {
-  noteDepartureLocked(state, entry, Reason.EXPIRED, address);
-  const pool = state.index.keyOf(entry, state.victimKey);
-  state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
-  state.count("expired");
 }
 
 /**

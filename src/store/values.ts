@@ -12,6 +12,7 @@ import { Mutex } from "../memory/mutex.ts";
 import { Latency } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { Dictionaries } from "./dictionaries.ts";
+import { noteExpiryLocked } from "./expiry.ts";
 import { Finder } from "./finder.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy, readBy } from "./open.ts";
@@ -133,6 +134,11 @@ export class Values {
     return found;
   }
 
+  /** Says by which clock values expire, in ms since 1970: those that have go before others. */
+  setClock(nowMs: () => number): void {
+    this.#state.nowMs = nowMs;
+  }
+
   /** The header of the value that was fetched last (value.layout.ts). */
   get header(): number {
     return this.#state.words[this.prefix / 4]!;
@@ -199,6 +205,7 @@ export class Values {
     state.zpools[kind]!.readShared(handle, state.evicted, Value.FLAGS);
     state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
     state.rewriteLocked(kind, handle, this.prefix, prefixBytes);
+    noteExpiryLocked(state, Value.expiryOf(this.bytes, this.prefix));
     // Behind this prefix there is what was fetched, for `restore` and others.
     state.words[this.prefix / 4] = fetched;
     state.commitLocked();

@@ -72,9 +72,9 @@ export class KeyedValues {
   constructor(store: Store, now: () => number, random: () => number, hash?: KeyHash) {
     this.store = store;
     this.#values = valuesOf(store);
-    this.bytes = this.#values.bytes;
-    this.words = this.#values.words;
+    ({ bytes: this.bytes, words: this.words } = this.#values);
     this.#now = now;
+    this.#values.setClock(now);
     this.versions = this.#values.versions;
     const [seedLow, seedHigh] = seedsOf(this.#values);
     this.#hash = hash ?? new KeyHash(seedLow, seedHigh);
