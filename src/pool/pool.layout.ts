@@ -16,7 +16,7 @@ export const PAGES = 4; // guarded by the lock: page frames that hold objects
 export const PAGES_COMPACTED = 5; // guarded by the lock
 export const PAGES_RECLAIMED = 6; // guarded by the lock
 export const OBJECTS_EVICTED = 7; // guarded by the lock
-export const COMPACTING = 8; // guarded by the lock: 1 while a thread compacts
+export const COMPACTING = 8; // guarded by the lock: the owner that compacts, 0 = none
 export const SHRINK_PASS = 9; // guarded by the lock: number of the next shrink(), marks its units
 export const SERIAL = 10; // guarded by the lock: counts mallocs, for the generation in handles
 export const RECLAIMING = 11; // guarded by the lock: 1 while a unit is emptied; only with a journal

@@ -98,8 +98,9 @@ export class ZsmallocPool extends ZspagePool {
 
   #beginCompaction(): boolean {
     this.lock();
-    const first = this.words[this.at + Pool.COMPACTING] === 0;
-    put(this.words, this.at + Pool.COMPACTING, 1);
+    const compacting = this.words[this.at + Pool.COMPACTING]!;
+    const first = compacting === 0 || this.arena.isDead(compacting);
+    if (first) put(this.words, this.at + Pool.COMPACTING, this.arena.owner);
     this.unlock();
     return first;
   }
@@ -130,7 +131,10 @@ export class ZsmallocPool extends ZspagePool {
       else journalRollBack(this.words, this.arena.kernels);
       this.unlock();
       // Or this thread would have the lock again before the one that sleeps on it is awake.
-      if (wanted) Atomics.wait(this.words, this.at + Pool.COMPACTING, 1, STEP_ASIDE_MS);
+      if (wanted) {
+        const at = this.at + Pool.COMPACTING;
+        Atomics.wait(this.words, at, this.arena.owner, STEP_ASIDE_MS);
+      }
     }
   }
 
