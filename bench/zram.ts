@@ -42,7 +42,7 @@ function writePages(path: string, limitBytes: number): number {
   // As in `analyze`, the limit is on bytes read, not on the padding of last pages.
   let left = limitBytes;
   try {
-    for (const piece of walkPaths([path], new SkipList())) {
+    for (const piece of walkPaths([Buffer.from(path)], new SkipList())) {
       if (left <= 0) break;
       let reader: ReturnType<typeof piece.open>;
       try {

@@ -2,6 +2,7 @@
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "./base/errors.ts";
 import { startWorker } from "./node/lent_descriptors.ts";
+import { warnOfMemory } from "./node/machine_memory.ts";
 import { nodePlatform } from "./node/platform.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { Store, type StoreShare } from "./store/store.ts";
@@ -14,7 +15,9 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
  *   ERR_ARENA_MEMORY, and of the write-back file ERR_IO and ERR_FILE_LOCKED
  */
 export function createStore(options: StoreOptions = {}): Store {
-  return Store.create(options, nodePlatform());
+  const store = Store.create(options, nodePlatform());
+  warnOfMemory("memoryMax", store.options.memoryMax);
+  return store;
 }
 
 /**

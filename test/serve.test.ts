@@ -62,6 +62,8 @@ test("a device outlives a planned restart, and what is set while it runs counts"
   const set = zcache("ctl", "--socket", "d.ctl", "mem_limit=20M", "recompress_idle=5");
   assert.match(set.stdout, /^mem_limit=209\d{5}\nrecompress_idle=5\n$/);
   assert.equal(zcache("ctl", "--socket", "d.ctl", "mem_limit=20G").status, 2);
+  assert.equal(zcache("ctl", "--socket", "d.ctl", "mem_limit=").status, 2);
+  assert.equal(zcache("ctl", "--socket", "d.ctl", "mem_limit=0").stdout, "mem_limit=33554432\n");
   assert.equal(zcache("ctl", "--socket", "d.ctl", "mm_stat=1").status, 2);
   assert.match(zcache("ctl", "--socket", "d.ctl").stdout, /^writeback_limit +rw +0 +units/m);
   assert.match(zcache("stats", "--socket", "d.ctl").stdout, /^server\.connections=2$/m);

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import { formatBytes, MIB } from "../base/units.ts";
 import type { Analysis, Report } from "../lab/analysis.ts";
 import {
@@ -18,14 +19,14 @@ import { htmlReport } from "../lab/report/html.ts";
 import { textReport } from "../lab/report/text.ts";
 import { chartLibrary } from "../node/chart_library.ts";
 import { nodeCodecs } from "../node/codecs.ts";
-import { walkPaths } from "../node/inputs.ts";
+import { rawArguments, shownPath, walkPaths } from "../node/inputs.ts";
 import { listProcesses, walkProcesses } from "../node/processes.ts";
 import { createPool, findPoolDriver, poolTypes } from "../pool/registry.ts";
 import { WorkerLane } from "./analyze_lane.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
 import { checkFolder, writePage } from "./html_file.ts";
 import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
-import { write } from "./output.ts";
+import { write, writeJson } from "./output.ts";
 import { Progress } from "./progress.ts";
 
 /** Quick and informative: the fast one and the dense one. */
@@ -64,7 +65,8 @@ interface Plan {
   readonly limitBytes: number | undefined;
   readonly seed: number;
   readonly threads: number;
-  readonly paths: readonly string[];
+  /** As bytes: names of files need not be text. */
+  readonly paths: readonly Buffer[];
   readonly pids: readonly number[] | "all";
   readonly json: boolean;
   readonly html: string | undefined;
@@ -128,7 +130,7 @@ async function planOf(paths: string[], args: AnalyzeArgs): Promise<Plan> {
       args.threads === undefined
         ? Math.min(THREADS_MAX, availableParallelism())
         : parseWhole(args.threads, "--threads", 1, THREADS_MAX),
-    paths,
+    paths: rawArguments(paths),
     pids: args.allProcesses ? "all" : pids.map((pid) => parseWhole(pid, "--pid", 1, PID_MAX)),
     json: args.json === true,
     html: args.html,
@@ -141,7 +143,7 @@ function feedOf(analyzer: Analyzer, plan: Plan): Feed {
   const skips = new SkipList();
   const { paths, pids, pageSize } = plan;
   const sources = [
-    ...paths,
+    ...paths.map((path) => printable(shownPath(path))),
     ...(pids === "all" ? ["all processes"] : pids.map((pid) => `process ${pid}`)),
   ];
   return new Feed(analyzer, {
@@ -224,7 +226,7 @@ async function run(paths: string[], args: AnalyzeArgs, version: string): Promise
     process.exitCode = EXIT_FAILED;
     complain("nothing was measured: there was no page to read");
   }
-  if (plan.json) await write(`${JSON.stringify(report, null, 2)}\n`);
+  if (plan.json) await writeJson(report);
   else if (report.pages > 0) await write(textReport(report));
   if (plan.html !== undefined && report.pages > 0) {
     writePage(plan.html, htmlReport(report, chartLibrary()));

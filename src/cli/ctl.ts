@@ -1,10 +1,11 @@
 // `zcache ctl` and `zcache stats`: what a daemon does, looked at and set while it runs.
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import { alignTable } from "../lab/report/text.ts";
 import { askControl } from "../server/control.ts";
 import { defaultControlPath } from "./control_path.ts";
-import { write } from "./output.ts";
+import { write, writeJson } from "./output.ts";
 
 interface Args {
   readonly socket: string;
@@ -22,19 +23,19 @@ async function control(words: readonly string[], { socket, json }: Args): Promis
   });
   if (words.length === 0) {
     const all = (await askControl(socket, { list: true })) as Record<string, Listed>;
-    if (json) return write(`${JSON.stringify(all, null, 2)}\n`);
+    if (json) return writeJson(all);
     const rows = Object.entries(all).map(([name, one]) => [
       name,
       one.writable ? "rw" : "r",
-      one.value,
-      one.describe,
+      printable(String(one.value)),
+      printable(String(one.describe)),
     ]);
     const head = ["key", "", "value", "what it is"];
     return write(`${alignTable({ head, rows, names: head.length }).join("\n")}\n`);
   }
   const request = pairs.length > 0 ? { set: Object.fromEntries(pairs) } : { get: words };
   const values = await askControl(socket, request);
-  if (json) return write(`${JSON.stringify(values, null, 2)}\n`);
+  if (json) return writeJson(values);
   return write(lines(values));
 }
 
@@ -46,12 +47,12 @@ interface Listed {
 
 async function stats({ socket, json }: Args): Promise<void> {
   const all = await askControl(socket, { stats: true });
-  return write(json ? `${JSON.stringify(all, null, 2)}\n` : lines(flat(all)));
+  return json ? writeJson(all) : write(lines(flat(all)));
 }
 
 function lines(values: Readonly<Record<string, unknown>>): string {
   return Object.entries(values)
-    .map(([name, value]) => `${name}=${String(value)}\n`)
+    .map(([name, value]) => `${printable(`${name}=${String(value)}`)}\n`)
     .join("");
 }
 

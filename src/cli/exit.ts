@@ -2,6 +2,7 @@
 // is for bugs only, an AssertionError or anything else that nobody expected.
 import { CommanderError } from "commander";
 import { type ErrorCode, ZcacheError } from "../base/errors.ts";
+import { printable, printableLines } from "../base/printable.ts";
 
 /** Nothing was measured, or something that was read, written or stored failed. */
 export const EXIT_FAILED = 1;
@@ -19,9 +20,9 @@ const USAGE_CODES: readonly ErrorCode[] = [
   "ERR_CODEC_UNAVAILABLE",
 ];
 
-/** Writes one line to stderr. */
+/** Writes one line to stderr, without what a terminal would obey. */
 export function complain(message: string): void {
-  process.stderr.write(`zcache: ${message}\n`);
+  process.stderr.write(`zcache: ${printable(message)}\n`);
 }
 
 /** Says what happened. @returns the exit code */
@@ -30,7 +31,7 @@ export function reportError(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   if (!(error instanceof ZcacheError)) {
     const stack = error instanceof Error ? error.stack : String(error);
-    complain(`a bug in zcache: ${stack}`);
+    process.stderr.write(`zcache: a bug in zcache: ${printableLines(String(stack))}\n`);
     return EXIT_FAILED;
   }
   complain(error.message);

@@ -3,14 +3,14 @@ import { Command } from "commander";
 import { alignTable } from "../lab/report/text.ts";
 import { nodeCodecs } from "../node/codecs.ts";
 import { findPoolDriver, poolTypes } from "../pool/registry.ts";
-import { write } from "./output.ts";
+import { write, writeJson } from "./output.ts";
 
 interface ListArgs {
   readonly json?: true;
 }
 
 async function print(rows: readonly object[], head: readonly string[], args: ListArgs) {
-  if (args.json) return write(`${JSON.stringify(rows, null, 2)}\n`);
+  if (args.json) return writeJson(rows);
   const cells = rows.map((row) => Object.values(row).map(String));
   return write(`${alignTable({ head, rows: cells, names: head.length }).join("\n")}\n`);
 }

@@ -5,9 +5,10 @@
 // otherwise hold that of all others.
 import { createRequire } from "node:module";
 import { Command } from "commander";
+import { printableLines } from "../base/printable.ts";
 import { keepHeapSmall } from "../node/small_heap.ts";
 import { reportError } from "./exit.ts";
-import { quietOnClosedPipe } from "./output.ts";
+import { watchOutput } from "./output.ts";
 
 /**
  * The package's own description; it refers to itself by name, so built and unbuilt both find it.
@@ -43,7 +44,9 @@ async function program(): Promise<Command> {
     .version(version, "-V, --version")
     // `serve` and its subcommands have flags of the same name: each reads those after its own.
     .enablePositionalOptions()
-    .configureOutput({ outputError: (text, out) => out(text.replace(/^error:/, "zcache:")) });
+    .configureOutput({
+      outputError: (text, out) => out(printableLines(text.replace(/^error:/, "zcache:"))),
+    });
   for (const command of await commandsFor(process.argv[2])) root.addCommand(command);
   inherit(root);
   return root;
@@ -55,7 +58,7 @@ function inherit(command: Command): void {
   for (const sub of command.commands) inherit(sub.copyInheritedSettings(command));
 }
 
-quietOnClosedPipe();
+watchOutput();
 try {
   await (await program()).parseAsync();
 } catch (error) {

@@ -1,6 +1,7 @@
 // `zcache replay`: a trace of allocations and frees on one or more pools, as rows of CSV or JSON.
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
+import { printableJson } from "../base/printable.ts";
 import { REPLAY_COLUMNS, Replay, type ReplayRow } from "../lab/replay.ts";
 import { parseTraceLine } from "../lab/trace.ts";
 import { ARENA_BYTES_MAX, Arena } from "../memory/arena.ts";
@@ -30,7 +31,7 @@ class RowWriter {
   }
 
   add(row: ReplayRow): void {
-    if (this.#json) this.#text += `${this.#rows > 0 ? "," : ""}\n${JSON.stringify(row)}`;
+    if (this.#json) this.#text += `${this.#rows > 0 ? "," : ""}\n${printableJson(row)}`;
     else this.#text += `${REPLAY_COLUMNS.map((column) => csv(row[column])).join(",")}\n`;
     this.#rows++;
   }

@@ -24,7 +24,7 @@ import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
 import { checkFolder, writePage } from "./html_file.ts";
 import { eachLine } from "./lines.ts";
 import { parseList, parseSizeIn, parseWhole } from "./options.ts";
-import { write } from "./output.ts";
+import { write, writeJson } from "./output.ts";
 import { Progress } from "./progress.ts";
 
 const KEYS_MAX = 100_000_000;
@@ -191,7 +191,7 @@ async function run(paths: string[], args: SimulateArgs, version: string): Promis
     process.exitCode = EXIT_FAILED;
     complain(`nothing was measured: ${report.requests} requests, --warmup ${plan.warmup}`);
   }
-  if (plan.json) await write(`${JSON.stringify(report, null, 2)}\n`);
+  if (plan.json) await writeJson(report);
   else if (report.requests > plan.warmup) await write(simulationText(report));
   if (plan.html !== undefined && report.requests > plan.warmup) {
     writePage(plan.html, simulationPage(report, chartLibrary()));

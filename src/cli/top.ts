@@ -5,6 +5,7 @@
 // however it ends. That takes five control sequences, too few for a library.
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import { plural } from "../lab/report/format.ts";
 import { askControl } from "../server/control.ts";
 import type { State } from "../wire/web/api.ts";
@@ -136,7 +137,7 @@ class Page {
     const lines = pageLines(this.#before, this.#now!);
     // The last row stays free: a full one would make the terminal scroll.
     const shown = lines.slice(0, Math.max(1, rows - 2)).map((text) => {
-      const cut = [...text].slice(0, columns).join("");
+      const cut = [...printable(text)].slice(0, columns).join("");
       return text.startsWith(" ") ? cut : `${BOLD}${cut}${PLAIN}`;
     });
     if (lines.length > shown.length)

@@ -63,9 +63,10 @@ function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
   return [
     {
       name: "mem_limit",
-      describe: "bytes that all devices may use, everything counted; at most --memory-max",
+      describe: "bytes that all devices may use, everything counted; 0: all of --memory-max",
       get: () => String(device.mmStat().mem_limit),
-      set: (text) => store.limit(parseSize(text, "mem_limit")),
+      // As in zram, 0 is no limit of its own.
+      set: (text) => store.limit(parseSize(text, "mem_limit") || store.options.memoryMax),
     },
     { name: "mm_stat", describe: MM_STAT, get: () => statLine(device.mmStat()) },
     {

@@ -5,6 +5,7 @@
 // Pieces come from a generator and are forgotten when they have been read, so a tree of any size is
 // walked in little memory. Sampling walks twice, first to count pages, then to read the ones drawn.
 import { ZcacheError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import { Xorshift32 } from "../base/random.ts";
 import type { InputSummary, Skip } from "./analysis.ts";
 import type { Analyzer } from "./analyzer.ts";
@@ -49,7 +50,8 @@ export class SkipList {
 
   add(name: string, reason: string): void {
     this.count++;
-    if (this.kept.length < SKIPS_KEPT) this.kept.push({ name, reason });
+    if (this.kept.length >= SKIPS_KEPT) return;
+    this.kept.push({ name: printable(name), reason: printable(reason) });
   }
 
   /** Forgets everything, before a second walk over the same input. */

@@ -4,6 +4,8 @@
 // What is no regular file is named and left out: a FIFO, a socket or a device could block for ever
 // or never end. Symbolic links inside of folders are not followed, which also rules out loops;
 // those that are named on the command line are.
+
+import { isUtf8 } from "node:buffer";
 import {
   closeSync,
   constants,
@@ -13,12 +15,17 @@ import {
   lstatSync,
   opendirSync,
   openSync,
+  readFileSync,
   readSync,
   type Stats,
   statSync,
 } from "node:fs";
 import { ZcacheError } from "../base/errors.ts";
 import type { Piece, PieceReader, SkipList } from "../lab/feed.ts";
+
+const SLASH = 0x2f;
+/** What Node puts in the place of bytes that are no UTF-8. */
+const REPLACED = "\ufffd";
 
 /** Entries that a folder hands over at a time. */
 const DIR_BUFFER = 128;
@@ -54,6 +61,39 @@ export function asInput<T>(name: string, call: () => T): T {
   }
 }
 
+/**
+ * Arguments of the program as the bytes that they were given as: Node makes text of them, which
+ * loses what is no UTF-8. On Linux the system still has them.
+ */
+export function rawArguments(texts: readonly string[]): Buffer[] {
+  if (!texts.some((text) => text.includes(REPLACED))) return texts.map((text) => Buffer.from(text));
+  const given: Buffer[] = [];
+  try {
+    const all = readFileSync("/proc/self/cmdline");
+    for (let at = 0; at < all.length; ) {
+      const end = all.indexOf(0, at);
+      given.push(all.subarray(at, end));
+      at = end + 1;
+    }
+  } catch {
+    // There is no /proc here: what Node has made of them is all there is.
+  }
+  return texts.map((text) => {
+    const at = given.findIndex((bytes) => bytes.toString() === text);
+    // Two may look the same as text: each is taken once.
+    return at < 0 ? Buffer.from(text) : given.splice(at, 1)[0]!;
+  });
+}
+
+/** A path as text, with `\xHH` for what is none. */
+export function shownPath(path: Buffer): string {
+  if (isUtf8(path)) return path.toString();
+  const letters = Array.from(path, (byte) =>
+    byte < 0x80 ? String.fromCharCode(byte) : `\\x${byte.toString(16)}`,
+  );
+  return letters.join("");
+}
+
 /** What a thing is that is neither a file nor a folder. */
 function kindOf(entry: Stats | Dirent): string {
   if (entry.isFIFO()) return "a FIFO";
@@ -68,11 +108,11 @@ class FileReader implements PieceReader {
   readonly #fd: number;
   readonly #name: string;
 
-  constructor(name: string, followLink: boolean) {
+  constructor(path: Buffer, name: string, followLink: boolean) {
     // O_NONBLOCK, because a FIFO may have taken the file's place since it was looked at.
     const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
     const fd = asInput(name, () =>
-      openSync(name, followLink ? flags : flags | constants.O_NOFOLLOW),
+      openSync(path, followLink ? flags : flags | constants.O_NOFOLLOW),
     );
     const stats = fstatSync(fd);
     if (!stats.isFile()) {
@@ -93,34 +133,35 @@ class FileReader implements PieceReader {
   }
 }
 
-function filePiece(name: string, sizeBytes: number, followLink = false): Piece {
-  return { name, sizeBytes, open: () => new FileReader(name, followLink) };
+function filePiece(path: Buffer, sizeBytes: number, followLink = false): Piece {
+  const name = shownPath(path);
+  return { name, sizeBytes, open: () => new FileReader(path, name, followLink) };
 }
 
 /** The files under each path, in the order in which the folders list them. */
-export function* walkPaths(paths: readonly string[], skips: SkipList): Generator<Piece> {
+export function* walkPaths(paths: readonly Buffer[], skips: SkipList): Generator<Piece> {
   for (const path of paths) {
     let stats: Stats;
     try {
       stats = statSync(path);
     } catch (error) {
-      skips.add(path, reasonOf(error));
+      skips.add(shownPath(path), reasonOf(error));
       continue;
     }
     if (stats.isDirectory()) yield* walkFolder(path, skips);
-    else if (!stats.isFile()) skips.add(path, kindOf(stats));
+    else if (!stats.isFile()) skips.add(shownPath(path), kindOf(stats));
     else if (stats.size === 0) skips.empty++;
     else yield filePiece(path, stats.size, true);
   }
 }
 
-function* walkFolder(top: string, skips: SkipList): Generator<Piece> {
-  const open: { readonly path: string; readonly dir: Dir }[] = [];
-  const enter = (path: string) => {
+function* walkFolder(top: Buffer, skips: SkipList): Generator<Piece> {
+  const open: { readonly path: Buffer; readonly dir: Dir }[] = [];
+  const enter = (path: Buffer) => {
     try {
-      open.push({ path, dir: opendirSync(path, { bufferSize: DIR_BUFFER }) });
+      open.push({ path, dir: opendirSync(path, OPEN_AS_BYTES) });
     } catch (error) {
-      skips.add(path, reasonOf(error));
+      skips.add(shownPath(path), reasonOf(error));
     }
   };
   enter(top);
@@ -133,35 +174,43 @@ function* walkFolder(top: string, skips: SkipList): Generator<Piece> {
         dir.closeSync();
         continue;
       }
-      const name = path.endsWith("/") ? path + entry.name : `${path}/${entry.name}`;
+      const within = below(path, entry.name as unknown as Buffer);
       if (entry.isSymbolicLink()) skips.links++;
-      else if (entry.isDirectory()) enter(name);
-      else yield* fileEntry(name, skips);
+      else if (entry.isDirectory()) enter(within);
+      else yield* fileEntry(within, skips);
     }
   } finally {
     for (const { dir } of open) dir.closeSync();
   }
 }
 
-function nextEntry(path: string, dir: Dir, skips: SkipList): Dirent | null {
+/** Node has this encoding, and its types do not. */
+const OPEN_AS_BYTES = { bufferSize: DIR_BUFFER, encoding: "buffer" as BufferEncoding };
+
+function below(folder: Buffer, name: Buffer): Buffer {
+  const slash = folder.at(-1) === SLASH ? [] : [Buffer.of(SLASH)];
+  return Buffer.concat([folder, ...slash, name]);
+}
+
+function nextEntry(path: Buffer, dir: Dir, skips: SkipList): Dirent | null {
   try {
     return dir.readSync();
   } catch (error) {
-    skips.add(path, reasonOf(error));
+    skips.add(shownPath(path), reasonOf(error));
     return null;
   }
 }
 
 /** What is no folder and no link: asked for its size, because the folder's entry does not tell. */
-function* fileEntry(name: string, skips: SkipList): Generator<Piece> {
+function* fileEntry(path: Buffer, skips: SkipList): Generator<Piece> {
   let stats: Stats;
   try {
-    stats = lstatSync(name);
+    stats = lstatSync(path);
   } catch (error) {
-    skips.add(name, reasonOf(error));
+    skips.add(shownPath(path), reasonOf(error));
     return;
   }
-  if (!stats.isFile()) skips.add(name, kindOf(stats));
+  if (!stats.isFile()) skips.add(shownPath(path), kindOf(stats));
   else if (stats.size === 0) skips.empty++;
-  else yield filePiece(name, stats.size);
+  else yield filePiece(path, stats.size);
 }

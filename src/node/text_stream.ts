@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { pipeline, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { ZcacheError } from "../base/errors.ts";
-import { reasonOf } from "./inputs.ts";
+import { rawArguments, reasonOf } from "./inputs.ts";
 
 /** What newer Nodes have, and `zstd-napi`. */
 interface ZstdStreams {
@@ -31,8 +31,9 @@ function unzstd(): Transform {
 export async function* readText(path: string): AsyncGenerator<string> {
   try {
     // A FIFO could be read only once, and some commands read a file several times.
-    if (!statSync(path).isFile()) throw new Error("not a regular file");
-    const file = createReadStream(path);
+    const [bytes] = rawArguments([path]);
+    if (!statSync(bytes!).isFile()) throw new Error("not a regular file");
+    const file = createReadStream(bytes!);
     const unpack = path.endsWith(".gz")
       ? zlib.createGunzip()
       : path.endsWith(".zst")

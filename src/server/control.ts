@@ -1,6 +1,7 @@
 // The control socket of a daemon: what can be looked at and set while it runs, by name. Only who
 // may open the socket's file may ask: it belongs to the daemon's user, with mode 0600 if nothing
 // else is said.
+import { lstatSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { ZcacheError } from "../base/errors.ts";
 import {
@@ -210,6 +211,20 @@ class Client {
   }
 }
 
+/** Why nobody answers, and what to do. */
+function reasonOf({ code, message }: NodeJS.ErrnoException, path: string): string {
+  const start = "start one (`zcache serve`), or name its control socket with --socket";
+  if (code === "ENOENT") return `no daemon listens there; ${start}`;
+  if (code === "ECONNREFUSED" && lstatSync(path, { throwIfNoEntry: false })?.isSocket()) {
+    return `no daemon listens there any more; ${start}`;
+  }
+  if (code === "EACCES") return "permission denied: run this as the user of the daemon, or as root";
+  if (code === "ENOTDIR") return `a part of this path is no folder; ${start}`;
+  if (code === "ENOTSOCK" || code === "ECONNREFUSED") return `this is no socket; ${start}`;
+  if (code === "EAGAIN") return "the daemon has too many clients just now; try again";
+  return message;
+}
+
 /** How long a client waits for its reply. */
 const REPLY_MS = 30_000;
 
@@ -228,7 +243,7 @@ export function askControl(
       reject(new ZcacheError("ERR_IO", `${path}: ${why}`, { cause }));
     };
     socket.setTimeout(REPLY_MS, () => fail("no reply"));
-    socket.on("error", (cause) => fail(cause.message, cause));
+    socket.on("error", (cause: NodeJS.ErrnoException) => fail(reasonOf(cause, path), cause));
     socket.on("end", () => fail("the daemon has ended the connection"));
     socket.setEncoding("utf8");
     let text = "";

@@ -11,6 +11,7 @@
 import {
   closeSync,
   existsSync,
+  fchmodSync,
   fsyncSync,
   openSync,
   readSync,
@@ -91,6 +92,8 @@ export class DeviceImage {
     let file: number | undefined;
     try {
       file = openSync(temporary, "wx", 0o600);
+      // Whatever the umask is: a file that its owner can't read is of no use.
+      fchmodSync(file, 0o600);
       const pages = this.#write(file);
       fsyncSync(file);
       closeSync(file);

@@ -2,6 +2,7 @@
 // code has no answer to. Such an error ends the smallest unit that it can end (a connection, a
 // request, a task), is counted, and is logged with its stack; the process goes on.
 import { writeSync } from "node:fs";
+import { printableLines } from "../base/printable.ts";
 
 /** Distinct errors that are logged. What comes beyond is counted only: a log stays bounded. */
 const LOGGED_MAX = 100;
@@ -45,7 +46,7 @@ export class InternalErrors {
     if (this.#logged.has(place) || this.#logged.size >= LOGGED_MAX) return;
     this.#logged.add(place);
     const last = this.#logged.size === LOGGED_MAX ? "; further ones are only counted" : "";
-    this.log(`zcache: internal error, ended ${unit}${last}: ${printable(textOf(error))}\n`);
+    this.log(`zcache: internal error, ended ${unit}${last}: ${shown(textOf(error))}\n`);
   }
 
   /** Calls `work`; an error that it throws is reported and does not come out. */
@@ -76,13 +77,9 @@ function textOf(error: unknown): string {
   return error.cause === undefined ? own : `${own}\ncaused by ${textOf(error.cause)}`;
 }
 
-/** Without control characters: a message may contain what a client has sent. */
-function printable(text: string): string {
-  const cut = text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)} …` : text;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is replaced
-  return cut.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (letter) => {
-    return `\\x${letter.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  });
+/** A message may contain what a client has sent. */
+function shown(text: string): string {
+  return printableLines(text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)} …` : text);
 }
 
 /** Not by process.stderr: a reader that has gone away makes that emit an error of its own. */

@@ -4,14 +4,15 @@
 //   SIGTERM, SIGINT   ends connections, saves, ends; a second one ends at once
 //   SIGHUP            reads configuration, certificates and passwords again
 import { ZcacheError } from "../../base/errors.ts";
+import { warnOfMemory } from "../../node/machine_memory.ts";
 import { ControlServer, type Knob } from "../../server/control.ts";
 import { InternalErrors } from "../../server/internal_errors.ts";
 import type { State } from "../../wire/web/api.ts";
 import { defaultControlPath } from "../control_path.ts";
 import { complain, EXIT_FAILED, reportError } from "../exit.ts";
-import { write } from "../output.ts";
+import { goOnWithoutOutput, write } from "../output.ts";
 import type { Config } from "./config.ts";
-import { devicesOf } from "./nbd_settings.ts";
+import { devicesOf, nbdMemoryBytes } from "./nbd_settings.ts";
 import { notifySystemd } from "./notify.ts";
 import { reload } from "./reload.ts";
 import type { Service } from "./service.ts";
@@ -55,6 +56,7 @@ export class Daemon {
    */
   static async run(options: DaemonOptions): Promise<void> {
     const daemon = new Daemon(options);
+    goOnWithoutOutput();
     daemon.#onSignals();
     let code = 0;
     let hasServed = false;
@@ -94,12 +96,16 @@ export class Daemon {
     const { scope, version } = this.#options;
     const { nbd, memcached, web } = this.#config;
     const isAll = scope === "all";
-    const hasDevices = devicesOf(nbd).length > 0;
-    if (scope === "nbd" || (isAll && nbd.enabled && hasDevices)) {
+    const hasNbd = scope === "nbd" || (isAll && nbd.enabled && devicesOf(nbd).length > 0);
+    const hasMemcached = scope === "memcached" || (isAll && memcached.enabled);
+    const memoryBytes =
+      (hasNbd ? nbdMemoryBytes(nbd) : 0) + (hasMemcached ? memcached.memoryMax : 0);
+    warnOfMemory("memory-max of all services", memoryBytes, (text) => complain(`warning: ${text}`));
+    if (hasNbd) {
       const { startNbd } = await import("./nbd.ts");
       this.#services.push(await startNbd(nbd, this.#errors));
     }
-    if (scope === "memcached" || (isAll && memcached.enabled)) {
+    if (hasMemcached) {
       const { startMemcached } = await import("./memcached.ts");
       this.#services.push(await startMemcached(memcached, this.#onShutdown));
     }

@@ -1,10 +1,10 @@
 // Block devices as a service of the daemon: the store, the devices in it, the server before it, and
 // what is done to idle pages.
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { ZcacheError } from "../../base/errors.ts";
-import { MIB, parseSize } from "../../base/units.ts";
+import { parseSize } from "../../base/units.ts";
 import { type PageType, ZramTending } from "../../front/zram_tending.ts";
-import { ARENA_BYTES_MAX } from "../../memory/arena.ts";
 import {
   type Listen,
   type NbdServer,
@@ -13,6 +13,7 @@ import {
   tlsShare,
   Zram,
 } from "../../nbd.ts";
+import { reasonOf } from "../../node/inputs.ts";
 import { observeNbd } from "../../observed.ts";
 import { DeviceImage } from "../../server/image.ts";
 import type { InternalErrors } from "../../server/internal_errors.ts";
@@ -21,12 +22,9 @@ import { createStore, renamedFile, startMaintainer } from "../../stores.ts";
 import { complain } from "../exit.ts";
 import { zramKnobs } from "../zram_knobs.ts";
 import { exposureWarning } from "./address.ts";
-import { devicesOf, type NbdValues, nbdAddresses } from "./nbd_settings.ts";
+import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes } from "./nbd_settings.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 
-/** What is above the size of the devices, if all of it holds data that does not compress. */
-const OVERHEAD_PART = 16;
-const OVERHEAD_BYTES = 64 * MIB;
 /** Of each thread before it serves: what the engine would compile under the first client. */
 const PRACTICE_MS = 500;
 /** Between two steps of idle work: the main thread also accepts connections. */
@@ -68,11 +66,22 @@ function textOf(path: string): string {
   }
 }
 
-function storeOf(values: NbdValues, dataBytes: number): Store {
-  const wanted = Math.floor(dataBytes * (1 + 1 / OVERHEAD_PART)) + OVERHEAD_BYTES;
-  const { memoryMax, pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
+/** At the start, not when all is to be saved: whether the image can be written at all. */
+function checkFolder(image: string): void {
+  const folder = dirname(resolve(image));
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (cause) {
+    const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const why = isMissing ? `there is no folder ${folder}; make it first` : reasonOf(cause);
+    throw new ZcacheError("ERR_IO", `image: can't write ${image}: ${why}`, { cause });
+  }
+}
+
+function storeOf(values: NbdValues): Store {
+  const { pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
   return createStore({
-    memoryMax: memoryMax ?? Math.min(ARENA_BYTES_MAX, wanted),
+    memoryMax: nbdMemoryBytes(values),
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool },
     ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),
@@ -123,10 +132,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
   if (warning !== undefined && !isGuarded) complain(warning);
   const tls = tlsOf(values);
   const wanted = devicesOf(values);
-  const store = storeOf(
-    values,
-    wanted.reduce((sum, one) => sum + one.sizeBytes, 0),
-  );
+  const store = storeOf(values);
   try {
     const renamed = renamedFile(store);
     if (renamed !== undefined) complain(`warning: ${renamed.message}`);
@@ -135,6 +141,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       name,
       device: Zram.create(store, sizeBytes, number),
     }));
+    if (values.image !== undefined) checkFolder(values.image);
     const image = values.image === undefined ? undefined : new DeviceImage(values.image, devices);
     const loaded =
       image?.exists === true ? `loaded ${image.load()} pages from ${values.image}\n` : "";

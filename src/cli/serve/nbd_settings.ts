@@ -1,6 +1,7 @@
 // What can be set about block devices.
 import { isIP } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
+import { MIB } from "../../base/units.ts";
 import { PAGE_TYPES } from "../../front/zram_tending.ts";
 import { ARENA_BYTES_MAX, PAGE_SIZES } from "../../memory/arena.ts";
 import { parsePageSize, parseSizeIn } from "../options.ts";
@@ -122,4 +123,15 @@ export function nbdAddresses({ listen, socket }: NbdValues): readonly Address[] 
   return listen.length > 0 || socket !== undefined
     ? listen
     : [{ host: "127.0.0.1", port: PORT, prefix: "" }];
+}
+
+/** What is above the size of the devices, if all of it holds data that does not compress. */
+const OVERHEAD_PART = 16;
+const OVERHEAD_BYTES = 64 * MIB;
+
+/** The memory that is set, or what the devices take at most. */
+export function nbdMemoryBytes(values: NbdValues): number {
+  const dataBytes = devicesOf(values).reduce((sum, one) => sum + one.sizeBytes, 0);
+  const wanted = Math.floor(dataBytes * (1 + 1 / OVERHEAD_PART)) + OVERHEAD_BYTES;
+  return values.memoryMax ?? Math.min(ARENA_BYTES_MAX, wanted);
 }

@@ -66,8 +66,17 @@ function commandFor(scope: Scope, version: string, name: string): Command {
     );
     const layers = file === undefined ? [flags] : [flags, file];
     const config = resolveConfig(layers, (section, key) => `--${flagName(section, key, style)}`);
-    if (scope === "nbd" && devicesOf(config.nbd).length === 0) {
-      throw new ZcacheError("ERR_OPTION", "give --size SIZE, or --export NAME=SIZE, or both");
+    if (devicesOf(config.nbd).length === 0) {
+      if (scope === "nbd") {
+        throw new ZcacheError("ERR_OPTION", "give --size SIZE, or --export NAME=SIZE, or both");
+      }
+      // By default block devices are on, and there are none; who says so wants some.
+      const asked = layers.map((layer) => layer.get("nbd.enabled")).find((one) => one);
+      if (scope === "all" && asked?.raw === true) {
+        const name = `${asked.where}${asked.name}`;
+        const how = "give --nbd-size SIZE, or --nbd-export NAME=SIZE, or both";
+        throw new ZcacheError("ERR_OPTION", `${name}: which size? ${how}`);
+      }
     }
     return config;
   };

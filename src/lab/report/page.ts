@@ -2,6 +2,7 @@
 // and its security policy forbids any request. Chart.js draws in the browser, because so the
 // charts fit the width of a phone or a screen with letters of the same size; the tables say the
 // same in text.
+import { printableJson, printableLines } from "../../base/printable.ts";
 import type { ChartSpec } from "./charts.ts";
 import type { Table } from "./tables.ts";
 
@@ -62,7 +63,8 @@ draw();
 
 /** Text as it may stand in HTML, between tags or in a quoted attribute. */
 export function escapeHtml(text: string): string {
-  return text
+  // A page is also read in a terminal, and its text may be anybody's.
+  return printableLines(text)
     .replaceAll("&", "&amp;")
     .replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;")
@@ -72,7 +74,7 @@ export function escapeHtml(text: string): string {
 
 /** A value as JSON that may stand in a script element: no `<` can end it. */
 function scriptJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll("<", "\\u003c");
+  return printableJson(value).replaceAll("<", "\\u003c");
 }
 
 function tableHtml({ title, names, head, rows }: Table): string {
