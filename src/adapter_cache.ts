@@ -2,7 +2,9 @@
 //
 // An adapter for another library keeps its values under a prefix of the cache's keys, so that
 // several of them, and whoever else uses the cache, stay apart.
+import { describe } from "./base/describe.ts";
 import { ZcacheError } from "./base/errors.ts";
+import { checkOptionNames } from "./base/option_names.ts";
 import { Cache } from "./cache.ts";
 import type { CacheOptions, LocalOptions } from "./front/cache/options.ts";
 
@@ -14,13 +16,32 @@ export interface AdapterOptions {
   readonly cacheOptions?: (CacheOptions & LocalOptions) | undefined;
 }
 
-/** @throws ZcacheError ERR_OPTION for an option that is not in `known` */
-export function checkAdapterOptions(options: object, known: readonly string[], what: string): void {
-  for (const key of Object.keys(options)) {
-    if (known.includes(key)) continue;
-    const all = known.join(", ");
-    throw new ZcacheError("ERR_OPTION", `${what} has no option "${key}"; there are ${all}`);
+/**
+ * The options of an adapter as a plain object: each getter has run once.
+ * @param known their names, and the types that are allowed
+ * @throws ZcacheError ERR_OPTION for one that is not known, or of another type
+ */
+export function readAdapterOptions<O extends object>(
+  options: O,
+  known: Readonly<Record<string, string>>,
+  what: string,
+): O {
+  checkOptionNames(options, Object.keys(known), what);
+  const read = { ...options };
+  for (const [name, value] of Object.entries(read)) {
+    if (value === undefined || typeof value === known[name]) continue;
+    const found = describe(value);
+    throw new ZcacheError("ERR_OPTION", `${what}: ${name} is a ${known[name]}, not ${found}`);
   }
+  return read;
+}
+
+/**
+ * What stands before all keys of a namespace: its name and a ":". A ":" in the name is written in
+ * another way, so that no namespace's keys begin as those of another.
+ */
+export function scopeOf(namespace: string): string {
+  return `${namespace.replaceAll("%", "%25").replaceAll(":", "%3A")}:`;
 }
 
 /** A cache, as an adapter uses it. */
@@ -47,8 +68,10 @@ export class AdapterCache {
    */
   set(key: string, value: unknown, ttlMs?: number): boolean {
     if (ttlMs === undefined) return this.cache.set(key, value);
+    if (typeof ttlMs !== "number" || Number.isNaN(ttlMs)) {
+      throw new ZcacheError("ERR_OPTION", `ttl ${describe(ttlMs)}: not a time in ms`);
+    }
     if (ttlMs > 0) return this.cache.set(key, value, ttlMs);
-    if (Number.isNaN(ttlMs)) throw new ZcacheError("ERR_OPTION", "ttl NaN: not a time in ms");
     this.cache.delete(key);
     return true;
   }

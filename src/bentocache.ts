@@ -3,7 +3,7 @@
 //
 // bentocache is not imported: what it asks of a driver is a shape. A namespace is a prefix of keys,
 // with a ":" behind it.
-import { AdapterCache, type AdapterOptions, checkAdapterOptions } from "./adapter_cache.ts";
+import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";
 import type { Cache } from "./cache.ts";
 
 export interface ZcacheBentoOptions extends AdapterOptions {
@@ -17,14 +17,14 @@ export interface ZcacheBentoDriver {
   factory(config: ZcacheBentoOptions): ZcacheBento;
 }
 
-const KEYS = ["cache", "cacheOptions", "prefix"];
+const TYPES = { cache: "object", cacheOptions: "object", prefix: "string" };
 
 /**
  * Makes the driver of a store's first layer.
  * @throws ZcacheError ERR_OPTION; what `Cache.create` throws comes when bentocache is made
  */
-export function zcacheDriver(options: ZcacheBentoOptions = {}): ZcacheBentoDriver {
-  checkAdapterOptions(options, KEYS, "zcacheDriver");
+export function zcacheDriver(given: ZcacheBentoOptions = {}): ZcacheBentoDriver {
+  const options = readAdapterOptions(given, TYPES, "zcacheDriver");
   return { options, factory: (config) => new ZcacheBento(config) };
 }
 
@@ -35,10 +35,11 @@ export class ZcacheBento {
   readonly #prefix: string;
 
   /** @param config of bentocache too, whose other options are not the driver's business */
-  constructor(config: ZcacheBentoOptions = {}, namespaceOf?: AdapterCache) {
-    this.#adapted = namespaceOf ?? new AdapterCache(config);
+  constructor(config: ZcacheBentoOptions = {}, parent?: ZcacheBento) {
+    this.#adapted = parent === undefined ? new AdapterCache(config) : parent.#adapted;
     const prefix = config.prefix?.replace(/:+$/, "") ?? "";
-    this.#prefix = prefix === "" ? "" : `${prefix}:`;
+    const own = prefix === "" ? "" : scopeOf(prefix);
+    this.#prefix = parent === undefined ? own : parent.#prefix + own;
   }
 
   /** The cache below. */
@@ -47,7 +48,7 @@ export class ZcacheBento {
   }
 
   namespace(namespace: string): ZcacheBento {
-    return new ZcacheBento({ prefix: this.#prefix + namespace }, this.#adapted);
+    return new ZcacheBento({ prefix: namespace }, this);
   }
 
   get(key: string): string | undefined {

@@ -1,12 +1,17 @@
 // The entry point `zcache/keyv`: a storage adapter for Keyv 5, and with it for cache-manager and
 // cacheable, which keep their values in Keyv.
 //
-// Keyv puts its namespace before each key, and the adapter takes keys as they come. But it tells an
-// adapter one namespace, for `clear`: so each Keyv has an adapter of its own, all with one cache.
-// Keyv is not imported: what it asks of an adapter is a shape.
+// Keyv puts its namespace and a ":" before each key. The adapter puts a name that no other name is
+// the beginning of in its place (`scopeOf`), so that a namespace may have any name.
+//
+// An adapter is told the namespace of a Keyv once, and not by which Keyv it is called: with several
+// of them, KeyvClears says which one clears. Keyv is not imported: what it asks of an adapter is a
+// shape.
 import { EventEmitter } from "node:events";
-import { AdapterCache, type AdapterOptions, checkAdapterOptions } from "./adapter_cache.ts";
+import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";
+import { ZcacheError } from "./base/errors.ts";
 import type { Cache } from "./cache.ts";
+import { KeyvClears } from "./keyv_clears.ts";
 
 export interface KeyvZcacheOptions extends AdapterOptions {
   /** Stands before all keys of this adapter in the cache (default none). */
@@ -25,11 +30,14 @@ export interface KeyvZcacheEntry {
   readonly ttl?: number | undefined;
 }
 
-const KEYS = ["cache", "cacheOptions", "prefix", "useKeyPrefix"];
+const TYPES = {
+  cache: "object",
+  cacheOptions: "object",
+  prefix: "string",
+  useKeyPrefix: "boolean",
+};
 
 export class KeyvZcache extends EventEmitter {
-  /** Keyv's namespace: Keyv sets it. `clear` and `iterator` keep to it. */
-  namespace: string | undefined;
   /**
    * Keyv 5 iterates over an adapter only if it knows its dialect, and only that is what it looks
    * at it for. Among those it knows, redis is the one that also goes through its keys in no order.
@@ -38,6 +46,10 @@ export class KeyvZcache extends EventEmitter {
   readonly #adapted: AdapterCache;
   readonly #prefix: string;
   readonly #addsNamespace: boolean;
+  readonly #clears = new KeyvClears();
+  #namespace: string | undefined;
+  /** All that Keyv has set, the longest first. */
+  #namespaces: string[] = [];
 
   /**
    * @param options a cache, or the options of one: see `AdapterOptions`
@@ -45,10 +57,38 @@ export class KeyvZcache extends EventEmitter {
    */
   constructor(options: KeyvZcacheOptions = {}) {
     super();
-    checkAdapterOptions(options, KEYS, "KeyvZcache");
-    this.#adapted = new AdapterCache(options);
-    this.#prefix = options.prefix ?? "";
-    this.#addsNamespace = options.useKeyPrefix === false;
+    const read = readAdapterOptions(options, TYPES, "KeyvZcache");
+    this.#adapted = new AdapterCache(read);
+    this.#prefix = read.prefix ?? "";
+    this.#addsNamespace = read.useKeyPrefix === false;
+  }
+
+  /** Keyv's namespace: Keyv sets it. `clear` and `iterator` keep to it. */
+  get namespace(): string | undefined {
+    return this.#namespace;
+  }
+
+  /** @throws ZcacheError ERR_OPTION for a second one where the adapter puts it before the keys */
+  set namespace(namespace: string | undefined) {
+    const isNew = namespace !== undefined && !this.#namespaces.includes(namespace);
+    if (isNew && this.#addsNamespace && this.#clears.count > 1) {
+      throw new ZcacheError(
+        "ERR_OPTION",
+        "with useKeyPrefix false, each Keyv needs a KeyvZcache of its own: they may share a cache",
+      );
+    }
+    if (isNew) {
+      this.#namespaces.push(namespace);
+      this.#namespaces.sort((a, b) => b.length - a.length);
+    }
+    this.#namespace = namespace;
+    this.#clears.named(namespace);
+  }
+
+  /** Keyv listens to the errors of its adapter: so it is known that there is a Keyv. */
+  override on(event: string | symbol, listener: (...args: never[]) => void): this {
+    if (event === "error") this.#clears.joined(listener);
+    return super.on(event, listener as (...args: unknown[]) => void);
   }
 
   /** The cache below. */
@@ -98,9 +138,12 @@ export class KeyvZcache extends EventEmitter {
     return isWhole;
   }
 
-  /** Removes what is in the namespace; without one, all that this adapter has. */
+  /**
+   * Removes what is in the namespace; without one, all that this adapter has.
+   * @throws ZcacheError ERR_OPTION if several Keyvs have the adapter and it can't tell them apart
+   */
   async clear(): Promise<void> {
-    this.#adapted.clear(this.#prefix + namespacePrefix(this.namespace));
+    this.#adapted.clear(this.#prefix + scopeIn(this.#clears.take(this.#namespace)));
   }
 
   async has(key: string): Promise<boolean> {
@@ -113,11 +156,13 @@ export class KeyvZcache extends EventEmitter {
 
   /** Keys and values of a namespace, in no order; what comes and goes meanwhile may be missed. */
   async *iterator<Value>(namespace?: string): AsyncGenerator<[string, Value], void> {
-    const whole = this.#prefix + namespacePrefix(namespace);
-    const cut = this.#addsNamespace ? whole.length : this.#prefix.length;
+    const scope = scopeIn(namespace);
+    const whole = this.#prefix + scope;
+    // Keyv takes its own name of the namespace off again.
+    const name = this.#addsNamespace || scope === "" ? "" : `${namespace}:`;
     for (const key of this.#adapted.keysWith(whole)) {
       const value = this.cache.get(key);
-      if (value !== undefined) yield [key.slice(cut), value as Value];
+      if (value !== undefined) yield [name + key.slice(whole.length), value as Value];
     }
   }
 
@@ -127,10 +172,18 @@ export class KeyvZcache extends EventEmitter {
   }
 
   #keyOf(key: string): string {
-    return this.#prefix + (this.#addsNamespace ? namespacePrefix(this.namespace) : "") + key;
+    if (this.#addsNamespace) return this.#prefix + scopeIn(this.#namespace) + key;
+    if (typeof key === "string") {
+      for (const namespace of this.#namespaces) {
+        const { length } = namespace;
+        if (length === 0 || key[length] !== ":" || !key.startsWith(namespace)) continue;
+        return this.#prefix + scopeOf(namespace) + key.slice(length + 1);
+      }
+    }
+    return this.#prefix + key;
   }
 }
 
-function namespacePrefix(namespace: string | undefined): string {
-  return namespace === undefined || namespace === "" ? "" : `${namespace}:`;
+function scopeIn(namespace: string | undefined): string {
+  return namespace === undefined || namespace === "" ? "" : scopeOf(namespace);
 }

@@ -3,7 +3,7 @@
 //
 // unstorage is not imported: what it asks of a driver is a shape. It makes text of values itself;
 // raw items come as they are, and so they are kept.
-import { AdapterCache, type AdapterOptions, checkAdapterOptions } from "./adapter_cache.ts";
+import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";
 import type { Cache } from "./cache.ts";
 
 export interface ZcacheDriverOptions extends AdapterOptions {
@@ -44,18 +44,18 @@ export interface ZcacheDriver {
   dispose(): void;
 }
 
-const KEYS = ["cache", "cacheOptions", "base", "ttl"];
+const TYPES = { cache: "object", cacheOptions: "object", base: "string", ttl: "number" };
 const SECOND_MS = 1000;
 
 /**
  * Makes a driver, for `createStorage({ driver: zcacheDriver({ cacheOptions }) })`.
  * @throws ZcacheError ERR_OPTION, and what `Cache.create` throws
  */
-export function zcacheDriver(options: ZcacheDriverOptions = {}): ZcacheDriver {
-  checkAdapterOptions(options, KEYS, "zcacheDriver");
+export function zcacheDriver(given: ZcacheDriverOptions = {}): ZcacheDriver {
+  const options = readAdapterOptions(given, TYPES, "zcacheDriver");
   const adapted = new AdapterCache(options);
   const { cache } = adapted;
-  const base = options.base === undefined ? "" : `${options.base.replace(/:+$/, "")}:`;
+  const base = options.base === undefined ? "" : scopeOf(options.base.replace(/:+$/, ""));
   const set = (key: string, value: unknown, transaction?: Transaction) => {
     const ttl = transaction?.ttl ?? options.ttl;
     adapted.set(base + key, value, ttl === undefined ? ttl : ttl * SECOND_MS);
@@ -82,10 +82,15 @@ export function zcacheDriver(options: ZcacheDriverOptions = {}): ZcacheDriver {
       };
     },
     getKeys: (from = "") =>
-      Array.from(adapted.keysWith(base + from), (key) => key.slice(base.length)),
-    clear: (from = "") => adapted.clear(base + from),
+      Array.from(adapted.keysWith(base + folderOf(from)), (key) => key.slice(base.length)),
+    clear: (from = "") => adapted.clear(base + folderOf(from)),
     dispose: () => adapted.close(),
   };
+}
+
+/** What unstorage calls a base: a part of the keys' hierarchy, whose name ends with a ":". */
+function folderOf(base: string): string {
+  return base === "" ? "" : `${base.replace(/:+$/, "")}:`;
 }
 
 function sizeOf(value: unknown): number | undefined {

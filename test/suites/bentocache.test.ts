@@ -103,3 +103,20 @@ nodeTest("a driver with a cache of its own closes it; ttl and options", async ()
   assert.throws(() => one.get("k"), ZcacheError);
   assert.throws(() => zcacheDriver({ maxSize: "1MB" } as never), /no option "maxSize"/);
 });
+
+nodeTest("namespaces whose names begin alike have values of their own", () => {
+  using cache = Cache.create<string, unknown>({ backgroundMs: 0 });
+  const root = zcacheDriver({ cache, prefix: "p" }).factory({ cache, prefix: "p" });
+  const names = ["users", "users:admins", "user", "users%3Aadmins", "🎉"];
+  const spaces = names.map((name) => root.namespace(name));
+  for (const [nth, space] of spaces.entries()) space.set("k", `${nth}`);
+  root.namespace("users").namespace("inner").set("k", "inner");
+  for (const [nth, space] of spaces.entries()) {
+    space.clear();
+    for (const [at, other] of spaces.entries()) {
+      assert.equal(other.get("k"), at <= nth ? undefined : `${at}`, `${names[nth]} ${names[at]}`);
+    }
+  }
+  assert.equal(cache.size, 0, "and what is nested in it goes with a namespace");
+  assert.throws(() => zcacheDriver({ prefix: 5 } as never), /prefix is a string, not 5/);
+});

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { createCache } from "cache-manager";
 import { Cacheable } from "cacheable";
+import fc from "fast-check";
 import Keyv, { type KeyvStoreAdapter } from "keyv";
 import { Cache, ZcacheError } from "../../src/index.ts";
 import { KeyvZcache } from "../../src/keyv.ts";
@@ -132,6 +133,84 @@ test("without Keyv's prefix the adapter keeps namespaces apart by itself", async
   assert.equal(cache.get("foreign"), 1);
 });
 
+const names = fc.oneof(
+  fc.constantFrom("a", "a:b", "a:", "a::", "a%3Ab", "%", "user*", "^.", "🎉", "b", " ", "a\\nb"),
+  fc.string({ minLength: 1, maxLength: 6 }),
+);
+const clearing = fc.array(
+  fc.tuple(fc.constantFrom("set", "clear", "delete", "deleteMany"), fc.nat(3), fc.nat(2)),
+  { maxLength: 20 },
+);
+
+for (const isShared of [false, true]) {
+  test(`clear keeps to its namespace, whatever its name: ${
+    isShared ? "one adapter for all" : "an adapter each"
+  }`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(names, { minLength: 4, maxLength: 4 }),
+        clearing,
+        async (all, steps) => {
+          using cache = open();
+          const one = new KeyvZcache({ cache, prefix: "P" });
+          const keyvs = all.map((namespace) => {
+            return new Keyv({ store: isShared ? one : new KeyvZcache({ cache }), namespace });
+          });
+          const model = new Map<string, number>();
+          for (const [what, nth, keyNth] of steps) {
+            const keyv = keyvs[nth]!;
+            const key = ["k", "key", "x"][keyNth]!;
+            if (what === "set") await keyv.set(key, nth);
+            else if (what === "delete") await keyv.delete(key);
+            else if (what === "deleteMany") await keyv.deleteMany([key, "k"]);
+            else await keyv.clear();
+            if (what === "set") model.set(`${nth} ${key}`, nth);
+            if (what.startsWith("delete")) model.delete(`${nth} ${key}`);
+            if (what === "deleteMany") model.delete(`${nth} k`);
+            if (what === "clear")
+              for (const one of ["k", "key", "x"]) model.delete(`${nth} ${one}`);
+            for (const [at, other] of keyvs.entries()) {
+              for (const key of ["k", "key", "x"]) {
+                assert.equal(await other.get(key), model.get(`${at} ${key}`));
+                assert.equal(await other.has(key), model.has(`${at} ${key}`));
+              }
+            }
+          }
+          assert.equal(cache.size, model.size);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+}
+
+test("one adapter in two Keyvs that can't be told apart refuses to clear", async () => {
+  using cache = open();
+  const adapter = new KeyvZcache({ cache });
+  const [a, b] = ["a", "b"].map((namespace) => {
+    return new Keyv({ store: adapter, namespace, throwOnErrors: true });
+  }) as [Keyv, Keyv];
+  await a.set("k", 1);
+  await b.set("k", 2);
+  await a.clear();
+  assert.deepEqual([await a.get("k"), await b.get("k")], [undefined, 2]);
+  b.namespace = "c";
+  await assert.rejects(b.clear(), /a KeyvZcache of its own/);
+  await assert.rejects(adapter.clear(), /a KeyvZcache of its own/);
+  b.namespace = "b";
+  assert.equal(await b.get("k"), 2);
+  const plain = { cache, useKeyPrefix: false };
+  const own = new KeyvZcache(plain);
+  assert.ok(new Keyv({ store: own, namespace: "x", useKeyPrefix: false }));
+  assert.throws(
+    () => new Keyv({ store: own, namespace: "y", useKeyPrefix: false }),
+    /a KeyvZcache of its own/,
+  );
+  const heard: unknown[] = [];
+  adapter.on("error", (error) => heard.push(error));
+  assert.deepEqual(heard, []);
+});
+
 test("errors reach Keyv's listeners; a cache that was given stays open", async () => {
   using cache = open();
   const keyv = new Keyv({ store: new KeyvZcache({ cache }) });
@@ -147,5 +226,7 @@ test("errors reach Keyv's listeners; a cache that was given stays open", async (
   assert.throws(() => new KeyvZcache({ cache, cacheOptions: {} }), ZcacheError);
   assert.throws(() => new KeyvZcache({ cache: new Map() as never }), /Cache.create/);
   assert.throws(() => new KeyvZcache({ memoryMax: 5 } as never), /no option "memoryMax"/);
+  assert.throws(() => new KeyvZcache({ prefx: "a" } as never), /did you mean prefix\?/);
+  assert.throws(() => new KeyvZcache({ prefix: 5 } as never), /prefix is a string, not 5/);
   await assert.rejects(new KeyvZcache({ cache }).set("k", 1, Number.NaN), ZcacheError);
 });

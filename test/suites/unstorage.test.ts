@@ -103,3 +103,30 @@ test("a base keeps others out; a driver closes what it has made", async () => {
   assert.throws(() => own.getItem("k"), ZcacheError);
   assert.throws(() => zcacheDriver({ max: 5 } as never), /no option "max"/);
 });
+
+test("drivers whose bases begin alike have items of their own", () => {
+  using shared = Cache.create<string, unknown>({ backgroundMs: 0 });
+  const bases = ["a", "a:b", "ab", "a%3Ab", "🎉", "a.*"];
+  const drivers = bases.map((base) => zcacheDriver({ cache: shared, base }));
+  const keep = (nth: number) => {
+    for (const [at, one] of drivers.entries()) {
+      for (const key of ["k", "b:k"]) {
+        assert.equal(one.getItem(key), at < nth ? null : `${at}`, `${bases[at]} ${key}`);
+      }
+      assert.deepEqual(one.getKeys().sort(), at < nth ? [] : ["b:k", "k"]);
+    }
+  };
+  for (const [at, one] of drivers.entries()) {
+    for (const key of ["k", "b:k"]) one.setItem(key, `${at}`);
+  }
+  for (const [at, one] of drivers.entries()) {
+    keep(at);
+    one.clear("no");
+    one.clear("k");
+    keep(at);
+    one.clear();
+  }
+  assert.equal(shared.size, 0);
+  assert.throws(() => zcacheDriver({ base: 5 } as never), /base is a string, not 5/);
+  assert.throws(() => zcacheDriver({ bse: "a" } as never), /did you mean base\?/);
+});
