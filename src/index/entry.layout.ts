@@ -10,8 +10,8 @@
  *
  * Guarded by the arena's lock, as everything in this folder.
  */
-export const VALUE = 0; // the store's: a handle, a fill word, a place in a file
+export const VALUE = 0; // the store's: a handle, half a fill pattern, a place in a file
 export const META = 1; // 0 = there is no page here, else the store's bits
-export const LINKS = 2; // two words of whoever orders the entries by age: a list link, say
+export const LINKS = 2; // two words of whoever orders the entries by age; else the store's
 
 export const ENTRY_WORDS = 4;

@@ -20,6 +20,8 @@ export interface PoolSpec {
   /** Words of the descriptor that the allocator needs from Pool.OWN on. */
   readonly ownWords: number;
   readonly maxSizeBytes: number;
+  /** As `Zpool.hugeSizeBytes` (default: maxSizeBytes). */
+  readonly hugeSizeBytes?: number;
   readonly canCompact: boolean;
 }
 
@@ -41,6 +43,7 @@ const NO_ADDRESS = 0 as Address;
 export abstract class BasePool implements Zpool {
   readonly type: string;
   readonly maxSizeBytes: number;
+  readonly hugeSizeBytes: number;
   readonly canCompact: boolean;
   readonly frameClasses: "slot" | "buddies" = "slot";
   /** The descriptor's frame number: the pool's identity, and the owner of its frames. */
@@ -64,6 +67,7 @@ export abstract class BasePool implements Zpool {
     this.words = arena.words;
     this.type = spec.type;
     this.maxSizeBytes = spec.maxSizeBytes;
+    this.hugeSizeBytes = spec.hugeSizeBytes ?? spec.maxSizeBytes;
     this.canCompact = spec.canCompact;
     this.writer = new ObjectWriter(arena);
     const order = descriptorOrder(arena, spec);

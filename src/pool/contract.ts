@@ -77,6 +77,11 @@ export interface Zpool {
   readonly type: string;
   /** The largest object, in bytes. */
   readonly maxSizeBytes: number;
+  /**
+   * The smallest object that takes as much room as the largest: compressing to this size or more
+   * saves nothing. `maxSizeBytes` in pools that have no such class.
+   */
+  readonly hugeSizeBytes: number;
   /** Whether `compact` can ever free a page frame. */
   readonly canCompact: boolean;
   /** What tells the page frames of a pool apart: bytes of their slots, or objects in them. */

@@ -7,13 +7,19 @@
  *
  *  WHERE        VALUE of the entry         SIZE
  *  MEMORY       a handle of the pool       bytes as stored, the page's size if it is stored raw
- *  SAME_FILLED  the 32-bit pattern         0
+ *  SAME_FILLED  the pattern, its low half  0
  *  FILE         a place in the file        as MEMORY
+ *
+ * The pattern of a same-filled page has 64 bits. A persistent page's is whole: no policy lists such
+ * a page, so that the first of the entry's LINKS has room for the high half. An ephemeral page that
+ * is same-filled is listed, and has equal halves; others are stored as any page.
  *
  * CODEC: RAW, FAST, DENSE, TRIED. KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick
  * of the store's clock at which it was last used. WHERE is never 0, so META is not, which tells the
  * index that there is a page.
  */
+import * as Entry from "../index/entry.layout.ts";
+
 export const SIZE_MASK = 0x1ffff;
 
 export const CODEC_SHIFT = 17;
@@ -87,4 +93,14 @@ export function withWhere(meta: number, where: number): number {
 export function isListed(meta: number): boolean {
   const where = whereOf(meta);
   return where === MEMORY || (where === SAME_FILLED && kindOf(meta) === 0);
+}
+
+/** Whether same-filled pages of a kind may have a pattern of two different halves. */
+export function holdsWidePatterns(kind: number): boolean {
+  return kind !== 0;
+}
+
+/** The high half of a same-filled page's pattern. */
+export function highOf(words: Int32Array, entry: number, meta: number): number {
+  return words[entry + (holdsWidePatterns(kindOf(meta)) ? Entry.LINKS : Entry.VALUE)]!;
 }

@@ -34,9 +34,6 @@ const FLUSHES = 8;
 /** Where no slot of an object's size is free: so much larger ones are tried, of a page. */
 const ROOM_STEPS = 32;
 
-/** Same-filled: the word that fills the page, in 33 bits so that none of them means "no". */
-const NOT_SAME = 2 ** 32;
-
 /**
  * Stores the page at `address`, elsewhere in the arena, under a key.
  * @returns STORED, or why not: EINVAL (no such pool), ENOSPC (the limit, or a rule of admission),
@@ -48,10 +45,16 @@ export function pageIn(
   key: TmemKey,
   address: Address,
 ): typeof STORED | Errno {
-  const pattern = patternOf(state, address);
-  if (pattern !== NOT_SAME) return sameIn(state, pool, key, pattern);
+  const kind = state.index.kindOf(pool);
+  if (kind === NIL) return EINVAL;
+  const { words } = state;
+  if (state.arena.kernels.sameFilled(address, state.pageSize) !== 0) {
+    const low = words[address / 4]!;
+    const high = words[address / 4 + 1]!;
+    if (low === high || Page.holdsWidePatterns(kind)) return sameIn(state, pool, key, low, high);
+  }
   const target = (state.packed + state.headerBytes) as Address;
-  const packedBytes = pack(state, address, state.pageSize, target, state.packedMax, 0);
+  const packedBytes = pack(state, address, state.pageSize, target, state.packedMax[kind]!, 0);
   if (packedBytes !== 0) return packedIn(state, pool, key, Page.FAST, packedBytes, target);
   // Where there are headers, there is room for one right before the scratch.
   if (state.headerBytes === 0) {
@@ -110,7 +113,8 @@ function sameIn(
   state: StoreState,
   pool: number,
   key: TmemKey,
-  pattern: number,
+  low: number,
+  high: number,
 ): typeof STORED | Errno {
   const { lock, frames } = state.arena;
   const hash = state.hash(pool, key);
@@ -118,7 +122,7 @@ function sameIn(
     let result: number = EAGAIN;
     lock.lock();
     try {
-      result = storeSameLocked(state, pool, key, hash, pattern, flushes);
+      result = storeSameLocked(state, pool, key, hash, low, high, flushes);
     } finally {
       frames.keepFree = 0;
       lock.unlock();
@@ -126,14 +130,6 @@ function sameIn(
     if (result !== EAGAIN) return result as typeof STORED | Errno;
     flushes = flushStep(state) ? flushes + 1 : FLUSHES;
   }
-}
-
-/** The word that the page at `address` repeats, or NOT_SAME. */
-function patternOf(state: StoreState, address: Address): number {
-  if (state.arena.kernels.sameFilled(address, state.pageSize) === 0) return NOT_SAME;
-  const low = state.words[address / 4]!;
-  // The kernel looks for 64 bits; an entry has room for 32, and few pages repeat a larger pattern.
-  return state.words[address / 4 + 1] === low ? low : NOT_SAME;
 }
 
 /**
@@ -190,7 +186,8 @@ function storeSameLocked(
   pool: number,
   key: TmemKey,
   hash: number,
-  pattern: number,
+  low: number,
+  high: number,
   flushes: number,
 ): typeof STORED | Errno {
   if (flushes === 0) state.count("puts");
@@ -204,7 +201,7 @@ function storeSameLocked(
     const entry = state.insertLocked(pool, key);
     frames.keepFree = 0;
     if (entry !== NIL) {
-      placeLocked(state, entry, pattern, kind, Page.SAME_FILLED, hash, Page.RAW, 0);
+      placeLocked(state, entry, low, high, kind, Page.SAME_FILLED, hash, Page.RAW, 0);
       return STORED;
     }
     lock.rollBack();
@@ -253,7 +250,7 @@ function placeObjectLocked(
   state.hasOthers = !state.index.isInline(entry);
   state.changes?.putLocked(pool, key, codec, source, sizeBytes);
   state.versions?.changedLocked(key);
-  placeLocked(state, entry, handle, kind, Page.MEMORY, hash, codec, sizeBytes);
+  placeLocked(state, entry, handle, 0, kind, Page.MEMORY, hash, codec, sizeBytes);
   return STORED;
 }
 
@@ -298,6 +295,7 @@ function placeLocked(
   state: StoreState,
   entry: WordIndex,
   value: number,
+  high: number,
   kind: number,
   where: number,
   hash: number,
@@ -310,6 +308,9 @@ function placeLocked(
     state.count("duplicate_puts");
     if (Page.isListed(before)) state.policies[kind]!.removed(entry);
     state.letGoLocked(entry);
+  }
+  if (where === Page.SAME_FILLED && Page.holdsWidePatterns(kind)) {
+    put(state.words, entry + Entry.LINKS, high);
   }
   const meta = Page.makeMeta(kind, where, state.words[state.root + Store.TICK]!);
   state.fillLocked(entry, value, Page.withSize(meta, codec, sizeBytes), hash);

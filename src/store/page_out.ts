@@ -31,8 +31,7 @@ export function pageOut(
 ): boolean {
   if (!fetchPacked(state, pool, key, exclusive)) return false;
   if (Page.whereOf(state.foundMeta) === Page.SAME_FILLED) {
-    const pattern = state.foundValue;
-    state.arena.kernels.fillPattern(target, pattern, pattern, state.pageSize);
+    state.arena.kernels.fillPattern(target, state.foundValue, state.foundHigh, state.pageSize);
     return true;
   }
   const meta = state.foundMeta;
@@ -126,6 +125,7 @@ function lookAt(state: StoreState, entry: WordIndex): typeof FOUND | typeof IN_F
   const where = Page.whereOf(meta);
   if (where === Page.FILE && !readBuffered(state, value, meta)) return IN_FILE;
   if (where === Page.MEMORY) state.readObject(entry, meta, packedOf(state));
+  else if (where === Page.SAME_FILLED) state.foundHigh = Page.highOf(state.words, entry, meta);
   return FOUND;
 }
 

@@ -66,8 +66,8 @@ export class StoreState {
   readonly pageSize: number;
   /** Bytes before the data of an object: where reclaim goes by frames, the entry it belongs to. */
   readonly headerBytes: number;
-  /** The largest size that is stored compressed; what is larger is stored raw. */
-  readonly packedMax: number;
+  /** By kind, the largest size that is stored compressed; what is larger is stored raw. */
+  readonly packedMax: readonly number[];
   /** Scratch of this thread: a page; a header and a page; the same once more, for evictions. */
   readonly plain: Address;
   readonly packed: Address;
@@ -79,6 +79,8 @@ export class StoreState {
   /** What a search has found in the file, for when the lock is given up (page_out.ts). */
   foundMeta = 0;
   foundValue = 0;
+  /** And of a same-filled page the high half of its pattern. */
+  foundHigh = 0;
   /** Whether this thread has ended its use. */
   isOver = false;
   /** Whether the object of the page that came in last has, or had, other pages. */
@@ -125,7 +127,9 @@ export class StoreState {
     this.backing = parts.backing;
     this.pageSize = parts.arena.pageSize;
     this.headerBytes = parts.options.reclaim === "frames" ? HEADER_BYTES : 0;
-    this.packedMax = this.pageSize - this.pageSize / 64;
+    this.packedMax = parts.zpools.map(({ hugeSizeBytes }) =>
+      Math.min(this.pageSize - this.pageSize / 64, hugeSizeBytes - 1 - this.headerBytes),
+    );
     this.#floats = new Float64Array(
       parts.arena.memory.buffer,
       (parts.root + Store.COUNTERS) * 4,

@@ -272,8 +272,9 @@ export class Store {
     return this.#reading(() => {
       const entry = index.nextPage(pool, key);
       if (entry < 0) return MISS;
-      const isSame = Page.whereOf(words[entry + Entry.META]!) === Page.SAME_FILLED;
-      return isSame && words[entry + Entry.VALUE] === 0 ? ZERO : DATA;
+      const meta = words[entry + Entry.META]!;
+      if (Page.whereOf(meta) !== Page.SAME_FILLED) return DATA;
+      return (words[entry + Entry.VALUE]! | Page.highOf(words, entry, meta)) === 0 ? ZERO : DATA;
     });
   }
 

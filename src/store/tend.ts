@@ -184,7 +184,10 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   const to = todo === RECOMPRESS ? Page.DENSE : Page.codecOf(meta);
   const helps = isOfValues && plainBytes <= Value.DICTIONARY_HELPS_BYTES;
   const next = helps && state.codecs.takesDictionary(to === Page.DENSE) ? current : 0;
-  const limit = stored - prefix - Math.max(GAIN_BYTES, Math.floor(stored / GAIN_PART));
+  const gain = Math.max(GAIN_BYTES, Math.floor(stored / GAIN_PART));
+  // A page must not stay in the class of those that take the most room.
+  const most = isOfValues ? stored : state.packedMax[Page.kindOf(meta)]!;
+  const limit = Math.min(stored - gain, most) - prefix;
   const codec = state.codecOf(to, next);
   const packed = limit > 0 ? codec.compress(state.plain, plainBytes, from, limit) : 0;
   if (packed === 0) {

@@ -7,7 +7,7 @@ import { add, put } from "../../memory/journal.ts";
 import { BasePool, type PoolId } from "../base.ts";
 import { BounceBuffers } from "../bounce.ts";
 import { type ClassStats, describedFrame, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
-import type { SizeClasses } from "./size_classes.ts";
+import { hugeSizeBytes, type SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 import { Zspages, zspagesWords } from "./zspages.ts";
 
@@ -29,7 +29,9 @@ export abstract class ZspagePool extends BasePool {
   protected constructor(arena: Arena, spec: ZspagePoolSpec, id: PoolId) {
     const { type, typeIndex, canCompact, classes, kindWords } = spec;
     const ownWords = kindWords + zspagesWords(classes);
-    super(arena, { type, typeIndex, canCompact, ownWords, maxSizeBytes: arena.pageSize }, id);
+    const maxSizeBytes = arena.pageSize;
+    const sizes = { maxSizeBytes, hugeSizeBytes: hugeSizeBytes(classes) };
+    super(arena, { type, typeIndex, canCompact, ownWords, ...sizes }, id);
     this.classes = classes;
     this.kindAt = this.own;
     const recordsOwner = this.ownerOfKind(1);
