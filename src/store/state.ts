@@ -3,8 +3,7 @@
 //
 // What a page holds is given up in two transactions: in the first its entry lets go of it, in the
 // second it is freed. A free may move other objects into the hole, which can't be undone byte by
-// byte: so what is to be freed is noted (DOOMED), and a free that died is done again. The same goes
-// for an object that is written over in place (REWRITE): what is to stand there is noted first.
+// byte: so what is to be freed is noted (DOOMED), and a free that died is done again.
 import type { SegmentLog } from "../backing/segment_log.ts";
 import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -258,23 +257,6 @@ export class StoreState {
     if (moved !== 0) this.#relabelLocked(moved as WordIndex);
     const kind = this.words[this.root + Store.DOOMED_KIND]!;
     if (kind !== 0) this.#freeDoomedLocked(kind - 1);
-    const rewritten = this.words[this.root + Store.REWRITE_KIND]!;
-    if (rewritten !== 0) this.#rewriteLocked(rewritten - 1);
-  }
-
-  /**
-   * Writes over the first bytes of an object, all of them or none. The caller commits by
-   * `commitLocked`, and has changed nothing that must not be visible before.
-   * @param sizeBytes at most REWRITE_BYTES_MAX, and no more than the object has
-   */
-  rewriteLocked(kind: number, handle: number, source: Address, sizeBytes: number): void {
-    const { words, root } = this;
-    assert(sizeBytes <= Store.REWRITE_BYTES_MAX, "what is written over is a prefix");
-    // Nothing looks at these bytes before REWRITE_KIND is committed.
-    this.arena.kernels.copy((root + Store.REWRITE_DATA) * 4, source, sizeBytes);
-    put(words, root + Store.REWRITE_HANDLE, handle);
-    put(words, root + Store.REWRITE_BYTES, sizeBytes);
-    put(words, root + Store.REWRITE_KIND, kind + 1);
   }
 
   /** Takes a page out, with its entry, and commits. */
@@ -372,20 +354,6 @@ export class StoreState {
     const handle = this.words[this.root + Store.DOOMED_HANDLE]! as Handle;
     assert(this.zpools[kind]!.free(handle) === 0, "what is to be freed is there and nobody's");
     put(this.words, this.root + Store.DOOMED_KIND, 0);
-    this.arena.lock.commit();
-  }
-
-  #rewriteLocked(kind: number): void {
-    const { words, root } = this;
-    const handle = words[root + Store.REWRITE_HANDLE]! as Handle;
-    const source = ((root + Store.REWRITE_DATA) * 4) as Address;
-    const result = this.zpools[kind]!.writeShared(
-      handle,
-      source,
-      words[root + Store.REWRITE_BYTES]!,
-    );
-    assert(result === 0, "what is written over is there and not mapped");
-    put(words, root + Store.REWRITE_KIND, 0);
     this.arena.lock.commit();
   }
 

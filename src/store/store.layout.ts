@@ -66,18 +66,11 @@ export const STRIPES = EPITAPHS + EPITAPHS_MAX * 2;
 export const STRIPES_MAX = 64;
 /** atomic: a lock, under which one thread at a time makes a dictionary (dictionaries.ts). */
 export const DICTIONARY_LOCK = STRIPES + STRIPES_MAX;
-/** 0, or 1 + kind of an object whose first bytes are being written over; and its handle. */
-export const REWRITE_KIND = DICTIONARY_LOCK + 1;
-export const REWRITE_HANDLE = REWRITE_KIND + 1;
-/** How many bytes, and the bytes: they are written again if a thread dies between two of them. */
-export const REWRITE_BYTES = REWRITE_HANDLE + 1;
-export const REWRITE_DATA = REWRITE_BYTES + 1;
-export const REWRITE_BYTES_MAX = 2048;
 /**
  * When values expire (expiry.ts), in seconds since 1970: none does before EXPIRES_FROM, and none of
  * those that were stored since a walk has begun before EXPIRES_SINCE; and walks that have begun.
  */
-export const EXPIRES_FROM = REWRITE_DATA + REWRITE_BYTES_MAX / 4;
+export const EXPIRES_FROM = DICTIONARY_LOCK + 1;
 export const EXPIRES_SINCE = EXPIRES_FROM + 1;
 export const EXPIRY_ROUNDS = EXPIRES_SINCE + 1;
 /** In the place of a time. */

@@ -5,6 +5,7 @@
 // looked at the prefix, lets it be decompressed, or not.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import { assert } from "../base/errors.ts";
 import * as Entry from "../index/entry.layout.ts";
 import { TmemKey } from "../index/key.ts";
 import { ScanCursor } from "../index/scan_cursor.ts";
@@ -199,16 +200,16 @@ export class Values {
   #rewriteLocked(entry: WordIndex, prefixBytes: number): void {
     const state = this.#state;
     const handle = state.words[entry + Entry.VALUE]! as Handle;
-    const kind = Page.kindOf(state.words[entry + Entry.META]!);
+    const zpool = state.zpools[Page.kindOf(state.words[entry + Entry.META]!)]!;
     const fetched = state.words[this.prefix / 4]!;
     // It may have been recompressed meanwhile: what the header says is not the front's to change.
-    state.zpools[kind]!.readShared(handle, state.evicted, Value.FLAGS);
+    zpool.readShared(handle, state.evicted, Value.FLAGS);
     state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
-    state.rewriteLocked(kind, handle, this.prefix, prefixBytes);
+    const result = zpool.overwrite(handle, this.prefix, prefixBytes, state.evicted);
+    assert(result === 0, "what is written over is there and not mapped");
     noteExpiryLocked(state, Value.expiryOf(this.bytes, this.prefix));
     // Behind this prefix there is what was fetched, for `restore` and others.
     state.words[this.prefix / 4] = fetched;
-    state.commitLocked();
   }
 
   /**
