@@ -87,7 +87,13 @@ interface PackedError {
 
 /** @param thrown anything @returns bytes that `unpackError` takes; some 500 KB at most */
 export function packError(thrown: unknown): Uint8Array {
-  return serialize(new Packer().pack(thrown));
+  try {
+    return serialize(new Packer().pack(thrown));
+  } catch (cause) {
+    // It may have been changed by its own getters while it was read.
+    const message = `an error that can't be sent to another thread was thrown: ${inspect(cause)}`;
+    return serialize(new Packer().pack(new Error(message)));
+  }
 }
 
 /** @param bytes what `packError` gave */

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { CacheFront } from "../../src/front/cache/cache.ts";
 import { Cache, type CacheOptions, type Serializer, ZcacheError } from "../../src/index.ts";
 import { KeyvZcache } from "../../src/keyv.ts";
+import { cachePlatform } from "../../src/node/cache_platform.ts";
 
 function open<V = string>(
   options: CacheOptions & { serializer?: Serializer } = {},
@@ -264,6 +266,70 @@ test("loaders that ask for other keys, and no circle", async (t) => {
     return "first";
   });
   assert.equal(await later.loader(), "again");
+});
+
+test("a circle that nobody sees ends: what is not loaded elsewhere is loaded here", async () => {
+  using made = open();
+  // Looks at a load follow each other at once, where they are 50 ms apart otherwise.
+  const platform = { ...cachePlatform, sleep: async () => void (await turn()) };
+  const { options } = made.share();
+  const serializer = { encode: () => assert.fail(), decode: () => assert.fail() };
+  const [cache, other] = [made.store, Cache.attach(made.share()).store].map(
+    (store) => new CacheFront<string, string>(store, options, serializer, platform),
+  );
+  const ends = [controlled<string>(), controlled<string>()];
+  const begun = controlled<void>();
+  const asked = controlled<void>();
+  const second = other!.fetch("d", async () => {
+    begun.end();
+    await asked.loader();
+    return `d with ${await other!.fetch("a", () => "never")}`;
+  });
+  await begun.loader();
+  // A flight has room for two loads that its loader waits for: of the third nobody knows.
+  const first = cache!.fetch("a", async () => {
+    const [b, c] = ends.map(({ loader }, n) => cache!.fetch(`bc${n}`, loader));
+    const d = cache!.fetch("d", () => "d loaded here");
+    asked.end();
+    await turn();
+    for (const { end } of ends) end("loaded");
+    return `${await b} ${await c} ${await d}`;
+  });
+  assert.equal(await first, "loaded loaded d loaded here");
+  assert.equal(await second, "d with loaded loaded d loaded here");
+  other!.store.detach();
+});
+
+test("touch does not put an older value in the place of one that is set meanwhile", (t) => {
+  const clock = stopClock(t);
+  using cache = open({ staleWhileRevalidate: 1000 });
+  const other = Cache.attach<string, string>(cache.share());
+  for (const older of ["older", "o".repeat(50_000)]) {
+    for (const change of [() => other.set("k", "newer", 50), () => other.delete("k")]) {
+      cache.set("k", older);
+      const { values } = cache;
+      const { read } = values;
+      let changed = false;
+      values.read = (...args) => {
+        const value = read.apply(values, args);
+        if (!changed) change();
+        changed = true;
+        return value;
+      };
+      const left = cache.touch("k", 100) ? "newer" : undefined;
+      values.read = read;
+      assert.ok(changed);
+      assert.equal(cache.get("k"), left);
+      assert.equal(other.has("k"), left !== undefined);
+      assert.equal(cache.remainingTtl("k"), left === undefined ? 0 : 100);
+      cache.delete("k");
+    }
+  }
+  cache.set("stale", "v", 10);
+  clock.tick(20);
+  assert.equal(cache.touch("stale", 1000), false);
+  assert.equal(cache.has("stale"), false);
+  other.detach();
 });
 
 test("a value that can't be stored is given all the same, and no older one stays", async () => {

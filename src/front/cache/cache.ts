@@ -16,11 +16,12 @@ import * as Meta from "./entry_meta.ts";
 import { Flights } from "./flights.ts";
 import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
 import { type Loader, type LoadHost, Loads, type Requested } from "./loads.ts";
-import { NearCache } from "./near.ts";
+import { freeze, NearCache } from "./near.ts";
 import {
   allowStaleOf,
   checkSerializer,
   type FetchOptions,
+  type FetchPlan,
   fetchPlanOf,
   type GetOptions,
   type Lifetime,
@@ -39,6 +40,9 @@ export interface LocalCounts {
   unstored: number;
 }
 
+/** How often a value is touched anew that others change meanwhile. */
+const TOUCHES_MAX = 8;
+
 export class CacheFront<K extends CacheKey, V> {
   readonly store: Store;
   readonly values: KeyedValues;
@@ -53,6 +57,8 @@ export class CacheFront<K extends CacheKey, V> {
   readonly #text: Text;
   readonly #near: NearCache | undefined;
   readonly #loads: Loads<K, V>;
+  /** A fetch without options. */
+  readonly #plan: FetchPlan;
   readonly #meta = new Uint8Array(Meta.META_MAX);
   /** Called with what comes in, as bytes: who makes dictionaries takes samples. */
   onBytes: ((at: number, count: number) => void) | undefined;
@@ -69,6 +75,7 @@ export class CacheFront<K extends CacheKey, V> {
     this.store = store;
     this.values = new KeyedValues(store, platform.now, platform.random);
     this.#options = options;
+    this.#plan = fetchPlanOf({}, options);
     this.#platform = platform;
     checkSerializer(serializer);
     this.#serializer = serializer;
@@ -110,9 +117,12 @@ export class CacheFront<K extends CacheKey, V> {
   /** Removes a value. @returns whether there was one, as `has` says it */
   delete(key: K): boolean {
     const keyBytes = this.#keys.write(key);
-    const had = this.#has(keyBytes);
-    this.values.delete(this.#keys.bytes, keyBytes);
-    return had;
+    if (!this.#has(keyBytes)) {
+      this.values.delete(this.#keys.bytes, keyBytes);
+      return false;
+    }
+    this.values.remove(this.#keys.bytes, keyBytes);
+    return true;
   }
 
   /** The values of many keys, in their order. */
@@ -130,20 +140,28 @@ export class CacheFront<K extends CacheKey, V> {
   }
 
   /**
-   * Gives a value a new time to live, from now on.
+   * Gives a value that is fresh a new time to live, from now on.
    * @returns whether it was there
    */
   touch(key: K, options?: SetOptions | number | string): boolean {
     const lifetime = lifetimeOf(options, this.#options);
     const keyBytes = this.#keys.write(key);
-    if (!this.#find(keyBytes)) return false;
-    const type = this.values.bytes[this.values.metaAt]!;
-    const { valueBytes } = this.values;
-    const long = this.values.read(this.#keys.bytes, keyBytes);
-    if (long === null) return false;
-    if (long === undefined) return this.#put(keyBytes, type, undefined, valueBytes, lifetime);
-    const now = this.values.bytes[this.values.metaAt]!;
-    return this.#put(keyBytes, now, long, long.length, lifetime);
+    const { values } = this;
+    for (let tries = 0; tries < TOUCHES_MAX; tries++) {
+      if (!this.#findFresh(keyBytes)) return false;
+      const { hashLow, valueBytes } = values;
+      let type = values.bytes[values.metaAt]!;
+      const long = values.read(this.#keys.bytes, keyBytes);
+      if (long === null) return false;
+      if (long !== undefined) type = values.bytes[values.metaAt]!;
+      const { version } = values;
+      const count = long === undefined ? valueBytes : long.length;
+      // Another thread may set the key just now, whose value is not to be lost to the older one.
+      const isUnchanged = () => values.versions.of(hashLow) === version;
+      if (this.#put(keyBytes, type, long, count, lifetime, isUnchanged)) return true;
+      if (isUnchanged()) return false;
+    }
+    return this.#has(keyBytes);
   }
 
   /** ms that a value has to live: Infinity if it does not expire, 0 if it is not there. */
@@ -166,9 +184,9 @@ export class CacheFront<K extends CacheKey, V> {
   async fetch(
     key: K,
     loader: Loader<K, V | undefined>,
-    options: FetchOptions = {},
+    options?: FetchOptions,
   ): Promise<V | undefined> {
-    const plan = fetchPlanOf(options, this.#options);
+    const plan = options === undefined ? this.#plan : fetchPlanOf(options, this.#options);
     if (typeof loader !== "function") {
       throw new ZcacheError("ERR_OPTION", `loader ${describe(loader)}: allowed is a function`);
     }
@@ -406,6 +424,13 @@ export class CacheFront<K extends CacheKey, V> {
     return this.#freshOf() > this.#platform.now();
   }
 
+  #findFresh(keyBytes: number): boolean {
+    if (!this.#find(keyBytes)) return false;
+    if (this.#freshMs > this.#platform.now()) return true;
+    valuesOf(this.store).countMiss();
+    return false;
+  }
+
   #find(keyBytes: number): boolean {
     if (!this.values.find(this.#keys.bytes, keyBytes)) return false;
     this.#freshMs = this.#freshOf();
@@ -467,28 +492,4 @@ export class CacheFront<K extends CacheKey, V> {
       });
     }
   }
-}
-
-/**
- * Freezes a value and all that it holds, if that makes it unchangeable: a Map, a Date or bytes are
- * changed by their methods all the same.
- * @returns whether it is frozen; if not, nothing of it is
- */
-function freeze(value: unknown): boolean {
-  const parts = new Set<object>();
-  if (!collectPlain(value, parts)) return false;
-  for (const part of parts) Object.freeze(part);
-  return true;
-}
-
-/** Collects what a value consists of. @returns whether all that is plain objects and arrays */
-function collectPlain(value: unknown, parts: Set<object>): boolean {
-  if (typeof value === "function") return false;
-  if (typeof value !== "object" || value === null || parts.has(value)) return true;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) {
-    return false;
-  }
-  parts.add(value);
-  return Object.values(value).every((part) => collectPlain(part, parts));
 }

@@ -65,6 +65,19 @@ export class Flights {
     this.#words = values.words;
     this.#platform = platform;
     this.#first = values.versions.watchAt(0, 0);
+    this.#reap();
+  }
+
+  /** Frees the places of threads that have died: each cache that is opened clears up. */
+  #reap(): void {
+    for (let nth = 0; nth < Watch.WATCHES; nth++) {
+      const at = this.#values.versions.watchAt(nth, 0);
+      const owner = Atomics.load(this.#words, at + OWNER);
+      if (owner === 0 || this.#mayRun(owner) || !this.#claim(at, owner)) continue;
+      this.#stored.unwatch(at);
+      Atomics.store(this.#words, at + OWNER, 0);
+      this.#wake(at);
+    }
   }
 
   /**

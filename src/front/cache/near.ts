@@ -71,3 +71,27 @@ export class NearCache {
     this.#bytes = 0;
   }
 }
+
+/**
+ * Freezes a value and all that it holds, if that makes it unchangeable: a Map, a Date or bytes are
+ * changed by their methods all the same.
+ * @returns whether it is frozen; if not, nothing of it is
+ */
+export function freeze(value: unknown): boolean {
+  const parts = new Set<object>();
+  if (!collectPlain(value, parts)) return false;
+  for (const part of parts) Object.freeze(part);
+  return true;
+}
+
+/** Collects what a value consists of. @returns whether all that is plain objects and arrays */
+function collectPlain(value: unknown, parts: Set<object>): boolean {
+  if (typeof value === "function") return false;
+  if (typeof value !== "object" || value === null || parts.has(value)) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== Array.prototype && prototype !== null) {
+    return false;
+  }
+  parts.add(value);
+  return Object.values(value).every((part) => collectPlain(part, parts));
+}

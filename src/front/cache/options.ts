@@ -151,8 +151,10 @@ export function lifetimeOf(
 export function fetchPlanOf(options: FetchOptions, defaults: Lifetime): FetchPlan {
   checkOptionNames(options, FETCH_KEYS, "fetch");
   const { forceRefresh = false, signal } = options;
+  const { ttlMs, staleMs } = lifetimeIn(options, defaults);
   return {
-    ...lifetimeIn(options, defaults),
+    ttlMs,
+    staleMs,
     forceRefresh: booleanOf("forceRefresh", forceRefresh),
     signal: signal === undefined ? undefined : signalOf(signal),
   };
