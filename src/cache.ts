@@ -2,6 +2,7 @@
 // what Node has for timers, events, text and errors.
 import { EventEmitter } from "node:events";
 import { inspect } from "node:util";
+import { describe } from "./base/describe.ts";
 import { ZcacheError } from "./base/errors.ts";
 import { parseSize } from "./base/units.ts";
 import { ONE_VERSION } from "./base/version.ts";
@@ -58,7 +59,10 @@ export interface CacheEvents<K> {
   overrun: [];
   /** A dictionary was made, or did not pay. */
   dictionary: [report: DictionaryReport];
-  /** What is to be kept for the next process could not be written; the cache itself goes on. */
+  /**
+   * Work in the background has failed: what is to be kept for the next process could not be
+   * written, or no dictionary could be trained. The cache itself goes on.
+   */
   fault: [error: ZcacheError];
 }
 
@@ -121,8 +125,12 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
     const { bytes } = this.values;
     this.#upkeep = new Upkeep(opened, this.values, upkeepOf(options), {
       isUnwanted: (prefixAt) => bytes[this.values.keyStart(prefixAt)] === INTERNAL,
-      onFault: (error) => void this.#events.emit("fault", error),
-      onDictionary: (report) => void this.#events.emit("dictionary", report),
+      onFault: (error) => this.#tell("fault", error),
+      onDictionary: (report) => this.#tell("dictionary", report),
+      onError: (_, error) => {
+        if (!(error instanceof ZcacheError)) throw error;
+        this.#tell("fault", error);
+      },
     });
     this.onBytes = this.#upkeep.sampler;
   }
@@ -170,14 +178,23 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
   }
 
   /**
-   * Calls `listener` for what happens in any thread: soon after it, and not while it does.
-   * @throws ZcacheError ERR_OPTION for an event that there is not
+   * Calls `listener` for what happens in any thread: soon after it, and not while it does. What a
+   * listener throws is an uncaught exception; other listeners are called all the same.
+   * @throws ZcacheError ERR_OPTION for an event that there is not, ERR_STORE_CLOSED
    */
   on<E extends keyof CacheEvents<K>>(event: E, listener: (...args: CacheEvents<K>[E]) => void) {
     if (!EVENTS.includes(event)) {
       const all = EVENTS.join(", ");
-      throw new ZcacheError("ERR_OPTION", `a cache has no event "${event}"; there are ${all}`);
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `a cache has no event ${describe(event)}; there are ${all}`,
+      );
     }
+    if (typeof listener !== "function") {
+      const found = describe(listener);
+      throw new ZcacheError("ERR_OPTION", `listener ${found}: allowed is a function`);
+    }
+    this.store.assertOpen();
     this.#events.on(event, listener as (...args: unknown[]) => void);
     if (event === "evict" || event === "overrun") this.#listen();
     return this;
@@ -222,9 +239,12 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
 
   /**
    * Makes a dictionary now, of what has come in lately, instead of when there is enough of it.
-   * @returns what came of it; undefined where the cache makes none
+   * @returns what came of it; undefined where the cache makes none. Rejects with ERR_WORKER, and
+   *   with ERR_STORE_CLOSED if the cache is closed meanwhile
+   * @throws ZcacheError ERR_STORE_CLOSED
    */
   train(): Promise<DictionaryReport> | undefined {
+    this.store.assertOpen();
     return this.#upkeep?.train();
   }
 
@@ -272,7 +292,20 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
       this.#log?.drain();
     } catch (error) {
       if (!(error instanceof ZcacheError)) throw error;
-      this.#events.emit("fault", error);
+      this.#tell("fault", error);
+    }
+  }
+
+  /** Calls the listeners of an event. What one throws keeps the event from no other. */
+  #tell<E extends keyof CacheEvents<K>>(event: E, ...args: CacheEvents<K>[E]): void {
+    for (const listener of this.#events.listeners(event)) {
+      try {
+        listener(...args);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
     }
   }
 
@@ -285,13 +318,23 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheFront<
 
   #hear(): void {
     const gone: [K, EvictionReason][] = [];
+    const { stored } = this.store.values!;
+    // Another thread may have closed the cache.
+    if (stored.isClosed) {
+      clearInterval(this.#listening);
+      return;
+    }
     const isWhole = this.store.values!.hear(this.#departures!, (reason, flagsAt) => {
       const name = REASONS[reason];
       const key = this.values.keyOfPrefix(flagsAt, (at, count) => this.keyAt(at, count));
       if (name !== undefined && key !== undefined) gone.push([key, name]);
     });
-    if (!isWhole) this.#events.emit("overrun");
-    for (const [key, reason] of gone) this.#events.emit("evict", key, reason);
+    if (!isWhole) this.#tell("overrun");
+    for (const [key, reason] of gone) {
+      // A listener may have closed it.
+      if (stored.isClosed) return;
+      this.#tell("evict", key, reason);
+    }
   }
 }
 

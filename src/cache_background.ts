@@ -60,18 +60,23 @@ export class Background {
     this.#everyMs = everyMs;
     this.#usual = { share, idleTicks: IDLE_TICKS };
     this.#pressed = pressed ?? this.#usual;
-    this.#timer = setInterval(
-      () => {
-        try {
-          this.#beat();
-        } catch (error) {
-          if (onError === undefined) throw error;
-          onError("a look at idle values", error);
-        }
-      },
-      Math.min(everyMs, TIMER_MS_MAX),
-    );
+    const period = Math.min(everyMs, TIMER_MS_MAX);
+    this.#timer = setInterval(() => this.#attempt(onError), period);
     this.#timer.unref();
+  }
+
+  #attempt(onError: ((task: string, error: unknown) => void) | undefined): void {
+    const { stored } = this.#store.values!;
+    try {
+      if (!stored.isClosed) this.#beat();
+    } catch (error) {
+      // Another thread may close the store in the midst of it.
+      if (!stored.isClosed) {
+        if (onError === undefined) throw error;
+        onError("a look at idle values", error);
+      }
+    }
+    if (stored.isClosed) this.stop();
   }
 
   stop(): void {

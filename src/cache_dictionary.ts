@@ -2,9 +2,10 @@
 // and uses it where it pays. Later it tries again, with samples of what comes in by then.
 import type { Worker } from "node:worker_threads";
 import { NIL } from "./base/brand.ts";
+import { ZcacheError } from "./base/errors.ts";
 import { KIB, MIB } from "./base/units.ts";
 import type { CodecOptions } from "./codec/contract.ts";
-import { startWorker } from "./node/lent_descriptors.ts";
+import { startWorker, workerError } from "./node/lent_descriptors.ts";
 import type { Values } from "./store/values.ts";
 
 /** What came of making a dictionary: bytes of the samples that it was tried on. */
@@ -57,6 +58,7 @@ export class DictionaryKeeper {
   readonly #codec: string;
   readonly #codecOptions: CodecOptions;
   readonly #onReport: (report: DictionaryReport) => void;
+  readonly #onFault: (error: ZcacheError) => void;
   /**
    * In one piece, which the worker is given and takes with it when it ends: thousands of small ones
    * would lie between what stays, and keep the heap of the C library as large as it has been.
@@ -68,19 +70,23 @@ export class DictionaryKeeper {
   #current: Uint8Array | undefined;
   #training: Promise<DictionaryReport> | undefined;
   #worker: Worker | undefined;
+  #isStopped = false;
 
+  /** @param onFault hears of a training that failed and that nobody had asked for */
   constructor(
     values: Values,
     sizeBytes: number,
     codec: string,
     codecOptions: CodecOptions,
     onReport: (report: DictionaryReport) => void,
+    onFault: (error: ZcacheError) => void,
   ) {
     this.#values = values;
     this.#sizeBytes = sizeBytes;
     this.#codec = codec;
     this.#codecOptions = codecOptions;
     this.#onReport = onReport;
+    this.#onFault = onFault;
   }
 
   /** One is in use already: the next is tried when as much has come in as after any other. */
@@ -102,12 +108,15 @@ export class DictionaryKeeper {
     this.#samples.set(this.#values.bytes.subarray(at, at + count), end);
     this.#ends.push(end + count);
     if (end + count < SAMPLES_BYTES) return;
-    this.#begin().then(this.#onReport, () => undefined);
+    this.#begin().then(this.#onReport, (error: ZcacheError) => {
+      if (!this.#isStopped) this.#onFault(error);
+    });
   }
 
   /**
    * Makes a dictionary of the samples that there are, and uses it if it pays. Who asks for it waits
    * for it: until then the process stays alive.
+   * @throws ZcacheError as a rejection: ERR_WORKER; ERR_STORE_CLOSED if the cache was closed
    */
   train(): Promise<DictionaryReport> {
     const training = this.#begin();
@@ -116,7 +125,7 @@ export class DictionaryKeeper {
   }
 
   #begin(): Promise<DictionaryReport> {
-    this.#training ??= this.#train().finally(() => {
+    this.#training ??= this.#tryToTrain().finally(() => {
       this.#training = undefined;
       this.#worker = undefined;
       this.#samples = new Uint8Array(0);
@@ -128,7 +137,22 @@ export class DictionaryKeeper {
   }
 
   stop(): void {
+    this.#isStopped = true;
     void this.#worker?.terminate();
+  }
+
+  async #tryToTrain(): Promise<DictionaryReport> {
+    try {
+      return await this.#train();
+    } catch (cause) {
+      if (this.#isStopped || this.#values.stored.isClosed) {
+        throw new ZcacheError("ERR_STORE_CLOSED", "the cache was closed during the training", {
+          cause,
+        });
+      }
+      if (cause instanceof ZcacheError) throw cause;
+      throw workerError("the training of a dictionary", cause);
+    }
   }
 
   async #train(): Promise<DictionaryReport> {
@@ -160,7 +184,7 @@ export class DictionaryKeeper {
     return new Promise((resolve, reject) => {
       worker.once("message", resolve);
       worker.once("error", reject);
-      worker.once("exit", () => reject(new Error("training has been stopped")));
+      worker.once("exit", () => reject(new Error("its thread has ended")));
     });
   }
 }

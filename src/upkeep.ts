@@ -133,7 +133,14 @@ export class Upkeep {
     if (background !== undefined) this.#background = new Background(store, background, onError);
     if (dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
       const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
-      const keeper = new DictionaryKeeper(store.values!, bytes, codec, codecOptions, onDictionary);
+      const keeper = new DictionaryKeeper(
+        store.values!,
+        bytes,
+        codec,
+        codecOptions,
+        onDictionary,
+        onFault,
+      );
       if (used !== undefined) keeper.adopt(used);
       this.#keeper = keeper;
     }
