@@ -49,6 +49,7 @@ check() {
   want nbdfuse libnbd-bin fuse3 -- command -v nbdfuse
   want nbdsh python3-libnbd -- has_libnbd_python
   want nbdkit nbdkit -- command -v nbdkit
+  want nbd-client nbd-client -- command -v nbd-client
   want qemu-img qemu-utils -- command -v qemu-img
   want fio fio -- command -v fio
   want mkfs.ext4 e2fsprogs -- command -v mkfs.ext4
