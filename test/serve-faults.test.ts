@@ -134,7 +134,7 @@ test("a thread of NBD that ends takes its connections with it, and is replaced",
   const server = await start("ends", "--no-memcached", "--no-web");
   const path = at("ends.nbd");
   for (let round = 0; round < 3; round++) {
-    const clients = await Promise.all([0, 1, 2, 3].map(() => NbdClient.open(path)));
+    const clients = await Promise.all([0, 1, 2, 3].map(() => openUntilServed(path)));
     const data = Buffer.alloc(PAGE, round + 1);
     assert.equal((await clients[1]!.request(Command.WRITE, 0, PAGE, { data })).error, 0);
     clients[0]!.send(Command.READ, AT.ends * PAGE, 512);

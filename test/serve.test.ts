@@ -1,17 +1,15 @@
 // The daemon `zcache serve nbd` as a process: what it refuses, what it does when it is controlled
-// and ended; and the two things it is made of, the control socket and the image of devices.
+// and ended; and one of the things it is made of, the control socket.
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Zram } from "../src/front/zram.ts";
 import { askControl, ControlServer } from "../src/server/control.ts";
-import { DeviceImage } from "../src/server/image.ts";
 import { parseControlReply, parseControlRequest } from "../src/wire/control/control.ts";
 import { Command } from "../src/wire/nbd/protocol.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
-import { fillPage, openStore } from "./doubles/store_rig.ts";
+import { fillPage } from "./doubles/store_rig.ts";
 import { serveRig } from "./serve_rig.ts";
 
 const { folder, at, zcache, daemon: start } = serveRig();
@@ -168,43 +166,4 @@ test("a control line is a request or it is not: random text", () => {
   for (const line of ["[]", "null", '{"get":[1]}', '{"set":{"a":1}}', '{"get":[],"list":true}']) {
     assert.equal(parseControlRequest(line), null, line);
   }
-});
-
-test("an image: saved, loaded, and refused wherever it is damaged", () => {
-  const path = at("image");
-  const size = 300 * 4096 + 100;
-  const open = (name = "disk", sizeBytes = size) => {
-    const store = openStore({ memoryMax: "4MiB" });
-    const device = Zram.create(store, sizeBytes);
-    return { store, device, image: new DeviceImage(path, [{ name, device }]) };
-  };
-  const from = open();
-  const page = new Uint8Array(4096);
-  for (let n = 0; n < 300; n += 1 + (n % 5)) {
-    from.device.write(n * 4096, fillPage(page, n % 3 === 0 ? "noise" : "text", n));
-  }
-  from.device.write(size - 100, page.subarray(0, 100));
-  const saved = from.image.save();
-  const to = open("disk", size + 4096);
-  assert.equal(to.image.load(), saved);
-  const [left, right] = [new Uint8Array(size), new Uint8Array(size)];
-  from.device.read(0, left);
-  to.device.read(0, right);
-  assert.ok(Buffer.from(left).equals(right));
-  to.store.verify();
-  assert.throws(() => open("other").image.load(), { code: "ERR_OPTION" });
-  assert.throws(() => open("disk", size - 1).image.load(), { code: "ERR_OPTION" });
-  const bytes = readFileSync(path);
-  for (let at = 0; at < bytes.length; at += 1 + Math.floor(at / 3) + (at > 200 ? 3001 : 0)) {
-    const wrong = Buffer.from(bytes);
-    wrong[at] = wrong[at]! ^ 0x10;
-    writeFileSync(path, wrong);
-    assert.throws(() => open().image.load(), /damaged/, `byte ${at}`);
-    writeFileSync(path, bytes.subarray(0, at));
-    assert.throws(() => open().image.load(), /damaged/, `cut at ${at}`);
-  }
-  assert.throws(() => new DeviceImage(at("no/where"), [{ name: "", device: from.device }]).save(), {
-    code: "ERR_IO",
-  });
-  from.store.close();
 });

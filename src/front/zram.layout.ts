@@ -1,9 +1,9 @@
 /** struct zram: what the threads that serve one device share, in memory that belongs to the store.
  *
- *  0             16                       16 + STRIPES_MAX
- *  ┌─────────────┬────────────────────────┬────────────────────────────────────┐
- *  │ own         │ stripes: locks of pages│ counters, 8 floats for each thread │
- *  └─────────────┴────────────────────────┴────────────────────────────────────┘
+ *  0       16                        16 + STRIPES_MAX
+ *  ┌───────┬─────────────────────────┬────────────────────────────────────┬──────────────┐
+ *  │ own   │ stripes: locks of pages │ counters, 8 floats for each thread │ lost ranges  │
+ *  └───────┴─────────────────────────┴────────────────────────────────────┴──────────────┘
  *
  * Each thread adds to counters of its own, a cache line apart from others', and only it writes
  * there: so none of them is atomic. Who reads adds them up.
@@ -14,6 +14,7 @@ export const MAGIC = 0; // fixed: ZRAM_MAGIC
 export const POOL = 1; // fixed: the tmem pool
 export const NUMBER = 2; // fixed: the device's number, which is its object in the pool
 export const SIZE = 4; // two words, a float: bytes; written by who resizes
+export const LOST_COUNT = 6; // ranges of LOST; written before the device is shared, then only to 0
 export const STRIPES = 16; // atomic: locks of pages, by page number
 /** A power of two; with four threads at work, one of a hundred writes meets another. */
 export const STRIPES_MAX = 512;
@@ -28,6 +29,10 @@ export const FAILED_WRITES = 4;
 export const INVALID_IO = 5;
 export const NOTIFY_FREE = 6;
 
-export const ZRAM_BYTES = COUNTERS * 4 + MAX_THREADS * COUNTERS_PER_THREAD * 8;
+/** Ranges of pages that are lost, two floats each: from, to (lost_pages.ts). */
+export const LOST = COUNTERS + MAX_THREADS * COUNTERS_PER_THREAD * 2;
+export const LOST_MAX = 64;
+
+export const ZRAM_BYTES = (LOST + LOST_MAX * 4) * 4;
 /** "zram" */
 export const ZRAM_MAGIC = 0x7a72616d;

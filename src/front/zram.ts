@@ -16,12 +16,11 @@ import { TmemKey } from "../index/key.ts";
 import type { Arena } from "../memory/arena.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
+import { LostPages } from "./lost_pages.ts";
 import * as Device from "./zram.layout.ts";
 import { ZramCounters } from "./zram_counters.ts";
-import { checkSize, createDevicePool } from "./zram_device.ts";
+import { checkSize, createDevicePool, pageOf } from "./zram_device.ts";
 import { type BdStat, bdStatOf, type IoStat, type MmStat, mmStatOf } from "./zram_stat.ts";
-
-const WORD = 2 ** 32;
 
 /** What an extent of a device is, as `blockStatus` says it. */
 export const Extent = { DATA, HOLE: MISS, ZERO } as const;
@@ -35,8 +34,9 @@ export class Zram {
   readonly pageSize: number;
   /** The store's memory, byte by byte: addresses are places in it. */
   readonly bytes: Uint8Array;
-  /** Whether a read can fail, because pages may lie in a file. */
-  readonly mayFail: boolean;
+  /** Pages that were lost with an image; to be marked before other threads have the device. */
+  readonly lost: LostPages;
+  readonly #hasFile: boolean;
   readonly #store: Store;
   readonly #at: number;
   readonly #floats: Float64Array;
@@ -55,7 +55,8 @@ export class Zram {
     this.#counters = new ZramCounters(store.arena, at);
     this.bytes = bytes;
     this.pageSize = store.pageSize;
-    this.mayFail = store.share().device !== undefined;
+    this.lost = new LostPages(words, at);
+    this.#hasFile = store.share().device !== undefined;
     this.#pool = words[at + Device.POOL]!;
     this.#key = new TmemKey().setObject(words[at + Device.NUMBER]!);
     this.#page = store.reserve(this.pageSize);
@@ -91,6 +92,11 @@ export class Zram {
       throw new ZcacheError("ERR_STORE_SHARE", "this is not what a device's share() returned");
     }
     return new Zram(store, at);
+  }
+
+  /** Whether a read can fail, because pages may lie in a file, or are lost. */
+  get mayFail(): boolean {
+    return this.#hasFile || this.lost.any;
   }
 
   share(): ZramShare {
@@ -217,14 +223,14 @@ export class Zram {
       if (size < pageSize) {
         if (!this.#zeroPart(page, at, size)) return this.#noRoom();
         done += size;
-      } else if (allocate) {
+      } else if (allocate || this.lost.has(page)) {
         if (this.#change(page, size, () => this.#fill(this.#page, size)) !== 0) {
           return this.#noRoom();
         }
         done += size;
       } else {
         const next = this.nextStored(page);
-        const last = Math.floor(end / pageSize);
+        const last = Math.min(Math.floor(end / pageSize), this.lost.next(page));
         if (next === NIL || next >= last) done = last * pageSize;
         else {
           this.#remove(next);
@@ -275,7 +281,11 @@ export class Zram {
       const next = kind === Extent.HOLE ? NIL : pageOf(key);
       let until = next === NIL ? end : Math.min(end, next * pageSize);
       if (next === page) until = Math.min(end, (page + 1) * pageSize);
-      else kind = Extent.HOLE;
+      else {
+        // What can't be read is no hole: nobody is to take it for zeros.
+        kind = this.lost.has(page) ? Extent.DATA : Extent.HOLE;
+        until = Math.min(until, this.lost.after(page) * pageSize);
+      }
       if (count > 0 && extents[count * 2 - 1] === kind) {
         extents[count * 2 - 2]! += until - at;
       } else {
@@ -308,6 +318,7 @@ export class Zram {
 
   /** Drops all data. @returns pages that were stored */
   reset(): number {
+    this.lost.clear();
     return this.#store.flushObject(this.#pool, this.#keyOf(0));
   }
 
@@ -369,7 +380,7 @@ export class Zram {
   /** Restores a page, or zeros, to an address. */
   #restore(page: number, target: Address): void {
     const found = this.#store.getTo(this.#pool, this.#keyOf(page), target);
-    if (!found) this.#fill(target, this.pageSize);
+    if (!found && this.lost.wasNever(page)) this.#fill(target, this.pageSize);
   }
 
   /** Stores a whole page from an address, which the store wants to be a multiple of four. */
@@ -419,7 +430,7 @@ export class Zram {
     stripe.lock();
     try {
       const key = this.#keyOf(page);
-      if (!this.#store.getTo(this.#pool, key, this.#page)) return true;
+      if (!this.#store.getTo(this.#pool, key, this.#page)) return this.lost.wasNever(page);
       this.#fill((this.#page + at) as Address, size);
       return this.#store.putFrom(this.#pool, key, this.#page) === 0;
     } finally {
@@ -484,7 +495,3 @@ const READ = 0;
 const WRITE = 1;
 /** Two numbers for each of so many extents as one answer names. */
 const EXTENT_NUMBERS_MAX = 2 * 1024;
-
-function pageOf(key: TmemKey): number {
-  return (key.indexHigh >>> 0) * WORD + (key.indexLow >>> 0);
-}

@@ -2,10 +2,12 @@
 // of a store never share pages. The pool is found by the device's number, which therefore two
 // devices can't have at the same time.
 import { ZcacheError } from "../base/errors.ts";
+import type { TmemKey } from "../index/key.ts";
 import type { Store } from "../store/store.ts";
 
 /** The largest device: page numbers stay far below 2⁵³. */
 export const DEVICE_BYTES_MAX = 2 ** 50;
+const WORD = 2 ** 32;
 const NAME = "zcache zram ";
 const NUMBER_MAX = 2 ** 31 - 1;
 
@@ -34,4 +36,9 @@ export function checkSize(sizeBytes: number): void {
     "ERR_OPTION",
     `size of ${sizeBytes} bytes: allowed are 1 to ${DEVICE_BYTES_MAX}`,
   );
+}
+
+/** The number of the page that a key names. */
+export function pageOf(key: TmemKey): number {
+  return (key.indexHigh >>> 0) * WORD + (key.indexLow >>> 0);
 }

@@ -16,17 +16,14 @@ import type { BackingDevice, BackingShare } from "../backing/contract.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { DeviceOptions } from "../store/platform.ts";
 import { lockFile } from "./file_lock.ts";
+import { bitsOff, isZeroFile, NEAR_BITS } from "./signature.ts";
 
 /** The file's header, the first bytes of its first segment: what it is, and by which version. */
 const NAME = "zcache write-back ";
 const HEADER = Buffer.from(`${NAME}1\n`);
-/** A header of which no more bits differ is ours and damaged. */
-const NEAR_BITS = 8;
 /** Where the second segment may begin, and what it begins with, whatever became of the header. */
 const SEGMENT_BYTES: readonly number[] = [65_536, 131_072];
 const SEGMENT_MAGIC = 0x7a63_7367;
-/** A file of zeros alone holds nothing; of a longer one only the beginning is read. */
-const ZEROS_BYTES_MAX = 64 * 1024 * 1024;
 /** Names that are tried beside a file that is not ours. */
 const NAMES_MAX = 100;
 
@@ -179,25 +176,12 @@ function isOwn(fd: number, sizeBytes: number): boolean {
   const start = Buffer.alloc(HEADER.length);
   const got = readSync(fd, start, 0, start.length, 0);
   if (NAME.startsWith(start.toString("latin1", 0, Math.min(got, NAME.length)))) return true;
-  let bits = 0;
-  for (let nth = 0; nth < NAME.length; nth++) {
-    for (let rest = start[nth]! ^ NAME.charCodeAt(nth); rest !== 0; rest &= rest - 1) bits++;
-  }
-  if (got >= NAME.length && bits <= NEAR_BITS) return true;
+  if (got >= NAME.length && bitsOff(start, NAME) <= NEAR_BITS) return true;
   const word = Buffer.alloc(4);
   for (const at of SEGMENT_BYTES) {
     if (readSync(fd, word, 0, 4, at) === 4 && word.readUInt32LE(0) === SEGMENT_MAGIC) return true;
   }
-  return sizeBytes <= ZEROS_BYTES_MAX && isZero(fd, sizeBytes);
-}
-
-function isZero(fd: number, sizeBytes: number): boolean {
-  const block = Buffer.alloc(STEP_BYTES);
-  for (let at = 0; at < sizeBytes; at += STEP_BYTES) {
-    const got = readSync(fd, block, 0, STEP_BYTES, at);
-    if (block.subarray(0, got).some((byte) => byte !== 0)) return false;
-  }
-  return true;
+  return isZeroFile(fd, sizeBytes);
 }
 
 /** Opens what is ours, or makes it. Not truncated before it is known to be ours. */

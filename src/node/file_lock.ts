@@ -28,6 +28,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
+import { bitsOff, NEAR_BITS } from "./signature.ts";
 
 const NAME = "zcache lock ";
 const VERSION = "1";
@@ -37,8 +38,6 @@ const LOCK = /^zcache lock (\S+) (\d+) (\S+) (\S*)\n/;
 const LOCK_0 = /^(\d+) (\S+) (\S*)\n$/;
 /** Bytes of a lock that are looked at. */
 const LOCK_BYTES = 256;
-/** A name of which no more bits differ is ours and damaged. */
-const NEAR_BITS = 8;
 /** Field 22 of /proc/…/stat, counted behind the program's name. */
 const START_FIELD = 22 - 3;
 /** A number that Linux makes at each start. */
@@ -165,12 +164,7 @@ function readLock(lock: string): Lock | undefined {
  */
 function isOurs(text: string): boolean {
   if (NAME.startsWith(text) || /^\0*$/.test(text) || text.startsWith("zcache ")) return true;
-  let bits = 0;
-  for (let nth = 0; nth < NAME.length; nth++) {
-    for (let rest = text.charCodeAt(nth) ^ NAME.charCodeAt(nth); rest !== 0; rest &= rest - 1) {
-      bits++;
-    }
-  }
+  const bits = bitsOff(Buffer.from(text, "latin1"), NAME);
   return text.length >= NAME.length && bits <= NEAR_BITS;
 }
 

@@ -5,6 +5,7 @@
 // found by trying all of them.
 import { createHash } from "node:crypto";
 import { closeSync, constants, openSync, readSync, statSync } from "node:fs";
+import { bitsOff, isZero, isZeroFile, NEAR_BITS } from "./signature.ts";
 
 /** The name of the format; the version follows as one character. */
 const NAME = "zcache restart ";
@@ -28,11 +29,6 @@ const FRONT_BYTES = 12;
 const CHECK = 92;
 
 const KINDS = ["", "log", "snapshot"] as const;
-/** A file whose name differs in no more bits is ours and damaged: chance differs in 60 of 120. */
-const NEAR_BITS = 8;
-/** A file of zeros alone holds nothing; longer ones are not read to find out. */
-const ZEROS_BYTES_MAX = 64 * 1024 * 1024;
-const BLOCK_BYTES = 65_536;
 
 /** What a store must have in common with the files: values lie in them as they are stored. */
 export interface RestartIdentity {
@@ -93,7 +89,7 @@ function inspectBytes(bytes: Buffer, sizeBytes: number, fd: number): Inspection 
   const header = readable(bytes) ?? readable(repaired(bytes));
   if (header !== undefined) return { state: "whole", header, sizeBytes };
   const version = bytes.toString("latin1", NAME.length, MAGIC_BYTES);
-  const bits = bitsOff(bytes);
+  const bits = bitsOff(bytes, NAME);
   if (bits === 0 && !VERSIONS_READ.includes(version)) return { state: "version", version };
   if (bits <= NEAR_BITS) return { state: "damaged", why: "its header is damaged", sizeBytes };
   if (isZero(bytes) && isZeroFile(fd, sizeBytes)) {
@@ -107,7 +103,7 @@ function readable(bytes: Buffer | undefined): RestartHeader | undefined {
   if (bytes === undefined || bytes.readUInt32LE(CHECK) !== checkOf(bytes)) return undefined;
   const version = bytes.toString("latin1", NAME.length, MAGIC_BYTES);
   const kind = KINDS[bytes.readUInt32LE(KIND)];
-  if (bitsOff(bytes) > 0 || !VERSIONS_READ.includes(version)) return undefined;
+  if (bitsOff(bytes, NAME) > 0 || !VERSIONS_READ.includes(version)) return undefined;
   if (kind === undefined || kind === "") return undefined;
   return {
     kind,
@@ -120,7 +116,7 @@ function readable(bytes: Buffer | undefined): RestartHeader | undefined {
 
 /** The header with the one bit flipped that makes the check right, if there is such a bit. */
 function repaired(bytes: Buffer): Buffer | undefined {
-  if (bitsOff(bytes) > 1 || bytes.readUInt32LE(CHECK) === checkOf(bytes)) return undefined;
+  if (bitsOff(bytes, NAME) > 1 || bytes.readUInt32LE(CHECK) === checkOf(bytes)) return undefined;
   const copy = Buffer.from(bytes);
   for (let bit = 0; bit < RESTART_HEADER_BYTES * 8; bit++) {
     copy[bit >>> 3]! ^= 1 << (bit & 7);
@@ -128,31 +124,6 @@ function repaired(bytes: Buffer): Buffer | undefined {
     copy[bit >>> 3]! ^= 1 << (bit & 7);
   }
   return undefined;
-}
-
-/** How many bits of the format's name differ. */
-function bitsOff(bytes: Buffer): number {
-  let count = 0;
-  for (let nth = 0; nth < NAME.length; nth++) {
-    for (let rest = bytes[nth]! ^ NAME.charCodeAt(nth); rest !== 0; rest &= rest - 1) count++;
-  }
-  return count;
-}
-
-function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0);
-}
-
-function isZeroFile(fd: number, sizeBytes: number): boolean {
-  if (sizeBytes > ZEROS_BYTES_MAX) return false;
-  const block = Buffer.alloc(BLOCK_BYTES);
-  for (let at = 0; at < sizeBytes; ) {
-    const got = readSync(fd, block, 0, block.length, at);
-    if (got === 0) break;
-    if (!isZero(block.subarray(0, got))) return false;
-    at += got;
-  }
-  return true;
 }
 
 function identityIn(header: Buffer): RestartIdentity {

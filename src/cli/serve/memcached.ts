@@ -11,6 +11,7 @@ import type { Store } from "../../store/store.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
+import { reuseOf } from "./existing.ts";
 import { MEMCACHED, type MemcachedValues, memcachedAddresses } from "./memcached_settings.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 import { keyOf } from "./setting.ts";
@@ -75,10 +76,13 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
 }
 
 /** The files: for what memory has no room for, and for the next process. */
-function filesOf({ writeBack, writeBackMax, persist, persistMax }: MemcachedValues) {
+function filesOf(values: MemcachedValues) {
+  const { writeBack, writeBackMax, persist, persistMax, existing } = values;
+  const reuse = reuseOf(existing);
   return {
-    writeBack: writeBack === undefined ? undefined : { path: writeBack, max: writeBackMax },
-    persist: persist === undefined ? undefined : { path: persist, max: persistMax },
+    writeBack:
+      writeBack === undefined ? undefined : { path: writeBack, max: writeBackMax, existing: reuse },
+    persist: persist === undefined ? undefined : { path: persist, max: persistMax, existing },
   };
 }
 

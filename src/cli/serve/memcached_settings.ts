@@ -2,6 +2,7 @@
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
 import type { Address } from "./address.ts";
+import { existingSetting } from "./existing.ts";
 import { checkCodec } from "./names.ts";
 import type { Namer } from "./section.ts";
 import * as S from "./setting.ts";
@@ -37,6 +38,7 @@ export const MEMCACHED = {
   writeBack: S.text("file", "a file for items that memory has no room for", undefined),
   writeBackMax: S.size("bytes of the write-back file", "1G"),
   persist: S.text("path", "begin with the items of the process before: files PATH.…", undefined),
+  existing: existingSetting,
   persistMax: S.size("bytes of the files of persist together", "32G"),
   maxItemSize: S.size("largest key and value together", "1M", { min: KIB, max: 128 * MIB }),
   maxConns: S.whole("connections at a time", "1024", [1, 1_000_000]),

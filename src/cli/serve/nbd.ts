@@ -22,6 +22,7 @@ import { createStore, renamedFile, startMaintainer } from "../../stores.ts";
 import { complain } from "../exit.ts";
 import { zramKnobs } from "../zram_knobs.ts";
 import { exposureWarning } from "./address.ts";
+import { reuseOf } from "./existing.ts";
 import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes } from "./nbd_settings.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 
@@ -85,8 +86,26 @@ function storeOf(values: NbdValues): Store {
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool },
     ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),
-    ...(writeBack === undefined ? {} : { writeBack: { path: writeBack, max: writeBackMax } }),
+    ...(writeBack === undefined
+      ? {}
+      : { writeBack: { path: writeBack, max: writeBackMax, existing: reuseOf(values.existing) } }),
   });
+}
+
+function imageOf({ image, existing }: NbdValues, devices: readonly NamedDevice[]) {
+  if (image === undefined) return undefined;
+  const opened = new DeviceImage(image, devices, existing);
+  if (opened.path !== image) {
+    complain(`warning: ${image} is a foreign file, left as it is: ${opened.path} is used`);
+  }
+  return opened;
+}
+
+/** @returns a line for the user */
+function loadFrom(image: DeviceImage): string {
+  const { pages, loss } = image.load();
+  if (loss !== undefined) complain(`warning: ${loss}`);
+  return `loaded ${pages} pages from ${image.path}\n`;
 }
 
 function tendingOf(values: NbdValues, store: Store): ZramTending {
@@ -142,9 +161,8 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       device: Zram.create(store, sizeBytes, number),
     }));
     if (values.image !== undefined) checkFolder(values.image);
-    const image = values.image === undefined ? undefined : new DeviceImage(values.image, devices);
-    const loaded =
-      image?.exists === true ? `loaded ${image.load()} pages from ${values.image}\n` : "";
+    const image = imageOf(values, devices);
+    const loaded = image?.exists === true ? loadFrom(image) : "";
     if (values.writeBack !== undefined) {
       startMaintainer(store, (error) => errors.report("nbd: the thread that makes room", error));
     }
@@ -196,7 +214,7 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
       const saved =
         image === undefined || values.readOnly || !saves
           ? ""
-          : `saved ${image.save()} pages to ${values.image}`;
+          : `saved ${image.save()} pages to ${image.path}`;
       store.close();
       return saved;
     },

@@ -6,6 +6,7 @@ import { PAGE_TYPES } from "../../front/zram_tending.ts";
 import { ARENA_BYTES_MAX, PAGE_SIZES } from "../../memory/arena.ts";
 import { parsePageSize, parseSizeIn } from "../options.ts";
 import type { Address } from "./address.ts";
+import { existingSetting } from "./existing.ts";
 import { checkCodec, checkPool, denseDefault } from "./names.ts";
 import type { Namer } from "./section.ts";
 import * as S from "./setting.ts";
@@ -87,6 +88,7 @@ export const NBD = {
   readOnly: S.toggle("refuse writes", false),
   description: S.text("text", "of the exports, for clients that ask", "zcache"),
   image: S.text("file", "load the devices from it, and save them at the end", undefined),
+  existing: existingSetting,
   tls: S.choice(
     "TLS, where there is a key and a certificate (default: required)",
     undefined,
