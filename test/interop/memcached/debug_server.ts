@@ -83,7 +83,8 @@ function argumentsOf(given: Given): string[] {
   if (logBuffer !== undefined) out.push("--watch-buffer", `${logBuffer}K`);
   const idle = extra.get("idle_timeout");
   if (idle !== undefined) out.push("--idle-timeout", idle);
-  if (extra.has("no_modern") && !extra.has("lru_crawler")) out.push("--no-sweep");
+  const sweeps = extra.has("lru_crawler") || !extra.has("no_modern");
+  if (!sweeps || extra.has("no_lru_crawler")) out.push("--no-sweep");
   if (letters.has("Z")) {
     out.push("--tls-cert", extra.get("ssl_chain_cert")!, "--tls-key", extra.get("ssl_key")!);
     const verify = extra.get("ssl_verify_mode");
