@@ -6,6 +6,7 @@ import { contenderNames } from "./cache/contenders.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
+import { benchDifferential } from "./memcached/differential.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
 import { benchSoak } from "./memcached/soak.ts";
 import { benchNbd } from "./nbd/nbd.ts";
@@ -41,6 +42,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),
   "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),
+  "memcached-differential": async ({ tiny }) => benchDifferential({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
 const NAMES = Object.keys(BENCHES);

@@ -14,7 +14,7 @@ const NEWLINE: u32 = 10;
 const RETURN_NEWLINE: u32 = 0x0a0d;
 const KEY_BYTES_MAX: usize = 250;
 /** Letters of an opaque token, with its flag. */
-const OPAQUE_BYTES_MAX: usize = 33;
+const OPAQUE_BYTES_MAX: usize = 32;
 /** All of a reply but its value: twice a key, an opaque token and a number for each flag. */
 const REPLY_BYTES_MAX: usize = 1024;
 

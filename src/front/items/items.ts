@@ -206,8 +206,9 @@ export class Items {
         this.#counters[request.increment ? C.incr_misses : C.decr_misses]++;
         return NOT_FOUND;
       }
+      request.created = true;
       this.number.set(request.initial.high, request.initial.low);
-      this.#newMeta(0, request.vivifyExpires, request.keyBinary);
+      this.#newMeta(0, request.expiresIfMade, request.keyBinary);
       return this.#putNumber(0, request);
     } finally {
       store.unlock();
@@ -295,12 +296,12 @@ export class Items {
   }
 
   /** Notes a use. At most once a minute for each item, as memcached, because it writes. */
-  #bump(): void {
+  #bump(bits: typeof Item.FETCHED | 0 = Item.FETCHED): void {
     const { meta } = this;
-    const isFetched = (meta[Item.BITS]! & Item.FETCHED) !== 0;
-    if (isFetched && this.now - meta[Item.ACCESSED]! < Item.BUMP_S) return;
+    const isNoted = (meta[Item.BITS]! & bits) === bits;
+    if (isNoted && this.now - meta[Item.ACCESSED]! < Item.BUMP_S) return;
     meta[Item.ACCESSED] = this.now;
-    meta[Item.BITS]! |= Item.FETCHED;
+    meta[Item.BITS]! |= bits;
     this.store.writeUse();
   }
 
@@ -360,7 +361,8 @@ export class Items {
     request.wasFetched = (bits & Item.FETCHED) !== 0;
     request.accessedBefore = meta[Item.ACCESSED]!;
     request.expiresBefore = meta[Item.EXPIRES]!;
-    const expiresAfter = request.hasExpires ? request.expires : request.expiresBefore;
+    const isTouched = request.hasExpires && !(request.created && request.vivifyLast);
+    const expiresAfter = isTouched ? request.expires : request.expiresBefore;
     const compared = request.touchFirst ? expiresAfter : request.expiresBefore;
     const recache = request.hasRecache && compared !== 0 && compared < request.recacheBefore;
     const stale = (bits & Item.STALE) !== 0;
@@ -382,25 +384,21 @@ export class Items {
   #mayStore(found: boolean, request: StoreRequest): Outcome {
     const { mode } = request;
     if (!found) {
-      if (mode === Mode.SET && request.hasCas) {
+      if (request.hasCas && (mode === Mode.SET || mode === Mode.REPLACE)) {
         this.#counters[C.cas_misses]++;
         return NOT_FOUND;
       }
       if (mode === Mode.SET || mode === Mode.ADD) return DONE;
-      if (mode === Mode.REPLACE) {
-        if (!request.hasCas) return NOT_STORED;
-        this.#counters[C.cas_misses]++;
-        return NOT_FOUND;
-      }
-      return request.vivify ? DONE : NOT_STORED;
+      return mode !== Mode.REPLACE && request.vivify ? DONE : NOT_STORED;
     }
     if (mode === Mode.ADD) {
-      this.#bump();
+      this.#bump(0);
       return NOT_STORED;
     }
-    if (!request.hasCas) return DONE;
+    const isAdded = mode === Mode.APPEND || mode === Mode.PREPEND;
+    if (!request.hasCas || (isAdded && request.cas.isZero)) return DONE;
     const { cas, invalidate } = request;
-    if (this.#hasCas(cas) || (invalidate && this.#isOlder(cas))) {
+    if (this.#hasCas(cas) || (invalidate && !isAdded && this.#isOlder(cas))) {
       this.#counters[C.cas_hits]++;
       return DONE;
     }
@@ -470,14 +468,16 @@ export class Items {
   #deltaLocked(request: DeltaRequest): Outcome {
     const { store, number } = this;
     const oldBytes = store.valueBytes;
-    if (oldBytes === 0 || oldBytes > NUMBER_BYTES_MAX) return NOT_NUMBER;
+    if (oldBytes === 0) return NOT_NUMBER;
     if (request.hasCas && !this.#hasCas(request.cas)) return EXISTS;
+    if (oldBytes > NUMBER_BYTES_MAX) return NOT_NUMBER;
     const scratch = this.#scratchOf(NUMBER_BYTES_MAX + U64_DIGITS_MAX);
     if (!store.read(scratch, 0) || !parseSpaced(scratch, oldBytes, number)) return NOT_NUMBER;
     const { high, low } = request.delta;
     if (request.increment) number.add(high, low);
     else number.subtract(high, low);
     this.#counters[request.increment ? C.incr_hits : C.decr_hits]++;
+    request.expiresBefore = this.meta[Item.EXPIRES]!;
     if (request.hasExpires) this.meta[Item.EXPIRES] = request.expires;
     this.meta[Item.ACCESSED] = this.now;
     return this.#putNumber(oldBytes, request);

@@ -29,6 +29,12 @@ export class ChangeRequest {
   /** Make the item where there is none, to expire then. */
   vivify = false;
   vivifyExpires = 0;
+  /** An item that is made keeps `vivifyExpires`, whatever `expires` is. */
+  vivifyLast = false;
+
+  get expiresIfMade(): number {
+    return this.hasExpires && !this.vivifyLast ? this.expires : this.vivifyExpires;
+  }
 
   protected resetChange(): void {
     this.cas.set(0, 0);
@@ -39,6 +45,7 @@ export class ChangeRequest {
     this.keyBinary = false;
     this.vivify = false;
     this.vivifyExpires = 0;
+    this.vivifyLast = false;
   }
 }
 
@@ -63,9 +70,15 @@ export class DeltaRequest extends ChangeRequest {
   /** The value of an item that is made because there is none. */
   readonly initial = new U64();
 
+  // And the answers, beside the number itself.
+  created = false;
+  expiresBefore = 0;
+
   reset(): this {
     this.resetChange();
     this.increment = true;
+    this.created = false;
+    this.expiresBefore = 0;
     this.delta.set(0, 1);
     this.initial.set(0, 0);
     return this;

@@ -282,7 +282,11 @@ export class AdminCommands {
 
   #slabs(bytes: Uint8Array): void {
     const { count, from, to } = this.#tokens;
-    const number = count < 3 ? Number.NaN : parseU32(bytes, from[2]!, to[2]!);
+    if (count < 3) {
+      this.#say(Say.ERROR);
+      return;
+    }
+    const number = parseU32(bytes, from[2]!, to[2]!);
     this.#say(Number.isNaN(number) ? Say.BAD_FORMAT : NO_SLABS);
   }
 

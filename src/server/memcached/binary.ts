@@ -311,8 +311,7 @@ export class BinaryCommands {
 
   /** The expiry that stands so many bytes into the extras, in seconds since 1970. */
   #expiry(offset: number): number {
-    // As memcached reads it: a signed number, so that a client's −1 is in the past.
-    const given = readU32(this.#bytes, this.#at + Header.HEADER_BYTES + offset) | 0;
+    const given = readU32(this.#bytes, this.#at + Header.HEADER_BYTES + offset);
     return expiryOf(given, this.#items.now);
   }
 

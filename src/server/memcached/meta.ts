@@ -51,6 +51,7 @@ const FLAG_ERRORS: Readonly<Record<number, Uint8Array>> = {
   [Flag.FLAG_BAD_INITIAL]: Say.FLAG_BAD_INITIAL,
   [Flag.FLAG_BAD_DELTA]: Say.FLAG_BAD_DELTA,
   [Flag.FLAG_LONG_OPAQUE]: Say.FLAG_LONG_OPAQUE,
+  [Flag.FLAG_BAD_FORMAT]: Say.BAD_FORMAT,
 };
 
 /** The letter behind M of `ms`, small letters as newer servers take them. */
@@ -124,7 +125,13 @@ export class MetaCommands {
     if (tokens.length(1) > KEY_BYTES_MAX) return this.#say(Say.BAD_FORMAT, used);
     if (command === Command.META_SET) return this.#metaSet(session, bytes, from, to);
     const error = this.#readFlags(bytes, 2);
-    if (error !== undefined) return this.#say(error, used);
+    if (command === Command.META_DEBUG) {
+      if (error === Say.FLAG_BAD_KEY) return this.#say(Say.BAD_FORMAT, used);
+    } else if (error !== undefined) {
+      // memcached says of these two only that something is wrong.
+      const isVague = command === Command.META_DELETE || command === Command.META_ARITHMETIC;
+      return this.#say(isVague && error !== Say.FLAG_LONG_OPAQUE ? Say.FLAG_WRONG : error, used);
+    }
     const { quiet } = this.#flags;
     const begun = this.#reply.at;
     if (command === Command.META_GET) this.#metaGet(bytes);
@@ -144,14 +151,17 @@ export class MetaCommands {
   /** @returns what is wrong, if anything */
   #readFlags(bytes: Uint8Array, first: number): Uint8Array | undefined {
     const tokens = this.#tokens;
-    const error = this.#flags.read(bytes, tokens, first);
-    if (error !== Flag.FLAGS_GOOD) return FLAG_ERRORS[error];
+    const flags = this.#flags;
+    const error = flags.read(bytes, tokens, first);
+    if (error === Flag.FLAG_TWICE || error === Flag.FLAG_UNKNOWN) return FLAG_ERRORS[error];
     this.#key = bytes;
     this.#keyFrom = tokens.from[1]!;
     this.#keyTo = tokens.to[1]!;
-    if (!this.#flags.keyBinary) return undefined;
+    if (!flags.keyBinary) return FLAG_ERRORS[error];
     const length = decodeBase64(bytes, this.#keyFrom, this.#keyTo, this.#decoded, 0);
-    if (length === 0) return Say.FLAG_BAD_KEY;
+    // Of two errors the later one is told.
+    if (length === 0 && flags.errorAt < flags.keyBinaryAt) return Say.FLAG_BAD_KEY;
+    if (error !== Flag.FLAGS_GOOD) return FLAG_ERRORS[error];
     this.#key = this.#decoded;
     this.#keyFrom = 0;
     this.#keyTo = length;
@@ -170,6 +180,7 @@ export class MetaCommands {
     request.hasExpires = flags.hasExpiry;
     if (flags.hasExpiry) request.expires = expiryOf(flags.expiry, now);
     request.vivify = flags.hasVivify;
+    request.vivifyLast = flags.vivifyLast;
     if (flags.hasVivify) request.vivifyExpires = expiryOf(flags.vivify, now);
   }
 
@@ -259,12 +270,16 @@ export class MetaCommands {
     const tokens = this.#tokens;
     const reply = this.#reply;
     const { meta, store, now } = this.#items;
-    let expires = request.expiresBefore;
+    // Each of T and N counts from where it stands.
+    let expires = request.created ? 0 : request.expiresBefore;
     for (let i = 2; i < tokens.count; i++) {
       const letter = bytes[tokens.from[i]!]!;
       switch (letter) {
         case Flag.FLAG_T:
-          expires = meta[Item.EXPIRES]!;
+          expires = request.expires;
+          break;
+        case Flag.FLAG_N:
+          if (request.created) expires = request.vivifyExpires;
           break;
         case Flag.FLAG_s:
           reply.flag(letter);
@@ -405,8 +420,9 @@ export class MetaCommands {
     request.initial.set(flags.initial.high, flags.initial.low);
     const outcome = this.#items.delta(this.#key, this.#keyFrom, this.#keyTo, request);
     if (outcome === Done.DONE) {
-      this.#arithmeticReply(bytes);
-      return true;
+      this.#arithmeticReply(bytes, request);
+      // As memcached: of an item that was made it tells.
+      return !request.created;
     }
     const code = Say.META_REPLY[outcome];
     if (code === undefined) reply.literal(Say.STORE_REPLY[outcome]);
@@ -418,7 +434,7 @@ export class MetaCommands {
     return false;
   }
 
-  #arithmeticReply(bytes: Uint8Array): void {
+  #arithmeticReply(bytes: Uint8Array, request: Request.DeltaRequest): void {
     const reply = this.#reply;
     const tokens = this.#tokens;
     const { meta, number } = this.#items;
@@ -430,12 +446,15 @@ export class MetaCommands {
       reply.literal(VA);
       reply.u32(digits);
     } else reply.literal(HD);
+    let expires = request.created ? 0 : request.expiresBefore;
     for (let i = 2; i < tokens.count; i++) {
       const letter = bytes[tokens.from[i]!]!;
       if (letter === Flag.FLAG_c) {
         reply.flag(letter);
         reply.u64(meta[Item.CAS_HIGH]!, meta[Item.CAS_LOW]!);
-      } else if (letter === Flag.FLAG_t) this.#timeLeft(meta[Item.EXPIRES]!);
+      } else if (letter === Flag.FLAG_t) this.#timeLeft(expires);
+      else if (letter === Flag.FLAG_T) expires = request.expires;
+      else if (letter === Flag.FLAG_N && request.created) expires = request.vivifyExpires;
       else this.#identityFlag(bytes, i, letter);
     }
     reply.literal(Say.CRLF);

@@ -56,6 +56,7 @@ export const BAD_LINE = line("CLIENT_ERROR bad command line");
 export const MEMLIMIT_SMALL = line("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m");
 export const MEMLIMIT_FAILED = line("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust");
 export const FLAGS_TOO_LONG = line("CLIENT_ERROR options flags are too long");
+export const FLAG_WRONG = line("CLIENT_ERROR invalid or duplicate flag");
 export const FLAG_TWICE = line("CLIENT_ERROR duplicate flag");
 export const FLAG_UNKNOWN = line("CLIENT_ERROR invalid flag");
 export const FLAG_BAD_TOKEN = line("CLIENT_ERROR bad token in command line format");

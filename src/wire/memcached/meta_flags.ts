@@ -32,7 +32,7 @@ const FLAG_L = 76;
 const FLAG_P = 80;
 
 /** Letters of an opaque token, with its flag. */
-const OPAQUE_BYTES_MAX = 33;
+const OPAQUE_BYTES_MAX = 32;
 /** memcached's limit of flags in a line. */
 const FLAGS_MAX = 21;
 
@@ -47,6 +47,8 @@ export const FLAG_BAD_MODE = 5;
 export const FLAG_BAD_INITIAL = 6;
 export const FLAG_BAD_DELTA = 7;
 export const FLAG_LONG_OPAQUE = 8;
+/** A number that is none, of which memcached has no word of its own. */
+export const FLAG_BAD_FORMAT = 9;
 
 export class MetaFlags {
   keyBinary = false;
@@ -62,8 +64,13 @@ export class MetaFlags {
   hasNewCas = false;
   /** T stands before R. */
   touchFirst = false;
+  /** N stands behind T. */
+  vivifyLast = false;
   /** Something that changes or asks about what a plain read would hide. */
   special = false;
+  /** Which token is wrong, and which one says that the key is in base64; 0: none. */
+  errorAt = 0;
+  keyBinaryAt = 0;
   /** Times as the client gave them, in seconds: exptime rules apply. */
   recache = 0;
   vivify = 0;
@@ -79,10 +86,12 @@ export class MetaFlags {
 
   /**
    * Reads the tokens from number `first` on.
-   * @returns FLAGS_GOOD, or the first thing that is wrong
+   * @returns FLAGS_GOOD, or what memcached says of several things that are wrong: a flag that is
+   *   unknown or there twice, else the last that it has a word of its own for
    */
   read(bytes: Uint8Array, tokens: Tokens, first: number): FlagError {
     this.#reset();
+    this.errorAt = this.keyBinaryAt = 0;
     if (tokens.count > FLAGS_MAX) return FLAGS_TOO_MANY;
     this.#seen.fill(0);
     let error = FLAGS_GOOD;
@@ -91,9 +100,12 @@ export class MetaFlags {
       const letter = bytes[from]!;
       if (letter > 126 || this.#seen[letter] !== 0) return FLAG_TWICE;
       this.#seen[letter] = 1;
+      if (letter === FLAG_b) this.keyBinaryAt = i;
       const found = this.#readOne(letter, bytes, from + 1, tokens.to[i]!);
       if (found === FLAG_UNKNOWN) return found;
-      if (error === FLAGS_GOOD) error = found;
+      if (found === FLAGS_GOOD || (isWeak(found) && error !== FLAGS_GOOD)) continue;
+      this.errorAt = isWeak(found) ? 0 : i;
+      error = found;
     }
     return error;
   }
@@ -101,7 +113,7 @@ export class MetaFlags {
   #reset(): void {
     this.keyBinary = this.quiet = this.value = this.noBump = this.invalidate = false;
     this.emptied = this.hasRecache = this.hasVivify = this.hasExpiry = this.hasCas = false;
-    this.hasNewCas = this.touchFirst = this.special = false;
+    this.hasNewCas = this.touchFirst = this.vivifyLast = this.special = false;
     this.clientFlags = this.mode = 0;
     this.initial.set(0, 0);
     this.delta.set(0, 1);
@@ -150,7 +162,7 @@ export class MetaFlags {
     switch (letter) {
       case FLAG_F:
         this.clientFlags = parseU32(bytes, from, to);
-        return Number.isNaN(this.clientFlags) ? FLAG_BAD_TOKEN : FLAGS_GOOD;
+        return Number.isNaN(this.clientFlags) ? FLAG_BAD_FORMAT : FLAGS_GOOD;
       case FLAG_C:
         this.hasCas = true;
         return parseU64(bytes, from, to, this.cas) ? FLAGS_GOOD : FLAG_BAD_TOKEN;
@@ -173,6 +185,7 @@ export class MetaFlags {
     switch (letter) {
       case FLAG_N:
         this.hasVivify = this.special = true;
+        this.vivifyLast = this.hasExpiry;
         this.vivify = seconds;
         break;
       case FLAG_T:
@@ -189,4 +202,9 @@ export class MetaFlags {
     }
     return Number.isNaN(seconds) ? FLAG_BAD_TOKEN : FLAGS_GOOD;
   }
+}
+
+/** Another error takes the place of such a one, and not the other way round. */
+function isWeak(error: FlagError): boolean {
+  return error === FLAG_BAD_FORMAT || error === FLAG_LONG_OPAQUE;
 }

@@ -29,15 +29,17 @@ export function equals(bytes: Uint8Array, from: number, to: number, literal: Uin
 export const NOT_A_NUMBER = Number.NaN;
 
 const scratch = new U64();
+const SIGN_BIT = 0x8000_0000;
 
 /**
  * A whole number with or without a sign.
- * @returns it, rounded beyond 2⁵³; NaN if the token is no number or has more than 64 bits
+ * @returns it, rounded beyond 2⁵³; NaN if the token is no number or does not fit into 64 bits
  */
 export function parseSigned(bytes: Uint8Array, from: number, to: number): number {
   const sign = bytes[from];
   const digits = sign === MINUS || sign === PLUS ? from + 1 : from;
   if (from >= to || !parseU64(bytes, digits, to, scratch)) return NOT_A_NUMBER;
+  if (scratch.high >= SIGN_BIT) return NOT_A_NUMBER;
   return sign === MINUS ? -scratch.number : scratch.number;
 }
 

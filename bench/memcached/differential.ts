@@ -1,0 +1,224 @@
+// The same sequences of requests for this server and for memcached: the same bytes have to come
+// back, but for what docs/memcached.md says differs.
+import { connect, type Socket } from "node:net";
+import { CAS, type Sequence, Sequences } from "./sequences.ts";
+import { hasMemcached, startMemcached, startZcache } from "./servers.ts";
+
+export interface Difference {
+  readonly seed: number;
+  readonly sent: string;
+  readonly ours: string;
+  readonly theirs: string;
+}
+
+export interface DifferentialResult {
+  readonly sequences: number;
+  readonly differences: readonly Difference[];
+}
+
+/** No answer for so long is one of its own. */
+const SILENCE_MS = 4000;
+const END_TEXT = Buffer.from("mn\r\n");
+const NOOP_OPAQUE = 0x7fff_fff1;
+const END_BINARY = Buffer.alloc(24);
+END_BINARY[0] = 0x80;
+END_BINARY[1] = 0x0a;
+END_BINARY.writeUInt32BE(NOOP_OPAQUE, 12);
+const PIECE_MAX = 400;
+const CLOSED = "<closed>";
+
+/** One connection on which segments are sent, each until its end is answered. */
+class Talk {
+  readonly #socket: Socket;
+  #received: Buffer[] = [];
+  #isOver = false;
+  #wake: (() => void) | undefined;
+
+  constructor(port: number) {
+    this.#socket = connect({ port, host: "127.0.0.1", noDelay: true });
+    const end = () => {
+      this.#isOver = true;
+      this.#wake?.();
+    };
+    this.#socket.on("data", (chunk) => {
+      this.#received.push(chunk as Buffer);
+      this.#wake?.();
+    });
+    this.#socket.on("end", end).on("close", end).on("error", end);
+  }
+
+  /** @returns what was answered; the end of the connection and silence are told in it */
+  async ask(bytes: Buffer, isEnd: (all: Buffer) => boolean): Promise<Buffer> {
+    this.#received = [];
+    this.#socket.write(bytes);
+    const until = Date.now() + SILENCE_MS;
+    for (;;) {
+      const all = Buffer.concat(this.#received);
+      if (isEnd(all)) return all;
+      if (this.#isOver) return Buffer.concat([all, Buffer.from(CLOSED)]);
+      const left = until - Date.now();
+      if (left <= 0) return Buffer.concat([all, Buffer.from("<silence>")]);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+const endsText = (all: Buffer) => all.subarray(-4).toString("latin1") === "MN\r\n";
+const endsBinary = (all: Buffer) =>
+  all.length >= 24 &&
+  all.at(-24) === 0x81 &&
+  all.at(-23) === 0x0a &&
+  all.readUInt32BE(all.length - 12) === NOOP_OPAQUE;
+
+/** Sends a sequence to one server. @returns what came, with what may differ made equal */
+export async function answerOf(port: number, { isBinary, segments }: Sequence): Promise<string> {
+  const talk = new Talk(port);
+  const answers: string[] = [];
+  let cas: Buffer = isBinary ? Buffer.alloc(8) : Buffer.from("1");
+  try {
+    for (const segment of segments) {
+      const bytes = Buffer.concat([withCas(segment, cas), isBinary ? END_BINARY : END_TEXT]);
+      const answer = await talk.ask(bytes, isBinary ? endsBinary : endsText);
+      cas = (isBinary ? lastBinaryCas(answer) : lastCas(answer)) ?? cas;
+      answers.push(isBinary ? plainBinary(answer) : plainText(answer.toString("latin1")));
+      if (/<(closed|silence)>$/.test(answers.at(-1)!)) break;
+    }
+  } finally {
+    talk.close();
+  }
+  return answers.join("---\n");
+}
+
+function withCas(segment: Buffer, cas: Buffer): Buffer {
+  return Buffer.from(segment.toString("latin1").replaceAll(CAS, cas.toString("latin1")), "latin1");
+}
+
+function lastCas(answer: Buffer): Buffer | undefined {
+  const found = [...answer.toString("latin1").matchAll(CAS_IN_TEXT)].at(-1);
+  return found && Buffer.from(found[2] ?? found[4]!);
+}
+
+/** In `VALUE key flags bytes cas`, and behind c in lines of meta commands. */
+const CAS_IN_TEXT = /(^VALUE [^ ]+ \d+ \d+) (\d+)(?=\r$)|(^(?:VA \d+|HD)(?: \S+)*? )c(\d+)/gm;
+
+/** cas numbers, seconds, sizes and versions may differ; whether there are any may not. */
+function plainText(answer: string): string {
+  return (
+    answer
+      .replace(/(^VALUE [^ ]+ \d+ \d+) \d+(?=\r$)/gm, "$1 CAS")
+      .replace(/^(?:VA \d+|HD|EX|NS|NF|EN)( [^ \r]+)*\r$/gm, (line) =>
+        line
+          .replace(/ c([1-9]\d*)(?= |\r)/g, " cCAS")
+          .replace(/ t([1-9]\d*)(?= |\r)/g, " tN")
+          .replace(/ l\d+(?= |\r)/g, " lN"),
+      )
+      .replace(/^ME ([^ ]+) exp=-?\d+ la=\d+ cas=\d+ (fetch=\w+) cls=\d+ size=\d+/gm, "ME $1 $2")
+      // memcached gives a key in base64 back as it is decoded, where the command has made the item.
+      .replace(/ kkey(?= |\r)/g, " ka2V5 b")
+      // A number that became shorter is filled with spaces, by memcached now and then.
+      .replace(/^(V[^\r\n]*? )\d+( [^\r\n]*)?\r\n(\d+) +\r$/gm, "$1N$2\r\n$3\r")
+      .replace(/^VERSION .*/gm, "VERSION")
+  );
+}
+
+function lastBinaryCas(answer: Buffer): Buffer | undefined {
+  let last: Buffer | undefined;
+  for (const { cas } of binaryReplies(answer)) if (!cas.equals(Buffer.alloc(8))) last = cas;
+  return last;
+}
+
+function* binaryReplies(answer: Buffer) {
+  for (let at = 0; at + 24 <= answer.length && answer[at] === 0x81; ) {
+    const body = answer.readUInt32BE(at + 8);
+    const end = at + 24 + body;
+    if (end > answer.length) return;
+    yield {
+      head: answer.subarray(at, at + 16),
+      cas: answer.subarray(at + 16, at + 24),
+      body: answer.subarray(at + 24, end),
+    };
+    at = end;
+  }
+}
+
+function plainBinary(answer: Buffer): string {
+  let text = "";
+  let used = 0;
+  for (const { head, cas, body } of binaryReplies(answer)) {
+    used += 24 + body.length;
+    const number = cas.equals(Buffer.alloc(8)) ? "0" : "CAS";
+    const content = head[1] === 0x0b ? "VERSION" : body.toString("latin1");
+    const bytes = head[1] === 0x0b ? Buffer.concat([head.subarray(0, 8), head.subarray(12)]) : head;
+    text += `${bytes.toString("hex")} ${number} ${JSON.stringify(content)}\n`;
+  }
+  return text + answer.subarray(used).toString("latin1");
+}
+
+export interface DifferentialOptions {
+  readonly tiny?: boolean;
+  readonly sequences?: number;
+  readonly seed?: number;
+  readonly print?: (line: string) => void;
+}
+
+/** @returns undefined where there is no memcached */
+export async function benchDifferential(
+  options: DifferentialOptions = {},
+): Promise<DifferentialResult | undefined> {
+  const { tiny = false, seed = 1, print = console.log } = options;
+  const sequences = options.sequences ?? (tiny ? 50 : 10_000);
+  if (!hasMemcached()) {
+    print("memcached is not installed");
+    return undefined;
+  }
+  const memory = { memoryMiB: 256 };
+  const ours = await startZcache(memory);
+  const theirs = await startMemcached(memory);
+  const differences: Difference[] = [];
+  try {
+    for (let nth = 0; nth < sequences; nth++) {
+      const sequence = new Sequences(seed + nth).next();
+      const cleared: Sequence = { isBinary: false, segments: [Buffer.from("flush_all\r\n")] };
+      await Promise.all([answerOf(ours.port, cleared), answerOf(theirs.port, cleared)]);
+      const [one, other] = await Promise.all([
+        answerOf(ours.port, sequence),
+        answerOf(theirs.port, sequence),
+      ]);
+      if (isSame(one, other)) continue;
+      const sent = sequence.segments.map((part) => part.toString("latin1")).join("---\n");
+      differences.push({ seed: seed + nth, sent, ours: one, theirs: other });
+    }
+  } finally {
+    await Promise.all([ours.stop(), theirs.stop()]);
+  }
+  print(`${sequences} sequences from seed ${seed}: ${differences.length} are answered differently`);
+  for (const one of differences.slice(0, 20)) printDifference(one, print);
+  return { sequences, differences };
+}
+
+/** memcached drops answers that it has not sent when it closes a connection; ours are sent. */
+function isSame(ours: string, theirs: string): boolean {
+  if (ours === theirs) return true;
+  const sent = theirs.replace(/<closed>$/, "");
+  return sent !== theirs && ours.endsWith(CLOSED) && ours.startsWith(sent);
+}
+
+/** What was sent, and the first place where the answers part. */
+function printDifference({ seed, sent, ours, theirs }: Difference, print: (line: string) => void) {
+  let at = 0;
+  while (at < ours.length && ours[at] === theirs[at]) at++;
+  const from = Math.max(0, ours.lastIndexOf("\n", at - 1) - 60);
+  print(`seed ${seed}, sent ${JSON.stringify(sent.slice(0, PIECE_MAX))}`);
+  print(`  zcache    ${JSON.stringify(ours.slice(from, at + PIECE_MAX / 2))}`);
+  print(`  memcached ${JSON.stringify(theirs.slice(from, at + PIECE_MAX / 2))}`);
+}

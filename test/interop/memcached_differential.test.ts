@@ -1,0 +1,16 @@
+// The same requests for this server and for memcached: the same bytes come back. A few hundred
+// sequences; `npm run bench -- memcached-differential` does ten thousand.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { benchDifferential } from "../../bench/memcached/differential.ts";
+import { without } from "../../bench/programs.ts";
+
+const skip = without("memcached");
+
+test("sequences of requests are answered as by memcached", { skip }, async () => {
+  const lines: string[] = [];
+  const print = (line: string) => lines.push(line);
+  const result = await benchDifferential({ sequences: 300, seed: 20_000, print });
+  assert.equal(result!.sequences, 300);
+  assert.equal(result!.differences.length, 0, lines.join("\n"));
+});
