@@ -100,7 +100,10 @@ export async function answerOf(port: number, { isBinary, segments }: Sequence): 
 }
 
 function withCas(segment: Buffer, cas: Buffer): Buffer {
-  return Buffer.from(segment.toString("latin1").replaceAll(CAS, cas.toString("latin1")), "latin1");
+  return Buffer.from(
+    segment.toString("latin1").replaceAll(CAS, () => cas.toString("latin1")),
+    "latin1",
+  );
 }
 
 function lastCas(answer: Buffer): Buffer | undefined {
@@ -126,7 +129,8 @@ function plainText(answer: string): string {
       // memcached gives a key in base64 back as it is decoded, where the command has made the item.
       .replace(/ kkey(?= |\r)/g, " ka2V5 b")
       // A number that became shorter is filled with spaces, by memcached now and then.
-      .replace(/^(V[^\r\n]*? )\d+( [^\r\n]*)?\r\n(\d+) +\r$/gm, "$1N$2\r\n$3\r")
+      .replace(/^(VALUE [^ ]+ \d+ )\d+( CAS)?\r\n(\d+) *\r$/gm, "$1N$2\r\n$3\r")
+      .replace(/^VA \d+( [^\r\n]*)?\r\n(\d+) *\r$/gm, "VA N$1\r\n$2\r")
       .replace(/^VERSION .*/gm, "VERSION")
   );
 }

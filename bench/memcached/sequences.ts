@@ -16,7 +16,7 @@ const KEYS = [
   "b",
   "c",
   "d",
-  "long.".repeat(49),
+  "longer.".repeat(35),
   "x".repeat(251),
   "a:b",
   "a2V5",
@@ -41,7 +41,6 @@ const OTHERS = [
   ...["stats cachedump 99 1", "lru_crawler", "lru_crawler crawl", "lru_crawler sleep 2000000"],
   ...["cache_memlimit", "cache_memlimit 1", "cache_memlimit x"],
   ...[
-    "watch bogus",
     "debugtime 1",
 
     "delete a 0",
@@ -130,7 +129,7 @@ export class Sequences {
       case 3:
         return this.#get(end);
       case 4:
-        return `${this.#pick(["incr", "decr"])} ${this.#key()} ${this.#number()}${this.#silent()}${end}`;
+        return `${this.#pick(["incr", "decr"])} ${this.#key()} ${this.#number()}${this.#end(end)}`;
       case 5:
         return `delete ${this.#key()}${this.#silent()}${end}`;
       case 6:
@@ -157,6 +156,11 @@ export class Sequences {
     return this.#once(4) ? this.#pick(NUMBERS) : String(this.#below(20));
   }
 
+  /** The end of a command's line, which may ask for silence. */
+  #end(end: string): string {
+    return `${this.#silent()}${end}`;
+  }
+
   #silent(): string {
     if (this.#once(15)) return this.#pick([" noreply x", " NOREPLY", " 0"]);
     return this.#once(6) ? " noreply" : "";
@@ -168,7 +172,8 @@ export class Sequences {
     );
     const how = this.#pick(["get", "gets", "get", "gat", "gats"]);
     const time = how.startsWith("gat") ? `${this.#time()} ` : "";
-    return `${how} ${time}${keys.join(this.#once(20) ? "  " : " ")}${this.#once(30) ? " " : ""}${end}`;
+    const list = keys.join(this.#once(20) ? "  " : " ");
+    return `${how} ${time}${list}${this.#once(30) ? " " : ""}${end}`;
   }
 
   #store(end: string): string {
@@ -179,7 +184,8 @@ export class Sequences {
     const flags = this.#once(10) ? this.#pick(FLAGS) : String(this.#below(70_000));
     const length = this.#length(value);
     const cas = how === "cas" ? ` ${this.#cas()}` : "";
-    return `${how} ${this.#key()} ${flags} ${this.#time()} ${length}${cas}${this.#silent()}${end}${value}\r\n`;
+    const head = `${how} ${this.#key()} ${flags} ${this.#time()} ${length}${cas}`;
+    return `${head}${this.#end(end)}${value}\r\n`;
   }
 
   #cas(): string {
@@ -200,7 +206,8 @@ export class Sequences {
 
   #metaSet(end: string): string {
     const value = this.#value();
-    return `ms ${this.#key()} ${this.#length(value)} ${this.#flags("bcCFIkOqTM", 4, [..."hltRJDSBZ"])}${end}${value}\r\n`;
+    const flags = this.#flags("bcCFIkOqTM", 4, [..."hltRJDSBZ"]);
+    return `ms ${this.#key()} ${this.#length(value)} ${flags}${end}${value}\r\n`;
   }
 
   /** Mostly flags that the command has. */

@@ -454,10 +454,8 @@ export class Items {
   #invalidate(request: RemoveRequest): Outcome {
     const { meta, store } = this;
     if (request.hasExpires) meta[Item.EXPIRES] = request.expires;
-    if (request.invalidate) {
-      // The next client that asks may win.
-      meta[Item.BITS] = (meta[Item.BITS]! | Item.STALE) & ~Item.TOKEN_SENT;
-    }
+    // The next client that asks may win.
+    if (request.invalidate) meta[Item.BITS] = (meta[Item.BITS]! | Item.STALE) & ~Item.TOKEN_SENT;
     this.#setCas(request);
     if (!request.emptied) return store.writeMeta() ? DONE : NOT_FOUND;
     meta[Item.CLIENT_FLAGS] = 0;
@@ -486,7 +484,10 @@ export class Items {
   /** Stores `number`. */
   #putNumber(bytesMin: number, request: DeltaRequest): Outcome {
     const scratch = this.#scratchOf(NUMBER_BYTES_MAX + U64_DIGITS_MAX);
-    this.store.prepare(scratch, 0, writeSpaced(scratch, this.number, bytesMin));
+    const count = writeSpaced(scratch, this.number, bytesMin);
+    // As memcached: a number that has become longer is an item that nobody has read.
+    if (count > bytesMin) this.meta[Item.BITS]! &= ~Item.FETCHED;
+    this.store.prepare(scratch, 0, count);
     this.#setCas(request);
     return this.#putPrepared();
   }
