@@ -7,6 +7,7 @@ import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDensity } from "./density.ts";
 import { benchDifferential } from "./memcached/differential.ts";
+import { benchFuzz } from "./memcached/fuzz.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
 import { benchSoak } from "./memcached/soak.ts";
 import { benchNbd } from "./nbd/nbd.ts";
@@ -42,6 +43,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),
   "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),
+  "memcached-fuzz": async ({ tiny }) => benchFuzz({ tiny }),
   "memcached-differential": async ({ tiny }) => benchDifferential({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };

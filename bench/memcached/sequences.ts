@@ -6,6 +6,8 @@ import { Xorshift32 } from "../../src/base/random.ts";
 export interface Sequence {
   readonly isBinary: boolean;
   readonly segments: readonly Buffer[];
+  /** How many there are in all segments. */
+  readonly requests: number;
 }
 
 /** Eight bytes, so that a header of the binary protocol can hold them too. */
@@ -61,14 +63,16 @@ export class Sequences {
 
   next(): Sequence {
     const isBinary = this.#below(4) === 0;
+    let requests = 0;
     const segments = Array.from({ length: 1 + this.#below(4) }, () => {
       if (!isBinary && this.#once(40)) return Buffer.from(`get a ${"x".repeat(251)} b\r\n`);
       const count = 1 + this.#below(12);
+      requests += count;
       return Buffer.concat(
         Array.from({ length: count }, () => (isBinary ? this.#binary() : this.#text())),
       );
     });
-    return { isBinary, segments };
+    return { isBinary, segments, requests };
   }
 
   #below(bound: number): number {

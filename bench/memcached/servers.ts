@@ -26,6 +26,8 @@ export interface StartOptions {
   readonly memoryMiB: number;
   readonly threads?: number;
   readonly connectionsMax?: number;
+  /** Further arguments, of ours. */
+  readonly more?: readonly string[];
 }
 
 export function hasMemcached(): boolean {
@@ -88,11 +90,11 @@ async function start(name: string, command: string, args: readonly string[], por
 }
 
 export async function startZcache(options: StartOptions): Promise<ServerUnderTest> {
-  const { memoryMiB, threads = 1, connectionsMax = 1024 } = options;
+  const { memoryMiB, threads = 1, connectionsMax = 1024, more = [] } = options;
   const port = await freePort();
   const args = [CLI, "serve", "memcached", "--no-control", "--listen", `127.0.0.1:${port}`];
   const sizes = ["--memory-max", `${memoryMiB}M`, "--max-conns", String(connectionsMax)];
-  const command = [...args, ...sizes, "--threads", String(threads)];
+  const command = [...args, ...sizes, "--threads", String(threads), ...more];
   return start(`zcache, ${threads}`, process.execPath, command, port);
 }
 
