@@ -28,7 +28,7 @@ export const cachePlatform = {
       asLatin1 ? "latin1" : "utf8",
     ),
   loading: {
-    run: <T>(load: object, loader: () => T): T => loading.run(load, loader),
+    run: <T>(scope: object, loader: () => T): T => loading.run(scope, loader),
     current: () => loading.getStore(),
   },
   packError,

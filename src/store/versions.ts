@@ -19,7 +19,7 @@ import * as Store from "./store.layout.ts";
 const VERSIONS = 4096;
 export const VERSIONS_BYTES = VERSIONS * 4;
 
-export const WATCHES = 256;
+export const WATCHES = 512;
 export const WATCH_WORDS = 8;
 export const WATCHES_BYTES = WATCHES * WATCH_WORDS * 4;
 /** Places of the table in which a watch of a key may stand. */

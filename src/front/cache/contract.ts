@@ -37,9 +37,9 @@ export interface CachePlatform {
   decodeText(bytes: Uint8Array, asLatin1: boolean): string;
   /** Which load a call comes from, by whatever promises, timers and callbacks. */
   readonly loading: {
-    /** Runs a loader: calls that come from it come from `load`. */
-    run<T>(load: object, loader: () => T): T;
-    /** The load that the calling code belongs to, as far as the platform can tell. */
+    /** Runs a loader: calls that come from it come from `scope`. */
+    run<T>(scope: object, loader: () => T): T;
+    /** The scope that the calling code belongs to, as far as the platform can tell. */
     current(): object | undefined;
   };
   /** An error as bytes, and back. */

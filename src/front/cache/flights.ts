@@ -22,7 +22,7 @@ const WAITS_FOR = Watch.WATCH_FRONT + 3; // atomic: flights that its loader wait
 const WAITS = 2;
 
 // A flight as one word says it: 1 + its number, and as much of its ticket as there is room for.
-const NUMBER_BITS = 9;
+const NUMBER_BITS = 10;
 const NUMBER_MASK = (1 << NUMBER_BITS) - 1;
 
 /** Between two looks at whether the thread that loads lives. */

@@ -49,6 +49,12 @@ const JOINS_MAX = 3;
 const LOOKS_MAX = 200;
 const NOTHING: readonly unknown[] = [];
 
+/** What the platform keeps for calls that come from a loader: a connection, say, for ever. */
+class Scope {
+  /** The load, as long as it is under way: its value is not to be kept for ever too. */
+  load: unknown;
+}
+
 /** One load, from the first request to its end. */
 class Load<K, V> {
   readonly key: Requested<K>;
@@ -62,6 +68,7 @@ class Load<K, V> {
   /** Without a flight: whether nobody has set the key since. */
   mayStore: () => boolean = () => false;
   isOver = false;
+  readonly scope = new Scope();
   /** Nobody waits for it, and its loader knows. */
   isAbandoned = false;
   /** Requests that wait for it, and why the last one has given up. */
@@ -227,14 +234,16 @@ export class Loads<K extends CacheKey, V> {
 
   /** The load from whose loader the call comes that is being answered. */
   #current(): Load<K, V> | undefined {
-    const load = this.#platform.loading.current();
-    return load instanceof Load && !load.isOver ? load : undefined;
+    const scope = this.#platform.loading.current();
+    return scope instanceof Scope ? (scope.load as Load<K, V> | undefined) : undefined;
   }
 
   #start(load: Load<K, V>, loader: Loader<K, V | undefined>, plan: FetchPlan): void {
     this.#under.set(load.key.name, load);
+    load.scope.load = load;
     const result = this.#fly(load, loader, plan).finally(() => {
       load.isOver = true;
+      load.scope.load = undefined;
       this.#forget(load);
     });
     load.settle(result);
@@ -304,7 +313,7 @@ export class Loads<K extends CacheKey, V> {
       const there = looks ? this.#host.peek(own) : undefined;
       if (there !== undefined) return there;
       this.#counts.loads++;
-      const value = await this.#platform.loading.run(load, () => loader(given, load.context));
+      const value = await this.#platform.loading.run(load.scope, () => loader(given, load.context));
       const isWanted = value !== undefined && !load.isAbandoned;
       if (isWanted) this.#host.store(own, value, plan, load.mayStore);
       return value;
