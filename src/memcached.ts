@@ -1,7 +1,9 @@
 // memcached on Node: the protocol's server over a store of values. The entry point
 // `zcache/memcached`.
 import { ZcacheError } from "./base/errors.ts";
+import { checkOptionNames } from "./base/option_names.ts";
 import { openItemStore } from "./item_stores.ts";
+import { checkListen } from "./server/listen_options.ts";
 import type { Endpoint } from "./server/memcached/listen.ts";
 import { MemcachedServer } from "./server/memcached/server.ts";
 import { DEFAULT_SETTINGS, type MemcachedSettings } from "./server/memcached/settings.ts";
@@ -32,6 +34,8 @@ export interface StartedMemcached {
   readonly store: Store;
 }
 
+const NAMES = ["listen", "onShutdown", "onFault", "log"];
+const TLS_NAMES = ["cert", "key", "ca", "minVersion"];
 const DEFAULT_LISTEN: Endpoint = { host: "127.0.0.1", port: 11_211 };
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
@@ -43,12 +47,13 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 export async function startMemcachedServer(
   options: MemcachedServerOptions = {},
 ): Promise<StartedMemcached> {
+  checkOptionNames(options, [...NAMES, ...Object.keys(DEFAULT_SETTINGS)], "a memcached server");
   const { listen = [DEFAULT_LISTEN], onShutdown, onFault, log, ...settings } = options;
-  const known = Object.keys(DEFAULT_SETTINGS);
-  for (const key of Object.keys(settings)) {
-    if (known.includes(key)) continue;
-    const all = ["listen", "onShutdown", "onFault", "log", ...known].join(", ");
-    throw new ZcacheError("ERR_OPTION", `memcached has no option "${key}"; there are ${all}`);
+  if (!Array.isArray(listen)) throw new ZcacheError("ERR_OPTION", "listen: give a list of places");
+  for (const [nth, endpoint] of listen.entries()) {
+    checkListen(`listen[${nth}]`, endpoint, ["tls"]);
+    const { tls } = endpoint as Endpoint;
+    if (tls !== undefined) checkOptionNames(tls, TLS_NAMES, `listen[${nth}].tls`);
   }
   let store: Store | undefined;
   const server = await MemcachedServer.start({

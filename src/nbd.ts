@@ -8,7 +8,7 @@ import { SampledTimes } from "./base/sampled_times.ts";
 import { Zram } from "./front/zram.ts";
 import { MAX_THREADS } from "./memory/arena.layout.ts";
 import { startWorker } from "./node/lent_descriptors.ts";
-import { checkExport } from "./server/nbd/exports.ts";
+import { checkNbdOptions } from "./server/nbd/options.ts";
 import { PRACTICE_PAGES } from "./server/nbd/practice.ts";
 import { type Listen, NbdServer } from "./server/nbd/server.ts";
 import type { PracticeShare, ServeOrder, TlsShare } from "./server/nbd/thread.ts";
@@ -73,11 +73,10 @@ const idle: Worker[] = [];
  * @throws ZcacheError ERR_OPTION; ERR_ARENA_FULL for want of buffers; ERR_IO: it can't listen
  */
 export async function startNbdServer(store: Store, options: NbdOptions): Promise<NbdServer> {
+  checkNbdOptions(options);
   const threads = whole("threads", options.threads ?? defaultThreads(), 1, THREADS_MAX);
   const connectionsMax = whole("connectionsMax", options.connectionsMax ?? 32, 1, 4096);
   const handshakeMs = whole("handshakeMs", options.handshakeMs ?? 10_000, 1, 3_600_000);
-  if (options.exports.length === 0) throw new ZcacheError("ERR_OPTION", "exports: none is given");
-  for (const { name = "", device } of options.exports) checkExport(name, device.sizeBytes);
   const practiceMs = whole("practiceMs", options.practiceMs ?? 0, 0, 10_000);
   const order: Omit<ServeOrder, "practice"> = {
     order: "serve",

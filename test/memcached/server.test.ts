@@ -318,7 +318,7 @@ test("the entry point: a server and its store, and options that are checked", as
   assert.equal(await client.untilEnd().then(() => server.stats()["idle_kicks"]), 1);
   await server.close();
   const wrong = { memory: 1 } as object;
-  await assert.rejects(startMemcachedServer(wrong), /no option "memory"; there are listen/);
+  await assert.rejects(startMemcachedServer(wrong), /no option "memory"; did you mean memoryMax\?/);
 });
 
 test("further threads listen on the same descriptor, and figures are of all", async () => {
