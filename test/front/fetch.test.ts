@@ -581,6 +581,8 @@ test("fetch gives what its loader does, as the compiler sees it", async () => {
   expectType<User | undefined>()(await users.fetch("b", async (key) => maybe(key)));
   expectType<User | undefined>()(await users.fetch("b", () => undefined));
   expectType<User | undefined>()(await users.getOrSet("b", () => undefined, { ttl: 5 }));
+  const query: PromiseLike<User> = Promise.resolve(ada);
+  expectType<User>()(await users.fetch("d", () => query));
   // @ts-expect-error: a value of another type
   await users.fetch("c", () => ({ title: "Dr" }));
   // @ts-expect-error: a key of another type

@@ -21,7 +21,7 @@ export interface LoadContext {
 }
 
 /** Makes the value of a key; what it throws reaches all who wait for it. */
-export type Loader<K, V> = (key: K, load: LoadContext) => V | Promise<V>;
+export type Loader<K, V> = (key: K, load: LoadContext) => V | PromiseLike<V>;
 
 /** The cache as a load needs it. */
 export interface LoadHost<K, V> {
