@@ -197,7 +197,7 @@ function storeSameLocked(
   if (refusal !== STORED) return refusal;
   const { frames, lock } = state.arena;
   for (let round = 0; ; round++) {
-    frames.keepFree = framesAboveLimit(state);
+    frames.keepFree = state.framesAboveLimit;
     const entry = state.insertLocked(pool, key);
     frames.keepFree = 0;
     if (entry !== NIL) {
@@ -230,7 +230,7 @@ function placeObjectLocked(
 ): typeof STORED | Errno {
   const { frames, lock } = state.arena;
   const isFull = isFullLocked(state);
-  const above = framesAboveLimit(state);
+  const above = state.framesAboveLimit;
   frames.keepFree = above;
   const entry = state.insertLocked(pool, key);
   frames.keepFree = isFull ? frames.framesFree : above + indexReserve(state);
@@ -358,12 +358,6 @@ function isFullLocked(state: StoreState): boolean {
   put(words, root + Store.FULL, now ? 1 : 0);
   state.arena.lock.commit();
   return now;
-}
-
-/** Frames that stay free whatever comes: those above the limit. */
-function framesAboveLimit(state: StoreState): number {
-  const { framesTotal, firstFrame } = state.arena.frames;
-  return framesTotal - firstFrame - state.words[state.root + Store.LIMIT_FRAMES]!;
 }
 
 /**

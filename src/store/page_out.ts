@@ -237,7 +237,7 @@ function promoteLocked(
   if (state.framesFree < markFrames(limit, options.highPercent) + 1) return false;
   const kind = Page.kindOf(meta);
   const sizeBytes = Page.sizeOf(meta);
-  const handle = state.makeObjectLocked(kind, entry, packedOf(state), sizeBytes);
+  const handle = state.remakeObjectLocked(kind, entry, packedOf(state), sizeBytes);
   if (handle < 0) {
     state.arena.lock.rollBack();
     return false;

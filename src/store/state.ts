@@ -178,6 +178,12 @@ export class StoreState {
     return this.words[this.root + Store.LIMIT_FRAMES]! - this.arena.frames.framesUsed;
   }
 
+  /** Frames that stay free whatever comes: those above the limit. */
+  get framesAboveLimit(): number {
+    const { framesTotal, firstFrame } = this.arena.frames;
+    return framesTotal - firstFrame - this.words[this.root + Store.LIMIT_FRAMES]!;
+  }
+
   /** Remembers why a page is not there; the next of the same place in the table overwrites it. */
   buryLocked(hash: number, reason: number): void {
     const slot = (hash >>> 8) & (Store.EPITAPHS_MAX - 1);
@@ -301,6 +307,17 @@ export class StoreState {
     const result = zpool.writeShared(handle as Handle, start, sizeBytes + header);
     assert(result === 0, "a new object has room for what it was made for");
     return handle;
+  }
+
+  /** As `makeObjectLocked`, for an object that another one is exchanged for: within the limit. */
+  remakeObjectLocked(kind: number, entry: WordIndex, source: Address, sizeBytes: number): number {
+    const { frames } = this.arena;
+    frames.keepFree = this.framesAboveLimit;
+    try {
+      return this.makeObjectLocked(kind, entry, source, sizeBytes);
+    } finally {
+      frames.keepFree = 0;
+    }
   }
 
   /**

@@ -351,17 +351,22 @@ export class Store {
 
   /**
    * Sets how much memory may be in use, everything counted: up to what the store was made with.
-   * What is above goes step by step, as pages come in or `maintain` is called.
+   * What is above goes step by step, as pages come in or `maintain` is called. 0 is `memoryMax`.
    * @throws ZcacheError ERR_OPTION
    */
   limit(bytes: number): void {
     const { arena, root, words } = this.#opened();
     const { firstFrame, framesTotal } = arena.frames;
-    const frames = Math.floor(bytes / this.pageSize) - firstFrame;
+    // An arena is memoryMax rounded down.
+    const isAll = bytes === 0 || bytes === this.options.memoryMax;
+    const frames = (isAll ? framesTotal : Math.floor(bytes / this.pageSize)) - firstFrame;
     if (!(frames >= 1 && frames <= framesTotal - firstFrame)) {
       const max = framesTotal * this.pageSize;
       const min = (firstFrame + 1) * this.pageSize;
-      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: allowed are ${min} to ${max}`);
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `limit of ${bytes} bytes: allowed are 0, ${min} to ${max}`,
+      );
     }
     this.#locked(() => put(words, root + Root.LIMIT_FRAMES, frames));
   }

@@ -238,7 +238,7 @@ function exchangeLocked(
   const meta = metaLocked(state, entry, value);
   if (meta === 0) return false;
   const kind = Page.kindOf(meta);
-  const handle = state.makeObjectLocked(kind, entry, source, sizeBytes);
+  const handle = state.remakeObjectLocked(kind, entry, source, sizeBytes);
   if (handle < 0) {
     state.arena.lock.rollBack();
     return false;

@@ -284,3 +284,18 @@ test("no room for one page more gives ENOSPC, and nothing is lost", () => {
   store.verify();
   store.close();
 });
+
+test("a limit: 0 and memoryMax are all there is, whatever that is rounded to", () => {
+  const { store } = rig(true, { memoryMax: (1 << 21) + 5000 });
+  const all = store.stats().mem_limit;
+  for (const bytes of [0, (1 << 21) + 5000]) {
+    store.limit(1 << 20);
+    assert.equal(store.stats().mem_limit, 1 << 20);
+    store.limit(bytes);
+    assert.equal(store.stats().mem_limit, all);
+  }
+  for (const bytes of [-1, 1, Number.NaN, 1 << 22]) {
+    assert.throws(() => store.limit(bytes), { code: "ERR_OPTION" });
+  }
+  store.close();
+});
