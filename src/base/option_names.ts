@@ -20,6 +20,26 @@ export function checkOptionNames(
     if (!known.includes(name)) throw unknown(name, known, what);
 }
 
+/**
+ * Options as a plain object, each of which has been read once: a getter may say something else the
+ * next time.
+ * @throws ZcacheError ERR_OPTION as `checkOptionNames`, and for null, which stands for nothing
+ */
+export function readOptions<O extends object>(
+  options: O,
+  known: readonly string[],
+  what: string,
+): O {
+  checkOptionNames(options, known, what);
+  const read = { ...options };
+  for (const [name, value] of Object.entries(read)) {
+    if (value !== null) continue;
+    const remedy = "leave the option out, or set it to undefined, for its default";
+    throw new ZcacheError("ERR_OPTION", `${name} of ${what} is null: ${remedy}`);
+  }
+  return read;
+}
+
 function unknown(name: string, known: readonly string[], what: string): ZcacheError {
   const near = nearest(name, known);
   const hint = near === undefined ? "" : ` did you mean ${near}?`;

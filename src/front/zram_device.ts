@@ -1,6 +1,7 @@
 // What a zram device is made of and for: its size, and a tmem pool of its own, so that two devices
 // of a store never share pages. The pool is found by the device's number, which therefore two
 // devices can't have at the same time.
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { TmemKey } from "../index/key.ts";
 import type { Store } from "../store/store.ts";
@@ -18,7 +19,10 @@ const NUMBER_MAX = 2 ** 31 - 1;
  */
 export function createDevicePool(store: Store, number: number): number {
   if (!(Number.isInteger(number) && number >= 0 && number <= NUMBER_MAX)) {
-    throw new ZcacheError("ERR_OPTION", `device number ${number}: allowed are 0 to ${NUMBER_MAX}`);
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `device number ${describe(number)}: allowed are 0 to ${NUMBER_MAX}`,
+    );
   }
   const uuid = Uint8Array.from(NAME.padEnd(16), (char) => char.charCodeAt(0));
   new DataView(uuid.buffer).setInt32(NAME.length, number, true);
@@ -34,7 +38,7 @@ export function checkSize(sizeBytes: number): void {
   if (Number.isInteger(sizeBytes) && sizeBytes >= 1 && sizeBytes <= DEVICE_BYTES_MAX) return;
   throw new ZcacheError(
     "ERR_OPTION",
-    `size of ${sizeBytes} bytes: allowed are 1 to ${DEVICE_BYTES_MAX}`,
+    `size of ${describe(sizeBytes)} bytes: allowed are 1 to ${DEVICE_BYTES_MAX}`,
   );
 }
 

@@ -6,7 +6,9 @@
 // slot: the swap file is the store's write-back file. Without one, nothing is written back, and
 // what does not fit is refused.
 import { bytesOf } from "../base/bytes.ts";
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { readOptions } from "../base/option_names.ts";
 import { TmemKey } from "../index/key.ts";
 import { UUID_BYTES } from "../store/arguments.ts";
 import type { Store } from "../store/store.ts";
@@ -41,9 +43,12 @@ export class Zswap {
   readonly #key = new TmemKey();
 
   /** @throws ZcacheError ERR_OPTION for a percentage that can't be, or if there is no pool left */
-  constructor(store: Store, { maxPoolPercent, uuid }: ZswapOptions) {
-    if (maxPoolPercent !== undefined && !(maxPoolPercent >= 1 && maxPoolPercent <= 100)) {
-      throw new ZcacheError("ERR_OPTION", `maxPoolPercent ${maxPoolPercent}: allowed are 1 to 100`);
+  constructor(store: Store, options: ZswapOptions) {
+    const { maxPoolPercent, uuid } = readOptions(options, ["maxPoolPercent", "uuid"], "zswap");
+    const percent = typeof maxPoolPercent === "number" ? maxPoolPercent : Number.NaN;
+    if (maxPoolPercent !== undefined && !(percent >= 1 && percent <= 100)) {
+      const found = describe(maxPoolPercent);
+      throw new ZcacheError("ERR_OPTION", `maxPoolPercent ${found}: allowed are 1 to 100`);
     }
     this.#store = store;
     const named = bytesOf(uuid, "uuid", UUID_BYTES);

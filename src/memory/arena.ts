@@ -4,7 +4,9 @@
 // `Arena.attach` opens it in another thread. Each thread has its own Arena object with its own
 // views, kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
 import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { checkOptionNames } from "../base/option_names.ts";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 import { GIB, KIB } from "../base/units.ts";
 import { ONE_VERSION, VERSION } from "../base/version.ts";
@@ -369,21 +371,24 @@ export class Arena {
   }
 }
 
-function checkOptions({ sizeBytes, pageSize = 4 * KIB }: ArenaOptions) {
+function checkOptions(options: ArenaOptions) {
+  checkOptionNames(options, ["sizeBytes", "pageSize"], "an arena");
+  const { sizeBytes, pageSize = 4 * KIB } = options;
   if (!PAGE_SIZES.includes(pageSize)) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `page size ${pageSize}: allowed are ${PAGE_SIZES.join(", ")} bytes`,
+      `page size ${describe(pageSize)}: allowed are ${PAGE_SIZES.join(", ")} bytes`,
     );
   }
-  const rounded = Math.floor(sizeBytes / WASM_PAGE) * WASM_PAGE;
+  const bytes = typeof sizeBytes === "number" ? sizeBytes : Number.NaN;
+  const rounded = Math.floor(bytes / WASM_PAGE) * WASM_PAGE;
   const framesTotal = rounded / pageSize;
   const firstFrame = framesTotal > 0 ? layoutArena(framesTotal, pageSize).firstFrame : 0;
   if (!(rounded <= ARENA_BYTES_MAX) || framesTotal - firstFrame < 1) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `arena of ${sizeBytes} bytes: at least ${Math.max(WASM_PAGE, 2 * pageSize)}, so that there ` +
-        `is room for one page frame, at most ${ARENA_BYTES_MAX} bytes`,
+      `arena of ${describe(sizeBytes)} bytes: at least ${Math.max(WASM_PAGE, 2 * pageSize)}, ` +
+        `so that there is room for one page frame, at most ${ARENA_BYTES_MAX} bytes`,
     );
   }
   return { sizeBytes: rounded, pageSize, framesTotal, firstFrame };

@@ -5,7 +5,9 @@
 //  deflate   node:zlib                                       always
 //  lzo       the package `lzo`                               if the user has installed it
 //  none      a copy                                          always
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { checkOptionNames } from "../base/option_names.ts";
 import { createLz4 } from "../codec/lz4.ts";
 import { NONE_DRIVER } from "../codec/none.ts";
 import { type CodecDriver, CodecRegistry, type MissingCodec } from "../codec/registry.ts";
@@ -43,6 +45,7 @@ const LZ4_DRIVER: CodecDriver = {
  * @throws ZcacheError ERR_OPTION for an implementation that doesn't exist
  */
 export function nodeCodecs(options: NodeCodecsOptions = {}): CodecRegistry {
+  checkOptionNames(options, ["zstd", "deflate"], "nodeCodecs");
   const zstd = narrow("zstd", ZSTD, options.zstd);
   const deflate = narrow("deflate", DEFLATE, options.deflate);
   return new CodecRegistry()
@@ -56,10 +59,10 @@ export function nodeCodecs(options: NodeCodecsOptions = {}): CodecRegistry {
 /** The implementations to try: all, or the one that is asked for. */
 function narrow(codec: string, implementations: Implementations, forced?: string): Implementations {
   if (forced === undefined) return implementations;
-  const load = implementations[forced];
+  const load = Object.entries(implementations).find(([name]) => name === forced)?.[1];
   if (load === undefined) {
     const known = Object.keys(implementations).join(", ");
-    throw new ZcacheError("ERR_OPTION", `${codec} by "${forced}": there are ${known}`);
+    throw new ZcacheError("ERR_OPTION", `${codec} by ${describe(forced)}: there are ${known}`);
   }
   return { [forced]: load };
 }

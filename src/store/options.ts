@@ -1,5 +1,7 @@
 // The options of a store: what they are, what stands in for those left out, what is refused.
+import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { readOptions } from "../base/option_names.ts";
 import { KIB, MIB, parseSize } from "../base/units.ts";
 import type { CodecOptions } from "../codec/contract.ts";
 import { ARENA_BYTES_MAX, PAGE_SIZES } from "../memory/arena.ts";
@@ -102,24 +104,31 @@ const KEYS: readonly (keyof StoreOptions)[] = [
 ];
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed; ERR_POOL_UNKNOWN */
-export function resolveOptions(options: StoreOptions): ResolvedOptions {
-  checkKeys(options, KEYS, "a store");
+export function resolveOptions(given: StoreOptions): ResolvedOptions {
+  const options = readOptions(given, KEYS, "a store");
   const pool = options.pool ?? "dense";
   const resolved: ResolvedOptions = {
     memoryMax: bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, ARENA_BYTES_MAX),
     pageSize: oneOf("pageSize", options.pageSize ?? 4 * KIB, PAGE_SIZES),
-    codec: options.codec ?? "lz4",
-    codecOptions: options.codecOptions ?? {},
-    recompress: options.recompress && resolveRecompress(options.recompress),
+    codec: textOf("codec", options.codec ?? "lz4"),
+    codecOptions: codecOptionsOf(options.codecOptions),
+    recompress:
+      options.recompress === undefined ? undefined : resolveRecompress(options.recompress),
     content: oneOf("content", options.content ?? "pages", ["pages", "values"] as const),
-    zpools: [options.ephemeralPool ?? pool, options.persistentPool ?? pool],
+    zpools: [
+      textOf("ephemeralPool", options.ephemeralPool ?? pool),
+      textOf("persistentPool", options.persistentPool ?? pool),
+    ],
     policy: oneOf("policy", options.policy ?? DEFAULT_POLICY, policyNames()),
     reclaim: oneOf("reclaim", options.reclaim ?? "objects", ["objects", "frames"] as const),
-    lowPercent: options.lowWatermark ?? 2,
-    highPercent: options.highWatermark ?? Math.max(3, (options.lowWatermark ?? 2) + 1),
-    acceptPercent: options.acceptThreshold ?? 100,
-    admission: options.admission ?? NO_LIMITS,
-    writeBack: options.writeBack && resolveWriteBack(options.writeBack),
+    lowPercent: numberOf("lowWatermark", options.lowWatermark ?? 2),
+    highPercent: numberOf(
+      "highWatermark",
+      options.highWatermark ?? Math.max(3, (options.lowWatermark ?? 2) + 1),
+    ),
+    acceptPercent: numberOf("acceptThreshold", options.acceptThreshold ?? 100),
+    admission: options.admission === undefined ? NO_LIMITS : admissionOf(options.admission),
+    writeBack: options.writeBack === undefined ? undefined : resolveWriteBack(options.writeBack),
   };
   checkWatermarks(resolved);
   checkAcceptThreshold(resolved.acceptPercent);
@@ -131,16 +140,31 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
   return resolved;
 }
 
-function resolveRecompress(options: NonNullable<StoreOptions["recompress"]>) {
-  checkKeys(options, ["codec", "codecOptions"], "recompress");
-  return { codec: options.codec, codecOptions: options.codecOptions ?? {} };
+function resolveRecompress(given: NonNullable<StoreOptions["recompress"]>) {
+  const { codec, codecOptions } = readOptions(given, ["codec", "codecOptions"], "recompress");
+  return {
+    codec: textOf("recompress.codec", codec),
+    codecOptions: codecOptionsOf(codecOptions),
+  };
+}
+
+/** The codec checks them (codec/registry.ts). */
+function codecOptionsOf(given: CodecOptions | undefined): CodecOptions {
+  return given === undefined ? {} : readOptions(given, ["level", "dictionary"], "codecOptions");
+}
+
+function admissionOf(given: AdmissionLimits): AdmissionLimits {
+  const names = ["maxZsizePercent", "maxMeanZsizePercent", "pageCountPercent"];
+  const limits = readOptions(given, names, "admission");
+  for (const name of names) numberOf(`admission.${name}`, limits[name as keyof AdmissionLimits]);
+  return limits;
 }
 
 const EXISTING = ["reuse", "refuse", "discard"] as const;
 const WRITE_BACK_KEYS = ["path", "max", "existing", "preallocate", "ephemeral"] as const;
 
-function resolveWriteBack(options: WriteBackOptions) {
-  checkKeys(options, WRITE_BACK_KEYS, "writeBack");
+function resolveWriteBack(given: WriteBackOptions) {
+  const options = readOptions(given, WRITE_BACK_KEYS, "writeBack");
   if (typeof options.path !== "string" || options.path === "") {
     throw new ZcacheError("ERR_OPTION", "writeBack.path: the name of a file is needed");
   }
@@ -149,31 +173,37 @@ function resolveWriteBack(options: WriteBackOptions) {
     path: options.path,
     max: bytesOf("writeBack.max", options.max ?? 1024 * MIB, FILE_MIN, FILE_MAX),
     existing,
-    preallocate: options.preallocate ?? false,
-    ephemeral: options.ephemeral ?? true,
+    preallocate: booleanOf("writeBack.preallocate", options.preallocate ?? false),
+    ephemeral: booleanOf("writeBack.ephemeral", options.ephemeral ?? true),
   };
 }
 
-function checkKeys(options: object, known: readonly string[], what: string): void {
-  for (const key of Object.keys(options)) {
-    if (known.includes(key)) continue;
-    const all = known.join(", ");
-    throw new ZcacheError("ERR_OPTION", `${what} has no option "${key}"; there are ${all}`);
-  }
+function textOf(name: string, value: unknown): string {
+  if (typeof value === "string") return value;
+  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are names`);
+}
+
+function numberOf(name: string, value: unknown): number {
+  if (typeof value === "number") return value;
+  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are numbers`);
+}
+
+function booleanOf(name: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are true and false`);
 }
 
 function oneOf<T>(name: string, value: T, allowed: readonly T[]): T {
   if (allowed.includes(value)) return value;
-  throw new ZcacheError(
-    "ERR_OPTION",
-    `${name} ${String(value)}: allowed are ${allowed.join(", ")}`,
-  );
+  const found = typeof value === "string" ? value : describe(value);
+  throw new ZcacheError("ERR_OPTION", `${name} ${found}: allowed are ${allowed.join(", ")}`);
 }
 
 function bytesOf(name: string, value: number | string, min: number, max: number): number {
   const bytes = typeof value === "string" ? parseSize(value, name) : value;
-  if (bytes >= min && bytes <= max) return Math.floor(bytes);
-  throw new ZcacheError("ERR_OPTION", `${name} ${value}: allowed are ${min} to ${max} bytes`, {
-    context: { [name]: value, min, max },
+  if (typeof bytes === "number" && bytes >= min && bytes <= max) return Math.floor(bytes);
+  const found = typeof value === "string" ? value : describe(value);
+  throw new ZcacheError("ERR_OPTION", `${name} ${found}: allowed are ${min} to ${max} bytes`, {
+    context: { [name]: found, min, max },
   });
 }

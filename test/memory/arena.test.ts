@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PageFrame } from "../../src/base/brand.ts";
+import { describe } from "../../src/base/describe.ts";
 import { ZcacheError } from "../../src/base/errors.ts";
 import { GIB, KIB, MIB } from "../../src/base/units.ts";
 import * as Super from "../../src/memory/arena.layout.ts";
@@ -18,8 +19,8 @@ test("refuses sizes that cannot be, saying what can", () => {
       name: "ZcacheError",
       code: "ERR_OPTION",
       message:
-        `arena of ${sizeBytes} bytes: at least 65536, so that there is room for one page frame, ` +
-        `at most ${ARENA_BYTES_MAX} bytes`,
+        `arena of ${describe(sizeBytes)} bytes: at least 65536, ` +
+        `so that there is room for one page frame, at most ${ARENA_BYTES_MAX} bytes`,
     });
   }
   assert.throws(
@@ -42,7 +43,7 @@ test("refuses page sizes that cannot be, listing those that can", () => {
   ] as number[]) {
     assert.throws(() => Arena.create({ sizeBytes: MIB, pageSize }), {
       code: "ERR_OPTION",
-      message: `page size ${pageSize}: allowed are 4096, 8192, 16384, 32768, 65536 bytes`,
+      message: `page size ${describe(pageSize)}: allowed are 4096, 8192, 16384, 32768, 65536 bytes`,
     });
   }
 });

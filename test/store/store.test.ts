@@ -255,7 +255,11 @@ test("bad options name what is wrong and what is allowed", () => {
     [{ codec: "gzip" }, "ERR_CODEC_UNKNOWN", /gzip/],
     [{ lowWatermark: 9, highWatermark: 3 }, "ERR_OPTION", /watermarks of 9 and 3/],
     [{ acceptThreshold: 0 }, "ERR_OPTION", /accept threshold/],
-    [{ memory: 1 }, "ERR_OPTION", /no option "memory"; there are memoryMax/],
+    [
+      { memory: 1 },
+      "ERR_OPTION",
+      /no option "memory"; did you mean memoryMax\? there are memoryMax/,
+    ],
     [{ writeBack: {} }, "ERR_OPTION", /writeBack.path/],
     [{ writeBack: { path: "x", size: 3 } }, "ERR_OPTION", /writeBack has no option "size"/],
   ];

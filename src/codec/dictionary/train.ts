@@ -44,7 +44,7 @@ interface Segment {
  * @param samples data such as is to be compressed, at least a few dozen times `sizeBytes`; of more
  *   than TRAIN_BYTES_MAX in total, some are left out
  * @returns fewer bytes than asked for where nothing else occurs twice, in the extreme none
- * @throws ZcacheError ERR_OPTION if the size is below 8 bytes or no whole number
+ * @throws ZcacheError ERR_OPTION if the size is not a whole number of 8 bytes to 1 MiB
  */
 export function trainDictionary(samples: readonly Uint8Array[], sizeBytes: number): Uint8Array {
   const steps = trainDictionaryInSteps(samples, sizeBytes);
@@ -62,11 +62,12 @@ export function* trainDictionaryInSteps(
   samples: readonly Uint8Array[],
   sizeBytes: number,
 ): Generator<void, Uint8Array> {
-  if (!Number.isInteger(sizeBytes) || sizeBytes < DICTIONARY_BYTES_MIN) {
+  const isWhole = Number.isInteger(sizeBytes);
+  if (!isWhole || sizeBytes < DICTIONARY_BYTES_MIN || sizeBytes > MIB) {
     throw new ZcacheError(
       "ERR_OPTION",
       `a dictionary of ${describe(sizeBytes)} bytes: ` +
-        `allowed are whole numbers from ${DICTIONARY_BYTES_MIN}`,
+        `allowed are whole numbers from ${DICTIONARY_BYTES_MIN} to ${MIB}`,
       { context: { sizeBytes } },
     );
   }

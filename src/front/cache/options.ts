@@ -1,7 +1,7 @@
 // The options of a cache: what they are, what stands in for those left out, what is refused.
 import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
-import { checkOptionNames } from "../../base/option_names.ts";
+import { checkOptionNames, readOptions } from "../../base/option_names.ts";
 import { KIB, MIB, parseSize, parseTime } from "../../base/units.ts";
 import type { StoreOptions, WriteBackOptions } from "../../store/options.ts";
 import type { Serializer } from "./contract.ts";
@@ -193,8 +193,7 @@ export function localOptionsOf(options: LocalOptions): LocalOptions {
  * @throws ZcacheError ERR_OPTION
  */
 export function readCacheOptions<O extends CacheOptions & LocalOptions>(options: O): O {
-  checkOptionNames(options, KEYS, "a cache");
-  return { ...options };
+  return readOptions(options, KEYS, "a cache");
 }
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
@@ -226,8 +225,7 @@ function nearOf(near: boolean | NearOptions): NearOptions {
   if (typeof near !== "object" || near === null) {
     throw wrong("near", near, "true, false, and an object with max and frozen");
   }
-  checkOptionNames(near, NEAR_KEYS, "near");
-  return { ...near };
+  return readOptions(near, NEAR_KEYS, "near");
 }
 
 /** Infinity is a time to live, though no other time may be that. */
