@@ -26,8 +26,7 @@ import type { ItemsShared } from "./shared.ts";
 
 /** What an item is counted to take beside its key and value when it is held against the limit. */
 const ITEM_OVERHEAD_BYTES = 50;
-/** Locked by who flushes: a key like any other. */
-const FLUSH_KEY = new Uint8Array([0]);
+const FLUSH_KEY = new Uint8Array([0]); // locked by who flushes: a key like any other
 
 export class Items {
   readonly store: ItemStore;
@@ -134,9 +133,11 @@ export class Items {
     store.lock(key, from, to);
     try {
       const found = this.#findAlive(key, from, to) || this.#vivify(request);
-      this.#counters[request.hasExpires ? C.cmd_touch : C.cmd_get]++;
-      if (request.hasExpires) this.#counters[found ? C.touch_hits : C.touch_misses]++;
-      else this.#counters[found ? C.get_hits : C.get_misses]++;
+      const isTouch = found && request.hasExpires;
+      if (!request.isCounted) {
+        this.#counters[isTouch ? C.cmd_touch : C.cmd_get]++;
+        this.#counters[isTouch ? C.touch_hits : found ? C.get_hits : C.get_misses]++;
+      }
       if (found) this.#answerLocked(request);
       return found;
     } finally {
@@ -171,7 +172,7 @@ export class Items {
         if (!this.#extend(to - from, value, valueFrom, valueTo, request)) outcome = NOT_STORED;
       }
       if (outcome === DONE) outcome = this.#putLocked(request);
-      if (this.log !== undefined) this.log.stored(key, from, to, outcome, request, bytes);
+      this.log?.stored(key, from, to, outcome, request, bytes);
       return outcome;
     } finally {
       this.store.unlock();
@@ -184,12 +185,13 @@ export class Items {
     from: number,
     to: number,
     request: Look.StoreFacts = Look.PLAIN_SET,
+    removes = true,
   ): Outcome {
     this.#counters[C.store_too_large]++;
     this.store.lock(key, from, to);
     try {
-      if (this.log !== undefined) this.log.stored(key, from, to, TOO_LARGE, request, 0);
-      this.store.remove();
+      this.log?.stored(key, from, to, TOO_LARGE, request, 0);
+      if (removes) this.store.remove();
     } finally {
       this.store.unlock();
     }
@@ -268,11 +270,10 @@ export class Items {
 
   /** Whether the item met last is one that still counts. */
   isAlive(): boolean {
-    return this.meta[Item.BITS]! >>> Item.FLUSH_SHIFT === this.shared.flushes() && !this.#expired();
-  }
-
-  #expired(): boolean {
-    return hasExpired(this.meta[Item.EXPIRES]!, this.now);
+    return (
+      this.meta[Item.BITS]! >>> Item.FLUSH_SHIFT === this.shared.flushes() &&
+      !hasExpired(this.meta[Item.EXPIRES]!, this.now)
+    );
   }
 
   #findAlive(key: Uint8Array, from: number, to: number, isLook = false): boolean {
@@ -283,12 +284,12 @@ export class Items {
     }
     const bits = this.meta[Item.BITS]!;
     const flushed = bits >>> Item.FLUSH_SHIFT !== this.shared.flushes();
-    if (!flushed && !this.#expired()) {
+    if (!flushed && !hasExpired(this.meta[Item.EXPIRES]!, this.now)) {
       log?.fetched(key, from, to, Look.FOUND, store.valueBytes);
       return true;
     }
     log?.fetched(key, from, to, flushed ? Look.FLUSHED : Look.EXPIRED, 0);
-    this.#counters[flushed ? C.get_flushed : C.get_expired]++;
+    if (!isLook) this.#counters[flushed ? C.get_flushed : C.get_expired]++;
     if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
     this.#counters[C.reclaimed]++;
     this.store.remove();

@@ -108,6 +108,8 @@ export class GetRequest extends ChangeRequest {
   hasRecache = false;
   /** The expiry is changed before it is compared with `recacheBefore`. */
   touchFirst = false;
+  /** The look for the item has been counted. */
+  isCounted = false;
   /** Leave it unsaid that the item was fetched. */
   noBump = false;
   /** Anything but a plain read, which takes one look. */
@@ -125,6 +127,7 @@ export class GetRequest extends ChangeRequest {
     this.recacheBefore = 0;
     this.hasRecache = false;
     this.touchFirst = false;
+    this.isCounted = false;
     this.noBump = false;
     this.special = false;
     this.created = false;

@@ -230,6 +230,7 @@ export class MetaCommands {
       request.expiresBefore = items.meta[Item.EXPIRES]!;
       return found;
     }
+    request.isCounted = true;
     return items.metaGet(this.#key, this.#keyFrom, this.#keyTo, request);
   }
 
@@ -466,6 +467,7 @@ export class MetaCommands {
   #metaDebug(): void {
     const reply = this.#reply;
     const items = this.#items;
+    this.#parts.stats.countMeta();
     if (!items.peek(this.#key, this.#keyFrom, this.#keyTo)) {
       reply.literal(Say.EN);
       return;
@@ -488,6 +490,5 @@ export class MetaCommands {
     reply.literal(ME_SIZE);
     reply.u32(this.#keyTo - this.#keyFrom + items.store.valueBytes);
     reply.literal(Say.CRLF);
-    this.#parts.stats.countMeta();
   }
 }

@@ -312,7 +312,8 @@ export class TextCommands {
     const keyTo = tokens.to[1]!;
     const items = this.#items;
     if (!items.fits(keyTo - key, valueBytes)) {
-      items.tooLarge(bytes, key, keyTo, this.#store.reset(STORE_MODE[command]!));
+      const request = this.#store.reset(STORE_MODE[command]!);
+      items.tooLarge(bytes, key, keyTo, request, command === Command.SET);
       session.swallow = valueBytes + 2;
       return this.#say(Say.TOO_LARGE, used);
     }
