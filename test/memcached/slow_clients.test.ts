@@ -70,6 +70,26 @@ describe("slow clients", () => {
     await until(() => stat("response_obj_bytes") === 0, "nothing waits for who has gone");
   });
 
+  test("what a client has asked for is not done once the client is gone", async () => {
+    const { open, stat } = await serving();
+    const value = Buffer.alloc(900_000, "x").toString();
+    const other = await open();
+    await other.ask(`set big 0 0 ${value.length}\r\n${value}\r\n`);
+    const each = 3000;
+    const gone: Client[] = [];
+    for (let i = 0; i < 4; i++) {
+      const client = await open();
+      client.socket.pause();
+      client.send("get big\r\n".repeat(each));
+      gone.push(client);
+    }
+    await until(() => stat("conn_yields") >= gone.length, "they are behind");
+    for (const client of gone) client.socket.destroy();
+    await until(() => stat("curr_connections") === 1, "they are gone");
+    assert.equal(await other.ask("mn\r\n"), "MN\r\n");
+    assert.ok(stat("cmd_get") < each, `${stat("cmd_get")} of ${gone.length * each} gets are done`);
+  });
+
   test("lists of all items are not made for who does not read them", async () => {
     const { open, stat } = await serving();
     const other = await open();

@@ -12,7 +12,7 @@ export interface Receiver {
   /** When the client last took some, or some began to wait: ms since 1970. */
   takenAtMs: number;
   /** Called when some have been taken. Made when it is first needed. */
-  onTaken: (() => void) | undefined;
+  onTaken: ((error?: Error | null) => void) | undefined;
 }
 
 export interface UnsentOptions<R extends Receiver> {
@@ -36,7 +36,7 @@ export class Unsent<R extends Receiver> {
   send(receiver: R, bytes: Uint8Array): void {
     const { socket } = receiver;
     if (receiver.unsentBytes === 0) receiver.takenAtMs = Date.now();
-    receiver.onTaken ??= () => this.#progress(receiver);
+    receiver.onTaken ??= (error) => this.#progress(receiver, error);
     socket.write(bytes, receiver.onTaken);
     this.#count(receiver);
     if (this.#bytes > this.#options.bytesMax()) this.#makeRoom(receiver);
@@ -49,7 +49,10 @@ export class Unsent<R extends Receiver> {
     this.#tell();
   }
 
-  #progress(receiver: R): void {
+  #progress(receiver: R, error: Error | null | undefined): void {
+    // A client that is gone takes nothing, and nothing more is done for it. Node tells of the error
+    // before it destroys the socket.
+    if (error !== undefined && error !== null) receiver.socket.destroy();
     if (receiver.socket.destroyed) return;
     receiver.takenAtMs = Date.now();
     this.#count(receiver);
