@@ -8,11 +8,11 @@ import type { Tokens } from "../../wire/memcached/tokens.ts";
 import type { Engine, EngineParts } from "./engine.ts";
 import { watchFlagsOf } from "./log_records.ts";
 import {
-  CacheDump,
   Crawl,
+  cacheDump,
   type LongReplyParts,
-  MetaDump,
-  MetaGetDump,
+  metaDump,
+  metaGetDump,
   PrefixDump,
 } from "./long_reply.ts";
 import * as Say from "./replies.ts";
@@ -159,7 +159,7 @@ export class AdminCommands {
     else if (!/^\d+$/.test(`${words[2]}${words[3]}`)) this.#say(Say.BAD_FORMAT);
     else {
       const itemsMax = Math.min(limit === 0 ? DUMP_MAX : limit, DUMP_MAX);
-      if (which === ITEM_CLASS) session.longReply = new CacheDump(this.#longParts, itemsMax);
+      if (which === ITEM_CLASS) session.longReply = cacheDump(this.#longParts, itemsMax);
       else this.#say(which < CLASSES_END ? Say.END : Say.BAD_CLASS_ID);
     }
   }
@@ -192,8 +192,8 @@ export class AdminCommands {
     } else if (hasItems === undefined) this.#say(Say.BAD_CLASS);
     else if (!hasItems) this.#say(what === "metadump" ? Say.END : isDump ? Say.EN : Say.OK);
     else if (what === "crawl") session.longReply = new Crawl(this.#longParts);
-    else if (what === "metadump") session.longReply = new MetaDump(this.#longParts);
-    else session.longReply = new MetaGetDump(this.#longParts);
+    else if (what === "metadump") session.longReply = metaDump(this.#longParts);
+    else session.longReply = metaGetDump(this.#longParts);
   }
 
   /** From here on the connection reads log lines, and what it sends is passed over. */

@@ -41,27 +41,53 @@ function end({ reply }: LongReplyParts, last: Uint8Array): true {
   return true;
 }
 
-/** `lru_crawler metadump`: a line for each item. */
-export class MetaDump implements LongReply {
-  readonly #parts: LongReplyParts;
-  readonly #scan: ReturnType<Items["store"]["beginScan"]>;
+/** What a list says of the item that was met: its line. */
+type LineOf = (items: Items, key: Uint8Array) => string;
 
-  constructor(parts: LongReplyParts) {
+/** A line for each item, or for some. */
+class ItemList implements LongReply {
+  readonly #parts: LongReplyParts;
+  readonly #lineOf: LineOf;
+  readonly #last: Uint8Array;
+  readonly #scan: ReturnType<Items["store"]["beginScan"]>;
+  #left: number;
+
+  constructor(parts: LongReplyParts, lineOf: LineOf, last: Uint8Array, itemsMax: number) {
     this.#parts = parts;
+    this.#lineOf = lineOf;
+    this.#last = last;
     this.#scan = parts.items.store.beginScan();
+    this.#left = itemsMax;
   }
 
   step(): boolean {
     const { items, spend } = this.#parts;
     const ended = items.store.scan(this.#scan, (key) => {
       spend(LOOK_UNITS);
-      if (items.isAlive()) line(this.#parts, lineOf(items, key));
+      if (!items.isAlive() || this.#left <= 0) return;
+      this.#left--;
+      line(this.#parts, this.#lineOf(items, key));
     });
-    return ended && end(this.#parts, Say.END);
+    return (ended || this.#left <= 0) && end(this.#parts, this.#last);
   }
 }
 
-function lineOf({ meta, store, now }: Items, key: Uint8Array): string {
+/** `lru_crawler metadump`: a line for each item. */
+export function metaDump(parts: LongReplyParts): LongReply {
+  return new ItemList(parts, metaLineOf, Say.END, Number.POSITIVE_INFINITY);
+}
+
+/** `lru_crawler mgdump`: a command for each item that gets it. */
+export function metaGetDump(parts: LongReplyParts): LongReply {
+  return new ItemList(parts, getLineOf, Say.EN, Number.POSITIVE_INFINITY);
+}
+
+/** `stats cachedump`: a line for each of some items. */
+export function cacheDump(parts: LongReplyParts, itemsMax: number): LongReply {
+  return new ItemList(parts, cacheLineOf, Say.END, itemsMax);
+}
+
+function metaLineOf({ meta, store, now }: Items, key: Uint8Array): string {
   const high = meta[Item.CAS_HIGH]!;
   const low = meta[Item.CAS_LOW]!;
   const cas = high === 0 ? low : (BigInt(high) << 32n) | BigInt(low);
@@ -74,58 +100,19 @@ function lineOf({ meta, store, now }: Items, key: Uint8Array): string {
   );
 }
 
-/** `lru_crawler mgdump`: a command for each item that gets it. */
-export class MetaGetDump implements LongReply {
-  readonly #parts: LongReplyParts;
-  readonly #scan: ReturnType<Items["store"]["beginScan"]>;
+function getLineOf({ meta }: Items, key: Uint8Array): string {
+  const isText = (meta[Item.BITS]! & Item.KEY_BINARY) === 0 && isPlainKey(key);
+  return isText ? `mg ${printableKey(key)}\r\n` : `mg ${base64(key)} b\r\n`;
+}
 
-  constructor(parts: LongReplyParts) {
-    this.#parts = parts;
-    this.#scan = parts.items.store.beginScan();
-  }
-
-  step(): boolean {
-    const { items, spend } = this.#parts;
-    const ended = items.store.scan(this.#scan, (key) => {
-      spend(LOOK_UNITS);
-      if (!items.isAlive()) return;
-      const isText = (items.meta[Item.BITS]! & Item.KEY_BINARY) === 0 && isPlainKey(key);
-      line(this.#parts, isText ? `mg ${printableKey(key)}\r\n` : `mg ${base64(key)} b\r\n`);
-    });
-    return ended && end(this.#parts, Say.EN);
-  }
+function cacheLineOf({ meta, store }: Items, key: Uint8Array): string {
+  return `ITEM ${printableKey(key)} [${store.valueBytes} b; ${meta[Item.EXPIRES]!} s]\r\n`;
 }
 
 function base64(key: Uint8Array): string {
   const letters = new Uint8Array(REPLY_BYTES_MAX);
   const to = encodeBase64(key, 0, key.length, letters, 0);
   return String.fromCharCode(...letters.subarray(0, to));
-}
-
-/** `stats cachedump`: a line for each of some items. */
-export class CacheDump implements LongReply {
-  readonly #parts: LongReplyParts;
-  readonly #scan: ReturnType<Items["store"]["beginScan"]>;
-  #left: number;
-
-  constructor(parts: LongReplyParts, itemsMax: number) {
-    this.#parts = parts;
-    this.#scan = parts.items.store.beginScan();
-    this.#left = itemsMax;
-  }
-
-  step(): boolean {
-    const { items, spend } = this.#parts;
-    const { meta, store } = items;
-    const ended = store.scan(this.#scan, (key) => {
-      spend(LOOK_UNITS);
-      if (!items.isAlive() || this.#left <= 0) return;
-      this.#left--;
-      const facts = `[${store.valueBytes} b; ${meta[Item.EXPIRES]!} s]`;
-      line(this.#parts, `ITEM ${printableKey(key)} ${facts}\r\n`);
-    });
-    return (ended || this.#left <= 0) && end(this.#parts, Say.END);
-  }
 }
 
 /** `stats detail dump`: the counts of each prefix. */
