@@ -573,3 +573,32 @@ for (const structured of [true, false]) {
     );
   });
 }
+
+test("200 clients that ask for much and read nothing keep no other waiting", async () => {
+  await serving(
+    async (path, _device, server) => {
+      const other = await NbdClient.open(path);
+      const data = Buffer.alloc(65_536, "kept");
+      assert.equal((await other.request(Command.WRITE, 0, data.length, { data })).error, 0);
+      const deaf: NbdClient[] = [];
+      for (let nth = 0; nth < 200; nth++) {
+        const client = await NbdClient.open(path);
+        client.socket.pause();
+        for (let read = 0; read < 100; read++) client.send(Command.READ, 0, 1024 * 1024);
+        deaf.push(client);
+      }
+      const another = await NbdClient.open(path);
+      for (const client of [other, another]) {
+        const { error, data: found } = await client.request(Command.READ, 0, data.length);
+        assert.equal(error, 0);
+        assert.ok(found.equals(data));
+      }
+      for (const client of deaf) client.close();
+      while (server.stats().connections > 2) await new Promise((done) => setTimeout(done, 10));
+      assert.equal((await another.request(Command.READ, 0, data.length)).error, 0);
+      assert.equal(server.stats().internal_errors, 0);
+      for (const client of [other, another]) client.close();
+    },
+    { connectionsMax: 256, store: { memoryMax: "64MiB" } },
+  );
+});

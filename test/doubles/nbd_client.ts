@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { OPTION_MAGIC, OPTION_REPLY_MAGIC, Option, Reply } from "../../src/wire/nbd/protocol.ts";
 
 /** No wait lasts longer. */
-const WAIT_MS = 10_000;
+const WAIT_MS = 120_000;
 
 export interface OptionAnswer {
   readonly option: number;

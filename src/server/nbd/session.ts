@@ -55,8 +55,10 @@ export class Session implements Link {
   #tunnel: Tunnel | undefined;
   #secure: TLSSocket | undefined;
   #secureDrains = false;
-  readonly #secureWritten = (): void => {
+  readonly #secureWritten = (error?: Error | null): void => {
     const secure = this.#secure!;
+    // Node tells of a failed write before it destroys the stream: nothing was taken.
+    if (error !== undefined && error !== null) secure.destroy();
     if (!this.#secureDrains || secure.destroyed || secure.writableLength > 0) return;
     this.#secureDrains = false;
     this.#drained();
