@@ -15,6 +15,7 @@ import {
   type RestartFile,
   RestartFiles,
 } from "./node/restart_files.ts";
+import { isShortage } from "./node/restart_header.ts";
 import { FILE_HEADER_BYTES, NONE, UNIT_BYTES } from "./store/change_record.layout.ts";
 
 /** Names of files that a message lists at most. */
@@ -124,7 +125,7 @@ class Reader {
       this.#next = generation;
       return;
     }
-    if (this.#next !== undefined && this.#next !== generation) this.#missing();
+    if (!this.#mayFollow(generation)) this.#missing();
     this.logBytes += file.sizeBytes;
     this.logs++;
     const end = this.#replayed(file);
@@ -152,6 +153,17 @@ class Reader {
   /** After the last file: nothing that a file names may be missing. */
   finish(): void {
     if (this.#isNamed && this.#next !== NONE) this.#missing();
+  }
+
+  /**
+   * Whether a log of this number may come next. A log that was closed names no other until the next
+   * process has begun one; that process may have died, or failed, between the two. Whether the
+   * closed log is whole, the beginning of the next one says too (the units before it).
+   */
+  #mayFollow(generation: number): boolean {
+    const { last } = this;
+    const isAfterClosed = this.#next === NONE && generation === (last?.file.generation ?? 0) + 1;
+    return this.#next === undefined || this.#next === generation || isAfterClosed;
   }
 
   #missing(): void {
@@ -182,6 +194,7 @@ class Reader {
       return this.#replay.file(read, file.seed, file.kind === "snapshot");
     } catch (error) {
       if (!(error instanceof ZcacheError) || error.code !== "ERR_IO") throw error;
+      if (isShortage(error.cause)) throw error;
       this.#report(file, error.message);
       return undefined;
     } finally {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fuzz, NBD_KEPT_BYTES } from "../bench/fuzz/servers.ts";
+import { fuzz, NBD_KEPT } from "../bench/fuzz/servers.ts";
 import { askControl } from "../src/server/control.ts";
 import { Command } from "../src/wire/nbd/protocol.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
@@ -20,13 +20,16 @@ function residentBytes(pid: number): number {
 
 test("random and mutated inputs over NBD, HTTP and the control socket", async () => {
   const server = await daemon(
-    ...["--nbd-size", "64M", "--nbd-export", "ro=1M", "--nbd-memory-max", "48M"],
+    ...["--nbd-size", "64M", "--nbd-export", "ro=1M"],
+    ...["--nbd-export", `${NBD_KEPT.name}=1M`, "--nbd-memory-max", "48M"],
     ...["--nbd-socket", at("n"), "--nbd-threads", "2", "--memcached-listen", "127.0.0.1:0"],
     ...["--web-listen", "127.0.0.1:0", "--control", at("c")],
   );
   const web = new URL(/web page on (\S+)/.exec(server.text)![1]!);
-  const data = Buffer.from(Array.from({ length: NBD_KEPT_BYTES }, (_, nth) => (nth * 7) & 0xff));
-  const writer = await NbdClient.open(at("n"));
+  const data = Buffer.from(
+    Array.from({ length: NBD_KEPT.sizeBytes }, (_, nth) => (nth * 7) & 0xff),
+  );
+  const writer = await NbdClient.open(at("n"), { name: NBD_KEPT.name });
   const written = await writer.request(Command.WRITE, 0, data.length, { data });
   assert.equal(written.error, 0);
   writer.close();
@@ -39,7 +42,7 @@ test("random and mutated inputs over NBD, HTTP and the control socket", async ()
     }),
   ]);
   for (const { inputs } of runs) assert.ok(inputs >= 1500);
-  const reader = await NbdClient.open(at("n"));
+  const reader = await NbdClient.open(at("n"), { name: NBD_KEPT.name });
   const read = await reader.request(Command.READ, 0, data.length);
   assert.equal(read.error, 0);
   assert.ok(read.data.equals(data), "what was written before reads back");

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { askControl } from "../../src/server/control.ts";
 import { Command } from "../../src/wire/nbd/protocol.ts";
 import { NbdClient } from "../../test/doubles/nbd_client.ts";
-import { type FuzzedKind, fuzz, NBD_KEPT_BYTES } from "./servers.ts";
+import { type FuzzedKind, fuzz, NBD_KEPT } from "./servers.ts";
 
 const [, , kind = "nbd", inputs = "1000000", seed = "1"] = process.argv;
 const LOOK_MS = 20_000;
@@ -20,7 +20,8 @@ const [nbd, control] = [join(folder, "n"), join(folder, "c")];
 const daemon = spawn(
   process.execPath,
   [
-    ...[MAIN, "serve", "--nbd-size", "64M", "--nbd-export", "ro=1M", "--nbd-memory-max", "48M"],
+    ...[MAIN, "serve", "--nbd-size", "64M", "--nbd-export", "ro=1M"],
+    ...["--nbd-export", `${NBD_KEPT.name}=1M`, "--nbd-memory-max", "48M"],
     ...["--nbd-socket", nbd, "--nbd-threads", "2", "--memcached-listen", "127.0.0.1:0"],
     ...["--web-listen", "127.0.0.1:0", "--control", control],
   ],
@@ -37,8 +38,8 @@ const place =
     ? { host: web.hostname, port: Number(web.port) }
     : { path: kind === "nbd" ? nbd : control };
 
-const data = Buffer.from(Array.from({ length: NBD_KEPT_BYTES }, (_, nth) => (nth * 7) & 0xff));
-const writer = await NbdClient.open(nbd);
+const data = Buffer.from(Array.from({ length: NBD_KEPT.sizeBytes }, (_, nth) => (nth * 7) & 0xff));
+const writer = await NbdClient.open(nbd, { name: NBD_KEPT.name });
 await writer.request(Command.WRITE, 0, data.length, { data });
 writer.close();
 
@@ -55,7 +56,7 @@ const result = await fuzz({
   ...{ kind: kind as FuzzedKind, place, inputs: Number(inputs), seed: Number(seed) },
 });
 clearInterval(timer);
-const reader = await NbdClient.open(nbd);
+const reader = await NbdClient.open(nbd, { name: NBD_KEPT.name });
 const read = await reader.request(Command.READ, 0, data.length);
 reader.close();
 const stats = await askControl(control, { stats: true });

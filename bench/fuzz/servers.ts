@@ -191,14 +191,17 @@ function nbdOption(draw: Draw): Buffer {
   }
 }
 
-/** The first MiB of the device holds what must stay: nothing is sent that would change it. */
-export const NBD_KEPT_BYTES = MIB;
+/**
+ * What must stay lies in an export of its own, which no input names: of an export that is named,
+ * a mutated request may change every byte.
+ */
+export const NBD_KEPT = { name: "kept", sizeBytes: MIB } as const;
 const NBD_BYTES = 64 * MIB;
 
 function nbdRequest(draw: Draw): Buffer {
   const command = pick(draw, [0, 0, 1, 1, 3, 4, 5, 6, 7, 8, draw(50) === 0 ? 2 : 0, draw(65_536)]);
   const flags = draw(4) > 0 ? 0 : pick(draw, [1, 2, 4, 8, 16, 32, draw(65_536)]);
-  const inside = NBD_KEPT_BYTES + draw(NBD_BYTES - NBD_KEPT_BYTES);
+  const inside = draw(NBD_BYTES);
   const offset = pick(draw, [inside, inside, inside, NBD_BYTES - 1, NBD_BYTES, 2 ** 53, 2 ** 63]);
   const lengths = [0, 1, 511, 4096, draw(70_000), 0xffffffff, NBD_BYTES, NBD_BYTES + 1];
   const length = draw(3) > 0 ? draw(20_000) : pick(draw, lengths);

@@ -46,6 +46,8 @@ const BOOT = "/proc/sys/kernel/random/boot_id";
 const ENDED: readonly string[] = ["Z", "X"];
 /** Looks at what others do who want the lock at the same time: 50 to 100 µs each. */
 const ATTEMPTS = 2000;
+/** And attempts to give the lock back. */
+const RELEASE_ATTEMPTS = 3;
 
 /** A process: its number, when it began, and since which start of the machine. */
 interface Holder {
@@ -70,7 +72,10 @@ export function lockFile(path: string): () => void {
   const own = textOf(holderOf(process.pid));
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (takeLock(claim, lock, own)) return () => removeLock(lock, own);
+      if (takeLock(claim, lock, own)) {
+        const { ino } = lstatSync(claim, { bigint: true });
+        return () => releaseLock(lock, own, ino);
+      }
       const found = readLock(lock);
       if (found === undefined) continue;
       if (found.state === "foreign") throw foreignError(lock, found.why);
@@ -130,6 +135,23 @@ function takeLock(claim: string, lock: string, own: string): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw error;
+  }
+}
+
+/**
+ * Gives this process's own lock back. That the lock can't be read, for want of a descriptor, say,
+ * is no reason to leave it: the file is known by its number too.
+ */
+function releaseLock(lock: string, own: string, ino: bigint): void {
+  for (let attempt = 0; attempt < RELEASE_ATTEMPTS; attempt++) {
+    try {
+      const text = readText(lock);
+      if (text !== own && text !== NO_FILE) return;
+      if (lstatSync(lock, { bigint: true }).ino === ino) unlinkSync(lock);
+      return;
+    } catch {
+      // A disk that fails once may do better the next time.
+    }
   }
 }
 

@@ -107,11 +107,12 @@ export class RestartFiles {
   ): RestartFiles {
     const unlock = lockFile(`${path}.log`);
     try {
-      const all = namesOf(path).map((name) => ({ name, is: inspect(name.path) }));
+      const all = namesOf(path).map((name) => ({ name, is: inspectAt(name.path) }));
       for (const { name, is } of all) {
         if (is.state === "foreign") continue;
         if (existing === "discard" || (name.isTmp && is.state !== "version")) remove(name.path);
       }
+      if (existing !== "discard") checkReadable(all);
       const found = existing === "discard" ? [] : needed(path, all, identity);
       return new RestartFiles(path, found, identity, unlock);
     } catch (error) {
@@ -374,6 +375,27 @@ function whyOf(is: Inspection): string {
   return is.state === "foreign" ? `${is.why}: left as it is` : is.why;
 }
 
+/**
+ * Where the system gives back none of the files, what they say is not lost for good: a start with
+ * nothing would make it so. @throws ZcacheError ERR_IO
+ */
+function checkReadable(all: readonly Found[]): void {
+  if (all.some(({ is }) => is.state === "whole" || is.state === "damaged")) return;
+  for (const { name, is } of all) {
+    if (is.state !== "foreign" || is.cause === undefined) continue;
+    const what = 'mend that, or begin without it by existing: "discard"';
+    throw new ZcacheError("ERR_IO", `persist: ${name.path}: ${is.why}: ${what}`, {
+      context: { path: name.path, code: (is.cause as NodeJS.ErrnoException).code },
+      cause: is.cause,
+    });
+  }
+}
+
+/** @throws ZcacheError ERR_IO if the process has no descriptor or memory left */
+function inspectAt(path: string): Inspection {
+  return attempt(path, 0, () => inspect(path));
+}
+
 /** Removes files of this library that are not needed any more. */
 function removeReplaced(
   path: string,
@@ -382,7 +404,7 @@ function removeReplaced(
 ): void {
   for (const { path: file, generation, isTmp } of namesOf(path)) {
     if (!isReplaced(generation, isTmp)) continue;
-    const is = inspect(file);
+    const is = inspectAt(file);
     const isOwn = is.state === "whole" && String(is.header.keySeeds) === seeds;
     // Under the name of an older file there may be one that is still needed.
     const isOld = isOwn && isReplaced(is.header.generation, isTmp);

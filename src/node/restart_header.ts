@@ -58,9 +58,20 @@ export type Inspection =
   | { readonly state: "whole"; readonly header: RestartHeader; readonly sizeBytes: number }
   | { readonly state: "version"; readonly version: string }
   | { readonly state: "damaged"; readonly why: string; readonly sizeBytes: number }
-  | { readonly state: "foreign"; readonly why: string };
+  | { readonly state: "foreign"; readonly why: string; readonly cause?: Error };
 
-/** Reads the beginning of a file, of any kind and content. Does not throw. */
+/** Errors of the process and not of the file: no reason to take the file for lost. */
+const OF_PROCESS: readonly unknown[] = ["EMFILE", "ENFILE", "ENOMEM"];
+
+/** Whether an error says that this process has run out of something. */
+export function isShortage(error: unknown): boolean {
+  return OF_PROCESS.includes((error as NodeJS.ErrnoException).code);
+}
+
+/**
+ * Reads the beginning of a file, of any kind and content.
+ * @throws what the system says if the process has no descriptor or memory left
+ */
 export function inspect(path: string): Inspection {
   let fd: number | undefined;
   try {
@@ -72,7 +83,10 @@ export function inspect(path: string): Inspection {
     const got = readSync(fd, bytes, 0, bytes.length, 0);
     return inspectBytes(bytes.subarray(0, got), stat.size, fd);
   } catch (error) {
-    return { state: "foreign", why: `it can't be read (${(error as Error).message})` };
+    if (isShortage(error)) throw error;
+    const cause = error as NodeJS.ErrnoException;
+    const why = `it can't be read (${cause.message})`;
+    return { state: "foreign", why, ...(cause.code === "ENOENT" ? {} : { cause }) };
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
