@@ -344,8 +344,10 @@ test("values kept near are never older than what another thread has set", async 
     (date as Date).setTime(7);
     (bytes as Uint8Array).fill(9);
   }
+  const setAt = Date.now();
   cache.set("t", "short", 10);
-  assert.equal(cache.get("t"), "short");
+  const found = cache.get("t");
+  assert.ok(found === "short" || Date.now() - setAt >= 10);
   await sleep(20);
   assert.equal(cache.get("t"), undefined);
   const worker = new Worker(WORKER, { workerData: { share: cache.share(), job: "overwrite" } });

@@ -6,7 +6,7 @@ import type { Endpoint } from "../../src/server/memcached/listen.ts";
 import { type MemcachedOptions, MemcachedServer } from "../../src/server/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
 
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 120_000;
 export const WORKER_URL = new URL(
   `../../src/memcached_worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
   import.meta.url,

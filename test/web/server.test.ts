@@ -11,7 +11,7 @@ import type { State } from "../../src/wire/web/api.ts";
 import { fillDevice, type NbdRig, startNbd, startWeb } from "./rig.ts";
 
 const TOKEN = "correct horse battery".replaceAll(" ", "-");
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 60_000;
 
 interface Answer {
   readonly status: number;

@@ -240,7 +240,8 @@ export class ValueEncoder {
       this.#checkSymbols(value);
       this.#host(value, Kind.NULL_PROTOTYPE);
       this.#later(() => this.#plain(value, Object.keys(value)));
-    } else if (types.isNativeError(value)) {
+    } else if (types.isNativeError(value) && prototype !== DOMException.prototype) {
+      // A DOMException is one in later versions of Node, and has state that is no property.
       this.#error(value, builtin);
     } else if (!this.#known(value, builtin) && !this.#web(value, prototype)) {
       if (builtin !== "Object") {
