@@ -238,7 +238,8 @@ test(`${STOPS} threads that are stopped in the middle harm nobody`, { skip }, as
   const folder = mkdtempSync(join(tmpdir(), "zcache-stops-"));
   const dog = startWatchdog("stops.test.ts");
   const descriptors = () => readdirSync("/proc/self/fd").length;
-  const before = descriptors();
+  // What the engine opens once is there after the first of them.
+  let before = 0;
   try {
     for (let done = 0, nth = 0; done < STOPS; done += STOPS_OF_FIXTURE, nth++) {
       const stops = Math.min(STOPS_OF_FIXTURE, STOPS - done);
@@ -249,6 +250,7 @@ test(`${STOPS} threads that are stopped in the middle harm nobody`, { skip }, as
         dog.progress();
       }
       crew.end();
+      if (nth === 0) before = descriptors();
     }
     assert.ok(descriptors() <= before + 4, `${before} descriptors before, ${descriptors()} after`);
   } finally {
