@@ -284,7 +284,9 @@ test("a reader that goes away is no error", { skip: process.platform === "win32"
 
 test("an interrupt ends with 130", { skip: process.platform === "win32" }, async () => {
   writeFileSync(at("long"), text.repeat(3000));
-  const child = spawn(process.execPath, [MAIN, "analyze", ...QUICK, at("long"), at("long")]);
+  // So much that no machine is done with it before it is interrupted.
+  const inputs = new Array<string>(100).fill(at("long"));
+  const child = spawn(process.execPath, [MAIN, "analyze", ...QUICK, ...inputs]);
   const ended = new Promise((resolve) =>
     child.once("close", (code, signal) => resolve(code ?? signal)),
   );
