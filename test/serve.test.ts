@@ -137,7 +137,7 @@ test("the control socket: lines in pieces, no lines at all, unknown knobs", asyn
   socket.write('{"get":["a"');
   await new Promise((done) => setTimeout(done, 20));
   socket.write("]}\nnonsense\n{}\n");
-  for (let n = 0; n < 200 && text.split("\n").length < 4; n++) {
+  for (let n = 0; n < 6000 && text.split("\n").length < 4; n++) {
     await new Promise((done) => setTimeout(done, 10));
   }
   const replies = text.trimEnd().split("\n").map(parseControlReply);

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 export const MAIN = fileURLToPath(
   new URL(`../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
 );
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 240_000;
 const LOOK_MS = 10;
 
 export interface Ended {

@@ -25,7 +25,7 @@ const CHILD = fileURLToPath(new URL("./persist_child.js", import.meta.url));
 const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 240);
 /** How long a child works at most, after it has begun. */
 const LIFE_MS = 250;
-const START_MS = 30_000;
+const START_MS = 120_000;
 /** Where nobody waits for a disk, if there is such a place: what is killed is a process. */
 const FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 /** Rounds after which all begins with nothing, so that what goes wrong is not there for ever. */

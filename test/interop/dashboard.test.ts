@@ -17,7 +17,7 @@ import {
 } from "../web/rig.ts";
 
 const TOKEN = "only-for-this-test-run";
-const WAIT_MS = 20_000;
+const WAIT_MS = 120_000;
 
 /** The browser's path, or undefined if there is none. */
 function findBrowser(): string | undefined {

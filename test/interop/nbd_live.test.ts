@@ -15,7 +15,7 @@ import { createStore } from "../../src/stores.ts";
 
 const MIB = 1024 * 1024;
 const SIZE = 16 * MIB;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 300_000;
 const folder = mkdtempSync(join(tmpdir(), "zcache-interop-live-"));
 let sockets = 0;
 

@@ -20,11 +20,11 @@ const CLI = fileURLToPath(
 );
 const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 6);
 const FLUSH_MS = 5;
-const WAIT_MS = 20_000;
+const WAIT_MS = 120_000;
 /** A change that was answered so long ago is in the log, though the machine be busy … */
-const SURE_MS = 1000;
+const SURE_MS = 3000;
 /** … and a server works for so long at least, and then a while, until it is killed. */
-const LIFE_MS = 1100;
+const LIFE_MS = 3100;
 
 const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "zcache-mc-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -275,7 +275,7 @@ async function withServer(
 
 /** Asks until the answer is as wanted: a connection that ends is noticed soon, not at once. */
 async function untilAnswer(client: Client, ask: string, end: string, wanted: RegExp) {
-  for (let tries = 0; tries < 500; tries++) {
+  for (let tries = 0; tries < 6000; tries++) {
     const answer = await client.ask(ask, end);
     if (wanted.test(answer)) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -340,7 +340,7 @@ describe("watch over sockets", () => {
         .then(() => {
           isTold = true;
         });
-      for (let tries = 0; tries < 500 && !isTold; tries++) {
+      for (let tries = 0; tries < 6000 && !isTold; tries++) {
         await client.ask("get k\r\n");
         await new Promise((resolve) => setTimeout(resolve, 10));
       }

@@ -34,7 +34,7 @@ export type Report = Readonly<Record<string, number>>;
 /**
  * A stuck worker is a lost wake-up or a lock that was never released; a run takes a second or two.
  */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 300_000;
 
 /** This folder's worker file, as built (`.js`) or as written (`.ts`). */
 function workerUrl(): URL {
