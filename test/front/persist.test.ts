@@ -334,6 +334,8 @@ test("a damaged snapshot gives what is left of it", async (t) => {
   let cache = open<unknown>();
   for (let n = 0; n < 500; n++) cache.set(`key ${n}`, `value ${n}`);
   await snapshotOf(cache);
+  // Closing writes another snapshot if the log has become long: what comes after it is in a log.
+  cache = restartOf(cache, () => open());
   cache.set("in the log", 1);
   cache.close();
   const name = files().find((one) => one.includes("snapshot"));
