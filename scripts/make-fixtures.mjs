@@ -15,9 +15,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const checkout = resolve(process.argv[2] ?? root);
 const load = (file) => import(pathToFileURL(join(checkout, "dist/src", file)).href);
 const { Cache } = await load("index.js");
-const { DeviceImage } = await load("server/image.js");
-const { createStore } = await load("stores.js");
-const { Zram } = await load("nbd.js");
+const { DeviceImage } = await load("zram/image.js");
+const { createStore } = await load("node/stores.js");
+const { Zram } = await load("nbd/index.js");
 
 /** What test/fixtures.test.ts expects. */
 function fill(cache, start) {

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { VERSION } from "../src/base/version.ts";
 import { Cache, type CacheShare } from "../src/index.ts";
 import * as Super from "../src/memory/arena.layout.ts";
-import { RESTART_VERSION } from "../src/node/restart_header.ts";
+import { RESTART_VERSION } from "../src/persist/header.ts";
 import * as Root from "../src/store/store.layout.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));

@@ -5,10 +5,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ENOSPC } from "../src/base/errno.ts";
-import { Extent, Zram } from "../src/front/zram.ts";
-import { statLine } from "../src/front/zram_stat.ts";
-import { type TendingSettings, ZramTending } from "../src/front/zram_tending.ts";
 import type { StoreOptions } from "../src/store/options.ts";
+import { type TendingSettings, ZramTending } from "../src/zram/idle_scan.ts";
+import { statLine } from "../src/zram/stat.ts";
+import { Extent, Zram } from "../src/zram/zram.ts";
 import { fillPage, openStore } from "./doubles/store_rig.ts";
 
 const PAGE = 4096;

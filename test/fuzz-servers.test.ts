@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fuzz, NBD_KEPT } from "../bench/fuzz/servers.ts";
-import { askControl } from "../src/server/control.ts";
-import { Command } from "../src/wire/nbd/protocol.ts";
+import { askControl } from "../src/monitor/control.ts";
+import { Command } from "../src/nbd/protocol/protocol.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
 import { serveRig } from "./serve_rig.ts";
 

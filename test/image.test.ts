@@ -18,9 +18,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { Extent, Zram } from "../src/nbd.ts";
-import { DeviceImage } from "../src/server/image.ts";
-import { createStore } from "../src/stores.ts";
+import { Extent, Zram } from "../src/nbd/index.ts";
+import { createStore } from "../src/node/stores.ts";
+import { DeviceImage } from "../src/zram/image.ts";
 import { fillPage } from "./doubles/store_rig.ts";
 
 const PAGE = 4096;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { test } from "node:test";
-import { lend, startWorker } from "../src/node/lent_descriptors.ts";
+import { lend, startWorker } from "../src/node/reserved_fds.ts";
 
 const IDLE = new URL("data:text/javascript,setInterval(()=>{},1000);");
 

@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { startNbdServer, Zram } from "../src/nbd.ts";
-import { createStore } from "../src/stores.ts";
-import { Command } from "../src/wire/nbd/protocol.ts";
+import { startNbdServer, Zram } from "../src/nbd/index.ts";
+import { Command } from "../src/nbd/protocol/protocol.ts";
+import { createStore } from "../src/node/stores.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
 
 const SIZE = 8 * 1024 * 1024;

@@ -5,11 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Address } from "../src/base/brand.ts";
-import { Zram } from "../src/front/zram.ts";
-import type { NbdExport } from "../src/server/nbd/exports.ts";
-import { Negotiation } from "../src/server/nbd/negotiation.ts";
-import { blockBytes, type Link, makeBlock, Outbox } from "../src/server/nbd/outbox.ts";
-import { Transmission } from "../src/server/nbd/transmission.ts";
+import type { NbdExport } from "../src/nbd/exports.ts";
+import { Negotiation } from "../src/nbd/negotiation.ts";
 import {
   greeting,
   optionReply,
@@ -17,9 +14,12 @@ import {
   parseInfoRequest,
   parseMetaRequest,
   parseOptionHeader,
-} from "../src/wire/nbd/handshake.ts";
-import { Command, CommandFlag, Option, Reply } from "../src/wire/nbd/protocol.ts";
-import { Request, writeRequest } from "../src/wire/nbd/transmission.ts";
+} from "../src/nbd/protocol/handshake.ts";
+import { Command, CommandFlag, Option, Reply } from "../src/nbd/protocol/protocol.ts";
+import { Request, writeRequest } from "../src/nbd/protocol/transmission.ts";
+import { blockBytes, type Link, makeBlock, Outbox } from "../src/nbd/send_queue.ts";
+import { Transmission } from "../src/nbd/transmission.ts";
+import { Zram } from "../src/zram/zram.ts";
 import { string, u32 } from "./doubles/nbd_client.ts";
 import { openStore } from "./doubles/store_rig.ts";
 

@@ -8,10 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
-import { type NbdOptions, type NbdServer, startNbdServer, Zram } from "../src/nbd.ts";
+import { type NbdOptions, type NbdServer, startNbdServer, Zram } from "../src/nbd/index.ts";
+import { Command, CommandFlag, Option, Reply } from "../src/nbd/protocol/protocol.ts";
+import { createStore } from "../src/node/stores.ts";
 import type { StoreOptions } from "../src/store/options.ts";
-import { createStore } from "../src/stores.ts";
-import { Command, CommandFlag, Option, Reply } from "../src/wire/nbd/protocol.ts";
 import { NbdClient, string, u32 } from "./doubles/nbd_client.ts";
 
 const SIZE = 8 * 1024 * 1024;

@@ -2,9 +2,10 @@
 // that can't be is an error with a code and the range, whatever the value is.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { zcacheDriver as bentoDriver } from "../src/bentocache.ts";
-import { ZcacheChunkStore } from "../src/chunk_store.ts";
-import { Zram } from "../src/front/zram.ts";
+import { zcacheDriver as bentoDriver } from "../src/adapters/bentocache.ts";
+import { ZcacheChunkStore } from "../src/adapters/chunk_store.ts";
+import { KeyvZcache } from "../src/adapters/keyv.ts";
+import { zcacheDriver } from "../src/adapters/unstorage.ts";
 import {
   Arena,
   Cache,
@@ -16,10 +17,9 @@ import {
   ZcacheError,
   Zswap,
 } from "../src/index.ts";
-import { KeyvZcache } from "../src/keyv.ts";
-import { startMemcachedServer } from "../src/memcached.ts";
-import { startNbdServer } from "../src/nbd.ts";
-import { zcacheDriver } from "../src/unstorage.ts";
+import { startMemcachedServer } from "../src/memcached/index.ts";
+import { startNbdServer } from "../src/nbd/index.ts";
+import { Zram } from "../src/zram/zram.ts";
 
 function refusal(pattern: RegExp) {
   return (error: unknown) => {

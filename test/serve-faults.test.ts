@@ -7,7 +7,7 @@ import { readdirSync } from "node:fs";
 import { get } from "node:http";
 import { connect } from "node:net";
 import { test } from "node:test";
-import { Command, Option } from "../src/wire/nbd/protocol.ts";
+import { Command, Option } from "../src/nbd/protocol/protocol.ts";
 import { type Damage, damagedCopy } from "./doubles/damaged_copy.ts";
 import { NbdClient } from "./doubles/nbd_client.ts";
 import { type DaemonProcess, serveRig } from "./serve_rig.ts";
@@ -21,22 +21,26 @@ const asked = (page: number) => `this.#request.offset === ${page * PAGE}`;
 
 const DAMAGES: readonly Damage[] = [
   [
-    "server/nbd/transmission.js",
+    "nbd/transmission.js",
     "#objection() {",
     `if (${asked(AT.receive)}) ${fail("a request")}
      if (${asked(AT.ends)}) process.exit(7);
      if (${asked(AT.promise)}) Promise.reject(new TypeError("injected: a promise"));
      if (${asked(AT.timer)}) setTimeout(() => { ${fail("a timer")} });`,
   ],
-  ["server/nbd/transmission.js", "#goOn() {", `if (${asked(AT.turn)}) ${fail("a turn")}`],
-  ["server/nbd/transmission.js", "    drained() {", `if (${asked(AT.drained)}) ${fail("drain")}`],
-  ["server/nbd/negotiation.js", "#list(data) {", `if (data.length === 5) ${fail("a handshake")}`],
-  ["front/zram_tending.js", "    step(nowMs) {", fail("idle pages")],
+  ["nbd/transmission.js", "#goOn() {", `if (${asked(AT.turn)}) ${fail("a turn")}`],
+  ["nbd/transmission.js", "    drained() {", `if (${asked(AT.drained)}) ${fail("drain")}`],
+  ["nbd/negotiation.js", "#list(data) {", `if (data.length === 5) ${fail("a handshake")}`],
+  ["zram/idle_scan.js", "    step(nowMs) {", fail("idle pages")],
   ["cli/serve/reload.js", "export function reload(services, before, wanted) {", fail("a reload")],
-  ["server/web/metrics.js", "    async text() {", fail("metrics")],
-  ["observed.js", "    async frames(from, to, cellsMax) {", fail("the map")],
+  ["monitor/web/metrics.js", "    async text() {", fail("metrics")],
+  ["monitor/monitor.js", "    async frames(from, to, cellsMax) {", fail("the map")],
 ];
-const MISSING = ["maintainer.js", "what_if_worker.js", "dictionary_worker.js"];
+const MISSING = [
+  "node/maintainer_worker.js",
+  "monitor/what_if_worker.js",
+  "cache/dictionary_worker.js",
+];
 
 const { at, zcache, daemon } = serveRig(damagedCopy(DAMAGES, MISSING));
 
@@ -125,7 +129,7 @@ test("an error in any place ends one request, connection or task", async () => {
   for (const what of ["idle pages", "a reload", "metrics", "the map"]) {
     assert.equal(errors.split(`injected: ${what}\n`).length, 2, `${what} is logged once`);
   }
-  for (const name of ["maintainer.js", "what_if_worker.js"]) {
+  for (const name of ["node/maintainer_worker.js", "monitor/what_if_worker.js"]) {
     assert.match(errors, new RegExp(`Cannot find module .*${name}`), name);
   }
 });
@@ -164,7 +168,7 @@ async function openUntilServed(path: string): Promise<NbdClient> {
 }
 
 test("a worker that is missing is a line at the start, where nothing can be without it", () => {
-  const damaged = serveRig(damagedCopy([], ["nbd_worker.js"]));
+  const damaged = serveRig(damagedCopy([], ["nbd/worker.js"]));
   const { status, stderr } = damaged.zcache("serve", "nbd", "--size", "8M", "--socket", "s");
   assert.match(stderr, /^zcache: a thread for block devices has failed: Cannot find module .*\n$/);
   assert.equal(status, 1);
@@ -172,7 +176,7 @@ test("a worker that is missing is a line at the start, where nothing can be with
 
 test("an image that can't be saved is said, and the image before stays", async () => {
   const image = at("kept");
-  const failing = serveRig(damagedCopy([["server/image.js", "    save() {", fail("saving")]]));
+  const failing = serveRig(damagedCopy([["zram/image.js", "    save() {", fail("saving")]]));
   const server = await failing.daemon("nbd", "--size", "8M", "--socket", "s", "--image", image);
   const client = await NbdClient.open(failing.at("s"));
   client.close();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { duration, pageLines, perSecond, rowHead, rowLines } from "../src/cli/top_view.ts";
-import type { ServicePicture, State } from "../src/wire/web/api.ts";
+import type { ServicePicture, State } from "../src/dashboard/api.ts";
 import { MAIN, serveRig } from "./serve_rig.ts";
 
 const { at, daemon } = serveRig();

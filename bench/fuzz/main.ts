@@ -6,8 +6,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { askControl } from "../../src/server/control.ts";
-import { Command } from "../../src/wire/nbd/protocol.ts";
+import { askControl } from "../../src/monitor/control.ts";
+import { Command } from "../../src/nbd/protocol/protocol.ts";
 import { NbdClient } from "../../test/doubles/nbd_client.ts";
 import { type FuzzedKind, fuzz, NBD_KEPT } from "./servers.ts";
 

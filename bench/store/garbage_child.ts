@@ -1,8 +1,9 @@
 // Puts and gets, for as many milliseconds as it is told, and nothing else: what the collector has
 // to do meanwhile, `--trace-gc` prints.
-import { TmemKey } from "../../src/index/key.ts";
+
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { readFilePages } from "./data.ts";
 
 const PAGES = 20_000;

@@ -6,11 +6,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import { NIL } from "../../src/base/brand.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import type { Codec } from "../../src/codec/contract.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { MAX_ORDER } from "../../src/memory/frame.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store, type StoreShare } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { readFilePages } from "./data.ts";
 
 export interface LaneInput {

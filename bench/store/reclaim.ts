@@ -3,9 +3,9 @@
 // and how many pages it costs to win a frame.
 import { Xorshift32 } from "../../src/base/random.ts";
 import { MIB } from "../../src/base/units.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { readFilePages } from "./data.ts";
 
 export interface ReclaimBenchOptions {

@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MIB } from "../../src/base/units.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { readFilePages } from "./data.ts";
 
 export interface WriteBackBenchOptions {

@@ -30,7 +30,7 @@ export interface BackingDevice {
   close(): void;
 }
 
-/** The key of a page as a record holds it: the words of a TmemKey (index/key.ts). */
+/** The key of a page as a record holds it: the words of a TmemKey (tmem/key.ts). */
 export interface RecordKey {
   readonly id: Int32Array;
   idShape: number;

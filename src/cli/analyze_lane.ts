@@ -6,7 +6,7 @@ import type { PoolResult } from "../lab/analysis.ts";
 import type { LaneMemory } from "../lab/analyzer.ts";
 import type { LaneJob, PoolLane, Totals, Work } from "../lab/pool_lane.ts";
 import type { ArenaShare } from "../memory/arena.ts";
-import { startWorker, workerError } from "../node/lent_descriptors.ts";
+import { startWorker, workerError } from "../node/reserved_fds.ts";
 
 /** What the thread is started with. */
 export interface LaneSetup {

@@ -6,9 +6,9 @@
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
+import type { State } from "../dashboard/api.ts";
 import { plural } from "../lab/report/format.ts";
-import { askControl } from "../server/control.ts";
-import type { State } from "../wire/web/api.ts";
+import { askControl } from "../monitor/control.ts";
 import { defaultControlPath } from "./control_path.ts";
 import { EXIT_SIGHUP, endOnSignals } from "./exit.ts";
 import { write } from "./output.ts";

@@ -1,9 +1,9 @@
 // What `zcache top` shows, as lines of text: of two moments of a daemon, what there is at the later
 // one, and what has happened in between, per second. No terminal is needed to make them.
 import { formatBytes } from "../base/units.ts";
+import { quantile, type ServicePicture, type State } from "../dashboard/api.ts";
 import { count, micros, percent, times } from "../lab/report/format.ts";
 import { bar } from "../lab/report/text.ts";
-import { quantile, type ServicePicture, type State } from "../wire/web/api.ts";
 
 const BAR_WIDTH = 30;
 const LABEL_WIDTH = 15;

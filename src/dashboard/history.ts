@@ -1,6 +1,6 @@
 // What the page remembers: the last minutes of each service, and what was done per second between
 // two looks. The daemon only counts; so two pages do not disturb each other.
-import type { Latency, ServicePicture } from "../wire/web/api.ts";
+import type { Latency, ServicePicture } from "./api.ts";
 
 /** One look at a service, with what happened since the one before. */
 export interface Moment {

@@ -1,6 +1,6 @@
 // What can be set while the daemon runs: only there if the operator has given a token, and only for
 // who knows it. The token is kept in the page's memory alone.
-import type { KnobState } from "../wire/web/api.ts";
+import type { KnobState } from "./api.ts";
 import { byId, el, setText } from "./dom.ts";
 import { ask } from "./fetch.ts";
 

@@ -2,7 +2,7 @@
 // walk through the memory, as long as somebody looks. Who hides the page, or pauses it, asks for
 // nothing.
 import { formatBytes } from "../base/units.ts";
-import type { State } from "../wire/web/api.ts";
+import type { State } from "./api.ts";
 import { byId, el, setText } from "./dom.ts";
 import { AnswerError, ask } from "./fetch.ts";
 import { span } from "./format.ts";

@@ -1,7 +1,7 @@
 // What the cells of a memory map say, in words. No drawing, so that it can be tested without a
 // browser.
 import { formatBytes } from "../base/units.ts";
-import { FRAME_USES, type FrameMap } from "../wire/web/api.ts";
+import { FRAME_USES, type FrameMap } from "./api.ts";
 import { count, percent } from "./format.ts";
 
 export interface Cell {

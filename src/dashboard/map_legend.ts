@@ -1,6 +1,6 @@
 // The colours of the memory map, and what they stand for.
 import { formatBytes } from "../base/units.ts";
-import { FRAME_USES, type FrameMap } from "../wire/web/api.ts";
+import { FRAME_USES, type FrameMap } from "./api.ts";
 import { COLOURS, GREY, scaleColour, sizeColour, styleColour } from "./colours.ts";
 import { table } from "./dom.ts";
 import { count, percent } from "./format.ts";

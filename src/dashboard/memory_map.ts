@@ -3,7 +3,7 @@
 // is how high it is filled. So fragmentation is seen: frames that are hardly filled, free ones in
 // between.
 import { formatBytes } from "../base/units.ts";
-import type { FrameMap } from "../wire/web/api.ts";
+import type { FrameMap } from "./api.ts";
 import { styleColour } from "./colours.ts";
 import { el, setText, swatch } from "./dom.ts";
 import { ask } from "./fetch.ts";

@@ -1,6 +1,6 @@
 // One service on the page: tiles, charts, memory, events, map, what-if.
 import { MIB } from "../base/units.ts";
-import { quantile, type ServicePicture } from "../wire/web/api.ts";
+import { quantile, type ServicePicture } from "./api.ts";
 import { colourOf } from "./colours.ts";
 import { el } from "./dom.ts";
 import { Events } from "./events.ts";

@@ -1,5 +1,5 @@
 // The histogram of stored sizes: how well what is held compresses, and what does not at all.
-import type { Sizes } from "../wire/web/api.ts";
+import type { Sizes } from "./api.ts";
 import { colourOf } from "./colours.ts";
 import { el, setText } from "./dom.ts";
 import { ask } from "./fetch.ts";

@@ -1,6 +1,6 @@
 // The figures at the top: what there is now, in words and numbers.
 import { formatBytes } from "../base/units.ts";
-import { quantile } from "../wire/web/api.ts";
+import { quantile } from "./api.ts";
 import { el, setText } from "./dom.ts";
 import { count, duration, NOTHING, percent, rate, times } from "./format.ts";
 import { latencySum, type Moment } from "./history.ts";

@@ -1,7 +1,7 @@
 // What another codec or another pool would make of what is held: asked for by a button, because it
 // costs the daemon a processor for a moment.
 import { formatBytes } from "../base/units.ts";
-import type { Choices, Setup, WhatIf, WhatIfRow } from "../wire/web/api.ts";
+import type { Choices, Setup, WhatIf, WhatIfRow } from "./api.ts";
 import { el, setText, table } from "./dom.ts";
 import { ask } from "./fetch.ts";
 import { count, duration, times } from "./format.ts";

@@ -15,7 +15,7 @@ import {
 } from "../store/frame_map.ts";
 import type { Store } from "../store/store.ts";
 
-/** Bytes of a cell, as wire/web/api.ts describes it. */
+/** Bytes of a cell, as dashboard/api.ts describes it. */
 export const CELL_BYTES = 8;
 const USES = OTHER + 1;
 const FULL_SHARE = 255;

@@ -3,7 +3,7 @@ import { byteCountOf, bytesOf, isBytes } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
-import { KEEPS_OLD, PERSISTENT, SHARED } from "../index/pools.ts";
+import { KEEPS_OLD, PERSISTENT, SHARED } from "../tmem/pools.ts";
 
 export interface TmemPoolOptions {
   /** Pages stay until they are flushed (default false: they may go at any time). */

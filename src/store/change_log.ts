@@ -1,5 +1,5 @@
 // The log of changes: every value that comes in and every removal, in the order in which the store
-// took them, for a file from which the next process begins (front/values/replay.ts).
+// took them, for a file from which the next process begins (persist/replay.ts).
 //
 // A change is written to a ring in the arena under the lock under which it is made, and in the same
 // transaction: there is one order, and a thread that dies loses neither half. From the ring to the
@@ -11,10 +11,10 @@
 // more, until the maker removes the files and begins anew.
 import type { Address, WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
-import type { TmemKey } from "../index/key.ts";
 import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import * as Log from "./change_log.layout.ts";
 import * as Rec from "./change_record.layout.ts";
 

@@ -9,10 +9,10 @@
 // stand across the end stands at the beginning, behind a word 0.
 import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
-import * as Entry from "../index/entry.layout.ts";
 import { MAX_THREADS } from "../memory/arena.layout.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";

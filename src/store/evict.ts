@@ -8,7 +8,7 @@
 // Every page goes in a transaction of its own: whoever calls has nothing that is not committed.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { EBUSY } from "../base/errno.ts";
-import * as Entry from "../index/entry.layout.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";

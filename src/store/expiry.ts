@@ -6,9 +6,9 @@
 // round without finding one raises it again, to the earliest time that it or a put meanwhile has
 // seen. So a store whose values do not expire, or not yet, looks at one word.
 import type { Handle, WordIndex } from "../base/brand.ts";
-import * as Entry from "../index/entry.layout.ts";
-import { ScanCursor } from "../index/scan_cursor.ts";
 import { add, put } from "../memory/journal.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";
 import * as Page from "./page.layout.ts";

@@ -1,7 +1,7 @@
 // Where a page is, or why it is not there: for people, and for tests that must tell one reason from
 // another.
-import * as Entry from "../index/entry.layout.ts";
-import type { TmemKey } from "../index/key.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import { REASONS } from "./counters.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";

@@ -4,8 +4,8 @@
 // They know one way to find a value, the usual one: the dense pool, no header before an object. A
 // store that is made otherwise has no finder, and its values are found by `Values.fetch`.
 import type { Address, PageFrame, WordIndex } from "../base/brand.ts";
-import * as Index from "../index/index.layout.ts";
 import * as Super from "../memory/arena.layout.ts";
+import * as Index from "../tmem/index.layout.ts";
 import * as Find from "../wasm/find.layout.ts";
 import { pageSeed } from "./hash.ts";
 import { INDEX_AT } from "./open.ts";

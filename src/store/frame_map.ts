@@ -2,14 +2,14 @@
 // described under one hold of the lock; between two runs others go on, so a map of a large store is
 // put together from moments that lie milliseconds apart.
 import { NIL, type PageFrame } from "../base/brand.ts";
-import { INDEX_OWNERS } from "../index/tmem.ts";
 import * as Frame from "../memory/frame.layout.ts";
 import { FRAME_FULL } from "../pool/contract.ts";
+import { INDEX_OWNERS } from "../tmem/tmem.ts";
 import { BACKING_OWNER, INDEX_OWNER } from "./open.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
-// What a frame is used for; the numbers are those of FRAME_USES in wire/web/api.ts.
+// What a frame is used for; the numbers are those of FRAME_USES in dashboard/api.ts.
 export const FREE = 0;
 export const HEADER = 1;
 export const EPHEMERAL_OBJECTS = 2;

@@ -1,5 +1,5 @@
 // 32 well-mixed bits of a page's key: what a policy and the memory of refusals know a page by.
-import type { TmemKey } from "../index/key.ts";
+import type { TmemKey } from "../tmem/key.ts";
 
 /** With what the hashes of a tmem pool's pages begin. @param pool its id */
 export function pageSeed(pool: number): number {

@@ -1,7 +1,7 @@
 // Entries that a walk through the index has noted, and looks at one by one when it is over: by then
 // another page may stand where one was noted, or none.
 import type { Address, WordIndex } from "../base/brand.ts";
-import * as Entry from "../index/entry.layout.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import { unpack } from "./page_out.ts";

@@ -3,8 +3,8 @@
 // readers wait for each other; so each thread keeps its notes and tells them some at a time, when
 // nobody else has the lock. (Caffeine's read buffer.)
 import type { WordIndex } from "../base/brand.ts";
-import * as Entry from "../index/entry.layout.ts";
 import { put } from "../memory/journal.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";

@@ -1,4 +1,4 @@
-/** META of a page's entry (index/entry.layout.ts): all that the store knows of a page in one word.
+/** META of a page's entry (tmem/entry.layout.ts): all that the store knows of a page in one word.
  *
  *   31     30       24 23    21 20   19 18   17 16                        0
  *  ┌──────┬───────────┬────────┬───────┬───────┬───────────────────────────┐
@@ -18,7 +18,7 @@
  * of the store's clock at which it was last used. WHERE is never 0, so META is not, which tells the
  * index that there is a page.
  */
-import * as Entry from "../index/entry.layout.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 
 export const SIZE_MASK = 0x1ffff;
 

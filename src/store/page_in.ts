@@ -6,11 +6,11 @@
 import type { Address, WordIndex } from "../base/brand.ts";
 import { NIL } from "../base/brand.ts";
 import { EAGAIN, ECANCELED, EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
-import * as Entry from "../index/entry.layout.ts";
-import type { TmemKey } from "../index/key.ts";
 import { put } from "../memory/journal.ts";
 import { ADMITTED, admitCount, admitSize } from "../policy/admission.ts";
 import { fullNext } from "../policy/watermarks.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import { compactLocked } from "./compaction.ts";
 import { REASON_OF_REFUSAL, Reason } from "./counters.ts";
 import { makeRoomLocked } from "./evict.ts";

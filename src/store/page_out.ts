@@ -5,9 +5,9 @@
 // so, because each of its records names the page it belongs to, and the search begins anew.
 import { type Address, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
-import * as Entry from "../index/entry.layout.ts";
-import type { TmemKey } from "../index/key.ts";
 import { markFrames } from "../policy/watermarks.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import { Reason } from "./counters.ts";
 import { used } from "./notes.ts";
 import * as Page from "./page.layout.ts";

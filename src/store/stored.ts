@@ -3,9 +3,9 @@
 import { type Address, NIL, type WordIndex } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
-import * as Entry from "../index/entry.layout.ts";
-import { TmemKey } from "../index/key.ts";
-import { ScanCursor } from "../index/scan_cursor.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import { TmemKey } from "../tmem/key.ts";
+import { ScanCursor } from "../tmem/scan_cursor.ts";
 import * as Log from "./change_log.layout.ts";
 import { ChangeLog, type LogWriter } from "./change_log.ts";
 import * as Rec from "./change_record.layout.ts";

@@ -4,8 +4,8 @@
 // counts as a use, and nothing is changed.
 import type { WordIndex } from "../base/brand.ts";
 import { Xorshift32 } from "../base/random.ts";
-import * as Entry from "../index/entry.layout.ts";
-import { ScanCursor } from "../index/scan_cursor.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { restoreNoted } from "./noted.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";

@@ -5,10 +5,10 @@
 // there is something to be done about; then each is done by itself. Compressing is done without the
 // lock: whoever has the lock next looks whether the page is still what it was.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
-import * as Entry from "../index/entry.layout.ts";
-import type { TmemKey } from "../index/key.ts";
-import { ScanCursor } from "../index/scan_cursor.ts";
 import { put } from "../memory/journal.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import type { TmemKey } from "../tmem/key.ts";
+import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { evictLocked } from "./evict.ts";
 import { expireLocked, readHead } from "./expiry.ts";
 import { metaLocked, restoreNoted } from "./noted.ts";

@@ -6,10 +6,10 @@
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
-import * as Entry from "../index/entry.layout.ts";
-import { TmemKey } from "../index/key.ts";
-import { ScanCursor } from "../index/scan_cursor.ts";
 import { Mutex } from "../memory/mutex.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import { TmemKey } from "../tmem/key.ts";
+import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { Latency } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { Dictionaries } from "./dictionaries.ts";

@@ -2,7 +2,7 @@
 // is named, and the counts are what was counted. For tests; holds the lock all the while.
 import type { Handle, WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
-import * as Entry from "../index/entry.layout.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";

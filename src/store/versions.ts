@@ -11,8 +11,9 @@
 // watch first and stores the value only if the watch is still unchanged (StoreState.condition).
 //
 //  watch, WATCH_WORDS   │ STATE │ HASH low │ HASH high │ the front's, FRONT_WORDS │
-import type { TmemKey } from "../index/key.ts";
+
 import { put } from "../memory/journal.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import * as Store from "./store.layout.ts";
 
 /** Versions: with so many, a copy is seldom refused because of another key's change. */

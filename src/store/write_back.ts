@@ -4,9 +4,9 @@
 import type { RecordKey } from "../backing/contract.ts";
 import { type Address, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
-import * as Entry from "../index/entry.layout.ts";
 import { put } from "../memory/journal.ts";
 import { markFrames, reclaimNext } from "../policy/watermarks.ts";
+import * as Entry from "../tmem/entry.layout.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { noteDepartureLocked } from "./departures.ts";

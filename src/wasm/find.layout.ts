@@ -44,7 +44,7 @@ export const FOUND_WORDS = 5;
 export const FOUND_MAX = 80;
 export const HASH = 0; // by which the policy knows it
 export const ENTRY = 1; // word index
-export const ENTRY_VALUE = 2; // its words (index/entry.layout.ts)
+export const ENTRY_VALUE = 2; // its words (tmem/entry.layout.ts)
 export const ENTRY_META = 3;
 export const SEEN = 4; // the version of the store at which they were so
 

@@ -4,8 +4,8 @@
 // waits for all four each time; some keys side by side, step by step, wait for them together.
 //
 // Nothing is found here and nothing decided: what is read is thrown away, but for the hashes.
-import * as Entry from "../index/entry.layout";
-import * as Obj from "../index/object.layout";
+import * as Entry from "../tmem/entry.layout";
+import * as Obj from "../tmem/object.layout";
 import * as Find from "./find.layout";
 import { bucketOf, enter, hashKey, leave, own, setOwn, word } from "./find_value.as";
 

@@ -5,9 +5,9 @@
 //
 // What is found is copied, as it is stored, to scratch of this thread, between the two marks that
 // keep writers out (memory/arena_lock.ts); it is looked at afterwards.
-import * as Prefix from "../front/values/prefix.layout";
-import * as Entry from "../index/entry.layout";
-import * as Obj from "../index/object.layout";
+import * as Prefix from "../values/prefix.layout";
+import * as Entry from "../tmem/entry.layout";
+import * as Obj from "../tmem/object.layout";
 import * as Frame from "../memory/frame.layout";
 import * as Dense from "../pool/dense/dense.layout";
 import * as Page from "../store/page.layout";

@@ -2,8 +2,8 @@
 // that go: `get`, `gets`, and `mg` with flags that ask for nothing but what stands beside the
 // value, of items that are there, whole, alive and used lately. Anything else ends the work: the
 // rest of the server answers that line, as it could have answered all of them (server/memcached/
-// text.ts, meta.ts, front/items/items.ts), and a test compares the two.
-import * as Item from "../front/items/items.layout";
+// text.ts, meta.ts, memcached/items/items.ts), and a test compares the two.
+import * as Item from "../memcached/items/items.layout";
 import * as Find from "./find.layout";
 import { addAhead, forgetAhead, hashOf, isAheadOver, lookAhead } from "./find_ahead.as";
 import { findValue, metaAt, own, restore, setOwn, valueBytes } from "./find_value.as";

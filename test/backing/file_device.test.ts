@@ -18,12 +18,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { TmemKey } from "../../src/index/key.ts";
 import { Cache } from "../../src/index.ts";
 import { FileDevice } from "../../src/node/file_device.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { WriteBackOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage } from "../doubles/store_rig.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zcache-file-"));

@@ -1,7 +1,12 @@
 // An NBD client for tests, that can say what no real one would: every field is the test's to set.
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
-import { OPTION_MAGIC, OPTION_REPLY_MAGIC, Option, Reply } from "../../src/wire/nbd/protocol.ts";
+import {
+  OPTION_MAGIC,
+  OPTION_REPLY_MAGIC,
+  Option,
+  Reply,
+} from "../../src/nbd/protocol/protocol.ts";
 
 /** No wait lasts longer. */
 const WAIT_MS = 120_000;

@@ -1,11 +1,11 @@
 // A store beside its model: a Map of what was put. A persistent page must come back byte for byte,
 // an ephemeral one that way or not at all.
 import assert from "node:assert/strict";
-import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import type { StorePlatform } from "../../src/store/platform.ts";
 import { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 
 /** How pages of a test look: all are told apart by their seed. */
 export type PageKind = "same" | "text" | "sparse" | "noise";

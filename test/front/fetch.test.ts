@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { CacheFront } from "../../src/front/cache/cache.ts";
+import { KeyvZcache } from "../../src/adapters/keyv.ts";
+import { CacheFront } from "../../src/cache/front.ts";
+import { cachePlatform } from "../../src/cache/platform.ts";
 import { Cache, type CacheOptions, type Serializer, ZcacheError } from "../../src/index.ts";
-import { KeyvZcache } from "../../src/keyv.ts";
-import { cachePlatform } from "../../src/node/cache_platform.ts";
 
 function open<V = string>(
   options: CacheOptions & { serializer?: Serializer } = {},

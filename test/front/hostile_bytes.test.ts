@@ -4,8 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ZcacheChunkStore } from "../../src/chunk_store.ts";
-import { Zram } from "../../src/front/zram.ts";
+import { ZcacheChunkStore } from "../../src/adapters/chunk_store.ts";
 import {
   Arena,
   Cache,
@@ -19,6 +18,7 @@ import {
   ZcacheError,
   Zswap,
 } from "../../src/index.ts";
+import { Zram } from "../../src/zram/zram.ts";
 
 const PAGE = 4096;
 const LIES = ["length", "byteLength", "byteOffset", "buffer", "constructor"] as const;

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { documentAt } from "../../bench/documents.ts";
-import { DictionaryKeeper, type DictionaryReport } from "../../src/cache_dictionary.ts";
+import { DictionaryKeeper, type DictionaryReport } from "../../src/cache/dictionary.ts";
 import { Cache, createStore, ZcacheError } from "../../src/index.ts";
 
 const INDEX = new URL("../../src/index.js", import.meta.url).href;

@@ -7,8 +7,8 @@ import { isDeepStrictEqual } from "node:util";
 import v8 from "node:v8";
 import vm from "node:vm";
 import fc from "fast-check";
+import { valueSerializer } from "../../src/cache/serializer/serializer.ts";
 import { Arena, Cache, ZcacheError } from "../../src/index.ts";
-import { valueSerializer } from "../../src/node/values/serializer.ts";
 
 const serializer = valueSerializer("refuse");
 const plain = valueSerializer("plain");

@@ -4,13 +4,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { CodecDriver } from "../../src/codec/registry.ts";
-import { formatValues } from "../../src/front/values/format.ts";
-import { KeyHash } from "../../src/front/values/key_hash.ts";
-import { KeyedValues } from "../../src/front/values/values.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
+import { formatValues } from "../../src/values/format.ts";
+import { KeyHash } from "../../src/values/key_hash.ts";
+import { KeyedValues } from "../../src/values/values.ts";
 
 function open(options: StoreOptions = {}) {
   const store = Store.create(

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ZcacheError } from "../../src/base/errors.ts";
-import { ID_BYTES_MAX, TmemKey } from "../../src/index/key.ts";
+import { ID_BYTES_MAX, TmemKey } from "../../src/tmem/key.ts";
 
 const number = fc.oneof(
   fc.nat(100),

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { NIL } from "../../src/base/brand.ts";
 import { EBUSY, EINVAL } from "../../src/base/errno.ts";
-import { PERSISTENT, type TmemPool } from "../../src/index/pools.ts";
 import { journalCommit, journalRollBack } from "../../src/memory/journal.ts";
+import { PERSISTENT, type TmemPool } from "../../src/tmem/pools.ts";
 import { copyOf, idText, makeArena, type ObjectId, Rig } from "./rig.ts";
 
 const RUNS = Number(process.env["ZCACHE_MODEL_RUNS"] ?? 60);

@@ -3,11 +3,6 @@
 import assert from "node:assert/strict";
 import type { WordIndex } from "../../src/base/brand.ts";
 import { NIL } from "../../src/base/brand.ts";
-import * as Entry from "../../src/index/entry.layout.ts";
-import { INDEX_WORDS } from "../../src/index/index.layout.ts";
-import { TmemKey } from "../../src/index/key.ts";
-import type { TmemPool } from "../../src/index/pools.ts";
-import { INDEX_OWNERS, TmemIndex } from "../../src/index/tmem.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { put } from "../../src/memory/journal.ts";
 import {
@@ -18,6 +13,11 @@ import {
   listInit,
   listNext,
 } from "../../src/memory/list.ts";
+import * as Entry from "../../src/tmem/entry.layout.ts";
+import { INDEX_WORDS } from "../../src/tmem/index.layout.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
+import type { TmemPool } from "../../src/tmem/pools.ts";
+import { INDEX_OWNERS, TmemIndex } from "../../src/tmem/tmem.ts";
 
 export type ObjectId = number | bigint | Uint8Array;
 

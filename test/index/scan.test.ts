@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { TmemPool } from "../../src/index/pools.ts";
-import { POSITIONS, reverseBits, ScanCursor } from "../../src/index/scan_cursor.ts";
 import { journalCommit } from "../../src/memory/journal.ts";
+import type { TmemPool } from "../../src/tmem/pools.ts";
+import { POSITIONS, reverseBits, ScanCursor } from "../../src/tmem/scan_cursor.ts";
 import { makeArena, Rig } from "./rig.ts";
 
 function openRig(): { rig: Rig; pool: TmemPool } {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { type Browser, launch, type Page } from "puppeteer-core";
-import type { WebServer } from "../../src/server/web/server.ts";
+import type { WebServer } from "../../src/monitor/web/server.ts";
 import {
   fillDevice,
   type MemcachedRig,

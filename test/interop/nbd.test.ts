@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { without } from "../../bench/programs.ts";
-import { type NbdServer, startNbdServer, Zram } from "../../src/nbd.ts";
+import { type NbdServer, startNbdServer, Zram } from "../../src/nbd/index.ts";
+import { createStore } from "../../src/node/stores.ts";
 import type { Store } from "../../src/store/store.ts";
-import { createStore } from "../../src/stores.ts";
 import { fillPage } from "../doubles/store_rig.ts";
 
 const MIB = 1024 * 1024;

@@ -10,8 +10,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { has, without } from "../../bench/programs.ts";
-import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd.ts";
-import { createStore } from "../../src/stores.ts";
+import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd/index.ts";
+import { createStore } from "../../src/node/stores.ts";
 
 const MIB = 1024 * 1024;
 const SIZE = 16 * MIB;

@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd.ts";
-import { createStore } from "../../src/stores.ts";
+import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd/index.ts";
+import { createStore } from "../../src/node/stores.ts";
 
 const MIB = 1024 * 1024;
 const BUILT = fileURLToPath(new URL("../../../build/nbd", import.meta.url));

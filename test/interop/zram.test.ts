@@ -13,8 +13,8 @@ import {
   writeSync,
 } from "node:fs";
 import { test } from "node:test";
-import { Zram } from "../../src/front/zram.ts";
-import type { MmStat } from "../../src/front/zram_stat.ts";
+import type { MmStat } from "../../src/zram/stat.ts";
+import { Zram } from "../../src/zram/zram.ts";
 import { fillPage, openStore } from "../doubles/store_rig.ts";
 
 const CONTROL = "/sys/class/zram-control";

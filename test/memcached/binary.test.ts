@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { Credentials } from "../../src/server/memcached/auth.ts";
-import { Session } from "../../src/server/memcached/session.ts";
-import * as Op from "../../src/wire/memcached/binary.ts";
+import { Credentials } from "../../src/memcached/auth.ts";
+import * as Op from "../../src/memcached/protocol/binary.ts";
+import { Session } from "../../src/memcached/session.ts";
 import { EngineRig, type RigOptions } from "./rig.ts";
 
 interface Parts {

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { openItemStore } from "../../src/item_stores.ts";
-import type { MemcachedServer } from "../../src/server/memcached/server.ts";
+import { openItemStore } from "../../src/memcached/item_stores.ts";
+import type { MemcachedServer } from "../../src/memcached/server.ts";
 import { Client, portOf, startServer, WORKER_URL } from "./server_rig.ts";
 
 const VALUE_STORE_URL = new URL(
-  WORKER_URL.href.replace("memcached_worker", "front/items/value_store"),
+  WORKER_URL.href.replace("memcached/worker", "memcached/items/value_store"),
 );
 
 const servers: MemcachedServer[] = [];

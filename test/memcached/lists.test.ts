@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { Session } from "../../src/server/memcached/session.ts";
+import { Session } from "../../src/memcached/session.ts";
 import { CFD, TextRig } from "./rig.ts";
 
 /** A set of the binary protocol, whose keys may hold any byte. */

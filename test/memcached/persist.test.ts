@@ -11,8 +11,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Cache } from "../../src/index.ts";
-import type { MemcachedServer } from "../../src/server/memcached/server.ts";
-import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
+import type { MemcachedServer } from "../../src/memcached/server.ts";
+import type { MemcachedSettings } from "../../src/memcached/settings.ts";
 import { Client, portOf, startServer } from "./server_rig.ts";
 
 const CLI = fileURLToPath(

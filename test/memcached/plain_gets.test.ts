@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import type { ValueItemStore } from "../../src/front/items/value_store.ts";
-import { Session } from "../../src/server/memcached/session.ts";
+import type { ValueItemStore } from "../../src/memcached/items/value_store.ts";
+import { Session } from "../../src/memcached/session.ts";
 import { EngineRig, TextRig } from "./rig.ts";
 
 const noise = (bytes: number, seed: number) =>

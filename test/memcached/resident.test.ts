@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { Connections } from "../../src/server/memcached/connections.ts";
+import { Connections } from "../../src/memcached/connections.ts";
 import { Client, portOf, startServer } from "./server_rig.ts";
 
 const CLI = fileURLToPath(

@@ -1,21 +1,21 @@
 // A memcached engine without sockets: text or bytes in, replies out, over the plain store, with a
 // clock that the test owns.
 
-import type { ItemStore } from "../../src/front/items/contract.ts";
-import { Counters } from "../../src/front/items/counters.ts";
-import { Items } from "../../src/front/items/items.ts";
-import { ItemsShared } from "../../src/front/items/shared.ts";
-import { openItemStore } from "../../src/item_stores.ts";
-import { InternalErrors } from "../../src/server/internal_errors.ts";
-import type { Credentials } from "../../src/server/memcached/auth.ts";
-import { Engine } from "../../src/server/memcached/engine.ts";
-import { Intake } from "../../src/server/memcached/intake.ts";
-import { Session } from "../../src/server/memcached/session.ts";
-import { checkSettings, type MemcachedSettings } from "../../src/server/memcached/settings.ts";
-import { Statistics } from "../../src/server/memcached/stats.ts";
-import { Watch, type Watcher, type WatchRefusal } from "../../src/server/memcached/watch.ts";
-import { WatchBoard } from "../../src/server/memcached/watch_board.ts";
-import { Reply } from "../../src/wire/memcached/reply.ts";
+import type { Credentials } from "../../src/memcached/auth.ts";
+import { Statistics } from "../../src/memcached/commands/stats.ts";
+import { Engine } from "../../src/memcached/engine.ts";
+import { openItemStore } from "../../src/memcached/item_stores.ts";
+import type { ItemStore } from "../../src/memcached/items/contract.ts";
+import { Counters } from "../../src/memcached/items/counters.ts";
+import { Items } from "../../src/memcached/items/items.ts";
+import { ItemsShared } from "../../src/memcached/items/shared.ts";
+import { Reply } from "../../src/memcached/protocol/reply.ts";
+import { Intake } from "../../src/memcached/receive_buffer.ts";
+import { Session } from "../../src/memcached/session.ts";
+import { checkSettings, type MemcachedSettings } from "../../src/memcached/settings.ts";
+import { WatchBoard } from "../../src/memcached/watch/board.ts";
+import { Watch, type Watcher, type WatchRefusal } from "../../src/memcached/watch/watch.ts";
+import { InternalErrors } from "../../src/node/internal_errors.ts";
 
 /** Some second of the year 2026. */
 export const NOW_S = 1_790_000_000;

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
 import { ZcacheError } from "../../src/base/errors.ts";
-import { openItemStore } from "../../src/item_stores.ts";
-import { startMemcachedServer } from "../../src/memcached.ts";
-import { MemcachedServer } from "../../src/server/memcached/server.ts";
+import { startMemcachedServer } from "../../src/memcached/index.ts";
+import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { MemcachedServer } from "../../src/memcached/server.ts";
 import { Client, portOf, startServer, WORKER_URL } from "./server_rig.ts";
 
 let folder: string;

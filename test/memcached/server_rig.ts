@@ -1,14 +1,14 @@
 // A server in this process, on a free port or a socket, and clients that wait for so many bytes or
 // for an end, never longer than a deadline.
 import { connect, type NetConnectOpts, type Socket } from "node:net";
-import { openItemStore } from "../../src/item_stores.ts";
-import type { Endpoint } from "../../src/server/memcached/listen.ts";
-import { type MemcachedOptions, MemcachedServer } from "../../src/server/memcached/server.ts";
-import type { MemcachedSettings } from "../../src/server/memcached/settings.ts";
+import { openItemStore } from "../../src/memcached/item_stores.ts";
+import type { Endpoint } from "../../src/memcached/listen.ts";
+import { type MemcachedOptions, MemcachedServer } from "../../src/memcached/server.ts";
+import type { MemcachedSettings } from "../../src/memcached/settings.ts";
 
 const DEADLINE_MS = 120_000;
 export const WORKER_URL = new URL(
-  `../../src/memcached_worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
+  `../../src/memcached/worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`,
   import.meta.url,
 );
 

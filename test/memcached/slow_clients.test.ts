@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
-import type { MemcachedServer } from "../../src/server/memcached/server.ts";
+import type { MemcachedServer } from "../../src/memcached/server.ts";
 import { Client, portOf, startServer } from "./server_rig.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zcache-slow-"));

@@ -1,7 +1,7 @@
 // What counts as a hit and as a miss: as memcached 1.6.18 counts it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { C, type CounterName } from "../../src/front/items/counters.ts";
+import { C, type CounterName } from "../../src/memcached/items/counters.ts";
 import { TextRig } from "./rig.ts";
 
 const LOOKS: readonly CounterName[] = [

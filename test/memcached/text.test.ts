@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ZcacheError } from "../../src/base/errors.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { Credentials } from "../../src/server/memcached/auth.ts";
-import { Session } from "../../src/server/memcached/session.ts";
+import { Credentials } from "../../src/memcached/auth.ts";
+import { Session } from "../../src/memcached/session.ts";
 import { EngineRig, NOW_S, TextRig } from "./rig.ts";
 
 /** Steps of a conversation: what is sent, and what must come back. */

@@ -1,9 +1,9 @@
 // Turns: what each connection may do before others have theirs, and who comes first.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { InternalErrors } from "../../src/server/internal_errors.ts";
-import { Session } from "../../src/server/memcached/session.ts";
-import { Turns } from "../../src/server/memcached/turns.ts";
+import { Session } from "../../src/memcached/session.ts";
+import { Turns } from "../../src/memcached/turns.ts";
+import { InternalErrors } from "../../src/node/internal_errors.ts";
 import { type EngineRig, TextRig } from "./rig.ts";
 
 const MUCH = 1_000_000;

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { Credentials } from "../../src/server/memcached/auth.ts";
-import { Session } from "../../src/server/memcached/session.ts";
+import { Credentials } from "../../src/memcached/auth.ts";
+import { Session } from "../../src/memcached/session.ts";
 import { CFD, NOW_S, type RigOptions, TextRig } from "./rig.ts";
 import { Client, portOf, startServer } from "./server_rig.ts";
 

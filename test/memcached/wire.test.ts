@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { parseU64, U64, writeU32, writeU64 } from "../../src/base/u64.ts";
-import { expiryOf, hasExpired } from "../../src/front/items/expiry.ts";
-import { ItemsShared, laterFlushes } from "../../src/front/items/shared.ts";
-import { decodeBase64, encodeBase64 } from "../../src/wire/memcached/base64.ts";
-import { parseSigned, parseU32 } from "../../src/wire/memcached/text.ts";
-import { Tokens } from "../../src/wire/memcached/tokens.ts";
+import { expiryOf, hasExpired } from "../../src/memcached/items/expiry.ts";
+import { ItemsShared, laterFlushes } from "../../src/memcached/items/shared.ts";
+import { decodeBase64, encodeBase64 } from "../../src/memcached/protocol/base64.ts";
+import { parseSigned, parseU32 } from "../../src/memcached/protocol/text.ts";
+import { Tokens } from "../../src/memcached/protocol/tokens.ts";
 
 const MAX = 2n ** 64n - 1n;
 const u64 = fc.oneof(

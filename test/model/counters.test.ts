@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { COUNTERS, type CounterName } from "../../src/store/counters.ts";
 import type { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { FaultyDevice, NO_FAULTS } from "../doubles/faulty_device.ts";
 import { fillPage, openStore, type PageKind } from "../doubles/store_rig.ts";
 

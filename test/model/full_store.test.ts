@@ -4,13 +4,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Frontswap } from "../../src/front/frontswap.ts";
-import { Zram } from "../../src/front/zram.ts";
-import { Zswap } from "../../src/front/zswap.ts";
-import { TmemKey } from "../../src/index/key.ts";
+import { Frontswap } from "../../src/frontends/frontswap.ts";
+import { Zswap } from "../../src/frontends/zswap.ts";
 import { JOURNAL_LIMIT } from "../../src/memory/arena.layout.ts";
 import { poolTypes } from "../../src/pool/registry.ts";
 import type { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
+import { Zram } from "../../src/zram/zram.ts";
 import { fillPage, openStore } from "../doubles/store_rig.ts";
 
 const PAGE = 4096;

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { ZcacheError } from "../../src/base/errors.ts";
-import { packError, unpackError } from "../../src/node/packed_error.ts";
+import { packError, unpackError } from "../../src/cache/packed_error.ts";
 
 /** The most bytes that anything thrown may become. */
 const BYTES_MAX = 2 * 1024 * 1024;

@@ -6,8 +6,8 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { askControl, type ControlOptions, ControlServer } from "../../src/server/control.ts";
-import { InternalErrors } from "../../src/server/internal_errors.ts";
+import { askControl, type ControlOptions, ControlServer } from "../../src/monitor/control.ts";
+import { InternalErrors } from "../../src/node/internal_errors.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zcache-control-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -2,7 +2,7 @@
 // forged or grow without bound.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { InternalErrors } from "../../src/server/internal_errors.ts";
+import { InternalErrors } from "../../src/node/internal_errors.ts";
 
 function collector() {
   const log: string[] = [];

@@ -2,9 +2,9 @@
 // nested objects, and the error says what was meant or is allowed.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type MemcachedServerOptions, startMemcachedServer } from "../../src/memcached.ts";
-import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd.ts";
-import { createStore } from "../../src/stores.ts";
+import { type MemcachedServerOptions, startMemcachedServer } from "../../src/memcached/index.ts";
+import { type NbdOptions, startNbdServer, Zram } from "../../src/nbd/index.ts";
+import { createStore } from "../../src/node/stores.ts";
 
 test("an NBD server", async () => {
   const store = createStore({ memoryMax: "8MiB" });

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { listenOnSocket } from "../../src/server/stale_socket.ts";
+import { listenOnSocket } from "../../src/node/net/stale_socket.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zcache-mode-"));
 after(() => rmSync(folder, { recursive: true }));

@@ -1,14 +1,14 @@
 // Threads that attach and fail, and memory that outlives the thread which has taken it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Zram } from "../../src/front/zram.ts";
 import { Cache, TmemKey } from "../../src/index.ts";
-import { attachItemStore, openItemStore } from "../../src/item_stores.ts";
+import { attachItemStore, openItemStore } from "../../src/memcached/item_stores.ts";
+import { DEFAULT_SETTINGS } from "../../src/memcached/settings.ts";
 import { MAX_THREADS, THREADS } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
-import { DEFAULT_SETTINGS } from "../../src/server/memcached/settings.ts";
 import * as Root from "../../src/store/store.layout.ts";
 import { Store } from "../../src/store/store.ts";
+import { Zram } from "../../src/zram/zram.ts";
 import { SimulatedThreads } from "../doubles/simulated_threads.ts";
 import { fillPage } from "../doubles/store_rig.ts";
 

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { formatValues } from "../../src/front/values/format.ts";
-import { KeyedValues } from "../../src/front/values/values.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { policyNames } from "../../src/policy/registry.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
+import { formatValues } from "../../src/values/format.ts";
+import { KeyedValues } from "../../src/values/values.ts";
 
 const TTL_MS = 60_000;
 const BYTES = 900;

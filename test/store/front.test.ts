@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Cleancache } from "../../src/front/cleancache.ts";
-import { Frontswap } from "../../src/front/frontswap.ts";
-import { Zram } from "../../src/front/zram.ts";
-import { Zswap } from "../../src/front/zswap.ts";
+import { Cleancache } from "../../src/frontends/cleancache.ts";
+import { Frontswap } from "../../src/frontends/frontswap.ts";
+import { Zswap } from "../../src/frontends/zswap.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";
+import { Zram } from "../../src/zram/zram.ts";
 import { fillPage, openStore } from "../doubles/store_rig.ts";
 
 const UUID = new Uint8Array(16).fill(1);

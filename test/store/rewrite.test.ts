@@ -2,11 +2,11 @@
 // old bytes or the new ones, never some of both.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatValues } from "../../src/front/values/format.ts";
-import { KeyedValues } from "../../src/front/values/values.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { ObjectWriter } from "../../src/pool/object_writer.ts";
 import { Store } from "../../src/store/store.ts";
+import { formatValues } from "../../src/values/format.ts";
+import { KeyedValues } from "../../src/values/values.ts";
 import { SimulatedThreads } from "../doubles/simulated_threads.ts";
 
 const META_BYTES = 64;

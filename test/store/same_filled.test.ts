@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Extent, Zram } from "../../src/front/zram.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { policyNames } from "../../src/policy/registry.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
+import { Extent, Zram } from "../../src/zram/zram.ts";
 import { fillPage, openStore } from "../doubles/store_rig.ts";
 
 const PAGE = 4096;

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EINVAL, ENOSPC } from "../../src/base/errno.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { policyNames } from "../../src/policy/registry.ts";
 import { MISS, Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage, openStore, type PageKind, StoreModel } from "../doubles/store_rig.ts";
 
 function rig(persistent: boolean, options = {}) {

@@ -1,9 +1,9 @@
 // tinylfu in a store: gets are counted, also those that find nothing, by every thread.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage, openStore } from "../doubles/store_rig.ts";
 
 /** Pages that are put once and never asked for: several times what the store has room for. */

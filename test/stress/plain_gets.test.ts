@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import * as Item from "../../src/front/items/items.layout.ts";
-import { openItemStore } from "../../src/item_stores.ts";
-import { checkSettings } from "../../src/server/memcached/settings.ts";
+import { openItemStore } from "../../src/memcached/item_stores.ts";
+import * as Item from "../../src/memcached/items/items.layout.ts";
+import { checkSettings } from "../../src/memcached/settings.ts";
 import {
   KEYS,
   keyOf,

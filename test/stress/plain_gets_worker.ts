@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { attachItemStore } from "../../src/item_stores.ts";
+import { attachItemStore } from "../../src/memcached/item_stores.ts";
 
 export interface PlainGetsInput {
   readonly share: unknown;

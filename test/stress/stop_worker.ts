@@ -1,9 +1,9 @@
 // A worker that uses everything that threads share, until it is stopped at a chosen point.
 import { workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { Zram } from "../../src/front/zram.ts";
 import { attachStore, Cache, TmemKey } from "../../src/index.ts";
-import { attachItemStore } from "../../src/item_stores.ts";
+import { attachItemStore } from "../../src/memcached/item_stores.ts";
+import { Zram } from "../../src/zram/zram.ts";
 import { type Acks, makeValue, openAcks, type StopInput, writePage } from "./stop_model.ts";
 import { ENDED, endThread, stopAtPoint } from "./stop_points.ts";
 

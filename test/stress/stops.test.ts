@@ -11,10 +11,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { Zram } from "../../src/front/zram.ts";
 import { Cache, createStore, TmemKey } from "../../src/index.ts";
-import { openItemStore } from "../../src/item_stores.ts";
-import { DEFAULT_SETTINGS } from "../../src/server/memcached/settings.ts";
+import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { DEFAULT_SETTINGS } from "../../src/memcached/settings.ts";
+import { Zram } from "../../src/zram/zram.ts";
 import {
   type Fixture,
   KEYS,

@@ -6,8 +6,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import type { Store } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { openStore } from "../doubles/store_rig.ts";
 import {
   DONE,

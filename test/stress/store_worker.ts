@@ -2,9 +2,9 @@
 // it. What it is about to do and what is done it notes where its terminator can read it.
 import { parentPort, workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { TmemKey } from "../../src/index/key.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store, type StoreShare } from "../../src/store/store.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage } from "../doubles/store_rig.ts";
 
 export interface StoreWorkerInput {

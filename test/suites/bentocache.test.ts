@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test as nodeTest } from "node:test";
 import { BentoCache, bentostore } from "bentocache";
 import { registerCacheDriverTestSuite } from "bentocache/test_suite";
-import { ZcacheBento, zcacheDriver } from "../../src/bentocache.ts";
+import { ZcacheBento, zcacheDriver } from "../../src/adapters/bentocache.ts";
 import { Cache, ZcacheError } from "../../src/index.ts";
 
 /** Tests that the suite of bentocache 1.6 has. */

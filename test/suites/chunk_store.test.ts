@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { ZcacheChunkStore } from "../../src/chunk_store.ts";
+import { ZcacheChunkStore } from "../../src/adapters/chunk_store.ts";
 import { createStore, ZcacheError } from "../../src/index.ts";
 
 /** What the tests ask of the `t` of tape. */

@@ -12,8 +12,8 @@ import { createCache } from "cache-manager";
 import { Cacheable } from "cacheable";
 import fc from "fast-check";
 import Keyv, { type KeyvStoreAdapter } from "keyv";
+import { KeyvZcache } from "../../src/adapters/keyv.ts";
 import { Cache, ZcacheError } from "../../src/index.ts";
-import { KeyvZcache } from "../../src/keyv.ts";
 
 /** Tests of the suite, with iteration, that its version 2.1 has; most of them are run twice. */
 const SUITE_TESTS = 42 + 39;

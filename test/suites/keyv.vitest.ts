@@ -2,8 +2,8 @@
 import keyvTestSuite, { keyvApiTests, keyvIteratorTests, keyvValueTests } from "@keyv/test-suite";
 import Keyv from "keyv";
 import * as vitest from "vitest";
+import { KeyvZcache } from "../../src/adapters/keyv.ts";
 import { Cache } from "../../src/index.ts";
-import { KeyvZcache } from "../../src/keyv.ts";
 
 /** The suite has a later vitest of its own, of which it uses what this one has too. */
 const test = vitest as unknown as Parameters<typeof keyvTestSuite>[0];

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createStorage, type Driver, prefixStorage, restoreSnapshot, snapshot } from "unstorage";
+import { zcacheDriver } from "../../src/adapters/unstorage.ts";
 import { Cache, ZcacheError } from "../../src/index.ts";
-import { zcacheDriver } from "../../src/unstorage.ts";
 
 const cache = Cache.create<string, unknown>({ memoryMax: "8MiB" });
 const driver: Driver = zcacheDriver({ cache, base: "unstorage" });

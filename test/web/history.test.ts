@@ -2,10 +2,10 @@
 // written.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { ServicePicture } from "../../src/dashboard/api.ts";
+import { quantile } from "../../src/dashboard/api.ts";
 import { count, duration, rate, span } from "../../src/dashboard/format.ts";
 import { History, latencySince, latencySum } from "../../src/dashboard/history.ts";
-import type { ServicePicture } from "../../src/wire/web/api.ts";
-import { quantile } from "../../src/wire/web/api.ts";
 
 function picture(more: Partial<ServicePicture>): ServicePicture {
   return {

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { SampledTimes } from "../../src/base/sampled_times.ts";
-import { startNbdServer, Zram } from "../../src/nbd.ts";
-import { createStore } from "../../src/stores.ts";
-import { Command } from "../../src/wire/nbd/protocol.ts";
+import { startNbdServer, Zram } from "../../src/nbd/index.ts";
+import { Command } from "../../src/nbd/protocol/protocol.ts";
+import { createStore } from "../../src/node/stores.ts";
 import { NbdClient } from "../doubles/nbd_client.ts";
 import { startMemcached } from "./rig.ts";
 

@@ -2,13 +2,13 @@
 // parts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FRAME_USES, type FrameMap } from "../../src/dashboard/api.ts";
 import { type Cell, cellAt, describeCell, summarise } from "../../src/dashboard/map_cells.ts";
 import { FrameMapBuilder } from "../../src/lab/frame_map.ts";
-import { observe } from "../../src/observed.ts";
+import { observe } from "../../src/monitor/monitor.ts";
 import { poolTypes } from "../../src/pool/registry.ts";
 import * as Use from "../../src/store/frame_map.ts";
 import type { Store } from "../../src/store/store.ts";
-import { FRAME_USES, type FrameMap } from "../../src/wire/web/api.ts";
 import { fillDevice, setDocuments, startMemcached, startNbd } from "./rig.ts";
 
 function observeStore(store: Store) {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import type { WebServer } from "../../src/server/web/server.ts";
+import type { WebServer } from "../../src/monitor/web/server.ts";
 import {
   fillDevice,
   type MemcachedRig,

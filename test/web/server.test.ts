@@ -5,9 +5,9 @@ import { connect, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import type { Knob } from "../../src/server/control.ts";
-import { WebServer } from "../../src/server/web/server.ts";
-import type { State } from "../../src/wire/web/api.ts";
+import type { Knob } from "../../src/base/knob.ts";
+import type { State } from "../../src/dashboard/api.ts";
+import { WebServer } from "../../src/monitor/web/server.ts";
 import { fillDevice, type NbdRig, startNbd, startWeb } from "./rig.ts";
 
 const TOKEN = "correct horse battery".replaceAll(" ", "-");

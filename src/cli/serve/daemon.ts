@@ -4,10 +4,11 @@
 //   SIGTERM, SIGINT   ends connections, saves, ends; a second one ends at once
 //   SIGHUP            reads configuration, certificates and passwords again
 import { ZcacheError } from "../../base/errors.ts";
+import type { Knob } from "../../base/knob.ts";
+import type { State } from "../../dashboard/api.ts";
+import { ControlServer } from "../../monitor/control.ts";
+import { InternalErrors } from "../../node/internal_errors.ts";
 import { warnOfMemory } from "../../node/machine_memory.ts";
-import { ControlServer, type Knob } from "../../server/control.ts";
-import { InternalErrors } from "../../server/internal_errors.ts";
-import type { State } from "../../wire/web/api.ts";
 import { defaultControlPath } from "../control_path.ts";
 import { complain, EXIT_FAILED, reportError } from "../exit.ts";
 import { goOnWithoutOutput, write } from "../output.ts";

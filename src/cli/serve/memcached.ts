@@ -1,12 +1,12 @@
 // memcached as a service of the daemon.
 import { ZcacheError } from "../../base/errors.ts";
+import type { Knob } from "../../base/knob.ts";
 import { formatBytes } from "../../base/units.ts";
-import { startMemcachedServer } from "../../memcached.ts";
-import { observeMemcached } from "../../observed.ts";
-import type { Knob } from "../../server/control.ts";
-import type { Endpoint, TlsFiles } from "../../server/memcached/listen.ts";
-import type { MemcachedServer, Knob as ServerKnob } from "../../server/memcached/server.ts";
-import type { MemcachedSettings } from "../../server/memcached/settings.ts";
+import { startMemcachedServer } from "../../memcached/index.ts";
+import type { Endpoint, TlsFiles } from "../../memcached/listen.ts";
+import type { MemcachedServer, Knob as ServerKnob } from "../../memcached/server.ts";
+import type { MemcachedSettings } from "../../memcached/settings.ts";
+import { observeMemcached } from "../../monitor/monitor.ts";
 import type { Store } from "../../store/store.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";

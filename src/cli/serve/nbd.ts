@@ -4,7 +4,7 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { ZcacheError } from "../../base/errors.ts";
 import { parseSize } from "../../base/units.ts";
-import { type PageType, ZramTending } from "../../front/zram_tending.ts";
+import { observeNbd } from "../../monitor/monitor.ts";
 import {
   type Listen,
   type NbdServer,
@@ -12,15 +12,15 @@ import {
   startNbdServer,
   tlsShare,
   Zram,
-} from "../../nbd.ts";
+} from "../../nbd/index.ts";
 import { reasonOf } from "../../node/inputs.ts";
-import { observeNbd } from "../../observed.ts";
-import { DeviceImage } from "../../server/image.ts";
-import type { InternalErrors } from "../../server/internal_errors.ts";
+import type { InternalErrors } from "../../node/internal_errors.ts";
+import { createStore, renamedFile, startMaintainer } from "../../node/stores.ts";
 import type { Store } from "../../store/store.ts";
-import { createStore, renamedFile, startMaintainer } from "../../stores.ts";
+import { type PageType, ZramTending } from "../../zram/idle_scan.ts";
+import { DeviceImage } from "../../zram/image.ts";
+import { zramKnobs } from "../../zram/knobs.ts";
 import { complain } from "../exit.ts";
-import { zramKnobs } from "../zram_knobs.ts";
 import { exposureWarning } from "./address.ts";
 import { reuseOf } from "./existing.ts";
 import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes } from "./nbd_settings.ts";

@@ -2,8 +2,8 @@
 import { isIP } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
 import { MIB } from "../../base/units.ts";
-import { PAGE_TYPES } from "../../front/zram_tending.ts";
 import { ARENA_BYTES_MAX, PAGE_SIZES } from "../../memory/arena.ts";
+import { PAGE_TYPES } from "../../zram/idle_scan.ts";
 import { parsePageSize, parseSizeIn } from "../options.ts";
 import type { Address } from "./address.ts";
 import { existingSetting } from "./existing.ts";

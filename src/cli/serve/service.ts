@@ -1,7 +1,7 @@
 // A service of the daemon: what it gives to those who look, what can be changed while it runs, and
 // how it ends. Each kind has one function that starts it.
-import type { Knob } from "../../server/control.ts";
-import type { Observed } from "../../server/web/observed.ts";
+import type { Knob } from "../../base/knob.ts";
+import type { Observed } from "../../monitor/contract.ts";
 
 /** What a change needs: to be done now, or a restart, with the reason. */
 export type Prepared =

@@ -1,10 +1,10 @@
 // The web page as a service of the daemon: it shows the others.
 import { readFileSync } from "node:fs";
 import { ZcacheError } from "../../base/errors.ts";
-import type { Knob } from "../../server/control.ts";
-import type { InternalErrors } from "../../server/internal_errors.ts";
-import type { Observed } from "../../server/web/observed.ts";
-import { WebServer } from "../../server/web/server.ts";
+import type { Knob } from "../../base/knob.ts";
+import type { Observed } from "../../monitor/contract.ts";
+import { WebServer } from "../../monitor/web/server.ts";
+import type { InternalErrors } from "../../node/internal_errors.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { NEEDS_RESTART, type Service } from "./service.ts";

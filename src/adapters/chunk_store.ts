@@ -1,0 +1,188 @@
+// The entry point `zcache/chunk-store`: an abstract-chunk-store (what WebTorrent keeps pieces in)
+// over a store of pages.
+//
+// A chunk is an object of a persistent pool, under its index, and consists of pages of which the
+// last is filled up with zeros; these cost next to nothing once compressed. So what was put stays,
+// in memory or in the write-back file, or the put fails and says so.
+import { bytesOf } from "../base/bytes.ts";
+import { describe } from "../base/describe.ts";
+import { ZcacheError } from "../base/errors.ts";
+import { KIB } from "../base/units.ts";
+import { createStore } from "../node/stores.ts";
+import type { StoreOptions } from "../store/options.ts";
+import type { Store } from "../store/store.ts";
+import { TmemKey } from "../tmem/key.ts";
+
+/** Others than these are left alone: WebTorrent hands over what it knows of a torrent. */
+export interface ChunkStoreOptions {
+  /** The store to use, which stays open … */
+  readonly store?: Store | undefined;
+  /** … or the options of one that is made, and closed with the chunk store. */
+  readonly storeOptions?: StoreOptions | undefined;
+  /** With a store that is given: 16 bytes by which several threads name the same chunks. */
+  readonly uuid?: Uint8Array | undefined;
+  /** Bytes of all chunks: the last one has what is left then. */
+  readonly length?: number | undefined;
+}
+
+export interface ChunkRange {
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+type Done = (error: Error | null) => void;
+type Got = (error: Error | null, chunk?: Buffer) => void;
+
+const PAGE_KIB = [4, 8, 16, 32, 64] as const;
+
+export class ZcacheChunkStore {
+  readonly chunkLength: number;
+  /** Bytes of all chunks; Infinity: not known. */
+  readonly length: number;
+  readonly #store: Store;
+  readonly #pool: number;
+  readonly #isOwn: boolean;
+  readonly #key = new TmemKey();
+  readonly #page: Uint8Array;
+  #isClosed = false;
+
+  /**
+   * @param chunkLength bytes of each chunk but the last
+   * @throws ZcacheError ERR_OPTION, and what `createStore` throws
+   */
+  constructor(chunkLength: number, options: ChunkStoreOptions = {}) {
+    if (!(Number.isSafeInteger(chunkLength) && chunkLength > 0)) {
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `chunkLength ${describe(chunkLength)}: whole bytes, 1 or more`,
+      );
+    }
+    const { store, storeOptions, uuid, length = Number.POSITIVE_INFINITY } = options;
+    if (store !== undefined && storeOptions !== undefined) {
+      throw new ZcacheError("ERR_OPTION", "store and storeOptions: one of them, not both");
+    }
+    this.chunkLength = chunkLength;
+    this.length = length;
+    this.#isOwn = store === undefined;
+    this.#store = store ?? createStore({ pageSize: pageSizeFor(chunkLength), ...storeOptions });
+    this.#pool = this.#store.createPool({
+      persistent: true,
+      ...(uuid === undefined ? {} : { uuid }),
+    });
+    if (this.#pool < 0) {
+      throw new ZcacheError("ERR_OPTION", "the store has no room for another pool");
+    }
+    this.#page = new Uint8Array(this.#store.pageSize);
+  }
+
+  /**
+   * Keeps a chunk, in place of one that was there.
+   * @param done gets an error if it has another length, or there is no room for it; then there is
+   *   no chunk of that index any more
+   */
+  put(index: number, chunk: Uint8Array, done: Done = () => undefined): void {
+    this.#answer(done, () => {
+      const expected = this.#lengthOf(index);
+      this.#put(index, bytesOf(chunk, `chunk ${index}`, expected));
+    });
+  }
+
+  /** Restores a chunk, or a part of it; an error with `notFound` says that there is none. */
+  get(index: number, range: ChunkRange | null | undefined | Got, done?: Got): void {
+    const answer = typeof range === "function" ? range : (done ?? (() => undefined));
+    this.#answer(answer, () => {
+      const whole = this.#lengthOf(index);
+      const { offset = 0, length = whole - offset } =
+        (typeof range === "function" ? {} : range) ?? {};
+      const isPart = Number.isInteger(offset) && Number.isInteger(length);
+      if (!(isPart && offset >= 0 && length >= 0 && offset + length <= whole)) {
+        const part = `offset ${describe(offset)} and length ${describe(length)}`;
+        throw new ZcacheError("ERR_OPTION", `chunk ${index}: ${part} of ${whole} bytes`);
+      }
+      return this.#get(index, offset, length);
+    });
+  }
+
+  /** Ends the use. Chunks in a store of its own are gone then: it is memory. */
+  close(done: Done = () => undefined): void {
+    this.#answer(done, () => this.#close());
+  }
+
+  /** Removes all chunks, and ends the use. */
+  destroy(done: Done = () => undefined): void {
+    this.#answer(done, () => {
+      this.#store.destroyPool(this.#pool);
+      this.#close();
+    });
+  }
+
+  #close(): void {
+    this.#isClosed = true;
+    if (this.#isOwn) this.#store.close();
+  }
+
+  /** Bytes that a chunk has; the last one what is left. */
+  #lengthOf(index: number): number {
+    if (!(Number.isSafeInteger(index) && index >= 0)) {
+      throw new ZcacheError(
+        "ERR_KEY",
+        `chunk ${describe(index)}: whole numbers from 0 on are allowed`,
+      );
+    }
+    const left = this.length - index * this.chunkLength;
+    if (left > 0) return Math.min(this.chunkLength, left);
+    throw new ZcacheError("ERR_KEY", `chunk ${index}: behind the end, at ${this.length} bytes`);
+  }
+
+  #put(index: number, chunk: Uint8Array): void {
+    const { pageSize } = this.#store;
+    const key = this.#key.setObject(index);
+    for (let at = 0, nth = 0; at < chunk.length; at += pageSize, nth++) {
+      let page = chunk.subarray(at, at + pageSize);
+      if (page.length < pageSize) {
+        this.#page.fill(0).set(page);
+        page = this.#page;
+      }
+      if (this.#store.put(this.#pool, key.setIndex(nth), page) === 0) continue;
+      this.#store.flushObject(this.#pool, key);
+      throw new ZcacheError("ERR_ARENA_FULL", `no room for chunk ${index}; it is not kept`);
+    }
+  }
+
+  #get(index: number, offset: number, length: number): Buffer {
+    const { pageSize } = this.#store;
+    const key = this.#key.setObject(index);
+    const chunk = Buffer.allocUnsafe(length);
+    const end = offset + length;
+    // At least one page, so that an empty part of what is not there is an error too.
+    let at = offset - (offset % pageSize);
+    do {
+      if (!this.#store.get(this.#pool, key.setIndex(at / pageSize), this.#page)) {
+        throw Object.assign(new Error(`there is no chunk ${index}`), { notFound: true });
+      }
+      const from = Math.max(at, offset);
+      const to = Math.min(at + pageSize, end);
+      chunk.set(this.#page.subarray(from - at, to - at), from - offset);
+      at += pageSize;
+    } while (at < end);
+    return chunk;
+  }
+
+  /** Does the work now, so that calls take effect in their order, and answers after the call. */
+  #answer<T>(done: (error: Error | null, result?: T) => void, work: () => T): void {
+    let result: T | undefined;
+    let failure: Error | null = null;
+    try {
+      if (this.#isClosed) throw new ZcacheError("ERR_STORE_CLOSED", "the chunk store is closed");
+      result = work();
+    } catch (error) {
+      failure = error as Error;
+    }
+    queueMicrotask(() => (failure === null ? done(null, result) : done(failure)));
+  }
+}
+
+/** The smallest page that holds a chunk: the larger, the better it compresses. */
+function pageSizeFor(chunkLength: number): number {
+  return (PAGE_KIB.find((kib) => kib * KIB >= chunkLength) ?? 64) * KIB;
+}

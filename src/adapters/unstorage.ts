@@ -1,0 +1,103 @@
+// The entry point `zcache/unstorage`: a driver for unstorage (Nitro, Nuxt and others keep their
+// caches in it).
+//
+// unstorage is not imported: what it asks of a driver is a shape. It makes text of values itself;
+// raw items come as they are, and so they are kept.
+
+import type { Cache } from "../cache/cache.ts";
+import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";
+
+export interface ZcacheDriverOptions extends AdapterOptions {
+  /** Stands before all keys of this storage in the cache, with a ":" (default none). */
+  readonly base?: string;
+  /** Seconds that items live, as in unstorage's other drivers (default: the cache's `ttl`). */
+  readonly ttl?: number;
+}
+
+/** What comes with a call of unstorage; ttl in seconds. */
+interface Transaction {
+  readonly ttl?: number;
+  readonly [option: string]: unknown;
+}
+
+/** What is known of an item: seconds that it has to live, if it ends, and bytes or characters. */
+export interface ZcacheItemMeta {
+  readonly ttl?: number;
+  readonly size?: number;
+  readonly [name: string]: number | undefined;
+}
+
+/** Fulfils unstorage's `Driver`. */
+export interface ZcacheDriver {
+  readonly name: "zcache";
+  readonly flags: { readonly ttl: true };
+  readonly options: ZcacheDriverOptions;
+  getInstance(): Cache<string, unknown>;
+  hasItem(key: string): boolean;
+  getItem(key: string): string | null;
+  getItemRaw(key: string): unknown;
+  setItem(key: string, value: string, options?: Transaction): void;
+  setItemRaw(key: string, value: unknown, options?: Transaction): void;
+  removeItem(key: string): void;
+  getMeta(key: string): ZcacheItemMeta | null;
+  getKeys(base?: string): string[];
+  clear(base?: string): void;
+  dispose(): void;
+}
+
+const TYPES = { cache: "object", cacheOptions: "object", base: "string", ttl: "number" };
+const SECOND_MS = 1000;
+
+/**
+ * Makes a driver, for `createStorage({ driver: zcacheDriver({ cacheOptions }) })`.
+ * @throws ZcacheError ERR_OPTION, and what `Cache.create` throws
+ */
+export function zcacheDriver(given: ZcacheDriverOptions = {}): ZcacheDriver {
+  const options = readAdapterOptions(given, TYPES, "zcacheDriver");
+  const adapted = new AdapterCache(options);
+  const { cache } = adapted;
+  const base = options.base === undefined ? "" : scopeOf(options.base.replace(/:+$/, ""));
+  const set = (key: string, value: unknown, transaction?: Transaction) => {
+    const ttl = transaction?.ttl ?? options.ttl;
+    adapted.set(base + key, value, ttl === undefined ? ttl : ttl * SECOND_MS);
+  };
+  return {
+    name: "zcache",
+    flags: { ttl: true },
+    options,
+    getInstance: () => cache,
+    hasItem: (key) => cache.has(base + key),
+    getItem: (key) => (cache.get(base + key) as string | undefined) ?? null,
+    getItemRaw: (key) => cache.get(base + key) ?? null,
+    setItem: set,
+    setItemRaw: set,
+    removeItem: (key) => void cache.delete(base + key),
+    getMeta(key) {
+      const ttlMs = cache.remainingTtl(base + key);
+      const value = cache.get(base + key);
+      if (value === undefined) return null;
+      const size = sizeOf(value);
+      return {
+        ...(ttlMs === Number.POSITIVE_INFINITY ? {} : { ttl: ttlMs / SECOND_MS }),
+        ...(size === undefined ? {} : { size }),
+      };
+    },
+    getKeys: (from = "") =>
+      Array.from(adapted.keysWith(base + folderOf(from)), (key) => key.slice(base.length)),
+    clear: (from = "") => adapted.clear(base + folderOf(from)),
+    dispose: () => adapted.close(),
+  };
+}
+
+/** What unstorage calls a base: a part of the keys' hierarchy, whose name ends with a ":". */
+function folderOf(base: string): string {
+  return base === "" ? "" : `${base.replace(/:+$/, "")}:`;
+}
+
+function sizeOf(value: unknown): number | undefined {
+  if (typeof value === "string") return Buffer.byteLength(value);
+  return value instanceof Uint8Array ? value.length : undefined;
+}
+
+/** @alias Nitro takes a driver as the default of a module. */
+export default zcacheDriver;

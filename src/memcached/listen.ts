@@ -1,0 +1,110 @@
+// Where a server listens: TCP, a unix socket, TLS. The thread that binds passes the descriptor on,
+// and each thread listens on it, so that the system spreads connections over the threads.
+import { lstatSync, unlinkSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import type { Server as TlsServer } from "node:tls";
+import { ZcacheError } from "../base/errors.ts";
+import type { InternalErrors } from "../node/internal_errors.ts";
+import { listenOnSocket } from "../node/net/stale_socket.ts";
+import type { HandshakeLimits } from "./listen_tls.ts";
+
+/** Files of PEM text. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+  /** Who signs clients' certificates; with it, a client must have one. */
+  readonly ca?: string | undefined;
+  readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined;
+}
+
+export interface Endpoint {
+  readonly host?: string | undefined;
+  /** 0: any that is free. */
+  readonly port?: number | undefined;
+  /** A unix socket instead. */
+  readonly path?: string | undefined;
+  /** Who may connect to that: permission bits, whatever the umask is (default 0700). */
+  readonly mode?: number | undefined;
+  readonly tls?: TlsFiles | undefined;
+}
+
+/** Certificate and key of a server, which may have been replaced. */
+export interface Certificates {
+  /** Looks whether they can be read, and uses nothing of them. @throws ZcacheError ERR_INPUT */
+  check(): void;
+  /** Reads them again, for connections to come. @returns whether they are good */
+  refresh(): boolean;
+}
+
+export interface Listener {
+  readonly endpoint: Endpoint;
+  readonly server: Server | TlsServer;
+  /** Undefined without TLS. */
+  readonly certificates: Certificates | undefined;
+  /** For the other threads; −1 where the system has none. */
+  readonly fd: number;
+}
+
+/** As memcached: who runs the server, and nobody else. */
+const SOCKET_MODE = 0o700;
+
+interface ListenOptions {
+  /** The descriptor of the endpoint, if another thread has bound it. */
+  readonly fd: number | undefined;
+  readonly backlog: number;
+  readonly errors: InternalErrors;
+  readonly handshakes: HandshakeLimits;
+}
+
+type Accept = (socket: Socket, encrypted: boolean) => void;
+
+async function makeServer({ tls }: Endpoint, accept: Accept, limits: HandshakeLimits) {
+  if (tls === undefined) {
+    const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket, false));
+    return { server, certificates: undefined };
+  }
+  // Node's TLS takes a megabyte or two: only who has a certificate loads it.
+  const { makeTlsServer } = await import("./listen_tls.ts");
+  return makeTlsServer(tls, (socket) => accept(socket, true), limits);
+}
+
+/** What is to be listened on: an endpoint, or the descriptor that another thread has bound. */
+export async function listen(
+  endpoint: Endpoint,
+  accept: Accept,
+  { fd, backlog, errors, handshakes }: ListenOptions,
+): Promise<Listener> {
+  const { server, certificates } = await makeServer(endpoint, accept, handshakes);
+  if (endpoint.path !== undefined && fd === undefined) await removeLeftover(endpoint.path);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      const name = endpoint.path ?? `${endpoint.host ?? "127.0.0.1"}:${endpoint.port}`;
+      const why = cause.code === "EADDRINUSE" ? "it is in use" : cause.message;
+      reject(new ZcacheError("ERR_IO", `can't listen on ${name}: ${why}`, { cause }));
+    });
+    server.once("listening", resolve);
+    const { path, host = "127.0.0.1", port = 0, mode = SOCKET_MODE } = endpoint;
+    if (fd !== undefined) server.listen({ fd });
+    else if (path !== undefined) listenOnSocket(server, { path, mode, backlog });
+    else server.listen({ host, port, backlog });
+  });
+  // A failure to accept one connection, for want of descriptors say, is not the server's end.
+  server.on("error", (error) => errors.report("memcached: a connection not accepted", error));
+  const handle = (server as unknown as { _handle?: { fd?: number } })._handle;
+  return { endpoint, server, certificates, fd: handle?.fd ?? -1 };
+}
+
+/** A socket that nobody listens on any more is what a killed server has left: it goes. */
+async function removeLeftover(path: string): Promise<void> {
+  const code = await new Promise<string | undefined>((resolve) => {
+    const probe = connect(path);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(undefined);
+    });
+    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code));
+  });
+  // Refused by a socket; a file that is no socket is ENOTSOCK or the like, and stays.
+  if (code !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return;
+  unlinkSync(path);
+}

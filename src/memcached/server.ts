@@ -1,0 +1,320 @@
+// The whole memcached server: the thread that is asked for it serves, and workers beside it where
+// more than one is wanted. It can be told to end, and what of it can be changed while it runs.
+//
+// All threads listen on one descriptor, which the main thread closes. A worker that ended would
+// close it again, when its number may be another file's: so workers go on until the process ends.
+import type { Worker } from "node:worker_threads";
+import { ZcacheError } from "../base/errors.ts";
+import type { InternalErrors } from "../node/internal_errors.ts";
+import { startWorker } from "../node/reserved_fds.ts";
+import type { ItemStore } from "./items/contract.ts";
+import { Counters } from "./items/counters.ts";
+import type { ItemsBegin } from "./items/shared.ts";
+import type { Endpoint } from "./listen.ts";
+import { checkSettings, type MemcachedSettings } from "./settings.ts";
+import { errorsOf, makeShare, ServerThread, type ThreadShare } from "./thread.ts";
+import { WatchHub, type WatchMessage, type WatchOrder } from "./watch/hub.ts";
+
+/** What else there is to be told of a store, by its own names. */
+export type ItemStoreFigures = Readonly<Record<string, number>>;
+
+/** A store that is open in this thread, and how others come to it. */
+export interface OpenedItemStore {
+  readonly store: ItemStore;
+  /** What the process before has left, if this one goes on with its items. */
+  readonly begin: ItemsBegin | undefined;
+  /** Whether threads that attach see the same items. */
+  readonly isShared: boolean;
+  /** What travels to a worker, which attaches with it. */
+  share(): unknown;
+  figures(): ItemStoreFigures;
+  /** Ends it for all threads, after what is to be kept has been written. */
+  close(): void;
+}
+
+export interface MemcachedOptions {
+  readonly settings: Partial<MemcachedSettings>;
+  readonly endpoints: readonly Endpoint[];
+  readonly open: (
+    settings: MemcachedSettings,
+    onFault: (error: ZcacheError) => void,
+    onError: (task: string, error: unknown) => void,
+  ) => OpenedItemStore;
+  /** The module that a worker runs; it is given a WorkerTask. */
+  readonly workerUrl: URL;
+  /** A client has asked for the end, and may. */
+  readonly onShutdown: (graceful: boolean) => void;
+  /** What is to be kept for the next process could not be written; the server goes on. */
+  readonly onFault?: (error: ZcacheError) => void;
+  /** Takes the stacks of unexpected errors (default: stderr). */
+  readonly log?: ((text: string) => void) | undefined;
+}
+
+/** What a worker is started with. */
+export interface WorkerTask {
+  readonly settings: MemcachedSettings;
+  readonly thread: number;
+  readonly share: ThreadShare;
+  readonly store: unknown;
+  readonly endpoints: readonly Endpoint[];
+  readonly fds: readonly number[];
+}
+
+/** From the main thread to a worker. */
+export type ToWorker =
+  | {
+      readonly type: "set";
+      readonly name: keyof MemcachedSettings;
+      readonly value: number | boolean;
+    }
+  /** Certificates and passwords are to be read again. */
+  | { readonly type: "refresh" }
+  | WatchOrder
+  | { readonly type: "close"; readonly gracefully: boolean };
+/** And back. */
+export type FromWorker =
+  | { readonly type: "listening" }
+  | { readonly type: "failed"; readonly message: string }
+  | { readonly type: "shutdown"; readonly graceful: boolean }
+  | WatchMessage
+  /** For the log. */
+  | { readonly type: "error"; readonly text: string }
+  /** It does nothing more to the items. */
+  | { readonly type: "closed" };
+
+/** Something that can be changed while the server runs. */
+export interface Knob {
+  readonly name: string;
+  /** What it does, its unit and what is allowed. */
+  readonly describe: string;
+  get(): number | boolean;
+  /** @throws ZcacheError ERR_OPTION where the value is not allowed */
+  set(value: number | boolean): void;
+}
+
+const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] = [
+  ["memoryMax", "bytes for items with all that they need"],
+  ["itemBytesMax", "bytes of an item's key and value and 50 more, at most"],
+  ["idleTimeoutS", "seconds after which a connection that says nothing is closed; 0 never"],
+  ["tlsHandshakeS", "seconds that a TLS handshake may take"],
+  ["connectionsMax", "connections at a time; those beyond are refused"],
+  ["backlogBytesMax", "bytes of replies that a client may leave before it is not read from"],
+  ["unsentBytesMax", "bytes of replies that all clients of a thread together may leave"],
+  ["flushEnabled", "whether clients may flush_all"],
+  ["shutdownEnabled", "whether clients may end the server"],
+  ["dumpEnabled", "whether clients may list keys"],
+  ["watchEnabled", "whether clients may watch"],
+];
+
+/** A worker is done with what it has begun after this time: a batch of commands. */
+const WORKER_CLOSE_MS = 2000;
+
+/** What a server is started with, once its settings are checked and its store is open. */
+interface ServeParts extends Omit<MemcachedOptions, "settings" | "open"> {
+  readonly settings: MemcachedSettings;
+  readonly opened: OpenedItemStore;
+  readonly share: ThreadShare;
+  readonly errors: InternalErrors;
+}
+
+export class MemcachedServer {
+  readonly #main: ServerThread;
+  readonly #workers: readonly Worker[];
+  readonly #opened: OpenedItemStore;
+  #isClosed = false;
+
+  private constructor(main: ServerThread, workers: readonly Worker[], opened: OpenedItemStore) {
+    this.#main = main;
+    this.#workers = workers;
+    this.#opened = opened;
+  }
+
+  /**
+   * Opens the store, listens, and starts the other threads.
+   * @throws ZcacheError ERR_OPTION, ERR_INPUT or ERR_IO: a setting, a file, an address
+   */
+  static async start(options: MemcachedOptions): Promise<MemcachedServer> {
+    const settings = checkSettings(options.settings);
+    const counters = Counters.create(settings.threads);
+    const errors = errorsOf(counters, options.log);
+    const fault = (error: ZcacheError) =>
+      errors.run("memcached: the caller's onFault", () => options.onFault?.(error));
+    const opened = options.open(settings, fault, (task, error) =>
+      errors.report(`memcached: ${task}`, error),
+    );
+    if (settings.threads > 1 && !opened.isShared) {
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `threads: ${settings.threads} is not allowed; the store of this build serves one thread`,
+      );
+    }
+    try {
+      const share = makeShare(settings, counters, opened.begin);
+      return await MemcachedServer.#serve({ ...options, settings, opened, share, errors });
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
+  }
+
+  static async #serve(parts: ServeParts): Promise<MemcachedServer> {
+    const { settings, opened, share, errors, endpoints } = parts;
+    const workers: Worker[] = [];
+    const hub = new WatchHub(share.watch, workers);
+    const main = await ServerThread.start({
+      ...{ settings, store: opened.store, thread: 0, share, endpoints, errors },
+      shutdown: parts.onShutdown,
+      tellOthers: (message) => hub.take(message, 0),
+    });
+    hub.main = main;
+    try {
+      for (let thread = 1; thread < settings.threads; thread++) {
+        const task: WorkerTask = {
+          ...{ settings, thread, share, endpoints, store: opened.share() },
+          fds: main.listeners.map(({ fd }) => fd),
+        };
+        workers.push(await startServing(parts, task, hub));
+      }
+    } catch (error) {
+      main.close(false);
+      throw error;
+    }
+    return new MemcachedServer(main, workers, opened);
+  }
+
+  /** Where it listens, as `host:port` or a path. */
+  get addresses(): string[] {
+    return this.#main.listeners.map(({ server }) => {
+      const address = server.address();
+      if (address === null || typeof address === "string") return address ?? "";
+      const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+      return `${host}:${address.port}`;
+    });
+  }
+
+  /** Connections that are open, of all threads. */
+  get connections(): number {
+    const { counters } = this.#main;
+    return counters.sum("total_connections") - counters.sum("closed_connections");
+  }
+
+  /** Figures by memcached's names, of all threads. */
+  stats(): Record<string, number | string> {
+    const figures: Record<string, number | string> = {};
+    this.#main.items.tick(Date.now());
+    for (const kind of ["", "zcache"]) {
+      this.#main.stats.tell(kind, (name, value) => {
+        figures[name] = value;
+      });
+    }
+    return { ...figures, ...this.#opened.figures() };
+  }
+
+  /** Times of what one read brings, of one in sixty-four: ns, and how many took up to that. */
+  latency(): [upToNs: number, count: number][] {
+    return this.#main.times.buckets(0);
+  }
+
+  knobs(): Knob[] {
+    return KNOBS.map(([name, describe]) => ({
+      name: `memcached.${name}`,
+      describe,
+      get: () => this.#main.settings[name] as number | boolean,
+      set: (value) => this.#set(name, value),
+    }));
+  }
+
+  #set(name: keyof MemcachedSettings, value: number | boolean): void {
+    const current = this.#main.settings[name];
+    if (typeof value !== typeof current) {
+      const allowed = typeof current === "boolean" ? "true or false" : "a number";
+      throw new ZcacheError("ERR_OPTION", `memcached.${name}: ${value} is not ${allowed}`);
+    }
+    checkSettings({ ...this.#main.settings, [name]: value });
+    if (name === "memoryMax" && !this.#opened.store.limit(value as number)) {
+      throw new ZcacheError("ERR_OPTION", `memcached.memoryMax: ${value} is more than was set up`);
+    }
+    this.#main.set(name, value);
+    const message: ToWorker = { type: "set", name, value };
+    for (const worker of this.#workers) worker.postMessage(message);
+  }
+
+  /**
+   * Reads certificates and passwords again, in all threads, for connections to come.
+   * @returns what does so, once all of it has been found to be good
+   * @throws ZcacheError ERR_INPUT, ERR_OPTION: a file can't be read, or is no such file
+   */
+  prepareRefresh(): () => void {
+    this.#main.checkFiles();
+    return () => {
+      this.#main.refreshFiles();
+      const message: ToWorker = { type: "refresh" };
+      for (const worker of this.#workers) worker.postMessage(message);
+    };
+  }
+
+  /**
+   * Accepts nothing more, ends connections, and then the store: what is to be kept for the next
+   * process is written. The process should end soon after.
+   */
+  async close(gracefully = true): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#main.close(gracefully);
+    const message: ToWorker = { type: "close", gracefully };
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        const closed = untilClosed(worker);
+        worker.postMessage(message);
+        await closed;
+        worker.unref();
+      }),
+    );
+    this.#opened.close();
+  }
+}
+
+/** Until a worker does nothing more; one that does not say so is not waited for without end. */
+async function untilClosed(worker: Worker): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, WORKER_CLOSE_MS);
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    worker.on("message", (message: FromWorker) => {
+      if (message.type === "closed") done();
+    });
+    worker.once("exit", done);
+  });
+}
+
+async function startServing(parts: ServeParts, task: WorkerTask, hub: WatchHub): Promise<Worker> {
+  const { errors, onShutdown } = parts;
+  const { thread } = task;
+  const worker = startWorker(parts.workerUrl, { workerData: task });
+  await new Promise<void>((resolve, reject) => {
+    const fail = (why: string, cause?: unknown) =>
+      reject(
+        new ZcacheError("ERR_IO", `memcached: thread ${thread} can't start: ${why}`, { cause }),
+      );
+    let isListening = false;
+    worker.on("error", (error) => {
+      if (isListening) errors.report(`memcached: thread ${thread}`, error);
+      else fail(error.message, error);
+    });
+    worker.on("exit", () => fail("it has ended"));
+    worker.on("message", (message: FromWorker) =>
+      errors.run(`memcached: a message of thread ${thread}`, () => {
+        if (message.type === "listening") {
+          isListening = true;
+          resolve();
+        } else if (message.type === "shutdown") onShutdown(message.graceful);
+        else if (message.type === "error") errors.log(message.text);
+        else if (message.type === "failed") fail(message.message);
+        else if (message.type !== "closed") hub.take(message, thread);
+      }),
+    );
+  });
+  return worker;
+}

@@ -1,0 +1,36 @@
+// What is remembered of a connection between two reads. Small, because ten thousand of them may
+// be idle: bytes are kept only while a command is incomplete, or cannot go on.
+
+import type { LongReply } from "./commands/long_reply.ts";
+import type { CloseReason } from "./watch/records.ts";
+
+export const UNDECIDED = 0;
+export const TEXT = 1;
+export const BINARY = 2;
+
+export class Session {
+  /** Decided by the first byte that comes. */
+  protocol: typeof UNDECIDED | typeof TEXT | typeof BINARY = UNDECIDED;
+  authenticated = false;
+  /** Nothing more is read; the connection ends when the replies are out. */
+  closing = false;
+  /** So many bytes to come belong to a value that was refused. */
+  swallow = 0;
+  /** The rest of a line that was refused is passed over. */
+  skipLine = false;
+  /** The command whose keys are being read, one after the other; 0: none. */
+  keysOf = 0;
+  /** For that command, if it touches: when items expire, seconds since 1970. */
+  keysExpires = 0;
+  /** Bytes that have come and not been used: a part of a command, or all that has to wait. */
+  pending: Uint8Array | undefined = undefined;
+  pendingBytes = 0;
+  /** How many bytes the command that `pending` begins with takes; 0: not known yet. */
+  need = 0;
+  /** A reply that is made in steps; what comes behind it waits. */
+  longReply: LongReply | undefined = undefined;
+  /** Seconds since 1970. */
+  lastCommandAt = 0;
+  /** Why the connection ends, if it is this side that ends it. */
+  endsFor: CloseReason = "error";
+}

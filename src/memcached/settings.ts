@@ -1,0 +1,138 @@
+// What can be set about serving memcached. Checked once, at the border.
+import { ZcacheError } from "../base/errors.ts";
+import { KIB, MIB } from "../base/units.ts";
+import type { CacheOptions } from "../cache/options.ts";
+import type { PersistOptions } from "../persist/options.ts";
+
+type WriteBackOptions = NonNullable<CacheOptions["writeBack"]>;
+
+/** Settings that each thread has a copy of; plain data, so that they travel to workers. */
+export interface MemcachedSettings {
+  readonly memoryMax: number;
+  /** Compresses the values: one that `zcache codecs` lists. */
+  readonly codec: string;
+  /** Items that lie idle are compressed anew with zstd, where that makes them smaller. */
+  readonly tiers: boolean;
+  /** A dictionary is trained from the values, and used where it pays. */
+  readonly dictionary: boolean;
+  /** A file for what memory has no room for. */
+  readonly writeBack: WriteBackOptions | undefined;
+  /** Begin with the items of the process before. */
+  readonly persist: PersistOptions | undefined;
+  /** Key, value and 50 bytes of an item, at most. */
+  readonly itemBytesMax: number;
+  readonly connectionsMax: number;
+  readonly threads: number;
+  /** Seconds after which a connection that says nothing is closed, 0 never. */
+  readonly idleTimeoutS: number;
+  /** Seconds that a TLS handshake may take. */
+  readonly tlsHandshakeS: number;
+  /** Replies that a client has not taken: above this many bytes nothing more is done for it. */
+  readonly backlogBytesMax: number;
+  /**
+   * Replies that clients have not taken, of all connections of a thread together, in bytes; above,
+   * the one that has taken nothing for longest is closed.
+   */
+  readonly unsentBytesMax: number;
+  /** Parts of commands that one thread keeps for all its connections together, in bytes. */
+  readonly pendingBytesMax: number;
+  readonly protocol: "auto" | "ascii" | "binary";
+  readonly flushEnabled: boolean;
+  readonly shutdownEnabled: boolean;
+  /** People may list keys. */
+  readonly dumpEnabled: boolean;
+  /** People may `watch`. */
+  readonly watchEnabled: boolean;
+  /** Bytes of log lines that a watcher may leave unread before further ones are skipped. */
+  readonly watchBytesMax: number;
+  /** Where there is no room: drop others, or refuse. */
+  readonly evicts: boolean;
+  readonly casEnabled: boolean;
+  /** Items that have expired are looked for; otherwise they stay until room is needed. */
+  readonly sweeps: boolean;
+  /** `debugtime` moves the clock: for memcached's own tests. */
+  readonly debugTime: boolean;
+  readonly authFile: string | undefined;
+  readonly prefixDelimiter: string;
+  readonly listenBacklog: number;
+  readonly verbosity: number;
+}
+
+export const DEFAULT_SETTINGS: MemcachedSettings = {
+  memoryMax: 64 * MIB,
+  codec: "lz4",
+  tiers: true,
+  dictionary: true,
+  writeBack: undefined,
+  persist: undefined,
+  itemBytesMax: MIB,
+  connectionsMax: 1024,
+  threads: 1,
+  idleTimeoutS: 0,
+  tlsHandshakeS: 10,
+  backlogBytesMax: 256 * KIB,
+  unsentBytesMax: 64 * MIB,
+  pendingBytesMax: 64 * MIB,
+  protocol: "auto",
+  flushEnabled: true,
+  shutdownEnabled: false,
+  dumpEnabled: true,
+  watchEnabled: true,
+  watchBytesMax: 256 * KIB,
+  evicts: true,
+  casEnabled: true,
+  sweeps: true,
+  debugTime: false,
+  authFile: undefined,
+  prefixDelimiter: ":",
+  listenBacklog: 1024,
+  verbosity: 0,
+};
+
+/** Names, and what each may be: [least, most]. */
+const RANGES: Readonly<Partial<Record<keyof MemcachedSettings, readonly [number, number]>>> = {
+  memoryMax: [MIB, 64 * 1024 * MIB],
+  itemBytesMax: [KIB, 128 * MIB],
+  connectionsMax: [1, 1_000_000],
+  threads: [1, 64],
+  idleTimeoutS: [0, 86_400 * 365],
+  tlsHandshakeS: [1, 3600],
+  backlogBytesMax: [4 * KIB, 1024 * MIB],
+  unsentBytesMax: [64 * KIB, 16 * 1024 * MIB],
+  pendingBytesMax: [64 * KIB, 16 * 1024 * MIB],
+  watchBytesMax: [4 * KIB, 64 * MIB],
+  listenBacklog: [1, 65_535],
+  verbosity: [0, 4],
+};
+
+/**
+ * Fills in what is not given and checks what is.
+ * @throws ZcacheError ERR_OPTION naming the setting and what is allowed
+ */
+export function checkSettings(given: Partial<MemcachedSettings>): MemcachedSettings {
+  const settings = { ...DEFAULT_SETTINGS, ...given };
+  for (const [name, range] of Object.entries(RANGES)) {
+    const value = settings[name as keyof MemcachedSettings] as number;
+    const [least, most] = range;
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw optionError(`${name}: ${value} is not allowed; a whole number, ${least} to ${most}`);
+    }
+  }
+  if (!["auto", "ascii", "binary"].includes(settings.protocol)) {
+    throw optionError(`protocol: "${settings.protocol}" is not allowed; auto, ascii or binary`);
+  }
+  if (settings.prefixDelimiter.length !== 1) {
+    throw optionError(`prefixDelimiter: "${settings.prefixDelimiter}" is not one character`);
+  }
+  if (settings.itemBytesMax > settings.memoryMax / 2) {
+    throw optionError(
+      `itemBytesMax: ${settings.itemBytesMax} is more than half of memoryMax ` +
+        `(${settings.memoryMax}); allow smaller items or more memory`,
+    );
+  }
+  return settings;
+}
+
+function optionError(message: string): ZcacheError {
+  return new ZcacheError("ERR_OPTION", message);
+}

@@ -1,0 +1,58 @@
+// How threads of one server tell each other what is watched, and what those who watch are to read:
+// workers tell the main thread, which tells the others.
+import type { Worker } from "node:worker_threads";
+import type { ServerThread } from "../thread.ts";
+import { WatchBoard } from "./board.ts";
+
+/** What is watched has changed; and records for watchers (log_records.ts). */
+export type WatchMessage =
+  | { readonly type: "watched" }
+  | { readonly type: "log"; readonly records: Uint8Array };
+/** From the main thread it is said whose they are. */
+export type WatchOrder =
+  | { readonly type: "watched" }
+  | { readonly type: "log"; readonly records: Uint8Array; readonly from: number };
+
+const MAIN = 0;
+
+export class WatchHub {
+  readonly #board: WatchBoard;
+  #main: ServerThread | undefined;
+  /** Worker n is thread n + 1. */
+  readonly #workers: readonly Worker[];
+
+  /** @param workers grows as they are started */
+  constructor(watch: SharedArrayBuffer, workers: readonly Worker[]) {
+    this.#board = WatchBoard.attach(watch, MAIN);
+    this.#workers = workers;
+  }
+
+  /** The main thread serves. */
+  set main(main: ServerThread) {
+    this.#main = main;
+  }
+
+  /** Takes what a thread says, the main one itself too. */
+  take(message: WatchMessage, from: number): void {
+    if (message.type === "watched") {
+      if (from !== MAIN) this.#main?.connections.lookAtWatched();
+      this.#tell(message, from);
+      return;
+    }
+    const { records } = message;
+    const order: WatchOrder = { type: "log", records, from };
+    for (let thread = 1; thread <= this.#workers.length; thread++) {
+      if (thread === from || this.#board.flagsOf(thread) === 0) continue;
+      this.#board.sent(from, records.length);
+      this.#workers[thread - 1]!.postMessage(order);
+    }
+    if (from === MAIN || this.#main === undefined) this.#board.sent(from, -records.length);
+    else this.#main.watch.receive(records, from);
+  }
+
+  #tell(order: WatchOrder, from: number): void {
+    for (const [nth, worker] of this.#workers.entries()) {
+      if (nth + 1 !== from) worker.postMessage(order);
+    }
+  }
+}

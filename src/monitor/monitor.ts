@@ -1,0 +1,414 @@
+// Services over a store, as the web page and the metrics see them. What takes long is done in steps
+// of a millisecond or two, between which this thread serves, or in a worker.
+import { performance } from "node:perf_hooks";
+import { setImmediate } from "node:timers/promises";
+import type { Worker } from "node:worker_threads";
+import { type ErrorCode, ZcacheError } from "../base/errors.ts";
+import { MIB } from "../base/units.ts";
+import type {
+  Choices,
+  Connections,
+  FrameMap,
+  Latency,
+  ServicePicture,
+  Setup,
+  Sizes,
+  WhatIf,
+} from "../dashboard/api.ts";
+import { CELL_BYTES, FrameMapBuilder } from "../lab/frame_map.ts";
+import type { SampledContent, WhatIfResult } from "../lab/what_if.ts";
+import type { MemcachedServer } from "../memcached/server.ts";
+import type { NbdServer } from "../nbd/server.ts";
+import { nodeCodecs } from "../node/codecs.ts";
+import { startWorker } from "../node/reserved_fds.ts";
+import { poolTypes } from "../pool/registry.ts";
+import type { StoreStats } from "../store/statistics.ts";
+import type { Store } from "../store/store.ts";
+import type { SampleTaker, SizeSurvey } from "../store/survey.ts";
+import type { Observed } from "./contract.ts";
+
+/** What a service knows that its store does not, at one moment. */
+export interface ServiceFigures {
+  /** Operations by the service's names, since its start. */
+  readonly operations: Readonly<Record<string, number>>;
+  /** Look-ups (default: those of the store). */
+  readonly lookups?: { readonly hits: number; readonly misses: number };
+  readonly connections: Connections;
+  /** Unexpected errors while serving (default: 0). */
+  readonly internalErrors?: number;
+  /** Times of requests as the server sees them, by operation (default: none). */
+  readonly latency?: Readonly<Record<string, Latency>>;
+}
+
+export interface ServiceParts {
+  readonly name: string;
+  readonly kind: string;
+  readonly store: Store;
+  figures(): ServiceFigures;
+}
+
+/** A device, as far as it is looked at here. */
+interface CountedDevice {
+  requests(): { readonly reads: number; readonly writes: number; readonly discards: number };
+}
+
+/** The NBD server's devices, all of one store. */
+export function observeNbd(
+  store: Store,
+  server: NbdServer,
+  devices: readonly CountedDevice[],
+  name = "nbd",
+): Observed {
+  const figures = (): ServiceFigures => {
+    const operations = { read: 0, write: 0, discard: 0 };
+    for (const device of devices) {
+      const { reads, writes, discards } = device.requests();
+      operations.read += reads;
+      operations.write += writes;
+      operations.discard += discards;
+    }
+    const { connections: now, accepted, refused, internal_errors } = server.stats();
+    const latency = Object.fromEntries(
+      Object.entries(server.latencies()).map(([kind, times]) => [`request_${kind}`, times]),
+    );
+    return {
+      operations,
+      connections: { now, accepted, refused },
+      latency,
+      internalErrors: internal_errors,
+    };
+  };
+  return observe({ name, kind: "nbd", store, figures });
+}
+
+/** The memcached server over a store of values. */
+export function observeMemcached(
+  store: Store,
+  server: MemcachedServer,
+  name = "memcached",
+): Observed {
+  const figures = (): ServiceFigures => {
+    const stats = server.stats();
+    const sum = (...keys: string[]) => keys.reduce((all, key) => all + Number(stats[key] ?? 0), 0);
+    return {
+      operations: {
+        get: sum("cmd_get"),
+        set: sum("cmd_set"),
+        delete: sum("delete_hits", "delete_misses"),
+        incr: sum("incr_hits", "incr_misses"),
+        decr: sum("decr_hits", "decr_misses"),
+        cas: sum("cas_hits", "cas_misses", "cas_badval"),
+        touch: sum("cmd_touch"),
+        flush: sum("cmd_flush"),
+      },
+      latency: { request_batch: server.latency() },
+      lookups: { hits: sum("get_hits"), misses: sum("get_misses") },
+      connections: {
+        now: sum("curr_connections"),
+        accepted: sum("total_connections"),
+        refused: sum("rejected_connections"),
+      },
+      internalErrors: sum("internal_errors"),
+    };
+  };
+  return observe({ name, kind: "memcached", store, figures });
+}
+
+/** Work is left off after so long, and gone on with when others have had their turn. */
+const STEP_MS = 1;
+/** A walk through the sizes is left off after so many, and gone on with when asked for again. */
+const SURVEY_STEPS_MAX = 1500;
+/** Of a store's content, so many pages or values and so many bytes are sampled. */
+export const SAMPLE_MAX = 2000;
+const SAMPLE_BYTES_MAX = 16 * MIB;
+/** Longer than the slowest codecs take for that. */
+const WHAT_IF_MS = 60_000;
+
+/** A service over a store. */
+export function observe(parts: ServiceParts): Observed {
+  return new StoreService(parts);
+}
+
+class StoreService implements Observed {
+  readonly name: string;
+  readonly kind: string;
+  readonly #parts: ServiceParts;
+  readonly #workers = new Set<Worker>();
+  /** The walk through the sizes that is under way, and the last that was completed. */
+  #survey: SizeSurvey | undefined;
+  #surveyed: SizeSurvey | undefined;
+  #isClosed = false;
+
+  constructor(parts: ServiceParts) {
+    this.#parts = parts;
+    this.name = parts.name;
+    this.kind = parts.kind;
+  }
+
+  picture(): ServicePicture {
+    const { name, kind, store } = this.#parts;
+    const stats = store.stats();
+    const figures = this.#parts.figures();
+    const { operations, connections, lookups, latency, internalErrors = 0 } = figures;
+    const { hits, misses } = lookups ?? stats.counters;
+    return {
+      ...{ name, kind, setup: setupOf(store) },
+      ...pictureOf(stats),
+      ...{ operations, hits, misses, connections, internalErrors },
+      latency: { ...latencyOf(store), ...latency },
+    };
+  }
+
+  async frames(from: number, to: number, cellsMax: number): Promise<FrameMap> {
+    const { store } = this.#parts;
+    const builder = new FrameMapBuilder(store, from, to, cellsMax);
+    await this.#inSteps(() => builder.step());
+    const [first, second] = store.inspection.frameClasses;
+    const { perCell, framesTotal, uses, byClass, cells } = builder;
+    return {
+      ...{ from: builder.from, to: builder.to, perCell, framesTotal, uses },
+      cellBytes: CELL_BYTES,
+      pageSizeBytes: store.pageSize,
+      classes: first === second ? first! : "",
+      byClass: Array.from(byClass, ([objectClass, sum]) => ({ class: objectClass, ...sum })).sort(
+        (a, b) => a.class - b.class,
+      ),
+      cells: Buffer.from(cells).toString("base64"),
+    };
+  }
+
+  async sizes(): Promise<Sizes> {
+    const { store } = this.#parts;
+    const survey = this.#survey ?? store.inspection.sizes();
+    this.#survey = survey;
+    let steps = SURVEY_STEPS_MAX;
+    let isWhole = false;
+    await this.#inSteps(() => {
+      isWhole = survey.step();
+      return isWhole || --steps === 0;
+    });
+    if (isWhole) {
+      this.#survey = undefined;
+      this.#surveyed = survey;
+    }
+    // Until a round is complete again, the one before says more.
+    const { looked, sameFilled, bins, byCodec } = this.#surveyed ?? survey;
+    const [raw, fast, dense] = byCodec;
+    const { ephemeral, persistent } = store.stats();
+    return {
+      ...{ looked, of: ephemeral.pagesInMemory + persistent.pagesInMemory, sameFilled },
+      pageSizeBytes: store.pageSize,
+      bins: [...bins],
+      ...{ raw: raw!, fast: fast!, dense: dense! },
+    };
+  }
+
+  choices(): Choices {
+    const codecs = nodeCodecs().list();
+    return {
+      codecs: codecs.filter((one) => one.available).map((one) => one.name),
+      pools: poolTypes(),
+    };
+  }
+
+  async whatIf(codec: string, pool: string): Promise<WhatIf> {
+    const { codecs, pools } = this.choices();
+    checkChoice("codec", codec, codecs);
+    checkChoice("pool", pool, pools);
+    const { store } = this.#parts;
+    const drawn = new DrawnSample(store);
+    const sampler = store.inspection.sample(drawn.wanted, (Math.random() * 2 ** 32) >>> 0, drawn);
+    await this.#inSteps(() => sampler.step());
+    const content = drawn.content();
+    const current = { codec: store.options.codec, pool: poolOf(store) };
+    const rows = await this.#compare({
+      content,
+      codecs: [...new Set([current.codec, codec])],
+      pools: [...new Set([current.pool, pool])],
+    });
+    const originalBytes = content.bytes.length + content.sameFilled * store.pageSize;
+    return {
+      sampled: content.sizes.length + content.sameFilled,
+      of: sampler.population,
+      sameFilled: content.sameFilled,
+      ...{ originalBytes, storedBytes: drawn.storedBytes },
+      rows: rows.map((row) => ({
+        ...row,
+        isCurrent: row.codec === current.codec && row.pool === current.pool,
+      })),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.all([...this.#workers].map((worker) => worker.terminate()));
+  }
+
+  /** Calls `step` until it says that all is done, and lets others have their turn in between. */
+  async #inSteps(step: () => boolean): Promise<void> {
+    for (;;) {
+      for (const until = performance.now() + STEP_MS; performance.now() < until; ) {
+        if (step()) return;
+      }
+      await setImmediate();
+      if (this.#isClosed) throw new ZcacheError("ERR_STORE_CLOSED", "the service has ended");
+    }
+  }
+
+  async #compare(task: WhatIfTask): Promise<readonly WhatIfResult[]> {
+    const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    const url = new URL(`./what_if_worker.${ending}`, import.meta.url);
+    const worker = startWorker(url, { workerData: task });
+    worker.unref();
+    this.#workers.add(worker);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        const fail = (why: string) => reject(new ZcacheError("ERR_IO", `the comparison ${why}`));
+        timer = setTimeout(() => fail(`took more than ${WHAT_IF_MS} ms`), WHAT_IF_MS).unref();
+        worker.on("error", (cause) => reject(cause));
+        worker.on("exit", () => fail("was ended"));
+        worker.on("message", (answer: WhatIfAnswer) => {
+          if ("results" in answer) resolve(answer.results);
+          else reject(new ZcacheError(answer.code, answer.message));
+        });
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#workers.delete(worker);
+      await worker.terminate();
+    }
+  }
+}
+
+/** What the worker is started with. */
+export interface WhatIfTask {
+  readonly content: SampledContent;
+  readonly codecs: readonly string[];
+  readonly pools: readonly string[];
+}
+
+/** And what it answers. */
+export type WhatIfAnswer =
+  | { readonly results: readonly WhatIfResult[] }
+  | { readonly code: ErrorCode; readonly message: string };
+
+/** A sample in memory that a worker can see too. */
+class DrawnSample implements SampleTaker {
+  readonly wanted: number;
+  storedBytes = 0;
+  #sameFilled = 0;
+  #used = 0;
+  readonly #bytes: Uint8Array;
+  readonly #sizes: number[] = [];
+  readonly #prefixes: number[] = [];
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+    this.wanted = Math.min(SAMPLE_MAX, Math.floor(SAMPLE_BYTES_MAX / store.pageSize));
+    this.#bytes = new Uint8Array(new SharedArrayBuffer(this.wanted * store.pageSize));
+  }
+
+  take(content: Uint8Array, prefixBytes: number, storedBytes: number): void {
+    this.#bytes.set(content, this.#used);
+    this.#used += content.length;
+    this.#sizes.push(content.length);
+    this.#prefixes.push(prefixBytes);
+    this.storedBytes += storedBytes;
+  }
+
+  sameFilled(): void {
+    this.#sameFilled++;
+  }
+
+  content(): SampledContent {
+    return {
+      pageSizeBytes: this.#store.pageSize,
+      holds: this.#store.options.content,
+      bytes: this.#bytes.subarray(0, this.#used),
+      sizes: Uint32Array.from(this.#sizes),
+      prefixes: Uint16Array.from(this.#prefixes),
+      sameFilled: this.#sameFilled,
+    };
+  }
+}
+
+function checkChoice(what: string, name: string, all: readonly string[]): void {
+  if (all.includes(name)) return;
+  throw new ZcacheError("ERR_OPTION", `${what} "${name}": there are ${all.join(", ")}`);
+}
+
+/** The pool in which most of it is: a store of one kind of pages has one. */
+function poolOf(store: Store): string {
+  const [ephemeral, persistent] = store.options.zpools;
+  if (ephemeral === persistent) return ephemeral;
+  const stats = store.stats();
+  return stats.persistent.pool.pages > stats.ephemeral.pool.pages ? persistent : ephemeral;
+}
+
+function setupOf({ options, pageSize }: Store): Setup {
+  return {
+    codec: options.codec,
+    denseCodec: options.recompress?.codec ?? null,
+    pool: [...new Set(options.zpools)].join(" and "),
+    policy: options.policy,
+    pageSizeBytes: pageSize,
+    holds: options.content,
+  };
+}
+
+function latencyOf(store: Store): Record<string, Latency> {
+  const entries = Object.entries(store.inspection.latencies());
+  return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
+}
+
+/** What a store's statistics say, by the names of the web page. */
+function pictureOf(stats: StoreStats) {
+  const { counters, memory, ephemeral, persistent, writeBack } = stats;
+  return {
+    memory: {
+      logicalBytes: stats.orig_data_size,
+      compressedBytes: stats.compr_data_size,
+      usedBytes: stats.mem_used_total,
+      usedMaxBytes: stats.mem_used_max,
+      limitBytes: stats.mem_limit,
+      parts: { compressed: stats.compr_data_size, ...memory },
+    },
+    stored: {
+      inPool: ephemeral.pagesInMemory + persistent.pagesInMemory,
+      sameFilled: stats.same_pages,
+      huge: stats.huge_pages,
+      inFile: ephemeral.pagesInFile + persistent.pagesInFile,
+    },
+    evictions: {
+      no_room: counters.evicted_ephemeral_pages,
+      file_full: counters.dropped_from_file,
+      lost: counters.lost_pages,
+    },
+    refusals: {
+      frozen: counters.put_to_flush,
+      limit: counters.pool_limit_hit,
+      no_frame: counters.reject_alloc_fail,
+      nothing_to_evict: counters.reject_reclaim_fail,
+      compresses_poorly: counters.reject_compress_poor,
+      mean_compresses_poorly: counters.mean_compress_poor,
+      too_many: counters.reject_page_count,
+    },
+    expired: counters.expired,
+    recompressed: counters.recompressed_pages,
+    recoveries: stats.recoveries,
+    writeBack: {
+      writtenPages: counters.written_back_pages,
+      writtenBytes: counters.written_back_bytes,
+      readPages: counters.loads_from_file,
+      file:
+        writeBack === undefined
+          ? null
+          : {
+              usedBytes: Number(writeBack["liveBytes"]),
+              maxBytes: Number(writeBack["sizeBytesMax"]),
+            },
+    },
+  };
+}

@@ -1,0 +1,92 @@
+// How a server begins to listen: with the reason in words if it can't, and with somebody who takes
+// the errors that come later, such as that no more descriptors are free to accept a connection.
+import { statSync } from "node:fs";
+import type { Server } from "node:net";
+import { dirname, resolve } from "node:path";
+import { ZcacheError } from "../../base/errors.ts";
+import type { InternalErrors } from "../internal_errors.ts";
+import { listenOnSocket, removeStale, type SocketPlace } from "./stale_socket.ts";
+
+export interface TcpPlace {
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  readonly backlog?: number | undefined;
+}
+
+/** The longest path that the address of a Unix socket has room for. */
+const PATH_BYTES_MAX = 107;
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program listens there: the address is in use",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EAFNOSUPPORT: "this machine has no such kind of address",
+  ENOTFOUND: "there is no such host",
+  EAI_AGAIN: "the name of the host can't be looked up now",
+  EMFILE: "too many files are open",
+  ENOTDIR: "a part of the path is no folder",
+  EROFS: "the file system is read-only",
+  ENOSPC: "the file system is full",
+};
+
+/**
+ * Listens, with a file of the mode of the place from its first moment if it is a Unix socket.
+ * @param unit whose errors those are that come later: "nbd", say
+ * @throws ZcacheError ERR_IO: it can't listen there, and why
+ */
+export async function listen(
+  server: Server,
+  place: TcpPlace | SocketPlace,
+  unit: string,
+  errors: InternalErrors,
+): Promise<void> {
+  if ("path" in place) {
+    checkPath(place.path);
+    await removeStale(place.path);
+  }
+  await new Promise<void>((done, reject) => {
+    const failed = (cause: Error) => reject(listenError(place, cause));
+    server.once("error", failed);
+    server.once("listening", () => {
+      server.off("error", failed);
+      server.on("error", (error) => errors.report(`${unit}: accepting a connection`, error));
+      done();
+    });
+    if ("path" in place) listenOnSocket(server, place);
+    else server.listen({ ...place });
+  });
+}
+
+/** The reason in words why a server can't listen. */
+export function listenError(place: TcpPlace | SocketPlace, cause: Error): ZcacheError {
+  const where = "path" in place ? place.path : `${place.host}:${place.port}`;
+  const { code = "" } = cause as NodeJS.ErrnoException;
+  let reason = REASONS[code];
+  // Node says so also where the folder is missing.
+  if (code === "EACCES") {
+    reason = "path" in place ? accessReason(place.path) : "the port needs a privilege";
+  }
+  const why = reason === undefined ? cause.message : `${reason} (${code})`;
+  return new ZcacheError("ERR_IO", `can't listen on ${where}: ${why}`, { cause });
+}
+
+function accessReason(path: string): string {
+  const folder = dirname(resolve(path));
+  try {
+    if (!statSync(folder).isDirectory()) return `${folder} is no folder`;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return `there is no folder ${folder}; make it first`;
+    if (code === "ENOTDIR") return `${folder} is no folder`;
+  }
+  return `permission denied in ${folder}`;
+}
+
+function checkPath(path: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= PATH_BYTES_MAX && !path.includes("\0")) return;
+  const why = path.includes("\0")
+    ? "a path has no zero byte"
+    : `the path of a socket has at most ${PATH_BYTES_MAX} bytes, this one has ${bytes}`;
+  throw new ZcacheError("ERR_OPTION", `can't listen on ${path}: ${why}`);
+}

@@ -1,0 +1,70 @@
+// Stores on Node: the store, and what it needs of Node, put together for those who import zcache.
+import type { Worker } from "node:worker_threads";
+import { ZcacheError } from "../base/errors.ts";
+import type { StoreOptions } from "../store/options.ts";
+import { Store, type StoreShare } from "../store/store.ts";
+import { warnOfMemory } from "./machine_memory.ts";
+import { nodePlatform } from "./platform.ts";
+import { startWorker } from "./reserved_fds.ts";
+
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+
+/**
+ * Makes a store.
+ * @throws ZcacheError for options that can't be (ERR_OPTION and others that name what is unknown),
+ *   ERR_ARENA_MEMORY, and of the write-back file ERR_IO and ERR_FILE_LOCKED
+ */
+export function createStore(options: StoreOptions = {}): Store {
+  const store = Store.create(options, nodePlatform());
+  warnOfMemory("memoryMax", store.options.memoryMax);
+  return store;
+}
+
+/**
+ * Opens, in a worker thread, the store whose `share()` it was sent.
+ * @throws ZcacheError ERR_STORE_SHARE, ERR_STORE_CLOSED
+ */
+export function attachStore(share: StoreShare): Store {
+  return Store.attach(share, nodePlatform());
+}
+
+/** What is to be said of a store whose write-back file has another name than was asked for. */
+export function renamedFile(store: Store): ZcacheError | undefined {
+  const { options, device } = store.share();
+  const wanted = options.writeBack?.path;
+  if (device === undefined || device.path === wanted) return undefined;
+  const message = `writeBack: ${wanted} is a foreign file, left as it is: ${device.path} is used`;
+  return new ZcacheError("ERR_OPTION", message, { context: { path: device.path } });
+}
+
+/**
+ * Opens a store in a worker thread, and something on it. If that fails, the thread has detached.
+ * @throws as `attachStore`, and what `open` throws
+ */
+export function attachWith<T>(share: StoreShare, open: (store: Store) => T): T {
+  const store = attachStore(share);
+  try {
+    return open(store);
+  } catch (error) {
+    store.detach();
+    throw error;
+  }
+}
+
+/**
+ * Starts a worker that does the store's work in the background, until the store is closed; it does
+ * not keep the process alive.
+ * @param onError called if the worker fails: then threads that put do its work (default: a warning
+ *   of the process)
+ * @throws ZcacheError ERR_WORKER
+ */
+export function startMaintainer(
+  store: Store,
+  onError: (error: Error) => void = (error) => process.emitWarning(error),
+): Worker {
+  const url = new URL(`./maintainer_worker.${EXTENSION}`, import.meta.url);
+  const worker = startWorker(url, { workerData: store.share() });
+  worker.unref();
+  worker.on("error", onError);
+  return worker;
+}

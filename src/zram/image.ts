@@ -1,0 +1,243 @@
+// The image of devices: their pages in a file, compressed, so that they outlive a planned restart.
+//
+//   "ZCIMAGE2", length of the description (4), its XXH32 (4), description (JSON)
+//   batches, each: pages (4), bytes (4), XXH32 of the bytes (4), export (4), bytes:
+//       of each page: number (8), size (4; that of a page if it is not compressed); then the pages
+//   the end: a batch of 0 pages whose bytes are the number of all pages (8)
+//
+// The last character of the first eight is the version. All numbers are little-endian, pages are
+// compressed with LZ4 whatever the store's codec is, and come in ascending order, device by device.
+// The checksum of a batch begins with its number, so none can be missing or come twice. The file is
+// written under another name and takes its own when all of it is on the disk.
+//
+// Of a damaged image what is whole is loaded (image_reader.ts). Pages that may have been in the
+// rest are lost: they read as errors until they are written, also after the next save and load.
+import {
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import type { Address } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import {
+  BATCH_BYTES,
+  ENTRY_BYTES,
+  IMAGE_NAME,
+  IMAGE_VERSION,
+  type ImageDescription,
+  type ImageDevice,
+  ImageRoom,
+  lookAtImage as lookAt,
+  OTHER_VERSION,
+  START_BYTES,
+  WORD,
+} from "./image_format.ts";
+import { ImageReader, type LoadedImage } from "./image_reader.ts";
+import type { Zram } from "./zram.ts";
+
+/** Names that are tried beside a file that is not ours. */
+const NAMES_MAX = 100;
+
+export class DeviceImage {
+  readonly #path: string;
+  readonly #devices: readonly ImageDevice[];
+  /** Taken at once: the store may be full when the image is written. */
+  readonly #room: ImageRoom;
+  readonly #isDiscarded: boolean;
+  #batches = 0;
+
+  /**
+   * @param devices all of one store, and of page sizes up to 64 KiB
+   * @param existing "discard": begins without the image that there is; a foreign file is left as it
+   *   is, and the image gets the first of PATH.1, PATH.2, … that is free or ours
+   * @throws ZcacheError ERR_ARENA_FULL
+   */
+  constructor(
+    path: string,
+    devices: readonly ImageDevice[],
+    existing: "recover" | "discard" = "recover",
+  ) {
+    this.#path = existing === "discard" ? ownName(path) : path;
+    this.#devices = devices;
+    this.#room = new ImageRoom(devices[0]!.device);
+    this.#isDiscarded = existing === "discard";
+  }
+
+  /** Where it is: another name than was wanted, if that is a foreign file's. */
+  get path(): string {
+    return this.#path;
+  }
+
+  /** Whether there is one that is to be loaded. */
+  get exists(): boolean {
+    return !this.#isDiscarded && lookAt(this.#path) !== "none";
+  }
+
+  /**
+   * Writes all pages; what was there before is replaced when all is well. Nobody may write to the
+   * devices meanwhile.
+   * @returns pages written
+   * @throws ZcacheError ERR_IO; of the store ERR_CORRUPT
+   */
+  save(): number {
+    const temporary = `${this.#path}.${process.pid}.new`;
+    let file: number | undefined;
+    try {
+      file = openSync(temporary, "wx", 0o600);
+      // Whatever the umask is: a file that its owner can't read is of no use.
+      fchmodSync(file, 0o600);
+      const pages = this.#write(file);
+      fsyncSync(file);
+      closeSync(file);
+      file = undefined;
+      renameSync(temporary, this.#path);
+      syncFolder(dirname(this.#path));
+      return pages;
+    } catch (cause) {
+      if (file !== undefined) closeSync(file);
+      if (existsSync(temporary)) unlinkSync(temporary);
+      throw asIoError(cause, this.#path);
+    }
+  }
+
+  /**
+   * Reads what is whole into the devices of their names, which must be empty, and marks what may be
+   * missing as lost.
+   * @throws ZcacheError ERR_OPTION: it is a foreign file or of another version, or it has a device
+   *   that is missing here, or smaller, or other pages; ERR_IO; ERR_ARENA_FULL: it does not fit
+   */
+  load(): LoadedImage {
+    const found = lookAt(this.#path);
+    const remedy = "use another path, or existing = discard, which begins without it";
+    if (found !== "own" && found !== "none") {
+      throw new ZcacheError("ERR_OPTION", `${this.#path} ${found}: left as it is; ${remedy}`, {
+        context: { path: this.#path },
+      });
+    }
+    let file: number | undefined;
+    try {
+      file = openSync(this.#path, "r");
+      return new ImageReader(this.#path, file, this.#devices, this.#room).load();
+    } catch (cause) {
+      throw asIoError(cause, this.#path);
+    } finally {
+      if (file !== undefined) closeSync(file);
+    }
+  }
+
+  #write(file: number): number {
+    const description: ImageDescription = {
+      pageSize: this.#room.pageSize,
+      exports: this.#devices.map(({ name, device }) => ({
+        ...{ name, sizeBytes: device.sizeBytes },
+        ...(device.lost.any ? { lost: device.lost.ranges() } : {}),
+      })),
+    };
+    const text = Buffer.from(JSON.stringify(description));
+    const start = Buffer.alloc(START_BYTES);
+    start.write(IMAGE_NAME + IMAGE_VERSION, "latin1");
+    start.writeUInt32LE(text.length, 8);
+    start.writeUInt32LE(this.#room.sumOf(text), 12);
+    writeAll(file, start);
+    writeAll(file, text);
+    this.#batches = 0;
+    let pages = 0;
+    for (const [nth, { device }] of this.#devices.entries()) {
+      for (let page = device.nextStored(0); page >= 0; ) {
+        const next = this.#writeBatch(file, nth, device, page);
+        pages += next.pages;
+        page = next.page;
+      }
+    }
+    this.#room.buffer.writeBigUInt64LE(BigInt(pages), BATCH_BYTES);
+    this.#finishBatch(file, 0, 0, 8);
+    return pages;
+  }
+
+  /** Writes pages from `first` on, which is stored, as many as fit into a batch. */
+  #writeBatch(file: number, nth: number, device: Zram, first: number) {
+    const { buffer, block, page: scratch, pageSize, pagesMax, codec } = this.#room;
+    const tableBytes = pagesMax * ENTRY_BYTES;
+    let used = tableBytes;
+    let count = 0;
+    let page = first;
+    const { length } = buffer;
+    while (page >= 0 && length - BATCH_BYTES - used >= pageSize) {
+      if (count === pagesMax) break;
+      this.#restore(device, page);
+      const target = (block + BATCH_BYTES + used) as Address;
+      let size = codec.compress(scratch, pageSize, target, pageSize - 1);
+      if (size === 0) {
+        size = pageSize;
+        device.arena.kernels.copy(target, scratch, size);
+      }
+      const entry = BATCH_BYTES + count * ENTRY_BYTES;
+      buffer.writeUInt32LE(page % WORD, entry);
+      buffer.writeUInt32LE(Math.floor(page / WORD), entry + 4);
+      buffer.writeUInt32LE(size, entry + 8);
+      used += size;
+      count++;
+      page = device.nextStored(page + 1);
+    }
+    // The pages follow the table as it is, not as it might have been.
+    const unused = tableBytes - count * ENTRY_BYTES;
+    const from = BATCH_BYTES + tableBytes;
+    buffer.copyWithin(from - unused, from, BATCH_BYTES + used);
+    this.#finishBatch(file, nth, count, used - unused);
+    return { page, pages: count };
+  }
+
+  #finishBatch(file: number, nth: number, pages: number, bytes: number): void {
+    const { buffer } = this.#room;
+    buffer.writeUInt32LE(pages, 0);
+    buffer.writeUInt32LE(bytes, 4);
+    buffer.writeUInt32LE(nth, 12);
+    buffer.writeUInt32LE(this.#room.sumOfBatch(bytes, this.#batches), 8);
+    writeAll(file, buffer.subarray(0, BATCH_BYTES + bytes));
+    this.#batches++;
+  }
+
+  #restore(device: Zram, page: number): void {
+    const { page: scratch, pageSize } = this.#room;
+    const offset = page * pageSize;
+    const size = Math.min(pageSize, device.sizeBytes - offset);
+    if (size < pageSize) device.arena.kernels.fill(scratch, 0, pageSize);
+    device.readTo(offset, size, scratch);
+  }
+}
+
+function writeAll(file: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(file, bytes, done, bytes.length - done);
+  }
+}
+
+/** The first of PATH, PATH.1, PATH.2 … that is not foreign. */
+function ownName(path: string): string {
+  for (let nth = 0; nth < NAMES_MAX; nth++) {
+    const name = nth === 0 ? path : `${path}.${nth}`;
+    const found = lookAt(name);
+    if (found === "own" || found === "none" || found.startsWith(OTHER_VERSION)) return name;
+  }
+  return path;
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function asIoError(cause: unknown, path: string): unknown {
+  if (cause instanceof ZcacheError || !(cause instanceof Error) || !("code" in cause)) return cause;
+  return new ZcacheError("ERR_IO", `${path}: ${cause.message}`, { cause });
+}

@@ -1,0 +1,106 @@
+// What stands in an image of devices (image.ts draws it), and what both its writer and its reader
+// need: room for a batch, and the checksums.
+import { closeSync, constants, lstatSync, openSync, readSync, statSync } from "node:fs";
+import type { Address } from "../base/brand.ts";
+import { nodeCodecs } from "../node/codecs.ts";
+import { bitsOff, isZeroFile, NEAR_BITS } from "../node/signature.ts";
+import type { PageRange } from "./lost_pages.ts";
+import type { Zram } from "./zram.ts";
+
+export const IMAGE_NAME = "ZCIMAGE";
+export const IMAGE_VERSION = "2";
+const VERSIONS_READ: readonly string[] = ["1", "2"];
+export const START_BYTES = 16;
+export const BATCH_BYTES = 16;
+export const ENTRY_BYTES = 12;
+export const WORD = 2 ** 32;
+/** As much as scratch comes in. */
+const BLOCK_PAGES = 16;
+const BLOCK_BYTES_MAX = 256 * 1024;
+/** How an answer of `lookAtImage` begins for an image that this version does not read. */
+export const OTHER_VERSION = "is an image of version";
+
+/** A device by the name under which it is found again. */
+export interface ImageDevice {
+  readonly name: string;
+  readonly device: Zram;
+}
+
+export interface ImageDescription {
+  readonly pageSize: number;
+  readonly exports: readonly {
+    readonly name: string;
+    readonly sizeBytes: number;
+    /** Since version 2: pages that were lost with an image before. */
+    readonly lost?: readonly PageRange[];
+  }[];
+}
+
+/** Room for one page and one batch, in the arena of the devices. */
+export class ImageRoom {
+  readonly pageSize: number;
+  readonly codec: ReturnType<ReturnType<typeof nodeCodecs>["create"]>;
+  readonly page: Address;
+  readonly block: Address;
+  readonly buffer: Buffer;
+  /** However poorly they compress, so many pages fit into a batch. */
+  readonly pagesMax: number;
+  readonly #device: Zram;
+
+  /** @throws ZcacheError ERR_ARENA_FULL */
+  constructor(device: Zram) {
+    this.#device = device;
+    this.pageSize = device.pageSize;
+    this.codec = nodeCodecs().create("lz4", device.arena, {});
+    const blockBytes = Math.min(device.pageSize * BLOCK_PAGES, BLOCK_BYTES_MAX);
+    this.page = device.reserve(device.pageSize);
+    this.block = device.reserve(blockBytes);
+    this.buffer = Buffer.from(device.bytes.buffer, this.block, blockBytes);
+    this.pagesMax = Math.floor((blockBytes - BATCH_BYTES) / (ENTRY_BYTES + device.pageSize));
+  }
+
+  /** Of the batch of that number whose bytes stand in the buffer. */
+  sumOfBatch(bytes: number, number: number): number {
+    const { kernels } = this.#device.arena;
+    return kernels.checksum(this.block + BATCH_BYTES, bytes, number) >>> 0;
+  }
+
+  /** The checksum of bytes from elsewhere, in pieces of a page. */
+  sumOf(bytes: Uint8Array): number {
+    let sum = 0;
+    for (let at = 0; at < bytes.length; at += this.pageSize) {
+      const piece = bytes.subarray(at, at + this.pageSize);
+      this.#device.bytes.set(piece, this.page);
+      sum = this.#device.arena.kernels.checksum(this.page, piece.length, sum);
+    }
+    return sum >>> 0;
+  }
+}
+
+/** What there is: "none", "own" however damaged, or what is wrong with another file. */
+export function lookAtImage(path: string): string {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return "none";
+  let fd: number | undefined;
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) return "is no regular file";
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const bytes = Buffer.alloc(IMAGE_NAME.length + 1);
+    const text = bytes.toString("latin1", 0, readSync(fd, bytes, 0, bytes.length, 0));
+    if (text.length < bytes.length && IMAGE_NAME.startsWith(text)) return "own";
+    const bits = bitsOff(bytes, IMAGE_NAME);
+    const version = text.at(-1) ?? "";
+    // In a name that is right, a version of which one bit differs is damage.
+    const isNear = bitsOff(bytes.subarray(-1), IMAGE_VERSION) <= 1;
+    if (bits === 0 && !VERSIONS_READ.includes(version) && !isNear) {
+      const read = VERSIONS_READ.join(" and ");
+      return `${OTHER_VERSION} ${JSON.stringify(version)}, and this zcache reads versions ${read}`;
+    }
+    const isOwn = bits <= NEAR_BITS || isZeroFile(fd, stat.size);
+    return isOwn ? "own" : "is no image of zcache";
+  } catch (error) {
+    return `can't be read (${(error as Error).message})`;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}

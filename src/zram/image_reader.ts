@@ -1,0 +1,284 @@
+// Reads an image of devices (image.ts), as much of it as is whole.
+//
+// Batches hold the pages in ascending order, device by device. So between two batches that are
+// whole it is known which pages may have been in what is damaged: these are marked as lost, all
+// others are as they were.
+import { fstatSync, readSync } from "node:fs";
+import type { Address } from "../base/brand.ts";
+import { ZcacheError } from "../base/errors.ts";
+import {
+  BATCH_BYTES,
+  ENTRY_BYTES,
+  type ImageDescription,
+  type ImageDevice,
+  type ImageRoom,
+  START_BYTES,
+  WORD,
+} from "./image_format.ts";
+import type { PageRange } from "./lost_pages.ts";
+import type { Zram } from "./zram.ts";
+
+const DESCRIPTION_BYTES_MAX = 1024 * 1024;
+/** Batches that may be missing one after the other; their numbers are tried one by one. */
+const BATCHES_MISSING_MAX = 4096;
+/** Bytes that are read at once to find the next batch. */
+const WINDOW_BYTES = 1024 * 1024;
+/** Places in the whole file that look like a batch, and whose checksums are tried. */
+const TRIES_MAX = 20_000;
+
+/** What a load has found. */
+export interface LoadedImage {
+  readonly pages: number;
+  /** What was lost; undefined if nothing was. */
+  readonly loss: string | undefined;
+}
+
+/** The header of a batch. */
+interface Batch {
+  readonly count: number;
+  readonly bytes: number;
+  readonly sum: number;
+  readonly device: number;
+}
+
+export class ImageReader {
+  readonly #path: string;
+  readonly #file: number;
+  readonly #sizeBytes: number;
+  readonly #named: readonly ImageDevice[];
+  readonly #room: ImageRoom;
+  /** In the order of the image, and what was lost of each. */
+  #devices: readonly Zram[] = [];
+  #lost: PageRange[][] = [];
+  /** All pages before this one are known, of this device and those before it. */
+  #device = 0;
+  #page = 0;
+  #pages = 0;
+  #batches = 0;
+  #tries = 0;
+  #isDamaged = false;
+  /** Whether the batch that comes next follows the one that was taken last. */
+  #isNext = true;
+
+  constructor(path: string, file: number, devices: readonly ImageDevice[], room: ImageRoom) {
+    this.#path = path;
+    this.#file = file;
+    this.#sizeBytes = fstatSync(file).size;
+    this.#named = devices;
+    this.#room = room;
+  }
+
+  /** @throws ZcacheError ERR_OPTION, ERR_IO, ERR_ARENA_FULL */
+  load(): LoadedImage {
+    const at = this.#readDescription();
+    if (at === undefined) this.#loseAll();
+    else this.#readBatches(at);
+    this.#devices.forEach((device, nth) => {
+      device.lost.mark(merged(this.#lost[nth]!));
+    });
+    return { pages: this.#pages, loss: this.#lossText() };
+  }
+
+  /** @returns where the batches begin; undefined if the beginning is damaged */
+  #readDescription(): number | undefined {
+    const start = Buffer.alloc(START_BYTES);
+    if (!this.#readAt(0, start)) return undefined;
+    const length = start.readUInt32LE(8);
+    if (length > Math.min(DESCRIPTION_BYTES_MAX, this.#sizeBytes)) return undefined;
+    const text = Buffer.alloc(length);
+    if (!this.#readAt(START_BYTES, text)) return undefined;
+    if (this.#room.sumOf(text) !== start.readUInt32LE(12)) return undefined;
+    const description = descriptionOf(text.toString());
+    if (description === undefined) return undefined;
+    this.#devices = this.#matched(description);
+    this.#lost = description.exports.map(({ lost = [] }) => [...lost]);
+    return START_BYTES + length;
+  }
+
+  #readBatches(from: number): void {
+    for (let at = from; ; ) {
+      const head = Buffer.alloc(BATCH_BYTES);
+      const batch = this.#readAt(at, head) ? this.#batchIn(head, 0) : undefined;
+      if (batch === undefined || !this.#isWhole(at, batch, 1)) {
+        this.#isDamaged = true;
+        this.#isNext = false;
+        const next = this.#search(at + 1);
+        if (next === undefined) break;
+        at = next;
+        continue;
+      }
+      at += BATCH_BYTES + batch.bytes;
+      if (batch.count > 0) this.#takeBatch(batch);
+      else if (this.#isEnd()) return;
+      else break;
+    }
+    // It has no end, or something is missing before it.
+    this.#isDamaged = true;
+    this.#loseUpTo(this.#devices.length, 0);
+  }
+
+  /** Whether nothing is missing between the last batch and the end of the image. */
+  #isEnd(): boolean {
+    const pages = this.#room.buffer.readBigUInt64LE(BATCH_BYTES);
+    return this.#isNext && (this.#isDamaged || pages === BigInt(this.#pages));
+  }
+
+  /** What a batch's header says, if it can be. */
+  #batchIn(bytes: Buffer, at: number): Batch | undefined {
+    const count = bytes.readUInt32LE(at);
+    const size = bytes.readUInt32LE(at + 4);
+    const device = bytes.readUInt32LE(at + 12);
+    if (count > this.#room.pagesMax || device >= this.#devices.length) return undefined;
+    if (size > this.#room.buffer.length - BATCH_BYTES) return undefined;
+    if (count === 0 ? size !== 8 : size <= count * ENTRY_BYTES) return undefined;
+    return { count, bytes: size, sum: bytes.readUInt32LE(at + 8), device };
+  }
+
+  /**
+   * Reads a batch into the room, and tells whether it is whole.
+   * @param numbers so many numbers that it may have are tried, from the next one on
+   */
+  #isWhole(at: number, { bytes, sum }: Batch, numbers: number): boolean {
+    const { buffer } = this.#room;
+    if (!this.#readAt(at + BATCH_BYTES, buffer.subarray(BATCH_BYTES, BATCH_BYTES + bytes))) {
+      return false;
+    }
+    for (let nth = 0; nth < numbers; nth++) {
+      if (this.#room.sumOfBatch(bytes, this.#batches + nth) !== sum) continue;
+      this.#batches += nth;
+      return true;
+    }
+    return false;
+  }
+
+  /** The place of the next whole batch behind damage. */
+  #search(from: number): number | undefined {
+    const window = Buffer.alloc(WINDOW_BYTES + BATCH_BYTES);
+    for (let base = from; base + BATCH_BYTES <= this.#sizeBytes; base += WINDOW_BYTES) {
+      const got = readSync(this.#file, window, 0, window.length, base);
+      for (let at = 0; at + BATCH_BYTES <= got && at < WINDOW_BYTES; at++) {
+        // The count of a batch is small: most places are ruled out by one byte.
+        if (window[at + 3] !== 0 || window[at + 2] !== 0) continue;
+        const batch = this.#batchIn(window, at);
+        if (batch === undefined) continue;
+        if (++this.#tries > TRIES_MAX) return undefined;
+        if (this.#isWhole(base + at, batch, this.#numbersFor(batch))) return base + at;
+      }
+    }
+    return undefined;
+  }
+
+  /** Long batches are tried with fewer numbers: some milliseconds for each place at most. */
+  #numbersFor({ bytes }: Batch): number {
+    return Math.max(16, Math.floor(BATCHES_MISSING_MAX / (1 + bytes / 256)));
+  }
+
+  #takeBatch({ count, bytes, device: nth }: Batch): void {
+    const { buffer, block, page: scratch, pageSize, codec } = this.#room;
+    this.#batches++;
+    const device = this.#devices[nth]!;
+    const numberAt = (entry: number) =>
+      buffer.readUInt32LE(entry + 4) * WORD + buffer.readUInt32LE(entry);
+    const first = numberAt(BATCH_BYTES);
+    // Behind damage, what lies between is lost.
+    if (!this.#isNext) this.#loseUpTo(nth, first);
+    let at = count * ENTRY_BYTES;
+    for (let entry = BATCH_BYTES; entry < BATCH_BYTES + count * ENTRY_BYTES; entry += ENTRY_BYTES) {
+      const page = numberAt(entry);
+      const size = buffer.readUInt32LE(entry + 8);
+      const source = (block + BATCH_BYTES + at) as Address;
+      at += size;
+      const left = device.sizeBytes - page * pageSize;
+      if (size < 1 || size > pageSize || at > bytes || left <= 0) throw this.#malformed();
+      if (size < pageSize) codec.decompress(source, size, scratch, pageSize);
+      const plain = size < pageSize ? scratch : source;
+      if (device.writeFrom(page * pageSize, Math.min(left, pageSize), plain) !== 0) {
+        throw new ZcacheError("ERR_ARENA_FULL", `${this.#path}: the image does not fit`);
+      }
+      this.#device = nth;
+      this.#page = page + 1;
+      this.#pages++;
+    }
+    this.#isNext = true;
+  }
+
+  /** Pages from the last known one up to `page` of a device may have been in what is damaged. */
+  #loseUpTo(device: number, page: number): void {
+    for (let nth = this.#device; nth < Math.min(device + 1, this.#devices.length); nth++) {
+      const from = nth === this.#device ? this.#page : 0;
+      const end = Math.ceil(this.#devices[nth]!.sizeBytes / this.#room.pageSize);
+      const to = nth === device ? page : end;
+      if (to > from) this.#lost[nth]!.push({ from, to });
+    }
+  }
+
+  /** Nothing is known, not even which devices there were. */
+  #loseAll(): void {
+    this.#isDamaged = true;
+    this.#devices = this.#named.map(({ device }) => device);
+    this.#lost = this.#devices.map(() => []);
+    this.#loseUpTo(this.#devices.length, 0);
+  }
+
+  #lossText(): string | undefined {
+    const lost = this.#lost.flat().reduce((sum, { from, to }) => sum + to - from, 0);
+    if (!this.#isDamaged && lost === 0) return undefined;
+    const how = this.#isDamaged ? "is damaged" : "has pages that were lost with an image before";
+    const what = `${lost} may be missing, and read as errors until they are written`;
+    return `${this.#path} ${how}: ${this.#pages} pages are loaded; ${what}`;
+  }
+
+  #matched({ pageSize, exports }: ImageDescription): Zram[] {
+    if (pageSize !== this.#room.pageSize) {
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `${this.#path} has pages of ${pageSize} bytes, the store of ${this.#room.pageSize}`,
+      );
+    }
+    return exports.map(({ name, sizeBytes }) => {
+      const found = this.#named.find((one) => one.name === name)?.device;
+      if (found !== undefined && found.sizeBytes >= sizeBytes) return found;
+      const wanted = `a device "${name}" of ${sizeBytes} bytes`;
+      throw new ZcacheError("ERR_OPTION", `${this.#path} has ${wanted}: give it that, or a larger`);
+    });
+  }
+
+  /** @returns false if the file ends before */
+  #readAt(at: number, bytes: Uint8Array): boolean {
+    for (let done = 0; done < bytes.length; ) {
+      const read = readSync(this.#file, bytes, done, bytes.length - done, at + done);
+      if (read === 0) return false;
+      done += read;
+    }
+    return true;
+  }
+
+  /** The checksum is right, and the content can't be: no damage does that. */
+  #malformed(): ZcacheError {
+    const remedy = "existing = discard begins without it";
+    return new ZcacheError("ERR_CORRUPT", `${this.#path} is malformed: ${remedy}`);
+  }
+}
+
+/** In ascending order, none twice. */
+function merged(ranges: readonly PageRange[]): PageRange[] {
+  const sorted = [...ranges].sort((a, b) => a.from - b.from);
+  const result: PageRange[] = [];
+  for (const { from, to } of sorted) {
+    const last = result.at(-1);
+    if (last !== undefined && from <= last.to) {
+      result[result.length - 1] = { from: last.from, to: Math.max(last.to, to) };
+    } else result.push({ from, to });
+  }
+  return result;
+}
+
+function descriptionOf(text: string): ImageDescription | undefined {
+  try {
+    const value = JSON.parse(text) as ImageDescription;
+    const isRight = value.exports.every((one) => Number.isSafeInteger(one.sizeBytes));
+    return isRight && Number.isInteger(value.pageSize) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,174 @@
+// What can be set and looked at while block devices are served: by the names of the kernel's files
+// for zram, where it has one.
+import { ZcacheError } from "../base/errors.ts";
+import type { Knob } from "../base/knob.ts";
+import { parseSize } from "../base/units.ts";
+import type { Store } from "../store/store.ts";
+import { PAGE_TYPES, type PageType, type ZramTending } from "./idle_scan.ts";
+import { statLine } from "./stat.ts";
+import type { Zram } from "./zram.ts";
+
+export interface ZramParts {
+  readonly store: Store;
+  readonly exports: readonly { readonly name: string; readonly device: Zram }[];
+  readonly tending: ZramTending;
+  readonly codec: string;
+  readonly denseCodec: string;
+}
+
+const SECONDS_MAX = 365 * 24 * 3600;
+/** Frames that one call to compact frees at most: it keeps the main thread from other work. */
+const COMPACT_FRAMES = 1 << 20;
+
+export function zramKnobs(parts: ZramParts): Knob[] {
+  return [...deviceKnobs(parts), ...memoryKnobs(parts), ...tendingKnobs(parts)];
+}
+
+/** Of each device: its size, and how to drop its data. */
+function deviceKnobs({ exports }: ZramParts): Knob[] {
+  return exports.flatMap(({ name, device }) => {
+    const suffix = name === "" ? "" : `:${name}`;
+    return [
+      {
+        name: `disksize${suffix}`,
+        describe: "bytes of the device; clients see a new size when they connect again",
+        get: () => String(device.sizeBytes),
+        set: (text) => {
+          const size = parseSize(text, "disksize");
+          if (device.resize(size) === 0) return;
+          throw new ZcacheError("ERR_ARENA_FULL", "no room to cut the last page that stays");
+        },
+      },
+      {
+        name: `reset${suffix}`,
+        describe: "1 drops all data of the device",
+        get: () => "0",
+        set: (text) => {
+          checkOne("reset", text);
+          device.reset();
+        },
+      },
+      { name: `io_stat${suffix}`, describe: IO_STAT, get: () => statLine(device.ioStat()) },
+    ] satisfies Knob[];
+  });
+}
+
+const IO_STAT = "failed_reads failed_writes invalid_io notify_free";
+const MM_STAT =
+  "orig_data_size compr_data_size mem_used_total mem_limit mem_used_max same_pages " +
+  "pages_compacted huge_pages huge_pages_since";
+
+function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
+  const { device } = exports[0]!;
+  return [
+    {
+      name: "mem_limit",
+      describe: "bytes that all devices may use, everything counted; 0: all of --memory-max",
+      get: () => String(device.mmStat().mem_limit),
+      // As in zram, 0 is no limit of its own.
+      set: (text) => store.limit(parseSize(text, "mem_limit") || store.options.memoryMax),
+    },
+    { name: "mm_stat", describe: MM_STAT, get: () => statLine(device.mmStat()) },
+    {
+      name: "bd_stat",
+      describe: "bd_count bd_reads bd_writes, in units of 4 KiB",
+      get: () => statLine(device.bdStat()),
+    },
+    {
+      name: "compact",
+      describe: "1 moves pages together; there is nothing to do with dense pools",
+      get: () => "0",
+      set: (text) => {
+        checkOne("compact", text);
+        store.compact(COMPACT_FRAMES);
+      },
+    },
+    { name: "comp_algorithm", describe: "the codec of what comes in", get: () => codec },
+    { name: "recomp_algorithm", describe: "the codec of recompression", get: () => denseCodec },
+  ];
+}
+
+function tendingKnobs({ tending, store, denseCodec }: ZramParts): Knob[] {
+  const { settings } = tending;
+  const hasFile = store.share().device !== undefined;
+  return [
+    {
+      name: "recompress",
+      describe: `what is recompressed with ${denseCodec}: ${PAGE_TYPES.join(", ")}`,
+      get: () => settings.recompress,
+      set: (text) => {
+        settings.recompress = typeOf("recompress", text, denseCodec !== "none", "--recompress");
+        tending.again();
+      },
+    },
+    {
+      name: "recompress_idle",
+      describe: "seconds without use after which a page is idle for recompression",
+      get: () => String(settings.recompressIdleSeconds),
+      set: (text) => {
+        settings.recompressIdleSeconds = wholeOf("recompress_idle", text, 1, SECONDS_MAX);
+      },
+    },
+    {
+      name: "writeback",
+      describe: `what is written to the file: ${PAGE_TYPES.join(", ")}`,
+      get: () => settings.writeBack,
+      set: (text) => {
+        settings.writeBack = typeOf("writeback", text, hasFile, "--write-back");
+        tending.again();
+      },
+    },
+    {
+      name: "writeback_idle",
+      describe: "seconds without use after which a page is idle for write-back",
+      get: () => String(settings.writeBackIdleSeconds),
+      set: (text) => {
+        settings.writeBackIdleSeconds = wholeOf("writeback_idle", text, 1, SECONDS_MAX);
+      },
+    },
+    {
+      name: "writeback_limit",
+      describe: "units of 4 KiB that may still be written back, where that is limited",
+      get: () => String(settings.writeBackLimit),
+      set: (text) => {
+        settings.writeBackLimit = wholeOf("writeback_limit", text, 0, Number.MAX_SAFE_INTEGER);
+      },
+    },
+    {
+      name: "writeback_limit_enable",
+      describe: "1: writeback_limit counts, and is used up",
+      get: () => (settings.writeBackLimited ? "1" : "0"),
+      set: (text) => {
+        settings.writeBackLimited = wholeOf("writeback_limit_enable", text, 0, 1) === 1;
+      },
+    },
+    {
+      name: "idle",
+      describe: "all: takes every page for idle, once, for what recompress and writeback say",
+      get: () => "0",
+      set: (text) => {
+        if (text !== "all") throw new ZcacheError("ERR_OPTION", `idle "${text}": allowed is all`);
+        tending.again(true);
+      },
+    },
+  ];
+}
+
+function typeOf(name: string, text: string, able: boolean, option: string): PageType {
+  const type = PAGE_TYPES.find((one) => one === text);
+  if (type === undefined) {
+    throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed are ${PAGE_TYPES.join(", ")}`);
+  }
+  if (able || type === "none") return type;
+  throw new ZcacheError("ERR_OPTION", `${name}: the daemon was started without ${option}`);
+}
+
+function wholeOf(name: string, text: string, min: number, max: number): number {
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= min && number <= max) return number;
+  throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed are ${min} to ${max}`);
+}
+
+function checkOne(name: string, text: string): void {
+  if (text !== "1") throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed is 1`);
+}
