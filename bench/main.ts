@@ -5,20 +5,20 @@ import { benchCache } from "./cache/cache.ts";
 import { contenderNames } from "./cache/contenders.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
-import { benchDensity } from "./density.ts";
 import { benchDifferential } from "./memcached/differential.ts";
 import { benchFuzz } from "./memcached/fuzz.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
 import { benchSoak } from "./memcached/soak.ts";
 import { benchNbd } from "./nbd/nbd.ts";
 import { benchSwap } from "./nbd/swap.ts";
-import { benchPolicies } from "./policies.ts";
-import { benchPools } from "./pools.ts";
+import { benchPolicies } from "./policy/policies.ts";
+import { benchDensity } from "./pool/density.ts";
+import { benchPools } from "./pool/pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
 import { benchReclaim } from "./store/reclaim.ts";
 import { benchStore } from "./store/store.ts";
 import { benchWriteBack } from "./store/write_back.ts";
-import { benchZram } from "./zram.ts";
+import { benchZram } from "./zram/zram.ts";
 
 interface Arguments {
   readonly tiny: boolean;

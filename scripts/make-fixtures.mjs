@@ -1,5 +1,5 @@
 // Makes the files of test/fixtures: small files of each format in the version that a build writes,
-// which test/fixtures.test.ts reads for ever after.
+// which test/fixtures/fixtures.test.ts reads for ever after.
 //
 //   node scripts/make-fixtures.mjs [CHECKOUT]
 //
@@ -19,7 +19,7 @@ const { DeviceImage } = await load("zram/image.js");
 const { createStore } = await load("node/stores.js");
 const { Zram } = await load("nbd/index.js");
 
-/** What test/fixtures.test.ts expects. */
+/** What test/fixtures/fixtures.test.ts expects. */
 function fill(cache, start) {
   cache.set("text", "plain text, again and again ".repeat(20));
   cache.set("ümläut", "漢字 🎉");

@@ -11,7 +11,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { KIB } from "../../src/base/units.ts";
 import { PAGE_SIZES } from "../../src/memory/arena.ts";
 import { NO_FAULTS } from "../doubles/faulty_device.ts";
-import { LogRig, POOL } from "../doubles/log_rig.ts";
+import { LogRig, POOL } from "../doubles/log_fixture.ts";
 import { stopAfter } from "../doubles/stopped.ts";
 
 const FAULTS = { writeErrorEvery: 3, readErrorEvery: 5, wrongByteEvery: 4 };

@@ -9,7 +9,7 @@ import { after, test } from "node:test";
 import fc from "fast-check";
 import { printable, printableJson, printableLines } from "../../src/base/printable.ts";
 import { machineMemory, memoryWarning } from "../../src/node/machine_memory.ts";
-import { MAIN } from "../serve_rig.ts";
+import { MAIN } from "./serve/fixture.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zcache-terminal-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

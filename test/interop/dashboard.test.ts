@@ -14,7 +14,7 @@ import {
   startMemcached,
   startNbd,
   startWeb,
-} from "../web/rig.ts";
+} from "../monitor/fixture.ts";
 
 const TOKEN = "only-for-this-test-run";
 const WAIT_MS = 120_000;

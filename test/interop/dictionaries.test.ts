@@ -11,8 +11,8 @@ import { documents } from "../../bench/documents.ts";
 import { trainDictionary } from "../../src/codec/dictionary/train.ts";
 import { finalizeZstdDictionary } from "../../src/codec/dictionary/zstd_dictionary.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
+import { CodecRig, RIG_BYTES } from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
-import { CodecRig, RIG_BYTES } from "../doubles/codec_rig.ts";
 
 const KIB = 1024;
 const MAGIC = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd);

@@ -11,7 +11,7 @@ import { without } from "../../bench/programs.ts";
 import { type NbdServer, startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { createStore } from "../../src/node/stores.ts";
 import type { Store } from "../../src/store/store.ts";
-import { fillPage } from "../doubles/store_rig.ts";
+import { fillPage } from "../doubles/store_fixture.ts";
 
 const MIB = 1024 * 1024;
 const SIZE = 64 * MIB;

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { without } from "../../bench/programs.ts";
-import { serveRig } from "../serve_rig.ts";
+import { serveRig } from "../cli/serve/fixture.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const { at, daemon } = serveRig();

@@ -15,7 +15,7 @@ import {
 import { test } from "node:test";
 import type { MmStat } from "../../src/zram/stat.ts";
 import { Zram } from "../../src/zram/zram.ts";
-import { fillPage, openStore } from "../doubles/store_rig.ts";
+import { fillPage, openStore } from "../doubles/store_fixture.ts";
 
 const CONTROL = "/sys/class/zram-control";
 const PAGE = 4096;

@@ -7,7 +7,7 @@ import { describe, test } from "node:test";
 import { Credentials } from "../../src/memcached/auth.ts";
 import * as Op from "../../src/memcached/protocol/binary.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, type RigOptions } from "./rig.ts";
+import { EngineRig, type RigOptions } from "./fixture.ts";
 
 interface Parts {
   readonly key?: string;

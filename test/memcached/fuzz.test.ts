@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, NOW_S } from "./rig.ts";
+import { EngineRig, NOW_S } from "./fixture.ts";
 
 const words = fc.constantFrom(
   ...["get", "gets", "gat", "gats", "set", "add", "replace", "append", "prepend", "cas", "incr"],

@@ -5,7 +5,7 @@ import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { openItemStore } from "../../src/memcached/item_stores.ts";
 import type { MemcachedServer } from "../../src/memcached/server.ts";
-import { Client, portOf, startServer, WORKER_URL } from "./server_rig.ts";
+import { Client, portOf, startServer, WORKER_URL } from "./server_fixture.ts";
 
 const VALUE_STORE_URL = new URL(
   WORKER_URL.href.replace("memcached/worker", "memcached/items/value_store"),

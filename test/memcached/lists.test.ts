@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { Session } from "../../src/memcached/session.ts";
-import { CFD, TextRig } from "./rig.ts";
+import { CFD, TextRig } from "./fixture.ts";
 
 /** A set of the binary protocol, whose keys may hold any byte. */
 function binarySet(key: Uint8Array, value: string): Buffer {

@@ -1,7 +1,7 @@
 // The meta commands: flags, their order in replies, recaching, staleness, base64 keys.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { TextRig } from "./rig.ts";
+import { TextRig } from "./fixture.ts";
 
 type Steps = readonly (readonly [sent: string, reply: string])[];
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { NOW_S, TextRig } from "./rig.ts";
+import { NOW_S, TextRig } from "./fixture.ts";
 
 interface ModelItem {
   flags: number;

@@ -13,7 +13,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { Cache } from "../../src/index.ts";
 import type { MemcachedServer } from "../../src/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/memcached/settings.ts";
-import { Client, portOf, startServer } from "./server_rig.ts";
+import { Client, portOf, startServer } from "./server_fixture.ts";
 
 const CLI = fileURLToPath(
   new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),

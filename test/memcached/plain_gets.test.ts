@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { ValueItemStore } from "../../src/memcached/items/value_store.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, TextRig } from "./rig.ts";
+import { EngineRig, TextRig } from "./fixture.ts";
 
 const noise = (bytes: number, seed: number) =>
   Array.from({ length: bytes }, (_, i) =>

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Connections } from "../../src/memcached/connections.ts";
-import { Client, portOf, startServer } from "./server_rig.ts";
+import { Client, portOf, startServer } from "./server_fixture.ts";
 
 const CLI = fileURLToPath(
   new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),

@@ -10,7 +10,7 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import { startMemcachedServer } from "../../src/memcached/index.ts";
 import { openItemStore } from "../../src/memcached/item_stores.ts";
 import { MemcachedServer } from "../../src/memcached/server.ts";
-import { Client, portOf, startServer, WORKER_URL } from "./server_rig.ts";
+import { Client, portOf, startServer, WORKER_URL } from "./server_fixture.ts";
 
 let folder: string;
 before(() => {

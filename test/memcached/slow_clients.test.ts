@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
 import type { MemcachedServer } from "../../src/memcached/server.ts";
-import { Client, portOf, startServer } from "./server_rig.ts";
+import { Client, portOf, startServer } from "./server_fixture.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zcache-slow-"));
 const servers: MemcachedServer[] = [];

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { C, type CounterName } from "../../src/memcached/items/counters.ts";
-import { TextRig } from "./rig.ts";
+import { TextRig } from "./fixture.ts";
 
 const LOOKS: readonly CounterName[] = [
   ...(["cmd_get", "get_hits", "get_misses", "get_expired", "get_flushed"] as const),

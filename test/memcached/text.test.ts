@@ -8,7 +8,7 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/memcached/auth.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, NOW_S, TextRig } from "./rig.ts";
+import { EngineRig, NOW_S, TextRig } from "./fixture.ts";
 
 /** Steps of a conversation: what is sent, and what must come back. */
 type Steps = readonly (readonly [sent: string, reply: string])[];

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { Session } from "../../src/memcached/session.ts";
 import { Turns } from "../../src/memcached/turns.ts";
 import { InternalErrors } from "../../src/node/internal_errors.ts";
-import { type EngineRig, TextRig } from "./rig.ts";
+import { type EngineRig, TextRig } from "./fixture.ts";
 
 const MUCH = 1_000_000;
 

@@ -8,8 +8,8 @@ import { describe, test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/memcached/auth.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { CFD, NOW_S, type RigOptions, TextRig } from "./rig.ts";
-import { Client, portOf, startServer } from "./server_rig.ts";
+import { CFD, NOW_S, type RigOptions, TextRig } from "./fixture.ts";
+import { Client, portOf, startServer } from "./server_fixture.ts";
 
 /** A server that a second connection watches: `told` gives what it reads, without ts and gid. */
 class WatchedRig extends TextRig {

@@ -10,7 +10,7 @@ import { Arena } from "../../src/memory/arena.ts";
 import { journalCommit, journalRollBack } from "../../src/memory/journal.ts";
 import { POLICY_WORDS, SECOND_CHANCES } from "../../src/policy/contract.ts";
 import { createPolicy, DEFAULT_POLICY, policyNames } from "../../src/policy/registry.ts";
-import { hashOf, OWNER, PolicyRig, SPACE, sizeOf } from "./rig.ts";
+import { hashOf, OWNER, PolicyRig, SPACE, sizeOf } from "./fixture.ts";
 
 /** Few, so that most steps find what they are about. */
 const IDS = 7;

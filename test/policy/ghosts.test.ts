@@ -6,7 +6,7 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import { KIB, MIB } from "../../src/base/units.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { GHOSTS_WORDS, Ghosts } from "../../src/policy/ghosts.ts";
-import { hashOf } from "./rig.ts";
+import { hashOf } from "./fixture.ts";
 
 const OWNER = 5;
 

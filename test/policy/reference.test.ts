@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { SECOND_CHANCES } from "../../src/policy/contract.ts";
-import { PolicyRig } from "./rig.ts";
+import { PolicyRig } from "./fixture.ts";
 
 interface Reference {
   add(id: number): void;

@@ -6,7 +6,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { MIB } from "../../src/base/units.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { FrequencySketch, SKETCH_WORDS } from "../../src/policy/sketch.ts";
-import { hashOf, PolicyRig, SPACE, sizeOf } from "./rig.ts";
+import { hashOf, PolicyRig, SPACE, sizeOf } from "./fixture.ts";
 
 const OWNER = 5;
 

@@ -10,7 +10,7 @@ import * as Root from "../../src/store/store.layout.ts";
 import { Store } from "../../src/store/store.ts";
 import { Zram } from "../../src/zram/zram.ts";
 import { SimulatedThreads } from "../doubles/simulated_threads.ts";
-import { fillPage } from "../doubles/store_rig.ts";
+import { fillPage } from "../doubles/store_fixture.ts";
 
 const MIB = 1 << 20;
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createStore, startMaintainer, TmemKey } from "../../src/index.ts";
-import { fillPage } from "../doubles/store_rig.ts";
+import { fillPage } from "../doubles/store_fixture.ts";
 
 test("a maintainer makes room and writes back, and ends with the store", async () => {
   const folder = mkdtempSync(join(tmpdir(), "zcache-maintainer-"));

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { policyNames } from "../../src/policy/registry.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { Extent, Zram } from "../../src/zram/zram.ts";
-import { fillPage, openStore } from "../doubles/store_rig.ts";
+import { fillPage, openStore } from "../doubles/store_fixture.ts";
 
 const PAGE = 4096;
 

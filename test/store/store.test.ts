@@ -1,5 +1,5 @@
 // What is promised of a store, one promise at a time: coherency as tmem has it, reasons, limits,
-// options. Any sequence of operations is the simulation's business (test/sim/).
+// options. Any sequence of operations is the simulation's business (test/store/simulation.ts).
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EINVAL, ENOSPC } from "../../src/base/errno.ts";
@@ -8,7 +8,7 @@ import { nodePlatform } from "../../src/node/platform.ts";
 import { policyNames } from "../../src/policy/registry.ts";
 import { MISS, Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
-import { fillPage, openStore, type PageKind, StoreModel } from "../doubles/store_rig.ts";
+import { fillPage, openStore, type PageKind, StoreModel } from "../doubles/store_fixture.ts";
 
 function rig(persistent: boolean, options = {}) {
   const store = openStore(options);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
-import { fillPage, openStore } from "../doubles/store_rig.ts";
+import { fillPage, openStore } from "../doubles/store_fixture.ts";
 
 /** Pages that are put once and never asked for: several times what the store has room for. */
 const SCANNED = 3000;

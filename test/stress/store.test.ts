@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
 import type { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
-import { openStore } from "../doubles/store_rig.ts";
+import { openStore } from "../doubles/store_fixture.ts";
 import {
   DONE,
   FLUSH,

@@ -5,7 +5,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store, type StoreShare } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
-import { fillPage } from "../doubles/store_rig.ts";
+import { fillPage } from "../doubles/store_fixture.ts";
 
 export interface StoreWorkerInput {
   readonly share: StoreShare;

@@ -1,0 +1,296 @@
+// Which page should leave? Hit rates of every eviction policy on made traces, each from one seed,
+// and what a hit and an eviction cost in time and in logged words.
+//
+// Caches of a fixed number of pages: how many pages a compressed store has room for is another
+// question. Every miss lists the page, as a cleancache or an application's cache does. Where a load
+// is exclusive (zswap takes the page out), no page is hit while it is listed: sieve and lru are
+// fifo there.
+import { NIL, type WordIndex } from "../../src/base/brand.ts";
+import { platformClock } from "../../src/base/clock.ts";
+import { Xorshift32 } from "../../src/base/random.ts";
+import { MIB } from "../../src/base/units.ts";
+import { Zipf } from "../../src/lab/simulate/generate.ts";
+import * as Super from "../../src/memory/arena.layout.ts";
+import { Arena } from "../../src/memory/arena.ts";
+import { JOURNAL_BYTES, journalCommit, journalFormat } from "../../src/memory/journal.ts";
+import { type EvictionPolicy, POLICY_WORDS } from "../../src/policy/contract.ts";
+import { createPolicy, policyNames } from "../../src/policy/registry.ts";
+
+export interface PolicyBenchOptions {
+  /** Small traces in less than a second: whether it works, not who is best. */
+  readonly tiny?: boolean;
+  /** Gets each line of the report (default: standard output). */
+  readonly print?: (line: string) => void;
+}
+
+/** Hits of one policy on one trace with one size of cache. */
+export interface HitRow {
+  readonly trace: string;
+  /** Pages that the cache holds, in percent of the keys. */
+  readonly cachePercent: number;
+  readonly policy: string;
+  /** Hits in percent of the requests, those of the cold start included. */
+  readonly hitPercent: number;
+}
+
+/** What the calls of one policy cost, under a journal that is committed after each. */
+export interface CostRow {
+  readonly policy: string;
+  readonly hitNs: number;
+  readonly hitWords: number;
+  /** A victim, its eviction, and the page that comes instead. */
+  readonly replaceNs: number;
+  readonly replaceWords: number;
+}
+
+export interface PolicyBench {
+  readonly hits: readonly HitRow[];
+  readonly costs: readonly CostRow[];
+}
+
+interface Scale {
+  readonly keys: number;
+  readonly requests: number;
+  /** Pages of the cache whose calls are timed, and how many calls. */
+  readonly timedPages: number;
+  readonly timedCalls: number;
+}
+
+const FULL: Scale = {
+  keys: 200_000,
+  requests: 1_000_000,
+  timedPages: 100_000,
+  timedCalls: 1_000_000,
+};
+const TINY: Scale = { keys: 2000, requests: 10_000, timedPages: 500, timedCalls: 5000 };
+const CACHE_PERCENTS = [5, 10, 25];
+
+/** Makes a trace of keys, for a cache of so many pages. */
+type MakeTrace = (scale: Scale, pages: number) => Uint32Array;
+
+function zipfTrace({ keys, requests }: Scale, exponent: number): Uint32Array {
+  const zipf = new Zipf(keys, exponent, new Xorshift32(11));
+  return Uint32Array.from({ length: requests }, () => zipf.draw());
+}
+
+/**
+ * Zipf, and after every 70 parts of it 30 parts of keys that are asked for once, or so many times
+ * in a row, and never come again: a backup, a build; a page that is read in pieces.
+ */
+function scanTrace({ keys, requests }: Scale, times: number): Uint32Array {
+  const zipf = new Zipf(keys, 0.99, new Xorshift32(12));
+  const part = keys / 10;
+  let once = 0;
+  return Uint32Array.from({ length: requests }, (_, at) =>
+    at % part < 0.7 * part ? zipf.draw() : keys + Math.floor(once++ / times),
+  );
+}
+
+/** Round and round over a tenth more keys than the cache has pages. */
+function loopTrace({ requests }: Scale, pages: number): Uint32Array {
+  const length = Math.ceil(pages * 1.1);
+  return Uint32Array.from({ length: requests }, (_, at) => at % length);
+}
+
+/**
+ * Swap: nine of ten requests go into a working set of a tenth of the keys, 80 % of them to a fifth
+ * of it; the set moves on by one key every eight requests. The others go anywhere.
+ */
+function workingSetTrace({ keys, requests }: Scale): Uint32Array {
+  const random = new Xorshift32(13);
+  const set = Math.floor(keys / 10);
+  return Uint32Array.from({ length: requests }, (_, at) => {
+    if (random.below(10) === 0) return random.below(keys);
+    const isHot = random.below(5) < 4;
+    const inSet = isHot ? random.below(set / 5) * 5 : random.below(set);
+    // Which fifth is hot does not depend on where the set stands: the keys divisible by five.
+    return (Math.ceil((at >>> 3) / 5) * 5 + inSet) % keys;
+  });
+}
+
+const TRACES: Readonly<Record<string, MakeTrace>> = {
+  "zipf 0.99": (scale) => zipfTrace(scale, 0.99),
+  "zipf 0.7": (scale) => zipfTrace(scale, 0.7),
+  "zipf 0.99 with scans": (scale) => scanTrace(scale, 1),
+  "the same, scanning pairs": (scale) => scanTrace(scale, 2),
+  "loop of 1.1 caches": loopTrace,
+  "moving working set": workingSetTrace,
+};
+
+const VALUE = 0;
+const ENTRY_WORDS = 4;
+
+function hashOf(key: number): number {
+  const hash = Math.imul(key + 1, 0x9e3779b1);
+  return Math.imul(hash ^ (hash >>> 15), 0x85ebca77);
+}
+
+/** A cache of `pages` entries in an arena, with what an index would do done by a table of keys. */
+class Cache {
+  readonly words: Int32Array;
+  readonly policy: EvictionPolicy;
+  readonly entries: WordIndex[] = [];
+  readonly #entryOfKey: Int32Array;
+  #filled = 0;
+
+  constructor(name: string, pages: number, keys: number, journal = false) {
+    const sizeBytes = 4 * MIB + pages * (ENTRY_WORDS + 3) * 4;
+    const arena = Arena.create({ sizeBytes });
+    this.words = arena.words;
+    const at = (arena.reserve(POLICY_WORDS * 4) / 4) as WordIndex;
+    const owner = arena.frames.firstFrame;
+    this.policy = createPolicy(name, arena, at, {
+      links: 2,
+      meta: 1,
+      bit: 28,
+      owner,
+      hashOf: (entry) => hashOf(this.words[entry + VALUE]!),
+      sizeOf: () => 1,
+      ghosts: pages,
+    });
+    this.policy.format();
+    while (this.entries.length < pages) {
+      const block = arena.reserve(arena.pageSize) / 4;
+      for (let i = 0; i < arena.frames.wordsPerPage && this.entries.length < pages; i += 4) {
+        this.entries.push((block + i) as WordIndex);
+      }
+    }
+    this.#entryOfKey = new Int32Array(keys).fill(NIL);
+    if (journal) journalFormat(arena.words, arena.reserve(JOURNAL_BYTES) / 4);
+  }
+
+  /** @returns whether the key was there; it is afterwards */
+  request(key: number): boolean {
+    const { policy } = this;
+    const found = this.#entryOfKey[key]!;
+    policy.asked(hashOf(key));
+    if (found !== NIL) {
+      policy.used(found as WordIndex);
+      return true;
+    }
+    const entry =
+      this.#filled < this.entries.length ? this.entries[this.#filled++]! : this.#evict();
+    this.words[entry + VALUE] = key;
+    this.#entryOfKey[key] = entry;
+    policy.added(entry, hashOf(key));
+    return false;
+  }
+
+  #evict(): WordIndex {
+    const victim = this.policy.victim() as WordIndex;
+    const key = this.words[victim + VALUE]!;
+    this.#entryOfKey[key] = NIL;
+    this.policy.evicted(victim, hashOf(key));
+    return victim;
+  }
+}
+
+function hitPercent(name: string, trace: Uint32Array, pages: number, keys: number): number {
+  const cache = new Cache(name, pages, keys);
+  let hits = 0;
+  for (let at = 0; at < trace.length; at++) if (cache.request(trace[at]!)) hits++;
+  return (100 * hits) / trace.length;
+}
+
+function measureHits(scale: Scale, names: readonly string[]): HitRow[] {
+  const rows: HitRow[] = [];
+  for (const [trace, make] of Object.entries(TRACES)) {
+    for (const cachePercent of CACHE_PERCENTS) {
+      const pages = Math.floor((scale.keys * cachePercent) / 100);
+      const keys = make(scale, pages);
+      const keysMax = keys.reduce((max, key) => Math.max(max, key), 0) + 1;
+      for (const policy of names) {
+        const hits = hitPercent(policy, keys, pages, keysMax);
+        rows.push({ trace, cachePercent, policy, hitPercent: hits });
+      }
+    }
+  }
+  return rows;
+}
+
+/** Words logged since the last commit; commits. */
+function commit(words: Int32Array): number {
+  const logged = words[Super.JOURNAL_NEXT]! - 1;
+  journalCommit(words);
+  return logged;
+}
+
+function measureCost(name: string, { timedPages, timedCalls }: Scale): CostRow {
+  const keys = timedPages + timedCalls * 2;
+  const cache = new Cache(name, timedPages, keys, true);
+  const { words, policy } = cache;
+  let key = 0;
+  while (key < timedPages) {
+    cache.request(key++);
+    journalCommit(words);
+  }
+  // Hits by a Zipf distribution over scattered entries, replacements in between so that bits are
+  // cleared again, as in a store at work.
+  const random = new Xorshift32(21);
+  const zipf = new Zipf(timedPages, 0.99, random);
+  const step = Math.floor(timedPages * 0.618) | 1;
+  const drawn = Uint32Array.from({ length: timedCalls }, () => (zipf.draw() * step) % timedPages);
+  const batch = 1000;
+  let hitNs = 0;
+  let hitWords = 0;
+  let replaceNs = 0;
+  let replaceWords = 0;
+  for (let from = 0; from < timedCalls; from += batch) {
+    const before = platformClock.nowNs();
+    for (let at = from; at < from + batch; at++) {
+      policy.used(cache.entries[drawn[at]!]!);
+      hitWords += commit(words);
+    }
+    const between = platformClock.nowNs();
+    for (let at = from; at < from + batch / 5; at++) {
+      const victim = policy.victim() as WordIndex;
+      policy.evicted(victim, hashOf(words[victim + VALUE]!));
+      words[victim + VALUE] = key;
+      policy.added(victim, hashOf(key++));
+      replaceWords += commit(words);
+    }
+    hitNs += between - before;
+    replaceNs += platformClock.nowNs() - between;
+  }
+  return {
+    policy: name,
+    hitNs: hitNs / timedCalls,
+    hitWords: hitWords / timedCalls,
+    replaceNs: (5 * replaceNs) / timedCalls,
+    replaceWords: (5 * replaceWords) / timedCalls,
+  };
+}
+
+function report({ hits, costs }: PolicyBench, print: (line: string) => void): void {
+  const names = costs.map(({ policy }) => policy);
+  const heads = names.map((name) => name.padStart(9)).join("");
+  print(`\nhits, % of the requests        cache, % of keys${heads}`);
+  for (let at = 0; at < hits.length; at += names.length) {
+    const { trace, cachePercent } = hits[at]!;
+    const cells = hits.slice(at, at + names.length).map((row) => row.hitPercent.toFixed(2));
+    const figures = cells.map((cell) => cell.padStart(9)).join("");
+    print(`${trace.padEnd(31)}${String(cachePercent).padStart(16)}${figures}`);
+  }
+  print(`\nwith a journal                                 ${heads}`);
+  const lines: readonly (readonly [string, (row: CostRow) => number])[] = [
+    ["a hit, ns", (row) => row.hitNs],
+    ["a hit, words logged", (row) => row.hitWords],
+    ["evict one, list one, ns", (row) => row.replaceNs],
+    ["evict one, list one, words logged", (row) => row.replaceWords],
+  ];
+  for (const [what, of] of lines) {
+    print(what.padEnd(47) + costs.map((row) => of(row).toFixed(2).padStart(9)).join(""));
+  }
+}
+
+/** Measures every policy and prints two tables. @returns what they are made of */
+export function benchPolicies(options: PolicyBenchOptions = {}): PolicyBench {
+  const { tiny = false, print = console.log } = options;
+  const scale = tiny ? TINY : FULL;
+  const names = policyNames();
+  const hits = measureHits(scale, names);
+  const costs = names.map((name) => measureCost(name, scale));
+  const result = { hits, costs };
+  report(result, print);
+  return result;
+}

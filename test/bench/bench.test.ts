@@ -1,0 +1,216 @@
+// The benchmarks run, in their tiny form, so that they do not rot. Nothing here looks at a time.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { benchCache } from "../../bench/cache/cache.ts";
+import { benchCodecs } from "../../bench/codec/codecs.ts";
+import { benchDictionaries } from "../../bench/codec/dictionaries.ts";
+import { benchMemcached } from "../../bench/memcached/memcached.ts";
+import { benchSoak } from "../../bench/memcached/soak.ts";
+import { benchNbd } from "../../bench/nbd/nbd.ts";
+import { benchSwap } from "../../bench/nbd/swap.ts";
+import { whyNoSwap } from "../../bench/nbd/swap_device.ts";
+import { benchPolicies } from "../../bench/policy/policies.ts";
+import { benchDensity } from "../../bench/pool/density.ts";
+import { benchPools, type PoolTimes } from "../../bench/pool/pools.ts";
+import { benchGarbage } from "../../bench/store/garbage.ts";
+import { benchReclaim } from "../../bench/store/reclaim.ts";
+import { benchStore } from "../../bench/store/store.ts";
+import { benchWriteBack } from "../../bench/store/write_back.ts";
+import { nodeCodecs } from "../../src/node/codecs.ts";
+import { policyNames } from "../../src/policy/registry.ts";
+import { poolTypes } from "../../src/pool/registry.ts";
+
+const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
+const MAIN = fileURLToPath(new URL(`../../bench/main.${EXTENSION}`, import.meta.url));
+
+test("pools: a row for every allocator, all figures there", async () => {
+  const lines: string[] = [];
+  const rows = await benchPools({ tiny: true, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map((row) => row.type),
+    poolTypes(),
+  );
+  for (const row of rows) {
+    assert.equal(row.trace, "histA");
+    for (const call of ["malloc", "free", "read"] as const satisfies (keyof PoolTimes)[]) {
+      const { mean, p50, p99, p999, max } = row[call];
+      assert.ok(mean > 0, `${row.type}: mean of ${call}`);
+      assert.ok(0 <= p50 && p50 <= p99 && p99 <= p999 && p999 <= max, `${row.type}: ${call}`);
+      assert.ok(Number.isFinite(max));
+    }
+    for (const value of [row.copyNsMean, row.copyPageNsMean]) {
+      assert.ok(value > 0 && Number.isFinite(value));
+    }
+    assert.ok(lines.includes(row.type), `${row.type} is in the report`);
+  }
+});
+
+test("density: every allocator, every phase, in percent", async () => {
+  const rows = await benchDensity({ registry: nodeCodecs(), tiny: true, print: () => {} });
+  for (const pool of poolTypes()) {
+    const own = rows.filter((row) => row.pool === pool);
+    assert.deepEqual(
+      own.map((row) => row.phase),
+      ["fill", "churn", "free70", "refill"],
+    );
+    for (const { frames, everything } of own) {
+      assert.ok(everything > 0 && everything < frames && frames <= 100, pool);
+    }
+  }
+});
+
+test("policies: hits and costs of every policy", () => {
+  const { hits, costs } = benchPolicies({ tiny: true, print: () => {} });
+  for (const name of policyNames()) {
+    const own = hits.filter((row) => row.policy === name);
+    assert.ok(own.length > 0, name);
+    for (const row of own) assert.ok(row.hitPercent >= 0 && row.hitPercent <= 100);
+    assert.equal(costs.filter((row) => row.policy === name).length, 1);
+  }
+});
+
+test("store: one thread and two, every page right", async () => {
+  const rows = await benchStore({ tiny: true, print: () => {} });
+  assert.deepEqual(
+    rows.map((row) => row.threads),
+    [1, 2],
+  );
+  for (const row of rows) {
+    for (const value of Object.values(row)) assert.ok(value > 0 && Number.isFinite(value));
+    assert.ok(row.residentBytes > row.compressedBytes);
+  }
+});
+
+test("reclaim: every pool both ways", () => {
+  const rows = benchReclaim({ tiny: true, print: () => {} });
+  assert.equal(rows.length, 10);
+  for (const { hitPercent, nsPerRequest } of rows) {
+    assert.ok(hitPercent > 0 && hitPercent < 100 && nsPerRequest > 0);
+  }
+});
+
+test("garbage: puts and gets, and hardly anything to collect", () => {
+  const { operations, collections } = benchGarbage({ tiny: true, print: () => {} });
+  assert.ok(operations > 0);
+  // One object of 16 bytes for each operation would make tens of them.
+  assert.ok(collections * 20_000 < operations + 100_000, `${collections} for ${operations}`);
+});
+
+test("memcached: every shape of load, for us and for memcached where there is one", async () => {
+  const { speed, held, idleBytes, disturbed } = await benchMemcached({
+    tiny: true,
+    print: () => {},
+  });
+  assert.ok(speed.length === 6 || speed.length === 11);
+  for (const { perSecond, p99Ms } of speed.flatMap(({ windows }) => windows)) {
+    assert.ok(perSecond > 0 && p99Ms > 0);
+  }
+  for (const row of held) assert.ok(row.items > 0 && row.misses < row.gets);
+  assert.ok(idleBytes < 64 * 2 ** 20 && disturbed > 0);
+});
+
+test("cache: every figure of a cache that is there, and a reason where there is none", () => {
+  const lines: string[] = [];
+  const only = ["zcache", "map"];
+  const rows = benchCache({ tiny: true, only, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map((row) => row.name),
+    only,
+  );
+  const map = rows[1]!;
+  assert.deepEqual(Object.keys(map.skipped), ["hits"]);
+  assert.equal(map.skipped["hits"], "has no limit");
+  assert.ok(map.documents!.rawBytes > 100_000 && map.documents!.fileBytes === 0);
+  for (const figure of Object.values(map.speed!)) assert.ok(figure > 0 && Number.isFinite(figure));
+  assert.ok(map.twoThreads!.mixedPerSecond > 0);
+  assert.ok(map.collector!.share >= 0 && map.collector!.share < 1);
+  for (const { name, skipped } of rows) {
+    for (const [field, reason] of Object.entries(skipped)) {
+      assert.doesNotMatch(reason, /^failed/, `${name}, ${field}`);
+    }
+  }
+  assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
+test("memcached-soak: values come back as they were", async () => {
+  const { operations, hits, errors } = await benchSoak({ tiny: true, print: () => {} });
+  assert.ok(operations > 0 && hits >= 0);
+  assert.equal(errors, 0);
+});
+
+test("write-back: all pages go out and come back", () => {
+  const row = benchWriteBack({ tiny: true, print: () => {} });
+  assert.ok(row.bytes > 0 && row.outPerSecond > 0 && row.backPerSecond > 0);
+});
+
+test("nbd: copies and random access, of our own server", async () => {
+  const lines: string[] = [];
+  const rows = await benchNbd({ tiny: true, print: (line) => lines.push(line) });
+  if (rows.length === 0) assert.match(lines.join(), /skipped: .* not installed/);
+  for (const { server, memoryMiB: _, writeP99Ms: __, ...figures } of rows) {
+    for (const [what, value] of Object.entries(figures)) assert.ok(value > 0, `${server} ${what}`);
+  }
+});
+
+test("swap: our own server under a program that needs more memory", {
+  skip: whyNoSwap() ?? false,
+}, async (t) => {
+  const lines: string[] = [];
+  const rows = await benchSwap({ tiny: true, print: (line) => lines.push(line) });
+  if (rows.length === 0) {
+    assert.match(lines.join(), /skipped: /);
+    t.skip(lines[0]!);
+  }
+  for (const row of rows) {
+    assert.ok(row.touchesPerSecond > 0);
+    assert.ok(row.fullMiB >= row.beforeMiB);
+  }
+  assert.ok(!readFileSync("/proc/swaps", "utf8").includes("loop"), "nothing is left behind");
+});
+
+test("codecs: runs and names every codec that there is", async () => {
+  const registry = await nodeCodecs();
+  const lines: string[] = [];
+  await benchCodecs({ registry, tiny: true, print: (line) => lines.push(line) });
+  const text = lines.join("\n");
+  for (const { name } of registry.list()) {
+    assert.match(text, new RegExp(`\\b${name}\\b`), `${name} is in the report`);
+  }
+});
+
+test("dictionaries: smaller documents with each codec", () => {
+  const rows = benchDictionaries({ tiny: true, print: () => {} });
+  for (const row of rows.filter((one) => one.dictionaryBytes > 0)) {
+    const plain = rows.find((one) => one.name === row.name)!;
+    assert.ok(row.ratio > plain.ratio * 1.1, `${row.name}: ${row.ratio} and ${plain.ratio}`);
+    for (const time of [row.compressNs, row.decompressNs, row.compressTimes]) {
+      assert.ok(time > 0 && Number.isFinite(time));
+    }
+  }
+  assert.ok(rows.some((one) => one.name === "lz4"));
+  assert.ok(rows.some((one) => one.name === "zstd -3 (wasm)"));
+});
+
+const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp])[] = [
+  [["pool"], /^bench: no benchmark is called "pool"; there are codecs, .* and zram\nusage: /],
+  [["cache", "--only", "none"], /^bench: --only: no cache is called "none"\nusage: /],
+  [["cache", "--only"], /^bench: there is no option --only\nusage: /],
+  [["pools", "--fast"], /^bench: there is no option --fast\nusage: /],
+];
+for (const [args, message] of USAGE_ERRORS) {
+  test(`bench ${args.join(" ")}: a usage error, exit code 2`, () => {
+    const result = spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
+    assert.equal(result.status, 2, result.stderr);
+    assert.match(result.stderr, message);
+    assert.equal(result.stdout, "");
+  });
+}
+
+test("bench --help: the usage, exit code 0", () => {
+  const result = spawnSync(process.execPath, [MAIN, "--help"], { encoding: "utf8" });
+  assert.equal(result.status, 0, result.stderr);
+  assert.match(result.stdout, /^usage: npm run bench/);
+});

@@ -1,0 +1,65 @@
+// Threads that practise before they serve: they must have done something, and nothing of it stays.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { startNbdServer, Zram } from "../../src/nbd/index.ts";
+import { Command } from "../../src/nbd/protocol/protocol.ts";
+import { createStore } from "../../src/node/stores.ts";
+import { NbdClient } from "../doubles/nbd_client.ts";
+
+const SIZE = 8 * 1024 * 1024;
+const PAGE = 4096;
+const folder = mkdtempSync(join(tmpdir(), "zcache-practice-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+for (const memoryMax of ["32MiB", "3MiB"]) {
+  test(`practice in ${memoryMax} leaves a store as it was, and its device works`, async () => {
+    using store = createStore({ memoryMax });
+    const device = Zram.create(store, SIZE);
+    const kept = Buffer.alloc(PAGE, "what was there before ");
+    assert.equal(device.write(PAGE, kept), 0);
+    const before = store.stats();
+    const path = join(folder, `${memoryMax}.sock`);
+    const server = await startNbdServer(store, {
+      exports: [{ device }],
+      listen: [{ path }],
+      threads: 2,
+      connectionsMax: 2,
+      practiceMs: 100,
+    });
+    const practised = store.stats();
+    assert.ok(practised.mem_used_max > before.mem_used_max + 64 * PAGE, "it has stored pages");
+    assert.deepEqual(practised.counters, before.counters);
+    assert.deepEqual(practised.persistent.pagesInMemory, 1);
+    assert.deepEqual(device.requests(), { reads: 0, writes: 1, discards: 0 });
+    const client = await NbdClient.open(path);
+    const reply = await client.reply(client.send(Command.READ, PAGE, PAGE));
+    assert.deepEqual([reply.error, reply.data.equals(kept)], [0, true]);
+    client.socket.destroy();
+    await server.close();
+    store.verify();
+  });
+}
+
+test("what is done uncounted is done, and counted nowhere", async () => {
+  using store = createStore({ memoryMax: "8MiB" });
+  const device = Zram.create(store, SIZE);
+  device.write(0, Buffer.alloc(PAGE, "counted "));
+  const before = store.stats();
+  await store.uncounted(async () => {
+    device.write(PAGE, Buffer.alloc(PAGE, "not counted "));
+    await new Promise((resolve) => setImmediate(resolve));
+    device.write(0, Buffer.alloc(PAGE, "not counted either "));
+  });
+  const after = store.stats();
+  assert.deepEqual([after.counters, after.latency], [before.counters, before.latency]);
+  assert.equal(after.persistent.pagesInMemory, 2);
+  await assert.rejects(
+    store.uncounted(() => Promise.reject(new Error("no"))),
+    /no/,
+  );
+  assert.equal(device.nextStored(1), 1);
+  store.verify();
+});

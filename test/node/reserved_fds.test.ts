@@ -1,0 +1,45 @@
+// A worker that is started when others bear numbers of closed descriptors gets none of them.
+import assert from "node:assert/strict";
+import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
+import { test } from "node:test";
+import { lend, startWorker } from "../../src/node/reserved_fds.ts";
+
+const IDLE = new URL("data:text/javascript,setInterval(()=>{},1000);");
+
+/** Numbers that event loops wait on or are woken by. */
+function loops(): Set<number> {
+  const found = new Set<number>();
+  for (const name of readdirSync("/proc/self/fd")) {
+    try {
+      if (/event/.test(readlinkSync(`/proc/self/fd/${name}`))) found.add(Number(name));
+    } catch {
+      // The one by which the folder was read.
+    }
+  }
+  return found;
+}
+
+test("a worker gets no descriptor that another thread bears", { skip: skip() }, async () => {
+  const once = startWorker(IDLE);
+  await new Promise((online) => once.once("online", online));
+  await once.terminate();
+  const opened = Array.from({ length: 40 }, () => openSync("/dev/null", "r"));
+  for (const descriptor of opened) lend(descriptor);
+  for (const descriptor of opened) closeSync(descriptor);
+  const before = loops();
+  const count = readdirSync("/proc/self/fd").length;
+  const worker = startWorker(IDLE);
+  await new Promise((online) => worker.once("online", online));
+  const own = [...loops()].filter((one) => !before.has(one));
+  assert.ok(own.length > 0, "the worker has a loop");
+  assert.deepEqual(
+    own.filter((one) => opened.includes(one)),
+    [],
+  );
+  assert.ok(readdirSync("/proc/self/fd").length < count + 15, "what was held is free again");
+  await worker.terminate();
+});
+
+function skip(): string | false {
+  return process.platform === "linux" ? false : "Linux tells what descriptors are";
+}

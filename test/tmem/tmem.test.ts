@@ -1,0 +1,397 @@
+// Pools, large tables, what memory a page costs, and that `verify` finds what is broken.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { WordIndex } from "../../src/base/brand.ts";
+import { NIL } from "../../src/base/brand.ts";
+import { EBUSY, EINVAL, ENOSPC } from "../../src/base/errno.ts";
+import { AssertionError } from "../../src/base/errors.ts";
+import { JOURNAL_NEXT } from "../../src/memory/arena.layout.ts";
+import { PAGE_SIZES } from "../../src/memory/arena.ts";
+import { journalCommit, put } from "../../src/memory/journal.ts";
+import * as Entry from "../../src/tmem/entry.layout.ts";
+import { hashName } from "../../src/tmem/hash.ts";
+import * as Obj from "../../src/tmem/object.layout.ts";
+import { PERSISTENT, SHARED, type TmemPool } from "../../src/tmem/pools.ts";
+import * as Tree from "../../src/tmem/tree.layout.ts";
+import { makeArena, Rig } from "./fixture.ts";
+
+const MIB = 2 ** 20;
+
+function privatePool(rig: Rig): TmemPool {
+  return rig.index.createPool(1, 0, null) as TmemPool;
+}
+
+/** Inserts without the Map and the list, for many. */
+function fill(rig: Rig, pool: TmemPool, id: number, from: number, count: number): void {
+  const { words } = rig.arena;
+  for (let index = from; index < from + count; index++) {
+    const entry = rig.index.insert(pool, rig.setKey(id, index));
+    assert.ok(entry > 0, `insert gave ${entry}`);
+    put(words, entry + Entry.META, 1);
+    put(words, entry + Entry.LINKS, 0);
+  }
+}
+
+function indexBytes(rig: Rig): number {
+  return rig.index.memoryFrames * rig.arena.pageSize;
+}
+
+test("a shared pool is one for all who name its UUID, until the last has left", () => {
+  using arena = makeArena(MIB);
+  const { index, ...rig } = new Rig(arena);
+  const uuid = Uint8Array.from({ length: 16 }, (_, i) => i * 17);
+  const other = Uint8Array.from(uuid, (byte, i) => (i === 15 ? byte ^ 128 : byte));
+  assert.equal(index.findPool(uuid), NIL);
+  const pool = index.createPool(1, SHARED | PERSISTENT, uuid) as TmemPool;
+  assert.equal(index.createPool(2, SHARED | PERSISTENT, uuid), pool);
+  assert.equal(index.createPool(2, SHARED, uuid), EINVAL, "of another kind");
+  assert.notEqual(index.createPool(2, SHARED, other), pool);
+  assert.equal(index.findPool(uuid), pool);
+  const info = { id: pool, client: 1, persistent: true, shared: true, dying: false };
+  assert.deepEqual(index.poolInfo(pool), {
+    ...info,
+    users: 2,
+    pages: 0,
+    objects: 0,
+    firstPages: 0,
+  });
+  assert.equal(index.destroyPool(pool), 1);
+  const entry = index.insert(pool, rig.key.setObject(1)) as WordIndex;
+  arena.words[entry + Entry.META] = 1;
+  assert.equal(index.destroyPool(pool), 0);
+  assert.equal(index.destroyPool(pool), EBUSY);
+  assert.equal(index.findPool(uuid), NIL);
+  assert.equal(index.kindOf(pool), NIL);
+  assert.equal(index.createPool(1, SHARED | PERSISTENT, uuid), EBUSY, "the old one is not gone");
+  assert.deepEqual(index.poolInfo(pool), {
+    ...info,
+    dying: true,
+    users: 0,
+    pages: 1,
+    objects: 1,
+    firstPages: 1,
+  });
+  assert.equal(
+    index.destroyStep(pool, 1, () => {}),
+    0,
+  );
+  assert.equal(index.poolInfo(pool), null);
+  assert.equal(index.destroyPool(pool), EINVAL);
+  assert.notEqual(index.createPool(1, SHARED | PERSISTENT, uuid), pool);
+});
+
+test("flags and UUIDs that can't be are refused, and so are ids that were made up", () => {
+  using arena = makeArena(MIB);
+  const { index, key } = new Rig(arena);
+  assert.equal(index.createPool(1, 8, null), EINVAL);
+  assert.equal(index.createPool(1, SHARED, null), EINVAL);
+  assert.equal(index.createPool(1, 0, new Uint8Array(16)), EINVAL);
+  assert.equal(index.createPool(1, SHARED, new Uint8Array(15)), EINVAL);
+  const pool = index.createPool(1, 0, null) as TmemPool;
+  for (const wrong of [0, 1, -1, -2, pool - 256, pool + 256, pool + 1, pool + 0.5, Number.NaN]) {
+    assert.equal(index.find(wrong, key), EINVAL, `pool ${wrong}`);
+    assert.equal(index.insert(wrong, key), EINVAL);
+    assert.equal(index.destroyPool(wrong), EINVAL);
+    assert.equal(
+      index.destroyStep(wrong, 1, () => {}),
+      EINVAL,
+    );
+    assert.equal(index.poolInfo(wrong), null);
+    assert.equal(index.kindOf(wrong), NIL);
+  }
+  index.verify();
+});
+
+test("there are 256 pools, and a number is used again under another id", () => {
+  using arena = makeArena(MIB);
+  const { index } = new Rig(arena);
+  const pools = Array.from({ length: 256 }, (_, n) => index.createPool(n, n & 1, null) as TmemPool);
+  assert.equal(index.createPool(0, 0, null), ENOSPC);
+  assert.deepEqual(
+    pools.map((pool) => index.kindOf(pool)),
+    pools.map((_, n) => n & 1),
+  );
+  const seen: TmemPool[] = [];
+  index.forEachPool((pool) => seen.push(pool));
+  assert.deepEqual(seen, pools);
+  for (let round = 0; round < 3; round++) {
+    const pool = pools[77]!;
+    assert.equal(index.destroyPool(pool), 0);
+    assert.equal(
+      index.destroyStep(pool, 1, () => {}),
+      0,
+    );
+    pools[77] = index.createPool(0, 0, null) as TmemPool;
+    assert.equal(pools[77]! & 255, 77);
+    assert.equal(new Set(pools).size, 256);
+    assert.equal(index.destroyPool(pool), EINVAL);
+  }
+  index.verify();
+});
+
+test("a pool is destroyed in steps while the table grows and shrinks around it", () => {
+  using arena = makeArena(4 * MIB);
+  const rig = new Rig(arena);
+  const dying = privatePool(rig);
+  const other = privatePool(rig);
+  for (let id = 0; id < 3000; id++) fill(rig, dying, id, 0, 1 + (id % 3));
+  assert.equal(rig.index.destroyPool(dying), 0);
+  let next = 0;
+  let oldest = 0;
+  let steps = 0;
+  for (let left = 6000, waves = 0; left > 0; steps++) {
+    // Waves of insertions and removals, each of which doubles the table or halves it.
+    if (steps % 2000 < 1000) fill(rig, other, next++ * 7, 0, 1);
+    else waves++;
+    while (waves > 0 && oldest < next) {
+      rig.index.remove(rig.index.find(other, rig.setKey(oldest++ * 7, 0)) as WordIndex);
+      waves--;
+    }
+    const now = rig.index.destroyStep(dying, 2, () => {});
+    assert.ok(now <= left && now >= left - 2);
+    left = now;
+    if (steps % 500 === 0) rig.index.verify();
+    assert.ok(steps < 20_000, "it comes to an end");
+  }
+  rig.index.verify();
+  assert.equal(rig.index.poolInfo(dying), null);
+  assert.equal(rig.index.poolInfo(other)!.pages, next - oldest);
+});
+
+test("a step over many others' objects ends before it has seen all", () => {
+  using arena = makeArena(4 * MIB);
+  const rig = new Rig(arena);
+  const other = privatePool(rig);
+  const dying = privatePool(rig);
+  for (let id = 0; id < 20_000; id++) fill(rig, other, id, 0, 1);
+  fill(rig, dying, 1, 0, 1);
+  rig.index.destroyPool(dying);
+  let steps = 0;
+  while (rig.index.destroyStep(dying, 1000, () => {}) > 0) steps++;
+  assert.ok(steps > 1 && steps <= 20_000 / 512 + 2, `${steps} steps`);
+});
+
+test("a step ends before it is too long for one transaction", () => {
+  using arena = makeArena(32 * MIB);
+  arena.keepJournal();
+  const rig = new Rig(arena);
+  const pool = privatePool(rig);
+  journalCommit(arena.words);
+  let longest = 0;
+  const logged = () => {
+    longest = Math.max(longest, arena.words[JOURNAL_NEXT]! - 1);
+    journalCommit(arena.words);
+  };
+  // Pages that have a leaf each, below 1,000 nodes and 1,000 objects.
+  for (let id = 0; id < 1000; id++) {
+    for (let nth = 0; nth < 3; nth++) {
+      fill(rig, pool, id, nth * 2 ** 40, 1);
+      logged();
+    }
+  }
+  assert.ok(longest < 300, `${longest} words for an insertion`);
+  longest = 0;
+  rig.index.removeObject(pool, rig.setKey(5, 0), 1000, () => {});
+  logged();
+  rig.index.destroyPool(pool);
+  while (rig.index.destroyStep(pool, 1e9, () => {}) > 0) logged();
+  logged();
+  assert.ok(longest > 500 && longest < 1000, `${longest} words for a step`);
+  assert.equal(rig.index.memoryFrames, 0);
+});
+
+test("the next page is found from anywhere, in whatever gaps", () => {
+  const spread = fc.constantFrom(6, 20, 34, 64);
+  const indexes = spread.chain((bits) => fc.bigInt(0n, (1n << BigInt(bits)) - 1n));
+  const several = fc.array(indexes, { minLength: 1, maxLength: 40 });
+  fc.assert(
+    fc.property(several, fc.array(indexes, { maxLength: 20 }), (several, others) => {
+      using arena = makeArena(MIB);
+      const rig = new Rig(arena);
+      const pool = privatePool(rig);
+      for (const index of several) rig.insert(pool, 1, index);
+      rig.index.verify();
+      const sorted = [...new Set(several)].sort((a, b) => (a < b ? -1 : 1));
+      assert.deepEqual(rig.indexesOf(pool, 1), sorted);
+      for (const from of [...others, ...several.map((index) => index ^ (1n << 63n))]) {
+        const expected = sorted.find((index) => index >= from);
+        const entry = rig.index.nextPage(pool, rig.setKey(1, from));
+        assert.equal(entry > 0 ? rig.key.index : undefined, expected, `from ${from}`);
+        if (entry < 0) assert.equal(rig.key.index, from, "the key stays as it was");
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("ids that differ in one word only are told apart", () => {
+  using arena = makeArena(4 * MIB);
+  const rig = new Rig(arena);
+  const pool = privatePool(rig);
+  for (let word = 0n; word < 6n; word++) {
+    for (let id = 1n; id <= 200n; id++) rig.insert(pool, id << (32n * word), 0n);
+  }
+  rig.check();
+  assert.equal(rig.index.objects, 1200);
+});
+
+test("far indexes cost a leaf and at most one node each", () => {
+  using arena = makeArena(MIB);
+  const rig = new Rig(arena);
+  const pool = privatePool(rig);
+  const frames = () => rig.index.memoryFrames;
+  rig.insert(pool, 1, 2n ** 64n - 1n);
+  assert.equal(frames(), 4, "an object, a leaf, the buckets and their directory");
+  for (let bit = 4n; bit < 64n; bit++) rig.insert(pool, 1, 1n << bit);
+  rig.check();
+  assert.ok(frames() <= 3 + Math.ceil((61 + 60) / 15), `${frames()} frames`);
+});
+
+test("an object of one page at index 0 needs no leaf", () => {
+  using arena = makeArena(MIB);
+  const rig = new Rig(arena);
+  const pool = privatePool(rig);
+  rig.insert(pool, 1, 0n);
+  assert.equal(rig.index.memoryFrames, 3, "an object, the buckets and their directory");
+  rig.insert(pool, 1, 1n);
+  rig.check();
+  assert.equal(rig.index.memoryFrames, 4);
+});
+
+test("bytes per page of dense objects, with 8 that belong to the order of age", () => {
+  using arena = makeArena(40 * MIB);
+  const rig = new Rig(arena);
+  const pool = privatePool(rig);
+  fill(rig, pool, 1, 0, 2 ** 20);
+  const one = indexBytes(rig) / 2 ** 20;
+  assert.ok(one < 17.4, `${one} bytes per page of one object`);
+  rig.index.destroyPool(pool);
+  while (rig.index.destroyStep(pool, 1e9, () => {}) > 0);
+  assert.equal(rig.index.memoryFrames, 0);
+  const many = privatePool(rig);
+  for (let id = 0; id < 1000; id++) fill(rig, many, id, 0, 1000);
+  const each = indexBytes(rig) / 1e6;
+  assert.ok(each < 17.6, `${each} bytes per page of 1,000 objects`);
+});
+
+test("bytes per object of one page, over more buckets than one directory names", () => {
+  using arena = makeArena(64 * MIB);
+  const rig = new Rig(arena);
+  const pool = privatePool(rig);
+  const count = 2 ** 20 + 3000;
+  for (let id = 0; id < count; id++) fill(rig, pool, id * 977, 0, 1);
+  const each = indexBytes(rig) / count;
+  assert.ok(each < 36.2, `${each} bytes per object`);
+  rig.index.verify();
+  for (let id = 0; id < count; id++) {
+    const entry = rig.index.find(pool, rig.setKey(id * 977, 0));
+    assert.ok(entry > 0);
+    rig.index.remove(entry as WordIndex);
+  }
+  rig.index.verify();
+  assert.equal(rig.index.memoryFrames, 0);
+});
+
+for (const pageSize of PAGE_SIZES) {
+  test(`with frames of ${pageSize} bytes`, () => {
+    using arena = makeArena(8 * MIB, pageSize);
+    const rig = new Rig(arena);
+    const pool = privatePool(rig);
+    for (let id = 0; id < 2 * pageSize; id++) fill(rig, pool, id, 0, 1);
+    rig.index.verify();
+    for (let index = 0n; index < 300n; index++) rig.insert(pool, 2n ** 190n, index * 7n);
+    assert.equal(rig.indexesOf(pool, 2n ** 190n).length, 300);
+    for (let id = 0; id < 2 * pageSize; id++) {
+      rig.index.remove(rig.index.find(pool, rig.setKey(id, 0)) as WordIndex);
+    }
+    rig.check();
+    rig.index.removeObject(pool, rig.setKey(2n ** 190n, 0), 300, rig.removeEntry);
+    assert.equal(rig.index.memoryFrames, 0);
+  });
+}
+
+test("the levels of the tree cover 64 bits, and their parts fit together", () => {
+  for (let bit = 4; bit < 64; bit++) {
+    const low = bit < 32 ? 1 << bit : 0;
+    const high = bit < 32 ? 0 : 1 << (bit - 32);
+    const level = Tree.levelJoining(low, high);
+    assert.equal(level, Math.floor((bit - 4) / 6) + 1);
+    assert.equal(Tree.slotOf(level, low, high), 1 << ((bit - 4) % 6));
+    assert.equal(Tree.baseLow(level, low) | Tree.baseHigh(level, high), 0);
+    if (level > 1)
+      assert.notEqual(Tree.baseLow(level - 1, low) | Tree.baseHigh(level - 1, high), 0);
+    assert.equal(Tree.slotOf(level, -1, -1), 63);
+  }
+  assert.equal(Tree.levelJoining(-1, -1), Tree.LEVEL_MAX);
+  for (const [at, level] of [
+    [4, 0],
+    [2 ** 30 - 4, 10],
+  ] as const) {
+    const ref = Tree.refOf(at, level);
+    assert.deepEqual([Tree.recordOf(ref), Tree.levelOf(ref)], [at, level]);
+  }
+});
+
+test("the hash spreads numbers that differ in few bits, each seed in another way", () => {
+  const buckets = 1024;
+  for (const stride of [1, 4096, 2 ** 20]) {
+    for (const half of [0, 1]) {
+      const counts = new Int32Array(buckets);
+      for (let i = 0; i < 16 * buckets; i++) {
+        const word = i * stride;
+        const hash = half === 0 ? hashName(3, 9, word | 0, 0) : hashName(3, 9, 0, word | 0);
+        counts[hash & (buckets - 1)]++;
+      }
+      // What only repeats modulo 2³² repeats here too.
+      const distinct = Math.min(16 * buckets, 2 ** 32 / stride);
+      const expected = (16 * buckets) / buckets;
+      if (distinct < 16 * buckets) continue;
+      const chi = counts.reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
+      // Mean 1,023, standard deviation 45.
+      assert.ok(chi > 1023 - 6 * 45 && chi < 1023 + 6 * 45, `chi² ${chi} at stride ${stride}`);
+    }
+  }
+  assert.notEqual(hashName(1, 9, 5, 5) & 255, hashName(2, 9, 5, 5) & 255);
+});
+
+test("verify finds what is broken", () => {
+  using arena = makeArena(MIB);
+  const rig = new Rig(arena);
+  const { words } = arena;
+  const pool = privatePool(rig);
+  const inline = rig.insert(pool, 1, 0n);
+  for (let id = 2; id < 30; id++) rig.insert(pool, id, 0n);
+  for (let index = 0n; index < 200n; index++) rig.insert(pool, 40, index * 3n);
+  const inTree = rig.index.find(pool, rig.setKey(40, 300)) as number;
+  const leafKey = rig.key;
+  rig.index.keyOf(inTree as WordIndex, leafKey);
+  const leaf = inTree - Tree.ENTRIES - (300 % 16) * Entry.ENTRY_WORDS;
+  const object = words[leaf + Tree.OBJECT]!;
+  const node = Tree.recordOf(words[object + Obj.ROOT]!);
+  rig.check();
+  const broken: readonly [at: number, xor: number][] = [
+    [leaf + Tree.OBJECT, 8],
+    [leaf + Tree.BASE, 16],
+    [leaf + Tree.BASE, 1],
+    [leaf + Tree.BASE + 1, 1],
+    [leaf + Tree.USED, 1 << (300 % 16)],
+    [inTree + Entry.META, words[inTree + Entry.META]!],
+    [node + Tree.OBJECT, 8],
+    [node + Tree.USED, 1],
+    [node + Tree.BASE + 1, 1],
+    [node + Tree.SLOTS, 1],
+    [object + Obj.COUNT, 1],
+    [object + Obj.ID, 1],
+    [object + Obj.SHAPE, 1],
+    [inline - Obj.ENTRY + Obj.SHAPE, Obj.INLINE],
+    [inline - Obj.ENTRY + Obj.ID + 1, 1],
+    [inline + Entry.META, words[inline + Entry.META]!],
+  ];
+  for (const [at, xor] of broken) {
+    words[at]! ^= xor;
+    assert.throws(() => rig.index.verify(), AssertionError, `word ${at} ^ ${xor}`);
+    words[at]! ^= xor;
+    rig.index.verify();
+  }
+});
