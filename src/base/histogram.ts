@@ -34,7 +34,7 @@ export class Histogram {
 
   /** Adds one sample, ≥ 0. */
   record(value: number): void {
-    this.#counts[bucketOf(value)]++;
+    this.#counts[bucketOf(value)]!++;
     this.count++;
     this.sum += value;
     if (value > this.max) this.max = value;

@@ -97,7 +97,7 @@ export class Connections {
   }
 
   #take(accepted: Socket, encrypted: boolean, path: string | undefined): void {
-    this.#counters.own[C.total_connections]++;
+    this.#counters.own[C.total_connections]!++;
     const connection = new Connection(++this.#ids, accepted, encrypted, path);
     this.#open.set(connection.id, connection);
     if (encrypted) this.#readChunks(connection);
@@ -106,7 +106,7 @@ export class Connections {
   }
 
   #reject(socket: Socket): void {
-    this.#counters.own[C.rejected_connections]++;
+    this.#counters.own[C.rejected_connections]!++;
     socket.on("error", () => {});
     socket.end(Say.TOO_MANY, () => socket.destroy());
   }
@@ -284,7 +284,7 @@ export class Connections {
     connection.isBusy = this.engine.paused && connection.hasWork;
     connection.isBlocked = isBehind || connection.isBusy;
     if (!connection.isBlocked) return true;
-    this.#counters.own[C.conn_yields]++;
+    this.#counters.own[C.conn_yields]!++;
     // If the client has replies to take, that wakes it.
     if (!isBehind) this.#queue(connection);
     return false;
@@ -320,7 +320,7 @@ export class Connections {
 
   /** Too much is kept for half-sent commands: this one is given up. */
   #refuse(session: Session): void {
-    this.#counters.own[C.read_buf_oom]++;
+    this.#counters.own[C.read_buf_oom]!++;
     session.closing = true;
     if (session.protocol === TEXT || session.protocol === UNDECIDED) {
       this.#reply.room(Say.NO_PENDING.length);
@@ -363,7 +363,7 @@ export class Connections {
     this.#intake.forget(session);
     this.#unsent.forget(connection);
     this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
-    this.#counters.own[C.closed_connections]++;
+    this.#counters.own[C.closed_connections]!++;
   }
 
   #lookAround(): void {
@@ -385,7 +385,7 @@ export class Connections {
     for (const { session, socket, watcher } of this.#open.values()) {
       if (session.lastCommandAt >= before || watcher !== undefined) continue;
       session.endsFor = "idle_timeout";
-      this.#counters.own[C.idle_kicks]++;
+      this.#counters.own[C.idle_kicks]!++;
       socket.destroy();
     }
   }

@@ -76,7 +76,7 @@ export class Unsent<R extends Receiver> {
     waiting.sort((a, b) => a.takenAtMs - b.takenAtMs || b.unsentBytes - a.unsentBytes);
     for (const one of waiting) {
       if (this.#bytes <= bytesMax()) return;
-      counters.own[C.response_obj_oom]++;
+      counters.own[C.response_obj_oom]!++;
       this.forget(one);
       one.socket.destroy();
     }

@@ -70,7 +70,7 @@ export function makeShare(
 /** Unexpected errors of a thread, counted in its row. */
 export function errorsOf(counters: Counters, log?: (text: string) => void): InternalErrors {
   const onError = () => {
-    counters.own[C.internal_errors]++;
+    counters.own[C.internal_errors]!++;
   };
   return new InternalErrors({ log, onError });
 }
@@ -230,7 +230,7 @@ export class ServerThread {
     this.items.tick(Date.now());
     const until = performance.now() + SWEEP_WORK_MS;
     do {
-      if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]++;
+      if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]!++;
       this.#sweeping ??= this.items.store.beginScan();
       if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
     } while (this.#sweeping !== undefined && performance.now() < until);

@@ -341,7 +341,7 @@ test("the hash spreads numbers that differ in few bits, each seed in another way
       for (let i = 0; i < 16 * buckets; i++) {
         const word = i * stride;
         const hash = half === 0 ? hashName(3, 9, word | 0, 0) : hashName(3, 9, 0, word | 0);
-        counts[hash & (buckets - 1)]++;
+        counts[hash & (buckets - 1)]!++;
       }
       // What only repeats modulo 2³² repeats here too.
       const distinct = Math.min(16 * buckets, 2 ** 32 / stride);

@@ -142,7 +142,7 @@ export class Crawl implements LongReply {
 
   constructor(parts: LongReplyParts) {
     this.#parts = parts;
-    parts.items.counters.own[C.crawler_starts]++;
+    parts.items.counters.own[C.crawler_starts]!++;
     this.#scan = parts.items.store.beginScan();
   }
 

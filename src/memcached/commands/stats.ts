@@ -148,17 +148,17 @@ export class Statistics {
   }
 
   countMeta(): void {
-    this.#parts.counters.own[C.cmd_meta]++;
+    this.#parts.counters.own[C.cmd_meta]!++;
   }
 
   countAuth(succeeded: boolean): void {
     const { own } = this.#parts.counters;
-    own[C.auth_cmds]++;
-    if (!succeeded) own[C.auth_errors]++;
+    own[C.auth_cmds]!++;
+    if (!succeeded) own[C.auth_errors]!++;
   }
 
   countTooLong(): void {
-    this.#parts.counters.own[C.read_buf_oom]++;
+    this.#parts.counters.own[C.read_buf_oom]!++;
   }
 
   prefixGet(key: Uint8Array, from: number, to: number, hit: boolean): void {

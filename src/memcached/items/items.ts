@@ -91,8 +91,8 @@ export class Items {
     try {
       const found = this.#findAlive(key, from, to);
       if (found) this.#bump();
-      this.#counters[C.cmd_get]++;
-      this.#counters[found ? C.get_hits : C.get_misses]++;
+      this.#counters[C.cmd_get]!++;
+      this.#counters[found ? C.get_hits : C.get_misses]!++;
       return found;
     } finally {
       store.unlock();
@@ -105,8 +105,8 @@ export class Items {
     store.lock(key, from, to);
     try {
       const found = this.#findAlive(key, from, to);
-      this.#counters[C.cmd_touch]++;
-      this.#counters[found ? C.touch_hits : C.touch_misses]++;
+      this.#counters[C.cmd_touch]!++;
+      this.#counters[found ? C.touch_hits : C.touch_misses]!++;
       if (!found) return false;
       this.meta[Item.EXPIRES] = expires;
       this.meta[Item.ACCESSED] = this.now;
@@ -135,8 +135,8 @@ export class Items {
       const found = this.#findAlive(key, from, to) || this.#vivify(request);
       const isTouch = found && request.hasExpires;
       if (!request.isCounted) {
-        this.#counters[isTouch ? C.cmd_touch : C.cmd_get]++;
-        this.#counters[isTouch ? C.touch_hits : found ? C.get_hits : C.get_misses]++;
+        this.#counters[isTouch ? C.cmd_touch : C.cmd_get]!++;
+        this.#counters[isTouch ? C.touch_hits : found ? C.get_hits : C.get_misses]!++;
       }
       if (found) this.#answerLocked(request);
       return found;
@@ -155,7 +155,7 @@ export class Items {
     valueTo: number,
     request: StoreRequest,
   ): Outcome {
-    this.#counters[C.cmd_set]++;
+    this.#counters[C.cmd_set]!++;
     this.workBytes += valueTo - valueFrom;
     if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to, request);
     const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
@@ -187,7 +187,7 @@ export class Items {
     request: Look.StoreFacts = Look.PLAIN_SET,
     removes = true,
   ): Outcome {
-    this.#counters[C.store_too_large]++;
+    this.#counters[C.store_too_large]!++;
     this.store.lock(key, from, to);
     try {
       this.log?.stored(key, from, to, TOO_LARGE, request, 0);
@@ -205,7 +205,7 @@ export class Items {
     try {
       if (this.#findAlive(key, from, to)) return this.#deltaLocked(request);
       if (!request.vivify) {
-        this.#counters[request.increment ? C.incr_misses : C.decr_misses]++;
+        this.#counters[request.increment ? C.incr_misses : C.decr_misses]!++;
         return NOT_FOUND;
       }
       request.created = true;
@@ -224,17 +224,17 @@ export class Items {
     try {
       if (!this.#findAlive(key, from, to)) {
         store.forget();
-        this.#counters[C.delete_misses]++;
+        this.#counters[C.delete_misses]!++;
         return NOT_FOUND;
       }
       if (request.hasCas && !this.#hasCas(request.cas)) {
-        this.#counters[C.delete_misses]++;
+        this.#counters[C.delete_misses]!++;
         return EXISTS;
       }
       if (request.invalidate || request.emptied) return this.#invalidate(request);
       if (this.log !== undefined) this.log.removed(key, from, to, request.byMeta, store.valueBytes);
       store.remove();
-      this.#counters[C.delete_hits]++;
+      this.#counters[C.delete_hits]!++;
       return DONE;
     } finally {
       store.unlock();
@@ -243,7 +243,7 @@ export class Items {
 
   /** @param due when, in seconds since 1970; what is not to come is now */
   flush(due: number): void {
-    this.#counters[C.cmd_flush]++;
+    this.#counters[C.cmd_flush]!++;
     this.#flush(due, () => true);
   }
 
@@ -289,9 +289,9 @@ export class Items {
       return true;
     }
     log?.fetched(key, from, to, flushed ? Look.FLUSHED : Look.EXPIRED, 0);
-    if (!isLook) this.#counters[flushed ? C.get_flushed : C.get_expired]++;
-    if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]++;
-    this.#counters[C.reclaimed]++;
+    if (!isLook) this.#counters[flushed ? C.get_flushed : C.get_expired]!++;
+    if (!flushed && (bits & Item.FETCHED) === 0) this.#counters[C.expired_unfetched]!++;
+    this.#counters[C.reclaimed]!++;
     this.store.remove();
     return false;
   }
@@ -338,10 +338,10 @@ export class Items {
   /** Puts what is prepared. @returns NO_MEMORY where there is no room; then the item is gone */
   #putPrepared(): Outcome {
     if (!this.store.put()) {
-      this.#counters[C.store_no_memory]++;
+      this.#counters[C.store_no_memory]!++;
       return NO_MEMORY;
     }
-    this.#counters[C.total_items]++;
+    this.#counters[C.total_items]!++;
     return DONE;
   }
 
@@ -386,7 +386,7 @@ export class Items {
     const { mode } = request;
     if (!found) {
       if (request.hasCas && (mode === Mode.SET || mode === Mode.REPLACE)) {
-        this.#counters[C.cas_misses]++;
+        this.#counters[C.cas_misses]!++;
         return NOT_FOUND;
       }
       if (mode === Mode.SET || mode === Mode.ADD) return DONE;
@@ -400,10 +400,10 @@ export class Items {
     if (!request.hasCas || (isAdded && request.cas.isZero)) return DONE;
     const { cas, invalidate } = request;
     if (this.#hasCas(cas) || (invalidate && !isAdded && this.#isOlder(cas))) {
-      this.#counters[C.cas_hits]++;
+      this.#counters[C.cas_hits]!++;
       return DONE;
     }
-    this.#counters[C.cas_badval]++;
+    this.#counters[C.cas_badval]!++;
     return EXISTS;
   }
 
@@ -475,7 +475,7 @@ export class Items {
     const { high, low } = request.delta;
     if (request.increment) number.add(high, low);
     else number.subtract(high, low);
-    this.#counters[request.increment ? C.incr_hits : C.decr_hits]++;
+    this.#counters[request.increment ? C.incr_hits : C.decr_hits]!++;
     request.expiresBefore = this.meta[Item.EXPIRES]!;
     if (request.hasExpires) this.meta[Item.EXPIRES] = request.expires;
     this.meta[Item.ACCESSED] = this.now;

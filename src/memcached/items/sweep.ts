@@ -13,7 +13,7 @@ export function sweep(items: Items, scan: ItemScan): boolean {
   const dead: Uint8Array[] = [];
   const counters = items.counters.own;
   const ended = items.store.scan(scan, (key) => {
-    counters[C.crawler_items_checked]++;
+    counters[C.crawler_items_checked]!++;
     if (!items.isAlive()) dead.push(key.slice());
   });
   for (const key of dead) dropDead(items, key);
@@ -27,7 +27,7 @@ function dropDead(items: Items, key: Uint8Array): void {
     // It may have been stored anew since.
     if (!store.find() || items.isAlive()) return;
     store.remove();
-    items.counters.own[C.crawler_reclaimed]++;
+    items.counters.own[C.crawler_reclaimed]!++;
   } finally {
     store.unlock();
   }

@@ -89,14 +89,14 @@ export class Watcher {
     if (this.#room < most) this.flush();
     if (this.#room < most) {
       this.#skipped++;
-      this.#counters[C.log_watcher_skipped]++;
+      this.#counters[C.log_watcher_skipped]!++;
       return;
     }
     const before = this.#skipped > 0 ? `skipped=${this.#skipped}\n` : "";
     this.#skipped = 0;
     this.#lines += before + line;
     this.#room -= before.length + line.length;
-    this.#counters[C.log_watcher_sent]++;
+    this.#counters[C.log_watcher_sent]!++;
   }
 
   /** Hands on what there is, and sees how much more it may be. */
