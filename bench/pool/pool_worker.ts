@@ -163,7 +163,7 @@ function timeBatches(pool: Zpool, { slots, sizes }: PackedTrace, handles: Int32A
 }
 
 /** The objects of a trace's first phase, in random order, with as many bytes laid back to back. */
-class ReadRig {
+class ReadFixture {
   readonly handles: Int32Array;
   readonly sizes: Int32Array;
   /** Where the same numbers of bytes stand outside of the pool. */
@@ -268,8 +268,8 @@ class ReadRig {
 }
 
 function timeReads(pool: Zpool, arena: Arena, trace: PackedTrace, runs: number, timerNs: number) {
-  const rig = new ReadRig(arena, pool, trace);
-  const samples = new Samples(rig.handles.length);
+  const fixture = new ReadFixture(arena, pool, trace);
+  const samples = new Samples(fixture.handles.length);
   const reads: Times[] = [];
   let writeNsMean = Number.POSITIVE_INFINITY;
   let copyBackNsMean = Number.POSITIVE_INFINITY;
@@ -277,12 +277,12 @@ function timeReads(pool: Zpool, arena: Arena, trace: PackedTrace, runs: number, 
   let copyPageNsMean = Number.POSITIVE_INFINITY;
   // Three times as many runs: they are short, and the ratio of two of them is wanted.
   for (let run = 0; run < 3 * runs; run++) {
-    rig.timeReadCalls(pool, samples);
-    reads.push({ ...samples.take(timerNs), mean: rig.timeReads(pool) });
-    copyNsMean = Math.min(copyNsMean, rig.timeCopies());
-    writeNsMean = Math.min(writeNsMean, rig.timeWrites(pool));
-    copyBackNsMean = Math.min(copyBackNsMean, rig.timeCopiesBack());
-    copyPageNsMean = Math.min(copyPageNsMean, rig.timePageCopies());
+    fixture.timeReadCalls(pool, samples);
+    reads.push({ ...samples.take(timerNs), mean: fixture.timeReads(pool) });
+    copyNsMean = Math.min(copyNsMean, fixture.timeCopies());
+    writeNsMean = Math.min(writeNsMean, fixture.timeWrites(pool));
+    copyBackNsMean = Math.min(copyBackNsMean, fixture.timeCopiesBack());
+    copyPageNsMean = Math.min(copyPageNsMean, fixture.timePageCopies());
   }
   return { read: best(reads), writeNsMean, copyNsMean, copyBackNsMean, copyPageNsMean };
 }

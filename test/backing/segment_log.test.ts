@@ -11,7 +11,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { KIB } from "../../src/base/units.ts";
 import { PAGE_SIZES } from "../../src/memory/arena.ts";
 import { NO_FAULTS } from "../doubles/faulty_device.ts";
-import { LogRig, POOL } from "../doubles/log_fixture.ts";
+import { LogFixture, POOL } from "../doubles/log_fixture.ts";
 import { stopAfter } from "../doubles/stopped.ts";
 
 const FAULTS = { writeErrorEvery: 3, readErrorEvery: 5, wrongByteEvery: 4 };
@@ -30,41 +30,41 @@ const OPERATIONS = [
 ] as const;
 type Step = readonly [operation: (typeof OPERATIONS)[number], choice: number];
 
-function anyKey(rig: LogRig, choice: number): number | undefined {
-  return [...rig.stored.keys()][choice % Math.max(1, rig.stored.size)];
+function anyKey(fixture: LogFixture, choice: number): number | undefined {
+  return [...fixture.stored.keys()][choice % Math.max(1, fixture.stored.size)];
 }
 
 /** Stops a thread in the middle of an operation on the log. */
-function stopInside(rig: LogRig, choice: number): void {
-  const number = anyKey(rig, choice);
+function stopInside(fixture: LogFixture, choice: number): void {
+  const number = anyKey(fixture, choice);
   const writes = 1 + (choice % 40);
-  const before = rig.snapshot();
-  stopAfter(rig.arena, writes, () => {
-    if (choice % 2 === 0) rig.appendLocked(1e6 + choice, 1 + (choice % 4096));
+  const before = fixture.snapshot();
+  stopAfter(fixture.arena, writes, () => {
+    if (choice % 2 === 0) fixture.appendLocked(1e6 + choice, 1 + (choice % 4096));
     else if (number !== undefined) {
-      const { place, sizeBytes } = rig.stored.get(number)!;
-      rig.log.releaseLocked(place, sizeBytes);
+      const { place, sizeBytes } = fixture.stored.get(number)!;
+      fixture.log.releaseLocked(place, sizeBytes);
     }
-    rig.log.sealLocked();
-    rig.log.beginFlushLocked();
-    rig.log.pickVictimLocked();
+    fixture.log.sealLocked();
+    fixture.log.beginFlushLocked();
+    fixture.log.pickVictimLocked();
     // However far it came: it does not come to its end.
-    rig.arena.lock.rollBack();
+    fixture.arena.lock.rollBack();
   });
-  assert.deepEqual(rig.snapshot(), before, "what was not committed is undone");
+  assert.deepEqual(fixture.snapshot(), before, "what was not committed is undone");
 }
 
-function step(rig: LogRig, [operation, choice]: Step, mayFail: boolean): void {
-  const number = anyKey(rig, choice);
-  if (operation === "append") rig.append(1 + (choice % rig.arena.pageSize));
-  else if (operation === "release" && number !== undefined) rig.release(number);
+function step(fixture: LogFixture, [operation, choice]: Step, mayFail: boolean): void {
+  const number = anyKey(fixture, choice);
+  if (operation === "append") fixture.append(1 + (choice % fixture.arena.pageSize));
+  else if (operation === "release" && number !== undefined) fixture.release(number);
   else if (operation === "read" && number !== undefined) {
-    const result = rig.read(number);
+    const result = fixture.read(number);
     if (!mayFail) assert.equal(result, "ok");
-  } else if (operation === "flush") rig.flush();
-  else if (operation === "clean") rig.clean();
-  else if (operation === "seal") rig.seal();
-  else if (operation === "stop") stopInside(rig, choice);
+  } else if (operation === "flush") fixture.flush();
+  else if (operation === "clean") fixture.clean();
+  else if (operation === "seal") fixture.seal();
+  else if (operation === "stop") stopInside(fixture, choice);
 }
 
 const steps = fc.array(fc.tuple(fc.constantFrom(...OPERATIONS), fc.nat(1 << 20)), {
@@ -79,20 +79,20 @@ describe("any sequence of operations agrees with the model", () => {
       const mayFail = faults !== NO_FAULTS;
       test(`pages of ${pageSize}, ${mayFail ? "a device that fails" : "no faults"}`, () => {
         const run = (sequence: Step[]) => {
-          const rig = new LogRig({
+          const fixture = new LogFixture({
             pageSize,
             segments: 7,
             memoryKib: pageSize === 4 * KIB ? 2048 : 6144,
           });
-          rig.device.faults = faults;
+          fixture.device.faults = faults;
           for (const one of sequence) {
-            step(rig, one, mayFail);
-            rig.verify();
+            step(fixture, one, mayFail);
+            fixture.verify();
           }
-          rig.device.faults = NO_FAULTS;
+          fixture.device.faults = NO_FAULTS;
           // What was written while the device failed is right all the same.
-          for (const number of rig.stored.keys()) assert.equal(rig.read(number), "ok");
-          rig.empty();
+          for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
+          fixture.empty();
         };
         fc.assert(fc.property(steps, run), { numRuns: 30 });
       });
@@ -101,268 +101,268 @@ describe("any sequence of operations agrees with the model", () => {
 });
 
 test("a long run with churn: the file stays full, and is written to all the while", () => {
-  const rig = new LogRig({ segments: 20 });
+  const fixture = new LogFixture({ segments: 20 });
   const random = new Xorshift32(5);
   for (let n = 0; n < 6000; n++) {
-    while (rig.append(200 + random.below(3800)) < 0) {
-      if (rig.flush() || rig.clean()) continue;
-      rig.release(anyKey(rig, random.next())!);
+    while (fixture.append(200 + random.below(3800)) < 0) {
+      if (fixture.flush() || fixture.clean()) continue;
+      fixture.release(anyKey(fixture, random.next())!);
     }
-    if (n % 500 === 0) rig.verify();
+    if (n % 500 === 0) fixture.verify();
   }
-  const { liveBytes, segmentsCleaned, bytesWritten } = rig.log.stats();
-  assert.ok(liveBytes > 0.75 * 17 * rig.segmentBytes, `${liveBytes} bytes are in use`);
+  const { liveBytes, segmentsCleaned, bytesWritten } = fixture.log.stats();
+  assert.ok(liveBytes > 0.75 * 17 * fixture.segmentBytes, `${liveBytes} bytes are in use`);
   assert.ok(segmentsCleaned > 100);
   // What was stored is 12 MB; cleaning at this load writes some of it several times.
   assert.ok(bytesWritten < 8 * 12e6, `${bytesWritten} bytes were written`);
-  for (const number of rig.stored.keys()) assert.equal(rig.read(number), "ok");
-  rig.empty();
+  for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
+  fixture.empty();
 });
 
 test("the largest object of every page size fits, in memory and in the file", () => {
   for (const pageSize of PAGE_SIZES) {
-    const rig = new LogRig({ pageSize, memoryKib: 8192 });
+    const fixture = new LogFixture({ pageSize, memoryKib: 8192 });
     const perSegment = Math.floor(segmentBytesOf(pageSize) / pageSize) - 1;
-    const numbers = Array.from({ length: 3 * perSegment }, () => rig.append(pageSize));
+    const numbers = Array.from({ length: 3 * perSegment }, () => fixture.append(pageSize));
     assert.ok(numbers.every((number) => number > 0));
-    for (const number of numbers) assert.equal(rig.read(number), "ok");
-    rig.flushAll();
-    for (const number of numbers) assert.equal(rig.read(number), "ok");
-    rig.verify();
-    assert.throws(() => rig.append(pageSize + 1), AssertionError);
-    rig.empty();
+    for (const number of numbers) assert.equal(fixture.read(number), "ok");
+    fixture.flushAll();
+    for (const number of numbers) assert.equal(fixture.read(number), "ok");
+    fixture.verify();
+    assert.throws(() => fixture.append(pageSize + 1), AssertionError);
+    fixture.empty();
   }
 });
 
 test("a file full of what is wanted refuses more, and is not moved about", () => {
   for (const pageSize of [4 * KIB, 32 * KIB]) {
-    const rig = new LogRig({ pageSize, memoryKib: 8192 });
-    while (rig.append(pageSize) > 0 || rig.flush());
-    assert.equal(rig.append(pageSize), ENOSPC);
-    rig.flushAll();
-    const before = rig.log.stats();
-    for (let n = 0; n < 500; n++) assert.equal(rig.clean(), false);
-    assert.deepEqual(rig.log.stats(), before, "nothing is read or written in vain");
+    const fixture = new LogFixture({ pageSize, memoryKib: 8192 });
+    while (fixture.append(pageSize) > 0 || fixture.flush());
+    assert.equal(fixture.append(pageSize), ENOSPC);
+    fixture.flushAll();
+    const before = fixture.log.stats();
+    for (let n = 0; n < 500; n++) assert.equal(fixture.clean(), false);
+    assert.deepEqual(fixture.log.stats(), before, "nothing is read or written in vain");
     // A quarter of each segment goes: there is room again for nearly as much.
-    const numbers = [...rig.stored.keys()];
-    for (const number of numbers) if (number % 4 === 0) rig.release(number);
+    const numbers = [...fixture.stored.keys()];
+    for (const number of numbers) if (number % 4 === 0) fixture.release(number);
     let back = 0;
     for (let n = 0; n < 100; n++) {
-      while (rig.append(pageSize) > 0) back++;
-      rig.clean();
-      rig.flush();
+      while (fixture.append(pageSize) > 0) back++;
+      fixture.clean();
+      fixture.flush();
     }
     assert.ok(back > numbers.length / 8, `${back} of ${numbers.length / 4}`);
-    rig.verify();
-    for (const number of rig.stored.keys()) assert.equal(rig.read(number), "ok");
-    rig.empty();
+    fixture.verify();
+    for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
+    fixture.empty();
   }
 });
 
 test("who appends while a segment is cleaned can't take the room that this needs", () => {
-  const rig = new LogRig();
-  while (rig.append(1500) > 0 || rig.flush());
-  rig.flushAll();
+  const fixture = new LogFixture();
+  while (fixture.append(1500) > 0 || fixture.flush());
+  fixture.flushAll();
   for (let round = 0; round < 60; round++) {
-    const numbers = [...rig.stored.keys()];
-    for (const number of numbers) if (number % 5 === round % 5) rig.release(number);
+    const numbers = [...fixture.stored.keys()];
+    for (const number of numbers) if (number % 5 === round % 5) fixture.release(number);
     const appendAll = () => {
-      while (rig.append(1500) > 0);
-      rig.flush();
+      while (fixture.append(1500) > 0);
+      fixture.flush();
     };
     appendAll();
-    while (rig.clean(appendAll));
-    const { freeSegments } = rig.log.stats();
+    while (fixture.clean(appendAll));
+    const { freeSegments } = fixture.log.stats();
     assert.ok(freeSegments >= 2, `round ${round}: ${freeSegments} segments are free`);
-    rig.verify();
+    fixture.verify();
   }
-  rig.empty();
+  fixture.empty();
 });
 
 test("what may be dropped is offered from a full file, the oldest segments first", () => {
-  const rig = new LogRig();
-  while (rig.append(4000) > 0 || rig.flush());
-  rig.flushAll();
+  const fixture = new LogFixture();
+  while (fixture.append(4000) > 0 || fixture.flush());
+  fixture.flushAll();
   assert.equal(
-    rig.locked(() => rig.log.pickVictimLocked(false)),
+    fixture.locked(() => fixture.log.pickVictimLocked(false)),
     NIL,
   );
   const seen = new Set<number>();
   for (let n = 0; n < 5; n++) {
-    const segment = rig.locked(() => rig.log.pickVictimLocked(true));
+    const segment = fixture.locked(() => fixture.log.pickVictimLocked(true));
     assert.notEqual(segment, NIL);
     seen.add(segment);
-    rig.log.clean(segment, { run: (work) => rig.locked(work), keep: () => {} });
+    fixture.log.clean(segment, { run: (work) => fixture.locked(work), keep: () => {} });
   }
   assert.equal(seen.size, 5, "one after the other");
-  rig.empty();
+  fixture.empty();
 });
 
 test("a write that fails leaves all in memory, readable, and is tried again after a rest", () => {
-  const rig = new LogRig();
-  while (rig.append(3000) > 0);
-  const { bufferedSegments } = rig.log.stats();
+  const fixture = new LogFixture();
+  while (fixture.append(3000) > 0);
+  const { bufferedSegments } = fixture.log.stats();
   assert.equal(bufferedSegments, 8);
-  rig.device.faults = { ...NO_FAULTS, writeErrorEvery: 1 };
-  for (let n = 0; n < 200; n++) assert.equal(rig.flush(), false);
-  assert.ok(rig.log.stats().writeErrors < 10, "a device that failed is let rest");
-  assert.ok(rig.log.stats().noSpaceErrors <= rig.log.stats().writeErrors);
-  for (const number of rig.stored.keys()) assert.equal(rig.read(number), "ok");
-  rig.verify();
-  rig.device.faults = NO_FAULTS;
-  rig.flushAll();
-  assert.ok(rig.append(3000) > 0);
-  for (const number of rig.stored.keys()) assert.equal(rig.read(number), "ok");
-  rig.empty();
+  fixture.device.faults = { ...NO_FAULTS, writeErrorEvery: 1 };
+  for (let n = 0; n < 200; n++) assert.equal(fixture.flush(), false);
+  assert.ok(fixture.log.stats().writeErrors < 10, "a device that failed is let rest");
+  assert.ok(fixture.log.stats().noSpaceErrors <= fixture.log.stats().writeErrors);
+  for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
+  fixture.verify();
+  fixture.device.faults = NO_FAULTS;
+  fixture.flushAll();
+  assert.ok(fixture.append(3000) > 0);
+  for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
+  fixture.empty();
 });
 
 test("a write that the device has lost is found, though what stood there was whole", () => {
-  const rig = new LogRig();
-  const first = rig.append(1000);
-  rig.flushAll();
-  const before = rig.device.bytes.slice();
-  const { place } = rig.stored.get(first)!;
-  rig.release(first);
+  const fixture = new LogFixture();
+  const first = fixture.append(1000);
+  fixture.flushAll();
+  const before = fixture.device.bytes.slice();
+  const { place } = fixture.stored.get(first)!;
+  fixture.release(first);
   // The same object at the same place, once more; but the device keeps what it had.
-  const again = rig.locked(() => rig.appendLocked(first, 1000));
+  const again = fixture.locked(() => fixture.appendLocked(first, 1000));
   assert.equal(again, place, "the segment is used again");
-  rig.stored.set(first, { place: again, sizeBytes: 1000, number: first });
-  rig.flushAll();
-  assert.equal(rig.read(first), "ok");
-  rig.device.bytes.set(before);
-  assert.equal(rig.read(first), "mismatch");
-  assert.equal(rig.log.stats().mismatches, 1);
+  fixture.stored.set(first, { place: again, sizeBytes: 1000, number: first });
+  fixture.flushAll();
+  assert.equal(fixture.read(first), "ok");
+  fixture.device.bytes.set(before);
+  assert.equal(fixture.read(first), "mismatch");
+  assert.equal(fixture.log.stats().mismatches, 1);
 });
 
 test("a segment that is used again while it is read is told from the one that was", () => {
-  const rig = new LogRig();
-  const first = rig.append(1000);
-  rig.flushAll();
-  const { place } = rig.stored.get(first)!;
-  assert.equal(rig.read(first), "ok");
+  const fixture = new LogFixture();
+  const first = fixture.append(1000);
+  fixture.flushAll();
+  const { place } = fixture.stored.get(first)!;
+  assert.equal(fixture.read(first), "ok");
   assert.equal(
-    rig.locked(() => rig.log.hasStayedLocked(place)),
+    fixture.locked(() => fixture.log.hasStayedLocked(place)),
     true,
   );
-  rig.device.meanwhile = () => {
-    rig.device.meanwhile = () => {};
-    rig.release(first);
-    const next = rig.append(1000);
-    assert.equal(rig.stored.get(next)!.place, place);
-    rig.stored.set(first, { place, sizeBytes: 1000, number: first });
+  fixture.device.meanwhile = () => {
+    fixture.device.meanwhile = () => {};
+    fixture.release(first);
+    const next = fixture.append(1000);
+    assert.equal(fixture.stored.get(next)!.place, place);
+    fixture.stored.set(first, { place, sizeBytes: 1000, number: first });
   };
   // What is in the file still is what was asked for; but it is not what the place stands for now.
-  assert.equal(rig.read(first), "ok");
+  assert.equal(fixture.read(first), "ok");
   assert.equal(
-    rig.locked(() => rig.log.hasStayedLocked(place)),
+    fixture.locked(() => fixture.log.hasStayedLocked(place)),
     false,
   );
 });
 
 test("wrong bytes, zeros, and another run's file: never taken for an object", () => {
-  const rig = new LogRig();
-  while (rig.append(2000) > 0 || rig.flush());
-  rig.flushAll();
-  const right = rig.device.bytes.slice();
+  const fixture = new LogFixture();
+  while (fixture.append(2000) > 0 || fixture.flush());
+  fixture.flushAll();
+  const right = fixture.device.bytes.slice();
   const random = new Xorshift32(3);
-  const numbers = [...rig.stored.keys()];
+  const numbers = [...fixture.stored.keys()];
   for (const number of numbers) {
-    const { place } = rig.stored.get(number)!;
-    const at = Math.floor(place / 2048) * rig.segmentBytes + (place % 2048) * 32;
+    const { place } = fixture.stored.get(number)!;
+    const at = Math.floor(place / 2048) * fixture.segmentBytes + (place % 2048) * 32;
     const bit = random.below(2048 * 8);
-    rig.device.bytes[at + (bit >>> 3)]! ^= 1 << (bit & 7);
-    assert.equal(rig.read(number), "mismatch", `bit ${bit} of the record is another`);
-    rig.device.bytes.set(right.subarray(at, at + 2048), at);
-    assert.equal(rig.read(number), "ok");
+    fixture.device.bytes[at + (bit >>> 3)]! ^= 1 << (bit & 7);
+    assert.equal(fixture.read(number), "mismatch", `bit ${bit} of the record is another`);
+    fixture.device.bytes.set(right.subarray(at, at + 2048), at);
+    assert.equal(fixture.read(number), "ok");
   }
-  const other = new LogRig();
+  const other = new LogFixture();
   other.locked(() => undefined);
   other.arena.words.set([99], other.arena.words.indexOf(0x1234_5678));
   while (other.append(2000) > 0 || other.flush());
   other.flushAll();
   for (const bytes of [other.device.bytes, new Uint8Array(right.length)]) {
-    rig.device.bytes.set(bytes);
-    for (const number of numbers) assert.equal(rig.read(number), "mismatch");
+    fixture.device.bytes.set(bytes);
+    for (const number of numbers) assert.equal(fixture.read(number), "mismatch");
   }
-  rig.verify();
+  fixture.verify();
 });
 
 test("a segment that can't be read does not keep the others from being cleaned", () => {
-  const rig = new LogRig();
-  while (rig.append(4000) > 0 || rig.flush());
-  rig.flushAll();
+  const fixture = new LogFixture();
+  while (fixture.append(4000) > 0 || fixture.flush());
+  fixture.flushAll();
   // The first segment has least in it, and is damaged.
-  const numbers = [...rig.stored.keys()];
+  const numbers = [...fixture.stored.keys()];
   const firsts = numbers.slice(0, 15);
-  for (const number of firsts.slice(1)) rig.release(number);
-  rig.device.bytes.fill(0xee, rig.segmentBytes, 2 * rig.segmentBytes);
-  for (const number of numbers.slice(15)) if (number % 3 === 0) rig.release(number);
+  for (const number of firsts.slice(1)) fixture.release(number);
+  fixture.device.bytes.fill(0xee, fixture.segmentBytes, 2 * fixture.segmentBytes);
+  for (const number of numbers.slice(15)) if (number % 3 === 0) fixture.release(number);
   let freed = 0;
-  for (let n = 0; n < 20; n++) if (rig.clean() || rig.flush()) freed++;
+  for (let n = 0; n < 20; n++) if (fixture.clean() || fixture.flush()) freed++;
   assert.ok(freed > 0);
-  assert.ok(rig.append(4000) > 0);
-  assert.equal(rig.read(firsts[0]!), "mismatch");
-  rig.verify();
-  rig.empty();
+  assert.ok(fixture.append(4000) > 0);
+  assert.equal(fixture.read(firsts[0]!), "mismatch");
+  fixture.verify();
+  fixture.empty();
 });
 
 test("what a dead thread was writing or cleaning is taken over", () => {
-  const rig = new LogRig();
-  while (rig.append(4000) > 0 || rig.flush());
-  for (const number of [...rig.stored.keys()]) if (number % 2 === 0) rig.release(number);
-  const other = rig.attach();
-  rig.seal();
-  const written = rig.locked(() => other.log.beginFlushLocked(), other.arena);
-  const cleaned = rig.locked(() => other.log.pickVictimLocked(false), other.arena);
-  rig.verify();
+  const fixture = new LogFixture();
+  while (fixture.append(4000) > 0 || fixture.flush());
+  for (const number of [...fixture.stored.keys()]) if (number % 2 === 0) fixture.release(number);
+  const other = fixture.attach();
+  fixture.seal();
+  const written = fixture.locked(() => other.log.beginFlushLocked(), other.arena);
+  const cleaned = fixture.locked(() => other.log.pickVictimLocked(false), other.arena);
+  fixture.verify();
   for (let n = 0; n < 2 * CALLS; n++) {
-    assert.equal(rig.flush(), false, "somebody lives who writes it");
-    assert.equal(rig.clean(), false);
+    assert.equal(fixture.flush(), false, "somebody lives who writes it");
+    assert.equal(fixture.clean(), false);
   }
   assert.notEqual(written, NIL);
   assert.notEqual(cleaned, NIL);
-  rig.threads.dead.add(other.name);
+  fixture.threads.dead.add(other.name);
   let flushed = 0;
   let freed = 0;
   for (let n = 0; n < 4 * CALLS; n++) {
-    if (rig.flush()) flushed++;
-    if (rig.clean()) freed++;
+    if (fixture.flush()) flushed++;
+    if (fixture.clean()) freed++;
   }
   assert.ok(flushed > 0 && freed > 0);
-  for (const number of rig.stored.keys()) assert.equal(rig.read(number), "ok");
-  rig.empty();
+  for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
+  fixture.empty();
 });
 
 test("a thread that gets a dead one's number takes its work up at once", () => {
-  const rig = new LogRig();
-  while (rig.append(4000) > 0 || rig.flush());
-  rig.append(1);
-  for (const number of [...rig.stored.keys()]) if (number % 2 === 0) rig.release(number);
-  rig.seal();
-  const begun = rig.locked(() => rig.log.beginFlushLocked());
+  const fixture = new LogFixture();
+  while (fixture.append(4000) > 0 || fixture.flush());
+  fixture.append(1);
+  for (const number of [...fixture.stored.keys()]) if (number % 2 === 0) fixture.release(number);
+  fixture.seal();
+  const begun = fixture.locked(() => fixture.log.beginFlushLocked());
   assert.notEqual(begun, NIL);
-  const cleaned = rig.locked(() => rig.log.pickVictimLocked(false));
+  const cleaned = fixture.locked(() => fixture.log.pickVictimLocked(false));
   assert.notEqual(cleaned, NIL);
   assert.equal(
-    rig.locked(() => rig.log.beginFlushLocked()),
+    fixture.locked(() => fixture.log.beginFlushLocked()),
     begun,
   );
   assert.notEqual(
-    rig.locked(() => rig.log.pickVictimLocked(false)),
+    fixture.locked(() => fixture.log.pickVictimLocked(false)),
     NIL,
   );
-  rig.verify();
+  fixture.verify();
 });
 
 test("a place that holds another page's record is a mismatch, whatever part differs", () => {
-  const rig = new LogRig();
-  const number = rig.append(100);
-  rig.flushAll();
-  const { place } = rig.stored.get(number)!;
-  const key = rig.keyOf(number);
-  const scratch = rig.arena.reserve(4096);
+  const fixture = new LogFixture();
+  const number = fixture.append(100);
+  fixture.flushAll();
+  const { place } = fixture.stored.get(number)!;
+  const key = fixture.keyOf(number);
+  const scratch = fixture.arena.reserve(4096);
   const read = (pool: number, other: typeof key, sizeBytes = 100) =>
-    rig.log.read(place, pool, other, sizeBytes, scratch);
+    fixture.log.read(place, pool, other, sizeBytes, scratch);
   const { id } = key;
   assert.equal(read(POOL, key), "ok");
   assert.equal(read(POOL + 1, key), "mismatch");
@@ -376,40 +376,40 @@ test("a place that holds another page's record is a mismatch, whatever part diff
 });
 
 test("an error that is none of a device's is not swallowed", () => {
-  const rig = new LogRig();
-  const number = rig.append(100);
-  rig.flushAll();
-  rig.device.read = () => {
+  const fixture = new LogFixture();
+  const number = fixture.append(100);
+  fixture.flushAll();
+  fixture.device.read = () => {
     throw new TypeError("a bug");
   };
-  assert.throws(() => rig.read(number), TypeError);
-  rig.device.read = () => {
+  assert.throws(() => fixture.read(number), TypeError);
+  fixture.device.read = () => {
     throw new ZcacheError("ERR_IO", "a cable");
   };
-  assert.ok(rig.read(number) instanceof ZcacheError);
-  assert.equal(rig.log.stats().readErrors, 1);
+  assert.ok(fixture.read(number) instanceof ZcacheError);
+  assert.equal(fixture.log.stats().readErrors, 1);
 });
 
 test("verify finds every count that is wrong", () => {
-  const rig = new LogRig();
-  while (rig.append(3000) > 0);
-  while (rig.flush());
-  for (const number of [...rig.stored.keys()].slice(0, 40)) rig.release(number);
-  rig.verify();
-  const { words } = rig.arena;
+  const fixture = new LogFixture();
+  while (fixture.append(3000) > 0);
+  while (fixture.flush());
+  for (const number of [...fixture.stored.keys()].slice(0, 40)) fixture.release(number);
+  fixture.verify();
+  const { words } = fixture.arena;
   const at = words.indexOf(0x1234_5678);
   // SEGMENTS and DIRECTORY are fixed; of the rest each word that is off by one is seen.
   for (const word of [4, 6, 7, 8, 16, 25, 26]) {
     words[at + word]! += 1;
-    assert.throws(() => rig.verify(), AssertionError, `word ${word}`);
+    assert.throws(() => fixture.verify(), AssertionError, `word ${word}`);
     words[at + word]! -= 1;
-    rig.verify();
+    fixture.verify();
   }
   const table = words[words[at + 3]!]!;
   for (const word of [4 * 4, 4 * 4 + 1, 4 * 4 + 2]) {
     words[table + word]! += 1;
-    assert.throws(() => rig.verify(), AssertionError, `word ${word} of the table`);
+    assert.throws(() => fixture.verify(), AssertionError, `word ${word} of the table`);
     words[table + word]! -= 1;
   }
-  rig.verify();
+  fixture.verify();
 });

@@ -4,9 +4,9 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { duration, pageLines, perSecond, rowHead, rowLines } from "../../src/cli/top_view.ts";
 import type { ServicePicture, State } from "../../src/dashboard/api.ts";
-import { MAIN, serveRig } from "./serve/fixture.ts";
+import { MAIN, serveFixture } from "./serve/fixture.ts";
 
-const { at, daemon } = serveRig();
+const { at, daemon } = serveFixture();
 
 const MIB = 1024 * 1024;
 

@@ -11,7 +11,13 @@ import { finalizeZstdDictionary } from "../../src/codec/dictionary/zstd_dictiona
 import { createLz4 } from "../../src/codec/lz4.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
-import { CodecRig, codecCases, KINDS, RIG_BYTES, sample } from "../doubles/codec_fixture.ts";
+import {
+  CodecFixture,
+  codecCases,
+  FIXTURE_BYTES,
+  KINDS,
+  sample,
+} from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
 
 const KIB = 1024;
@@ -22,18 +28,18 @@ const HELD_OUT = documents(100_000, 100);
 const AVAILABLE = codecCases().filter((one) => one.missing === undefined);
 const WITH_DICTIONARY = AVAILABLE.filter((one) => one.options.dictionary !== undefined);
 
-function open(name: string, options: CodecOptions, registry = nodeCodecs()): CodecRig {
-  const memory = new BareCodecMemory(RIG_BYTES);
-  return new CodecRig(registry.create(name, memory, options), memory);
+function open(name: string, options: CodecOptions, registry = nodeCodecs()): CodecFixture {
+  const memory = new BareCodecMemory(FIXTURE_BYTES);
+  return new CodecFixture(registry.create(name, memory, options), memory);
 }
 
-function total(rig: CodecRig): number {
-  return HELD_OUT.reduce((sum, data) => sum + rig.compress(data)!.length, 0);
+function total(fixture: CodecFixture): number {
+  return HELD_OUT.reduce((sum, data) => sum + fixture.compress(data)!.length, 0);
 }
 
 describe("options", () => {
   const refused = (name: string, options: object, message: RegExp) => {
-    const create = () => nodeCodecs().create(name, new BareCodecMemory(RIG_BYTES), options);
+    const create = () => nodeCodecs().create(name, new BareCodecMemory(FIXTURE_BYTES), options);
     assert.throws(create, { name: "ZcacheError", code: "ERR_OPTION", message });
   };
 
@@ -74,7 +80,7 @@ describe("options", () => {
   for (const { label, name, registry } of WITH_DICTIONARY.filter((one) => one.name === "zstd")) {
     test(`${label} refuses what begins as a dictionary and is none`, () => {
       for (const dictionary of [TRAINED.slice(0, 100), TRAINED.slice().fill(255, 8, 140)]) {
-        const memory = new BareCodecMemory(RIG_BYTES);
+        const memory = new BareCodecMemory(FIXTURE_BYTES);
         for (let times = 0; times < 3; times++) {
           assert.throws(() => registry.create(name, memory, { dictionary }), {
             code: "ERR_OPTION",
@@ -100,44 +106,47 @@ for (const { label, name, registry } of WITH_DICTIONARY) {
     });
 
     test("several are open at once and end when they like", () => {
-      const memory = new BareCodecMemory(4 * RIG_BYTES);
+      const memory = new BareCodecMemory(4 * FIXTURE_BYTES);
       const dictionaries = [CONTENT, CONTENT.subarray(9999), TRAINED.slice(0, 20 * KIB)];
-      const rigs = dictionaries.map(
-        (dictionary) => new CodecRig(registry.create(name, memory, { dictionary }), memory),
+      const fixtures = dictionaries.map(
+        (dictionary) => new CodecFixture(registry.create(name, memory, { dictionary }), memory),
       );
       const data = HELD_OUT[0]!;
-      const packed = rigs.map((rig) => rig.compress(data)!);
-      rigs[1]!.codec.close?.();
-      rigs[1]!.codec.close?.();
+      const packed = fixtures.map((fixture) => fixture.compress(data)!);
+      fixtures[1]!.codec.close?.();
+      fixtures[1]!.codec.close?.();
       for (const n of [0, 2]) {
-        assert.deepEqual(rigs[n]!.decompress(packed[n]!, data.length), data);
-        assert.deepEqual(rigs[n]!.compress(data), packed[n]);
+        assert.deepEqual(fixtures[n]!.decompress(packed[n]!, data.length), data);
+        assert.deepEqual(fixtures[n]!.compress(data), packed[n]);
       }
-      assert.throws(() => rigs[1]!.compress(data), { name: "AssertionError" });
-      assert.throws(() => rigs[1]!.accepts(packed[1]!, data.length), { name: "AssertionError" });
+      assert.throws(() => fixtures[1]!.compress(data), { name: "AssertionError" });
+      assert.throws(() => fixtures[1]!.accepts(packed[1]!, data.length), {
+        name: "AssertionError",
+      });
     });
 
     test("a thousand, one after the other, take no more than one", () => {
-      const memory = new BareCodecMemory(RIG_BYTES);
+      const memory = new BareCodecMemory(FIXTURE_BYTES);
       for (let times = 0; times < 1000; times++) {
         registry.create(name, memory, { dictionary: CONTENT }).close?.();
       }
     });
 
     test("a private dictionary may change afterwards, one in the memory is the same", () => {
-      const memory = new BareCodecMemory(4 * RIG_BYTES);
+      const memory = new BareCodecMemory(4 * FIXTURE_BYTES);
       const at = memory.reserve(CONTENT.length);
       memory.bytes.set(CONTENT, at);
       const inside = memory.bytes.subarray(at, at + CONTENT.length);
       const own = CONTENT.slice();
-      const rigs = [own, inside].map(
-        (dictionary) => new CodecRig(registry.create(name, memory, { dictionary }), memory),
+      const fixtures = [own, inside].map(
+        (dictionary) => new CodecFixture(registry.create(name, memory, { dictionary }), memory),
       );
       own.fill(0);
       for (const data of HELD_OUT.slice(0, 20)) {
-        const [one, other] = rigs.map((rig) => rig.compress(data)!);
+        const [one, other] = fixtures.map((fixture) => fixture.compress(data)!);
         assert.deepEqual(one, other);
-        for (const rig of rigs) assert.deepEqual(rig.decompress(one!, data.length), data);
+        for (const fixture of fixtures)
+          assert.deepEqual(fixture.decompress(one!, data.length), data);
       }
     });
 
@@ -147,10 +156,10 @@ for (const { label, name, registry } of WITH_DICTIONARY) {
           fc.uint8Array({ minLength: 8, maxLength: 40 }),
           fc.array(fc.uint8Array({ minLength: 1, maxLength: 60 }), { minLength: 20 }),
           (dictionary, blocks) => {
-            const memory = new BareCodecMemory(RIG_BYTES);
-            const rig = new CodecRig(registry.create(name, memory, { dictionary }), memory);
-            for (const block of blocks) rig.accepts(block, 100);
-            rig.codec.close?.();
+            const memory = new BareCodecMemory(FIXTURE_BYTES);
+            const fixture = new CodecFixture(registry.create(name, memory, { dictionary }), memory);
+            for (const block of blocks) fixture.accepts(block, 100);
+            fixture.codec.close?.();
           },
         ),
         { numRuns: 30 },
@@ -167,7 +176,7 @@ for (const writer of ZSTD) {
       for (const dictionary of [CONTENT, TRAINED]) {
         const [to, from] = [writer, reader].map((one) =>
           open("zstd", { dictionary }, one.registry),
-        ) as [CodecRig, CodecRig];
+        ) as [CodecFixture, CodecFixture];
         const kinds = KINDS.flatMap((kind) =>
           [1, 100, 1025, 65_536].map((size) => sample(kind, size, random)),
         );
@@ -225,7 +234,7 @@ describe("lz4 with a dictionary", () => {
   test("writes what the format's description reads, whatever the data", () => {
     const part = fc.uint8Array({ minLength: 1, maxLength: 30, max: 3 });
     const parts = fc.array(fc.tuple(part, fc.integer({ min: 1, max: 30 })), { maxLength: 12 });
-    const memory = new BareCodecMemory(RIG_BYTES);
+    const memory = new BareCodecMemory(FIXTURE_BYTES);
     const join = (runs: [Uint8Array, number][]) =>
       Uint8Array.from(
         runs.flatMap(([bytes, n]) =>
@@ -259,14 +268,14 @@ describe("lz4 with a dictionary", () => {
   test("reaches back over 65,535 bytes and no further", () => {
     const random = new Xorshift32(11);
     const dictionary = sample("random", 64 * KIB, random);
-    const rig = open("lz4", { dictionary });
+    const fixture = open("lz4", { dictionary });
     for (const from of [0, 1, 2, 100, 1000, 40_000, 65_000]) {
       for (const before of [0, 1, 99, 101, 999, 30_000]) {
         const fresh = sample("random", before, random);
         const data = Uint8Array.of(...fresh, ...dictionary.subarray(from, from + 400), 1);
-        const block = rig.compress(data)!;
+        const block = fixture.compress(data)!;
         assert.deepEqual(decodePlainly(block, dictionary, data.length), data);
-        assert.deepEqual(rig.decompress(block, data.length), data);
+        assert.deepEqual(fixture.decompress(block, data.length), data);
         const reaches = before + dictionary.length - from <= 65_535;
         if (reaches && before < 200) assert.ok(block.length < before + 300, `${from}, ${before}`);
       }
@@ -285,31 +294,31 @@ describe("lz4 with a dictionary", () => {
 
   test("matches from any place, of any length, also over the border", () => {
     const dictionary = sample("random", 100, new Xorshift32(12));
-    const rig = open("lz4", { dictionary });
+    const fixture = open("lz4", { dictionary });
     for (let distance = 1; distance <= 110; distance++) {
       for (const length of [4, 5, 17, 18, 19, 20, 33, 60, 99, 100, 101, 150, 400, 5000]) {
         const block = matchBlock(distance, length);
-        const restored = rig.decompress(block, length + 1);
+        const restored = fixture.decompress(block, length + 1);
         if (distance > dictionary.length) assert.equal(restored, undefined, `distance ${distance}`);
         else assert.deepEqual(restored, decodePlainly(block, dictionary, length + 1));
       }
     }
-    assert.ok(!rig.accepts(matchBlock(0, 8), 9), "distance 0");
-    assert.ok(!rig.accepts(matchBlock(9, 8), 8), "longer than the target");
+    assert.ok(!fixture.accepts(matchBlock(0, 8), 9), "distance 0");
+    assert.ok(!fixture.accepts(matchBlock(9, 8), 8), "longer than the target");
   });
 
   test("lies at the very end of a memory above 2 GiB", () => {
     const sizeBytes = 3 * KIB ** 3;
-    const memory = new BareCodecMemory(sizeBytes, sizeBytes - RIG_BYTES);
+    const memory = new BareCodecMemory(sizeBytes, sizeBytes - FIXTURE_BYTES);
     for (const length of [8, 100, 20_000]) {
       const view = memory.bytes.subarray(sizeBytes - length);
       view.set(CONTENT.subarray(-length));
       const codec = createLz4(memory, { dictionary: view });
-      const rig = new CodecRig(codec, new Placed(memory));
+      const fixture = new CodecFixture(codec, new Placed(memory));
       for (const data of [view.slice(), view.slice(-8), ...HELD_OUT.slice(0, 3)]) {
-        const block = rig.compress(data)!;
+        const block = fixture.compress(data)!;
         assert.deepEqual(decodePlainly(block, view, data.length), data);
-        assert.deepEqual(rig.decompress(block, data.length), data);
+        assert.deepEqual(fixture.decompress(block, data.length), data);
       }
       codec.close?.();
     }

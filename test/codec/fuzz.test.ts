@@ -8,10 +8,10 @@ import { test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
 import {
   type CodecCase,
-  CodecRig,
+  CodecFixture,
   codecCases,
+  FIXTURE_BYTES,
   KINDS,
-  RIG_BYTES,
   sample,
 } from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
@@ -26,11 +26,11 @@ interface Specimen {
   readonly packed: Uint8Array;
 }
 
-function specimensOf(rig: CodecRig, random: Xorshift32): Specimen[] {
+function specimensOf(fixture: CodecFixture, random: Xorshift32): Specimen[] {
   return [1, 40, 300, 1500, 4096, 16_384].flatMap((size) =>
     KINDS.map((kind) => {
       const data = sample(kind, size, random);
-      return { data, packed: rig.compress(data)! };
+      return { data, packed: fixture.compress(data)! };
     }),
   );
 }
@@ -65,9 +65,9 @@ function invent({ packed }: Specimen, random: Xorshift32): Uint8Array {
 
 function fuzz({ name, registry, options }: CodecCase, cases: number): void {
   const random = new Xorshift32(SEED);
-  const memory = new BareCodecMemory(RIG_BYTES);
-  const rig = new CodecRig(registry.create(name, memory, options), memory);
-  const specimens = specimensOf(rig, random);
+  const memory = new BareCodecMemory(FIXTURE_BYTES);
+  const fixture = new CodecFixture(registry.create(name, memory, options), memory);
+  const specimens = specimensOf(fixture, random);
   const pick = () => specimens[random.below(specimens.length)]!;
   for (let i = 0; i < cases; i++) {
     const specimen = pick();
@@ -76,7 +76,7 @@ function fuzz({ name, registry, options }: CodecCase, cases: number): void {
     const length = specimen.data.length;
     const targetBytes = random.below(4) === 0 ? 1 + random.below(2 * length) : length;
     try {
-      rig.accepts(packed, targetBytes);
+      fixture.accepts(packed, targetBytes);
     } catch (cause) {
       const input = Buffer.from(packed).toString("hex");
       throw new Error(
@@ -86,8 +86,12 @@ function fuzz({ name, registry, options }: CodecCase, cases: number): void {
     }
   }
   for (const { data, packed } of specimens) {
-    assert.deepEqual(rig.decompress(packed, data.length), data, "it works on as before");
-    assert.deepEqual(rig.decompress(rig.compress(data)!, data.length), data, "it still compresses");
+    assert.deepEqual(fixture.decompress(packed, data.length), data, "it works on as before");
+    assert.deepEqual(
+      fixture.decompress(fixture.compress(data)!, data.length),
+      data,
+      "it still compresses",
+    );
   }
 }
 

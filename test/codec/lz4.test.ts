@@ -21,7 +21,7 @@ const SIZE_MAX = 65536;
 /** More than LZ4 makes of 65,536 bytes of noise. */
 const BOUND_MAX = SIZE_MAX + 512;
 
-interface Rig {
+interface Fixture {
   readonly memory: CodecMemory;
   readonly codec: Codec;
   /** Places that are far from each other and from both ends. */
@@ -30,7 +30,7 @@ interface Rig {
   readonly target: number;
 }
 
-function createRig(pages: number): Rig {
+function createFixture(pages: number): Fixture {
   const shared = new Wasm.Memory({ initial: pages, maximum: pages, shared: true });
   let reserved = 4 * WASM_PAGE;
   const memory: CodecMemory = {
@@ -46,10 +46,15 @@ function createRig(pages: number): Rig {
   return { memory, codec, source, block, target };
 }
 
-const rig = createRig(14);
+const fixture = createFixture(14);
 
 /** Runs `work` on a target between canaries and checks that they live. */
-function guarded<T>({ memory: { bytes } }: Rig, target: number, size: number, work: () => T): T {
+function guarded<T>(
+  { memory: { bytes } }: Fixture,
+  target: number,
+  size: number,
+  work: () => T,
+): T {
   const before = bytes.subarray(Math.max(0, target - GUARD), target).fill(CANARY);
   const after = bytes.subarray(target + size, target + size + GUARD).fill(CANARY);
   try {
@@ -65,7 +70,7 @@ function isCanary(byte: number): boolean {
 }
 
 /** @returns the block, or undefined if it does not fit into `limit` */
-function compress(input: Uint8Array, limit = BOUND_MAX, on = rig): Uint8Array | undefined {
+function compress(input: Uint8Array, limit = BOUND_MAX, on = fixture): Uint8Array | undefined {
   const { memory, codec, source, block } = on;
   memory.bytes.set(input, source);
   const size = guarded(on, block, limit, () =>
@@ -76,7 +81,7 @@ function compress(input: Uint8Array, limit = BOUND_MAX, on = rig): Uint8Array | 
 }
 
 /** @throws what the codec throws */
-function decompress(block: Uint8Array, targetBytes: number, on = rig): Uint8Array {
+function decompress(block: Uint8Array, targetBytes: number, on = fixture): Uint8Array {
   const { memory, codec, target } = on;
   memory.bytes.set(block, on.block);
   guarded(on, target, targetBytes, () =>
@@ -134,7 +139,7 @@ function decodePlainly(block: Uint8Array, targetBytes: number): Decoded {
 }
 
 /** The whole way there and back, with all that a block owes. @returns the block's size */
-function checkRoundTrip(input: Uint8Array, on = rig): number {
+function checkRoundTrip(input: Uint8Array, on = fixture): number {
   const block = compress(input, BOUND_MAX, on);
   assert.ok(block !== undefined);
   const { bytes, lastLiterals, lastMatch } = decodePlainly(block, input.length);
@@ -326,7 +331,10 @@ test("lengths that never end are refused, however long", () => {
     }
   }
   // Beyond the size that any block can have nothing is even looked at.
-  assert.equal(rig.memory.kernels.lz4Decompress(rig.block, (1 << 20) + 1, rig.target, 64), -1);
+  assert.equal(
+    fixture.memory.kernels.lz4Decompress(fixture.block, (1 << 20) + 1, fixture.target, 64),
+    -1,
+  );
 });
 
 test("mutated blocks: the verdict and the bytes of the plain decoder, nothing outside", () => {
@@ -350,9 +358,13 @@ test("mutated blocks: the verdict and the bytes of the plain decoder, nothing ou
         expected = undefined;
       }
       // Every other one with both regions at an end of the memory, where reading too far traps.
-      const end = rig.memory.bytes.length;
-      const atEnds = { ...rig, block: end - cut.length, target: run % 4 === 1 ? 0 : rig.target };
-      const place = run % 2 === 0 ? { ...rig, target: end - size } : atEnds;
+      const end = fixture.memory.bytes.length;
+      const atEnds = {
+        ...fixture,
+        block: end - cut.length,
+        target: run % 4 === 1 ? 0 : fixture.target,
+      };
+      const place = run % 2 === 0 ? { ...fixture, target: end - size } : atEnds;
       if (expected?.length === size) {
         const restored = decompress(cut, size, place);
         assert.ok(Buffer.from(expected).equals(restored), `${kind}, run ${run}`);
@@ -364,9 +376,9 @@ test("mutated blocks: the verdict and the bytes of the plain decoder, nothing ou
 });
 
 test("regions at address 0, at the memory's end and above 2 GiB", (context) => {
-  let high: Rig;
+  let high: Fixture;
   try {
-    high = createRig(65535);
+    high = createFixture(65535);
   } catch {
     return context.skip("no address space for a memory of 4 GiB");
   }
@@ -397,9 +409,9 @@ test("regions at address 0, at the memory's end and above 2 GiB", (context) => {
 });
 
 test("malformed blocks at both ends of the memory neither trap nor write outside", (context) => {
-  let high: Rig;
+  let high: Fixture;
   try {
-    high = createRig(65535);
+    high = createFixture(65535);
   } catch {
     return context.skip("no address space for a memory of 4 GiB");
   }
@@ -418,10 +430,11 @@ test("malformed blocks at both ends of the memory neither trap nor write outside
 });
 
 test("the codec's border: options, sizes, names", () => {
-  assert.throws(() => createLz4(rig.memory, { level: 1 }), { code: "ERR_OPTION" });
-  assert.equal(rig.codec.name, "lz4");
+  assert.throws(() => createLz4(fixture.memory, { level: 1 }), { code: "ERR_OPTION" });
+  assert.equal(fixture.codec.name, "lz4");
   for (const size of [0, SIZE_MAX + 1]) {
-    const call = () => rig.codec.compress(rig.source as Address, size, rig.block as Address, 100);
+    const call = () =>
+      fixture.codec.compress(fixture.source as Address, size, fixture.block as Address, 100);
     assert.throws(call, { name: "AssertionError" });
   }
 });

@@ -7,10 +7,16 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { CodecRegistry } from "../../src/codec/registry.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
-import { CodecRig, codecCases, KINDS, RIG_BYTES, sample } from "../doubles/codec_fixture.ts";
+import {
+  CodecFixture,
+  codecCases,
+  FIXTURE_BYTES,
+  KINDS,
+  sample,
+} from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
 
-const memory = new BareCodecMemory(8 * RIG_BYTES);
+const memory = new BareCodecMemory(8 * FIXTURE_BYTES);
 
 function says(code: ErrorCode, ...parts: RegExp[]) {
   return (error: unknown) => {
@@ -99,29 +105,29 @@ const available = codecCases().filter((one) => one.missing === undefined);
 const PLAIN = available.filter((one) => one.options.dictionary === undefined);
 
 for (const name of ["zstd", "deflate"]) {
-  const rigs = PLAIN.filter((one) => one.name === name).map((one) => {
-    const own = new BareCodecMemory(RIG_BYTES);
-    return { label: one.label, rig: new CodecRig(one.registry.create(name, own), own) };
+  const fixtures = PLAIN.filter((one) => one.name === name).map((one) => {
+    const own = new BareCodecMemory(FIXTURE_BYTES);
+    return { label: one.label, fixture: new CodecFixture(one.registry.create(name, own), own) };
   });
-  for (const writer of rigs) {
-    for (const reader of rigs) {
+  for (const writer of fixtures) {
+    for (const reader of fixtures) {
       test(`${reader.label} reads what ${writer.label} wrote`, () => {
         const random = new Xorshift32(7);
         for (const kind of KINDS) {
           for (const size of [1, 100, 255, 256, 300, 1024, 1025, 4096, 65_535, 65_536]) {
             const data = sample(kind, size, random);
-            assert.deepEqual(reader.rig.decompress(writer.rig.compress(data)!, size), data);
+            assert.deepEqual(reader.fixture.decompress(writer.fixture.compress(data)!, size), data);
           }
         }
       });
     }
   }
 
-  for (const { label, rig } of rigs) {
+  for (const { label, fixture } of fixtures) {
     test(`${label} is not led to give or to take gigabytes`, () => {
       const bombs = name === "deflate" ? deflateBombs() : zstdBombs();
       for (const bomb of bombs) {
-        for (const targetBytes of [1, 4096, 65_536]) assert.ok(!rig.accepts(bomb, targetBytes));
+        for (const targetBytes of [1, 4096, 65_536]) assert.ok(!fixture.accepts(bomb, targetBytes));
       }
     });
   }
@@ -153,14 +159,14 @@ test("a stored zstd object is a frame of zstd without its magic number", (t) => 
   const decompress = (zlib as { zstdDecompressSync?: (frame: Uint8Array) => Uint8Array })
     .zstdDecompressSync;
   if (decompress === undefined) return t.skip("node:zlib of this Node has no zstd to compare with");
-  const rig = new CodecRig(nodeCodecs().create("zstd", memory), memory);
+  const fixture = new CodecFixture(nodeCodecs().create("zstd", memory), memory);
   const data = sample("text", 4096, new Xorshift32(8));
-  const frame = Uint8Array.from([0x28, 0xb5, 0x2f, 0xfd, ...rig.compress(data)!]);
+  const frame = Uint8Array.from([0x28, 0xb5, 0x2f, 0xfd, ...fixture.compress(data)!]);
   assert.deepEqual(Uint8Array.from(decompress(frame)), data);
 });
 
 test("a stored deflate object is a raw deflate stream", () => {
-  const rig = new CodecRig(nodeCodecs().create("deflate", memory), memory);
+  const fixture = new CodecFixture(nodeCodecs().create("deflate", memory), memory);
   const data = sample("text", 4096, new Xorshift32(9));
-  assert.deepEqual(Uint8Array.from(zlib.inflateRawSync(rig.compress(data)!)), data);
+  assert.deepEqual(Uint8Array.from(zlib.inflateRawSync(fixture.compress(data)!)), data);
 });

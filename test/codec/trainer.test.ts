@@ -16,7 +16,13 @@ import {
   ZSTD_TABLES_BYTES_MAX,
 } from "../../src/codec/dictionary/zstd_dictionary.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
-import { CodecRig, codecCases, KINDS, RIG_BYTES, sample } from "../doubles/codec_fixture.ts";
+import {
+  CodecFixture,
+  codecCases,
+  FIXTURE_BYTES,
+  KINDS,
+  sample,
+} from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
 
 const KIB = 1024;
@@ -156,12 +162,12 @@ test("zstd takes whatever is finalized, and restores anything with it", () => {
         const dictionary = finalizeZstdDictionary(content, samples);
         assert.ok(dictionary.length - content.length <= ZSTD_TABLES_BYTES_MAX);
         assert.deepEqual(dictionary.subarray(-content.length), content);
-        const memory = new BareCodecMemory(RIG_BYTES);
-        const rig = new CodecRig(registry.create("zstd", memory, { dictionary }), memory);
+        const memory = new BareCodecMemory(FIXTURE_BYTES);
+        const fixture = new CodecFixture(registry.create("zstd", memory, { dictionary }), memory);
         for (const data of [all, ...KINDS.map((kind) => sample(kind, 700, random))]) {
-          assert.deepEqual(rig.decompress(rig.compress(data)!, data.length), data);
+          assert.deepEqual(fixture.decompress(fixture.compress(data)!, data.length), data);
         }
-        rig.codec.close?.();
+        fixture.codec.close?.();
       }
     }
   }
@@ -171,10 +177,10 @@ test("the tables save what a document would have to carry", () => {
   const content = trainDictionary(SAMPLES, 16 * KIB);
   const dictionary = finalizeZstdDictionary(content, SAMPLES);
   const [plain, full] = [content, dictionary].map((one) => {
-    const memory = new BareCodecMemory(RIG_BYTES);
+    const memory = new BareCodecMemory(FIXTURE_BYTES);
     const codec = nodeCodecs().create("zstd", memory, { dictionary: one });
-    const rig = new CodecRig(codec, memory);
-    return documents(9000, 100).reduce((sum, data) => sum + rig.compress(data)!.length, 0);
+    const fixture = new CodecFixture(codec, memory);
+    return documents(9000, 100).reduce((sum, data) => sum + fixture.compress(data)!.length, 0);
   });
   assert.ok(full! < plain! - 100 * 20, `${full} and ${plain} bytes`);
 });

@@ -12,10 +12,10 @@ const REGION_BYTES = 80 * 1024;
 const CANARY_BYTES = 256;
 const CANARY = 0xa5;
 
-/** Memory that one rig takes, with room for a codec's own scratch. */
-export const RIG_BYTES = 6 * REGION_BYTES;
+/** Memory that one fixture takes, with room for a codec's own scratch. */
+export const FIXTURE_BYTES = 6 * REGION_BYTES;
 
-export class CodecRig {
+export class CodecFixture {
   readonly codec: Codec;
   readonly #memory: CodecMemory;
   readonly #source: Address;

@@ -42,13 +42,13 @@ export class ToldThreads implements Threads {
   }
 }
 
-export interface LogRigOptions {
+export interface LogFixtureOptions {
   readonly pageSize?: number;
   readonly segments?: number;
   readonly memoryKib?: number;
 }
 
-export class LogRig {
+export class LogFixture {
   readonly stored = new Map<number, Stored>();
   readonly threads = new ToldThreads();
   readonly arena: Arena;
@@ -60,7 +60,7 @@ export class LogRig {
   readonly #target: Address;
   #serial = 0;
 
-  constructor({ pageSize = 4 * KIB, segments = 16, memoryKib = 4096 }: LogRigOptions = {}) {
+  constructor({ pageSize = 4 * KIB, segments = 16, memoryKib = 4096 }: LogFixtureOptions = {}) {
     this.segmentBytes = pageSize > 16 * KIB ? 128 * KIB : 64 * KIB;
     this.arena = Arena.create({ sizeBytes: memoryKib * KIB, pageSize }, this.threads);
     const { frames } = this.arena;

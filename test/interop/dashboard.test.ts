@@ -8,8 +8,8 @@ import { type Browser, launch, type Page } from "puppeteer-core";
 import type { WebServer } from "../../src/monitor/web/server.ts";
 import {
   fillDevice,
-  type MemcachedRig,
-  type NbdRig,
+  type MemcachedFixture,
+  type NbdFixture,
   setDocuments,
   startMemcached,
   startNbd,
@@ -32,8 +32,8 @@ function findBrowser(): string | undefined {
 const path = findBrowser();
 const skip = path === undefined && process.env["CI"] !== "true" && "chromium is not installed";
 let browser: Browser;
-let nbd: NbdRig;
-let memcached: MemcachedRig;
+let nbd: NbdFixture;
+let memcached: MemcachedFixture;
 let web: WebServer;
 let limit = "1000";
 

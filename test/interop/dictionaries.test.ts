@@ -11,7 +11,7 @@ import { documents } from "../../bench/documents.ts";
 import { trainDictionary } from "../../src/codec/dictionary/train.ts";
 import { finalizeZstdDictionary } from "../../src/codec/dictionary/zstd_dictionary.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
-import { CodecRig, RIG_BYTES } from "../doubles/codec_fixture.ts";
+import { CodecFixture, FIXTURE_BYTES } from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
 
 const KIB = 1024;
@@ -50,9 +50,9 @@ const lz4Program = buildLz4();
 const skipLz4 = lz4Program === undefined && !inCi && "gcc or liblz4-dev is not installed";
 const skipZstd = !hasZstd() && !inCi && "zstd is not installed";
 
-function open(name: string, dictionary: Uint8Array): CodecRig {
-  const memory = new BareCodecMemory(RIG_BYTES);
-  return new CodecRig(nodeCodecs().create(name, memory, { dictionary }), memory);
+function open(name: string, dictionary: Uint8Array): CodecFixture {
+  const memory = new BareCodecMemory(FIXTURE_BYTES);
+  return new CodecFixture(nodeCodecs().create(name, memory, { dictionary }), memory);
 }
 
 /** Runs the C program over all objects. @returns what each gives, undefined where it is refused */
@@ -81,13 +81,13 @@ function runLz4(
 test("liblz4 and this read each other's blocks", { skip: skipLz4 }, () => {
   for (const size of [8, 1000, 16 * KIB, 64 * KIB]) {
     const dictionary = trainDictionary(SAMPLES, size);
-    const rig = open("lz4", dictionary);
-    const own = HELD_OUT.map((data) => ({ bytes: rig.compress(data)!, limit: data.length }));
+    const fixture = open("lz4", dictionary);
+    const own = HELD_OUT.map((data) => ({ bytes: fixture.compress(data)!, limit: data.length }));
     assert.deepEqual(runLz4("d", dictionary, own), HELD_OUT);
     const plain = HELD_OUT.map((bytes) => ({ bytes, limit: 16 * KIB }));
     const theirs = runLz4("c", dictionary, plain);
     HELD_OUT.forEach((data, n) => {
-      assert.deepEqual(rig.decompress(theirs[n]!, data.length), data);
+      assert.deepEqual(fixture.decompress(theirs[n]!, data.length), data);
     });
     const [ownBytes, theirBytes] = [own.map((one) => one.bytes), theirs].map((blocks) =>
       blocks.reduce((sum, block) => sum + block!.length, 0),
@@ -98,9 +98,9 @@ test("liblz4 and this read each other's blocks", { skip: skipLz4 }, () => {
 
 test("liblz4 refuses what this refuses", { skip: skipLz4 }, () => {
   const dictionary = trainDictionary(SAMPLES, 500);
-  const rig = open("lz4", dictionary);
+  const fixture = open("lz4", dictionary);
   const damaged = HELD_OUT.flatMap((data) => {
-    const block = rig.compress(data)!;
+    const block = fixture.compress(data)!;
     return [1, 7, 40].map((n) => {
       const bytes = block.slice();
       bytes[(n * 31) % bytes.length]! ^= 1 << (n & 7);
@@ -110,7 +110,7 @@ test("liblz4 refuses what this refuses", { skip: skipLz4 }, () => {
   const theirs = runLz4("d", dictionary, damaged);
   let refused = 0;
   damaged.forEach(({ bytes, limit }, n) => {
-    const own = rig.decompress(bytes, limit);
+    const own = fixture.decompress(bytes, limit);
     if (own === undefined) refused++;
     const whole = theirs[n]?.length === limit ? theirs[n] : undefined;
     assert.deepEqual(own, whole);
@@ -138,8 +138,8 @@ test("documents are as small as with a dictionary of zstd's trainer", { skip: sk
     assert.ok(own.length <= sizeBytes);
     for (const name of ["zstd", "lz4"]) {
       const [ownBytes, theirBytes] = [name === "lz4" ? content : own, theirs].map((dictionary) => {
-        const rig = open(name, dictionary);
-        return HELD_OUT.reduce((sum, data) => sum + rig.compress(data)!.length, 0);
+        const fixture = open(name, dictionary);
+        return HELD_OUT.reduce((sum, data) => sum + fixture.compress(data)!.length, 0);
       });
       const what = `${name}, ${sizeBytes}: ${ownBytes} against ${theirBytes} bytes`;
       assert.ok(ownBytes! <= theirBytes! * 1.03, what);
@@ -150,11 +150,11 @@ test("documents are as small as with a dictionary of zstd's trainer", { skip: sk
 test("zstd reads stored objects with the dictionary", { skip: skipZstd }, () => {
   const content = trainDictionary(SAMPLES, 16 * KIB);
   for (const dictionary of [content, finalizeZstdDictionary(content, SAMPLES)]) {
-    const rig = open("zstd", dictionary);
+    const fixture = open("zstd", dictionary);
     const path = join(folder, `dictionary-${dictionary.length}`);
     writeFileSync(path, dictionary);
     const some = HELD_OUT.slice(0, 50);
-    const frames = some.map((data) => Buffer.concat([MAGIC, rig.compress(data)!]));
+    const frames = some.map((data) => Buffer.concat([MAGIC, fixture.compress(data)!]));
     const restored = execFileSync("zstd", ["-q", "-d", "-c", "-D", path], {
       input: Buffer.concat(frames),
     });

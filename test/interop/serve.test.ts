@@ -8,10 +8,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { without } from "../../bench/programs.ts";
-import { serveRig } from "../cli/serve/fixture.ts";
+import { serveFixture } from "../cli/serve/fixture.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const { at, daemon } = serveRig();
+const { at, daemon } = serveFixture();
 
 function run(program: string, ...args: string[]): string {
   const result = spawnSync(program, args, { encoding: "utf8", timeout: 60_000, cwd: at("") });

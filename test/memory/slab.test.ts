@@ -11,7 +11,7 @@ import { SLAB_HEAD_WORDS, Slab } from "../../src/memory/slab.ts";
 
 const OWNER = 9;
 
-interface Rig {
+interface Fixture {
   readonly arena: Arena;
   readonly slab: Slab;
   /** What every word of a record must hold. */
@@ -20,14 +20,14 @@ interface Rig {
   readonly framesBefore: number;
 }
 
-function makeRig(arena: Arena, recordWords: number): Rig {
+function makeFixture(arena: Arena, recordWords: number): Fixture {
   const headAt = arena.reserve(SLAB_HEAD_WORDS * 4) / 4;
   const slab = new Slab(arena, headAt, recordWords, OWNER);
   slab.format();
   return { arena, slab, records: new Map(), framesBefore: arena.frames.framesUsed };
 }
 
-function allocRecord({ arena, slab, records }: Rig, stamp: number): WordIndex | typeof NIL {
+function allocRecord({ arena, slab, records }: Fixture, stamp: number): WordIndex | typeof NIL {
   const at = slab.alloc();
   if (at === NIL) return NIL;
   assert.ok(!records.has(at), "a record in use is handed out again");
@@ -37,13 +37,13 @@ function allocRecord({ arena, slab, records }: Rig, stamp: number): WordIndex | 
   return at;
 }
 
-function freeRecord({ slab, records }: Rig, index: number): void {
+function freeRecord({ slab, records }: Fixture, index: number): void {
   const at = [...records.keys()][index % records.size]!;
   slab.free(at);
   records.delete(at);
 }
 
-function checkRig({ arena, slab, records, framesBefore }: Rig): void {
+function checkFixture({ arena, slab, records, framesBefore }: Fixture): void {
   slab.verify();
   for (const [at, stamp] of records) {
     for (let word = at; word < at + slab.recordWords; word++) {
@@ -76,17 +76,17 @@ test("any sequence keeps every record, and frames go back when they are empty", 
   fc.assert(
     fc.property(recordWords, steps, (recordWords, steps) => {
       using arena = Arena.create({ sizeBytes: 128 * KIB });
-      const rig = makeRig(arena, recordWords);
+      const fixture = makeFixture(arena, recordWords);
       let stamp = 0;
       for (const step of steps) {
         for (let i = 0; i < step.count; i++) {
-          if (step.op === "alloc") allocRecord(rig, ++stamp);
-          else if (rig.records.size > 0) freeRecord(rig, step.index * (i + 1));
+          if (step.op === "alloc") allocRecord(fixture, ++stamp);
+          else if (fixture.records.size > 0) freeRecord(fixture, step.index * (i + 1));
         }
-        checkRig(rig);
+        checkFixture(fixture);
       }
-      while (rig.records.size > 0) freeRecord(rig, stamp++);
-      checkRig(rig);
+      while (fixture.records.size > 0) freeRecord(fixture, stamp++);
+      checkFixture(fixture);
       arena.frames.verify();
     }),
     { numRuns: 150 },
@@ -96,24 +96,24 @@ test("any sequence keeps every record, and frames go back when they are empty", 
 for (const pageSize of PAGE_SIZES) {
   test(`fills an arena of ${pageSize}-byte frames, says so, and recovers`, () => {
     using arena = Arena.create({ sizeBytes: 8 * 64 * KIB, pageSize });
-    const rig = makeRig(arena, Math.floor(pageSize / 40));
+    const fixture = makeFixture(arena, Math.floor(pageSize / 40));
     let count = 0;
-    while (allocRecord(rig, ++count) !== NIL);
+    while (allocRecord(fixture, ++count) !== NIL);
     assert.equal(arena.frames.framesFree, 0);
-    assert.equal(rig.records.size, rig.slab.framesHeld * rig.slab.recordsPerFrame);
-    checkRig(rig);
-    freeRecord(rig, 5);
-    assert.notEqual(allocRecord(rig, ++count), NIL, "the record that was freed");
-    assert.equal(allocRecord(rig, ++count), NIL);
-    while (rig.records.size > 0) freeRecord(rig, 0);
-    checkRig(rig);
-    assert.equal(rig.slab.framesHeld, 0);
+    assert.equal(fixture.records.size, fixture.slab.framesHeld * fixture.slab.recordsPerFrame);
+    checkFixture(fixture);
+    freeRecord(fixture, 5);
+    assert.notEqual(allocRecord(fixture, ++count), NIL, "the record that was freed");
+    assert.equal(allocRecord(fixture, ++count), NIL);
+    while (fixture.records.size > 0) freeRecord(fixture, 0);
+    checkFixture(fixture);
+    assert.equal(fixture.slab.framesHeld, 0);
   });
 }
 
 test("contains: the beginnings of records in its own frames, nothing else", () => {
   using arena = Arena.create({ sizeBytes: 256 * KIB });
-  const { slab } = makeRig(arena, 3);
+  const { slab } = makeFixture(arena, 3);
   const at = slab.alloc() as number;
   assert.equal(slab.contains(at), true);
   assert.equal(slab.contains(at + 3), true, "a free record is one too");
@@ -137,7 +137,7 @@ test("contains: the beginnings of records in its own frames, nothing else", () =
 
 test("a record in no frame of the slab is not freed", () => {
   using arena = Arena.create({ sizeBytes: 256 * KIB });
-  const { slab } = makeRig(arena, 4);
+  const { slab } = makeFixture(arena, 4);
   const at = slab.alloc() as WordIndex;
   slab.free(at);
   assert.throws(() => slab.free(at), AssertionError);
@@ -155,7 +155,7 @@ test("a record longer than a frame is refused", () => {
 
 test("verify finds a lost record, a loop and a broken list", () => {
   using arena = Arena.create({ sizeBytes: 256 * KIB });
-  const { slab } = makeRig(arena, 4);
+  const { slab } = makeFixture(arena, 4);
   const records = [0, 1, 2, 3].map(() => slab.alloc() as WordIndex);
   slab.free(records[1]!);
   slab.free(records[2]!);

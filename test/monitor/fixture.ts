@@ -34,7 +34,7 @@ function closing(close: () => Promise<void>): () => Promise<void> {
   return once;
 }
 
-export interface NbdRig {
+export interface NbdFixture {
   readonly store: Store;
   readonly device: Zram;
   readonly server: NbdServer;
@@ -43,7 +43,7 @@ export interface NbdRig {
 }
 
 /** An NBD server on a socket of its own, over one device. */
-export async function startNbd(options: StoreOptions = {}, sizeMib = 8): Promise<NbdRig> {
+export async function startNbd(options: StoreOptions = {}, sizeMib = 8): Promise<NbdFixture> {
   const folder = mkdtempSync(join(tmpdir(), "zcache-web-"));
   const store = createStore({ memoryMax: "16MiB", ...options });
   const device = Zram.create(store, sizeMib * MIB);
@@ -65,7 +65,7 @@ export async function startNbd(options: StoreOptions = {}, sizeMib = 8): Promise
 }
 
 /** Writes pages of all kinds from the beginning of a device. */
-export function fillDevice({ device }: NbdRig, pages: number, seed = 1): void {
+export function fillDevice({ device }: NbdFixture, pages: number, seed = 1): void {
   const page = new Uint8Array(device.pageSize);
   for (let nth = 0; nth < pages; nth++) {
     fillPage(page, KINDS[nth % KINDS.length]!, seed + nth);
@@ -73,7 +73,7 @@ export function fillDevice({ device }: NbdRig, pages: number, seed = 1): void {
   }
 }
 
-export interface MemcachedRig {
+export interface MemcachedFixture {
   readonly store: Store;
   readonly server: MemcachedServer;
   readonly client: Client;
@@ -84,7 +84,7 @@ export interface MemcachedRig {
 /** A memcached server in this thread, and a client of it. */
 export async function startMemcached(
   settings: Partial<MemcachedSettings> = {},
-): Promise<MemcachedRig> {
+): Promise<MemcachedFixture> {
   let opened: OpenedItems | undefined;
   const server = await MemcachedServer.start({
     settings: { memoryMax: 8 * MIB, ...settings },
@@ -127,7 +127,7 @@ export function documentOf(nth: number): string {
 }
 
 /** Sets documents from..to, and waits until the last is stored. */
-export async function setDocuments({ client }: MemcachedRig, from: number, to: number) {
+export async function setDocuments({ client }: MemcachedFixture, from: number, to: number) {
   for (let nth = from; nth < to; nth++) {
     const text = documentOf(nth);
     client.send(`set doc:${nth} 0 0 ${text.length} noreply\r\n${text}\r\n`);

@@ -5,8 +5,8 @@ import { after, before, test } from "node:test";
 import type { WebServer } from "../../src/monitor/web/server.ts";
 import {
   fillDevice,
-  type MemcachedRig,
-  type NbdRig,
+  type MemcachedFixture,
+  type NbdFixture,
   setDocuments,
   startMemcached,
   startNbd,
@@ -60,8 +60,8 @@ const folderOfDocs = new URL(
   import.meta.url,
 );
 
-let nbd: NbdRig;
-let memcached: MemcachedRig;
+let nbd: NbdFixture;
+let memcached: MemcachedFixture;
 let web: WebServer;
 let families: Map<string, Family>;
 

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import type { Knob } from "../../src/base/knob.ts";
 import type { State } from "../../src/dashboard/api.ts";
 import { WebServer } from "../../src/monitor/web/server.ts";
-import { fillDevice, type NbdRig, startNbd, startWeb } from "./fixture.ts";
+import { fillDevice, type NbdFixture, startNbd, startWeb } from "./fixture.ts";
 
 const TOKEN = "correct horse battery".replaceAll(" ", "-");
 const DEADLINE_MS = 60_000;
@@ -19,7 +19,7 @@ interface Answer {
   readonly body: string;
 }
 
-let nbd: NbdRig;
+let nbd: NbdFixture;
 let open: WebServer;
 let guarded: WebServer;
 let limit = "1000";

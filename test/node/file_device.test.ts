@@ -75,52 +75,55 @@ function readAll({ store, pool, key, page, stored }: ReturnType<typeof spilled>)
 }
 
 test("more persistent pages than memory: all come back, byte for byte", () => {
-  const rig = spilled(join(folder, "all"));
-  assert.equal(rig.stored, PAGES);
-  assert.ok(rig.store.stats().counters.written_back_pages > PAGES / 3);
-  while (rig.store.maintain());
-  assert.equal(readAll(rig).right, PAGES);
-  rig.store.verify();
+  const fixture = spilled(join(folder, "all"));
+  assert.equal(fixture.stored, PAGES);
+  assert.ok(fixture.store.stats().counters.written_back_pages > PAGES / 3);
+  while (fixture.store.maintain());
+  assert.equal(readAll(fixture).right, PAGES);
+  fixture.store.verify();
   assert.ok(statSync(join(folder, "all")).size > 65_536);
-  rig.store.close();
+  fixture.store.close();
   assert.ok(!existsSync(join(folder, "all.lock")), "the lock is given back");
 });
 
 test("a file that is cut or overwritten gives typed errors, never other bytes", () => {
   for (const harm of ["cut", "overwritten"]) {
     const path = join(folder, harm);
-    const rig = spilled(path);
-    while (rig.store.maintain());
+    const fixture = spilled(path);
+    while (fixture.store.maintain());
     const { size } = statSync(path);
     if (harm === "cut") truncateSync(path, size / 2);
     else writeFileSync(path, Buffer.alloc(size, "not what was written here"));
-    const first = readAll(rig);
+    const first = readAll(fixture);
     assert.ok(first.right > 0, "what is in memory stays");
     const told = (first.codes.get("ERR_CORRUPT") ?? 0) + (first.codes.get("ERR_IO") ?? 0);
     assert.ok(told > 0, "what is lost is told");
     assert.equal(first.right + told, PAGES);
     if (harm === "overwritten") {
-      assert.equal(rig.store.stats().counters.lost_pages, told);
-      assert.deepEqual(readAll(rig), { right: first.right, missed: told, codes: new Map() });
-      const gone = rig.store.explain(rig.pool, rig.key.setIndex(0));
+      assert.equal(fixture.store.stats().counters.lost_pages, told);
+      assert.deepEqual(readAll(fixture), { right: first.right, missed: told, codes: new Map() });
+      const gone = fixture.store.explain(fixture.pool, fixture.key.setIndex(0));
       assert.ok(gone.stored || /lost|never/.test(gone.reason));
     }
-    rig.store.verify();
-    rig.store.close();
+    fixture.store.verify();
+    fixture.store.close();
   }
 });
 
 test("a full file refuses what is more, and keeps what there is", () => {
-  const rig = spilled(join(folder, "full"), { max: "1MiB" });
-  assert.ok(rig.stored < PAGES);
-  assert.equal(readAll(rig).right, rig.stored);
-  assert.ok(rig.store.stats().counters.reject_reclaim_fail > 0);
-  for (let index = 0; index < rig.stored; index += 2)
-    rig.store.flush(rig.pool, rig.key.setIndex(index));
-  while (rig.store.maintain());
-  assert.equal(rig.store.put(rig.pool, rig.key.setIndex(0), textPage(rig.page, 0)), 0);
-  rig.store.verify();
-  rig.store.close();
+  const fixture = spilled(join(folder, "full"), { max: "1MiB" });
+  assert.ok(fixture.stored < PAGES);
+  assert.equal(readAll(fixture).right, fixture.stored);
+  assert.ok(fixture.store.stats().counters.reject_reclaim_fail > 0);
+  for (let index = 0; index < fixture.stored; index += 2)
+    fixture.store.flush(fixture.pool, fixture.key.setIndex(index));
+  while (fixture.store.maintain());
+  assert.equal(
+    fixture.store.put(fixture.pool, fixture.key.setIndex(0), textPage(fixture.page, 0)),
+    0,
+  );
+  fixture.store.verify();
+  fixture.store.close();
 });
 
 test("a file of somebody else's is left as it is", () => {
@@ -156,9 +159,9 @@ test("one process at a time; what a killed one left is reused or refused", async
 
 test("whatever has become of a file of ours is used again; what is foreign stays", () => {
   const path = join(folder, "used");
-  const rig = spilled(path);
-  while (rig.store.maintain());
-  rig.store.close();
+  const fixture = spilled(path);
+  while (fixture.store.maintain());
+  fixture.store.close();
   const whole = readFileSync(path);
   const head = (bytes: string | Buffer) => {
     const copy = Buffer.from(whole);

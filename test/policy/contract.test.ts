@@ -10,7 +10,7 @@ import { Arena } from "../../src/memory/arena.ts";
 import { journalCommit, journalRollBack } from "../../src/memory/journal.ts";
 import { POLICY_WORDS, SECOND_CHANCES } from "../../src/policy/contract.ts";
 import { createPolicy, DEFAULT_POLICY, policyNames } from "../../src/policy/registry.ts";
-import { hashOf, OWNER, PolicyRig, SPACE, sizeOf } from "./fixture.ts";
+import { hashOf, OWNER, PolicyFixture, SPACE, sizeOf } from "./fixture.ts";
 
 /** Few, so that most steps find what they are about. */
 const IDS = 7;
@@ -30,25 +30,25 @@ const WORDS_MAX: Readonly<Record<string, number>> = {
   moved: 3,
 };
 
-function take(rig: PolicyRig, { op, id }: Step): void {
-  const known = rig.places.has(id);
-  if (op === "add" && !rig.listed.has(id)) rig.add(id);
+function take(fixture: PolicyFixture, { op, id }: Step): void {
+  const known = fixture.places.has(id);
+  if (op === "add" && !fixture.listed.has(id)) fixture.add(id);
   // Also of entries that were taken out: a page on its way to the backing store may be hit, flushed
   // and moved.
-  else if (op === "use" && known) rig.use(id);
-  else if (op === "remove" && known) rig.remove(id);
-  else if (op === "evict" && known) rig.evict(id);
-  else if (op === "move" && known) rig.move(id);
-  else if (op === "replace" && rig.listed.has(id)) {
-    rig.remove(id);
-    rig.add(id);
+  else if (op === "use" && known) fixture.use(id);
+  else if (op === "remove" && known) fixture.remove(id);
+  else if (op === "evict" && known) fixture.evict(id);
+  else if (op === "move" && known) fixture.move(id);
+  else if (op === "replace" && fixture.listed.has(id)) {
+    fixture.remove(id);
+    fixture.add(id);
   } else if (op === "makeRoom") {
-    const victim = rig.victim();
-    assert.equal(victim === undefined, rig.listed.size === 0, "a victim, if any is listed");
+    const victim = fixture.victim();
+    assert.equal(victim === undefined, fixture.listed.size === 0, "a victim, if any is listed");
     if (victim === undefined) return;
-    assert.ok(rig.listed.has(victim), "the victim is listed");
-    rig.check();
-    rig.evict(victim);
+    assert.ok(fixture.listed.has(victim), "the victim is listed");
+    fixture.check();
+    fixture.evict(victim);
   }
 }
 
@@ -56,15 +56,15 @@ for (const name of policyNames()) {
   test(`${name}: any sequence lists each entry once, and victims are entries`, () => {
     fc.assert(
       fc.property(steps, (steps) => {
-        using rig = new PolicyRig(name);
+        using fixture = new PolicyFixture(name);
         for (const one of steps) {
-          take(rig, one);
-          rig.check();
+          take(fixture, one);
+          fixture.check();
         }
-        for (let left = rig.listed.size; left > 0; left--) rig.evict(rig.victim()!);
-        rig.check();
-        assert.equal(rig.victim(), undefined);
-        assert.equal(rig.policy.next(NIL), NIL);
+        for (let left = fixture.listed.size; left > 0; left--) fixture.evict(fixture.victim()!);
+        fixture.check();
+        assert.equal(fixture.victim(), undefined);
+        assert.equal(fixture.policy.next(NIL), NIL);
       }),
       { numRuns: 60 },
     );
@@ -73,75 +73,75 @@ for (const name of policyNames()) {
   test(`${name}: a transaction that is rolled back leaves every word as it was`, () => {
     fc.assert(
       fc.property(steps, steps, (before, undone) => {
-        using rig = new PolicyRig(name, { journal: true });
-        const { arena } = rig;
-        for (let id = 0; id < 4; id++) rig.add(id);
+        using fixture = new PolicyFixture(name, { journal: true });
+        const { arena } = fixture;
+        for (let id = 0; id < 4; id++) fixture.add(id);
         journalCommit(arena.words);
         for (const one of before) {
-          take(rig, one);
+          take(fixture, one);
           journalCommit(arena.words);
         }
-        const image = rig.image();
-        const order = rig.walk();
-        rig.isAsking = false;
-        const listed = [...rig.listed];
-        for (const one of undone.slice(0, 20).filter(({ op }) => op !== "move")) take(rig, one);
+        const image = fixture.image();
+        const order = fixture.walk();
+        fixture.isAsking = false;
+        const listed = [...fixture.listed];
+        for (const one of undone.slice(0, 20).filter(({ op }) => op !== "move")) take(fixture, one);
         journalRollBack(arena.words, arena.kernels);
-        // New identities keep a place and a name, which is the rig's business, not the policy's.
-        for (const [id, at] of rig.places) image[at] = id;
-        assert.deepEqual(rig.image(), image);
-        rig.listed.clear();
-        for (const id of listed) rig.listed.add(id);
-        rig.check();
-        assert.deepEqual(rig.walk(), order);
+        // New identities keep a place and a name: the fixture's concern, not the policy's.
+        for (const [id, at] of fixture.places) image[at] = id;
+        assert.deepEqual(fixture.image(), image);
+        fixture.listed.clear();
+        for (const id of listed) fixture.listed.add(id);
+        fixture.check();
+        assert.deepEqual(fixture.walk(), order);
       }),
       { numRuns: 100 },
     );
   });
 
   test(`${name}: a page that was taken out can be moved, used and flushed, to no effect`, () => {
-    using rig = new PolicyRig(name);
-    for (let id = 0; id < 4; id++) rig.add(id);
-    rig.remove(2);
-    const order = rig.walk();
+    using fixture = new PolicyFixture(name);
+    for (let id = 0; id < 4; id++) fixture.add(id);
+    fixture.remove(2);
+    const order = fixture.walk();
     for (let times = 0; times < 2; times++) {
-      rig.move(2);
-      rig.use(2);
-      rig.remove(2);
-      rig.evict(2);
-      rig.check();
-      assert.deepEqual(rig.walk(), order);
+      fixture.move(2);
+      fixture.use(2);
+      fixture.remove(2);
+      fixture.evict(2);
+      fixture.check();
+      assert.deepEqual(fixture.walk(), order);
     }
-    rig.add(2);
-    rig.check();
+    fixture.add(2);
+    fixture.check();
   });
 
   test(`${name}: a move that is rolled back leaves every word as it was`, () => {
-    using rig = new PolicyRig(name, { journal: true });
-    const { arena, policy } = rig;
-    for (let id = 0; id < 3; id++) rig.add(id);
+    using fixture = new PolicyFixture(name, { journal: true });
+    const { arena, policy } = fixture;
+    for (let id = 0; id < 3; id++) fixture.add(id);
     // The hand of sieve stands at a victim, and is moved with it.
-    const from = rig.places.get(rig.victim()!)!;
+    const from = fixture.places.get(fixture.victim()!)!;
     const to = (from + 200 * 4) as WordIndex;
     for (let i = 0; i < 4; i++) arena.words[to + i] = arena.words[from + i]!;
     journalCommit(arena.words);
-    const image = rig.image();
+    const image = fixture.image();
     policy.moved(from, to);
-    assert.notDeepEqual(rig.image(), image);
+    assert.notDeepEqual(fixture.image(), image);
     journalRollBack(arena.words, arena.kernels);
-    assert.deepEqual(rig.image(), image);
-    rig.check();
+    assert.deepEqual(fixture.image(), image);
+    fixture.check();
   });
 
   test(`${name}: no call logs more words than the contract says`, () => {
     fc.assert(
       fc.property(steps, (steps) => {
-        using rig = new PolicyRig(name, { journal: true });
+        using fixture = new PolicyFixture(name, { journal: true });
         for (const one of steps) {
-          take(rig, one);
-          journalCommit(rig.arena.words);
+          take(fixture, one);
+          journalCommit(fixture.arena.words);
         }
-        for (const [call, words] of rig.wordsMax) {
+        for (const [call, words] of fixture.wordsMax) {
           assert.ok(words <= WORDS_MAX[call]!, `${call}: ${words} words`);
         }
       }),
@@ -152,9 +152,9 @@ for (const name of policyNames()) {
   test(`${name}: moving entries changes no order`, () => {
     fc.assert(
       fc.property(steps, fc.array(fc.nat(IDS - 1), { maxLength: 20 }), (steps, moves) => {
-        using still = new PolicyRig(name);
-        using moved = new PolicyRig(name);
-        for (const rig of [still, moved]) for (const one of steps) take(rig, one);
+        using still = new PolicyFixture(name);
+        using moved = new PolicyFixture(name);
+        for (const fixture of [still, moved]) for (const one of steps) take(fixture, one);
         for (const id of moves) if (moved.places.has(id)) moved.move(id);
         assert.deepEqual(moved.walk(), still.walk());
         for (let left = still.listed.size; left > 0; left--) {
@@ -169,29 +169,29 @@ for (const name of policyNames()) {
   });
 
   test(`${name}: a search for a victim ends though all pages were used`, () => {
-    using rig = new PolicyRig(name, { journal: true });
-    for (let id = 0; id < 250; id++) rig.add(id);
+    using fixture = new PolicyFixture(name, { journal: true });
+    for (let id = 0; id < 250; id++) fixture.add(id);
     for (let times = 0; times < 3; times++) {
       for (let id = 0; id < 250; id++) {
-        rig.use(id);
-        journalCommit(rig.arena.words);
+        fixture.use(id);
+        journalCommit(fixture.arena.words);
       }
     }
-    const before = rig.arena.words.slice();
-    assert.ok(rig.listed.has(rig.victim()!));
-    const undone = journalRollBack(rig.arena.words, rig.arena.kernels);
+    const before = fixture.arena.words.slice();
+    assert.ok(fixture.listed.has(fixture.victim()!));
+    const undone = journalRollBack(fixture.arena.words, fixture.arena.kernels);
     assert.ok(undone <= 11 * SECOND_CHANCES, `${undone} words`);
-    assert.equal(rig.arena.words.length, before.length);
-    rig.check();
+    assert.equal(fixture.arena.words.length, before.length);
+    fixture.check();
   });
 
   test(`${name}: another thread's object sees the same order`, () => {
-    using rig = new PolicyRig(name);
-    for (let id = 0; id < 12; id++) rig.add(id);
-    for (const id of [3, 3, 0, 7]) rig.use(id);
-    using other = Arena.attach(rig.arena.share());
+    using fixture = new PolicyFixture(name);
+    for (let id = 0; id < 12; id++) fixture.add(id);
+    for (const id of [3, 3, 0, 7]) fixture.use(id);
+    using other = Arena.attach(fixture.arena.share());
     // The first block that the arena handed out.
-    const at = (rig.arena.frames.firstFrame * rig.arena.frames.wordsPerPage) as WordIndex;
+    const at = (fixture.arena.frames.firstFrame * fixture.arena.frames.wordsPerPage) as WordIndex;
     const policy = createPolicy(name, other, at, {
       ...SPACE,
       hashOf: (entry) => hashOf(other.words[entry]!),
@@ -203,39 +203,39 @@ for (const name of policyNames()) {
     for (let entry = policy.next(NIL); entry !== NIL; entry = policy.next(entry)) {
       walk.push(other.words[entry]!);
     }
-    assert.deepEqual(walk, rig.walk());
+    assert.deepEqual(walk, fixture.walk());
     const victim = policy.victim() as WordIndex;
-    assert.ok([...rig.places.values()].includes(victim), "a victim is an entry");
+    assert.ok([...fixture.places.values()].includes(victim), "a victim is an entry");
     policy.evicted(victim, 0);
-    assert.equal(rig.policy.count, 11);
-    rig.policy.verify();
+    assert.equal(fixture.policy.count, 11);
+    fixture.policy.verify();
   });
 
   test(`${name}: verify finds a broken link and a wrong count`, () => {
-    using rig = new PolicyRig(name);
-    const { words } = rig.arena;
-    for (let id = 0; id < 5; id++) rig.add(id);
-    rig.check();
+    using fixture = new PolicyFixture(name);
+    const { words } = fixture.arena;
+    for (let id = 0; id < 5; id++) fixture.add(id);
+    fixture.check();
     for (let id = 0; id < 5; id++) {
       for (const word of [SPACE.links, SPACE.links + 1]) {
-        const at = rig.places.get(id)! + word;
+        const at = fixture.places.get(id)! + word;
         const right = words[at]!;
-        words[at] = rig.places.get((id + 2) % 5)! + SPACE.links;
+        words[at] = fixture.places.get((id + 2) % 5)! + SPACE.links;
         if (words[at] === right) words[at] = -1;
-        assert.throws(() => rig.policy.verify(), AssertionError);
+        assert.throws(() => fixture.policy.verify(), AssertionError);
         words[at] = right;
       }
     }
-    const countAt = rig.arena.frames.firstFrame * rig.arena.frames.wordsPerPage + 2;
+    const countAt = fixture.arena.frames.firstFrame * fixture.arena.frames.wordsPerPage + 2;
     words[countAt]!++;
-    assert.throws(() => rig.policy.verify(), AssertionError);
+    assert.throws(() => fixture.policy.verify(), AssertionError);
     words[countAt]!--;
-    rig.check();
+    fixture.check();
   });
 
   test(`${name}: gives back the frames that it holds`, () => {
-    using rig = new PolicyRig(name);
-    const { frames } = rig.arena;
+    using fixture = new PolicyFixture(name);
+    const { frames } = fixture.arena;
     const owned = () => {
       let count = 0;
       for (let frame = frames.firstFrame; frame < frames.framesTotal; frame++) {
@@ -243,11 +243,11 @@ for (const name of policyNames()) {
       }
       return count;
     };
-    assert.equal(rig.policy.framesHeld, owned());
-    rig.policy.destroy();
-    rig.policy.destroy();
+    assert.equal(fixture.policy.framesHeld, owned());
+    fixture.policy.destroy();
+    fixture.policy.destroy();
     assert.equal(owned(), 0);
-    assert.equal(rig.policy.framesHeld, 0);
+    assert.equal(fixture.policy.framesHeld, 0);
     frames.verify();
   });
 }
@@ -274,14 +274,14 @@ test("the default is the first of the names; a name that is none is refused", ()
 for (const bit of [0, 13, 29]) {
   test(`the policy's bits may begin at bit ${bit}`, () => {
     for (const name of policyNames()) {
-      using rig = new PolicyRig(name, { space: { ...SPACE, bit } });
-      for (let id = 0; id < 20; id++) rig.add(id);
-      for (let id = 0; id < 20; id += 2) for (let times = 0; times < 5; times++) rig.use(id);
+      using fixture = new PolicyFixture(name, { space: { ...SPACE, bit } });
+      for (let id = 0; id < 20; id++) fixture.add(id);
+      for (let id = 0; id < 20; id += 2) for (let times = 0; times < 5; times++) fixture.use(id);
       for (let left = 8; left > 0; left--) {
-        const victim = rig.victim()!;
+        const victim = fixture.victim()!;
         if (name !== "fifo") assert.equal(victim % 2, 1, `${name}: a page that was not used`);
-        rig.evict(victim);
-        rig.check();
+        fixture.evict(victim);
+        fixture.check();
       }
     }
   });

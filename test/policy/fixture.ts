@@ -42,7 +42,7 @@ export function sizeOf(id: number): number {
   return 100 + 7 * (id % 10);
 }
 
-export class PolicyRig implements Disposable {
+export class PolicyFixture implements Disposable {
   readonly arena: Arena;
   readonly policy: EvictionPolicy;
   /** Where each identity is, listed or taken out. */

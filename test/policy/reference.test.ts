@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { SECOND_CHANCES } from "../../src/policy/contract.ts";
-import { PolicyRig } from "./fixture.ts";
+import { PolicyFixture } from "./fixture.ts";
 
 interface Reference {
   add(id: number): void;
@@ -150,57 +150,57 @@ for (const [name, make] of Object.entries(REFERENCES)) {
   test(`${name}: the same victims as its plain form`, () => {
     fc.assert(
       fc.property(filling, fc.array(step, { maxLength: 100 }), (filling, steps) => {
-        using rig = new PolicyRig(name);
+        using fixture = new PolicyFixture(name);
         const reference = make();
         const both = (call: "add" | "use" | "remove" | "evict", id: number) => {
-          rig[call](id);
+          fixture[call](id);
           reference[call](id);
         };
         const evictNext = () => {
-          const victim = rig.victim();
+          const victim = fixture.victim();
           assert.equal(victim, reference.victim());
           if (victim !== undefined) both("evict", victim);
         };
         for (let id = 0; id < filling; id++) both("add", IDS + id);
         for (const { op, id } of steps) {
-          if (op === "get") both(rig.listed.has(id) ? "use" : "add", id);
+          if (op === "get") both(fixture.listed.has(id) ? "use" : "add", id);
           else if (op === "makeRoom") evictNext();
-          else if (op === "useAll") for (const one of rig.listed) both("use", one);
-          else if (rig.listed.has(id)) {
-            if (op === "move") rig.move(id);
+          else if (op === "useAll") for (const one of fixture.listed) both("use", one);
+          else if (fixture.listed.has(id)) {
+            if (op === "move") fixture.move(id);
             else both(op, id);
           }
-          assert.deepEqual(rig.walk(), reference.walk());
+          assert.deepEqual(fixture.walk(), reference.walk());
         }
-        while (rig.listed.size > 0) evictNext();
-        rig.check();
+        while (fixture.listed.size > 0) evictNext();
+        fixture.check();
       }),
       { numRuns: 150 },
     );
   });
 
   test(`${name}: the same hits as its plain form on a skewed trace`, () => {
-    using rig = new PolicyRig(name);
+    using fixture = new PolicyFixture(name);
     const reference = make();
     let seed = 1;
     for (let request = 0; request < 6000; request++) {
       seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
       const id = Math.floor(200 * (seed / 2 ** 32) ** 3);
-      if (rig.listed.has(id)) {
-        rig.use(id);
+      if (fixture.listed.has(id)) {
+        fixture.use(id);
         reference.use(id);
         continue;
       }
-      if (rig.listed.size === 50) {
-        const victim = rig.victim()!;
+      if (fixture.listed.size === 50) {
+        const victim = fixture.victim()!;
         assert.equal(victim, reference.victim(), `request ${request}`);
-        rig.evict(victim);
+        fixture.evict(victim);
         reference.evict(victim);
       }
-      rig.add(id);
+      fixture.add(id);
       reference.add(id);
     }
-    rig.check();
-    assert.deepEqual(rig.walk(), reference.walk());
+    fixture.check();
+    assert.deepEqual(fixture.walk(), reference.walk());
   });
 }

@@ -6,7 +6,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { MIB } from "../../src/base/units.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { FrequencySketch, SKETCH_WORDS } from "../../src/policy/sketch.ts";
-import { hashOf, PolicyRig, SPACE, sizeOf } from "./fixture.ts";
+import { hashOf, PolicyFixture, SPACE, sizeOf } from "./fixture.ts";
 
 const OWNER = 5;
 
@@ -62,56 +62,56 @@ test("a sketch forgets by halves, in all threads alike", () => {
 });
 
 /** Asks for an identity as a cache does; evicts until no more than `most` are listed. */
-function request(rig: PolicyRig, id: number, most: number): boolean {
-  if (rig.listed.has(id)) {
-    rig.use(id);
+function request(fixture: PolicyFixture, id: number, most: number): boolean {
+  if (fixture.listed.has(id)) {
+    fixture.use(id);
     return true;
   }
-  rig.policy.asked(hashOf(id));
-  while (rig.listed.size >= most) {
-    const victim = rig.victim()!;
-    rig.evict(victim);
-    rig.places.delete(victim);
+  fixture.policy.asked(hashOf(id));
+  while (fixture.listed.size >= most) {
+    const victim = fixture.victim()!;
+    fixture.evict(victim);
+    fixture.places.delete(victim);
   }
-  rig.add(id);
+  fixture.add(id);
   return false;
 }
 
 test("a scan does not drive out what is asked for often", () => {
-  using rig = new PolicyRig("tinylfu");
-  for (let times = 0; times < 8; times++) for (let id = 0; id < 40; id++) request(rig, id, 60);
-  for (let id = 1000; id < 1230; id++) request(rig, id, 60);
-  const stayed = [...rig.listed].filter((id) => id < 40).length;
+  using fixture = new PolicyFixture("tinylfu");
+  for (let times = 0; times < 8; times++) for (let id = 0; id < 40; id++) request(fixture, id, 60);
+  for (let id = 1000; id < 1230; id++) request(fixture, id, 60);
+  const stayed = [...fixture.listed].filter((id) => id < 40).length;
   assert.ok(stayed >= 36, `${stayed} of 40`);
-  rig.check();
+  fixture.check();
 });
 
 test("of pages that are asked for as often, the small ones stay", () => {
   const random = new Xorshift32(9);
-  using rig = new PolicyRig("tinylfu");
-  for (let nth = 0; nth < 100; nth++) request(rig, random.below(100), 60);
+  using fixture = new PolicyFixture("tinylfu");
+  for (let nth = 0; nth < 100; nth++) request(fixture, random.below(100), 60);
   for (let nth = 0; nth < 1000; nth++) {
     const id = random.below(100);
-    if (rig.listed.has(id)) rig.use(id);
+    if (fixture.listed.has(id)) fixture.use(id);
     else {
-      rig.policy.asked(hashOf(id));
-      const victim = rig.victim()!;
-      rig.evict(victim);
-      rig.add(id);
+      fixture.policy.asked(hashOf(id));
+      const victim = fixture.victim()!;
+      fixture.evict(victim);
+      fixture.add(id);
     }
   }
   const mean = (ids: number[]) => ids.reduce((sum, id) => sum + sizeOf(id), 0) / ids.length;
   const all = mean(Array.from({ length: 100 }, (_, id) => id));
-  assert.ok(mean([...rig.listed]) < all - 3, `${mean([...rig.listed])} of ${all} bytes`);
-  rig.check();
+  assert.ok(mean([...fixture.listed]) < all - 3, `${mean([...fixture.listed])} of ${all} bytes`);
+  fixture.check();
 });
 
 test("a store that has just become full has a main queue soon", () => {
-  using rig = new PolicyRig("tinylfu", { space: { ...SPACE, ghosts: 300 } });
-  for (let id = 0; id < 290; id++) rig.add(id);
-  const before = rig.walk()[0];
-  for (let nth = 0; nth < 6; nth++) rig.evict(rig.victim()!);
+  using fixture = new PolicyFixture("tinylfu", { space: { ...SPACE, ghosts: 300 } });
+  for (let id = 0; id < 290; id++) fixture.add(id);
+  const before = fixture.walk()[0];
+  for (let nth = 0; nth < 6; nth++) fixture.evict(fixture.victim()!);
   // Half have gone on: the walk begins with the window, whose oldest is now a later one.
-  assert.ok(rig.walk()[0]! > before! + 140, `${rig.walk()[0]}`);
-  rig.check();
+  assert.ok(fixture.walk()[0]! > before! + 140, `${fixture.walk()[0]}`);
+  fixture.check();
 });

@@ -9,14 +9,18 @@ import { MAP_RO, MAP_RW, MAP_WO, type Zpool } from "../../src/pool/contract.ts";
 import { attachPool, createPool, poolTypes } from "../../src/pool/registry.ts";
 import { ModelPool } from "../doubles/model_pool.ts";
 
-interface Rig {
+interface Fixture {
   readonly arena: Arena;
   readonly pool: Zpool;
   readonly model: ModelPool;
 }
 
 /** A pool of this type in an arena of its own; afterwards nothing may be left in the arena. */
-function withPool(type: string, body: (rig: Rig) => void, options: { pageSize?: number } = {}) {
+function withPool(
+  type: string,
+  body: (fixture: Fixture) => void,
+  options: { pageSize?: number } = {},
+) {
   const { pageSize = 4096 } = options;
   using arena = Arena.create({ sizeBytes: 1024 * pageSize, pageSize });
   const pool = createPool(type, arena);
@@ -41,7 +45,7 @@ function sizesOf(pool: Zpool, pageSize: number): number[] {
 }
 
 /** Fills the pool with objects of mixed sizes. */
-function fillMixed({ model, pool, arena }: Rig, count: number): Handle[] {
+function fillMixed({ model, pool, arena }: Fixture, count: number): Handle[] {
   const sizes = sizesOf(pool, arena.pageSize);
   const handles: Handle[] = [];
   for (let i = 0; i < count; i++) {
@@ -58,15 +62,15 @@ for (const type of poolTypes(true)) {
       test(`stores and returns objects of every size, ${pageSize}-byte pages`, () => {
         withPool(
           type,
-          (rig) => {
+          (fixture) => {
             const handles: Handle[] = [];
-            for (const size of sizesOf(rig.pool, pageSize)) {
-              handles.push(rig.model.put(size) as Handle);
+            for (const size of sizesOf(fixture.pool, pageSize)) {
+              handles.push(fixture.model.put(size) as Handle);
               assert.ok(handles.at(-1)! > 0, `${size} bytes find room`);
             }
-            rig.model.checkAll();
-            for (const handle of handles) rig.model.remove(handle);
-            rig.model.checkAll();
+            fixture.model.checkAll();
+            for (const handle of handles) fixture.model.remove(handle);
+            fixture.model.checkAll();
           },
           { pageSize },
         );
@@ -89,11 +93,11 @@ for (const type of poolTypes(true)) {
     });
 
     test("answers EINVAL to foreign, stale, double-freed and made-up handles", () => {
-      withPool(type, (rig) => {
-        const { pool, arena, model } = rig;
+      withPool(type, (fixture) => {
+        const { pool, arena, model } = fixture;
         const other = createPool(type, arena);
         const foreign = other.malloc(500) as Handle;
-        const handles = fillMixed(rig, 60);
+        const handles = fillMixed(fixture, 60);
         const stale = handles.filter((_, index) => index % 3 === 0);
         for (const handle of stale) model.remove(handle);
         for (let i = 0; i < 20; i++) model.put(1 + i * 20);
@@ -114,15 +118,15 @@ for (const type of poolTypes(true)) {
     });
 
     test("survives any 31-bit number as a handle", () => {
-      withPool(type, (rig) => {
-        fillMixed(rig, 40);
+      withPool(type, (fixture) => {
+        fillMixed(fixture, 40);
         let seed = 1;
         for (let i = 0; i < 20_000; i++) {
           seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
           const handle = (seed >>> 1) as Handle;
-          if (!rig.model.objects.has(handle)) assert.equal(rig.pool.free(handle), EINVAL);
+          if (!fixture.model.objects.has(handle)) assert.equal(fixture.pool.free(handle), EINVAL);
         }
-        rig.model.checkAll();
+        fixture.model.checkAll();
       });
     });
 
@@ -140,9 +144,9 @@ for (const type of poolTypes(true)) {
     });
 
     test("maps objects in every mode, nested, and keeps them in place meanwhile", () => {
-      withPool(type, (rig) => {
-        const { model, pool } = rig;
-        const handles = fillMixed(rig, 80);
+      withPool(type, (fixture) => {
+        const { model, pool } = fixture;
+        const handles = fillMixed(fixture, 80);
         for (const [index, handle] of handles.entries()) {
           const mode = ([MAP_RO, MAP_RW, MAP_WO] as const)[index % 3]!;
           const { sizeBytes } = model.objects.get(handle)!;
@@ -189,14 +193,14 @@ for (const type of poolTypes(true)) {
     });
 
     test("shrinks: evicts, frees whole pages, says how many", () => {
-      withPool(type, (rig) => {
-        const { pool, model } = rig;
+      withPool(type, (fixture) => {
+        const { pool, model } = fixture;
         assert.equal(
           pool.shrink(1, () => 0),
           EAGAIN,
           "an empty pool has nothing",
         );
-        fillMixed(rig, 200);
+        fillMixed(fixture, 200);
         const before = pool.totalPages();
         assert.equal(
           pool.shrink(0, () => assert.fail("0 pages ask for nothing")),
@@ -222,9 +226,9 @@ for (const type of poolTypes(true)) {
     });
 
     test("shrinks with a callback that frees, refuses, maps, allocates and throws", () => {
-      withPool(type, (rig) => {
-        const { pool, model } = rig;
-        fillMixed(rig, 200);
+      withPool(type, (fixture) => {
+        const { pool, model } = fixture;
+        fillMixed(fixture, 200);
         const untouched = model.objects.size;
         assert.equal(
           pool.shrink(3, () => -1),
@@ -263,9 +267,9 @@ for (const type of poolTypes(true)) {
     });
 
     test("never evicts what is mapped", () => {
-      withPool(type, (rig) => {
-        const { pool, model } = rig;
-        const handles = fillMixed(rig, 60);
+      withPool(type, (fixture) => {
+        const { pool, model } = fixture;
+        const handles = fillMixed(fixture, 60);
         const mapped = handles[30]!;
         assert.ok(pool.map(mapped, MAP_RO, 1) > 0);
         pool.shrink(Number.MAX_SAFE_INTEGER, (handle) => {
@@ -280,16 +284,16 @@ for (const type of poolTypes(true)) {
     });
 
     test("attaches by its share, and both see the same", () => {
-      withPool(type, (rig) => {
-        const handle = rig.model.put(300) as Handle;
-        const second = attachPool(rig.arena, structuredClone(rig.pool.share()));
+      withPool(type, (fixture) => {
+        const handle = fixture.model.put(300) as Handle;
+        const second = attachPool(fixture.arena, structuredClone(fixture.pool.share()));
         assert.equal(second.type, type);
         assert.equal(second.free(handle), 0);
-        assert.equal(rig.pool.free(handle), EINVAL);
-        assert.throws(() => attachPool(rig.arena, { ...rig.pool.share(), zcachePool: 3 }), {
+        assert.equal(fixture.pool.free(handle), EINVAL);
+        assert.throws(() => attachPool(fixture.arena, { ...fixture.pool.share(), zcachePool: 3 }), {
           code: "ERR_POOL_CLOSED",
         });
-        assert.throws(() => attachPool(rig.arena, {} as never), { code: "ERR_POOL_CLOSED" });
+        assert.throws(() => attachPool(fixture.arena, {} as never), { code: "ERR_POOL_CLOSED" });
       });
     });
 
@@ -344,9 +348,9 @@ for (const type of poolTypes(true)) {
     });
 
     test("accounts for its classes, pages and metadata", () => {
-      withPool(type, (rig) => {
-        const { pool, model, arena } = rig;
-        fillMixed(rig, 300);
+      withPool(type, (fixture) => {
+        const { pool, model, arena } = fixture;
+        fillMixed(fixture, 300);
         const classes = pool.classStats();
         const sum = (key: "objects" | "pages") => classes.reduce((n, one) => n + one[key], 0);
         assert.equal(sum("objects"), model.objects.size);

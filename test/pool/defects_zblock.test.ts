@@ -33,7 +33,7 @@ const SIZE_9_IN_8 = 3600;
 /** 8 slots in one page, in both tables. */
 const SIZE_8_IN_1 = 512;
 
-interface Rig {
+interface Fixture {
   readonly arena: Arena;
   readonly pool: Zpool;
   readonly types: ZblockTypes;
@@ -41,7 +41,7 @@ interface Rig {
   putMany(sizeBytes: number, count: number): Handle[];
 }
 
-function withPool(type: string, setting: ZblockSetting, body: (rig: Rig) => void): void {
+function withPool(type: string, setting: ZblockSetting, body: (fixture: Fixture) => void): void {
   using arena = Arena.create({ sizeBytes: 8 * MIB });
   const before = arena.frames.framesUsed;
   const pool = createPool(type, arena);
@@ -60,7 +60,7 @@ function withPool(type: string, setting: ZblockSetting, body: (rig: Rig) => void
 }
 
 /** One test per repaired pool. */
-function testEach(name: string, body: (rig: Rig) => void): void {
+function testEach(name: string, body: (fixture: Fixture) => void): void {
   for (const [type, setting] of REPAIRED) {
     test(`${name} (${type})`, () => withPool(type, setting, body));
   }
@@ -87,16 +87,16 @@ function reclaimReturnsTests(): void {
     assert.equal(pool.stats().objects, 0);
   });
 
-  testEach("Z2: a pool with a block of every type is reclaimed to the last", (rig) => {
-    for (const sizeBytes of rig.types.slotBytes) rig.put(sizeBytes);
-    const pages = rig.pool.totalPages();
-    assert.equal(rig.pool.classStats().length, rig.types.count);
+  testEach("Z2: a pool with a block of every type is reclaimed to the last", (fixture) => {
+    for (const sizeBytes of fixture.types.slotBytes) fixture.put(sizeBytes);
+    const pages = fixture.pool.totalPages();
+    assert.equal(fixture.pool.classStats().length, fixture.types.count);
     assert.equal(
-      rig.pool.shrink(Number.MAX_SAFE_INTEGER, () => 0),
+      fixture.pool.shrink(Number.MAX_SAFE_INTEGER, () => 0),
       pages,
     );
     assert.equal(
-      rig.pool.shrink(1, () => 0),
+      fixture.pool.shrink(1, () => 0),
       EAGAIN,
     );
   });
@@ -289,8 +289,8 @@ function memoryTests(): void {
     assert.ok(arena.frames.framesUsed - outside >= own, "and none of another pool");
   });
 
-  testEach("Z16: a fragmented arena still takes objects of every size", (rig) => {
-    const { arena, pool, types } = rig;
+  testEach("Z16: a fragmented arena still takes objects of every size", (fixture) => {
+    const { arena, pool, types } = fixture;
     const taken = fragment(arena);
     for (const sizeBytes of types.slotBytes) assert.ok(pool.malloc(sizeBytes) > 0, `${sizeBytes}`);
     pool.verify();

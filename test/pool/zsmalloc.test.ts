@@ -21,13 +21,13 @@ import { ModelPool } from "../doubles/model_pool.ts";
 
 const BOTH = ["zsmalloc", "zsmalloc-2012"] as const;
 
-interface Rig {
+interface Fixture {
   readonly arena: Arena;
   readonly pool: Zpool;
   readonly model: ModelPool;
 }
 
-function withPool(type: string, body: (rig: Rig) => void, pageSize = 4096): void {
+function withPool(type: string, body: (fixture: Fixture) => void, pageSize = 4096): void {
   using arena = Arena.create({ sizeBytes: 2048 * pageSize, pageSize });
   const pool = createPool(type, arena);
   body({ arena, pool, model: new ModelPool(arena, pool) });
@@ -53,7 +53,7 @@ function chainOf(type: string, sizeBytes: number, pageSize = 4096) {
 }
 
 /** Word index of the record of the zspage that owns a frame of this pool. */
-function someZspage({ arena, pool }: Rig): number {
+function someZspage({ arena, pool }: Fixture): number {
   const { zcachePool } = pool.share();
   const { frames, words } = arena;
   for (let frame = frames.firstFrame; frame < frames.framesTotal; frame++) {
@@ -64,7 +64,7 @@ function someZspage({ arena, pool }: Rig): number {
 }
 
 /** A word of the pool's descriptor. */
-function poolWord({ arena, pool }: Rig, word: number): number {
+function poolWord({ arena, pool }: Fixture, word: number): number {
   return arena.frames.frameToWord(pool.share().zcachePool as never) + word;
 }
 
@@ -147,7 +147,7 @@ describe("objects", () => {
   for (const type of BOTH) {
     for (const pageSize of PAGE_SIZES) {
       test(`${type}: objects across frames, in all modes, ${pageSize}-byte pages`, () => {
-        withPool(type, (rig) => spanningObjects(rig), pageSize);
+        withPool(type, (fixture) => spanningObjects(fixture), pageSize);
       });
     }
 
@@ -213,7 +213,7 @@ describe("objects", () => {
     });
 
     test(`${type}: verify sees every kind of damage`, () => {
-      withPool(type, (rig) => verifySeesDamage(rig));
+      withPool(type, (fixture) => verifySeesDamage(fixture));
     });
   }
 
@@ -235,8 +235,8 @@ function isBounced(arena: Arena, pool: Zpool, handle: Handle): boolean {
   return !arena.frames.isHeadOf(Math.floor(at / arena.pageSize), pool.share().zcachePool);
 }
 
-function spanningObjects(rig: Rig): void {
-  const { arena, pool, model } = rig;
+function spanningObjects(fixture: Fixture): void {
+  const { arena, pool, model } = fixture;
   const handles: Handle[] = [];
   for (const part of [0.02, 0.13, 0.3, 0.45, 0.6, 0.7, 0.74, 0.85]) {
     handles.push(...putMany(model, 25, Math.floor(arena.pageSize * part)));
@@ -263,14 +263,14 @@ function spanningObjects(rig: Rig): void {
   model.checkAll();
 }
 
-function verifySeesDamage(rig: Rig): void {
-  const { arena, pool, model } = rig;
+function verifySeesDamage(fixture: Fixture): void {
+  const { arena, pool, model } = fixture;
   const { words } = arena;
   putMany(model, 30, 700);
   putMany(model, 3, 700).forEach((handle) => {
     model.remove(handle);
   });
-  const zspage = someZspage(rig);
+  const zspage = someZspage(fixture);
   const first = words[zspage + Zspage.FIRST_FRAME]!;
   const frameAt = arena.frames.tableAt + first * FRAME_WORDS + LINK;
   const object = arena.frames.frameToWord(first as never);
@@ -287,8 +287,8 @@ function verifySeesDamage(rig: Rig): void {
     ["FRAME_NEXT", frameAt + Zspage.FRAME_NEXT],
     ["FRAME_CLASS", frameAt + Zspage.FRAME_CLASS],
     ["FRAME_ZSPAGE", frameAt + Zspage.FRAME_ZSPAGE],
-    ["OBJECTS", poolWord(rig, Pool.OBJECTS)],
-    ["PAGES", poolWord(rig, Pool.PAGES)],
+    ["OBJECTS", poolWord(fixture, Pool.OBJECTS)],
+    ["PAGES", poolWord(fixture, Pool.PAGES)],
   ];
   // In 2012 objects have no header; their states stand outside, and OWN leads there.
   if (pool.type === "zsmalloc") places.push(["the owner of an object", object]);
@@ -306,8 +306,8 @@ function verifySeesDamage(rig: Rig): void {
 }
 
 /** Counts what is copied in each stretch between two releases of the pool's lock. */
-function copiesPerLock(rig: Rig, body: () => void): { copies: number[]; bytes: number[] } {
-  const { arena } = rig;
+function copiesPerLock(fixture: Fixture, body: () => void): { copies: number[]; bytes: number[] } {
+  const { arena } = fixture;
   const { kernels } = arena;
   const held = { copies: [] as number[], bytes: [] as number[] };
   let copies = 0;
@@ -321,7 +321,7 @@ function copiesPerLock(rig: Rig, body: () => void): { copies: number[]; bytes: n
     },
   };
   Object.defineProperty(arena, "kernels", { value: counting });
-  const pool = rig.pool as unknown as { unlock?: () => void };
+  const pool = fixture.pool as unknown as { unlock?: () => void };
   const unlock = pool.unlock!;
   pool.unlock = () => {
     held.copies.push(copies);
@@ -341,7 +341,7 @@ function copiesPerLock(rig: Rig, body: () => void): { copies: number[]; bytes: n
 
 describe("compaction", () => {
   /** A pool of which most objects were freed again, at random. */
-  function sparse({ model }: Rig, sizes: readonly number[], kept: number, count = 300): void {
+  function sparse({ model }: Fixture, sizes: readonly number[], kept: number, count = 300): void {
     const handles = sizes.flatMap((sizeBytes) => putMany(model, count, sizeBytes));
     let seed = 7;
     for (const handle of handles) {
@@ -351,36 +351,43 @@ describe("compaction", () => {
   }
 
   test("S4: after 70 % were freed, moving objects gives the pages back", () => {
-    withPool("zsmalloc", (rig) => {
-      sparse(rig, [300, 700, 1500, 2500], 0.3);
-      const stored = [...rig.model.objects.values()].reduce((sum, one) => sum + one.sizeBytes, 0);
-      const before = rig.pool.totalPages();
-      const freed = rig.pool.compact(Number.MAX_SAFE_INTEGER);
-      assert.equal(rig.pool.totalPages(), before - freed);
-      assert.equal(rig.pool.stats().pagesCompacted, freed);
+    withPool("zsmalloc", (fixture) => {
+      sparse(fixture, [300, 700, 1500, 2500], 0.3);
+      const stored = [...fixture.model.objects.values()].reduce(
+        (sum, one) => sum + one.sizeBytes,
+        0,
+      );
+      const before = fixture.pool.totalPages();
+      const freed = fixture.pool.compact(Number.MAX_SAFE_INTEGER);
+      assert.equal(fixture.pool.totalPages(), before - freed);
+      assert.equal(fixture.pool.stats().pagesCompacted, freed);
       assert.ok(stored / (before * 4096) < 0.5);
       assert.ok(stored / ((before - freed) * 4096) > 0.9);
-      rig.model.checkAll();
-      for (const { name, capacity, objects, pages } of rig.pool.classStats()) {
+      fixture.model.checkAll();
+      for (const { name, capacity, objects, pages } of fixture.pool.classStats()) {
         const perZspage = (capacity / pages) * 8;
         assert.ok(capacity - objects < perZspage, `${name}: less room than one zspage has`);
       }
-      assert.equal(rig.pool.compact(Number.MAX_SAFE_INTEGER), 0, "there is nothing more to gain");
+      assert.equal(
+        fixture.pool.compact(Number.MAX_SAFE_INTEGER),
+        0,
+        "there is nothing more to gain",
+      );
     });
   });
 
   test("stops where it is told to, and goes on from there", () => {
     const totals = [1, 7, Number.MAX_SAFE_INTEGER].map((pagesMax) => {
       let total = 0;
-      withPool("zsmalloc", (rig) => {
-        sparse(rig, [60, 300, 1500], 0.3);
-        assert.equal(rig.pool.compact(0), 0);
+      withPool("zsmalloc", (fixture) => {
+        sparse(fixture, [60, 300, 1500], 0.3);
+        assert.equal(fixture.pool.compact(0), 0);
         for (;;) {
-          const freed = rig.pool.compact(pagesMax);
+          const freed = fixture.pool.compact(pagesMax);
           assert.ok(freed <= Math.min(pagesMax, 1e6) + 7, "at most one zspage more than asked for");
           if (freed === 0) break;
           total += freed;
-          rig.model.checkAll();
+          fixture.model.checkAll();
         }
       });
       return total;
@@ -391,57 +398,58 @@ describe("compaction", () => {
 
   test("gives the lock up after a few objects", () => {
     for (const sizeBytes of [24, 300, 1500]) {
-      withPool("zsmalloc", (rig) => {
-        sparse(rig, [sizeBytes], 0.5, 1500);
-        const held = copiesPerLock(rig, () => rig.pool.compact(Number.MAX_SAFE_INTEGER));
+      withPool("zsmalloc", (fixture) => {
+        sparse(fixture, [sizeBytes], 0.5, 1500);
+        const held = copiesPerLock(fixture, () => fixture.pool.compact(Number.MAX_SAFE_INTEGER));
         assert.ok(held.copies.length > 3, `${held.copies.length} steps`);
         // An object that lies across frames is copied in two or three pieces.
         if (sizeBytes === 24) assert.ok(Math.max(...held.copies) <= 32, "at most 32 objects");
         assert.ok(Math.max(...held.bytes) <= 8192, "at most 8 KiB");
-        rig.model.checkAll();
+        fixture.model.checkAll();
       });
     }
   });
 
   test("leaves what is mapped where it is, and moves the rest", () => {
-    withPool("zsmalloc", (rig) => {
-      sparse(rig, [300, 1500], 0.3);
-      const mapped = [...rig.model.objects.keys()].filter((_, index) => index % 29 === 0);
-      const inPlace = mapped.filter((handle) => !isBounced(rig.arena, rig.pool, handle));
-      const at = inPlace.map((handle) => rig.pool.map(handle, MAP_RO, 1) as Address);
-      const freed = rig.pool.compact(Number.MAX_SAFE_INTEGER);
+    withPool("zsmalloc", (fixture) => {
+      sparse(fixture, [300, 1500], 0.3);
+      const mapped = [...fixture.model.objects.keys()].filter((_, index) => index % 29 === 0);
+      const inPlace = mapped.filter((handle) => !isBounced(fixture.arena, fixture.pool, handle));
+      const at = inPlace.map((handle) => fixture.pool.map(handle, MAP_RO, 1) as Address);
+      const freed = fixture.pool.compact(Number.MAX_SAFE_INTEGER);
       assert.ok(freed > 10, `${freed} pages`);
-      for (const [index, handle] of inPlace.entries()) rig.model.checkAt(handle, at[index]!);
-      rig.model.checkAll();
-      for (const handle of inPlace) assert.equal(rig.pool.unmap(handle), 0);
-      assert.ok(rig.pool.compact(Number.MAX_SAFE_INTEGER) > 0, "their zspages can go later");
+      for (const [index, handle] of inPlace.entries()) fixture.model.checkAt(handle, at[index]!);
+      fixture.model.checkAll();
+      for (const handle of inPlace) assert.equal(fixture.pool.unmap(handle), 0);
+      assert.ok(fixture.pool.compact(Number.MAX_SAFE_INTEGER) > 0, "their zspages can go later");
     });
   });
 
   test("is for one thread at a time", () => {
-    withPool("zsmalloc", (rig) => {
-      sparse(rig, [300], 0.3);
-      const other = Arena.attach(rig.arena.share());
-      rig.arena.words[poolWord(rig, Pool.COMPACTING)] = other.owner;
-      assert.equal(rig.pool.compact(1000), 0);
+    withPool("zsmalloc", (fixture) => {
+      sparse(fixture, [300], 0.3);
+      const other = Arena.attach(fixture.arena.share());
+      fixture.arena.words[poolWord(fixture, Pool.COMPACTING)] = other.owner;
+      assert.equal(fixture.pool.compact(1000), 0);
       // The other one is gone, and has not ended what it began.
       other.detach();
-      assert.ok(rig.pool.compact(1000) > 0);
-      assert.ok(rig.arena.words[poolWord(rig, Pool.COMPACTING)] === 0);
+      assert.ok(fixture.pool.compact(1000) > 0);
+      assert.ok(fixture.arena.words[poolWord(fixture, Pool.COMPACTING)] === 0);
     });
   });
 
   test("allocates into the fullest zspage", () => {
-    withPool("zsmalloc", (rig) => {
+    withPool("zsmalloc", (fixture) => {
       const { objects, pages } = chainOf("zsmalloc", 300);
-      const handles = putMany(rig.model, 3 * objects, 300);
-      assert.equal(rig.pool.totalPages(), 3 * pages);
+      const handles = putMany(fixture.model, 3 * objects, 300);
+      assert.equal(fixture.pool.totalPages(), 3 * pages);
       // The first keeps most, the second a few, the third is full.
-      for (const handle of handles.slice(0, 10)) rig.model.remove(handle);
-      for (const handle of handles.slice(objects, 2 * objects - 10)) rig.model.remove(handle);
-      putMany(rig.model, 10, 300);
-      for (const handle of handles.slice(2 * objects - 10, 2 * objects)) rig.model.remove(handle);
-      assert.equal(rig.pool.totalPages(), 2 * pages, "the emptier one could run dry");
+      for (const handle of handles.slice(0, 10)) fixture.model.remove(handle);
+      for (const handle of handles.slice(objects, 2 * objects - 10)) fixture.model.remove(handle);
+      putMany(fixture.model, 10, 300);
+      for (const handle of handles.slice(2 * objects - 10, 2 * objects))
+        fixture.model.remove(handle);
+      assert.equal(fixture.pool.totalPages(), 2 * pages, "the emptier one could run dry");
     });
   });
 });

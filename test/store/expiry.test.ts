@@ -13,7 +13,7 @@ import { KeyedValues } from "../../src/values/values.ts";
 const TTL_MS = 60_000;
 const BYTES = 900;
 
-class Rig {
+class Fixture {
   readonly store: Store;
   readonly values: KeyedValues;
   readonly clock = { ms: 1_700_000_000_000 };
@@ -69,52 +69,52 @@ const PUSHED = 0.4; // of what is stored, new values that come in: fewer than ha
 for (const policy of policyNames()) {
   for (const pool of ["dense", "zsmalloc"]) {
     test(`${policy}, ${pool}: no living value goes while there are expired ones`, () => {
-      const rig = new Rig({ policy, pool });
-      const count = rig.fill();
-      rig.clock.ms += TTL_MS + 1000;
-      const before = rig.evicted;
-      for (let nth = 0; nth < count * PUSHED; nth++) assert.ok(rig.set(`new ${nth}`));
-      assert.equal(rig.evicted, before, "nothing that lives has gone");
-      assert.ok(rig.expired > count * 0.2, `${rig.expired} of ${count} made room`);
-      for (let nth = 0; nth < count * PUSHED; nth++) assert.ok(rig.has(`new ${nth}`));
-      rig.store.verify();
-      rig.store.close();
+      const fixture = new Fixture({ policy, pool });
+      const count = fixture.fill();
+      fixture.clock.ms += TTL_MS + 1000;
+      const before = fixture.evicted;
+      for (let nth = 0; nth < count * PUSHED; nth++) assert.ok(fixture.set(`new ${nth}`));
+      assert.equal(fixture.evicted, before, "nothing that lives has gone");
+      assert.ok(fixture.expired > count * 0.2, `${fixture.expired} of ${count} made room`);
+      for (let nth = 0; nth < count * PUSHED; nth++) assert.ok(fixture.has(`new ${nth}`));
+      fixture.store.verify();
+      fixture.store.close();
     });
   }
 }
 
 test("what was stored, and what was renewed, after a walk has found nothing counts too", () => {
-  const rig = new Rig({});
-  const count = rig.fill();
+  const fixture = new Fixture({});
+  const count = fixture.fill();
   // Nothing has expired: walks go round in vain, and learn when the first one will.
-  for (let nth = 0; nth < 2000; nth++) rig.set(`again ${nth}`);
-  assert.equal(rig.expired, 0);
-  for (let nth = 0; nth < 500; nth++) rig.set(`short ${nth}`, rig.clock.ms + 5000);
-  rig.clock.ms += 6000;
-  const before = rig.evicted;
-  for (let nth = 0; nth < 250; nth++) rig.set(`new ${nth}`);
-  assert.equal(rig.evicted, before);
-  assert.ok(rig.expired > 100, `${rig.expired} of ${count}`);
-  rig.store.close();
+  for (let nth = 0; nth < 2000; nth++) fixture.set(`again ${nth}`);
+  assert.equal(fixture.expired, 0);
+  for (let nth = 0; nth < 500; nth++) fixture.set(`short ${nth}`, fixture.clock.ms + 5000);
+  fixture.clock.ms += 6000;
+  const before = fixture.evicted;
+  for (let nth = 0; nth < 250; nth++) fixture.set(`new ${nth}`);
+  assert.equal(fixture.evicted, before);
+  assert.ok(fixture.expired > 100, `${fixture.expired} of ${count}`);
+  fixture.store.close();
 });
 
 test("where nothing may be evicted, new values take the place of expired ones", () => {
-  const rig = new Rig({}, true);
-  const count = rig.fill();
-  rig.clock.ms += TTL_MS + 1000;
-  for (let nth = 0; nth < count / 3; nth++) assert.ok(rig.set(`new ${nth}`), `new ${nth}`);
-  for (let nth = 0; nth < count - 1; nth += 2) assert.ok(rig.has(`live ${nth}`), `live ${nth}`);
-  rig.store.verify();
-  rig.store.close();
+  const fixture = new Fixture({}, true);
+  const count = fixture.fill();
+  fixture.clock.ms += TTL_MS + 1000;
+  for (let nth = 0; nth < count / 3; nth++) assert.ok(fixture.set(`new ${nth}`), `new ${nth}`);
+  for (let nth = 0; nth < count - 1; nth += 2) assert.ok(fixture.has(`live ${nth}`), `live ${nth}`);
+  fixture.store.verify();
+  fixture.store.close();
 });
 
 test("maintenance removes what has expired before anything that lives", () => {
-  const rig = new Rig({ lowWatermark: 10, highWatermark: 30 });
-  rig.fill();
-  rig.clock.ms += TTL_MS + 1000;
-  const before = rig.evicted;
-  while (rig.store.maintain());
-  assert.equal(rig.evicted, before);
-  assert.ok(rig.expired > 100);
-  rig.store.close();
+  const fixture = new Fixture({ lowWatermark: 10, highWatermark: 30 });
+  fixture.fill();
+  fixture.clock.ms += TTL_MS + 1000;
+  const before = fixture.evicted;
+  while (fixture.store.maintain());
+  assert.equal(fixture.evicted, before);
+  assert.ok(fixture.expired > 100);
+  fixture.store.close();
 });

@@ -10,7 +10,7 @@ import { MISS, Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage, openStore, type PageKind, StoreModel } from "../doubles/store_fixture.ts";
 
-function rig(persistent: boolean, options = {}) {
+function fixture(persistent: boolean, options = {}) {
   const store = openStore(options);
   const pool = store.createPool({ persistent });
   const key = new TmemKey().setObject(3).setIndex(5);
@@ -21,7 +21,7 @@ function rig(persistent: boolean, options = {}) {
 
 test("put-put-get: the last put is what is got", () => {
   for (const persistent of [false, true]) {
-    const { store, pool, key, page, got } = rig(persistent);
+    const { store, pool, key, page, got } = fixture(persistent);
     for (const [n, kind] of (["text", "same", "noise", "sparse", "same"] as const).entries()) {
       assert.equal(store.put(pool, key, page(kind, n)), 0);
       assert.ok(store.get(pool, key, got));
@@ -34,7 +34,7 @@ test("put-put-get: the last put is what is got", () => {
 });
 
 test("get-get: twice the same, unless the get is exclusive", () => {
-  const { store, pool, key, page, got } = rig(false);
+  const { store, pool, key, page, got } = fixture(false);
   store.put(pool, key, page("text", 1));
   assert.ok(store.get(pool, key, got) && store.get(pool, key, got));
   assert.ok(store.get(pool, key, got, true));
@@ -52,7 +52,7 @@ test("get-get: twice the same, unless the get is exclusive", () => {
 test("a put that is refused leaves no old copy", () => {
   for (const persistent of [false, true]) {
     // zbud holds no page that does not shrink.
-    const { store, pool, key, page, got } = rig(persistent, { pool: "zbud" });
+    const { store, pool, key, page, got } = fixture(persistent, { pool: "zbud" });
     assert.equal(store.put(pool, key, page("text", 1)), 0);
     assert.equal(store.put(pool, key, page("noise", 2)), ENOSPC);
     assert.equal(store.get(pool, key, got), false);
@@ -65,7 +65,7 @@ test("a put that is refused leaves no old copy", () => {
 });
 
 test("while frozen a put is a flush, and gets go on", () => {
-  const { store, pool, key, page, got } = rig(true);
+  const { store, pool, key, page, got } = fixture(true);
   store.put(pool, key, page("text", 1));
   store.freeze(true);
   assert.ok(store.get(pool, key, got));
@@ -128,7 +128,7 @@ test("limit() lowers what may be used, step by step, and raises it again", () =>
 });
 
 test("the accept threshold: full once, it takes nothing until there is room again", () => {
-  const { store, pool, key, page } = rig(true, { memoryMax: "4MiB", acceptThreshold: 50 });
+  const { store, pool, key, page } = fixture(true, { memoryMax: "4MiB", acceptThreshold: 50 });
   let index = 0;
   while (store.put(pool, key.setIndex(index), page("noise", index)) === 0) index++;
   store.limit(store.stats().mem_used_total);
@@ -143,7 +143,7 @@ test("the accept threshold: full once, it takes nothing until there is room agai
 
 test("zcache's rules of admission: size, mean size, number of pages", () => {
   const admission = { maxZsizePercent: 50, maxMeanZsizePercent: 100, pageCountPercent: 1000 };
-  const { store, pool, key, page } = rig(true, { admission });
+  const { store, pool, key, page } = fixture(true, { admission });
   assert.equal(store.put(pool, key, page("noise", 1)), ENOSPC);
   assert.equal(store.put(pool, key, page("sparse", 1)), 0);
   assert.deepEqual(store.stats().counters.reject_compress_poor, 1);
@@ -151,7 +151,7 @@ test("zcache's rules of admission: size, mean size, number of pages", () => {
 });
 
 test("pools: shared by UUID, destroyed in steps, their ids never good again", () => {
-  const { store, page, key, got } = rig(false);
+  const { store, page, key, got } = fixture(false);
   const uuid = new Uint8Array(16).fill(7);
   const one = store.createPool({ uuid });
   assert.equal(store.createPool({ uuid }), one);
@@ -170,7 +170,7 @@ test("pools: shared by UUID, destroyed in steps, their ids never good again", ()
 });
 
 test("an object's pages are found in order, and flushed together", () => {
-  const { store, pool, key, page } = rig(true);
+  const { store, pool, key, page } = fixture(true);
   const indexes = [0n, 5n, 16n, 4096n, 2n ** 40n, 2n ** 64n - 1n];
   for (const index of indexes)
     store.put(pool, key.setIndex(index), page("text", Number(index % 99n)));
@@ -188,7 +188,7 @@ test("an object's pages are found in order, and flushed together", () => {
 });
 
 test("explain tells where a page is, its sizes, codec and age", () => {
-  const { store, pool, key, page, got } = rig(false);
+  const { store, pool, key, page, got } = fixture(false);
   store.put(pool, key, page("text", 1));
   for (let i = 0; i < 3; i++) store.tick();
   const before = store.explain(pool, key);
@@ -269,7 +269,7 @@ test("bad options name what is wrong and what is allowed", () => {
 });
 
 test("after close, and with what is no share, there are typed errors", () => {
-  const { store, pool, key, got } = rig(false);
+  const { store, pool, key, got } = fixture(false);
   const share = store.share();
   assert.throws(() => store.get(pool, key, new Uint8Array(10)), { code: "ERR_OPTION" });
   assert.throws(() => store.get(pool, key.setIndex(-1), got), { code: "ERR_KEY" });
@@ -281,7 +281,7 @@ test("after close, and with what is no share, there are typed errors", () => {
 });
 
 test("no room for one page more gives ENOSPC, and nothing is lost", () => {
-  const { store, pool, key, page } = rig(true, { memoryMax: "1MiB" });
+  const { store, pool, key, page } = fixture(true, { memoryMax: "1MiB" });
   const results = new Set<number>();
   for (let i = 0; i < 600; i++) results.add(store.put(pool, key.setIndex(i), page("noise", i)));
   assert.deepEqual(results, new Set([0, ENOSPC]));
@@ -290,7 +290,7 @@ test("no room for one page more gives ENOSPC, and nothing is lost", () => {
 });
 
 test("a limit: 0 and memoryMax are all there is, whatever that is rounded to", () => {
-  const { store } = rig(true, { memoryMax: (1 << 21) + 5000 });
+  const { store } = fixture(true, { memoryMax: (1 << 21) + 5000 });
   const all = store.stats().mem_limit;
   for (const bytes of [0, (1 << 21) + 5000]) {
     store.limit(1 << 20);

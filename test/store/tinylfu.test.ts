@@ -10,13 +10,13 @@ import { fillPage, openStore } from "../doubles/store_fixture.ts";
 const SCANNED = 3000;
 const HOT = 30;
 
-interface Rig {
+interface Fixture {
   readonly store: Store;
   put(object: number): void;
   get(object: number, by?: Store): boolean;
 }
 
-function open(): Rig {
+function open(): Fixture {
   const store = openStore({ memoryMax: "1MiB", policy: "tinylfu" });
   const pool = store.createPool() as number;
   const key = new TmemKey();

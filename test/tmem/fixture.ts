@@ -34,7 +34,7 @@ export function idText(id: ObjectId): string {
   return id instanceof Uint8Array ? `[${[...id]}]` : `${id}`;
 }
 
-export class Rig {
+export class Fixture {
   readonly arena: Arena;
   readonly index: TmemIndex;
   readonly key = new TmemKey();
@@ -173,8 +173,8 @@ export class Rig {
 }
 
 /** What the Map and the set hold, to compare and to go back to. */
-export function copyOf(rig: Rig): { pages: Map<string, Page>; dying: Set<TmemPool> } {
-  return { pages: new Map(rig.pages), dying: new Set(rig.dying) };
+export function copyOf(fixture: Fixture): { pages: Map<string, Page>; dying: Set<TmemPool> } {
+  return { pages: new Map(fixture.pages), dying: new Set(fixture.dying) };
 }
 
 export function makeArena(sizeBytes: number, pageSize = 4096): Arena {

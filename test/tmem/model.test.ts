@@ -7,7 +7,7 @@ import { NIL } from "../../src/base/brand.ts";
 import { EBUSY, EINVAL } from "../../src/base/errno.ts";
 import { journalCommit, journalRollBack } from "../../src/memory/journal.ts";
 import { PERSISTENT, type TmemPool } from "../../src/tmem/pools.ts";
-import { copyOf, idText, makeArena, type ObjectId, Rig } from "./fixture.ts";
+import { copyOf, Fixture, idText, makeArena, type ObjectId } from "./fixture.ts";
 
 const RUNS = Number(process.env["ZCACHE_MODEL_RUNS"] ?? 60);
 
@@ -101,143 +101,163 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ op: fc.constant("finish" as const), pool }),
 );
 
-/** Pools by their place in the steps; one that is dying is in `rig.dying` too. */
+/** Pools by their place in the steps; one that is dying is in `fixture.dying` too. */
 type Pools = TmemPool[];
 
 /** One operation of the index: what one transaction holds. */
 type Unit = () => void;
 
 /** The single operations of a step, each made when the one before it is done. */
-function* unitsOf(rig: Rig, pools: Pools, step: Step): Generator<Unit> {
+function* unitsOf(fixture: Fixture, pools: Pools, step: Step): Generator<Unit> {
   switch (step.op) {
     case "insert":
-      yield () => insert(rig, pools[step.pool]!, IDS[step.id]!, step.index);
+      yield () => insert(fixture, pools[step.pool]!, IDS[step.id]!, step.index);
       return;
     case "insertRun":
       for (let i = 0; i < step.count; i++) {
         const index = step.index + BigInt(i * step.stride);
         if (index >= 2n ** 64n) return;
-        yield () => insert(rig, pools[step.pool]!, IDS[step.id]!, index);
+        yield () => insert(fixture, pools[step.pool]!, IDS[step.id]!, index);
       }
       return;
     case "insertObjects":
       for (let i = 0; i < step.count; i++) {
-        yield () => insert(rig, pools[step.pool]!, 1000 + step.first + i, step.index);
+        yield () => insert(fixture, pools[step.pool]!, 1000 + step.first + i, step.index);
       }
       return;
     case "remove":
-      yield () => remove(rig, pools[step.pool]!, IDS[step.id]!, step.index);
+      yield () => remove(fixture, pools[step.pool]!, IDS[step.id]!, step.index);
       return;
     case "removeSome":
-      for (let i = 0; i < step.count && rig.pages.size > 0; i++) {
-        const pages = [...rig.pages.values()];
+      for (let i = 0; i < step.count && fixture.pages.size > 0; i++) {
+        const pages = [...fixture.pages.values()];
         const { pool, id, index } = pages[(step.nth + i * 7) % pages.length]!;
-        yield () => remove(rig, pool, id, index);
+        yield () => remove(fixture, pool, id, index);
       }
       return;
     case "removeObject":
-      yield () => removeObject(rig, pools[step.pool]!, IDS[step.id]!, step.maxPages);
+      yield () => removeObject(fixture, pools[step.pool]!, IDS[step.id]!, step.maxPages);
       return;
     case "enumerate":
-      enumerate(rig, pools[step.pool]!, IDS[step.id]!, step.from);
+      enumerate(fixture, pools[step.pool]!, IDS[step.id]!, step.from);
       return;
     case "destroy":
-      yield () => destroy(rig, pools[step.pool]!);
-      for (let i = 0; i < step.steps; i++) yield () => destroyStep(rig, pools, step, step.maxPages);
+      yield () => destroy(fixture, pools[step.pool]!);
+      for (let i = 0; i < step.steps; i++)
+        yield () => destroyStep(fixture, pools, step, step.maxPages);
       return;
     case "finish":
-      while (rig.dying.has(pools[step.pool]!)) yield () => destroyStep(rig, pools, step, 100);
+      while (fixture.dying.has(pools[step.pool]!))
+        yield () => destroyStep(fixture, pools, step, 100);
   }
 }
 
-function insert(rig: Rig, pool: TmemPool, id: ObjectId, index: bigint): void {
-  if (!isRefused(rig, pool, id, index)) rig.insert(pool, id, index);
+function insert(fixture: Fixture, pool: TmemPool, id: ObjectId, index: bigint): void {
+  if (!isRefused(fixture, pool, id, index)) fixture.insert(pool, id, index);
 }
 
-function remove(rig: Rig, pool: TmemPool, id: ObjectId, index: bigint): void {
-  if (isRefused(rig, pool, id, index)) return;
-  const there = rig.pages.has(rig.text(pool, id, index));
-  assert.equal(rig.remove(pool, id, index), there);
+function remove(fixture: Fixture, pool: TmemPool, id: ObjectId, index: bigint): void {
+  if (isRefused(fixture, pool, id, index)) return;
+  const there = fixture.pages.has(fixture.text(pool, id, index));
+  assert.equal(fixture.remove(pool, id, index), there);
 }
 
 /** A dying pool refuses everything. */
-function isRefused(rig: Rig, pool: TmemPool, id: ObjectId, index: bigint): boolean {
-  if (!rig.dying.has(pool)) return false;
-  rig.setKey(id, index);
+function isRefused(fixture: Fixture, pool: TmemPool, id: ObjectId, index: bigint): boolean {
+  if (!fixture.dying.has(pool)) return false;
+  fixture.setKey(id, index);
   for (const answer of [
-    rig.index.find(pool, rig.key),
-    rig.index.insert(pool, rig.key),
-    rig.index.nextPage(pool, rig.key),
-    rig.index.removeObject(pool, rig.key, 1, rig.removeEntry),
-    rig.index.destroyPool(pool),
+    fixture.index.find(pool, fixture.key),
+    fixture.index.insert(pool, fixture.key),
+    fixture.index.nextPage(pool, fixture.key),
+    fixture.index.removeObject(pool, fixture.key, 1, fixture.removeEntry),
+    fixture.index.destroyPool(pool),
   ]) {
     assert.equal(answer, EBUSY);
   }
   return true;
 }
 
-function pagesOf(rig: Rig, pool: TmemPool, id: ObjectId): bigint[] {
-  return [...rig.pages.values()]
+function pagesOf(fixture: Fixture, pool: TmemPool, id: ObjectId): bigint[] {
+  return [...fixture.pages.values()]
     .filter((page) => page.pool === pool && idText(page.id) === idText(id))
     .map((page) => page.index)
     .sort((a, b) => (a < b ? -1 : 1));
 }
 
-function removeObject(rig: Rig, pool: TmemPool, id: ObjectId, maxPages: number): void {
-  if (rig.dying.has(pool)) return;
-  const before = pagesOf(rig, pool, id);
-  assert.equal(rig.index.objectPages(pool, rig.setKey(id, 0)), before.length);
-  const left = rig.index.removeObject(pool, rig.setKey(id, 0), maxPages, rig.removeEntry);
-  const after = pagesOf(rig, pool, id);
+function removeObject(fixture: Fixture, pool: TmemPool, id: ObjectId, maxPages: number): void {
+  if (fixture.dying.has(pool)) return;
+  const before = pagesOf(fixture, pool, id);
+  assert.equal(fixture.index.objectPages(pool, fixture.setKey(id, 0)), before.length);
+  const left = fixture.index.removeObject(
+    pool,
+    fixture.setKey(id, 0),
+    maxPages,
+    fixture.removeEntry,
+  );
+  const after = pagesOf(fixture, pool, id);
   assert.equal(left, after.length);
   assert.ok(before.length === 0 || after.length < before.length, "a step removes something");
   assert.ok(before.length - after.length <= maxPages);
   assert.deepEqual(after, before.slice(before.length - after.length), "lowest index first");
 }
 
-function enumerate(rig: Rig, pool: TmemPool, id: ObjectId, from: bigint): void {
-  if (rig.dying.has(pool)) return;
-  const indexes = pagesOf(rig, pool, id);
-  assert.deepEqual(rig.indexesOf(pool, id), indexes);
-  const entry = rig.index.nextPage(pool, rig.setKey(id, from));
+function enumerate(fixture: Fixture, pool: TmemPool, id: ObjectId, from: bigint): void {
+  if (fixture.dying.has(pool)) return;
+  const indexes = pagesOf(fixture, pool, id);
+  assert.deepEqual(fixture.indexesOf(pool, id), indexes);
+  const entry = fixture.index.nextPage(pool, fixture.setKey(id, from));
   const expected = indexes.find((index) => index >= from);
   if (expected === undefined) assert.equal(entry, NIL);
-  else assert.equal(rig.key.index, expected);
+  else assert.equal(fixture.key.index, expected);
 }
 
-function destroy(rig: Rig, pool: TmemPool): void {
-  if (rig.dying.has(pool)) return;
-  assert.equal(rig.index.destroyStep(pool, 1, rig.removeEntry), EINVAL, "not while it is used");
-  assert.equal(rig.index.destroyPool(pool), 0);
-  rig.dying.add(pool);
+function destroy(fixture: Fixture, pool: TmemPool): void {
+  if (fixture.dying.has(pool)) return;
+  assert.equal(
+    fixture.index.destroyStep(pool, 1, fixture.removeEntry),
+    EINVAL,
+    "not while it is used",
+  );
+  assert.equal(fixture.index.destroyPool(pool), 0);
+  fixture.dying.add(pool);
 }
 
-function destroyStep(rig: Rig, pools: Pools, step: { pool: number }, maxPages: number): void {
+function destroyStep(
+  fixture: Fixture,
+  pools: Pools,
+  step: { pool: number },
+  maxPages: number,
+): void {
   const pool = pools[step.pool]!;
-  if (!rig.dying.has(pool)) return;
-  const left = rig.index.destroyStep(pool, maxPages, rig.removeEntry);
-  const expected = [...rig.pages.values()].filter((page) => page.pool === pool).length;
+  if (!fixture.dying.has(pool)) return;
+  const left = fixture.index.destroyStep(pool, maxPages, fixture.removeEntry);
+  const expected = [...fixture.pages.values()].filter((page) => page.pool === pool).length;
   assert.equal(left, expected);
   if (left > 0) return;
-  rig.dying.delete(pool);
-  assert.equal(rig.index.find(pool, rig.setKey(0, 0)), EINVAL, "a pool that is gone is unknown");
-  pools[step.pool] = rig.index.createPool(step.pool, PERSISTENT, null) as TmemPool;
+  fixture.dying.delete(pool);
+  assert.equal(
+    fixture.index.find(pool, fixture.setKey(0, 0)),
+    EINVAL,
+    "a pool that is gone is unknown",
+  );
+  pools[step.pool] = fixture.index.createPool(step.pool, PERSISTENT, null) as TmemPool;
   assert.notEqual(pools[step.pool], pool, "an id is not used again");
 }
 
-function makePools(rig: Rig): Pools {
-  return Array.from({ length: POOLS }, (_, n) => rig.index.createPool(n, 0, null) as TmemPool);
+function makePools(fixture: Fixture): Pools {
+  return Array.from({ length: POOLS }, (_, n) => fixture.index.createPool(n, 0, null) as TmemPool);
 }
 
-function emptyAll(rig: Rig, pools: Pools): void {
+function emptyAll(fixture: Fixture, pools: Pools): void {
   const finish = pools.map((_, pool): Step[] => [
     { op: "destroy", pool, maxPages: 1000, steps: 0 },
     { op: "finish", pool },
   ]);
-  for (const step of finish.flat()) for (const unit of unitsOf(rig, pools, step)) unit();
-  rig.check();
-  assert.equal(rig.index.memoryFrames, 0, "empty means zero");
-  assert.equal(rig.index.objects, 0);
+  for (const step of finish.flat()) for (const unit of unitsOf(fixture, pools, step)) unit();
+  fixture.check();
+  assert.equal(fixture.index.memoryFrames, 0, "empty means zero");
+  assert.equal(fixture.index.objects, 0);
 }
 
 const seed = fc.integer();
@@ -246,13 +266,13 @@ test("any sequence finds every page and nothing else, and empty means zero", () 
   fc.assert(
     fc.property(seed, fc.array(step, { maxLength: 40 }), (seed, steps) => {
       using arena = makeArena(2 ** 21);
-      const rig = new Rig(arena, seed);
-      const pools = makePools(rig);
+      const fixture = new Fixture(arena, seed);
+      const pools = makePools(fixture);
       for (const one of steps) {
-        for (const unit of unitsOf(rig, pools, one)) unit();
-        rig.check();
+        for (const unit of unitsOf(fixture, pools, one)) unit();
+        fixture.check();
       }
-      emptyAll(rig, pools);
+      emptyAll(fixture, pools);
     }),
     { numRuns: RUNS },
   );
@@ -264,23 +284,23 @@ test("with hardly any memory an insertion that fails changes nothing", () => {
   fc.assert(
     fc.property(framesLeft, fc.array(step, { maxLength: 40 }), (framesLeft, steps) => {
       using arena = makeArena(2 ** 17);
-      const rig = new Rig(arena, 7, framesLeft);
-      const pools = makePools(rig);
+      const fixture = new Fixture(arena, 7, framesLeft);
+      const pools = makePools(fixture);
       for (const one of steps) {
-        for (const unit of unitsOf(rig, pools, one)) {
-          const { pages } = rig.index;
+        for (const unit of unitsOf(fixture, pools, one)) {
+          const { pages } = fixture.index;
           const { framesUsed } = arena.frames;
-          const before = rig.pages.size;
+          const before = fixture.pages.size;
           unit();
-          if (!one.op.startsWith("insert") || rig.pages.size > before) continue;
+          if (!one.op.startsWith("insert") || fixture.pages.size > before) continue;
           // Was there already, or found no frame.
-          assert.equal(rig.index.pages, pages);
+          assert.equal(fixture.index.pages, pages);
           assert.equal(arena.frames.framesUsed, framesUsed);
           if (arena.frames.framesFree === 0) failures++;
         }
-        rig.check();
+        fixture.check();
       }
-      emptyAll(rig, pools);
+      emptyAll(fixture, pools);
     }),
     { numRuns: RUNS },
   );
@@ -293,13 +313,13 @@ test("what is not committed is undone entirely", () => {
     fc.property(plan, fc.boolean(), (plan, scarce) => {
       using arena = makeArena(2 ** 18);
       arena.keepJournal();
-      const rig = new Rig(arena, 7, scarce ? 8 : 48);
-      const pools = makePools(rig);
+      const fixture = new Fixture(arena, 7, scarce ? 8 : 48);
+      const pools = makePools(fixture);
       journalCommit(arena.words);
       for (const [one, chance] of plan) {
         let nth = 0;
-        for (const unit of unitsOf(rig, pools, one)) {
-          const before = copyOf(rig);
+        for (const unit of unitsOf(fixture, pools, one)) {
+          const before = copyOf(fixture);
           const poolsBefore = [...pools];
           unit();
           if (((chance >>> (nth++ & 31)) & 1) === 0) {
@@ -307,27 +327,27 @@ test("what is not committed is undone entirely", () => {
             continue;
           }
           journalRollBack(arena.words, arena.kernels);
-          rig.goBackTo(before);
+          fixture.goBackTo(before);
           pools.splice(0, POOLS, ...poolsBefore);
-          rig.check();
+          fixture.check();
           if (nth > 200) break;
         }
-        rig.check();
+        fixture.check();
       }
-      emptyAllCommitting(rig, pools);
+      emptyAllCommitting(fixture, pools);
     }),
     { numRuns: RUNS },
   );
 });
 
-function emptyAllCommitting(rig: Rig, pools: Pools): void {
+function emptyAllCommitting(fixture: Fixture, pools: Pools): void {
   for (let pool = 0; pool < POOLS; pool++) {
-    destroy(rig, pools[pool]!);
-    while (rig.dying.has(pools[pool]!)) {
-      destroyStep(rig, pools, { pool }, 1000);
-      journalCommit(rig.arena.words);
+    destroy(fixture, pools[pool]!);
+    while (fixture.dying.has(pools[pool]!)) {
+      destroyStep(fixture, pools, { pool }, 1000);
+      journalCommit(fixture.arena.words);
     }
   }
-  rig.check();
-  assert.equal(rig.index.memoryFrames, 0);
+  fixture.check();
+  assert.equal(fixture.index.memoryFrames, 0);
 }

@@ -6,54 +6,54 @@ import fc from "fast-check";
 import { journalCommit } from "../../src/memory/journal.ts";
 import type { TmemPool } from "../../src/tmem/pools.ts";
 import { POSITIONS, reverseBits, ScanCursor } from "../../src/tmem/scan_cursor.ts";
-import { makeArena, Rig } from "./fixture.ts";
+import { Fixture, makeArena } from "./fixture.ts";
 
-function openRig(): { rig: Rig; pool: TmemPool } {
-  const rig = new Rig(makeArena(4 * 2 ** 20));
-  return { rig, pool: rig.index.createPool(1, 0, null) as TmemPool };
+function openFixture(): { fixture: Fixture; pool: TmemPool } {
+  const fixture = new Fixture(makeArena(4 * 2 ** 20));
+  return { fixture, pool: fixture.index.createPool(1, 0, null) as TmemPool };
 }
 
 /** Scans a round in steps; between two of them `meanwhile` is called. @returns what was met */
-function walk(rig: Rig, stepEntries: number, meanwhile: () => void): Map<string, number> {
+function walk(fixture: Fixture, stepEntries: number, meanwhile: () => void): Map<string, number> {
   const cursor = new ScanCursor();
   const met = new Map<string, number>();
   for (let steps = 0, ended = false; !ended; steps++) {
     assert.ok(steps < 100_000, "a walk ends");
-    ended = rig.index.scan(cursor, stepEntries, (entry) => {
-      const pool = rig.index.keyOf(entry, rig.key);
-      const text = rig.text(pool as TmemPool, rig.key.object as bigint, rig.key.index);
+    ended = fixture.index.scan(cursor, stepEntries, (entry) => {
+      const pool = fixture.index.keyOf(entry, fixture.key);
+      const text = fixture.text(pool as TmemPool, fixture.key.object as bigint, fixture.key.index);
       met.set(text, (met.get(text) ?? 0) + 1);
     });
     meanwhile();
-    journalCommit(rig.arena.words);
+    journalCommit(fixture.arena.words);
   }
   return met;
 }
 
-function insert(rig: Rig, pool: TmemPool, id: number, pages: number): void {
-  for (let index = 0; index < pages; index++) rig.insert(pool, id, BigInt(index));
-  journalCommit(rig.arena.words);
+function insert(fixture: Fixture, pool: TmemPool, id: number, pages: number): void {
+  for (let index = 0; index < pages; index++) fixture.insert(pool, id, BigInt(index));
+  journalCommit(fixture.arena.words);
 }
 
-function remove(rig: Rig, pool: TmemPool, id: number, pages: number): void {
-  for (let index = 0; index < pages; index++) rig.remove(pool, id, BigInt(index));
-  journalCommit(rig.arena.words);
+function remove(fixture: Fixture, pool: TmemPool, id: number, pages: number): void {
+  for (let index = 0; index < pages; index++) fixture.remove(pool, id, BigInt(index));
+  journalCommit(fixture.arena.words);
 }
 
 test("what is removed behind a walk, as it goes, hides nothing from it", () => {
-  const { rig, pool } = openRig();
-  for (let id = 0; id < 3000; id++) insert(rig, pool, id, 1);
+  const { fixture, pool } = openFixture();
+  for (let id = 0; id < 3000; id++) insert(fixture, pool, id, 1);
   const cursor = new ScanCursor();
   for (let ended = false; !ended; ) {
     const found: number[] = [];
-    ended = rig.index.scan(cursor, 64, (entry) => {
-      rig.index.keyOf(entry, rig.key);
-      found.push(Number(rig.key.object as bigint));
+    ended = fixture.index.scan(cursor, 64, (entry) => {
+      fixture.index.keyOf(entry, fixture.key);
+      found.push(Number(fixture.key.object as bigint));
     });
-    for (const id of found) remove(rig, pool, id, 1);
+    for (const id of found) remove(fixture, pool, id, 1);
   }
-  assert.equal(rig.pages.size, 0);
-  rig.check();
+  assert.equal(fixture.pages.size, 0);
+  fixture.check();
 });
 
 test("what stays is met once, while objects of one page and of many come and go", () => {
@@ -67,26 +67,30 @@ test("what stays is met once, while objects of one page and of many come and go"
         maxLength: 12,
       }),
       (objects, stepEntries, changes) => {
-        const { rig, pool } = openRig();
-        for (let id = 0; id < objects; id++) insert(rig, pool, id, pagesOf(id));
+        const { fixture, pool } = openFixture();
+        for (let id = 0; id < objects; id++) insert(fixture, pool, id, pagesOf(id));
         const touched = new Set<number>();
         const left = [...changes];
-        const met = walk(rig, stepEntries, () => {
+        const met = walk(fixture, stepEntries, () => {
           const change = left.shift();
           if (change === undefined) return;
           for (let id = change.from; id < change.from + change.count; id++) {
             touched.add(id);
-            if (change.adds) insert(rig, pool, id, pagesOf(id));
-            else remove(rig, pool, id, pagesOf(id));
+            if (change.adds) insert(fixture, pool, id, pagesOf(id));
+            else remove(fixture, pool, id, pagesOf(id));
           }
         });
         for (let id = 0; id < objects; id++) {
           if (touched.has(id)) continue;
           for (let index = 0; index < pagesOf(id); index++) {
-            assert.equal(met.get(rig.text(pool, id, BigInt(index))), 1, `object ${id}, ${index}`);
+            assert.equal(
+              met.get(fixture.text(pool, id, BigInt(index))),
+              1,
+              `object ${id}, ${index}`,
+            );
           }
         }
-        rig.check();
+        fixture.check();
       },
     ),
     { numRuns: 60 },

@@ -14,32 +14,32 @@ import { hashName } from "../../src/tmem/hash.ts";
 import * as Obj from "../../src/tmem/object.layout.ts";
 import { PERSISTENT, SHARED, type TmemPool } from "../../src/tmem/pools.ts";
 import * as Tree from "../../src/tmem/tree.layout.ts";
-import { makeArena, Rig } from "./fixture.ts";
+import { Fixture, makeArena } from "./fixture.ts";
 
 const MIB = 2 ** 20;
 
-function privatePool(rig: Rig): TmemPool {
-  return rig.index.createPool(1, 0, null) as TmemPool;
+function privatePool(fixture: Fixture): TmemPool {
+  return fixture.index.createPool(1, 0, null) as TmemPool;
 }
 
 /** Inserts without the Map and the list, for many. */
-function fill(rig: Rig, pool: TmemPool, id: number, from: number, count: number): void {
-  const { words } = rig.arena;
+function fill(fixture: Fixture, pool: TmemPool, id: number, from: number, count: number): void {
+  const { words } = fixture.arena;
   for (let index = from; index < from + count; index++) {
-    const entry = rig.index.insert(pool, rig.setKey(id, index));
+    const entry = fixture.index.insert(pool, fixture.setKey(id, index));
     assert.ok(entry > 0, `insert gave ${entry}`);
     put(words, entry + Entry.META, 1);
     put(words, entry + Entry.LINKS, 0);
   }
 }
 
-function indexBytes(rig: Rig): number {
-  return rig.index.memoryFrames * rig.arena.pageSize;
+function indexBytes(fixture: Fixture): number {
+  return fixture.index.memoryFrames * fixture.arena.pageSize;
 }
 
 test("a shared pool is one for all who name its UUID, until the last has left", () => {
   using arena = makeArena(MIB);
-  const { index, ...rig } = new Rig(arena);
+  const { index, ...fixture } = new Fixture(arena);
   const uuid = Uint8Array.from({ length: 16 }, (_, i) => i * 17);
   const other = Uint8Array.from(uuid, (byte, i) => (i === 15 ? byte ^ 128 : byte));
   assert.equal(index.findPool(uuid), NIL);
@@ -57,7 +57,7 @@ test("a shared pool is one for all who name its UUID, until the last has left", 
     firstPages: 0,
   });
   assert.equal(index.destroyPool(pool), 1);
-  const entry = index.insert(pool, rig.key.setObject(1)) as WordIndex;
+  const entry = index.insert(pool, fixture.key.setObject(1)) as WordIndex;
   arena.words[entry + Entry.META] = 1;
   assert.equal(index.destroyPool(pool), 0);
   assert.equal(index.destroyPool(pool), EBUSY);
@@ -83,7 +83,7 @@ test("a shared pool is one for all who name its UUID, until the last has left", 
 
 test("flags and UUIDs that can't be are refused, and so are ids that were made up", () => {
   using arena = makeArena(MIB);
-  const { index, key } = new Rig(arena);
+  const { index, key } = new Fixture(arena);
   assert.equal(index.createPool(1, 8, null), EINVAL);
   assert.equal(index.createPool(1, SHARED, null), EINVAL);
   assert.equal(index.createPool(1, 0, new Uint8Array(16)), EINVAL);
@@ -105,7 +105,7 @@ test("flags and UUIDs that can't be are refused, and so are ids that were made u
 
 test("there are 256 pools, and a number is used again under another id", () => {
   using arena = makeArena(MIB);
-  const { index } = new Rig(arena);
+  const { index } = new Fixture(arena);
   const pools = Array.from({ length: 256 }, (_, n) => index.createPool(n, n & 1, null) as TmemPool);
   assert.equal(index.createPool(0, 0, null), ENOSPC);
   assert.deepEqual(
@@ -132,51 +132,51 @@ test("there are 256 pools, and a number is used again under another id", () => {
 
 test("a pool is destroyed in steps while the table grows and shrinks around it", () => {
   using arena = makeArena(4 * MIB);
-  const rig = new Rig(arena);
-  const dying = privatePool(rig);
-  const other = privatePool(rig);
-  for (let id = 0; id < 3000; id++) fill(rig, dying, id, 0, 1 + (id % 3));
-  assert.equal(rig.index.destroyPool(dying), 0);
+  const fixture = new Fixture(arena);
+  const dying = privatePool(fixture);
+  const other = privatePool(fixture);
+  for (let id = 0; id < 3000; id++) fill(fixture, dying, id, 0, 1 + (id % 3));
+  assert.equal(fixture.index.destroyPool(dying), 0);
   let next = 0;
   let oldest = 0;
   let steps = 0;
   for (let left = 6000, waves = 0; left > 0; steps++) {
     // Waves of insertions and removals, each of which doubles the table or halves it.
-    if (steps % 2000 < 1000) fill(rig, other, next++ * 7, 0, 1);
+    if (steps % 2000 < 1000) fill(fixture, other, next++ * 7, 0, 1);
     else waves++;
     while (waves > 0 && oldest < next) {
-      rig.index.remove(rig.index.find(other, rig.setKey(oldest++ * 7, 0)) as WordIndex);
+      fixture.index.remove(fixture.index.find(other, fixture.setKey(oldest++ * 7, 0)) as WordIndex);
       waves--;
     }
-    const now = rig.index.destroyStep(dying, 2, () => {});
+    const now = fixture.index.destroyStep(dying, 2, () => {});
     assert.ok(now <= left && now >= left - 2);
     left = now;
-    if (steps % 500 === 0) rig.index.verify();
+    if (steps % 500 === 0) fixture.index.verify();
     assert.ok(steps < 20_000, "it comes to an end");
   }
-  rig.index.verify();
-  assert.equal(rig.index.poolInfo(dying), null);
-  assert.equal(rig.index.poolInfo(other)!.pages, next - oldest);
+  fixture.index.verify();
+  assert.equal(fixture.index.poolInfo(dying), null);
+  assert.equal(fixture.index.poolInfo(other)!.pages, next - oldest);
 });
 
 test("a step over many others' objects ends before it has seen all", () => {
   using arena = makeArena(4 * MIB);
-  const rig = new Rig(arena);
-  const other = privatePool(rig);
-  const dying = privatePool(rig);
-  for (let id = 0; id < 20_000; id++) fill(rig, other, id, 0, 1);
-  fill(rig, dying, 1, 0, 1);
-  rig.index.destroyPool(dying);
+  const fixture = new Fixture(arena);
+  const other = privatePool(fixture);
+  const dying = privatePool(fixture);
+  for (let id = 0; id < 20_000; id++) fill(fixture, other, id, 0, 1);
+  fill(fixture, dying, 1, 0, 1);
+  fixture.index.destroyPool(dying);
   let steps = 0;
-  while (rig.index.destroyStep(dying, 1000, () => {}) > 0) steps++;
+  while (fixture.index.destroyStep(dying, 1000, () => {}) > 0) steps++;
   assert.ok(steps > 1 && steps <= 20_000 / 512 + 2, `${steps} steps`);
 });
 
 test("a step ends before it is too long for one transaction", () => {
   using arena = makeArena(32 * MIB);
   arena.keepJournal();
-  const rig = new Rig(arena);
-  const pool = privatePool(rig);
+  const fixture = new Fixture(arena);
+  const pool = privatePool(fixture);
   journalCommit(arena.words);
   let longest = 0;
   const logged = () => {
@@ -186,19 +186,19 @@ test("a step ends before it is too long for one transaction", () => {
   // Pages that have a leaf each, below 1,000 nodes and 1,000 objects.
   for (let id = 0; id < 1000; id++) {
     for (let nth = 0; nth < 3; nth++) {
-      fill(rig, pool, id, nth * 2 ** 40, 1);
+      fill(fixture, pool, id, nth * 2 ** 40, 1);
       logged();
     }
   }
   assert.ok(longest < 300, `${longest} words for an insertion`);
   longest = 0;
-  rig.index.removeObject(pool, rig.setKey(5, 0), 1000, () => {});
+  fixture.index.removeObject(pool, fixture.setKey(5, 0), 1000, () => {});
   logged();
-  rig.index.destroyPool(pool);
-  while (rig.index.destroyStep(pool, 1e9, () => {}) > 0) logged();
+  fixture.index.destroyPool(pool);
+  while (fixture.index.destroyStep(pool, 1e9, () => {}) > 0) logged();
   logged();
   assert.ok(longest > 500 && longest < 1000, `${longest} words for a step`);
-  assert.equal(rig.index.memoryFrames, 0);
+  assert.equal(fixture.index.memoryFrames, 0);
 });
 
 test("the next page is found from anywhere, in whatever gaps", () => {
@@ -208,17 +208,17 @@ test("the next page is found from anywhere, in whatever gaps", () => {
   fc.assert(
     fc.property(several, fc.array(indexes, { maxLength: 20 }), (several, others) => {
       using arena = makeArena(MIB);
-      const rig = new Rig(arena);
-      const pool = privatePool(rig);
-      for (const index of several) rig.insert(pool, 1, index);
-      rig.index.verify();
+      const fixture = new Fixture(arena);
+      const pool = privatePool(fixture);
+      for (const index of several) fixture.insert(pool, 1, index);
+      fixture.index.verify();
       const sorted = [...new Set(several)].sort((a, b) => (a < b ? -1 : 1));
-      assert.deepEqual(rig.indexesOf(pool, 1), sorted);
+      assert.deepEqual(fixture.indexesOf(pool, 1), sorted);
       for (const from of [...others, ...several.map((index) => index ^ (1n << 63n))]) {
         const expected = sorted.find((index) => index >= from);
-        const entry = rig.index.nextPage(pool, rig.setKey(1, from));
-        assert.equal(entry > 0 ? rig.key.index : undefined, expected, `from ${from}`);
-        if (entry < 0) assert.equal(rig.key.index, from, "the key stays as it was");
+        const entry = fixture.index.nextPage(pool, fixture.setKey(1, from));
+        assert.equal(entry > 0 ? fixture.key.index : undefined, expected, `from ${from}`);
+        if (entry < 0) assert.equal(fixture.key.index, from, "the key stays as it was");
       }
     }),
     { numRuns: 200 },
@@ -227,87 +227,87 @@ test("the next page is found from anywhere, in whatever gaps", () => {
 
 test("ids that differ in one word only are told apart", () => {
   using arena = makeArena(4 * MIB);
-  const rig = new Rig(arena);
-  const pool = privatePool(rig);
+  const fixture = new Fixture(arena);
+  const pool = privatePool(fixture);
   for (let word = 0n; word < 6n; word++) {
-    for (let id = 1n; id <= 200n; id++) rig.insert(pool, id << (32n * word), 0n);
+    for (let id = 1n; id <= 200n; id++) fixture.insert(pool, id << (32n * word), 0n);
   }
-  rig.check();
-  assert.equal(rig.index.objects, 1200);
+  fixture.check();
+  assert.equal(fixture.index.objects, 1200);
 });
 
 test("far indexes cost a leaf and at most one node each", () => {
   using arena = makeArena(MIB);
-  const rig = new Rig(arena);
-  const pool = privatePool(rig);
-  const frames = () => rig.index.memoryFrames;
-  rig.insert(pool, 1, 2n ** 64n - 1n);
+  const fixture = new Fixture(arena);
+  const pool = privatePool(fixture);
+  const frames = () => fixture.index.memoryFrames;
+  fixture.insert(pool, 1, 2n ** 64n - 1n);
   assert.equal(frames(), 4, "an object, a leaf, the buckets and their directory");
-  for (let bit = 4n; bit < 64n; bit++) rig.insert(pool, 1, 1n << bit);
-  rig.check();
+  for (let bit = 4n; bit < 64n; bit++) fixture.insert(pool, 1, 1n << bit);
+  fixture.check();
   assert.ok(frames() <= 3 + Math.ceil((61 + 60) / 15), `${frames()} frames`);
 });
 
 test("an object of one page at index 0 needs no leaf", () => {
   using arena = makeArena(MIB);
-  const rig = new Rig(arena);
-  const pool = privatePool(rig);
-  rig.insert(pool, 1, 0n);
-  assert.equal(rig.index.memoryFrames, 3, "an object, the buckets and their directory");
-  rig.insert(pool, 1, 1n);
-  rig.check();
-  assert.equal(rig.index.memoryFrames, 4);
+  const fixture = new Fixture(arena);
+  const pool = privatePool(fixture);
+  fixture.insert(pool, 1, 0n);
+  assert.equal(fixture.index.memoryFrames, 3, "an object, the buckets and their directory");
+  fixture.insert(pool, 1, 1n);
+  fixture.check();
+  assert.equal(fixture.index.memoryFrames, 4);
 });
 
 test("bytes per page of dense objects, with 8 that belong to the order of age", () => {
   using arena = makeArena(40 * MIB);
-  const rig = new Rig(arena);
-  const pool = privatePool(rig);
-  fill(rig, pool, 1, 0, 2 ** 20);
-  const one = indexBytes(rig) / 2 ** 20;
+  const fixture = new Fixture(arena);
+  const pool = privatePool(fixture);
+  fill(fixture, pool, 1, 0, 2 ** 20);
+  const one = indexBytes(fixture) / 2 ** 20;
   assert.ok(one < 17.4, `${one} bytes per page of one object`);
-  rig.index.destroyPool(pool);
-  while (rig.index.destroyStep(pool, 1e9, () => {}) > 0);
-  assert.equal(rig.index.memoryFrames, 0);
-  const many = privatePool(rig);
-  for (let id = 0; id < 1000; id++) fill(rig, many, id, 0, 1000);
-  const each = indexBytes(rig) / 1e6;
+  fixture.index.destroyPool(pool);
+  while (fixture.index.destroyStep(pool, 1e9, () => {}) > 0);
+  assert.equal(fixture.index.memoryFrames, 0);
+  const many = privatePool(fixture);
+  for (let id = 0; id < 1000; id++) fill(fixture, many, id, 0, 1000);
+  const each = indexBytes(fixture) / 1e6;
   assert.ok(each < 17.6, `${each} bytes per page of 1,000 objects`);
 });
 
 test("bytes per object of one page, over more buckets than one directory names", () => {
   using arena = makeArena(64 * MIB);
-  const rig = new Rig(arena);
-  const pool = privatePool(rig);
+  const fixture = new Fixture(arena);
+  const pool = privatePool(fixture);
   const count = 2 ** 20 + 3000;
-  for (let id = 0; id < count; id++) fill(rig, pool, id * 977, 0, 1);
-  const each = indexBytes(rig) / count;
+  for (let id = 0; id < count; id++) fill(fixture, pool, id * 977, 0, 1);
+  const each = indexBytes(fixture) / count;
   assert.ok(each < 36.2, `${each} bytes per object`);
-  rig.index.verify();
+  fixture.index.verify();
   for (let id = 0; id < count; id++) {
-    const entry = rig.index.find(pool, rig.setKey(id * 977, 0));
+    const entry = fixture.index.find(pool, fixture.setKey(id * 977, 0));
     assert.ok(entry > 0);
-    rig.index.remove(entry as WordIndex);
+    fixture.index.remove(entry as WordIndex);
   }
-  rig.index.verify();
-  assert.equal(rig.index.memoryFrames, 0);
+  fixture.index.verify();
+  assert.equal(fixture.index.memoryFrames, 0);
 });
 
 for (const pageSize of PAGE_SIZES) {
   test(`with frames of ${pageSize} bytes`, () => {
     using arena = makeArena(8 * MIB, pageSize);
-    const rig = new Rig(arena);
-    const pool = privatePool(rig);
-    for (let id = 0; id < 2 * pageSize; id++) fill(rig, pool, id, 0, 1);
-    rig.index.verify();
-    for (let index = 0n; index < 300n; index++) rig.insert(pool, 2n ** 190n, index * 7n);
-    assert.equal(rig.indexesOf(pool, 2n ** 190n).length, 300);
+    const fixture = new Fixture(arena);
+    const pool = privatePool(fixture);
+    for (let id = 0; id < 2 * pageSize; id++) fill(fixture, pool, id, 0, 1);
+    fixture.index.verify();
+    for (let index = 0n; index < 300n; index++) fixture.insert(pool, 2n ** 190n, index * 7n);
+    assert.equal(fixture.indexesOf(pool, 2n ** 190n).length, 300);
     for (let id = 0; id < 2 * pageSize; id++) {
-      rig.index.remove(rig.index.find(pool, rig.setKey(id, 0)) as WordIndex);
+      fixture.index.remove(fixture.index.find(pool, fixture.setKey(id, 0)) as WordIndex);
     }
-    rig.check();
-    rig.index.removeObject(pool, rig.setKey(2n ** 190n, 0), 300, rig.removeEntry);
-    assert.equal(rig.index.memoryFrames, 0);
+    fixture.check();
+    fixture.index.removeObject(pool, fixture.setKey(2n ** 190n, 0), 300, fixture.removeEntry);
+    assert.equal(fixture.index.memoryFrames, 0);
   });
 }
 
@@ -357,19 +357,19 @@ test("the hash spreads numbers that differ in few bits, each seed in another way
 
 test("verify finds what is broken", () => {
   using arena = makeArena(MIB);
-  const rig = new Rig(arena);
+  const fixture = new Fixture(arena);
   const { words } = arena;
-  const pool = privatePool(rig);
-  const inline = rig.insert(pool, 1, 0n);
-  for (let id = 2; id < 30; id++) rig.insert(pool, id, 0n);
-  for (let index = 0n; index < 200n; index++) rig.insert(pool, 40, index * 3n);
-  const inTree = rig.index.find(pool, rig.setKey(40, 300)) as number;
-  const leafKey = rig.key;
-  rig.index.keyOf(inTree as WordIndex, leafKey);
+  const pool = privatePool(fixture);
+  const inline = fixture.insert(pool, 1, 0n);
+  for (let id = 2; id < 30; id++) fixture.insert(pool, id, 0n);
+  for (let index = 0n; index < 200n; index++) fixture.insert(pool, 40, index * 3n);
+  const inTree = fixture.index.find(pool, fixture.setKey(40, 300)) as number;
+  const leafKey = fixture.key;
+  fixture.index.keyOf(inTree as WordIndex, leafKey);
   const leaf = inTree - Tree.ENTRIES - (300 % 16) * Entry.ENTRY_WORDS;
   const object = words[leaf + Tree.OBJECT]!;
   const node = Tree.recordOf(words[object + Obj.ROOT]!);
-  rig.check();
+  fixture.check();
   const broken: readonly [at: number, xor: number][] = [
     [leaf + Tree.OBJECT, 8],
     [leaf + Tree.BASE, 16],
@@ -390,8 +390,8 @@ test("verify finds what is broken", () => {
   ];
   for (const [at, xor] of broken) {
     words[at]! ^= xor;
-    assert.throws(() => rig.index.verify(), AssertionError, `word ${at} ^ ${xor}`);
+    assert.throws(() => fixture.index.verify(), AssertionError, `word ${at} ^ ${xor}`);
     words[at]! ^= xor;
-    rig.index.verify();
+    fixture.index.verify();
   }
 });

@@ -12,9 +12,9 @@ import { askControl } from "../../../src/monitor/control.ts";
 import { Command, Option, Reply } from "../../../src/nbd/protocol/protocol.ts";
 import { NbdClient } from "../../doubles/nbd_client.ts";
 import { fillPage } from "../../doubles/store_fixture.ts";
-import { MAIN, serveRig } from "./fixture.ts";
+import { MAIN, serveFixture } from "./fixture.ts";
 
-const { at, zcache, daemon } = serveRig();
+const { at, zcache, daemon } = serveFixture();
 /** Everything at ports that are free; web pages have tests of their own. */
 const ANYWHERE = [
   ...["--memcached-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0"],

@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { Command, Option } from "../../../src/nbd/protocol/protocol.ts";
 import { type Damage, damagedCopy } from "../../doubles/damaged_copy.ts";
 import { NbdClient } from "../../doubles/nbd_client.ts";
-import { type DaemonProcess, serveRig } from "./fixture.ts";
+import { type DaemonProcess, serveFixture } from "./fixture.ts";
 
 const PAGE = 4096;
 const NO_PRLIMIT = spawnSync("prlimit", ["--version"]).status === 0 ? false : "there is no prlimit";
@@ -42,7 +42,7 @@ const MISSING = [
   "cache/dictionary_worker.js",
 ];
 
-const { at, zcache, daemon } = serveRig(damagedCopy(DAMAGES, MISSING));
+const { at, zcache, daemon } = serveFixture(damagedCopy(DAMAGES, MISSING));
 
 /** A daemon with all services, whose work on idle pages and thread that makes room fail. */
 async function start(name: string, ...more: string[]): Promise<DaemonProcess> {
@@ -168,7 +168,7 @@ async function openUntilServed(path: string): Promise<NbdClient> {
 }
 
 test("a worker that is missing is a line at the start, where nothing can be without it", () => {
-  const damaged = serveRig(damagedCopy([], ["nbd/worker.js"]));
+  const damaged = serveFixture(damagedCopy([], ["nbd/worker.js"]));
   const { status, stderr } = damaged.zcache("serve", "nbd", "--size", "8M", "--socket", "s");
   assert.match(stderr, /^zcache: a thread for block devices has failed: Cannot find module .*\n$/);
   assert.equal(status, 1);
@@ -176,7 +176,7 @@ test("a worker that is missing is a line at the start, where nothing can be with
 
 test("an image that can't be saved is said, and the image before stays", async () => {
   const image = at("kept");
-  const failing = serveRig(damagedCopy([["zram/image.js", "    save() {", fail("saving")]]));
+  const failing = serveFixture(damagedCopy([["zram/image.js", "    save() {", fail("saving")]]));
   const server = await failing.daemon("nbd", "--size", "8M", "--socket", "s", "--image", image);
   const client = await NbdClient.open(failing.at("s"));
   client.close();

@@ -36,7 +36,7 @@ export interface DaemonProcess {
   readonly ended: Promise<Ended>;
 }
 
-export interface ServeRig {
+export interface ServeFixture {
   readonly folder: string;
   at(name: string): string;
   zcache(...args: string[]): { status: number | null; stdout: string; stderr: string };
@@ -45,7 +45,7 @@ export interface ServeRig {
 }
 
 /** @param main the program, for one that is not as it was built */
-export function serveRig(main = MAIN): ServeRig {
+export function serveFixture(main = MAIN): ServeFixture {
   const folder = mkdtempSync(join(tmpdir(), "zcache-serve-"));
   const running = new Set<ChildProcess>();
   after(() => {

@@ -7,9 +7,9 @@ import { fuzz, NBD_KEPT } from "../../../bench/fuzz/servers.ts";
 import { askControl } from "../../../src/monitor/control.ts";
 import { Command } from "../../../src/nbd/protocol/protocol.ts";
 import { NbdClient } from "../../doubles/nbd_client.ts";
-import { serveRig } from "./fixture.ts";
+import { serveFixture } from "./fixture.ts";
 
-const { at, daemon } = serveRig();
+const { at, daemon } = serveFixture();
 /** The arenas, the engine and its heaps, and the buffers of all connections. */
 const RESIDENT_BYTES_MAX = 700 * 2 ** 20;
 

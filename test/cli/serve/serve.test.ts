@@ -10,9 +10,9 @@ import { parseControlReply, parseControlRequest } from "../../../src/monitor/con
 import { Command } from "../../../src/nbd/protocol/protocol.ts";
 import { NbdClient } from "../../doubles/nbd_client.ts";
 import { fillPage } from "../../doubles/store_fixture.ts";
-import { serveRig } from "./fixture.ts";
+import { serveFixture } from "./fixture.ts";
 
-const { folder, at, zcache, daemon: start } = serveRig();
+const { folder, at, zcache, daemon: start } = serveFixture();
 /** A daemon that serves block devices. */
 const daemon = (...args: string[]) => start("nbd", ...args);
 
