@@ -23,6 +23,7 @@ import { rawArguments, shownPath, walkPaths } from "../node/inputs.ts";
 import { listProcesses, walkProcesses } from "../node/processes.ts";
 import { createPool, findPoolDriver, poolTypes } from "../pool/registry.ts";
 import { WorkerLane } from "./analyze_lane.ts";
+import { checkOneForm, csvText } from "./csv.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
 import { checkFolder, writePage } from "./html_file.ts";
 import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
@@ -52,6 +53,7 @@ interface AnalyzeArgs {
   readonly pid?: string;
   readonly allProcesses?: true;
   readonly json?: true;
+  readonly csv?: true;
   readonly html?: string;
 }
 
@@ -69,6 +71,7 @@ interface Plan {
   readonly paths: readonly Buffer[];
   readonly pids: readonly number[] | "all";
   readonly json: boolean;
+  readonly csv: boolean;
   readonly html: string | undefined;
 }
 
@@ -105,6 +108,7 @@ function choosePools(text: string | undefined): PoolChoice[] {
 }
 
 async function planOf(paths: string[], args: AnalyzeArgs): Promise<Plan> {
+  checkOneForm(args);
   const pids = args.pid === undefined ? [] : parseList(args.pid, "--pid");
   if (paths.length === 0 && pids.length === 0 && !args.allProcesses) {
     throw new ZcacheError(
@@ -133,6 +137,7 @@ async function planOf(paths: string[], args: AnalyzeArgs): Promise<Plan> {
     paths: rawArguments(paths),
     pids: args.allProcesses ? "all" : pids.map((pid) => parseWhole(pid, "--pid", 1, PID_MAX)),
     json: args.json === true,
+    csv: args.csv === true,
     html: args.html,
   };
   if (plan.html !== undefined) checkFolder(plan.html);
@@ -227,6 +232,7 @@ async function run(paths: string[], args: AnalyzeArgs, version: string): Promise
     complain("nothing was measured: there was no page to read");
   }
   if (plan.json) await writeJson(report);
+  else if (plan.csv) await write(csvText(report.results));
   else if (report.pages > 0) await write(textReport(report));
   if (plan.html !== undefined && report.pages > 0) {
     writePage(plan.html, htmlReport(report, chartLibrary()));
@@ -248,6 +254,7 @@ export function analyzeCommand(version: string): Command {
     .option("--window <size>", `input held at a time (default: ${WINDOW_BYTES_DEFAULT / MIB}M)`)
     .option("--threads <number>", "1: codecs and pools take turns; 2: at the same time (default)")
     .option("--json", "print everything as JSON (docs/cli.md)")
+    .option("--csv", "print a row for each codec and pool as CSV, named as in the JSON")
     .option("--html <file>", "also write a page with charts")
     .action((paths: string[], args: AnalyzeArgs) => run(paths, args, version));
 }

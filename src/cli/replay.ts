@@ -6,6 +6,7 @@ import { REPLAY_COLUMNS, Replay, type ReplayRow } from "../lab/replay.ts";
 import { parseTraceLine } from "../lab/trace.ts";
 import { ARENA_BYTES_MAX, Arena } from "../memory/arena.ts";
 import { createPool, findPoolDriver } from "../pool/registry.ts";
+import { csvCell } from "./csv.ts";
 import { eachLine } from "./lines.ts";
 import { parseList, parsePageSize } from "./options.ts";
 import { write } from "./output.ts";
@@ -32,7 +33,7 @@ class RowWriter {
 
   add(row: ReplayRow): void {
     if (this.#json) this.#text += `${this.#rows > 0 ? "," : ""}\n${printableJson(row)}`;
-    else this.#text += `${REPLAY_COLUMNS.map((column) => csv(row[column])).join(",")}\n`;
+    else this.#text += `${REPLAY_COLUMNS.map((column) => csvCell(row[column])).join(",")}\n`;
     this.#rows++;
   }
 
@@ -51,12 +52,6 @@ class RowWriter {
     this.#text = "";
     await write(text);
   }
-}
-
-/** A phase's name may hold anything but a line break: it is quoted where CSV wants that. */
-function csv(value: string | number): string {
-  const text = String(value);
-  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 async function replayOne(name: string, path: string, pageSize: number, rows: RowWriter) {

@@ -20,6 +20,7 @@ import {
   Simulation,
 } from "../lab/simulate/simulation.ts";
 import { chartLibrary } from "../node/chart_library.ts";
+import { checkOneForm, csvText } from "./csv.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
 import { checkFolder, writePage } from "./html_file.ts";
 import { eachLine } from "./lines.ts";
@@ -46,6 +47,7 @@ interface SimulateArgs {
   readonly ratio: string;
   readonly warmup: string;
   readonly json?: true;
+  readonly csv?: true;
   readonly html?: string;
 }
 
@@ -59,6 +61,7 @@ interface Plan {
   readonly ratio: number;
   readonly warmup: number;
   readonly json: boolean;
+  readonly csv: boolean;
   readonly html: string | undefined;
 }
 
@@ -108,6 +111,7 @@ function kindsOf(text: string | undefined, made: GeneratedTrace | undefined): st
 }
 
 function planOf(paths: readonly string[], args: SimulateArgs): Plan {
+  checkOneForm(args);
   const made = madeOf(args);
   if ((made === undefined) === (paths.length === 0)) {
     const message = "simulate what? Name traces, or give --zipf or --shape for a made one";
@@ -128,6 +132,7 @@ function planOf(paths: readonly string[], args: SimulateArgs): Plan {
     ratio: parseNumber(args.ratio, "--ratio", 1, 1000),
     warmup: parseWhole(args.warmup, "--warmup", 0, REQUESTS_MAX),
     json: args.json === true,
+    csv: args.csv === true,
     html: args.html,
   };
 }
@@ -192,6 +197,7 @@ async function run(paths: string[], args: SimulateArgs, version: string): Promis
     complain(`nothing was measured: ${report.requests} requests, --warmup ${plan.warmup}`);
   }
   if (plan.json) await writeJson(report);
+  else if (plan.csv) await write(csvText(report.results));
   else if (report.requests > plan.warmup) await write(simulationText(report));
   if (plan.html !== undefined && report.requests > plan.warmup) {
     writePage(plan.html, simulationPage(report, chartLibrary()));
@@ -214,6 +220,7 @@ export function simulateCommand(version: string): Command {
     .option("--ratio <number>", "how many times smaller values are when they are held", "1")
     .option("--warmup <requests>", "at the beginning that are not counted", "0")
     .option("--json", "print everything as JSON (docs/cli.md)")
+    .option("--csv", "print the results as CSV, with the names of the JSON's fields")
     .option("--html <file>", "also write a page with charts")
     .action((traces: string[], args: SimulateArgs) => run(traces, args, version));
 }
