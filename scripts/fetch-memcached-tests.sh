@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches memcached's own protocol tests (Debian's source package) to build/memcached, where
-# test/interop/memcached.test.ts finds them. They are not kept here. Needs apt-get on Debian or
+# test/interop/memcached.long.test.ts finds them. They are not kept here. Needs apt-get on Debian or
 # Ubuntu, dpkg-dev, gcc and perl; nothing is installed, and the system's own lists stay as they are.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds nbd-tester-client, the client of the nbd project's own tests, which no package has, from
-# Debian's source package, to build/nbd, where test/interop/nbd_tester.test.ts finds it; its
+# Debian's source package, to build/nbd, where test/interop/nbd_tester.long.test.ts finds it; its
 # transactions and certificates too. They are not kept here. Needs apt-get on Debian or Ubuntu,
 # dpkg-dev, gcc, pkg-config, and the headers of glib and GnuTLS; nothing is installed, and the
 # system's own lists stay as they are.

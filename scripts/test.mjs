@@ -1,10 +1,17 @@
-// `npm test`: builds, then runs every test file that was built. Arguments are passed on to Node's
-// test runner: `npm test -- --test-name-pattern slab`; names of built or source files choose files:
-// `npm test -- test/memory/slab.test.ts`.
+// Builds if something has changed, then runs tests on Node's test runner, in one of three tiers:
+//
+//   npm test             every `*.test.ts` that is not long: at most 5 minutes on two processors
+//   npm run test:long    every `*.long.test.ts`: terminated threads, killed processes, fuzzers, the
+//                        other projects' suites, tiny benchmarks: at most 12 minutes
+//   npm run test:soak    the tests that a variable of the environment lengthens, at their full
+//                        length (SOAK below): hours, and never in CI
+//
+// Names of files choose files of any tier, other arguments go to the test runner:
+// `npm test -- test/memory/slab.test.ts --test-name-pattern slab`.
 //
 // The files are listed here because Node 20 takes no patterns.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -27,12 +34,37 @@ function builtFile(path) {
     : fromRoot;
 }
 
+const isLong = (path) => path.endsWith(".long.test.ts");
+
+/** The variables that lengthen tests, and their values for a soak. */
+const SOAK = {
+  ZCACHE_FUZZ_CASES: "1000000",
+  ZCACHE_KILLS: "1000",
+  ZCACHE_MODEL_RUNS: "2000",
+  ZCACHE_SIM_STEPS: "1000000",
+  ZCACHE_STOPS: "10000",
+  ZCACHE_STRESS_ROUNDS: "20",
+};
+
+const TIERS = {
+  fast: { has: (path) => !isLong(path), env: {} },
+  long: { has: isLong, env: {} },
+  soak: {
+    has: (path) => {
+      const source = readFileSync(join(root, path), "utf8");
+      return Object.keys(SOAK).some((name) => source.includes(`"${name}"`));
+    },
+    env: SOAK,
+  },
+};
+
 /**
- * What every test file becomes. Named after the sources, so that a test that is not built fails.
+ * What the test files of a tier become. Named after the sources, so that a test that is not built
+ * fails.
  */
-function builtTests() {
+function builtTests(has = () => true) {
   return filesBelow("test")
-    .filter((path) => path.endsWith(".test.ts"))
+    .filter((path) => path.endsWith(".test.ts") && has(path))
     .map((path) => join("dist", path.replace(/\.ts$/, ".js")))
     .sort();
 }
@@ -66,9 +98,16 @@ if (!isBuilt()) {
   if (build.status !== 0) process.exit(build.status ?? 1);
 }
 const args = process.argv.slice(2);
+const name = args[0]?.startsWith("--tier=") ? args.shift().slice("--tier=".length) : "fast";
+const tier = TIERS[name];
+if (tier === undefined) {
+  console.error(`--tier=${name}: must be one of ${Object.keys(TIERS).join(", ")}`);
+  process.exit(2);
+}
 const chosen = args.filter((arg) => /\.test\.(ts|js)$/.test(arg)).map(builtFile);
 const options = args.filter((arg) => !/\.test\.(ts|js)$/.test(arg));
-const files = chosen.length > 0 ? chosen : builtTests();
+const files = chosen.length > 0 ? chosen : builtTests(tier.has);
 const command = ["--test", ...concurrencyOption(), ...options, ...files];
-const { status } = spawnSync(process.execPath, command, { stdio: "inherit", cwd: root });
+const env = { ...tier.env, ...process.env };
+const { status } = spawnSync(process.execPath, command, { stdio: "inherit", cwd: root, env });
 process.exitCode = status ?? 1;

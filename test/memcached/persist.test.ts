@@ -1,30 +1,18 @@
 // Items that outlive the process that served them: after an orderly end, and after none at all. A
-// crash is what the files are at a moment at which somebody copies them, or a process that is
-// killed; the latter at some moment while it works.
+// crash is what the files are at the moment at which the test copies them.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import { Xorshift32 } from "../../src/base/random.ts";
 import { Cache } from "../../src/index.ts";
 import type { MemcachedServer } from "../../src/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/memcached/settings.ts";
-import { Client, portOf, startServer } from "./server_fixture.ts";
+import { Client, noise, portOf, set, startServer } from "./server_fixture.ts";
 
-const CLI = fileURLToPath(
-  new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
-);
-const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 6);
 const FLUSH_MS = 5;
 const WAIT_MS = 120_000;
-/** A change that was answered so long ago is in the log, though the machine be busy … */
-const SURE_MS = 3000;
-/** … and a server works for so long at least, and then a while, until it is killed. */
-const LIFE_MS = 3100;
 
 const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "zcache-mc-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -72,21 +60,11 @@ async function crash({ server }: Running, at: string): Promise<string> {
   return copy;
 }
 
-const set = (key: string, value: string, expiry = 0) =>
-  `set ${key} 7 ${expiry} ${value.length}\r\n${value}\r\n`;
 const STORED = "STORED\r\n";
 
 async function casOf(client: Client, key: string): Promise<bigint> {
   const reply = await client.ask(`gets ${key}\r\n`, "END\r\n");
   return BigInt(/^VALUE \S+ 7 \d+ (\d+)\r\n/.exec(reply)![1]!);
-}
-
-/** Bytes that no codec makes much of. */
-function noise(seed: number, bytes: number): string {
-  const random = new Xorshift32(seed + 1);
-  const value = Buffer.alloc(bytes);
-  for (let at = 0; at < bytes; at++) value[at] = 33 + random.below(90);
-  return value.toString("latin1");
 }
 
 test("what was stored is there after a restart, as it was", async () => {
@@ -271,70 +249,4 @@ test("files that are another's, or can't be, are errors that name the option", a
   await assert.rejects(start(at, { persist }), /persist\.max/);
   const writeBack = { path: "", max: 64 << 20 };
   await assert.rejects(start(place(), { writeBack }), /writeBack\.path/);
-});
-
-interface Killed {
-  readonly client: Client;
-  kill(): Promise<void>;
-}
-
-async function startToKill(at: string): Promise<Killed> {
-  const socket = join(at, "socket");
-  rmSync(socket, { force: true });
-  const args = ["serve", "memcached", "--socket", socket, "--persist", join(at, "items")];
-  const child = spawn(process.execPath, [CLI, ...args, "--threads", "2"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.once("data", () => resolve());
-    child.once("exit", () => reject(new Error("the server has ended")));
-  });
-  const client = await Client.open({ path: socket });
-  return {
-    client,
-    kill: async () => {
-      child.kill("SIGKILL");
-      await exited;
-      client.close();
-    },
-  };
-}
-
-test(`${KILLS} servers that are killed: what is left is one of the last states`, async () => {
-  const at = place();
-  // By key: what was stored, with the time of the answer; 0 stands for deleted.
-  const history = new Map<string, { readonly n: number; readonly ms: number }[]>();
-  let n = 0;
-  for (let run = 0; run < KILLS; run++) {
-    const { client, kill } = await startToKill(at);
-    const until = performance.now() + LIFE_MS + ((run * 7919) % 400);
-    const random = new Xorshift32(run + 1);
-    while (performance.now() < until) {
-      const key = `k${random.below(40)}`;
-      const states = history.get(key) ?? [];
-      history.set(key, states);
-      const isDelete = random.below(4) === 0;
-      n++;
-      const reply = isDelete
-        ? await client.ask(`delete ${key}\r\n`)
-        : await client.ask(set(key, `${n}:${noise(n, 300)}`));
-      assert.match(reply, /^(STORED|DELETED|NOT_FOUND)\r\n$/);
-      states.push({ n: isDelete ? 0 : n, ms: performance.now() });
-    }
-    const killedAt = performance.now();
-    await kill();
-    const next = await startToKill(at);
-    for (const [key, states] of history) {
-      const reply = await next.client.ask(`get ${key}\r\n`, "END\r\n");
-      const found = Number(/\r\n(\d+):/.exec(reply)?.[1] ?? 0);
-      if (found > 0) assert.ok(reply.includes(`${found}:${noise(found, 300)}\r\n`), "it is whole");
-      const sure = states.filter(({ ms }) => ms < killedAt - SURE_MS).length;
-      const possible = states.slice(Math.max(0, sure - 1)).map((state) => state.n);
-      if (sure === 0) possible.push(0);
-      assert.ok(possible.includes(found), `${key}: ${found} of ${possible.join()}`);
-      history.set(key, [{ n: found, ms: 0 }]);
-    }
-    await next.kill();
-  }
 });

@@ -1,6 +1,7 @@
 // A server in this process, on a free port or a socket, and clients that wait for so many bytes or
 // for an end, never longer than a deadline.
 import { connect, type NetConnectOpts, type Socket } from "node:net";
+import { Xorshift32 } from "../../src/base/random.ts";
 import { openItemStore } from "../../src/memcached/item_stores.ts";
 import type { Endpoint } from "../../src/memcached/listen.ts";
 import { type MemcachedOptions, MemcachedServer } from "../../src/memcached/server.ts";
@@ -119,4 +120,17 @@ export class Client {
       this.#wake = undefined;
     }
   }
+}
+
+/** A request that stores a value with the flags 7. */
+export function set(key: string, value: string, expiry = 0): string {
+  return `set ${key} 7 ${expiry} ${value.length}\r\n${value}\r\n`;
+}
+
+/** Random printable bytes, which no codec compresses well. */
+export function noise(seed: number, bytes: number): string {
+  const random = new Xorshift32(seed + 1);
+  const value = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at++) value[at] = 33 + random.below(90);
+  return value.toString("latin1");
 }

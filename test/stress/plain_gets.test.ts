@@ -16,7 +16,7 @@ import {
   valueUnder,
 } from "./plain_gets_worker.ts";
 
-const ROUNDS = Number(process.env["ZCACHE_STRESS_ROUNDS"] ?? 20_000);
+const ROUNDS = 20_000 * Number(process.env["ZCACHE_STRESS_ROUNDS"] ?? 1);
 const SETS = 200;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const WORKER = new URL(`./plain_gets_worker.${EXTENSION}`, import.meta.url);
