@@ -6,7 +6,8 @@
 // too, so it has the log of changes, and nothing else.
 import type { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
-import { createStore, renamedFile } from "../node/stores.ts";
+import { Scheduler } from "../node/scheduler.ts";
+import { openStore, renamedFile } from "../node/stores.ts";
 import { flushLog } from "../persist/exit.ts";
 import { restartWriter } from "../persist/files.ts";
 import type { ResolvedPersist } from "../persist/options.ts";
@@ -17,7 +18,7 @@ import type { StoreOptions } from "../store/options.ts";
 import type { Store } from "../store/store.ts";
 import { formatValues } from "../values/format.ts";
 import type { KeyedValues } from "../values/values.ts";
-import { Background, type BackgroundCounts, type BackgroundOptions } from "./background.ts";
+import { type BackgroundCounts, type BackgroundOptions, startBackground } from "./background.ts";
 import { DictionaryKeeper, type DictionaryReport } from "./dictionary.ts";
 import { cachePlatform } from "./platform.ts";
 
@@ -43,8 +44,8 @@ export interface UpkeepEvents {
   readonly onFault: (error: ZcacheError) => void;
   readonly onDictionary: (report: DictionaryReport) => void;
   /**
-   * Takes an unexpected error of a background task, which goes on at its next turn; without it such
-   * an error is an uncaught exception.
+   * Takes an unexpected error of a background task, which runs again at its next turn; without it
+   * such an error is an uncaught exception.
    */
   readonly onError?: ((task: string, error: unknown) => void) | undefined;
 }
@@ -81,7 +82,7 @@ export function openValues(
   const restart = persist && Restart.open(persist, identity);
   let store: Store | undefined;
   try {
-    store = createStore(settings);
+    store = openStore(settings);
     formatValues(store, cachePlatform.random, stays, restart?.keySeeds);
     return { store, restart };
   } catch (error) {
@@ -107,7 +108,8 @@ function closeBoth(store: Store, restart: Restart | undefined): void {
 export class Upkeep {
   readonly #store: Store;
   readonly #restart: Restart | undefined;
-  readonly #background: Background | undefined;
+  readonly #scheduler: Scheduler;
+  readonly #counts: (() => BackgroundCounts) | undefined;
   readonly #keeper: DictionaryKeeper | undefined;
 
   /**
@@ -123,14 +125,19 @@ export class Upkeep {
   ) {
     this.#store = store;
     this.#restart = restart;
+    const onTaskError =
+      onError && ((task: string, error: unknown) => onError(`the background task ${task}`, error));
+    this.#scheduler = Scheduler.of(store, onTaskError);
     // Before anything that has to be stopped: this may fail.
     if (restart !== undefined) restart.onError = onError;
-    const used = restart?.begin(values, isUnwanted, onFault);
+    const used = restart?.begin(values, isUnwanted, onFault, this.#scheduler);
     const renamed = renamedFile(store);
     // Whoever makes the store has no listener yet.
     if (renamed !== undefined) setImmediate(() => onFault(renamed));
     const { background, dictionaryBytes, codec, codecOptions } = options;
-    if (background !== undefined) this.#background = new Background(store, background, onError);
+    if (background !== undefined) {
+      this.#counts = startBackground(this.#scheduler, store, background);
+    }
     if (dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
       const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
       const keeper = new DictionaryKeeper(
@@ -153,7 +160,7 @@ export class Upkeep {
   }
 
   get backgroundCounts(): Readonly<BackgroundCounts> | undefined {
-    return this.#background && { ...this.#background.counts };
+    return this.#counts?.();
   }
 
   get persistStats(): PersistStats | undefined {
@@ -194,7 +201,7 @@ export class Upkeep {
 
   #stop(): void {
     this.#keeper?.stop();
-    this.#background?.stop();
+    this.#scheduler.stop();
   }
 }
 

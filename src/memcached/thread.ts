@@ -6,6 +6,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { SampledTimes } from "../base/sampled_times.ts";
 import { MIB } from "../base/units.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
+import { Scheduler } from "../node/scheduler.ts";
 import { Credentials } from "./auth.ts";
 import { Statistics } from "./commands/stats.ts";
 import { Connections } from "./connections.ts";
@@ -87,7 +88,7 @@ export class ServerThread {
   listeners: readonly Listener[] = [];
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
-  readonly #sweeper: NodeJS.Timeout | undefined;
+  readonly #scheduler: Scheduler;
   #sweeping: ItemScan | undefined;
 
   private constructor(parts: ThreadParts) {
@@ -109,11 +110,18 @@ export class ServerThread {
     });
     this.items.tick(Date.now());
     if (parts.endpoints.some(({ tls }) => tls !== undefined)) this.#certificatesReadAt = Date.now();
-    // One thread looks after all.
+    this.#scheduler = new Scheduler(
+      () => false,
+      (_, error) => errors.report("memcached: a search for expired items", error),
+    );
+    // One thread searches for all.
     if (thread === 0) {
-      this.#sweeper = setInterval(() => {
-        errors.run("memcached: a search for expired items", () => this.#sweep());
-      }, SWEEP_MS).unref();
+      this.#scheduler.add({
+        name: "expire",
+        everyMs: SWEEP_MS,
+        budgetMs: () => SWEEP_WORK_MS,
+        step: () => this.#sweep(),
+      });
     }
     this.stats = new Statistics({
       items: this.items,
@@ -219,21 +227,19 @@ export class ServerThread {
 
   /** Accepts nothing more, and ends what is open. */
   close(gracefully: boolean): void {
-    clearInterval(this.#sweeper);
+    this.#scheduler.stop();
     for (const { server } of this.listeners) server.close();
     this.connections.close(gracefully);
   }
 
-  /** A few milliseconds of looking for items that are dead. */
-  #sweep(): void {
-    if (!this.stats.sweeps) return;
+  /** One step of the search for dead items. @returns whether the search goes on */
+  #sweep(): boolean {
+    if (!this.stats.sweeps) return false;
     this.items.tick(Date.now());
-    const until = performance.now() + SWEEP_WORK_MS;
-    do {
-      if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]!++;
-      this.#sweeping ??= this.items.store.beginScan();
-      if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
-    } while (this.#sweeping !== undefined && performance.now() < until);
+    if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]!++;
+    this.#sweeping ??= this.items.store.beginScan();
+    if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
+    return this.#sweeping !== undefined;
   }
 
   #connectionRows() {

@@ -3,18 +3,30 @@ import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
 import type { StoreOptions } from "../store/options.ts";
 import { Store, type StoreShare } from "../store/store.ts";
+import type { Idle } from "../store/tend.ts";
+import { InternalErrors } from "./internal_errors.ts";
 import { warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
 import { startWorker } from "./reserved_fds.ts";
+import { SCAN_ENTRIES, ScanRounds, scanTask, tickSecondsFor, ticksToAge } from "./scan_rounds.ts";
+import { Scheduler, type SchedulerTime } from "./scheduler.ts";
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
 /**
- * Makes a store.
+ * Makes a store. With a codec for recompression, the calling thread recompresses idle pages in the
+ * background (`recompress.idleSeconds`) until it closes the store or detaches from it.
  * @throws ZcacheError for options that can't be (ERR_OPTION and others that name what is unknown),
  *   ERR_ARENA_MEMORY, and of the write-back file ERR_IO and ERR_FILE_LOCKED
  */
 export function createStore(options: StoreOptions = {}): Store {
+  const store = openStore(options);
+  recompressInBackground(store);
+  return store;
+}
+
+/** As `createStore`, for a caller that schedules background work itself. */
+export function openStore(options: StoreOptions): Store {
   const store = Store.create(options, nodePlatform());
   warnOfMemory("memoryMax", store.options.memoryMax);
   return store;
@@ -26,6 +38,30 @@ export function createStore(options: StoreOptions = {}): Store {
  */
 export function attachStore(share: StoreShare): Store {
   return Store.attach(share, nodePlatform());
+}
+
+/**
+ * Recompresses pages of a store that have been idle for the time that its options say.
+ * Unexpected errors become warnings of the process and are counted in `store.background.tasks`.
+ */
+export function recompressInBackground(store: Store, time?: SchedulerTime): void {
+  const { recompress, content } = store.options;
+  if (recompress === undefined || recompress.idleSeconds === 0) return;
+  const errors = new InternalErrors({ log: (text) => process.emitWarning(text) });
+  const scheduler = Scheduler.of(
+    store,
+    (task, error) => errors.report(`the background task ${task}`, error),
+    time,
+  );
+  const tickSeconds = tickSecondsFor(recompress.idleSeconds);
+  const idle: Idle = {
+    idleTicks: ticksToAge(recompress.idleSeconds, tickSeconds),
+    // As the cache has it: values that did not shrink at all are not tried again.
+    ...(content === "values" ? { only: "normal" } : {}),
+  };
+  const plan = { tickMs: tickSeconds * 1000, scan: { entries: SCAN_ENTRIES, recompress: idle } };
+  const rounds = new ScanRounds(store, () => plan, scheduler.nowMs);
+  scheduler.add(scanTask((nowMs) => rounds.step(nowMs)));
 }
 
 /** What is to be said of a store whose write-back file has another name than was asked for. */

@@ -8,6 +8,7 @@
 import { randomInt } from "node:crypto";
 import { ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
+import type { Scheduler } from "../node/scheduler.ts";
 import * as Log from "../store/change_log.layout.ts";
 import type { ChangeLog } from "../store/change_log.ts";
 import { FILE_HEADER_BYTES as HEADER_BYTES, UNKNOWN } from "../store/change_record.layout.ts";
@@ -79,7 +80,6 @@ export class Restart {
   #values: KeyedValues | undefined;
   #log: ChangeLog | undefined;
   #room: ReturnType<typeof snapshotRoom> | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #fd = -1;
   #oldFd = -1;
   #compaction: Compaction | undefined;
@@ -120,6 +120,7 @@ export class Restart {
   /**
    * Recovers what there is, and keeps what changes from here on.
    * @param onFault told of what fails later
+   * @param scheduler writes the log from now on; to be stopped before `detach` and `settle`
    * @returns the dictionary in use
    * @throws ZcacheError ERR_IO, ERR_ARENA_FULL
    */
@@ -127,6 +128,7 @@ export class Restart {
     values: KeyedValues,
     isUnwanted: IsUnwanted,
     onFault: (error: ZcacheError) => void,
+    scheduler: Scheduler,
   ): Uint8Array | undefined {
     this.#values = values;
     this.#onFault = onFault;
@@ -140,8 +142,15 @@ export class Restart {
     recovery.link(log.generation, this.#room.at);
     stored.use(log);
     log.onFull = () => this.#hurry();
-    this.#timer = setInterval(() => this.#beat(), this.#options.flushMs);
-    this.#timer.unref();
+    scheduler.add({
+      name: "persist",
+      everyMs: this.#options.flushMs,
+      step: () => {
+        this.#beat();
+        return false;
+      },
+      last: () => this.#beat(),
+    });
     flushAtExit(this);
     const loss = lossOf(this.#options.path, recovery);
     // Whoever made the cache has no listener yet.
@@ -184,7 +193,6 @@ export class Restart {
 
   /** Ends the work of this thread, while others go on: what they change goes to the same log. */
   detach(): void {
-    clearInterval(this.#timer);
     this.#abandon();
     const log = this.#log!;
     this.#attempt(() => log.drain());
@@ -195,7 +203,6 @@ export class Restart {
 
   /** Before the store is closed: writes a snapshot, if reading the logs would take longer. */
   settle(): void {
-    clearInterval(this.#timer);
     const log = this.#log;
     if (log === undefined || log.isBroken || this.#stored.isClosed) return;
     this.#attempt(() => {
@@ -214,7 +221,6 @@ export class Restart {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearInterval(this.#timer);
     exitFlushes.delete(this);
     const log = this.#log;
     if (log !== undefined) {
@@ -273,11 +279,9 @@ export class Restart {
       else {
         this.#drain();
         this.#closeOld();
-        if (this.#stored.isClosed) clearInterval(this.#timer);
-        else {
-          this.#replaceGone();
-          this.#compact();
-        }
+        if (this.#stored.isClosed) return;
+        this.#replaceGone();
+        this.#compact();
       }
     });
   }

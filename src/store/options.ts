@@ -22,6 +22,17 @@ export interface WriteBackOptions {
   readonly ephemeral?: boolean;
 }
 
+/** A denser codec, for pages that have not been used for some time. */
+export interface RecompressOptions {
+  readonly codec: string;
+  readonly codecOptions?: CodecOptions;
+  /**
+   * Seconds without use after which `createStore` lets a page be recompressed in the background, by
+   * the thread that called it (default 60). 0: it does not; `tend` does when it is called.
+   */
+  readonly idleSeconds?: number;
+}
+
 export interface StoreOptions {
   /**
    * Bytes of everything: pages, index, tables, buffers, scratch of all threads. A number or text
@@ -33,8 +44,7 @@ export interface StoreOptions {
   /** The codec of new pages (default "lz4"), and its settings. */
   readonly codec?: string;
   readonly codecOptions?: CodecOptions;
-  /** A denser codec, for pages that have not been used for some time (`recompress`). */
-  readonly recompress?: { readonly codec: string; readonly codecOptions?: CodecOptions };
+  readonly recompress?: RecompressOptions;
   /**
    * "values": of 1 … pageSize bytes each, with a header that says so (value.layout.ts); the store's
    * `putValue` and `fetchValue` are for these (default "pages").
@@ -68,7 +78,7 @@ export interface ResolvedOptions {
   readonly pageSize: number;
   readonly codec: string;
   readonly codecOptions: CodecOptions;
-  readonly recompress: { readonly codec: string; readonly codecOptions: CodecOptions } | undefined;
+  readonly recompress: Required<RecompressOptions> | undefined;
   readonly content: "pages" | "values";
   readonly zpools: readonly [ephemeral: string, persistent: string];
   readonly policy: string;
@@ -140,11 +150,23 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
   return resolved;
 }
 
-function resolveRecompress(given: NonNullable<StoreOptions["recompress"]>) {
-  const { codec, codecOptions } = readOptions(given, ["codec", "codecOptions"], "recompress");
+const RECOMPRESS_KEYS = ["codec", "codecOptions", "idleSeconds"] as const;
+/** That of `zcache serve nbd`. */
+const IDLE_SECONDS = 60;
+const IDLE_SECONDS_MAX = 365 * 24 * 3600;
+
+function resolveRecompress(given: RecompressOptions): Required<RecompressOptions> {
+  const options = readOptions(given, RECOMPRESS_KEYS, "recompress");
+  const { codec, codecOptions, idleSeconds = IDLE_SECONDS } = options;
+  if (!(Number.isFinite(idleSeconds) && idleSeconds >= 0 && idleSeconds <= IDLE_SECONDS_MAX)) {
+    const found = describe(idleSeconds);
+    const allowed = `0 (never) to ${IDLE_SECONDS_MAX} seconds`;
+    throw new ZcacheError("ERR_OPTION", `recompress.idleSeconds ${found}: allowed are ${allowed}`);
+  }
   return {
     codec: textOf("recompress.codec", codec),
     codecOptions: codecOptionsOf(codecOptions),
+    idleSeconds,
   };
 }
 

@@ -23,3 +23,20 @@ export interface StorePlatform {
   /** Opens in another thread what `openDevice` has opened in this process. */
   attachDevice(share: BackingShare): BackingDevice;
 }
+
+/** What the background work called `name` has done so far. */
+export interface TaskStats {
+  readonly name: string;
+  readonly runs: number;
+  /** Runs that an unexpected error has ended. */
+  readonly errors: number;
+  /** Time spent, in ms. */
+  readonly ms: number;
+}
+
+/** Background work on a store, in one thread (node/scheduler.ts). */
+export interface BackgroundWork {
+  readonly tasks: readonly TaskStats[];
+  /** Ends it for good. */
+  stop(): void;
+}

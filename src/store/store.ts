@@ -13,7 +13,7 @@ import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
-import { checkPage, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
+import { checkPage, limitFrames, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
@@ -24,7 +24,7 @@ import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./optio
 import * as Page from "./page.layout.ts";
 import { pageIn } from "./page_in.ts";
 import { pageOut } from "./page_out.ts";
-import type { StorePlatform } from "./platform.ts";
+import type { BackgroundWork, StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
@@ -58,6 +58,8 @@ export class Store {
   readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
+  /** What works on it beside its callers, until this thread closes it or detaches. */
+  background: BackgroundWork | undefined;
   #tender: Tender | undefined;
 
   private constructor(state: StoreState) {
@@ -189,6 +191,12 @@ export class Store {
   /** To be called before this thread's scratch is written. @throws ZcacheError ERR_STORE_CLOSED */
   assertOpen(): void {
     this.#opened();
+  }
+
+  /** Whether any thread has closed the store, or this thread has detached. */
+  get isClosed(): boolean {
+    const { isOver, words, root } = this.#state;
+    return isOver || words[root + Root.CLOSED] !== 0;
   }
 
   /** What shared words name the calling thread by (memory/owner.ts). */
@@ -356,18 +364,7 @@ export class Store {
    */
   limit(bytes: number): void {
     const { arena, root, words } = this.#opened();
-    const { firstFrame, framesTotal } = arena.frames;
-    // An arena is memoryMax rounded down.
-    const isAll = bytes === 0 || bytes === this.options.memoryMax;
-    const frames = (isAll ? framesTotal : Math.floor(bytes / this.pageSize)) - firstFrame;
-    if (!(frames >= 1 && frames <= framesTotal - firstFrame)) {
-      const max = framesTotal * this.pageSize;
-      const min = (firstFrame + 1) * this.pageSize;
-      throw new ZcacheError(
-        "ERR_OPTION",
-        `limit of ${bytes} bytes: allowed are 0, ${min} to ${max}`,
-      );
-    }
+    const frames = limitFrames(bytes, this.options.memoryMax, this.pageSize, arena.frames);
     this.#locked(() => put(words, root + Root.LIMIT_FRAMES, frames));
   }
 
@@ -428,6 +425,7 @@ export class Store {
   /** Ends this thread's use; the store lives on in others. */
   detach(): void {
     if (this.#state.isOver) return;
+    this.background?.stop();
     this.#state.isOver = true;
     this.#state.notes.tell();
     this.#state.arena.detach();
@@ -440,6 +438,7 @@ export class Store {
    */
   close(beforeDetach?: () => void): void {
     if (this.#state.isOver) return;
+    this.background?.stop();
     const state = this.#state;
     Atomics.store(state.words, state.root + Root.CLOSED, 1);
     try {

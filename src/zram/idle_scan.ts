@@ -1,18 +1,15 @@
-// What is done to a device's pages while nobody asks for them: idle ones are recompressed with the
-// denser codec, and written to the file. The kernel has a file to write to for each of these, and
-// few write; here it happens by itself, within a budget, and the same words set it.
-//
-// The store's clock goes on by a tick now and then, and a page knows the tick at which it was used
-// last, modulo 128. A tick is a quarter of the shorter of the two ages that are asked for, or
-// longer where the other age would be too many of them.
+// The idle scan of block devices: pages that nobody has used for some time are recompressed with
+// the denser codec, or written to the write-back file. The kernel's zram does so when its files
+// `recompress` and `writeback` are written to; this scan runs by itself, and the same words set it.
+import { SCAN_ENTRIES, ScanRounds, tickSecondsFor, ticksToAge } from "../node/scan_rounds.ts";
 import type { Store } from "../store/store.ts";
 
-/** Which pages: as the kernel's `type=`. */
+/** Which pages, by the words of the kernel's `type=`. */
 export const PAGE_TYPES = ["none", "idle", "huge", "huge_idle", "incompressible"] as const;
 export type PageType = (typeof PAGE_TYPES)[number];
 
-/** What is set; all of it may be changed at any time. */
-export interface TendingSettings {
+/** May be changed at any time. */
+export interface IdleScanSettings {
   recompress: PageType;
   /** Seconds without use after which a page is idle for recompression, and for write-back. */
   recompressIdleSeconds: number;
@@ -23,35 +20,24 @@ export interface TendingSettings {
   writeBackLimited: boolean;
 }
 
-/** Pages that are looked at in one step: some milliseconds if all of them are recompressed. */
-const STEP_ENTRIES = 256;
-const TICKS_TO_IDLE = 4;
-/** Ages are told apart up to 127 ticks; some are left for rounding up. */
-const TICKS_MAX = 120;
-/** A round through all pages begins with each tick, and no oftener. */
-const TICK_SECONDS_MIN = 1;
-
-export class ZramTending {
-  readonly settings: TendingSettings;
-  readonly #store: Store;
+export class ZramIdleScan {
+  readonly settings: IdleScanSettings;
+  readonly #rounds: ScanRounds;
+  /** Units of 4 KiB in a page. */
   readonly #unit: number;
-  #tickedMs: number;
-  #isRoundDone = false;
   #isAllIdle = false;
-  #recompressed = 0;
-  #writtenBack = 0;
 
-  /** @param nowMs a time that goes on by itself, of any origin */
-  constructor(store: Store, settings: TendingSettings, nowMs: number) {
-    this.#store = store;
+  /** @param nowMs a time of any origin, as `step` gets it */
+  constructor(store: Store, settings: IdleScanSettings, nowMs: number) {
     this.settings = settings;
     this.#unit = store.pageSize / 4096;
-    this.#tickedMs = nowMs;
+    this.#rounds = new ScanRounds(store, () => this.#plan(), nowMs);
   }
 
-  /** Pages that were recompressed and written back by it. */
+  /** Pages that the scan has recompressed and written back. */
   get done(): { recompressed: number; writtenBack: number } {
-    return { recompressed: this.#recompressed, writtenBack: this.#writtenBack };
+    const { recompressed, writtenBack } = this.#rounds.counts;
+    return { recompressed, writtenBack };
   }
 
   /**
@@ -59,62 +45,50 @@ export class ZramTending {
    * @returns whether there is more to do at once
    */
   step(nowMs: number): boolean {
-    const tickMs = this.#tickSeconds * 1000;
-    if (nowMs - this.#tickedMs >= tickMs) {
-      this.#tickedMs = nowMs;
-      this.#isRoundDone = false;
-      this.#store.tick();
+    const { rounds, writtenBack } = this.#rounds.counts;
+    const isMore = this.#rounds.step(nowMs);
+    const { settings } = this;
+    if (settings.writeBackLimited) {
+      const written = (this.#rounds.counts.writtenBack - writtenBack) * this.#unit;
+      settings.writeBackLimit = Math.max(0, settings.writeBackLimit - written);
     }
-    if (this.#isRoundDone) return false;
-    const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
-    const budget = this.#budgetPages;
-    const wanted = {
-      entries: Math.min(STEP_ENTRIES, Math.max(1, budget)),
-      recompress: this.#idle(recompress, recompressIdleSeconds),
-      writeBack: budget > 0 ? this.#idle(writeBack, writeBackIdleSeconds) : undefined,
-    };
-    if (wanted.recompress === undefined && wanted.writeBack === undefined) return false;
-    const { ended, recompressed, writtenBack } = this.#store.tend({
-      ...wanted,
-      entries: wanted.writeBack === undefined ? STEP_ENTRIES : wanted.entries,
-    });
-    this.#recompressed += recompressed;
-    this.#writtenBack += writtenBack;
-    if (this.settings.writeBackLimited) {
-      const left = this.settings.writeBackLimit - writtenBack * this.#unit;
-      this.settings.writeBackLimit = Math.max(0, left);
-    }
-    this.#isRoundDone = ended;
-    if (ended) this.#isAllIdle = false;
-    return !ended;
+    if (this.#rounds.counts.rounds > rounds) this.#isAllIdle = false;
+    return isMore;
   }
 
-  /** Looks at all pages again, from now on. @param allIdle takes all of them for idle, once */
-  again(allIdle = false): void {
-    this.#isRoundDone = false;
+  /** Looks at all pages again. @param allIdle in that round, every page counts as idle */
+  restart(allIdle = false): void {
+    this.#rounds.restart();
     this.#isAllIdle ||= allIdle;
   }
 
-  get #tickSeconds(): number {
+  #plan() {
     const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
     // What is switched off does not count.
     const one = recompress === "none" ? writeBackIdleSeconds : recompressIdleSeconds;
     const other = writeBack === "none" ? one : writeBackIdleSeconds;
-    const shorter = Math.min(one, other);
-    const longer = Math.max(one, other);
-    return Math.max(TICK_SECONDS_MIN, shorter / TICKS_TO_IDLE, longer / TICKS_MAX);
+    const tickSeconds = tickSecondsFor(one, other);
+    const budget = this.#budgetPages;
+    const scan = {
+      entries: SCAN_ENTRIES,
+      recompress: this.#idle(recompress, recompressIdleSeconds, tickSeconds),
+      writeBack: budget > 0 ? this.#idle(writeBack, writeBackIdleSeconds, tickSeconds) : undefined,
+    };
+    // No more pages are written than are looked at.
+    if (scan.writeBack !== undefined) scan.entries = Math.min(SCAN_ENTRIES, budget);
+    const isAny = scan.recompress !== undefined || scan.writeBack !== undefined;
+    return { tickMs: tickSeconds * 1000, scan: isAny ? scan : undefined };
   }
 
   get #budgetPages(): number {
     const { writeBackLimited, writeBackLimit } = this.settings;
-    return writeBackLimited ? Math.floor(writeBackLimit / this.#unit) : STEP_ENTRIES;
+    return writeBackLimited ? Math.floor(writeBackLimit / this.#unit) : SCAN_ENTRIES;
   }
 
-  #idle(type: PageType, seconds: number) {
+  #idle(type: PageType, seconds: number, tickSeconds: number) {
     if (type === "none") return undefined;
     const isAnyAge = this.#isAllIdle || type === "huge" || type === "incompressible";
-    // The first tick may have come right after the page was used.
-    const idleTicks = isAnyAge ? 0 : Math.ceil(seconds / this.#tickSeconds) + 1;
+    const idleTicks = isAnyAge ? 0 : ticksToAge(seconds, tickSeconds);
     return type === "idle" ? { idleTicks } : { idleTicks, only: "huge" as const };
   }
 }

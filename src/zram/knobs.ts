@@ -4,14 +4,14 @@ import { ZcacheError } from "../base/errors.ts";
 import type { Knob } from "../base/knob.ts";
 import { parseSize } from "../base/units.ts";
 import type { Store } from "../store/store.ts";
-import { PAGE_TYPES, type PageType, type ZramTending } from "./idle_scan.ts";
+import { PAGE_TYPES, type PageType, type ZramIdleScan } from "./idle_scan.ts";
 import { statLine } from "./stat.ts";
 import type { Zram } from "./zram.ts";
 
 export interface ZramParts {
   readonly store: Store;
   readonly exports: readonly { readonly name: string; readonly device: Zram }[];
-  readonly tending: ZramTending;
+  readonly idleScan: ZramIdleScan;
   readonly codec: string;
   readonly denseCodec: string;
 }
@@ -21,7 +21,7 @@ const SECONDS_MAX = 365 * 24 * 3600;
 const COMPACT_FRAMES = 1 << 20;
 
 export function zramKnobs(parts: ZramParts): Knob[] {
-  return [...deviceKnobs(parts), ...memoryKnobs(parts), ...tendingKnobs(parts)];
+  return [...deviceKnobs(parts), ...memoryKnobs(parts), ...idleScanKnobs(parts)];
 }
 
 /** Of each device: its size, and how to drop its data. */
@@ -88,8 +88,8 @@ function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
   ];
 }
 
-function tendingKnobs({ tending, store, denseCodec }: ZramParts): Knob[] {
-  const { settings } = tending;
+function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
+  const { settings } = idleScan;
   const hasFile = store.share().device !== undefined;
   return [
     {
@@ -98,7 +98,7 @@ function tendingKnobs({ tending, store, denseCodec }: ZramParts): Knob[] {
       get: () => settings.recompress,
       set: (text) => {
         settings.recompress = typeOf("recompress", text, denseCodec !== "none", "--recompress");
-        tending.again();
+        idleScan.restart();
       },
     },
     {
@@ -115,7 +115,7 @@ function tendingKnobs({ tending, store, denseCodec }: ZramParts): Knob[] {
       get: () => settings.writeBack,
       set: (text) => {
         settings.writeBack = typeOf("writeback", text, hasFile, "--write-back");
-        tending.again();
+        idleScan.restart();
       },
     },
     {
@@ -148,7 +148,7 @@ function tendingKnobs({ tending, store, denseCodec }: ZramParts): Knob[] {
       get: () => "0",
       set: (text) => {
         if (text !== "all") throw new ZcacheError("ERR_OPTION", `idle "${text}": allowed is all`);
-        tending.again(true);
+        idleScan.restart(true);
       },
     },
   ];

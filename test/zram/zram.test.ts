@@ -6,7 +6,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { ENOSPC } from "../../src/base/errno.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
-import { type TendingSettings, ZramTending } from "../../src/zram/idle_scan.ts";
+import { type IdleScanSettings, ZramIdleScan } from "../../src/zram/idle_scan.ts";
 import { statLine } from "../../src/zram/stat.ts";
 import { Extent, Zram } from "../../src/zram/zram.ts";
 import { fillPage, openStore } from "../doubles/store_fixture.ts";
@@ -211,7 +211,7 @@ test("idle pages are recompressed with the denser codec, and stay what they were
   const page = new Uint8Array(PAGE);
   for (let n = 0; n < 64; n++) device.write(n * PAGE, fillPage(page, "text", n));
   const before = device.mmStat().compr_data_size;
-  const settings: TendingSettings = {
+  const settings: IdleScanSettings = {
     recompress: "idle",
     recompressIdleSeconds: 10,
     writeBack: "none",
@@ -219,14 +219,14 @@ test("idle pages are recompressed with the denser codec, and stay what they were
     writeBackLimit: 0,
     writeBackLimited: false,
   };
-  const tending = new ZramTending(store, settings, 0);
-  while (tending.step(0));
-  assert.equal(tending.done.recompressed, 0, "nothing is idle yet");
+  const scan = new ZramIdleScan(store, settings, 0);
+  while (scan.step(0));
+  assert.equal(scan.done.recompressed, 0, "nothing is idle yet");
   for (let ms = 0; ms <= 20_000; ms += 500) {
     device.read(0, page);
-    while (tending.step(ms));
+    while (scan.step(ms));
   }
-  assert.equal(tending.done.recompressed, 63, "all but the one that was read all the time");
+  assert.equal(scan.done.recompressed, 63, "all but the one that was read all the time");
   assert.ok(device.mmStat().compr_data_size < before);
   const got = new Uint8Array(PAGE);
   for (let n = 0; n < 64; n++) {

@@ -15,9 +15,11 @@ import {
 } from "../../nbd/index.ts";
 import { reasonOf } from "../../node/inputs.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
-import { createStore, renamedFile, startMaintainer } from "../../node/stores.ts";
+import { scanTask } from "../../node/scan_rounds.ts";
+import { Scheduler } from "../../node/scheduler.ts";
+import { openStore, renamedFile, startMaintainer } from "../../node/stores.ts";
 import type { Store } from "../../store/store.ts";
-import { type PageType, ZramTending } from "../../zram/idle_scan.ts";
+import { type PageType, ZramIdleScan } from "../../zram/idle_scan.ts";
 import { DeviceImage } from "../../zram/image.ts";
 import { zramKnobs } from "../../zram/knobs.ts";
 import { complain } from "../exit.ts";
@@ -28,9 +30,6 @@ import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 
 /** Of each thread before it serves: what the engine would compile under the first client. */
 const PRACTICE_MS = 500;
-/** Between two steps of idle work: the main thread also accepts connections. */
-const STEP_EVERY_MS = 20;
-const REST_MS = 250;
 
 interface NamedDevice {
   readonly name: string;
@@ -42,7 +41,8 @@ interface Parts {
   readonly values: NbdValues;
   readonly store: Store;
   readonly devices: readonly NamedDevice[];
-  readonly tending: ZramTending;
+  readonly scheduler: Scheduler;
+  readonly idleScan: ZramIdleScan;
   readonly server: NbdServer;
   readonly image: DeviceImage | undefined;
 }
@@ -81,7 +81,7 @@ function checkFolder(image: string): void {
 
 function storeOf(values: NbdValues): Store {
   const { pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
-  return createStore({
+  return openStore({
     memoryMax: nbdMemoryBytes(values),
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool },
@@ -108,9 +108,9 @@ function loadFrom(image: DeviceImage): string {
   return `loaded ${pages} pages from ${image.path}\n`;
 }
 
-function tendingOf(values: NbdValues, store: Store): ZramTending {
+function idleScanOf(values: NbdValues, store: Store, nowMs: number): ZramIdleScan {
   const { recompress, recompressIdle, writeBack, writeBackType, writeBackIdle } = values;
-  return new ZramTending(
+  return new ZramIdleScan(
     store,
     {
       recompress: (recompress === "none" ? "none" : "idle") satisfies PageType,
@@ -120,27 +120,13 @@ function tendingOf(values: NbdValues, store: Store): ZramTending {
       writeBackLimit: 0,
       writeBackLimited: false,
     },
-    performance.now(),
+    nowMs,
   );
-}
-
-/** Does what is to be done now and then, until it is told to stop. */
-function tendInBackground(tending: ZramTending, errors: InternalErrors): () => void {
-  let timer: NodeJS.Timeout;
-  const step = () => {
-    let isMore = false;
-    errors.run("nbd: work on idle pages", () => {
-      isMore = tending.step(performance.now());
-    });
-    timer = setTimeout(step, isMore ? STEP_EVERY_MS : REST_MS);
-  };
-  timer = setTimeout(step, REST_MS);
-  return () => clearTimeout(timer);
 }
 
 /**
  * Starts serving block devices.
- * @param errors told of what nobody expected in what is done beside serving
+ * @param errors takes unexpected errors of background work
  * @throws ZcacheError ERR_OPTION and what names an unknown thing; ERR_IO, ERR_INPUT, ERR_CORRUPT:
  *   a file, an image, an address; ERR_ARENA_MEMORY, ERR_ARENA_FULL
  */
@@ -155,7 +141,6 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
   try {
     const renamed = renamedFile(store);
     if (renamed !== undefined) complain(`warning: ${renamed.message}`);
-    const tending = tendingOf(values, store);
     const devices = wanted.map(({ name, sizeBytes }, number) => ({
       name,
       device: Zram.create(store, sizeBytes, number),
@@ -177,7 +162,12 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       practiceMs: PRACTICE_MS,
     });
     const line = `${loaded}nbd on ${server.addresses.join(" ")}`;
-    return serviceOf({ values, store, devices, tending, server, image }, line, errors);
+    const scheduler = Scheduler.of(store, (_, error) =>
+      errors.report("nbd: work on idle pages", error),
+    );
+    const idleScan = idleScanOf(values, store, scheduler.nowMs);
+    scheduler.add(scanTask((nowMs) => idleScan.step(nowMs)));
+    return serviceOf({ values, store, devices, scheduler, idleScan, server, image }, line, errors);
   } catch (error) {
     store.close();
     throw error;
@@ -185,10 +175,9 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
 }
 
 function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service {
-  const { values, store, devices, tending, server, image } = parts;
+  const { values, store, devices, scheduler, idleScan, server, image } = parts;
   const { codec, recompress: denseCodec } = values;
-  const stopTending = tendInBackground(tending, errors);
-  const knobs = zramKnobs({ store, exports: devices, tending, codec, denseCodec });
+  const knobs = zramKnobs({ store, exports: devices, idleScan, codec, denseCodec });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
   const observed = observeNbd(
     store,
@@ -199,14 +188,14 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
     ...{ name: "nbd", line, observed, knobs },
     stats: () => ({
       server: server.stats(),
-      tending: tending.done,
+      tending: idleScan.done,
       exports: requests(),
       ...store.stats(),
     }),
     prepare: (name, value) => prepare(parts, name, value),
     refresh: () => refresh(parts),
     close: async (saves) => {
-      stopTending();
+      scheduler.stop();
       // Whatever goes wrong there, the devices are saved.
       for (const part of [observed, server]) {
         await part.close().catch((error: unknown) => errors.report("nbd: its end", error));
@@ -230,8 +219,8 @@ function refresh({ values, server }: Parts): { what: string; commit(): void }[] 
 }
 
 /** What can be changed: the limit within the memory that was set up, and what idle means. */
-function prepare({ values, store, tending }: Parts, name: string, value: unknown): Prepared {
-  const { settings } = tending;
+function prepare({ values, store, idleScan }: Parts, name: string, value: unknown): Prepared {
+  const { settings } = idleScan;
   switch (name) {
     case "memoryMax": {
       const most = store.share().options.memoryMax;
@@ -257,7 +246,7 @@ function prepare({ values, store, tending }: Parts, name: string, value: unknown
       return {
         commit: () => {
           if (values.writeBack !== undefined) settings.writeBack = value as PageType;
-          tending.again();
+          idleScan.restart();
         },
       };
     default:

@@ -1,0 +1,99 @@
+// Rounds of the idle scan: each tick of the store's clock begins one, and a round ends when all
+// entries have been looked at.
+//
+// An entry knows the tick at which it was used last, modulo 128. So an age in seconds becomes a
+// number of ticks, and the length of a tick depends on the ages that are asked for.
+import type { Store } from "../store/store.ts";
+import type { Tending } from "../store/tend.ts";
+import type { Task } from "./scheduler.ts";
+
+export interface ScanPlan {
+  /** Ms from one tick of the store's clock to the next. */
+  readonly tickMs: number;
+  /** What the next step looks for; undefined: nothing. */
+  readonly scan: Tending | undefined;
+}
+
+export interface ScanCounts {
+  readonly rounds: number;
+  readonly recompressed: number;
+  readonly writtenBack: number;
+  readonly expired: number;
+}
+
+/** A tick is a quarter of the shortest age … */
+const TICKS_TO_IDLE = 4;
+/** … but the longest has at most so many: of 127 that are told apart, some are for rounding up. */
+const TICKS_MAX = 120;
+const TICK_SECONDS_MIN = 1;
+
+/** How long a tick is for ages of so many seconds. */
+export function tickSecondsFor(...ages: readonly number[]): number {
+  return Math.max(
+    TICK_SECONDS_MIN,
+    Math.min(...ages) / TICKS_TO_IDLE,
+    Math.max(...ages) / TICKS_MAX,
+  );
+}
+
+/** Ticks after which an entry has an age: the first may come right after the entry was used. */
+export function ticksToAge(seconds: number, tickSeconds: number): number {
+  return Math.ceil(seconds / tickSeconds) + 1;
+}
+
+export class ScanRounds {
+  readonly #store: Store;
+  readonly #plan: () => ScanPlan;
+  readonly #counts = { rounds: 0, recompressed: 0, writtenBack: 0, expired: 0 };
+  #tickedMs: number;
+  #isRoundDone = false;
+
+  /**
+   * @param plan asked before each step
+   * @param nowMs a time of any origin, as `step` gets it
+   */
+  constructor(store: Store, plan: () => ScanPlan, nowMs: number) {
+    this.#store = store;
+    this.#plan = plan;
+    this.#tickedMs = nowMs;
+  }
+
+  get counts(): ScanCounts {
+    return this.#counts;
+  }
+
+  /** One step of the scan. @returns whether the round goes on */
+  step(nowMs: number): boolean {
+    const { tickMs, scan } = this.#plan();
+    if (nowMs - this.#tickedMs >= tickMs) {
+      this.#tickedMs = nowMs;
+      this.#isRoundDone = false;
+      this.#store.tick();
+    }
+    if (this.#isRoundDone || scan === undefined) return false;
+    const { ended, recompressed, writtenBack, expired } = this.#store.tend(scan);
+    const counts = this.#counts;
+    counts.recompressed += recompressed;
+    counts.writtenBack += writtenBack;
+    counts.expired += expired;
+    if (ended) counts.rounds++;
+    this.#isRoundDone = ended;
+    return !ended;
+  }
+
+  /** Begins a round now, without a tick. */
+  restart(): void {
+    this.#isRoundDone = false;
+  }
+}
+
+/** Entries of one step: some milliseconds if all of them are recompressed. */
+export const SCAN_ENTRIES = 256;
+/** Between two steps of a round, and between two looks at whether a round begins. */
+const STEP_EVERY_MS = 20;
+const REST_MS = 250;
+
+/** The task that scans a store of pages, one step at a time: the thread also has other work. */
+export function scanTask(step: (nowMs: number) => boolean): Task {
+  return { name: "recompress", everyMs: REST_MS, moreMs: STEP_EVERY_MS, step };
+}
