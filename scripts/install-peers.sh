@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
 # zstd, memcached with its clients and Redis, perl for memcached's own tests, NBD clients and
-# nbdkit, and (with CI=true) Chromium for the reports, memcached's and nbd's tests themselves, and
-# QEMU with a kernel for it. Needs root on Debian or Ubuntu; for others it names what is missing,
-# and the tests that need it are skipped by name. With CI=true a missing program is a failure.
+# nbdkit, and (with CI=true) Chromium for the reports, memcached's and nbd's tests themselves, QEMU
+# with a kernel for it, and the optional package zstd-napi. Needs root on Debian or Ubuntu; for
+# others it names what is missing, and the tests that need it are skipped by name. With CI=true a
+# missing program is a failure.
 set -euo pipefail
 
 missing=()
@@ -30,6 +31,10 @@ has_lz4_header() {
 
 has_chromium() {
   command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+
+has_zstd_napi() {
+  (cd "$(dirname "$0")/.." && node -e 'require("zstd-napi/binding")')
 }
 
 has_libnbd_python() {
@@ -78,6 +83,10 @@ if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/nu
   check
 fi
 if [ "${CI:-}" = "true" ]; then
+  # As a development dependency, because npm installs no optional peer that is only named.
+  has_zstd_napi 2>/dev/null ||
+    (cd "$(dirname "$0")/.." && npm install --no-save --save-dev --no-audit --no-fund zstd-napi)
+  has_zstd_napi
   "$(dirname "$0")/fetch-memcached-tests.sh"
   "$(dirname "$0")/fetch-nbd-tester.sh"
   "$(dirname "$0")/fetch-guest.sh"
