@@ -1,15 +1,9 @@
 // The entry point `zcache`: the arena, the pools over it, and the codecs that Node has.
 export { AssertionError, type ErrorCode, ZcacheError } from "./base/errors.ts";
 export { formatBytes, GIB, KIB, MIB, parseSize } from "./base/units.ts";
-export {
-  Cache,
-  type CacheEvents,
-  type CacheShare,
-  type CacheStats,
-  type EvictionReason,
-} from "./cache/cache.ts";
-export type { Serializer } from "./cache/contract.ts";
+export { Cache } from "./cache/cache.ts";
 export type { DictionaryReport } from "./cache/dictionary.ts";
+export type { CacheEvents, EvictionReason } from "./cache/events.ts";
 export type { CacheKey } from "./cache/keys.ts";
 export type { LoadContext, Loader } from "./cache/loads.ts";
 export type {
@@ -19,6 +13,9 @@ export type {
   NearOptions,
   SetOptions,
 } from "./cache/options.ts";
+export type { Serializer } from "./cache/serializer/serializer.ts";
+export type { CacheShare } from "./cache/share.ts";
+export type { CacheStats } from "./cache/statistics.ts";
 export * from "./codec/index.ts";
 export { Cleancache } from "./frontends/cleancache.ts";
 export { Frontswap } from "./frontends/frontswap.ts";

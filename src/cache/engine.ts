@@ -6,6 +6,7 @@
 // too, so it has the log of changes, and nothing else.
 import type { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
+import { random32 } from "../node/platform.ts";
 import { Scheduler } from "../node/scheduler.ts";
 import { openStore, renamedFile } from "../node/stores.ts";
 import { flushLog } from "../persist/exit.ts";
@@ -20,7 +21,6 @@ import { formatValues } from "../values/format.ts";
 import type { KeyedValues } from "../values/values.ts";
 import { type BackgroundCounts, type BackgroundOptions, startBackground } from "./background.ts";
 import { DictionaryKeeper, type DictionaryReport } from "./dictionary.ts";
-import { cachePlatform } from "./platform.ts";
 
 /** Where changes are kept, for a thread that attaches. */
 export interface LogShare {
@@ -83,7 +83,7 @@ export function openValues(
   let store: Store | undefined;
   try {
     store = openStore(settings);
-    formatValues(store, cachePlatform.random, stays, restart?.keySeeds);
+    formatValues(store, random32, stays, restart?.keySeeds);
     return { store, restart };
   } catch (error) {
     store?.close();

@@ -1,22 +1,24 @@
-// The meta bytes of a cached value (values/prefix.layout.ts): its type, and until when it is fresh.
+// The meta bytes of an entry (values/prefix.layout.ts): the type of its value, and until when the
+// value is fresh.
 //
-//  │ TYPE │ FRESH_UNTIL, 6 bytes, ms since 1970: only where it is not the same as when it expires │
+//  │ TYPE │ FRESH_UNTIL, 6 bytes, ms since 1970: only if it differs from the time of expiry │
 
+// Types.
 export const BYTES = 0; // a Uint8Array
 export const BUFFER = 1; // a Buffer of Node
-export const LATIN1 = 2; // a string of which every character is a byte, as such
+export const LATIN1 = 2; // a string in Latin-1, one byte a character
 export const TEXT = 3; // any other string, in UTF-8
-export const STRUCTURED = 4; // whatever the serializer makes bytes of
+export const STRUCTURED = 4; // bytes made by the serializer
 
-export const META_MAX = 7;
+export const META_BYTES_MAX = 7;
 const TIME_BYTES = 6;
 
-/** A time as it can be kept: what six bytes can't say, in the year 10889 or later, is never. */
+/** A time that the format can hold: one beyond six bytes, from the year 10889 on, means never. */
 export function timeOf(ms: number): number {
   return ms < 2 ** (TIME_BYTES * 8) ? ms : Number.POSITIVE_INFINITY;
 }
 
-/** Writes the meta bytes. @returns how many */
+/** Writes meta bytes. @param freshMs Infinity: as the entry expires @returns their number */
 export function writeMeta(meta: Uint8Array, type: number, freshMs: number): number {
   meta[0] = type;
   if (freshMs === Number.POSITIVE_INFINITY) return 1;
@@ -25,12 +27,12 @@ export function writeMeta(meta: Uint8Array, type: number, freshMs: number): numb
     meta[i] = rest % 256;
     rest = Math.floor(rest / 256);
   }
-  return META_MAX;
+  return META_BYTES_MAX;
 }
 
-/** Until when a value is fresh: ms since 1970; Infinity where nothing is said. */
+/** FRESH_UNTIL of meta bytes: ms since 1970, Infinity where it is not written. */
 export function freshUntil(bytes: Uint8Array, at: number, metaBytes: number): number {
-  if (metaBytes < META_MAX) return Number.POSITIVE_INFINITY;
+  if (metaBytes < META_BYTES_MAX) return Number.POSITIVE_INFINITY;
   let ms = 0;
   for (let i = TIME_BYTES; i >= 1; i--) ms = ms * 256 + bytes[at + i]!;
   return ms;

@@ -1,94 +1,90 @@
-// The loads of one thread: one loader runs for a key, and all who ask for it meanwhile wait for
-// that. What other threads load, flights.ts knows.
+// The loads of one thread: a loader runs once for a key, and every `fetch` of that key meanwhile
+// waits for it. single_flight.ts extends this to all threads.
 //
-// Loaders may ask for other keys, and so wait for other loads. Who waits for whom is kept, in this
-// thread by the loads themselves and across threads in the flights: a request that would wait for
-// itself is refused. Which load a request comes from, the platform says (CachePlatform.loading).
+// A loader may fetch other keys, and so wait for other loads. Which load waits for which is known:
+// in this thread by `Load.waiting`, across threads by single_flight.ts. A fetch that would wait for
+// itself is rejected (ERR_LOAD_CYCLE). AsyncLocalStorage tells from which loader a fetch comes.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
-import type { CachePlatform } from "./contract.ts";
-import type { CacheKey } from "./keys.ts";
+import type { CacheKey, RequestedKey } from "./keys.ts";
 import type { FetchPlan, Lifetime } from "./options.ts";
-import type { Flight, Flights } from "./single_flight.ts";
+import type { Flight, SingleFlight } from "./single_flight.ts";
+import type { LocalCounts } from "./statistics.ts";
 
-/** What a loader is told beside the key. */
+/** What a loader gets beside the key. */
 export interface LoadContext {
   /**
-   * Is aborted when all who waited for the load have given up, for the reason of the last one. A
-   * load whose loader has asked for this signal is over then: what it still gives is not stored.
+   * Aborted when all callers that waited for the load have given up, with the reason of the last
+   * one. A load whose loader has read this property ends then: its value is not stored.
    */
   readonly signal: AbortSignal;
 }
 
-/** Makes the value of a key; what it throws reaches all who wait for it. */
+/** Returns the value of a key; its error reaches all callers that wait for the load. */
 export type Loader<K, V> = (key: K, load: LoadContext) => V | PromiseLike<V>;
 
-/** The cache as a load needs it. */
+/** The part of a cache that loads use. */
 export interface LoadHost<K, V> {
-  /** The value if there is a fresh one; nobody's request. */
+  /** The value if there is a fresh one; counts as neither a hit nor a miss. */
   peek(key: K): V | undefined;
-  /** Stores what a loader gave if `mayStore` says so; where that fails, the value is not stored. */
+  /** Stores a loaded value if `mayStore`, asked under the store's lock, agrees and it fits. */
   store(key: K, value: V, lifetime: Lifetime, mayStore: () => boolean): void;
 }
 
-/** A request: a key as its caller gave it, and as it can't be changed any more. */
-export interface Requested<K> {
-  readonly given: K;
-  readonly own: K;
-  /** The key's bytes, and those as a text that no other key has. */
-  readonly bytes: Uint8Array;
-  readonly name: string;
-}
-
-/** How often a load of another thread is waited for before this one loads by itself. */
+/** How often a fetch joins loads of other threads before it calls its own loader. */
 const JOINS_MAX = 3;
 /**
- * Looks (flights.ts) for which another load waits for that of another thread: ten seconds. Two that
- * wait for each other are not always seen to.
+ * How often a load that others wait for checks on the load of another thread (every 50 ms, see
+ * single_flight.ts) before it calls its own loader: ten seconds in all. This ends a cycle across
+ * threads that was not detected.
  */
-const LOOKS_MAX = 200;
-const NOTHING: readonly unknown[] = [];
+const CHECKS_MAX = 200;
+const NO_FAILURE: readonly unknown[] = [];
 
-/** What the platform keeps for calls that come from a loader: a connection, say, for ever. */
+/**
+ * What AsyncLocalStorage keeps for calls that come from a loader. That may be for ever, as with a
+ * connection which a loader opened; so the load is removed from it at its end.
+ */
 class Scope {
-  /** The load, as long as it is under way: its value is not to be kept for ever too. */
   load: unknown;
 }
 
-/** One load, from the first request to its end. */
+const scopes = new AsyncLocalStorage<Scope>();
+
+/** One load, from the first fetch to its end. */
 class Load<K, V> {
-  readonly key: Requested<K>;
-  readonly flights: Flights;
-  /** What it gives; there before its loader runs, which may lead to others that wait for it. */
+  readonly key: RequestedKey<K>;
+  readonly singleFlight: SingleFlight;
+  /** The value. Exists before the loader runs, which may cause other fetches of the key. */
   readonly promise: Promise<V | undefined>;
-  settle: (result: Promise<V | undefined>) => void = () => undefined;
-  /** The flight that is this load's, or that it has joined. */
+  resolve: (result: Promise<V | undefined>) => void = () => undefined;
+  /** The flight that this load has begun (`hasBegun`) or has joined; undefined: neither. */
   flight: Flight | undefined;
   hasBegun = false;
-  /** Without a flight: whether nobody has set the key since. */
+  /** Whether the key was neither set nor deleted since the load began. */
   mayStore: () => boolean = () => false;
   isOver = false;
   readonly scope = new Scope();
-  /** Nobody waits for it, and its loader knows. */
+  /** All callers have given up, and the signal of the loader is aborted. */
   isAbandoned = false;
-  /** Requests that wait for it, and why the last one has given up. */
+  /** Number of callers that wait, and the reason for which the last one gave up. */
   callers = 0;
   reason: unknown;
   /** Loads whose loaders wait for this one. */
   readonly waiting: Load<K, V>[] = [];
   #aborting: AbortController | undefined;
 
-  constructor(key: Requested<K>, flights: Flights) {
+  constructor(key: RequestedKey<K>, singleFlight: SingleFlight) {
     this.key = key;
-    this.flights = flights;
+    this.singleFlight = singleFlight;
     this.promise = new Promise((resolve) => {
-      this.settle = resolve;
+      this.resolve = resolve;
     });
-    // Those who waited may all have given up.
+    // Without this a rejection after all callers have given up would be an unhandled one.
     this.promise.catch(() => undefined);
   }
 
-  /** What the loader is given. */
   get context(): LoadContext {
     const load = this;
     return {
@@ -106,7 +102,7 @@ class Load<K, V> {
     return this.#aborting.signal;
   }
 
-  /** Whether the loader has asked for its signal. */
+  /** Whether the loader has read its signal. */
   get isAbortable(): boolean {
     return this.#aborting !== undefined;
   }
@@ -115,175 +111,166 @@ class Load<K, V> {
     this.#aborting?.abort(this.reason);
   }
 
-  /** Whether a request for this key would wait for this load, by way of those that wait for it. */
-  isAwaitedBy({ flights, key }: Load<K, V>): boolean {
+  /** Whether the loader of that load waits for this one, directly or through other loads. */
+  isAwaitedBy({ singleFlight, key }: Load<K, V>): boolean {
     const seen = new Set<Load<K, V>>();
     const open: Load<K, V>[] = [this];
     for (let load = open.pop(); load !== undefined; load = open.pop()) {
       if (seen.has(load)) continue;
       seen.add(load);
-      if (load.key.name === key.name && load.flights.isOf(flights)) return true;
+      if (load.key.name === key.name && load.singleFlight.isSame(singleFlight)) return true;
       open.push(...load.waiting);
     }
     return false;
   }
 
-  /** Whether somebody has set or removed the key since the load began. */
+  /** Whether the key was set or deleted since the load began. */
   get isOutdated(): boolean {
     const { flight } = this;
-    return flight === undefined ? !this.mayStore() : !this.flights.isCurrent(flight);
+    return flight === undefined ? !this.mayStore() : !this.singleFlight.isCurrent(flight);
   }
 
   /**
-   * Takes a flight, or none, in place of the one before.
-   * @returns false if that one waits for a load that waits for this one
+   * Replaces the flight of this load.
+   * @returns false if the new flight waits, in other threads, for a load that waits for this one
    */
-  take(flight: Flight | undefined, hasBegun: boolean): boolean {
-    for (const load of this.waiting) this.#untell(load);
+  setFlight(flight: Flight | undefined, hasBegun: boolean): boolean {
+    for (const load of this.waiting) this.#removeWait(load);
     this.flight = flight;
     this.hasBegun = hasBegun;
-    return this.waiting.every((load) => this.#tell(load));
+    return this.waiting.every((load) => this.#addWait(load));
   }
 
-  /** @returns false if this load waits for that one: in another thread, that is */
+  /** @returns false if this load waits, in other threads, for that one */
   addWaiting(load: Load<K, V>): boolean {
     this.waiting.push(load);
-    return this.#tell(load);
+    return this.#addWait(load);
   }
 
   removeWaiting(load: Load<K, V>): void {
-    this.#untell(load);
+    this.#removeWait(load);
     const nth = this.waiting.indexOf(load);
     if (nth >= 0) this.waiting.splice(nth, 1);
   }
 
-  /** Tells other threads that a load waits for this one. */
-  #tell(load: Load<K, V>): boolean {
-    if (this.flight === undefined || !load.#isKnownTo(this.flights)) return true;
-    return this.flights.addWait(load.flight!, this.flight);
+  /** Publishes to other threads that a load waits for this one. */
+  #addWait(load: Load<K, V>): boolean {
+    if (this.flight === undefined || !load.#isPublished(this.singleFlight)) return true;
+    return this.singleFlight.addWait(load.flight!, this.flight);
   }
 
-  #untell(load: Load<K, V>): void {
-    if (this.flight === undefined || !load.#isKnownTo(this.flights)) return;
-    this.flights.removeWait(load.flight!, this.flight);
+  #removeWait(load: Load<K, V>): void {
+    if (this.flight === undefined || !load.#isPublished(this.singleFlight)) return;
+    this.singleFlight.removeWait(load.flight!, this.flight);
   }
 
-  #isKnownTo(flights: Flights): boolean {
-    return this.hasBegun && !this.isOver && this.flights.isOf(flights);
+  #isPublished(singleFlight: SingleFlight): boolean {
+    return this.hasBegun && !this.isOver && this.singleFlight.isSame(singleFlight);
   }
 }
 
 export class Loads<K extends CacheKey, V> {
   readonly #host: LoadHost<K, V>;
-  readonly #flights: Flights;
-  readonly #platform: CachePlatform;
-  readonly #counts: { loads: number; joined: number };
-  readonly #under = new Map<string, Load<K, V>>();
+  readonly #singleFlight: SingleFlight;
+  readonly #counts: LocalCounts;
+  /** Loads in progress, by the name of the key. */
+  readonly #loads = new Map<string, Load<K, V>>();
 
-  constructor(
-    host: LoadHost<K, V>,
-    flights: Flights,
-    platform: CachePlatform,
-    counts: { loads: number; joined: number },
-  ) {
+  constructor(host: LoadHost<K, V>, singleFlight: SingleFlight, counts: LocalCounts) {
     this.#host = host;
-    this.#flights = flights;
-    this.#platform = platform;
+    this.#singleFlight = singleFlight;
     this.#counts = counts;
   }
 
   /**
-   * Waits for the load of a key that is under way, or begins one.
-   * @throws as a rejection: what the loader throws, the signal's reason, ZcacheError ERR_LOAD_CYCLE
+   * Waits for the load of a key that is in progress, or begins one.
+   * @throws as a rejection: the loader's error, the signal's reason, ZcacheError ERR_LOAD_CYCLE
    */
   async request(
-    key: Requested<K>,
+    key: RequestedKey<K>,
     loader: Loader<K, V | undefined>,
     plan: FetchPlan,
   ): Promise<V | undefined> {
     const { signal } = plan;
-    const under = this.#joinable(key.name);
-    const load = under ?? new Load<K, V>(key, this.#flights);
-    const from = this.#current();
-    if (from?.isAwaitedBy(load)) throw cycle(key.own);
+    const joined = this.#joinable(key.name);
+    const load = joined ?? new Load<K, V>(key, this.#singleFlight);
+    const caller = scopes.getStore()?.load as Load<K, V> | undefined;
+    if (caller?.isAwaitedBy(load)) throw cycleError(key.own);
     load.callers++;
     try {
-      if (from !== undefined && !load.addWaiting(from)) throw cycle(key.own);
-      if (under === undefined) this.#start(load, loader, plan);
+      if (caller !== undefined && !load.addWaiting(caller)) throw cycleError(key.own);
+      if (joined === undefined) this.#start(load, loader, plan);
       else this.#counts.joined++;
       return await (signal === undefined ? load.promise : abortable(load.promise, signal));
     } finally {
-      if (from !== undefined) load.removeWaiting(from);
-      if (--load.callers === 0 && !load.isOver) this.#giveUp(load, signal?.reason);
+      if (caller !== undefined) load.removeWaiting(caller);
+      if (--load.callers === 0 && !load.isOver) this.#abandon(load, signal?.reason);
     }
   }
 
-  /** Begins a load that nobody waits for, if none is under way. */
-  refresh(key: Requested<K>, loader: Loader<K, V | undefined>, plan: FetchPlan): void {
+  /** Begins a load that no caller waits for, unless one is in progress. */
+  refresh(key: RequestedKey<K>, loader: Loader<K, V | undefined>, plan: FetchPlan): void {
     if (this.#joinable(key.name) !== undefined) return;
-    const load = new Load<K, V>(key, this.#flights);
+    const load = new Load<K, V>(key, this.#singleFlight);
     load.callers++;
     this.#start(load, loader, plan);
   }
 
-  /** The load of a key that is under way, unless somebody has set or removed the key since. */
+  /** The load of a key in progress, unless the key was set or deleted since. */
   #joinable(name: string): Load<K, V> | undefined {
-    const load = this.#under.get(name);
+    const load = this.#loads.get(name);
     return load === undefined || load.isOutdated ? undefined : load;
   }
 
-  /** The load from whose loader the call comes that is being answered. */
-  #current(): Load<K, V> | undefined {
-    const scope = this.#platform.loading.current();
-    return scope instanceof Scope ? (scope.load as Load<K, V> | undefined) : undefined;
-  }
-
   #start(load: Load<K, V>, loader: Loader<K, V | undefined>, plan: FetchPlan): void {
-    this.#under.set(load.key.name, load);
+    this.#loads.set(load.key.name, load);
     load.scope.load = load;
-    const result = this.#fly(load, loader, plan).finally(() => {
+    const result = this.#load(load, loader, plan).finally(() => {
       load.isOver = true;
       load.scope.load = undefined;
       this.#forget(load);
     });
-    load.settle(result);
+    load.resolve(result);
   }
 
-  /** From here on a request for the key begins another load. */
+  /** From here on a fetch of the key begins another load. */
   #forget(load: Load<K, V>): void {
-    if (this.#under.get(load.key.name) === load) this.#under.delete(load.key.name);
+    if (this.#loads.get(load.key.name) === load) this.#loads.delete(load.key.name);
   }
 
-  /** All who waited for a load in this thread have given up. */
-  #giveUp(load: Load<K, V>, reason: unknown): void {
+  /** Aborts a load for which no caller of any thread waits, if its loader has read the signal. */
+  #abandon(load: Load<K, V>, reason: unknown): void {
     load.reason = reason;
     if (!load.isAbortable) return;
-    if (load.hasBegun && load.flights.isAwaited(load.flight!)) return;
+    if (load.hasBegun && load.singleFlight.isAwaited(load.flight!)) return;
     load.isAbandoned = true;
     this.#forget(load);
-    this.#end(load, NOTHING);
+    this.#endFlight(load, NO_FAILURE);
     load.abort();
   }
 
-  async #fly(
+  /** Waits for a load of another thread, or calls the loader. */
+  async #load(
     load: Load<K, V>,
     loader: Loader<K, V | undefined>,
     plan: FetchPlan,
   ): Promise<V | undefined> {
     const { own, bytes } = load.key;
-    for (let joins = 0, looks = 0; joins < JOINS_MAX && looks <= LOOKS_MAX; joins++) {
-      const { joined, begun } = this.#flights.begin(bytes, bytes.length);
-      if (joined === undefined)
-        return this.#run(load, loader, plan, begun, joins === 0 && !plan.forceRefresh);
+    for (let joins = 0, checks = 0; joins < JOINS_MAX && checks <= CHECKS_MAX; joins++) {
+      const { joined, begun } = this.#singleFlight.begin(bytes, bytes.length);
+      if (joined === undefined) {
+        const mayBeStored = joins === 0 && !plan.forceRefresh;
+        return this.#callLoader(load, loader, plan, begun, mayBeStored);
+      }
       this.#counts.joined++;
-      const isPossible = load.take(joined, false);
-      const goesOn = () => {
-        const isPatient = load.waiting.length === 0 || ++looks <= LOOKS_MAX;
-        return isPossible && isPatient && load.callers > 0;
+      const isNoCycle = load.setFlight(joined, false);
+      const isWanted = () => {
+        const isPatient = load.waiting.length === 0 || ++checks <= CHECKS_MAX;
+        return isNoCycle && isPatient && load.callers > 0;
       };
-      const { isOver, failure } = await this.#flights.wait(joined, goesOn);
-      load.take(undefined, false);
-      if (!isPossible) throw cycle(own);
+      const { isOver, failure } = await this.#singleFlight.wait(joined, isWanted);
+      load.setFlight(undefined, false);
+      if (!isNoCycle) throw cycleError(own);
       if (failure.length > 0) throw failure[0];
       const value = isOver ? this.#host.peek(own) : undefined;
       if (value !== undefined) return value;
@@ -291,46 +278,47 @@ export class Loads<K extends CacheKey, V> {
       this.#forget(load);
       throw load.reason;
     }
-    return this.#run(load, loader, plan, undefined, false);
+    return this.#callLoader(load, loader, plan, undefined, false);
   }
 
-  /** @param looks whether another thread may have loaded the value before the flight has begun */
-  async #run(
+  /** @param mayBeStored whether another thread may have stored the value just before the flight */
+  async #callLoader(
     load: Load<K, V>,
     loader: Loader<K, V | undefined>,
     plan: FetchPlan,
     begun: Flight | undefined,
-    looks: boolean,
+    mayBeStored: boolean,
   ): Promise<V | undefined> {
     const { own, given, bytes } = load.key;
     load.mayStore =
       begun === undefined
-        ? this.#flights.watchVersion(bytes, bytes.length)
-        : () => this.#flights.isCurrent(begun);
-    load.take(begun, begun !== undefined);
-    let failure = NOTHING;
+        ? this.#singleFlight.watchVersion(bytes, bytes.length)
+        : () => this.#singleFlight.isCurrent(begun);
+    load.setFlight(begun, begun !== undefined);
+    let failure = NO_FAILURE;
     try {
-      const there = looks ? this.#host.peek(own) : undefined;
-      if (there !== undefined) return there;
+      const stored = mayBeStored ? this.#host.peek(own) : undefined;
+      if (stored !== undefined) return stored;
       this.#counts.loads++;
-      const value = await this.#platform.loading.run(load.scope, () => loader(given, load.context));
-      const isWanted = value !== undefined && !load.isAbandoned;
-      if (isWanted) this.#host.store(own, value, plan, load.mayStore);
+      const value = await scopes.run(load.scope, () => loader(given, load.context));
+      if (value !== undefined && !load.isAbandoned) {
+        this.#host.store(own, value, plan, load.mayStore);
+      }
       return value;
     } catch (error) {
       failure = [error];
       throw error;
     } finally {
-      if (!load.isAbandoned) this.#end(load, failure);
+      if (!load.isAbandoned) this.#endFlight(load, failure);
     }
   }
 
-  #end({ key, flight, hasBegun }: Load<K, V>, failure: readonly unknown[]): void {
-    if (hasBegun) this.#flights.end(key.bytes, key.bytes.length, flight!, failure);
+  #endFlight({ key, flight, hasBegun }: Load<K, V>, failure: readonly unknown[]): void {
+    if (hasBegun) this.#singleFlight.end(key.bytes, key.bytes.length, flight!, failure);
   }
 }
 
-/** What a promise gives, or the reason of a signal that is aborted before that. */
+/** A promise that also rejects when a signal is aborted, with the signal's reason. */
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
@@ -353,11 +341,11 @@ function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-function cycle(key: CacheKey): ZcacheError {
+function cycleError(key: CacheKey): ZcacheError {
   const what = typeof key === "string" ? describe(key) : "a key of bytes";
   return new ZcacheError(
     "ERR_LOAD_CYCLE",
-    `the loader of ${what} asks, itself or by way of other loaders, for the key that it loads`,
+    `the loader of ${what} fetches, itself or through other loaders, the key that it loads`,
     { context: { key } },
   );
 }

@@ -1,81 +1,81 @@
-// The values that a thread has decoded lately, so that what is read all the time is decoded once.
+// Decoded values that a thread keeps, so that a value that is read often is decoded once.
 import type { Versions } from "../store/versions.ts";
 
-/** A value that a thread has decoded. */
-interface Kept {
+/** A decoded value, and what tells whether it is still valid. */
+export interface NearValue {
   readonly value: unknown;
-  /** What it costs, in bytes. */
-  readonly cost: number;
-  readonly hash: number;
+  /** Bytes of the value as it is stored. */
+  readonly bytes: number;
+  /** The low half of the key's hash, and what `Versions.of` returned before the value was read. */
+  readonly hashLow: number;
   readonly version: number;
+  /** ms since 1970 until which the value is fresh; Infinity: without an end. */
   readonly freshMs: number;
 }
 
-/** What a thread keeps of each beside its bytes, about. */
+/** Approximate memory of a kept value, beside its bytes. */
 const OVERHEAD_BYTES = 150;
 
 /**
- * The values that a thread has decoded lately: two generations, so that a hit costs one look into a
- * Map and no order is kept. When the young one is full it becomes the old one, and what was not
- * asked for since is dropped with that.
+ * Two generations, so that a hit costs one Map lookup and no list of uses is maintained. A full
+ * young generation becomes the old one; values of the previous old generation that were not read
+ * since are dropped.
  */
 export class NearCache {
-  readonly #half: number;
+  readonly #generationBytes: number;
   readonly #versions: Versions;
-  #young = new Map<string, Kept>();
-  #old = new Map<string, Kept>();
-  #bytes = 0;
+  #young = new Map<string, NearValue>();
+  #old = new Map<string, NearValue>();
+  #youngBytes = 0;
 
   constructor(bytesMax: number, versions: Versions) {
-    this.#half = bytesMax / 2;
+    this.#generationBytes = bytesMax / 2;
     this.#versions = versions;
   }
 
-  /** @returns undefined if it is not kept, or not good any more */
-  get(key: string, now: () => number): unknown {
+  /** @returns the value; undefined if it is not kept, was changed since, or is no longer fresh */
+  get(key: string): unknown {
     const young = this.#young.get(key);
     const kept = young ?? this.#old.get(key);
     if (kept === undefined) return undefined;
-    if (this.#versions.of(kept.hash) !== kept.version) return undefined;
-    if (kept.freshMs !== Number.POSITIVE_INFINITY && kept.freshMs <= now()) return undefined;
+    if (this.#versions.of(kept.hashLow) !== kept.version) return undefined;
+    if (kept.freshMs !== Number.POSITIVE_INFINITY && kept.freshMs <= Date.now()) return undefined;
     if (young === undefined) this.#add(key, kept);
     return kept.value;
   }
 
-  /** @param version what `Versions.of` said before the value was read */
-  keep(
-    key: string,
-    value: unknown,
-    bytes: number,
-    hash: number,
-    version: number,
-    freshMs: number,
-  ): void {
-    const cost = bytes + key.length + OVERHEAD_BYTES;
-    if (cost <= this.#half / 4) this.#add(key, { value, cost, hash, version, freshMs });
-  }
-
-  #add(key: string, kept: Kept): void {
-    if (this.#bytes + kept.cost > this.#half) {
-      this.#old = this.#young;
-      this.#young = new Map();
-      this.#bytes = 0;
-    }
-    this.#bytes += kept.cost - (this.#young.get(key)?.cost ?? 0);
-    this.#young.set(key, kept);
+  /** Keeps a value, unless it would take more than a quarter of a generation. */
+  keep(key: string, kept: NearValue): void {
+    if (costOf(key, kept) <= this.#generationBytes / 4) this.#add(key, kept);
   }
 
   clear(): void {
     this.#young.clear();
     this.#old.clear();
-    this.#bytes = 0;
+    this.#youngBytes = 0;
+  }
+
+  #add(key: string, kept: NearValue): void {
+    const cost = costOf(key, kept);
+    if (this.#youngBytes + cost > this.#generationBytes) {
+      this.#old = this.#young;
+      this.#young = new Map();
+      this.#youngBytes = 0;
+    }
+    const before = this.#young.get(key);
+    this.#youngBytes += cost - (before === undefined ? 0 : costOf(key, before));
+    this.#young.set(key, kept);
   }
 }
 
+function costOf(key: string, { bytes }: NearValue): number {
+  return bytes + key.length + OVERHEAD_BYTES;
+}
+
 /**
- * Freezes a value and all that it holds, if that makes it unchangeable: a Map, a Date or bytes are
- * changed by their methods all the same.
- * @returns whether it is frozen; if not, nothing of it is
+ * Freezes a value deeply if that makes it immutable. A Map, a Date or a byte array stays mutable
+ * when it is frozen; a value that contains one is left as it is.
+ * @returns whether the value is frozen now
  */
 export function freeze(value: unknown): boolean {
   const parts = new Set<object>();
@@ -84,7 +84,7 @@ export function freeze(value: unknown): boolean {
   return true;
 }
 
-/** Collects what a value consists of. @returns whether all that is plain objects and arrays */
+/** Collects all objects of a value. @returns whether all of them are plain objects and arrays */
 function collectPlain(value: unknown, parts: Set<object>): boolean {
   if (typeof value === "function") return false;
   if (typeof value !== "object" || value === null || parts.has(value)) return true;

@@ -5,7 +5,7 @@ import { checkOptionNames, readOptions } from "../base/option_names.ts";
 import { KIB, MIB, parseSize, parseTime } from "../base/units.ts";
 import { type PersistOptions, type ResolvedPersist, resolvePersist } from "../persist/options.ts";
 import type { StoreOptions, WriteBackOptions } from "../store/options.ts";
-import type { Serializer } from "./contract.ts";
+import type { Serializer } from "./serializer/serializer.ts";
 
 export interface NearOptions {
   /** Bytes of values that a thread keeps, about (default 8 MiB). */

@@ -1,75 +1,74 @@
-// Loads under way, of all threads: a thread that wants a value that another one is loading waits
-// for that load.
+// Single flight among all threads: for a key that a thread is loading, the other threads wait.
 //
-// A flight is the place of a watch (store/versions.ts), which says whether its key was set or
-// removed since the load began, and five words behind it. The key is locked (KeyedValues.lock)
-// whenever its flight begins, ends, or is joined; so of a key there is one flight that is not
-// outdated, and nobody joins one that has ended. What a loader threw travels as a value of the
-// cache's own, and only if somebody waits for it.
+// A flight is one load in progress. It has a slot in the table of watches (store/versions.ts): a
+// watch tells whether the key was set or deleted since, and the rest of the slot belongs to the
+// flight. A flight begins, ends and is joined only while its key is locked (KeyedValues.lock). So a
+// key has at most one flight that is not outdated, and no thread joins a flight that has ended. An
+// error of the loader is passed on as an internal entry of the cache, if other threads wait.
 //
 //  │ STATE │ HASH low │ HASH high │ OWNER │ TICKET │ WAITERS │ WAITS_FOR, two words │
 import { ZcacheError } from "../base/errors.ts";
 import type { Values } from "../store/values.ts";
 import * as Watch from "../store/versions.ts";
+import { valuesOf } from "../values/format.ts";
 import type { KeyedValues } from "../values/values.ts";
-import type { CachePlatform } from "./contract.ts";
 import { INTERNAL } from "./keys.ts";
+import { packError, unpackError } from "./packed_error.ts";
 
-const OWNER = Watch.WATCH_FRONT; // atomic: the thread that loads, 0 = the place is free
-const TICKET = Watch.WATCH_FRONT + 1; // atomic: counts ends; those who wait sleep on it
+const OWNER = Watch.WATCH_FRONT; // atomic: the thread that loads, 0 = the slot is free
+const TICKET = Watch.WATCH_FRONT + 1; // atomic: number of flights that ended; waiters sleep on it
 const WAITERS = Watch.WATCH_FRONT + 2; // atomic: waits of other threads that have begun
-const WAITS_FOR = Watch.WATCH_FRONT + 3; // atomic: flights that its loader waits for, 0 = none
+const WAITS_FOR = Watch.WATCH_FRONT + 3; // atomic: flights that the loader waits for, 0 = none
 const WAITS = 2;
 
-// A flight as one word says it: 1 + its number, and as much of its ticket as there is room for.
+// A flight in one word: 1 + the number of its slot, and the low bits of its ticket.
 const NUMBER_BITS = 10;
 const NUMBER_MASK = (1 << NUMBER_BITS) - 1;
 
-/** Between two looks at whether the thread that loads lives. */
-const LOOK_EVERY_MS = 50;
-/** An error is kept so long for those who wait for it. */
+/** Interval at which a waiter checks that the loading thread is alive. */
+const CHECK_EVERY_MS = 50;
+/** Lifetime of an error that waiters are to read. */
 const ERROR_TTL_MS = 10_000;
 const ERROR_KEY_BYTES = 17;
 
-/** One that this thread has joined, or has begun. */
+/** A flight that this thread has joined or begun. */
 export interface Flight {
-  /** Word index of its place. */
+  /** Word index of its slot. */
   readonly at: number;
   readonly ticket: number;
   readonly hashLow: number;
   readonly hashHigh: number;
 }
 
-/** What has come of a wait: the load has ended, and what it threw, if so; or it is not awaited. */
-export interface Landing {
+/** How a wait for a flight has ended. */
+export interface FlightResult {
+  /** Whether the flight has ended; if not, its thread died or the wait was given up. */
   readonly isOver: boolean;
-  /** What the loader threw, in an array; an empty one if it threw nothing. */
+  /** The loader's error as the only element; empty: the loader returned. */
   readonly failure: readonly unknown[];
 }
 
-const NOTHING: readonly unknown[] = [];
+const NO_FAILURE: readonly unknown[] = [];
 
-export class Flights {
+export class SingleFlight {
   readonly #values: KeyedValues;
   readonly #stored: Values;
   readonly #words: Int32Array;
-  readonly #platform: CachePlatform;
-  /** Where the first of all stands: a word index. */
+  /** Word index of the first slot. */
   readonly #first: number;
   readonly #errorKey = new Uint8Array(ERROR_KEY_BYTES);
   readonly #noMeta = new Uint8Array(0);
 
-  constructor(values: KeyedValues, platform: CachePlatform) {
+  constructor(values: KeyedValues) {
     this.#values = values;
-    this.#stored = values.store.values!;
+    this.#stored = valuesOf(values.store);
     this.#words = values.words;
-    this.#platform = platform;
     this.#first = values.versions.watchAt(0, 0);
-    this.#reap();
+    this.#freeDeadSlots();
   }
 
-  /** Frees the places of threads that have died: each cache that is opened clears up. */
-  #reap(): void {
+  /** Frees the slots of threads that have died. */
+  #freeDeadSlots(): void {
     for (let nth = 0; nth < Watch.WATCHES; nth++) {
       const at = this.#values.versions.watchAt(nth, 0);
       const owner = Atomics.load(this.#words, at + OWNER);
@@ -81,33 +80,32 @@ export class Flights {
   }
 
   /**
-   * Begins a flight for a key, or joins the one that is under way.
-   * @returns the flight that was joined; or, with `begun`, the one that is this thread's now; or
-   *   neither where there is no place for it, or the cache is closed
+   * Joins the flight of a key, or begins one.
+   * @returns `joined`, or `begun`; neither where no slot is free or the cache is closed
    */
   begin(key: Uint8Array, keyBytes: number): { joined?: Flight; begun?: Flight } {
     if (this.#isClosed) return {};
     const values = this.#values;
     values.lock(key, keyBytes);
     try {
-      const under = this.#find(values.hashLow, values.hashHigh);
-      const owner = under === undefined ? 0 : Atomics.load(this.#words, under.at + OWNER);
-      if (under !== undefined && this.#mayRun(owner)) {
-        Atomics.add(this.#words, under.at + WAITERS, 1);
-        return { joined: under };
+      const flight = this.#find(values.hashLow, values.hashHigh);
+      const owner = flight === undefined ? 0 : Atomics.load(this.#words, flight.at + OWNER);
+      if (flight !== undefined && this.#mayRun(owner)) {
+        Atomics.add(this.#words, flight.at + WAITERS, 1);
+        return { joined: flight };
       }
       const begun =
-        // Whoever began it has died: this thread goes on, and those who wait wait for it.
-        under !== undefined && this.#claim(under.at, owner)
-          ? this.#open(under.at)
-          : this.#take(values.hashLow);
+        // The owner has died: this thread takes the flight over, and the waiters go on waiting.
+        flight !== undefined && this.#claim(flight.at, owner)
+          ? this.#open(flight.at)
+          : this.#allocate(values.hashLow);
       return begun === undefined ? {} : { begun };
     } finally {
       values.unlock();
     }
   }
 
-  /** Whether nobody has set or removed the key of a flight since it began. */
+  /** Whether a flight's key was neither set nor deleted since it began. */
   isCurrent({ at, ticket, hashLow, hashHigh }: Flight): boolean {
     const words = this.#words;
     return (
@@ -118,15 +116,15 @@ export class Flights {
     );
   }
 
-  /** Whether these are flights of the same cache: one that is attached twice in a thread, say. */
-  isOf(other: Flights): boolean {
+  /** Whether both are of the same cache, which a thread may have attached twice. */
+  isSame(other: SingleFlight): boolean {
     return this.#words.buffer === other.#words.buffer;
   }
 
   /**
-   * For a load without a flight.
-   * @returns what says later whether nobody has set or removed the key since; if it says no, that
-   *   may have been another key
+   * Watches a key for a load without a flight.
+   * @returns a function that tells whether the key was neither set nor deleted since; false may
+   *   also mean that another key with the same version counter was
    */
   watchVersion(key: Uint8Array, keyBytes: number): () => boolean {
     if (this.#isClosed) return () => false;
@@ -143,11 +141,11 @@ export class Flights {
     return Atomics.load(this.#words, flight.at + WAITERS) > 0;
   }
 
-  /** Ends a flight that this thread has begun. @param failure what the loader threw, in an array */
+  /** Ends a flight of this thread. @param failure the loader's error as the only element, or [] */
   end(key: Uint8Array, keyBytes: number, flight: Flight, failure: readonly unknown[]): void {
     if (this.#isClosed) return;
-    // Before it ends: who wakes up looks for it. Its key has a lock of its own.
-    if (failure.length > 0 && this.isAwaited(flight)) this.#putError(flight, failure[0]);
+    // Before the end, which wakes those who read it; and without the lock: it has its own key.
+    if (failure.length > 0 && this.isAwaited(flight)) this.#storeError(flight, failure[0]);
     if (this.#isClosed) return;
     const values = this.#values;
     values.lock(key, keyBytes);
@@ -162,27 +160,29 @@ export class Flights {
 
   /**
    * Waits for the end of a flight that was joined.
-   * @param isWanted asked from time to time whether to go on waiting
+   * @param isWanted asked at intervals: false ends the wait
    */
-  async wait(flight: Flight, isWanted: () => boolean): Promise<Landing> {
+  async wait(flight: Flight, isWanted: () => boolean): Promise<FlightResult> {
     const words = this.#words;
     const { at, ticket } = flight;
     while (Atomics.load(words, at + TICKET) === ticket) {
       if (this.#isClosed || !this.#mayRun(Atomics.load(words, at + OWNER)) || !isWanted()) {
         Atomics.sub(words, at + WAITERS, 1);
-        return { isOver: false, failure: NOTHING };
+        return { isOver: false, failure: NO_FAILURE };
       }
-      const waiting = Atomics.waitAsync(words, at + TICKET, ticket, LOOK_EVERY_MS);
-      // What is asleep on shared memory does not keep the process alive, a timer does.
-      const rest = this.#platform.sleep(LOOK_EVERY_MS);
-      await (waiting.async ? Promise.race([waiting.value, rest]) : rest);
+      const waiting = Atomics.waitAsync(words, at + TICKET, ticket, CHECK_EVERY_MS);
+      // Unlike waitAsync, a timer keeps the process alive.
+      const timer = new Promise<void>((resolve) => {
+        setTimeout(resolve, CHECK_EVERY_MS);
+      });
+      await (waiting.async ? Promise.race([waiting.value, timer]) : timer);
     }
-    return { isOver: true, failure: this.#takeError(flight) };
+    return { isOver: true, failure: this.#readFailure(flight) };
   }
 
   /**
-   * Notes that the loader of a flight of this thread's waits for another flight.
-   * @returns false if that one waits, itself or by others, for this one: nothing is noted then
+   * Records that the loader of a flight of this thread waits for another flight.
+   * @returns false, and records nothing, if that would close a cycle of waits
    */
   addWait(from: Flight, to: Flight): boolean {
     const word = this.#wordOf(to);
@@ -190,7 +190,7 @@ export class Flights {
       const at = from.at + WAITS_FOR + nth;
       if (Atomics.compareExchange(this.#words, at, 0, word) === 0) break;
     }
-    // Of all who do so at once, the last one sees what the others have noted.
+    // First recorded, then checked: of several threads that close a cycle, the last one sees it.
     if (!this.#leadsTo(word, this.#wordOf(from))) return true;
     this.removeWait(from, to);
     return false;
@@ -204,7 +204,7 @@ export class Flights {
     }
   }
 
-  /** Nothing of the cache's is to be used any more. */
+  /** Whether the memory of the cache must not be used any more. */
   get #isClosed(): boolean {
     return this.#stored.stored.isClosed;
   }
@@ -214,7 +214,7 @@ export class Flights {
     return owner === this.#values.store.owner || this.#values.store.ownerMayRun(owner);
   }
 
-  /** The flight of a key that somebody has begun and that is not outdated. */
+  /** The flight of a key that is not outdated. */
   #find(hashLow: number, hashHigh: number): Flight | undefined {
     const words = this.#words;
     for (let probe = 0; probe < Watch.WATCH_PROBES; probe++) {
@@ -226,18 +226,18 @@ export class Flights {
     return undefined;
   }
 
-  /** Takes a place for a key: a free one, or one whose owner has died. */
-  #take(hashLow: number): Flight | undefined {
+  /** Allocates a slot for the key that is locked: a free one, or one whose owner has died. */
+  #allocate(hashLow: number): Flight | undefined {
     const { versions } = this.#values;
-    for (const isWanted of [
+    for (const isUsable of [
       (owner: number) => owner === 0,
       (owner: number) => !this.#mayRun(owner),
     ]) {
       for (let probe = 0; probe < Watch.WATCH_PROBES; probe++) {
         const at = versions.watchAt(hashLow, probe);
         const owner = Atomics.load(this.#words, at + OWNER);
-        if (!isWanted(owner) || !this.#claim(at, owner)) continue;
-        // Those who waited for a load that has died look again.
+        if (!isUsable(owner) || !this.#claim(at, owner)) continue;
+        // Waiters of a load whose thread has died start again.
         this.#wake(at);
         return this.#open(at);
       }
@@ -245,13 +245,13 @@ export class Flights {
     return undefined;
   }
 
-  /** Another key's flight may take the same place just now. @returns whether it is this thread's */
+  /** Takes a slot, in a race with threads that want it for other keys. @returns whether it won */
   #claim(at: number, owner: number): boolean {
     const own = this.#values.store.owner;
     return Atomics.compareExchange(this.#words, at + OWNER, owner, own) === owner;
   }
 
-  /** Begins the flight of the key that is locked, in a place that this thread has. */
+  /** Begins the flight of the key that is locked, in a slot that this thread owns. */
   #open(at: number): Flight {
     const { hashLow, hashHigh } = this.#values;
     for (let nth = 0; nth < WAITS; nth++) Atomics.store(this.#words, at + WAITS_FOR + nth, 0);
@@ -259,7 +259,7 @@ export class Flights {
     return { at, ticket: Atomics.load(this.#words, at + TICKET), hashLow, hashHigh };
   }
 
-  /** Ends the waits for what was loaded in a place. */
+  /** Ends all waits for the flight in a slot. */
   #wake(at: number): void {
     Atomics.store(this.#words, at + WAITERS, 0);
     Atomics.add(this.#words, at + TICKET, 1);
@@ -270,7 +270,7 @@ export class Flights {
     return (ticket << NUMBER_BITS) | ((at - this.#first) / Watch.WATCH_WORDS + 1) | 0;
   }
 
-  /** Whether a flight waits for another, or is that one. Both as #wordOf says them. */
+  /** Whether a flight is another one or waits for it, through others too. Both as #wordOf. */
   #leadsTo(from: number, to: number): boolean {
     const words = this.#words;
     const open = [from];
@@ -281,35 +281,35 @@ export class Flights {
       seen.add(word);
       const at = this.#first + ((word & NUMBER_MASK) - 1) * Watch.WATCH_WORDS;
       const isOf = Atomics.load(words, at + TICKET) << NUMBER_BITS === (word & ~NUMBER_MASK);
-      // Whoever waits for a thread that has died waits for nothing.
+      // A load whose thread has died waits for nothing.
       if (!isOf || !this.#mayRun(Atomics.load(words, at + OWNER))) continue;
       for (let nth = 0; nth < WAITS; nth++) open.push(Atomics.load(words, at + WAITS_FOR + nth));
     }
     return false;
   }
 
-  #putError(flight: Flight, error: unknown): void {
-    const bytes = this.#platform.packError(error);
+  #storeError(flight: Flight, error: unknown): void {
+    const bytes = packError(error);
     if (this.#isClosed) return;
-    const expires = this.#platform.now() + ERROR_TTL_MS;
+    const expires = Date.now() + ERROR_TTL_MS;
     const key = this.#errorKeyOf(flight);
     try {
       this.#values.set(key, ERROR_KEY_BYTES, this.#noMeta, 0, bytes, bytes.length, expires);
     } catch (failure) {
-      // Those who wait load by themselves.
+      // Without the error the waiters call their own loaders.
       if (!(failure instanceof ZcacheError)) throw failure;
     }
   }
 
-  #takeError(flight: Flight): readonly unknown[] {
-    if (this.#isClosed) return NOTHING;
+  #readFailure(flight: Flight): readonly unknown[] {
+    if (this.#isClosed) return NO_FAILURE;
     let bytes: Uint8Array | undefined;
     try {
       bytes = this.#readError(this.#errorKeyOf(flight));
     } catch (failure) {
       if (!(failure instanceof ZcacheError)) throw failure;
     }
-    return bytes === undefined ? NOTHING : [this.#platform.unpackError(bytes)];
+    return bytes === undefined ? NO_FAILURE : [unpackError(bytes)];
   }
 
   #readError(key: Uint8Array): Uint8Array | undefined {

@@ -3,7 +3,7 @@
 import { ZcacheError } from "../base/errors.ts";
 import { abandonValues, type LogShare, openValues, SharedLog, Upkeep } from "../cache/engine.ts";
 import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "../cache/options.ts";
-import { cachePlatform } from "../cache/platform.ts";
+import { random32 } from "../node/platform.ts";
 import { attachWith } from "../node/stores.ts";
 import type { Store, StoreShare } from "../store/store.ts";
 import type { ItemStore } from "./items/contract.ts";
@@ -147,5 +147,5 @@ export function attachItemStore(share: unknown): ItemStore {
 }
 
 function itemsIn(store: Store, evicts: boolean): ValueItemStore {
-  return new ValueItemStore(store, evicts, cachePlatform.now, cachePlatform.random);
+  return new ValueItemStore(store, evicts, () => Date.now(), random32);
 }

@@ -6,14 +6,19 @@ import { nodeCodecs } from "./codecs.ts";
 import { FileDevice } from "./file_device.ts";
 import { nodeThreads } from "./threads.ts";
 
-/** 32 random bits come as a number below 2³². */
+/** Numbers below this have 32 bits. */
 const RANDOM_END = 2 ** 32;
+
+/** 32 random bits. */
+export function random32(): number {
+  return randomInt(RANDOM_END) | 0;
+}
 
 export function nodePlatform(): StorePlatform {
   return {
     threads: nodeThreads(),
     clock: platformClock,
-    random: () => randomInt(RANDOM_END) | 0,
+    random: random32,
     codecs: () => nodeCodecs(),
     openDevice: (options) => FileDevice.open(options),
     attachDevice: (share) => FileDevice.attach(share),

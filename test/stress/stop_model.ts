@@ -1,6 +1,6 @@
 // What workers that are stopped have stored, and what must be there after their death: of each
 // page, value, item and block the version acknowledged last, or one that was on its way.
-import type { CacheShare } from "../../src/cache/cache.ts";
+import type { CacheShare } from "../../src/cache/share.ts";
 import type { StoreShare } from "../../src/store/store.ts";
 import type { ZramShare } from "../../src/zram/zram.ts";
 

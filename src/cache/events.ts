@@ -1,0 +1,126 @@
+// Events of a cache, and who listens to them in one thread.
+//
+// Evictions happen in any thread, and under the store's lock. The store keeps them in a ring
+// buffer, which each thread with listeners reads on a timer.
+import { EventEmitter } from "node:events";
+import { describe } from "../base/describe.ts";
+import { ZcacheError } from "../base/errors.ts";
+import { Reason } from "../store/counters.ts";
+import type { Departures } from "../store/departures.ts";
+import type { Values } from "../store/values.ts";
+import { valuesOf } from "../values/format.ts";
+import type { KeyedValues } from "../values/values.ts";
+import type { DictionaryReport } from "./dictionary.ts";
+import type { CacheKey } from "./keys.ts";
+
+/**
+ * Why an entry was removed that nobody deleted: "evicted" to make room; "expired" at the end of its
+ * time; "dropped" because the write-back file was full.
+ */
+export type EvictionReason = "evicted" | "expired" | "dropped";
+
+/** Names of the events, and the arguments of their listeners. */
+export interface CacheEvents<K> {
+  /** An entry was evicted, expired or dropped. */
+  evict: [key: K, reason: EvictionReason];
+  /** More entries were removed than the ring buffer holds: some had no `evict` event. */
+  overrun: [];
+  /** A training of a dictionary has ended; `used` tells whether the dictionary is in use now. */
+  dictionary: [report: DictionaryReport];
+  /**
+   * Background work has failed: the files of `persist` could not be written, or no dictionary could
+   * be trained. The cache itself stays usable.
+   */
+  fault: [error: ZcacheError];
+}
+
+const NAMES: readonly string[] = ["evict", "overrun", "dictionary", "fault"];
+/** The store's reasons that are reported. */
+const REASONS: Readonly<Record<number, EvictionReason>> = {
+  [Reason.EVICTED]: "evicted",
+  [Reason.DROPPED_FROM_FILE]: "dropped",
+  [Reason.EXPIRED]: "expired",
+};
+/** Interval at which evictions are read. */
+const READ_EVERY_MS = 20;
+
+/** The listeners of one thread. */
+export class CacheListeners<K extends CacheKey> {
+  readonly #values: KeyedValues;
+  readonly #stored: Values;
+  readonly #keyAt: (at: number, count: number) => K | undefined;
+  readonly #emitter = new EventEmitter();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param keyAt reads the key at an address; undefined: a record of the cache's own */
+  constructor(values: KeyedValues, keyAt: (at: number, count: number) => K | undefined) {
+    this.#values = values;
+    this.#stored = valuesOf(values.store);
+    this.#keyAt = keyAt;
+  }
+
+  /** @throws ZcacheError ERR_OPTION for an unknown event or no function; ERR_STORE_CLOSED */
+  on<E extends keyof CacheEvents<K>>(event: E, listener: (...args: CacheEvents<K>[E]) => void) {
+    if (!NAMES.includes(event)) {
+      const message = `a cache has no event ${describe(event)}; its events are ${NAMES.join(", ")}`;
+      throw new ZcacheError("ERR_OPTION", message);
+    }
+    if (typeof listener !== "function") {
+      const found = describe(listener);
+      throw new ZcacheError("ERR_OPTION", `listener ${found}: allowed is a function`);
+    }
+    this.#values.store.assertOpen();
+    this.#emitter.on(event, listener as (...args: unknown[]) => void);
+    if (event === "evict" || event === "overrun") this.#readEvictions();
+  }
+
+  off<E extends keyof CacheEvents<K>>(event: E, listener: (...args: CacheEvents<K>[E]) => void) {
+    this.#emitter.off(event, listener as (...args: unknown[]) => void);
+  }
+
+  /** Calls the listeners of an event. An error of one becomes an uncaught exception of its own. */
+  emit<E extends keyof CacheEvents<K>>(event: E, ...args: CacheEvents<K>[E]): void {
+    for (const listener of this.#emitter.listeners(event)) {
+      try {
+        listener(...args);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  /** Stops reading evictions. */
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #readEvictions(): void {
+    if (this.#timer !== undefined) return;
+    const evictions = this.#stored.listen();
+    this.#timer = setInterval(() => this.#emitEvictions(evictions), READ_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  #emitEvictions(evictions: Departures): void {
+    const { stored } = this.#stored;
+    // Another thread may have closed the cache.
+    if (stored.isClosed) {
+      this.stop();
+      return;
+    }
+    const removed: [K, EvictionReason][] = [];
+    const isComplete = this.#stored.hear(evictions, (reason, flagsAt) => {
+      const name = REASONS[reason];
+      const key = this.#values.keyOfPrefix(flagsAt, this.#keyAt);
+      if (name !== undefined && key !== undefined) removed.push([key, name]);
+    });
+    if (!isComplete) this.emit("overrun");
+    for (const [key, reason] of removed) {
+      // A listener may have closed the cache.
+      if (stored.isClosed) return;
+      this.emit("evict", key, reason);
+    }
+  }
+}

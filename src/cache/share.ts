@@ -1,0 +1,30 @@
+// What one thread sends to another so that it can attach to a cache.
+import { ZcacheError } from "../base/errors.ts";
+import { ONE_VERSION } from "../base/version.ts";
+import type { StoreShare } from "../store/store.ts";
+import type { LogShare } from "./engine.ts";
+import type { ResolvedCacheOptions } from "./options.ts";
+
+export const SHARE_VERSION = 1;
+
+/** Opens a cache in another thread: plain data, for `workerData` or `postMessage`. */
+export interface CacheShare {
+  /** Version of this format. */
+  readonly zcacheCache: typeof SHARE_VERSION;
+  readonly store: StoreShare;
+  readonly options: ResolvedCacheOptions;
+  /** The log of changes; undefined without `persist`. */
+  readonly log: LogShare | undefined;
+}
+
+/** @throws ZcacheError ERR_STORE_SHARE if it is no share, or one of another version */
+export function checkShare(share: Partial<CacheShare> | null | undefined): void {
+  const found: unknown = share?.zcacheCache;
+  if (found === SHARE_VERSION) return;
+  if (typeof found !== "number") {
+    throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
+  }
+  const known = `this thread knows version ${SHARE_VERSION}`;
+  const message = `the cache's share is of version ${found}, and ${known}: ${ONE_VERSION}`;
+  throw new ZcacheError("ERR_STORE_SHARE", message, { context: { found, wanted: SHARE_VERSION } });
+}
