@@ -2,9 +2,9 @@
 // another page may stand where one was noted, or none.
 import type { Address, WordIndex } from "../base/brand.ts";
 import * as Entry from "../tmem/entry.layout.ts";
+import { unpack } from "./load_page.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
-import { unpack } from "./page_out.ts";
 import type { StoreState } from "./state.ts";
 import * as Value from "./value.layout.ts";
 

@@ -75,7 +75,7 @@ export class StoreState {
   readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
   readonly victimKey = new TmemKey();
-  /** What a search has found in the file, for when the lock is given up (page_out.ts). */
+  /** What a search has found in the file, for when the lock is given up (load_page.ts). */
   foundMeta = 0;
   foundValue = 0;
   /** And of a same-filled page the high half of its pattern. */
@@ -84,7 +84,7 @@ export class StoreState {
   isOver = false;
   /** Whether the object of the page that came in last has, or had, other pages. */
   hasOthers = false;
-  /** A place of the file that gave back other bytes once (page_out.ts). */
+  /** A place of the file that gave back other bytes once (load_page.ts). */
   doubtedPlace: number = NIL;
   /** The time in ms since 1970, as the front has it, by which values expire. */
   nowMs: (() => number) | undefined;

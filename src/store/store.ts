@@ -2,7 +2,7 @@
 //
 // Ephemeral pages may go at any time, to make room or without a reason that is told; persistent
 // ones stay until they are flushed, in memory or in the write-back file. This is the only part that
-// knows the order of the steps: page_in.ts, page_out.ts, evict.ts, write_back.ts.
+// knows the order of the steps: store_page.ts, load_page.ts, evict.ts, write_back.ts.
 import type { BackingShare } from "../backing/contract.ts";
 import { type Address, NIL, type WordIndex } from "../base/brand.ts";
 import { copyBytes } from "../base/bytes.ts";
@@ -18,16 +18,16 @@ import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
 import { Inspection } from "./inspection.ts";
+import { loadPage } from "./load_page.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, formatStore, lockedBy, readBy, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
-import { pageIn } from "./page_in.ts";
-import { pageOut } from "./page_out.ts";
 import type { BackgroundWork, StorePlatform } from "./platform.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
+import { storePage } from "./store_page.ts";
 import { type Tended, Tender, type Tending } from "./tend.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
@@ -155,7 +155,7 @@ export class Store {
     const state = this.#opened();
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
-    const result = pageIn(state, pool, key, address);
+    const result = storePage(state, pool, key, address);
     makeRoomAfterPut(state);
     if (timed) recordSince(state, Latency.PUT, begin);
     return result;
@@ -179,10 +179,10 @@ export class Store {
   getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
     const state = this.#opened();
     const timed = state.isTimed();
-    if (!timed) return pageOut(state, pool, key, address, exclusive);
+    if (!timed) return loadPage(state, pool, key, address, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
-    const found = pageOut(state, pool, key, address, exclusive);
+    const found = loadPage(state, pool, key, address, exclusive);
     const loaded = state.counter("loads_from_file") !== loads;
     recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
     return found;

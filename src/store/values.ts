@@ -15,14 +15,14 @@ import { Departures } from "./departures.ts";
 import { Dictionaries } from "./dictionaries.ts";
 import { noteExpiryLocked } from "./expiry.ts";
 import { Finder } from "./finder.ts";
+import { loadPacked, unpack } from "./load_page.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy, readBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
-import { pack, packedIn } from "./page_in.ts";
-import { fetchPacked, unpack } from "./page_out.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
+import { pack, storePacked } from "./store_page.ts";
 import { StoredValues } from "./stored.ts";
 import { removeExpired } from "./tend.ts";
 import * as Value from "./value.layout.ts";
@@ -106,7 +106,7 @@ export class Values {
     source: Address,
   ): 0 | Errno {
     const state = this.#state.opened();
-    const result = packedIn(state, pool, key, codec, sizeBytes, source);
+    const result = storePacked(state, pool, key, codec, sizeBytes, source);
     makeRoomAfterPut(state);
     return result;
   }
@@ -126,10 +126,10 @@ export class Values {
    */
   fetch(pool: number, key: TmemKey, exclusive = false): boolean {
     const state = this.#state.opened();
-    if (!state.isTimed()) return fetchPacked(state, pool, key, exclusive);
+    if (!state.isTimed()) return loadPacked(state, pool, key, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
-    const found = fetchPacked(state, pool, key, exclusive);
+    const found = loadPacked(state, pool, key, exclusive);
     const loaded = state.counter("loads_from_file") !== loads;
     recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
     return found;
@@ -221,7 +221,7 @@ export class Values {
     const state = this.#state.opened();
     const where = readBy(state, () => this.#look(pool, key));
     if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
-    return fetchPacked(state, pool, key, false) ? this.prefix : NIL;
+    return loadPacked(state, pool, key, false) ? this.prefix : NIL;
   }
 
   /** Whether changes are kept for a later process: then of removals too, whatever is there. */

@@ -22,14 +22,14 @@ const READS_MAX = 16;
  * @returns whether it was there
  * @throws ZcacheError ERR_CORRUPT if the file gave back other bytes, ERR_IO if it can't be read
  */
-export function pageOut(
+export function loadPage(
   state: StoreState,
   pool: number,
   key: TmemKey,
   target: Address,
   exclusive: boolean,
 ): boolean {
-  if (!fetchPacked(state, pool, key, exclusive)) return false;
+  if (!loadPacked(state, pool, key, exclusive)) return false;
   if (Page.whereOf(state.foundMeta) === Page.SAME_FILLED) {
     state.arena.kernels.fillPattern(target, state.foundValue, state.foundHigh, state.pageSize);
     return true;
@@ -44,9 +44,9 @@ export function pageOut(
  * Finds what is stored under a key and copies it as it is stored, compressed, to the packed
  * scratch. What it is, `state.foundMeta` and `foundValue` say.
  * @returns whether it was there
- * @throws ZcacheError as `pageOut`
+ * @throws ZcacheError as `loadPage`
  */
-export function fetchPacked(
+export function loadPacked(
   state: StoreState,
   pool: number,
   key: TmemKey,
@@ -57,8 +57,8 @@ export function fetchPacked(
   for (let reads = 0; reads < READS_MAX; reads++) {
     const found =
       !exclusive && state.arena.lock.enterReader()
-        ? fetchShared(state, pool, key)
-        : fetchLocked(state, pool, key, exclusive);
+        ? loadShared(state, pool, key)
+        : loadLocked(state, pool, key, exclusive);
     if (found !== IN_FILE) return found === FOUND;
     if (loadFromFile(state, pool, key, exclusive)) return true;
   }
@@ -80,7 +80,7 @@ const FOUND = 1;
 const IN_FILE = 2;
 
 /** Together with other readers. The hit is noted, and told to the policy later, with others. */
-function fetchShared(state: StoreState, pool: number, key: TmemKey): number {
+function loadShared(state: StoreState, pool: number, key: TmemKey): number {
   const { lock } = state.arena;
   let entry: WordIndex | Nil = NIL;
   let found: number = MISSED;
@@ -99,7 +99,7 @@ function fetchShared(state: StoreState, pool: number, key: TmemKey): number {
   return found;
 }
 
-function fetchLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): number {
+function loadLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): number {
   const { lock } = state.arena;
   lock.lock();
   try {

@@ -39,7 +39,7 @@ const ROOM_STEPS = 32;
  * @returns STORED, or why not: EINVAL (no such pool), ENOSPC (the limit, or a rule of admission),
  *   ENOMEM (no room, and nothing could be evicted). Whatever was there under the key is gone then.
  */
-export function pageIn(
+export function storePage(
   state: StoreState,
   pool: number,
   key: TmemKey,
@@ -51,17 +51,18 @@ export function pageIn(
   if (state.arena.kernels.sameFilled(address, state.pageSize) !== 0) {
     const low = words[address / 4]!;
     const high = words[address / 4 + 1]!;
-    if (low === high || Page.holdsWidePatterns(kind)) return sameIn(state, pool, key, low, high);
+    if (low === high || Page.holdsWidePatterns(kind))
+      return storeSameFilled(state, pool, key, low, high);
   }
   const target = (state.packed + state.headerBytes) as Address;
   const packedBytes = pack(state, address, state.pageSize, target, state.packedMax[kind]!, 0);
-  if (packedBytes !== 0) return packedIn(state, pool, key, Page.FAST, packedBytes, target);
+  if (packedBytes !== 0) return storePacked(state, pool, key, Page.FAST, packedBytes, target);
   // Where there are headers, there is room for one right before the scratch.
   if (state.headerBytes === 0) {
-    return packedIn(state, pool, key, Page.RAW, state.pageSize, address);
+    return storePacked(state, pool, key, Page.RAW, state.pageSize, address);
   }
   state.arena.kernels.copy(target, address, state.pageSize);
-  return packedIn(state, pool, key, Page.RAW, state.pageSize, target);
+  return storePacked(state, pool, key, Page.RAW, state.pageSize, target);
 }
 
 /** Compresses what comes in. @returns bytes at `target`; 0 if there would be more than the limit */
@@ -82,7 +83,7 @@ export function pack(
 }
 
 /** Stores what is compressed already, or is not to be: `sizeBytes` at `source`. */
-export function packedIn(
+export function storePacked(
   state: StoreState,
   pool: number,
   key: TmemKey,
@@ -109,7 +110,7 @@ export function packedIn(
   }
 }
 
-function sameIn(
+function storeSameFilled(
   state: StoreState,
   pool: number,
   key: TmemKey,
