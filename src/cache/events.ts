@@ -6,7 +6,7 @@ import { EventEmitter } from "node:events";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { Reason } from "../store/counters.ts";
-import type { Departures } from "../store/departures.ts";
+import type { Departures } from "../store/eviction_events.ts";
 import type { Values } from "../store/values.ts";
 import { valuesOf } from "../values/format.ts";
 import type { KeyedValues } from "../values/values.ts";

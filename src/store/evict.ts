@@ -11,7 +11,7 @@ import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
-import { noteDepartureLocked } from "./departures.ts";
+import { recordEvictionLocked } from "./eviction_events.ts";
 import { expireRoundLocked } from "./expiry.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
@@ -142,7 +142,7 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   if (Page.whereOf(meta) === Page.MEMORY && writeBackLocked(state, entry, pool, hash)) return true;
   if (kind === Store.PERSISTENT || keep) return false;
   state.policies[kind]!.evicted(entry, hash);
-  noteDepartureLocked(state, entry, Reason.EVICTED);
+  recordEvictionLocked(state, entry, Reason.EVICTED);
   state.letGoLocked(entry);
   state.index.remove(entry);
   state.buryLocked(hash, Reason.EVICTED);

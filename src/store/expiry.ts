@@ -10,7 +10,7 @@ import { add, put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { Reason } from "./counters.ts";
-import { noteDepartureLocked } from "./departures.ts";
+import { recordEvictionLocked } from "./eviction_events.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
@@ -72,7 +72,7 @@ export function expireRoundLocked(state: StoreState): number {
 
 /** Takes an expired value out. @param address of its prefix; if left out, it is read */
 export function expireLocked(state: StoreState, entry: WordIndex, address?: number): void {
-  noteDepartureLocked(state, entry, Reason.EXPIRED, address);
+  recordEvictionLocked(state, entry, Reason.EXPIRED, address);
   const pool = state.index.keyOf(entry, state.victimKey);
   state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
   state.count("expired");

@@ -34,8 +34,8 @@ export const WATCHES = 30; // fixed: word index of the table of watches (version
 export const WATCHED = 31; // watches that have begun and not ended
 export const DICTIONARY_AT = 34; // 15 words: where each dictionary stands, as a word index
 export const DICTIONARY_BYTES = 49; // 15 words: and how long it is
-export const DEPARTURES = 32; // word index of the ring of what was evicted, 0 = nobody listens
-export const DEPARTED = 33; // bytes that were ever written to it, modulo 2³²
+export const EVICTION_RING = 32; // word index of the ring of what was evicted, 0 = nobody listens
+export const EVICTION_BYTES = 33; // bytes that were ever written to it, modulo 2³²
 
 // What there is of one kind of pages.
 export const EPHEMERAL = 0;

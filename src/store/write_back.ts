@@ -9,8 +9,8 @@ import { markFrames, reclaimNext } from "../policy/watermarks.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
-import { noteDepartureLocked } from "./departures.ts";
 import { reclaimRoundLocked } from "./evict.ts";
+import { recordEvictionLocked } from "./eviction_events.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
@@ -117,7 +117,7 @@ function moveRecordLocked(
   const hash = state.hash(pool, name);
   const backing = state.backing!;
   if (backing.isFullLocked && Page.kindOf(meta) === Store.EPHEMERAL) {
-    noteDepartureLocked(state, entry, Reason.DROPPED_FROM_FILE, address);
+    recordEvictionLocked(state, entry, Reason.DROPPED_FROM_FILE, address);
     state.count("dropped_from_file");
     state.removeLocked(entry, hash, Reason.DROPPED_FROM_FILE);
     return;

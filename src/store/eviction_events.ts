@@ -5,7 +5,7 @@
 //  record: bytes of the rest × 256 + reason (counters.ts) │ HEADER and the prefix, as they were
 //  stored, up to a multiple of four bytes
 //
-// The root's word DEPARTED counts their bytes since the ring was made, modulo 2³²; one that would
+// The root's word EVICTION_BYTES counts their bytes since the ring was made, modulo 2³²; one that would
 // stand across the end stands at the beginning, behind a word 0.
 import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
@@ -22,14 +22,14 @@ const RING_BYTES = 64 * 1024;
 const RECORD_HEAD_BYTES = 4;
 
 /** Notes that a value goes. Called before its entry lets go of it, under the lock. */
-export function noteDepartureLocked(
+export function recordEvictionLocked(
   state: StoreState,
   entry: WordIndex,
   reason: number,
   address?: number,
 ): void {
   const { words, root } = state;
-  const ring = words[root + Store.DEPARTURES]!;
+  const ring = words[root + Store.EVICTION_RING]!;
   const meta = words[entry + Entry.META]!;
   if (ring === 0) return;
   let from = address;
@@ -44,7 +44,7 @@ export function noteDepartureLocked(
   const prefix = Value.prefixOf(words[from / 4]!);
   if (prefix <= Value.FIXED_BYTES) return;
   const bytes = RECORD_HEAD_BYTES + Math.ceil(prefix / 4) * 4;
-  let head = words[root + Store.DEPARTED]! >>> 0;
+  let head = words[root + Store.EVICTION_BYTES]! >>> 0;
   if ((head % RING_BYTES) + bytes > RING_BYTES) {
     words[ring + (head % RING_BYTES) / 4] = 0;
     head += RING_BYTES - (head % RING_BYTES);
@@ -52,10 +52,10 @@ export function noteDepartureLocked(
   const at = ring + (head % RING_BYTES) / 4;
   words[at] = prefix * 256 + reason;
   state.arena.kernels.copy((at + 1) * 4, from, prefix);
-  put(words, root + Store.DEPARTED, (head + bytes) | 0);
+  put(words, root + Store.EVICTION_BYTES, (head + bytes) | 0);
 }
 
-/** Of a turns' words: what DEPARTED was when it was last listened to. */
+/** Of a turns' words: what EVICTION_BYTES was when it was last listened to. */
 const HEARD = 0;
 /** And the ring that lies idle while nobody does, 0 = none: later there might be no room for it. */
 const IDLE_RING = 1;
@@ -83,11 +83,11 @@ export class Departures {
   /** From now on. @returns whether there was room for a ring; if not, nothing is heard */
   beginLocked(): boolean {
     const { words, root } = this.#state;
-    if (words[root + Store.DEPARTURES] === 0) {
-      put(words, root + Store.DEPARTURES, this.#turns[IDLE_RING] || makeRing(this.#state));
+    if (words[root + Store.EVICTION_RING] === 0) {
+      put(words, root + Store.EVICTION_RING, this.#turns[IDLE_RING] || makeRing(this.#state));
     }
-    if (words[root + Store.DEPARTURES] === 0) return false;
-    if (!this.#othersListen()) this.#turns[HEARD] = words[root + Store.DEPARTED]!;
+    if (words[root + Store.EVICTION_RING] === 0) return false;
+    if (!this.#othersListen()) this.#turns[HEARD] = words[root + Store.EVICTION_BYTES]!;
     this.#turns[this.#listenerAt] = this.#state.arena.owner;
     return true;
   }
@@ -99,10 +99,10 @@ export class Departures {
   endLocked(): void {
     const { words, root } = this.#state;
     this.#turns[this.#listenerAt] = 0;
-    const ring = words[root + Store.DEPARTURES]!;
+    const ring = words[root + Store.EVICTION_RING]!;
     if (ring === 0 || this.#othersListen()) return;
     this.#turns[IDLE_RING] = ring;
-    put(words, root + Store.DEPARTURES, 0);
+    put(words, root + Store.EVICTION_RING, 0);
   }
 
   get #listenerAt(): number {
@@ -126,9 +126,9 @@ export class Departures {
    */
   hearLocked(visit: (reason: number, at: number) => void): boolean {
     const { words, root } = this.#state;
-    const ring = words[root + Store.DEPARTURES]!;
+    const ring = words[root + Store.EVICTION_RING]!;
     if (ring === 0) return true;
-    const head = words[root + Store.DEPARTED]! >>> 0;
+    const head = words[root + Store.EVICTION_BYTES]! >>> 0;
     let at = this.#turns[HEARD]! >>> 0;
     const behind = (head - at) >>> 0;
     this.#turns[HEARD] = head;
