@@ -27,7 +27,7 @@ async function begin(order: ServeOrder): Promise<ServingThread | undefined> {
     const { practice } = order;
     if (practice !== undefined) {
       await thread.practise(Zram.attach(store, practice.device), practice.ms);
-      store.tellNotes();
+      store.flushReadBuffer();
     }
     tell({ notice: "serves" });
     return thread;

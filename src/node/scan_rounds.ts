@@ -3,15 +3,16 @@
 //
 // An entry knows the tick at which it was used last, modulo 128. So an age in seconds becomes a
 // number of ticks, and the length of a tick depends on the ages that are asked for.
+
+import type { IdleScanOptions } from "../store/idle_scan.ts";
 import type { Store } from "../store/store.ts";
-import type { Tending } from "../store/tend.ts";
 import type { Task } from "./scheduler.ts";
 
 export interface ScanPlan {
   /** Ms from one tick of the store's clock to the next. */
   readonly tickMs: number;
   /** What the next step looks for; undefined: nothing. */
-  readonly scan: Tending | undefined;
+  readonly scan: IdleScanOptions | undefined;
 }
 
 export interface ScanCounts {
@@ -71,7 +72,7 @@ export class ScanRounds {
       this.#store.tick();
     }
     if (this.#isRoundDone || scan === undefined) return false;
-    const { ended, recompressed, writtenBack, expired } = this.#store.tend(scan);
+    const { ended, recompressed, writtenBack, expired } = this.#store.scanIdle(scan);
     const counts = this.#counts;
     counts.recompressed += recompressed;
     counts.writtenBack += writtenBack;

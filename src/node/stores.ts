@@ -1,9 +1,9 @@
 // Stores on Node: the store, and what it needs of Node, put together for those who import zcache.
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
+import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
 import { Store, type StoreShare } from "../store/store.ts";
-import type { Idle } from "../store/tend.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";

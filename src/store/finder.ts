@@ -98,16 +98,16 @@ export class Finder {
   }
 
   #noteHits(): void {
-    const { words, policies, notes } = this.#state;
+    const { words, policies, readBuffer } = this.#state;
     const first = this.#at / 4 + Find.FOUND_AT;
     for (let nth = 0; nth < this.found; nth++) {
       const at = first + nth * Find.FOUND_WORDS;
       const meta = words[at + Find.ENTRY_META]!;
       const policy = policies[Page.kindOf(meta)]!;
       if (policy.asks) policy.asked(words[at + Find.HASH]!);
-      notes.get(true, false);
+      readBuffer.countGet(true, false);
       const entry = words[at + Find.ENTRY]! as WordIndex;
-      notes.hit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);
+      readBuffer.recordHit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);
     }
   }
 }

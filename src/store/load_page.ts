@@ -9,8 +9,8 @@ import { markFrames } from "../policy/watermarks.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { Reason } from "./counters.ts";
-import { used } from "./notes.ts";
 import * as Page from "./page.layout.ts";
+import { used } from "./read_buffer.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
@@ -92,9 +92,9 @@ function loadShared(state: StoreState, pool: number, key: TmemKey): number {
   } finally {
     lock.leaveReader();
   }
-  state.notes.get(found === FOUND, found === MISSED);
+  state.readBuffer.countGet(found === FOUND, found === MISSED);
   if (found === FOUND && entry !== NIL) {
-    state.notes.hit(entry, state.foundValue, state.foundMeta, version);
+    state.readBuffer.recordHit(entry, state.foundValue, state.foundMeta, version);
   }
   return found;
 }

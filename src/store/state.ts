@@ -22,10 +22,10 @@ import type { CounterName } from "./counters.ts";
 import { Count } from "./counters.ts";
 import { ExpiryWalk, noteExpiryLocked } from "./expiry.ts";
 import { hashOf } from "./hash.ts";
-import { ReaderNotes } from "./notes.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StorePlatform } from "./platform.ts";
+import { ReadBuffer } from "./read_buffer.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 import { Versions } from "./versions.ts";
@@ -101,7 +101,7 @@ export class StoreState {
    */
   condition: (() => boolean) | undefined;
   /** What this thread has to say of what it read. */
-  readonly notes: ReaderNotes;
+  readonly readBuffer: ReadBuffer;
   readonly #floats: Float64Array;
   /** Finds a dictionary in the arena, where it stays. */
   readonly #readDictionary: ReadDictionary = (dictionary) => {
@@ -134,7 +134,7 @@ export class StoreState {
       (parts.root + Store.COUNTERS) * 4,
       Store.COUNTERS_MAX,
     );
-    this.notes = new ReaderNotes(this);
+    this.readBuffer = new ReadBuffer(this);
     const hasVersions = parts.options.content === "values";
     this.versions = hasVersions ? new Versions(this.words, parts.root) : undefined;
     this.plain = parts.arena.reserve(this.pageSize);

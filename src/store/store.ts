@@ -17,6 +17,7 @@ import { checkPage, limitFrames, resolvePoolOptions, type TmemPoolOptions } from
 import { Latency, Reason } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
+import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan.ts";
 import { Inspection } from "./inspection.ts";
 import { loadPage } from "./load_page.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
@@ -28,7 +29,6 @@ import type { StoreState } from "./state.ts";
 import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
 import { storePage } from "./store_page.ts";
-import { type Tended, Tender, type Tending } from "./tend.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
 import { isHead } from "./versions.ts";
@@ -60,7 +60,7 @@ export class Store {
   readonly #plain: Uint8Array;
   /** What works on it beside its callers, until this thread closes it or detaches. */
   background: BackgroundWork | undefined;
-  #tender: Tender | undefined;
+  #idleScan: IdleScan | undefined;
 
   private constructor(state: StoreState) {
     this.#state = state;
@@ -321,10 +321,10 @@ export class Store {
    * Walks on through what is stored, a bounded step, and does what is asked for about pages that
    * lie idle: recompresses them, writes them back, removes values that have expired.
    */
-  tend(what: Tending): Tended {
-    this.#tender ??= new Tender(this.#opened());
-    this.#state.notes.tell();
-    return this.#tender.tend(what);
+  scanIdle(options: IdleScanOptions): IdleScanResult {
+    this.#idleScan ??= new IdleScan(this.#opened());
+    this.#state.readBuffer.flush();
+    return this.#idleScan.run(options);
   }
 
   /**
@@ -333,7 +333,7 @@ export class Store {
    */
   shrink(pages: number): number {
     const state = this.#opened();
-    state.notes.tell();
+    state.readBuffer.flush();
     let gone = 0;
     while (gone < pages) {
       if (this.#locked(() => evictColdestLocked(state))) gone++;
@@ -393,14 +393,14 @@ export class Store {
   }
 
   /** Tells what this thread has counted and not told yet. */
-  tellNotes(): void {
-    this.#opened().notes.tell();
+  flushReadBuffer(): void {
+    this.#opened().readBuffer.flush();
   }
 
   /** One consistent picture. */
   stats(): StoreStats {
     const state = this.#opened();
-    state.notes.tell();
+    state.readBuffer.flush();
     return this.#locked(() => statisticsLocked(state));
   }
 
@@ -412,7 +412,7 @@ export class Store {
   /** Where a page is, or why it is not there. */
   explain(pool: number, key: TmemKey): Explanation {
     const state = this.#opened();
-    state.notes.tell();
+    state.readBuffer.flush();
     return this.#locked(() => explainLocked(state, pool, key));
   }
 
@@ -427,7 +427,7 @@ export class Store {
     if (this.#state.isOver) return;
     this.background?.stop();
     this.#state.isOver = true;
-    this.#state.notes.tell();
+    this.#state.readBuffer.flush();
     this.#state.arena.detach();
   }
 

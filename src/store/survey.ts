@@ -1,12 +1,12 @@
 // Looking at what is stored without using it: sizes of all of it, and a sample of its content, for
-// who wants to know what other settings would make of it. As store/tend.ts does, a walk through the
+// who wants to know what other settings would make of it. As store/idle_scan.ts does, a walk through the
 // index notes entries under the lock, and each is copied under a hold of its own; nothing of this
 // counts as a use, and nothing is changed.
 import type { WordIndex } from "../base/brand.ts";
 import { Xorshift32 } from "../base/random.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { ScanCursor } from "../tmem/scan_cursor.ts";
-import { restoreNoted } from "./noted.ts";
+import { snapshotEntry } from "./entry_snapshot.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
@@ -125,7 +125,7 @@ export class Sampler {
   /** @returns whether it was still there */
   #draw(entry: WordIndex, value: number): boolean {
     const state = this.#state;
-    const noted = restoreNoted(state, entry, value);
+    const noted = snapshotEntry(state, entry, value);
     if (noted === undefined) return false;
     const content = state.arena.bytes.subarray(state.plain, state.plain + noted.plainBytes);
     this.#taker.take(content, noted.prefix, Page.sizeOf(noted.meta));

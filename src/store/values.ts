@@ -15,6 +15,7 @@ import { Dictionaries } from "./dictionaries.ts";
 import { Departures } from "./eviction_events.ts";
 import { noteExpiryLocked } from "./expiry.ts";
 import { Finder } from "./finder.ts";
+import { removeExpired } from "./idle_scan.ts";
 import { loadPacked, unpack } from "./load_page.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
 import { lockedBy, readBy } from "./open.ts";
@@ -24,7 +25,6 @@ import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
 import { pack, storePacked } from "./store_page.ts";
 import { StoredValues } from "./stored.ts";
-import { removeExpired } from "./tend.ts";
 import * as Value from "./value.layout.ts";
 import { VERSIONS_BYTES, type Versions, WATCHES_BYTES } from "./versions.ts";
 
@@ -358,17 +358,17 @@ export class Values {
 
   /** What was fetched last is counted as a hit, but is of no use: it is counted as a miss. */
   countMiss(): void {
-    this.#state.notes.recount(0, -1, 1);
+    this.#state.readBuffer.adjustCounts(0, -1, 1);
   }
 
   /** What was fetched last, found or not, was nobody's request: it is not counted. */
   countNothing(found: boolean): void {
-    this.#state.notes.recount(-1, found ? -1 : 0, found ? 0 : -1);
+    this.#state.readBuffer.adjustCounts(-1, found ? -1 : 0, found ? 0 : -1);
   }
 
   /** There was a request that has not looked for a value. */
   countRequest(): void {
-    this.#state.notes.recount(1, 0, 1);
+    this.#state.readBuffer.adjustCounts(1, 0, 1);
   }
 
   /** Removes the value that was fetched, if it is still there and has expired by then. */

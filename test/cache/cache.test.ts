@@ -300,7 +300,7 @@ test("what is evicted and what expires is told", async () => {
   for (let n = 0; n < 1000; n++) cache.set(`key ${n}`, value.fill(n));
   cache.set("short", value, 5);
   await sleep(50);
-  cache.store.tend({ entries: 100_000, nowMs: Date.now() });
+  cache.store.scanIdle({ entries: 100_000, nowMs: Date.now() });
   await sleep(60);
   assert.ok(gone.some(([key, reason]) => key === "short" && reason === "expired"));
   const evicted = gone.filter(([, reason]) => reason === "evicted").map(([key]) => key);
@@ -404,7 +404,7 @@ test("a thread that dies while it loads is taken over from", async () => {
 
 test("any sequence of calls, against a Map", () => {
   const call = fc.record({
-    what: fc.constantFrom("set", "set", "get", "delete", "tend"),
+    what: fc.constantFrom("set", "set", "get", "delete", "scan"),
     key: fc.integer({ min: 0, max: 20 }),
     value: fc.oneof(fc.string(), fc.jsonValue(), fc.uint8Array({ maxLength: 3000 })),
   });
@@ -421,8 +421,12 @@ test("any sequence of calls, against a Map", () => {
             assert.ok(cache.set(name, value));
             model.set(name, value);
           } else if (what === "delete") assert.equal(cache.delete(name), model.delete(name));
-          else if (what === "tend") {
-            cache.store.tend({ entries: 1000, recompress: { idleTicks: 0 }, redictionary: true });
+          else if (what === "scan") {
+            cache.store.scanIdle({
+              entries: 1000,
+              recompress: { idleTicks: 0 },
+              redictionary: true,
+            });
           } else if (what === "get") assert.deepEqual(cache.get(name), model.get(name));
         }
         cache.store.verify();
@@ -445,7 +449,7 @@ for (const codec of ["lz4", "zstd"]) {
     assert.ok(report.packedBytesWith < report.packedBytesBefore * 0.9);
     assert.equal(cache.stats().dictionary, 1);
     // Those that were there are compressed anew by the walk.
-    const done = cache.store.tend({ entries: 10_000, redictionary: true });
+    const done = cache.store.scanIdle({ entries: 10_000, redictionary: true });
     assert.ok(done.ended && done.recompressed > size * 0.8, JSON.stringify(done));
     const withIt = cache.stats().storedBytes;
     assert.ok(withIt < without * 0.9, `${withIt} of ${without}`);

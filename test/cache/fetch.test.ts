@@ -107,7 +107,7 @@ test("what expires by itself while it is loaded anew keeps no value out", async 
   using cache = open({ staleWhileRevalidate: 50, ttl: 100 });
   for (const look of [
     () => cache.get("k"),
-    () => cache.store.tend({ entries: 1000, nowMs: Date.now() }),
+    () => cache.store.scanIdle({ entries: 1000, nowMs: Date.now() }),
     () => cache.store.shrink(1),
   ]) {
     cache.set("k", "older");

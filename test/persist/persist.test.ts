@@ -175,7 +175,7 @@ for (const codec of ["lz4", "zstd"]) {
     cache = restartOf(cache, () => open());
     check();
     cache.set("more", "x".repeat(10));
-    cache.store.tend({ entries: 10_000, redictionary: true, recompress: { idleTicks: 0 } });
+    cache.store.scanIdle({ entries: 10_000, redictionary: true, recompress: { idleTicks: 0 } });
     await snapshotOf(cache);
     cache = restartOf(cache, () => open());
     assert.ok(cache.stats().persist!.snapshotBytes > 0);

@@ -178,16 +178,16 @@ export class Simulation {
     else if (dice < 98) {
       const limit = this.#options.memoryMax * (0.7 + this.#random.below(31) / 100);
       this.#attempt(actor, "limit", () => store.limit(limit - 65_536));
-    } else if (dice < 99) this.#tend(actor);
+    } else if (dice < 99) this.#scanIdle(actor);
     else this.#count(store.stats().mem_used_total > 0 ? "stats" : "no stats");
   }
 
-  #tend(actor: Actor): void {
+  #scanIdle(actor: Actor): void {
     const recompress = { idleTicks: this.#random.below(2), only: "normal" as const };
     const writeBack = { idleTicks: 2 };
     const what = { entries: 40, recompress, ...(this.#random.below(4) === 0 ? { writeBack } : {}) };
-    const tended = this.#attempt(actor, "tend", () => actor.store.tend(what));
-    if (tended !== undefined && tended.recompressed > 0) this.#count("recompressed");
+    const scanned = this.#attempt(actor, "scanIdle", () => actor.store.scanIdle(what));
+    if (scanned !== undefined && scanned.recompressed > 0) this.#count("recompressed");
   }
 
   #put(actor: Actor, pool: PoolModel, object: number, index: number): void {

@@ -39,7 +39,7 @@ function usePages(acks: Acks): () => void {
     } else if (what === 8) store.flushObject(ephemeral, key.setObject(100 + rnd(20)));
     else if (what === 9) {
       store.tick();
-      store.tend({ entries: 64, recompress: { idleTicks: 1 }, writeBack: { idleTicks: 2 } });
+      store.scanIdle({ entries: 64, recompress: { idleTicks: 1 }, writeBack: { idleTicks: 2 } });
     } else if (what === 10) store.compact(2);
     else {
       const pool = store.createPool();

@@ -57,7 +57,7 @@ const KEYS = ["a", "user:42", "k".repeat(255), "long".repeat(200), "ü"];
 for (const pageSize of [4096, 16384]) {
   test(`any sequence of sets, finds and deletes, in pages of ${pageSize} bytes`, () => {
     const operation = fc.record({
-      what: fc.constantFrom("set", "set", "get", "delete", "tend", "wait", "clear"),
+      what: fc.constantFrom("set", "set", "get", "delete", "scan", "wait", "clear"),
       key: fc.constantFrom(...KEYS),
       size: fc.oneof(fc.nat(300), fc.nat(5000), fc.constantFrom(0, 1, 4090, 4096, 20_000, 70_000)),
       ttl: fc.constantFrom(Infinity, Infinity, 50, 200),
@@ -79,8 +79,8 @@ for (const pageSize of [4096, 16384]) {
             const isThere = had !== undefined && had.until > clock.ms;
             assert.equal(values.delete(name, name.length), isThere);
             if (isThere) model.delete(key);
-          } else if (what === "tend") {
-            store.tend({
+          } else if (what === "scan") {
+            store.scanIdle({
               entries: 1000,
               recompress: { idleTicks: 0 },
               nowMs: clock.ms,
@@ -196,7 +196,7 @@ test("what is beside a value and is changed while that is recompressed stays cha
     assert.ok(other.find(name, 1) && other.rewriteMeta(bytesOf("later!")));
     other.unlock();
   };
-  assert.equal(store.tend({ entries: 100, recompress: { idleTicks: 0 } }).recompressed, 1);
+  assert.equal(store.scanIdle({ entries: 100, recompress: { idleTicks: 0 } }).recompressed, 1);
   assert.ok(values.find(name, 1));
   const { metaAt, metaBytes, valueBytes } = values;
   assert.equal(new TextDecoder().decode(values.bytes.slice(metaAt, metaAt + metaBytes)), "later!");

@@ -9,9 +9,9 @@ import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { ScanCursor } from "../tmem/scan_cursor.ts";
+import { snapshotEntry, unchangedMetaLocked } from "./entry_snapshot.ts";
 import { evictLocked } from "./evict.ts";
 import { expireLocked, readHead } from "./expiry.ts";
-import { metaLocked, restoreNoted } from "./noted.ts";
 import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
@@ -26,7 +26,7 @@ export interface Idle {
   readonly only?: "huge" | "normal";
 }
 
-export interface Tending {
+export interface IdleScanOptions {
   /** Entries to look at, at about. */
   readonly entries: number;
   readonly recompress?: Idle | undefined;
@@ -37,7 +37,7 @@ export interface Tending {
   readonly nowMs?: number | undefined;
 }
 
-export interface Tended {
+export interface IdleScanResult {
   /** Whether all entries have been looked at since the last time that this was said. */
   readonly ended: boolean;
   readonly recompressed: number;
@@ -57,7 +57,7 @@ const WRITE_BACK = 2;
 const EXPIRED = 3;
 const REDICTIONARY = 4;
 
-export class Tender {
+export class IdleScan {
   readonly #state: StoreState;
   readonly #cursor = new ScanCursor();
   /** Of each: what is to be done, the entry and its VALUE. */
@@ -68,14 +68,14 @@ export class Tender {
     this.#state = state;
   }
 
-  tend(what: Tending): Tended {
+  run(options: IdleScanOptions): IdleScanResult {
     const done = { ended: false, recompressed: 0, writtenBack: 0, expired: 0 };
-    for (let left = what.entries; left > 0 && !done.ended; left -= LOOKED_MAX) {
+    for (let left = options.entries; left > 0 && !done.ended; left -= LOOKED_MAX) {
       const look = Math.min(left, LOOKED_MAX);
       this.#count = 0;
       const { index } = this.#state;
       done.ended = lockedBy(this.#state, () =>
-        index.scan(this.#cursor, look, (entry) => this.#noteLocked(entry, what)),
+        index.scan(this.#cursor, look, (entry) => this.#noteLocked(entry, options)),
       );
       for (let nth = 0; nth < this.#count; nth++) {
         const entry = this.#noted[nth * 3 + 1]! as WordIndex;
@@ -90,9 +90,9 @@ export class Tender {
     return done;
   }
 
-  #noteLocked(entry: WordIndex, what: Tending): void {
+  #noteLocked(entry: WordIndex, options: IdleScanOptions): void {
     if (this.#count === NOTED_MAX) return;
-    const todo = todoLocked(this.#state, entry, what);
+    const todo = todoLocked(this.#state, entry, options);
     if (todo === 0) return;
     const at = this.#count++ * 3;
     this.#noted[at] = todo;
@@ -102,25 +102,25 @@ export class Tender {
 }
 
 /** What is to be done about a page, 0 = nothing. */
-function todoLocked(state: StoreState, entry: WordIndex, what: Tending): number {
+function todoLocked(state: StoreState, entry: WordIndex, options: IdleScanOptions): number {
   const meta = state.words[entry + Entry.META]!;
   if (Page.whereOf(meta) !== Page.MEMORY) return 0;
   const isOfValues = state.options.content === "values";
-  const looksIn = isOfValues && (what.nowMs !== undefined || what.redictionary === true);
+  const looksIn = isOfValues && (options.nowMs !== undefined || options.redictionary === true);
   if (looksIn) readHead(state, entry, meta);
-  if (looksIn && what.nowMs !== undefined) {
-    if (Value.expiryOf(state.arena.bytes, state.evicted) <= what.nowMs) return EXPIRED;
+  if (looksIn && options.nowMs !== undefined) {
+    if (Value.expiryOf(state.arena.bytes, state.evicted) <= options.nowMs) return EXPIRED;
   }
   const age = (state.words[state.root + Store.TICK]! - Page.tickOf(meta)) & (Page.AGES - 1);
   const isMeant = (idle: Idle | undefined) => {
     if (idle === undefined || age < idle.idleTicks) return false;
     return idle.only === undefined || (idle.only === "huge") === (Page.codecOf(meta) === Page.RAW);
   };
-  if (isMeant(what.writeBack) && state.backing !== undefined) return WRITE_BACK;
+  if (isMeant(options.writeBack) && state.backing !== undefined) return WRITE_BACK;
   const codec = Page.codecOf(meta);
   const isNew = codec === Page.FAST || codec === Page.RAW;
-  if (isNew && state.codecs.hasDense && isMeant(what.recompress)) return RECOMPRESS;
-  return looksIn && what.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
+  if (isNew && state.codecs.hasDense && isMeant(options.recompress)) return RECOMPRESS;
+  return looksIn && options.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
 }
 
 /** Whether the value whose head was read would be compressed with another dictionary today. */
@@ -137,14 +137,14 @@ function isOutdated(state: StoreState, codec: number): boolean {
 
 function writeBack(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
-    const meta = metaLocked(state, entry, value);
+    const meta = unchangedMetaLocked(state, entry, value);
     return meta !== 0 && Page.isListed(meta) && evictLocked(state, entry, true);
   });
 }
 
 function expire(state: StoreState, entry: WordIndex, value: number): boolean {
   return lockedBy(state, () => {
-    if (metaLocked(state, entry, value) === 0) return false;
+    if (unchangedMetaLocked(state, entry, value) === 0) return false;
     expireLocked(state, entry);
     return true;
   });
@@ -174,7 +174,7 @@ export function removeExpired(state: StoreState, pool: number, key: TmemKey, now
  * @returns whether that has paid
  */
 function recompress(state: StoreState, entry: WordIndex, value: number, todo: number): boolean {
-  const noted = restoreNoted(state, entry, value);
+  const noted = snapshotEntry(state, entry, value);
   if (noted === undefined) return false;
   const { meta, source, prefix, plainBytes } = noted;
   const isOfValues = state.options.content === "values";
@@ -217,7 +217,7 @@ function keepPrefixLocked(
 
 /** Remembers that the denser codec does not pay for a page. @returns false */
 function markTriedLocked(state: StoreState, entry: WordIndex, value: number): false {
-  const meta = metaLocked(state, entry, value);
+  const meta = unchangedMetaLocked(state, entry, value);
   if (meta === 0) return false;
   const size = Page.sizeOf(meta);
   const isRaw = Page.codecOf(meta) === Page.RAW;
@@ -235,7 +235,7 @@ function exchangeLocked(
   source: Address,
   sizeBytes: number,
 ): boolean {
-  const meta = metaLocked(state, entry, value);
+  const meta = unchangedMetaLocked(state, entry, value);
   if (meta === 0) return false;
   const kind = Page.kindOf(meta);
   const handle = state.remakeObjectLocked(kind, entry, source, sizeBytes);

@@ -9,7 +9,7 @@ import type { StoreState } from "./state.ts";
 import * as Value from "./value.layout.ts";
 
 /** What was restored from a noted entry. */
-export interface Noted {
+export interface EntrySnapshot {
   readonly meta: number;
   /** Where it stands as it is stored: of a value the prefix first, `prefix` bytes. */
   readonly source: Address;
@@ -19,7 +19,7 @@ export interface Noted {
 }
 
 /** @returns META of an entry that still stands for the same page in memory, else 0 */
-export function metaLocked(state: StoreState, entry: WordIndex, value: number): number {
+export function unchangedMetaLocked(state: StoreState, entry: WordIndex, value: number): number {
   if (!state.index.holds(entry) || state.words[entry + Entry.VALUE] !== value) return 0;
   const meta = state.words[entry + Entry.META]!;
   return Page.whereOf(meta) === Page.MEMORY ? meta : 0;
@@ -30,15 +30,15 @@ export function metaLocked(state: StoreState, entry: WordIndex, value: number): 
  * count as a use.
  * @returns undefined if it does not stand for the same any more
  */
-export function restoreNoted(
+export function snapshotEntry(
   state: StoreState,
   entry: WordIndex,
   value: number,
-): Noted | undefined {
+): EntrySnapshot | undefined {
   const source = (state.packed + state.headerBytes) as Address;
   let meta = 0;
   lockedBy(state, () => {
-    meta = metaLocked(state, entry, value);
+    meta = unchangedMetaLocked(state, entry, value);
     if (meta !== 0) state.readObject(entry, meta, source);
   });
   if (meta === 0) return undefined;

@@ -10,16 +10,16 @@ import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
 /** Notes after which they are told if the lock is free; and after which in any case. */
-const TELL_AT = 32;
-const TELL_AT_LAST = 128;
-const NOTE_WORDS = 3;
+const FLUSH_AT = 32;
+const CAPACITY = 128;
+const USE_WORDS = 3;
 /** Gets after which the counters are brought up to date, if no page was to be noted. */
 const COUNT_AT = 1024;
 
-export class ReaderNotes {
+export class ReadBuffer {
   readonly #state: StoreState;
   /** Of each use: the entry, its VALUE, and the version of the store at which both were so. */
-  readonly #uses = new Int32Array(TELL_AT_LAST * NOTE_WORDS);
+  readonly #uses = new Int32Array(CAPACITY * USE_WORDS);
   #count = 0;
   #gets = 0;
   #hits = 0;
@@ -30,53 +30,53 @@ export class ReaderNotes {
   }
 
   /** A get: a hit, a miss, or neither yet. */
-  get(isHit: boolean, isMiss: boolean): void {
+  countGet(isHit: boolean, isMiss: boolean): void {
     this.#gets++;
     if (isHit) this.#hits++;
     if (isMiss) this.#misses++;
-    if (this.#gets >= COUNT_AT && this.#count === 0) this.tell();
+    if (this.#gets >= COUNT_AT && this.#count === 0) this.flush();
   }
 
   /** Corrects what was counted, here or under the lock: by how much there is more of each. */
-  recount(gets: number, hits: number, misses: number): void {
+  adjustCounts(gets: number, hits: number, misses: number): void {
     this.#gets += gets;
     this.#hits += hits;
     this.#misses += misses;
   }
 
   /** A page was used that was seen at this version of the store: noted if it changes anything. */
-  hit(entry: WordIndex, value: number, meta: number, version: number): void {
+  recordHit(entry: WordIndex, value: number, meta: number, version: number): void {
     const { words, root, policies } = this.#state;
     const tick = words[root + Store.TICK]! & (Page.AGES - 1);
     const isMinded = Page.isListed(meta) && policies[Page.kindOf(meta)]!.minds(meta);
-    if (isMinded || Page.tickOf(meta) !== tick) this.#note(entry, value, version);
+    if (isMinded || Page.tickOf(meta) !== tick) this.#record(entry, value, version);
   }
 
-  #note(entry: WordIndex, value: number, version: number): void {
-    const at = this.#count++ * NOTE_WORDS;
+  #record(entry: WordIndex, value: number, version: number): void {
+    const at = this.#count++ * USE_WORDS;
     this.#uses[at] = entry;
     this.#uses[at + 1] = value;
     this.#uses[at + 2] = version;
-    if (this.#count < TELL_AT) return;
+    if (this.#count < FLUSH_AT) return;
     const { lock } = this.#state.arena;
-    if (this.#count === TELL_AT_LAST) this.tell();
-    else if (this.#count % TELL_AT === 0 && lock.tryLockBeside()) this.#tellLocked();
+    if (this.#count === CAPACITY) this.flush();
+    else if (this.#count % FLUSH_AT === 0 && lock.tryLockBeside()) this.#flushLocked();
   }
 
   /** Tells all there is. Not under the lock. */
-  tell(): void {
+  flush(): void {
     if ((this.#count | this.#gets | this.#hits | this.#misses) === 0) return;
     this.#state.arena.lock.lockBeside();
-    this.#tellLocked();
+    this.#flushLocked();
   }
 
-  #tellLocked(): void {
+  #flushLocked(): void {
     const state = this.#state;
     const { lock } = state.arena;
     try {
       const { version } = lock;
       for (let nth = 0; nth < this.#count; nth++) {
-        const at = nth * NOTE_WORDS;
+        const at = nth * USE_WORDS;
         const entry = this.#uses[at]! as WordIndex;
         const isThere = this.#uses[at + 2] === version || this.#isThere(entry, this.#uses[at + 1]!);
         if (isThere) used(state, entry);
