@@ -163,16 +163,16 @@ class Cache {
   request(key: number): boolean {
     const { policy } = this;
     const found = this.#entryOfKey[key]!;
-    policy.asked(hashOf(key));
+    policy.recordRequest(hashOf(key));
     if (found !== NIL) {
-      policy.used(found as WordIndex);
+      policy.recordHit(found as WordIndex);
       return true;
     }
     const entry =
       this.#filled < this.entries.length ? this.entries[this.#filled++]! : this.#evict();
     this.words[entry + VALUE] = key;
     this.#entryOfKey[key] = entry;
-    policy.added(entry, hashOf(key));
+    policy.push(entry, hashOf(key));
     return false;
   }
 
@@ -180,7 +180,7 @@ class Cache {
     const victim = this.policy.victim() as WordIndex;
     const key = this.words[victim + VALUE]!;
     this.#entryOfKey[key] = NIL;
-    this.policy.evicted(victim, hashOf(key));
+    this.policy.evict(victim, hashOf(key));
     return victim;
   }
 }
@@ -238,15 +238,15 @@ function measureCost(name: string, { timedPages, timedCalls }: Scale): CostRow {
   for (let from = 0; from < timedCalls; from += batch) {
     const before = platformClock.nowNs();
     for (let at = from; at < from + batch; at++) {
-      policy.used(cache.entries[drawn[at]!]!);
+      policy.recordHit(cache.entries[drawn[at]!]!);
       hitWords += commit(words);
     }
     const between = platformClock.nowNs();
     for (let at = from; at < from + batch / 5; at++) {
       const victim = policy.victim() as WordIndex;
-      policy.evicted(victim, hashOf(words[victim + VALUE]!));
+      policy.evict(victim, hashOf(words[victim + VALUE]!));
       words[victim + VALUE] = key;
-      policy.added(victim, hashOf(key++));
+      policy.push(victim, hashOf(key++));
       replaceWords += commit(words);
     }
     hitNs += between - before;

@@ -37,7 +37,7 @@ export interface PolicySpace {
   /** Frame number under which frames are taken, for policies that need any. */
   readonly owner: number;
   /**
-   * The hash of a listed entry's page, as `added` got it. Called by `victim` of tinylfu, nine times
+   * The hash of a listed entry's page, as `push` got it. Called by `victim` of tinylfu, nine times
    * at most, under the lock.
    */
   hashOf(entry: WordIndex): number;
@@ -56,8 +56,8 @@ export interface EvictionPolicy {
   /** The name in the registry. */
   readonly name: string;
 
-  /** Whether `asked` does anything: whoever calls it needs a hash, and may spare that. */
-  readonly asks: boolean;
+  /** Whether `recordRequest` does anything: whoever calls it needs a hash, and may spare that. */
+  readonly tracksRequests: boolean;
 
   /** Entries listed. */
   readonly count: number;
@@ -79,49 +79,49 @@ export interface EvictionPolicy {
    * A page was asked for, whether it is there or not. Needs no lock and logs nothing: an estimate
    * is kept that may miss some. About 20 ns.
    */
-  asked(hash: number): void;
+  recordRequest(hash: number): void;
 
   /**
    * Lists an entry that is not listed: a new page, or one whose page was replaced and that was
-   * `removed` before. What its link and bits hold does not matter. At most 7 words.
+   * `remove` before. What its link and bits hold does not matter. At most 7 words.
    * @param hash 32 well-mixed bits of the page's key, always the same for the same key
    */
-  added(entry: WordIndex, hash: number): void;
+  push(entry: WordIndex, hash: number): void;
 
   /**
    * The page was asked for. fifo: nothing. sieve, s3-fifo: a test and at most one word. lru: 6
    * words, none if it is the latest already. Nothing happens to the order for an entry that is
    * not listed.
    */
-  used(entry: WordIndex): void;
+  recordHit(entry: WordIndex): void;
 
   /**
-   * Whether `used` would change anything for an entry with this META. Nothing else is looked at,
+   * Whether `recordHit` would change anything for an entry with this META. Nothing else is looked at,
    * so it may be asked without the lock.
    */
-  minds(meta: number): boolean;
+  wantsHit(meta: number): boolean;
 
   /**
    * Takes an entry out: flushed, replaced, or on its way to the backing store. It can be listed
-   * again by `added`. Harmless for an entry that was taken out before. At most 6 words.
+   * again by `push`. Harmless for an entry that was taken out before. At most 6 words.
    */
-  removed(entry: WordIndex): void;
+  remove(entry: WordIndex): void;
 
   /**
-   * Like `removed`, for a page that leaves because the policy said so: one that comes back soon is
+   * Like `remove`, for a page that leaves because the policy said so: one that comes back soon is
    * known by its hash. At most 7 words.
    */
-  evicted(entry: WordIndex, hash: number): void;
+  evict(entry: WordIndex, hash: number): void;
 
   /**
    * The words of an entry, listed or removed, have been copied to another place: what led to it
    * leads there. To be called before either place is written again. At most 3 words.
    */
-  moved(from: WordIndex, to: WordIndex): void;
+  relocate(from: WordIndex, to: WordIndex): void;
 
   /**
    * Who goes next, or NIL if nobody is listed. The entry stays listed: whoever evicts it calls
-   * `evicted`, or `removed` when it is not certain yet. Asked again, it may name another. Looks at
+   * `evict`, or `remove` when it is not certain yet. Asked again, it may name another. Looks at
    * no more than SECOND_CHANCES + 8 entries.
    */
   victim(): WordIndex | Nil;

@@ -10,7 +10,7 @@ import { EntryQueue } from "./queue.ts";
 export class Fifo implements EvictionPolicy {
   readonly name: string = "fifo";
   readonly framesHeld = 0;
-  readonly asks = false;
+  readonly tracksRequests = false;
   protected readonly queue: EntryQueue;
 
   constructor(arena: Arena, at: WordIndex, space: PolicySpace) {
@@ -27,28 +27,28 @@ export class Fifo implements EvictionPolicy {
 
   destroy(): void {}
 
-  asked(_hash: number): void {}
+  recordRequest(_hash: number): void {}
 
-  added(entry: WordIndex, _hash: number): void {
+  push(entry: WordIndex, _hash: number): void {
     this.queue.addNewest(entry);
   }
 
-  used(_entry: WordIndex): void {}
+  recordHit(_entry: WordIndex): void {}
 
-  minds(_meta: number): boolean {
+  wantsHit(_meta: number): boolean {
     return false;
   }
 
-  removed(entry: WordIndex): void {
+  remove(entry: WordIndex): void {
     if (this.queue.isListed(entry)) this.queue.remove(entry);
   }
 
-  evicted(entry: WordIndex, _hash: number): void {
-    this.removed(entry);
+  evict(entry: WordIndex, _hash: number): void {
+    this.remove(entry);
   }
 
-  moved(from: WordIndex, to: WordIndex): void {
-    this.queue.moved(from, to);
+  relocate(from: WordIndex, to: WordIndex): void {
+    this.queue.relocate(from, to);
   }
 
   victim(): WordIndex | Nil {
@@ -67,11 +67,11 @@ export class Fifo implements EvictionPolicy {
 export class Lru extends Fifo {
   override readonly name = "lru";
 
-  override used(entry: WordIndex): void {
+  override recordHit(entry: WordIndex): void {
     if (this.queue.isListed(entry)) this.queue.renew(entry);
   }
 
-  override minds(_meta: number): boolean {
+  override wantsHit(_meta: number): boolean {
     return true;
   }
 }

@@ -62,8 +62,8 @@ export class EntryQueue {
     linkToFirst(this.#words, entry + this.#links, this.head);
   }
 
-  /** See `EvictionPolicy.moved`; for the entries of any queue. */
-  moved(from: number, to: number): void {
+  /** See `EvictionPolicy.relocate`; for the entries of any queue. */
+  relocate(from: number, to: number): void {
     linkMoved(this.#words, from + this.#links, to + this.#links);
   }
 

@@ -28,7 +28,7 @@ const USES_TO_STAY = 2;
 
 export class S3Fifo implements EvictionPolicy {
   readonly name = "s3-fifo";
-  readonly asks = false;
+  readonly tracksRequests = false;
   readonly #words: Int32Array;
   readonly #small: EntryQueue;
   readonly #main: EntryQueue;
@@ -67,9 +67,9 @@ export class S3Fifo implements EvictionPolicy {
     this.#ghosts.destroy();
   }
 
-  asked(_hash: number): void {}
+  recordRequest(_hash: number): void {}
 
-  added(entry: WordIndex, hash: number): void {
+  push(entry: WordIndex, hash: number): void {
     // As many ghosts as the main queue is to hold.
     const { count } = this;
     const inMain = this.#ghosts.take(hash, count - Math.floor(count / SMALL_SHARE));
@@ -77,7 +77,7 @@ export class S3Fifo implements EvictionPolicy {
     (inMain ? this.#main : this.#small).addNewest(entry);
   }
 
-  used(entry: WordIndex): void {
+  recordHit(entry: WordIndex): void {
     const words = this.#words;
     const meta = words[entry + this.#meta]!;
     if ((meta & this.#usesMask) !== this.#usesMask) {
@@ -85,24 +85,24 @@ export class S3Fifo implements EvictionPolicy {
     }
   }
 
-  minds(meta: number): boolean {
+  wantsHit(meta: number): boolean {
     return (meta & this.#usesMask) !== this.#usesMask;
   }
 
-  removed(entry: WordIndex): void {
+  remove(entry: WordIndex): void {
     const queue = this.#queueOf(entry);
     if (queue.isListed(entry)) queue.remove(entry);
   }
 
-  evicted(entry: WordIndex, hash: number): void {
+  evict(entry: WordIndex, hash: number): void {
     const queue = this.#queueOf(entry);
     if (!queue.isListed(entry)) return;
     queue.remove(entry);
     if (queue === this.#small) this.#ghosts.remember(hash);
   }
 
-  moved(from: WordIndex, to: WordIndex): void {
-    this.#small.moved(from, to);
+  relocate(from: WordIndex, to: WordIndex): void {
+    this.#small.relocate(from, to);
   }
 
   victim(): WordIndex | Nil {

@@ -21,7 +21,7 @@ import { EntryQueue } from "./queue.ts";
 export class Sieve implements EvictionPolicy {
   readonly name = "sieve";
   readonly framesHeld = 0;
-  readonly asks = false;
+  readonly tracksRequests = false;
   readonly #words: Int32Array;
   readonly #queue: EntryQueue;
   /** Word index of the hand, which is the link of an entry, or the head: at the oldest. */
@@ -50,26 +50,26 @@ export class Sieve implements EvictionPolicy {
 
   destroy(): void {}
 
-  asked(_hash: number): void {}
+  recordRequest(_hash: number): void {}
 
-  added(entry: WordIndex, _hash: number): void {
+  push(entry: WordIndex, _hash: number): void {
     const words = this.#words;
     const meta = words[entry + this.#meta]!;
     if ((meta & this.#visited) !== 0) put(words, entry + this.#meta, meta & ~this.#visited);
     this.#queue.addNewest(entry);
   }
 
-  used(entry: WordIndex): void {
+  recordHit(entry: WordIndex): void {
     const words = this.#words;
     const meta = words[entry + this.#meta]!;
     if ((meta & this.#visited) === 0) put(words, entry + this.#meta, meta | this.#visited);
   }
 
-  minds(meta: number): boolean {
+  wantsHit(meta: number): boolean {
     return (meta & this.#visited) === 0;
   }
 
-  removed(entry: WordIndex): void {
+  remove(entry: WordIndex): void {
     const words = this.#words;
     if (!this.#queue.isListed(entry)) return;
     const link = entry + this.#links;
@@ -77,12 +77,12 @@ export class Sieve implements EvictionPolicy {
     this.#queue.remove(entry);
   }
 
-  evicted(entry: WordIndex, _hash: number): void {
-    this.removed(entry);
+  evict(entry: WordIndex, _hash: number): void {
+    this.remove(entry);
   }
 
-  moved(from: WordIndex, to: WordIndex): void {
-    this.#queue.moved(from, to);
+  relocate(from: WordIndex, to: WordIndex): void {
+    this.#queue.relocate(from, to);
     if (this.#words[this.#handAt] === from + this.#links) {
       put(this.#words, this.#handAt, to + this.#links);
     }

@@ -29,7 +29,7 @@ export const SAMPLES = 4;
 
 export class TinyLfu implements EvictionPolicy {
   readonly name = "tinylfu";
-  readonly asks = true;
+  readonly tracksRequests = true;
   readonly #words: Int32Array;
   readonly #window: EntryQueue;
   readonly #main: EntryQueue;
@@ -70,26 +70,26 @@ export class TinyLfu implements EvictionPolicy {
     this.#sketch.destroy();
   }
 
-  asked(hash: number): void {
+  recordRequest(hash: number): void {
     this.#sketch.count(hash);
   }
 
-  added(entry: WordIndex, _hash: number): void {
+  push(entry: WordIndex, _hash: number): void {
     this.#setBits(entry, 0);
     this.#window.addNewest(entry);
   }
 
-  used(entry: WordIndex): void {
+  recordHit(entry: WordIndex): void {
     const words = this.#words;
     const meta = words[entry + this.#space.meta]!;
     if ((meta & this.#visited) === 0) put(words, entry + this.#space.meta, meta | this.#visited);
   }
 
-  minds(meta: number): boolean {
+  wantsHit(meta: number): boolean {
     return (meta & this.#visited) === 0;
   }
 
-  removed(entry: WordIndex): void {
+  remove(entry: WordIndex): void {
     const queue = this.#queueOf(entry);
     if (!queue.isListed(entry)) return;
     const link = entry + this.#space.links;
@@ -99,12 +99,12 @@ export class TinyLfu implements EvictionPolicy {
     queue.remove(entry);
   }
 
-  evicted(entry: WordIndex, _hash: number): void {
-    this.removed(entry);
+  evict(entry: WordIndex, _hash: number): void {
+    this.remove(entry);
   }
 
-  moved(from: WordIndex, to: WordIndex): void {
-    this.#main.moved(from, to);
+  relocate(from: WordIndex, to: WordIndex): void {
+    this.#main.relocate(from, to);
     const { links } = this.#space;
     if (this.#words[this.#handAt] === from + links) put(this.#words, this.#handAt, to + links);
   }

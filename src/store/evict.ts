@@ -141,7 +141,7 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   const hash = state.hash(pool, key);
   if (Page.whereOf(meta) === Page.MEMORY && writeBackLocked(state, entry, pool, hash)) return true;
   if (kind === Store.PERSISTENT || keep) return false;
-  state.policies[kind]!.evicted(entry, hash);
+  state.policies[kind]!.evict(entry, hash);
   recordEvictionLocked(state, entry, Reason.EVICTED);
   state.letGoLocked(entry);
   state.index.remove(entry);
@@ -166,7 +166,7 @@ function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash
     state.arena.lock.rollBack();
     return false;
   }
-  state.policies[kind]!.evicted(entry, hash);
+  state.policies[kind]!.evict(entry, hash);
   state.letGoLocked(entry);
   state.fillLocked(entry, place, Page.withWhere(meta, Page.FILE), hash);
   state.commitLocked();

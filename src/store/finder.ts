@@ -104,7 +104,7 @@ export class Finder {
       const at = first + nth * Find.FOUND_WORDS;
       const meta = words[at + Find.ENTRY_META]!;
       const policy = policies[Page.kindOf(meta)]!;
-      if (policy.asks) policy.asked(words[at + Find.HASH]!);
+      if (policy.tracksRequests) policy.recordRequest(words[at + Find.HASH]!);
       readBuffer.countGet(true, false);
       const entry = words[at + Find.ENTRY]! as WordIndex;
       readBuffer.recordHit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);

@@ -70,9 +70,9 @@ export function loadPacked(
  * needs a past, to be weighed against what is. Without the lock, as the policy allows.
  */
 function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
-  if (!state.policies[Store.EPHEMERAL]!.asks) return;
+  if (!state.policies[Store.EPHEMERAL]!.tracksRequests) return;
   const kind = state.index.kindOf(pool);
-  if (kind !== NIL) state.policies[kind]!.asked(state.hash(pool, key));
+  if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key));
 }
 
 const MISSED = 0;

@@ -169,7 +169,7 @@ function entryMoved(
   const { words } = arena;
   return (from, to) => {
     const meta = words[to + Entry.META]!;
-    if (Page.isListed(meta)) policies[Page.kindOf(meta)]!.moved(from, to);
+    if (Page.isListed(meta)) policies[Page.kindOf(meta)]!.relocate(from, to);
     const isNamed = options.reclaim === "frames" && Page.whereOf(meta) === Page.MEMORY;
     if (isNamed) put(words, root + Root.RELABELLED, to);
   };

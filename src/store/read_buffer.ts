@@ -48,7 +48,7 @@ export class ReadBuffer {
   recordHit(entry: WordIndex, value: number, meta: number, version: number): void {
     const { words, root, policies } = this.#state;
     const tick = words[root + Store.TICK]! & (Page.AGES - 1);
-    const isMinded = Page.isListed(meta) && policies[Page.kindOf(meta)]!.minds(meta);
+    const isMinded = Page.isListed(meta) && policies[Page.kindOf(meta)]!.wantsHit(meta);
     if (isMinded || Page.tickOf(meta) !== tick) this.#record(entry, value, version);
   }
 
@@ -102,7 +102,7 @@ export class ReadBuffer {
 export function used(state: StoreState, entry: WordIndex): void {
   const { words } = state;
   const meta = words[entry + Entry.META]!;
-  if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.used(entry);
+  if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.recordHit(entry);
   const tick = words[state.root + Store.TICK]! & (Page.AGES - 1);
   if (Page.tickOf(meta) === tick) return;
   // The policy may have set its bits meanwhile.

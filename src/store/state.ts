@@ -221,7 +221,7 @@ export class StoreState {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
     this.#weighLocked(meta, value, 1);
-    if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.added(entry, hash);
+    if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.push(entry, hash);
   }
 
   /** As `fillLocked`, for another object of the same page: the policy lists the entry already. */
@@ -268,7 +268,7 @@ export class StoreState {
   /** Takes a page out, with its entry, and commits. */
   removeLocked(entry: WordIndex, hash: number, reason: number): void {
     const meta = this.words[entry + Entry.META]!;
-    if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.removed(entry);
+    if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.remove(entry);
     this.letGoLocked(entry);
     this.index.remove(entry);
     this.buryLocked(hash, reason);

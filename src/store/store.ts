@@ -467,7 +467,7 @@ export class Store {
     const visit = (entry: WordIndex) => {
       const meta = state.words[entry + Entry.META]!;
       const pool = state.index.keyOf(entry, state.victimKey);
-      if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.removed(entry);
+      if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.remove(entry);
       state.letGoLocked(entry);
       state.buryLocked(state.hash(pool, state.victimKey), reason);
       removed++;

@@ -281,7 +281,7 @@ function overwriteLocked(
   }
   state.count("duplicate_puts");
   if (codec === Page.RAW) state.count("huge_pages_since");
-  state.policies[kind]!.removed(entry);
+  state.policies[kind]!.remove(entry);
   state.hasOthers = !state.index.isInline(entry);
   state.changes?.putLocked(pool, key, codec, source, sizeBytes);
   state.versions?.changedLocked(key);
@@ -307,7 +307,7 @@ function placeLocked(
   const before = state.words[entry + Entry.META]!;
   if (before !== 0) {
     state.count("duplicate_puts");
-    if (Page.isListed(before)) state.policies[kind]!.removed(entry);
+    if (Page.isListed(before)) state.policies[kind]!.remove(entry);
     state.letGoLocked(entry);
   }
   if (where === Page.SAME_FILLED && Page.holdsWidePatterns(kind)) {

@@ -23,11 +23,11 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 /** What the contract says a call may log. */
 const WORDS_MAX: Readonly<Record<string, number>> = {
-  added: 7,
-  used: 6,
-  removed: 6,
-  evicted: 7,
-  moved: 3,
+  push: 7,
+  recordHit: 6,
+  remove: 6,
+  evict: 7,
+  relocate: 3,
 };
 
 function take(fixture: PolicyFixture, { op, id }: Step): void {
@@ -83,7 +83,7 @@ for (const name of policyNames()) {
         }
         const image = fixture.image();
         const order = fixture.walk();
-        fixture.isAsking = false;
+        fixture.recordsRequests = false;
         const listed = [...fixture.listed];
         for (const one of undone.slice(0, 20).filter(({ op }) => op !== "move")) take(fixture, one);
         journalRollBack(arena.words, arena.kernels);
@@ -126,7 +126,7 @@ for (const name of policyNames()) {
     for (let i = 0; i < 4; i++) arena.words[to + i] = arena.words[from + i]!;
     journalCommit(arena.words);
     const image = fixture.image();
-    policy.moved(from, to);
+    policy.relocate(from, to);
     assert.notDeepEqual(fixture.image(), image);
     journalRollBack(arena.words, arena.kernels);
     assert.deepEqual(fixture.image(), image);
@@ -206,7 +206,7 @@ for (const name of policyNames()) {
     assert.deepEqual(walk, fixture.walk());
     const victim = policy.victim() as WordIndex;
     assert.ok([...fixture.places.values()].includes(victim), "a victim is an entry");
-    policy.evicted(victim, 0);
+    policy.evict(victim, 0);
     assert.equal(fixture.policy.count, 11);
     fixture.policy.verify();
   });

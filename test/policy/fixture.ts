@@ -51,7 +51,7 @@ export class PolicyFixture implements Disposable {
   /** The most words that one call logged, by the call's name. */
   readonly wordsMax = new Map<string, number>();
   /** Whether a use is also a request; those are not undone. */
-  isAsking = true;
+  recordsRequests = true;
   readonly #freePlaces: WordIndex[] = [];
   readonly #journal: boolean;
   /** The policy's bits in an entry's META. */
@@ -93,25 +93,25 @@ export class PolicyFixture implements Disposable {
       this.places.set(id, at);
     }
     const entry = at;
-    this.#call("added", entry, () => this.policy.added(entry, hashOf(id)));
+    this.#call("push", entry, () => this.policy.push(entry, hashOf(id)));
     this.listed.add(id);
   }
 
   use(id: number): void {
     const entry = this.places.get(id)!;
-    if (this.isAsking) this.policy.asked(hashOf(id));
-    this.#call("used", entry, () => this.policy.used(entry));
+    if (this.recordsRequests) this.policy.recordRequest(hashOf(id));
+    this.#call("recordHit", entry, () => this.policy.recordHit(entry));
   }
 
   remove(id: number): void {
     const entry = this.places.get(id)!;
-    this.#call("removed", entry, () => this.policy.removed(entry));
+    this.#call("remove", entry, () => this.policy.remove(entry));
     this.listed.delete(id);
   }
 
   evict(id: number): void {
     const entry = this.places.get(id)!;
-    this.#call("evicted", entry, () => this.policy.evicted(entry, hashOf(id)));
+    this.#call("evict", entry, () => this.policy.evict(entry, hashOf(id)));
     this.listed.delete(id);
   }
 
@@ -122,7 +122,7 @@ export class PolicyFixture implements Disposable {
     const to = this.#freePlaces.shift()!;
     for (let i = 0; i < ENTRY_WORDS; i++) put(words, to + i, words[from + i]!);
     if (this.#journal) journalCommit(words);
-    this.#call("moved", to, () => this.policy.moved(from, to));
+    this.#call("relocate", to, () => this.policy.relocate(from, to));
     for (let i = 0; i < ENTRY_WORDS; i++) put(words, from + i, this.#random.next());
     this.#freePlaces.push(from);
     this.places.set(id, to);

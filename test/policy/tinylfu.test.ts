@@ -67,7 +67,7 @@ function request(fixture: PolicyFixture, id: number, most: number): boolean {
     fixture.use(id);
     return true;
   }
-  fixture.policy.asked(hashOf(id));
+  fixture.policy.recordRequest(hashOf(id));
   while (fixture.listed.size >= most) {
     const victim = fixture.victim()!;
     fixture.evict(victim);
@@ -94,7 +94,7 @@ test("of pages that are asked for as often, the small ones stay", () => {
     const id = random.below(100);
     if (fixture.listed.has(id)) fixture.use(id);
     else {
-      fixture.policy.asked(hashOf(id));
+      fixture.policy.recordRequest(hashOf(id));
       const victim = fixture.victim()!;
       fixture.evict(victim);
       fixture.add(id);

@@ -23,7 +23,7 @@ const VALUES_SPARE = 8;
 /** Says who may enter. */
 interface Admission {
   /** Every request, hit or miss. */
-  asked(hash: number): void;
+  recordRequest(hash: number): void;
   /** Whether a newcomer may take the place of a victim. */
   admits(hash: number, costBytes: number, victimHash: number, victimBytes: number): boolean;
 }
@@ -43,7 +43,7 @@ class TinyLfuAdmission implements Admission {
     this.#perByte = perByte;
   }
 
-  asked(hash: number): void {
+  recordRequest(hash: number): void {
     this.#sketch.count(hash);
   }
 
@@ -66,7 +66,7 @@ class SecondRequest implements Admission {
     this.#seen.format();
   }
 
-  asked(): void {}
+  recordRequest(): void {}
 
   admits(hash: number): boolean {
     if (this.#seen.take(hash, this.#length)) return true;
@@ -113,11 +113,11 @@ export class ArenaCache extends SimulatedCache {
 
   protected override access(key: number, costBytes: number): boolean {
     const hash = keyHash(key);
-    this.#policy.asked(hash);
-    this.#admission?.asked(hash);
+    this.#policy.recordRequest(hash);
+    this.#admission?.recordRequest(hash);
     const entry = this.#entryOfKey.get(key);
     if (entry !== undefined) {
-      this.#policy.used(entry);
+      this.#policy.recordHit(entry);
       this.#resize(entry, costBytes);
       return true;
     }
@@ -149,14 +149,14 @@ export class ArenaCache extends SimulatedCache {
     this.#keys[slot] = key;
     this.#costs[slot] = costBytes;
     this.#entryOfKey.set(key, entry);
-    this.#policy.added(entry, hash);
+    this.#policy.push(entry, hash);
     this.entered(costBytes);
   }
 
   #evict(victim: WordIndex): void {
     const slot = this.#words[victim + VALUE]!;
     const key = this.#keys[slot]!;
-    this.#policy.evicted(victim, keyHash(key));
+    this.#policy.evict(victim, keyHash(key));
     this.#entryOfKey.delete(key);
     this.#free.push(victim);
     this.left(this.#costs[slot]!);
