@@ -143,9 +143,9 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   if (kind === Store.PERSISTENT || keep) return false;
   state.policies[kind]!.evict(entry, hash);
   recordEvictionLocked(state, entry, Reason.EVICTED);
-  state.letGoLocked(entry);
+  state.detachLocked(entry);
   state.index.remove(entry);
-  state.buryLocked(hash, Reason.EVICTED);
+  state.recordMissReasonLocked(hash, Reason.EVICTED);
   state.commitLocked();
   state.count("evicted_ephemeral_pages");
   return true;
@@ -167,8 +167,8 @@ function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash
     return false;
   }
   state.policies[kind]!.evict(entry, hash);
-  state.letGoLocked(entry);
-  state.fillLocked(entry, place, Page.withWhere(meta, Page.FILE), hash);
+  state.detachLocked(entry);
+  state.attachLocked(entry, place, Page.withWhere(meta, Page.FILE), hash);
   state.commitLocked();
   state.count("written_back_pages");
   state.count("written_back_bytes", sizeBytes);

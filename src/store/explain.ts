@@ -34,7 +34,7 @@ function codecName({ options }: StoreState, codec: number): string {
 export function explainLocked(state: StoreState, pool: number, key: TmemKey): Explanation {
   const entry = state.index.find(pool, key);
   if (entry < 0) {
-    const reason = state.epitaphLocked(state.hash(pool, key));
+    const reason = state.missReasonLocked(state.hash(pool, key));
     return { stored: false, reason: REASONS[reason] ?? REASONS[0] };
   }
   const meta = state.words[entry + Entry.META]!;

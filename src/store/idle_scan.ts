@@ -244,8 +244,8 @@ function exchangeLocked(
     return false;
   }
   if (state.options.content === "values") keepPrefixLocked(state, handle, value, kind, source);
-  state.letGoLocked(entry);
-  state.refillLocked(entry, handle, Page.withSize(meta, codec, sizeBytes));
+  state.detachLocked(entry);
+  state.reattachLocked(entry, handle, Page.withSize(meta, codec, sizeBytes));
   state.commitLocked();
   state.count("recompressed_pages");
   state.count("recompressed_bytes_in", Page.sizeOf(meta));

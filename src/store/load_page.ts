@@ -242,10 +242,10 @@ function promoteLocked(
     state.arena.lock.rollBack();
     return false;
   }
-  state.letGoLocked(entry);
+  state.detachLocked(entry);
   const tick = words[state.root + Store.TICK]!;
   const next = Page.withTick(Page.withWhere(meta, Page.MEMORY), tick);
-  state.fillLocked(entry, handle, next, state.hash(pool, key));
+  state.attachLocked(entry, handle, next, state.hash(pool, key));
   state.commitLocked();
   state.count("promoted_pages");
   return true;

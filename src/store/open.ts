@@ -171,7 +171,7 @@ function entryMoved(
     const meta = words[to + Entry.META]!;
     if (Page.isListed(meta)) policies[Page.kindOf(meta)]!.relocate(from, to);
     const isNamed = options.reclaim === "frames" && Page.whereOf(meta) === Page.MEMORY;
-    if (isNamed) put(words, root + Root.RELABELLED, to);
+    if (isNamed) put(words, root + Root.PENDING_RELABEL, to);
   };
 }
 

@@ -3,7 +3,7 @@
 //
 // What a page holds is given up in two transactions: in the first its entry lets go of it, in the
 // second it is freed. A free may move other objects into the hole, which can't be undone byte by
-// byte: so what is to be freed is noted (DOOMED), and a free that died is done again.
+// byte: so what is to be freed is noted (PENDING_FREE_KIND), and a free that died is done again.
 import type { SegmentLog } from "../backing/segment_log.ts";
 import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -185,9 +185,9 @@ export class StoreState {
   }
 
   /** Remembers why a page is not there; the next of the same place in the table overwrites it. */
-  buryLocked(hash: number, reason: number): void {
-    const slot = (hash >>> 8) & (Store.EPITAPHS_MAX - 1);
-    const at = this.root + Store.EPITAPHS + slot * 2;
+  recordMissReasonLocked(hash: number, reason: number): void {
+    const slot = (hash >>> 8) & (Store.MISS_REASONS_MAX - 1);
+    const at = this.root + Store.MISS_REASONS + slot * 2;
     put(this.words, at, hash);
     put(this.words, at + 1, reason);
   }
@@ -208,8 +208,8 @@ export class StoreState {
   }
 
   /** Why a page is not there, if that is remembered: a place in REASONS. */
-  epitaphLocked(hash: number): number {
-    const at = this.root + Store.EPITAPHS + ((hash >>> 8) & (Store.EPITAPHS_MAX - 1)) * 2;
+  missReasonLocked(hash: number): number {
+    const at = this.root + Store.MISS_REASONS + ((hash >>> 8) & (Store.MISS_REASONS_MAX - 1)) * 2;
     return this.words[at] === hash ? this.words[at + 1]! : 0;
   }
 
@@ -217,32 +217,32 @@ export class StoreState {
    * Gives an entry what it stands for, and lists it. Before, it was new or let go.
    * @param value as META's WHERE says (page.layout.ts)
    */
-  fillLocked(entry: WordIndex, value: number, meta: number, hash: number): void {
+  attachLocked(entry: WordIndex, value: number, meta: number, hash: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
-    this.#weighLocked(meta, value, 1);
+    this.#accountLocked(meta, value, 1);
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.push(entry, hash);
   }
 
-  /** As `fillLocked`, for another object of the same page: the policy lists the entry already. */
-  refillLocked(entry: WordIndex, value: number, meta: number): void {
+  /** As `attachLocked`, for another object of the same page: the policy lists the entry already. */
+  reattachLocked(entry: WordIndex, value: number, meta: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
-    this.#weighLocked(meta, value, 1);
+    this.#accountLocked(meta, value, 1);
   }
 
   /**
    * Lets go of what an entry stands for; it must be filled or removed in the same transaction, and
-   * `freeDoomedLocked` be called after its commit. The policy has been told before.
+   * `freePendingLocked` be called after its commit. The policy has been told before.
    */
-  letGoLocked(entry: WordIndex): void {
+  detachLocked(entry: WordIndex): void {
     const meta = this.words[entry + Entry.META]!;
     const value = this.words[entry + Entry.VALUE]!;
-    this.#weighLocked(meta, value, -1);
+    this.#accountLocked(meta, value, -1);
     const where = Page.whereOf(meta);
     if (where === Page.MEMORY) {
-      put(this.words, this.root + Store.DOOMED_KIND, Page.kindOf(meta) + 1);
-      put(this.words, this.root + Store.DOOMED_HANDLE, value);
+      put(this.words, this.root + Store.PENDING_FREE_KIND, Page.kindOf(meta) + 1);
+      put(this.words, this.root + Store.PENDING_FREE_HANDLE, value);
     } else if (where === Page.FILE) {
       this.backing!.releaseLocked(value, Page.sizeOf(meta));
     }
@@ -252,26 +252,26 @@ export class StoreState {
    * Takes a page in memory out of what there is of its kind: its object is to be written over, and
    * the entry then filled, in the same transaction.
    */
-  discountLocked(entry: WordIndex): void {
-    this.#weighLocked(this.words[entry + Entry.META]!, this.words[entry + Entry.VALUE]!, -1);
+  unaccountLocked(entry: WordIndex): void {
+    this.#accountLocked(this.words[entry + Entry.META]!, this.words[entry + Entry.VALUE]!, -1);
   }
 
   /** Commits, and does what can't be undone and had to wait for that: frees what was let go. */
   commitLocked(): void {
     this.arena.lock.commit();
-    const moved = this.words[this.root + Store.RELABELLED]!;
+    const moved = this.words[this.root + Store.PENDING_RELABEL]!;
     if (moved !== 0) this.#relabelLocked(moved as WordIndex);
-    const kind = this.words[this.root + Store.DOOMED_KIND]!;
-    if (kind !== 0) this.#freeDoomedLocked(kind - 1);
+    const kind = this.words[this.root + Store.PENDING_FREE_KIND]!;
+    if (kind !== 0) this.#freePendingLocked(kind - 1);
   }
 
   /** Takes a page out, with its entry, and commits. */
   removeLocked(entry: WordIndex, hash: number, reason: number): void {
     const meta = this.words[entry + Entry.META]!;
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.remove(entry);
-    this.letGoLocked(entry);
+    this.detachLocked(entry);
     this.index.remove(entry);
-    this.buryLocked(hash, reason);
+    this.recordMissReasonLocked(hash, reason);
     this.commitLocked();
   }
 
@@ -367,10 +367,10 @@ export class StoreState {
     return hashOf(pool, key);
   }
 
-  #freeDoomedLocked(kind: number): void {
-    const handle = this.words[this.root + Store.DOOMED_HANDLE]! as Handle;
+  #freePendingLocked(kind: number): void {
+    const handle = this.words[this.root + Store.PENDING_FREE_HANDLE]! as Handle;
     assert(this.zpools[kind]!.free(handle) === 0, "what is to be freed is there and nobody's");
-    put(this.words, this.root + Store.DOOMED_KIND, 0);
+    put(this.words, this.root + Store.PENDING_FREE_KIND, 0);
     this.arena.lock.commit();
   }
 
@@ -383,12 +383,12 @@ export class StoreState {
       const handle = this.words[entry + Entry.VALUE]! as Handle;
       this.zpools[kind]!.write(handle, this.evicted, HEADER_BYTES);
     }
-    put(this.words, this.root + Store.RELABELLED, 0);
+    put(this.words, this.root + Store.PENDING_RELABEL, 0);
     this.arena.lock.commit();
   }
 
   /** Adds what a value is as it came in; its object is there. */
-  #weighValueLocked(handle: number, kind: number, sizeBytes: number, sign: 1 | -1): void {
+  #accountValueLocked(handle: number, kind: number, sizeBytes: number, sign: 1 | -1): void {
     const { words, evictedHead } = this;
     const bytes = Math.min(Value.HEAD_BYTES, sizeBytes);
     this.zpools[kind]!.readShared(handle as Handle, evictedHead, bytes);
@@ -399,7 +399,7 @@ export class StoreState {
   }
 
   /** Adds a page to what there is of its kind, or takes it away. */
-  #weighLocked(meta: number, value: number, sign: 1 | -1): void {
+  #accountLocked(meta: number, value: number, sign: 1 | -1): void {
     const kind = Page.kindOf(meta);
     const where = Page.whereOf(meta);
     if (where !== Page.MEMORY) {
@@ -409,7 +409,7 @@ export class StoreState {
     }
     add(this.words, this.gaugeAt(kind, Store.IN_MEMORY), sign);
     if (this.options.content === "values") {
-      this.#weighValueLocked(value, kind, Page.sizeOf(meta), sign);
+      this.#accountValueLocked(value, kind, Page.sizeOf(meta), sign);
     }
     add(this.words, this.gaugeAt(kind, Store.BYTES), sign * Page.sizeOf(meta));
     if (Page.codecOf(meta) === Page.RAW) add(this.words, this.gaugeAt(kind, Store.HUGE), sign);

@@ -1,7 +1,7 @@
 /** The root of a store: one block of page frames, from which everything else in its arena is found.
  *
  *  ┌──────────┬───────────────┬──────────┬───────────┬────────────┬───────┬──────────┬─────────┐
- *  │ own, 64  │ kinds, 2 × 8  │ counters │ latencies │ epitaphs   │ index │ policies │ backing │
+ *  │ own, 64  │ kinds, 2 × 8  │ counters │ latencies │ missReasons│ index │ policies │ backing │
  *  └──────────┴───────────────┴──────────┴───────────┴────────────┴───────┴──────────┴─────────┘
  *
  * Guarded by the arena's lock where nothing else is said. Counters are 64-bit floats: events are
@@ -13,8 +13,8 @@ import { LATENCY_WORDS } from "../base/latency.ts";
 export const MAGIC = 0; // fixed: STORE_MAGIC, written last
 export const VERSION = 1; // fixed
 export const ZPOOLS = 2; // fixed: two words, the pools for ephemeral and for persistent pages
-export const DOOMED_KIND = 4; // 0, or 1 + kind of an object that is to be freed
-export const DOOMED_HANDLE = 5; // and its handle
+export const PENDING_FREE_KIND = 4; // 0, or 1 + kind of an object that is to be freed
+export const PENDING_FREE_HANDLE = 5; // and its handle
 export const FROZEN = 6; // 1: puts become flushes
 export const CLOSED = 7; // atomic
 export const TICK = 8; // the store's clock, by which pages age
@@ -22,7 +22,7 @@ export const RECLAIMING = 9; // 1 from the low watermark until the high one is r
 export const FULL = 10; // 1 from the limit until the accept threshold is reached
 export const WORK = 11; // atomic: counts calls for the maintainer
 export const MAINTAINER = 12; // the owner (memory/owner.ts) that maintains the store, 0 = none
-export const RELABELLED = 14; // 0, or the entry that has moved and whose object names its old place
+export const PENDING_RELABEL = 14; // 0, or the entry that has moved and whose object names its old place
 export const VERSIONS = 15; // fixed: word index of the table of versions (versions.ts), 0 = none
 export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
 export const DICTIONARIES = 17; // how many have been made
@@ -58,11 +58,11 @@ export const COUNTERS_MAX = 56;
 export const LATENCIES = COUNTERS + COUNTERS_MAX * 2;
 export const LATENCIES_MAX = 5;
 
-/** What became of pages that are not there: EPITAPHS_MAX × (hash, reason), by hash. */
-export const EPITAPHS = LATENCIES + LATENCIES_MAX * LATENCY_WORDS;
-export const EPITAPHS_MAX = 512;
+/** What became of pages that are not there: MISS_REASONS_MAX × (hash, reason), by hash. */
+export const MISS_REASONS = LATENCIES + LATENCIES_MAX * LATENCY_WORDS;
+export const MISS_REASONS_MAX = 512;
 /** Locks of keys, for who reads, thinks and then writes (values.ts): by hash. */
-export const STRIPES = EPITAPHS + EPITAPHS_MAX * 2;
+export const STRIPES = MISS_REASONS + MISS_REASONS_MAX * 2;
 export const STRIPES_MAX = 64;
 /** atomic: a lock, under which one thread at a time makes a dictionary (dictionaries.ts). */
 export const DICTIONARY_LOCK = STRIPES + STRIPES_MAX;

@@ -468,8 +468,8 @@ export class Store {
       const meta = state.words[entry + Entry.META]!;
       const pool = state.index.keyOf(entry, state.victimKey);
       if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.remove(entry);
-      state.letGoLocked(entry);
-      state.buryLocked(state.hash(pool, state.victimKey), reason);
+      state.detachLocked(entry);
+      state.recordMissReasonLocked(state.hash(pool, state.victimKey), reason);
       removed++;
     };
     for (let left = 1; left > 0; ) {

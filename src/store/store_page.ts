@@ -274,7 +274,7 @@ function overwriteLocked(
   const before = state.words[entry + Entry.META]!;
   if (Page.whereOf(before) !== Page.MEMORY) return false;
   const handle = state.words[entry + Entry.VALUE]!;
-  state.discountLocked(entry);
+  state.unaccountLocked(entry);
   if (!state.overwriteObjectLocked(kind, entry, source, sizeBytes)) {
     state.arena.lock.rollBack();
     return false;
@@ -286,7 +286,7 @@ function overwriteLocked(
   state.changes?.putLocked(pool, key, codec, source, sizeBytes);
   state.versions?.changedLocked(key);
   const meta = Page.makeMeta(kind, Page.MEMORY, state.words[state.root + Store.TICK]!);
-  state.fillLocked(entry, handle, Page.withSize(meta, codec, sizeBytes), hash);
+  state.attachLocked(entry, handle, Page.withSize(meta, codec, sizeBytes), hash);
   state.commitLocked();
   return true;
 }
@@ -308,13 +308,13 @@ function placeLocked(
   if (before !== 0) {
     state.count("duplicate_puts");
     if (Page.isListed(before)) state.policies[kind]!.remove(entry);
-    state.letGoLocked(entry);
+    state.detachLocked(entry);
   }
   if (where === Page.SAME_FILLED && Page.holdsWidePatterns(kind)) {
     put(state.words, entry + Entry.LINKS, high);
   }
   const meta = Page.makeMeta(kind, where, state.words[state.root + Store.TICK]!);
-  state.fillLocked(entry, value, Page.withSize(meta, codec, sizeBytes), hash);
+  state.attachLocked(entry, value, Page.withSize(meta, codec, sizeBytes), hash);
   state.commitLocked();
 }
 
@@ -413,7 +413,7 @@ function refuseLocked(
   if (entry !== NIL) {
     state.removeLocked(entry, hash, reason);
   } else {
-    state.buryLocked(hash, reason);
+    state.recordMissReasonLocked(hash, reason);
     state.commitLocked();
   }
   return errno;

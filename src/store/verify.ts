@@ -38,7 +38,7 @@ export function verifyLocked(state: StoreState): void {
     }
   });
   for (const kind of [Store.EPHEMERAL, Store.PERSISTENT]) checkKind(state, kind, tally);
-  assert(state.words[state.root + Store.DOOMED_KIND] === 0, "nothing waits to be freed");
+  assert(state.words[state.root + Store.PENDING_FREE_KIND] === 0, "nothing waits to be freed");
   state.backing?.verify(places);
 }
 
