@@ -9,9 +9,9 @@ import { ARENA_OWNER } from "../memory/arena.ts";
 import { MAX_ORDER } from "../memory/frame.layout.ts";
 import { put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
-import { lockedBy } from "./open.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 import * as Value from "./value.layout.ts";
 
 export class Dictionaries {
@@ -40,11 +40,11 @@ export class Dictionaries {
     try {
       const number = words[root + Store.DICTIONARIES]! + 1;
       if (number > Value.DICTIONARIES_MAX) return NIL;
-      const at = lockedBy(this.#state, () => this.#reserveLocked(number, bytes.length));
+      const at = transaction(this.#state, () => this.#reserveLocked(number, bytes.length));
       if (at === NIL) return NIL;
       arena.bytes.set(bytes, at * 4);
       changes?.dictionary(number, (at * 4) as Address, bytes.length);
-      lockedBy(this.#state, () => {
+      transaction(this.#state, () => {
         put(words, root + Store.DICTIONARIES, number);
         put(words, root + Store.DICTIONARY, number);
       });

@@ -3,9 +3,9 @@
 import type { Address, WordIndex } from "../base/brand.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { unpack } from "./load_page.ts";
-import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
+import { transaction } from "./transaction.ts";
 import * as Value from "./value.layout.ts";
 
 /** What was restored from a noted entry. */
@@ -37,7 +37,7 @@ export function snapshotEntry(
 ): EntrySnapshot | undefined {
   const source = (state.packed + state.headerBytes) as Address;
   let meta = 0;
-  lockedBy(state, () => {
+  transaction(state, () => {
     meta = unchangedMetaLocked(state, entry, value);
     if (meta !== 0) state.readObject(entry, meta, source);
   });

@@ -84,7 +84,7 @@ export class Finder {
     now: number,
     flushes: number,
   ): number {
-    const { words, arena } = this.#state.opened();
+    const { words, arena } = this.#state.assertOpen();
     const { bytes, kernels } = arena;
     const input = this.#at + Find.INPUT_AT * 4;
     const count = Math.min(to - from, Find.INPUT_BYTES);

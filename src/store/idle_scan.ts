@@ -12,10 +12,10 @@ import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { snapshotEntry, unchangedMetaLocked } from "./entry_snapshot.ts";
 import { evictLocked } from "./evict.ts";
 import { expireLocked, readHead } from "./expiry.ts";
-import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 import * as Value from "./value.layout.ts";
 
 /** Which pages something is done about. */
@@ -74,7 +74,7 @@ export class IdleScan {
       const look = Math.min(left, LOOKED_MAX);
       this.#count = 0;
       const { index } = this.#state;
-      done.ended = lockedBy(this.#state, () =>
+      done.ended = transaction(this.#state, () =>
         index.scan(this.#cursor, look, (entry) => this.#noteLocked(entry, options)),
       );
       for (let nth = 0; nth < this.#count; nth++) {
@@ -136,14 +136,14 @@ function isOutdated(state: StoreState, codec: number): boolean {
 }
 
 function writeBack(state: StoreState, entry: WordIndex, value: number): boolean {
-  return lockedBy(state, () => {
+  return transaction(state, () => {
     const meta = unchangedMetaLocked(state, entry, value);
     return meta !== 0 && Page.isListed(meta) && evictLocked(state, entry, true);
   });
 }
 
 function expire(state: StoreState, entry: WordIndex, value: number): boolean {
-  return lockedBy(state, () => {
+  return transaction(state, () => {
     if (unchangedMetaLocked(state, entry, value) === 0) return false;
     expireLocked(state, entry);
     return true;
@@ -155,7 +155,7 @@ function expire(state: StoreState, entry: WordIndex, value: number): boolean {
  * still there and has expired by now. Another thread may have set a new one since.
  */
 export function removeExpired(state: StoreState, pool: number, key: TmemKey, nowMs: number): void {
-  lockedBy(state, () => {
+  transaction(state, () => {
     const entry = state.findLocked(pool, key);
     if (entry === NIL) return;
     const meta = state.words[entry + Entry.META]!;
@@ -193,10 +193,10 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   if (packed === 0) {
     state.count("recompress_in_vain");
     if (todo === REDICTIONARY) return false;
-    return lockedBy(state, () => markTriedLocked(state, entry, value));
+    return transaction(state, () => markTriedLocked(state, entry, value));
   }
   if (isOfValues) state.words[source / 4] = Value.makeHeader(plainBytes, prefix, next);
-  return lockedBy(state, () => exchangeLocked(state, entry, value, to, source, prefix + packed));
+  return transaction(state, () => exchangeLocked(state, entry, value, to, source, prefix + packed));
 }
 
 /** The front may have written another prefix meanwhile (values.ts): the new object gets that. */

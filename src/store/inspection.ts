@@ -3,10 +3,10 @@
 import { assert } from "../base/errors.ts";
 import type { LatencyName } from "./counters.ts";
 import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
-import { lockedBy } from "./open.ts";
 import type { StoreState } from "./state.ts";
 import { latenciesOf } from "./statistics.ts";
 import { Sampler, type SampleTaker, SizeSurvey } from "./survey.ts";
+import { transaction } from "./transaction.ts";
 
 export class Inspection {
   readonly #state: StoreState;
@@ -17,7 +17,7 @@ export class Inspection {
 
   /** The histograms of latencies, of which `Store.stats` says some percentiles. */
   latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
-    return latenciesOf(this.#state.opened());
+    return latenciesOf(this.#state.assertOpen());
   }
 
   /** What the frames of the pools for ephemeral and for persistent pages are told apart by. */
@@ -32,14 +32,14 @@ export class Inspection {
    * @returns how many there were
    */
   describeFrames(first: number, target: Int32Array): number {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     assert(target.length <= FRAMES_PER_HOLD, "the lock is held for a bounded time");
-    return lockedBy(state, () => describeFramesLocked(state, first, target));
+    return transaction(state, () => describeFramesLocked(state, first, target));
   }
 
   /** A walk through the sizes of all that is stored; it stands at the beginning. */
   sizes(): SizeSurvey {
-    return new SizeSurvey(this.#state.opened());
+    return new SizeSurvey(this.#state.assertOpen());
   }
 
   /**
@@ -48,6 +48,6 @@ export class Inspection {
    * @param seed one seed, one sample, as long as nothing changes
    */
   sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
-    return new Sampler(this.#state.opened(), wanted, seed, taker);
+    return new Sampler(this.#state.assertOpen(), wanted, seed, taker);
   }
 }

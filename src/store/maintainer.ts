@@ -2,10 +2,10 @@
 // and writes to the file, so that those who put need not.
 import { put } from "../memory/journal.ts";
 import { Latency } from "./counters.ts";
-import { lockedBy } from "./open.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 import { flushStep, isLow, isVeryLow, maintain, reclaimStep } from "./write_back.ts";
 
 /** It also looks by itself now and then: segments are cleaned without anybody calling. */
@@ -16,7 +16,7 @@ const CALLS_PER_LOOK = 256;
 /** Works until the store is closed. */
 export function serveMaintenance(state: StoreState): void {
   const { words, root, arena } = state;
-  lockedBy(state, () => put(words, root + Store.MAINTAINER, arena.owner));
+  transaction(state, () => put(words, root + Store.MAINTAINER, arena.owner));
   try {
     while (Atomics.load(words, root + Store.CLOSED) === 0) {
       const calls = Atomics.load(words, root + Store.WORK);
@@ -46,7 +46,7 @@ export function isServed(state: StoreState): boolean {
 /** A maintainer is no more: it has died, or ends. */
 function forget(state: StoreState, maintainer: number): void {
   const { words, root } = state;
-  lockedBy(state, () => {
+  transaction(state, () => {
     // Another may have begun meanwhile.
     if (words[root + Store.MAINTAINER] === maintainer) put(words, root + Store.MAINTAINER, 0);
   });
@@ -72,7 +72,7 @@ export function waitForOthers(state: StoreState): void {
   for (let waited = 0; waited < CLOSE_WAIT_MS; waited += CLOSE_LOOK_MS) {
     const maintainer = words[root + Store.MAINTAINER]!;
     const isServing = maintainer !== 0 && isOther(maintainer);
-    const isBusy = isServing || lockedBy(state, () => state.backing?.isBusyLocked(isOther));
+    const isBusy = isServing || transaction(state, () => state.backing?.isBusyLocked(isOther));
     if (isBusy !== true) return;
     Atomics.add(words, root + Store.WORK, 1);
     Atomics.notify(words, root + Store.WORK);

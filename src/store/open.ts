@@ -182,27 +182,3 @@ export function recoverLocked(state: StoreState): void {
   // And frees what one of them had let go.
   state.commitLocked();
 }
-
-/** Runs `work` as one transaction. */
-export function lockedBy<T>(state: StoreState, work: () => T): T {
-  const { lock } = state.arena;
-  lock.lock();
-  try {
-    const result = work();
-    lock.commit();
-    return result;
-  } finally {
-    lock.unlock();
-  }
-}
-
-/** Runs `work`, which changes nothing, beside other readers if nobody writes. */
-export function readBy<T>(state: StoreState, work: () => T): T {
-  const { lock } = state.arena;
-  if (!lock.enterReader()) return lockedBy(state, work);
-  try {
-    return work();
-  } finally {
-    lock.leaveReader();
-  }
-}

@@ -149,7 +149,7 @@ export class StoreState {
   }
 
   /** This, as long as the store is open and this thread uses it. @throws ZcacheError */
-  opened(): this {
+  assertOpen(): this {
     if (!this.isOver && this.words[this.root + Store.CLOSED] === 0) return this;
     throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
   }

@@ -21,14 +21,16 @@ import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan
 import { Inspection } from "./inspection.ts";
 import { loadPage } from "./load_page.ts";
 import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
-import { attachStore, formatStore, lockedBy, readBy, recoverLocked } from "./open.ts";
+import { attachStore, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { BackgroundWork, StorePlatform } from "./platform.ts";
+import { removePages } from "./remove_pages.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
 import { storePage } from "./store_page.ts";
+import { readTransaction, transaction } from "./transaction.ts";
 import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
 import { isHead } from "./versions.ts";
@@ -46,9 +48,6 @@ export interface StoreShare {
 export const MISS = 0;
 export const ZERO = 1;
 export const DATA = 2;
-
-/** Pages that are removed under one hold of the lock, when many are. */
-const STEP_PAGES = 32;
 
 export class Store {
   readonly pageSize: number;
@@ -103,7 +102,7 @@ export class Store {
 
   /** A value for `workerData` or `postMessage`, from which another thread attaches. */
   share(): StoreShare {
-    const { arena, root, options, backing } = this.#opened();
+    const { arena, root, options, backing } = this.#openState();
     return {
       zcacheStore: root,
       arena: arena.share(),
@@ -120,7 +119,7 @@ export class Store {
   createPool(options: TmemPoolOptions = {}): number | Errno {
     const { client, flags, uuid } = resolvePoolOptions(options);
     const { index } = this.#state;
-    return this.#locked(() => index.createPool(client, flags, uuid));
+    return this.#transaction(() => index.createPool(client, flags, uuid));
   }
 
   /**
@@ -129,11 +128,11 @@ export class Store {
    * @returns 0, or EINVAL if there is no such pool
    */
   destroyPool(pool: number): 0 | Errno {
-    const state = this.#opened();
-    const left = this.#locked(() => state.index.destroyPool(pool));
+    const state = this.#openState();
+    const left = this.#transaction(() => state.index.destroyPool(pool));
     // Dying already: another thread removes the pages, or died doing so.
     if (left !== 0 && left !== EBUSY) return left < 0 ? (left as Errno) : 0;
-    this.#removeMany(Reason.POOL_DESTROYED, (visit) => state.index.destroyStep(pool, 1, visit));
+    removePages(state, Reason.POOL_DESTROYED, (visit) => state.index.destroyStep(pool, 1, visit));
     return 0;
   }
 
@@ -152,7 +151,7 @@ export class Store {
 
   /** As `put`, from an address in the arena that this thread has reserved. */
   putFrom(pool: number, key: TmemKey, address: Address): 0 | Errno {
-    const state = this.#opened();
+    const state = this.#openState();
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     const result = storePage(state, pool, key, address);
@@ -177,7 +176,7 @@ export class Store {
 
   /** As `get`, to an address in the arena that this thread has reserved. */
   getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
-    const state = this.#opened();
+    const state = this.#openState();
     const timed = state.isTimed();
     if (!timed) return loadPage(state, pool, key, address, exclusive);
     const begin = state.platform.clock.nowNs();
@@ -190,7 +189,7 @@ export class Store {
 
   /** To be called before this thread's scratch is written. @throws ZcacheError ERR_STORE_CLOSED */
   assertOpen(): void {
-    this.#opened();
+    this.#openState();
   }
 
   /** Whether any thread has closed the store, or this thread has detached. */
@@ -219,8 +218,8 @@ export class Store {
    * share. @param sizeBytes sixteen page frames at most  @throws ZcacheError ERR_ARENA_FULL
    */
   allocate(sizeBytes: number): Address {
-    const state = this.#opened();
-    const at = this.#locked(() => state.allocateLocked(sizeBytes));
+    const state = this.#openState();
+    const at = this.#transaction(() => state.allocateLocked(sizeBytes));
     if (at !== NIL) return (at * 4) as Address;
     throw new ZcacheError("ERR_ARENA_FULL", `no ${sizeBytes} bytes left in the arena`, {
       context: { sizeBytes, framesFree: state.arena.frames.framesFree },
@@ -229,20 +228,20 @@ export class Store {
 
   /** Scratch in the arena that belongs to this thread until it detaches. */
   reserve(sizeBytes: number): Address {
-    return this.#opened().arena.reserve(sizeBytes);
+    return this.#openState().arena.reserve(sizeBytes);
   }
 
   /** Whether a page is stored; does not count as a use. */
   has(pool: number, key: TmemKey): boolean {
-    const { index } = this.#opened();
-    return this.#reading(() => index.find(pool, key) >= 0);
+    const { index } = this.#openState();
+    return this.#readTransaction(() => index.find(pool, key) >= 0);
   }
 
   /** Takes a page out. @returns whether it was there */
   flush(pool: number, key: TmemKey): boolean {
-    const state = this.#opened();
+    const state = this.#openState();
     state.changes?.makeRoom(0);
-    return this.#locked(() => {
+    return this.#transaction(() => {
       state.count("flushes");
       if (state.condition !== undefined && isHead(key) && !state.condition()) return false;
       state.changes?.removeLocked(pool, key);
@@ -257,16 +256,17 @@ export class Store {
 
   /** Takes all pages of the key's object out, in steps. @returns how many there were */
   flushObject(pool: number, key: TmemKey): number {
-    const { index, changes, versions } = this.#opened();
-    const note = () => {
+    const state = this.#openState();
+    const { index, changes, versions } = state;
+    const logLocked = () => {
       changes?.removeObjectLocked(pool, key);
       versions?.objectChangedLocked(key);
     };
     const step = (visit: (entry: WordIndex) => void) => index.removeObject(pool, key, 1, visit);
-    const removed = this.#removeMany(Reason.OBJECT_FLUSHED, step, note);
-    this.#locked(() => {
-      this.#state.count("object_flushes");
-      if (removed > 0) this.#state.count("object_flushes_found");
+    const removed = removePages(state, Reason.OBJECT_FLUSHED, step, logLocked);
+    this.#transaction(() => {
+      state.count("object_flushes");
+      if (removed > 0) state.count("object_flushes_found");
     });
     return removed;
   }
@@ -276,8 +276,8 @@ export class Store {
    * @returns ZERO for a page that holds nothing but zeros, else DATA; MISS if there is none
    */
   nextPage(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
-    const { index, words } = this.#opened();
-    return this.#reading(() => {
+    const { index, words } = this.#openState();
+    return this.#readTransaction(() => {
       const entry = index.nextPage(pool, key);
       if (entry < 0) return MISS;
       const meta = words[entry + Entry.META]!;
@@ -288,25 +288,25 @@ export class Store {
 
   /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
   poolInfo(pool: number): TmemPoolInfo | null {
-    const { index } = this.#opened();
-    return this.#reading(() => index.poolInfo(pool));
+    const { index } = this.#openState();
+    return this.#readTransaction(() => index.poolInfo(pool));
   }
 
   /** Whether a tmem pool is one that all share who name its UUID; false if there is none. */
   isShared(pool: number): boolean {
-    return this.#opened().index.isShared(pool);
+    return this.#openState().index.isShared(pool);
   }
 
   /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
   freeze(frozen: boolean): void {
-    const { root } = this.#opened();
-    this.#locked(() => put(this.#state.words, root + Root.FROZEN, frozen ? 1 : 0));
+    const { root } = this.#openState();
+    this.#transaction(() => put(this.#state.words, root + Root.FROZEN, frozen ? 1 : 0));
   }
 
   /** Lets the store's clock, by which pages age, go on by one. */
   tick(): void {
-    const { root, words } = this.#opened();
-    this.#locked(() => put(words, root + Root.TICK, (words[root + Root.TICK]! + 1) | 0));
+    const { root, words } = this.#openState();
+    this.#transaction(() => put(words, root + Root.TICK, (words[root + Root.TICK]! + 1) | 0));
   }
 
   /**
@@ -314,7 +314,7 @@ export class Store {
    * @returns whether there is more to do at once
    */
   maintain(): boolean {
-    return maintain(this.#opened());
+    return maintain(this.#openState());
   }
 
   /**
@@ -322,7 +322,7 @@ export class Store {
    * lie idle: recompresses them, writes them back, removes values that have expired.
    */
   scanIdle(options: IdleScanOptions): IdleScanResult {
-    this.#idleScan ??= new IdleScan(this.#opened());
+    this.#idleScan ??= new IdleScan(this.#openState());
     this.#state.readBuffer.flush();
     return this.#idleScan.run(options);
   }
@@ -332,11 +332,11 @@ export class Store {
    * @returns how many have left memory; fewer if the rest may not go
    */
   shrink(pages: number): number {
-    const state = this.#opened();
+    const state = this.#openState();
     state.readBuffer.flush();
     let gone = 0;
     while (gone < pages) {
-      if (this.#locked(() => evictColdestLocked(state))) gone++;
+      if (this.#transaction(() => evictColdestLocked(state))) gone++;
       // Where too much waits to be written, writing it makes room.
       else if (!flushStep(state)) break;
     }
@@ -349,9 +349,9 @@ export class Store {
    */
   compact(frames: number): number {
     let freed = 0;
-    for (const zpool of this.#opened().zpools) {
+    for (const zpool of this.#openState().zpools) {
       for (let step = 1; step > 0 && freed < frames; freed += step) {
-        step = this.#locked(() => zpool.compact(1));
+        step = this.#transaction(() => zpool.compact(1));
       }
     }
     return freed;
@@ -363,9 +363,9 @@ export class Store {
    * @throws ZcacheError ERR_OPTION
    */
   limit(bytes: number): void {
-    const { arena, root, words } = this.#opened();
+    const { arena, root, words } = this.#openState();
     const frames = limitFrames(bytes, this.options.memoryMax, this.pageSize, arena.frames);
-    this.#locked(() => put(words, root + Root.LIMIT_FRAMES, frames));
+    this.#transaction(() => put(words, root + Root.LIMIT_FRAMES, frames));
   }
 
   /**
@@ -373,7 +373,7 @@ export class Store {
    * does nothing else. Returns when the store is closed.
    */
   serve(): void {
-    serveMaintenance(this.#opened());
+    serveMaintenance(this.#openState());
     this.detach();
   }
 
@@ -382,26 +382,26 @@ export class Store {
    * what is remembered of pages that went; nor of what others do to the store meanwhile.
    */
   async uncounted<T>(work: () => Promise<T>): Promise<T> {
-    const { words, root } = this.#opened();
+    const { words, root } = this.#openState();
     const [from, to] = [root + Root.COUNTERS, root + Root.STRIPES];
-    const before = this.#locked(() => words.slice(from, to));
+    const before = this.#transaction(() => words.slice(from, to));
     try {
       return await work();
     } finally {
-      this.#locked(() => words.set(before, from));
+      this.#transaction(() => words.set(before, from));
     }
   }
 
   /** Tells what this thread has counted and not told yet. */
   flushReadBuffer(): void {
-    this.#opened().readBuffer.flush();
+    this.#openState().readBuffer.flush();
   }
 
   /** One consistent picture. */
   stats(): StoreStats {
-    const state = this.#opened();
+    const state = this.#openState();
     state.readBuffer.flush();
-    return this.#locked(() => statisticsLocked(state));
+    return this.#transaction(() => statisticsLocked(state));
   }
 
   /** How it was made, all options filled in. */
@@ -411,15 +411,15 @@ export class Store {
 
   /** Where a page is, or why it is not there. */
   explain(pool: number, key: TmemKey): Explanation {
-    const state = this.#opened();
+    const state = this.#openState();
     state.readBuffer.flush();
-    return this.#locked(() => explainLocked(state, pool, key));
+    return this.#transaction(() => explainLocked(state, pool, key));
   }
 
   /** Checks everything. @throws AssertionError naming what does not hold */
   verify(): void {
-    const state = this.#opened();
-    this.#locked(() => verifyLocked(state));
+    const state = this.#openState();
+    this.#transaction(() => verifyLocked(state));
   }
 
   /** Ends this thread's use; the store lives on in others. */
@@ -456,44 +456,15 @@ export class Store {
     this.close();
   }
 
-  /** @param noteLocked called first in each step, to keep in the log what it does */
-  #removeMany(
-    reason: number,
-    step: (visit: (entry: WordIndex) => void) => number,
-    noteLocked?: () => void,
-  ): number {
-    const state = this.#state;
-    let removed = 0;
-    const visit = (entry: WordIndex) => {
-      const meta = state.words[entry + Entry.META]!;
-      const pool = state.index.keyOf(entry, state.victimKey);
-      if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.remove(entry);
-      state.detachLocked(entry);
-      state.recordMissReasonLocked(state.hash(pool, state.victimKey), reason);
-      removed++;
-    };
-    for (let left = 1; left > 0; ) {
-      if (noteLocked !== undefined) state.changes?.makeRoom(0);
-      this.#locked(() => {
-        noteLocked?.();
-        for (let n = 0; n < STEP_PAGES && left > 0; n++) {
-          left = step(visit);
-          state.commitLocked();
-        }
-      });
-    }
-    return removed;
+  #openState(): StoreState {
+    return this.#state.assertOpen();
   }
 
-  #opened(): StoreState {
-    return this.#state.opened();
+  #readTransaction<T>(work: () => T): T {
+    return readTransaction(this.#openState(), work);
   }
 
-  #reading<T>(work: () => T): T {
-    return readBy(this.#opened(), work);
-  }
-
-  #locked<T>(work: () => T): T {
-    return lockedBy(this.#opened(), work);
+  #transaction<T>(work: () => T): T {
+    return transaction(this.#openState(), work);
   }
 }

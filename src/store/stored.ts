@@ -9,10 +9,10 @@ import { ScanCursor } from "../tmem/scan_cursor.ts";
 import * as Log from "./change_log.layout.ts";
 import { ChangeLog, type LogWriter } from "./change_log.ts";
 import * as Rec from "./change_record.layout.ts";
-import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 import type { Values } from "./values.ts";
 import { maintain } from "./write_back.ts";
 
@@ -63,7 +63,7 @@ export class StoredValues {
 
   /** @throws ZcacheError ERR_STORE_CLOSED */
   assertOpen(): void {
-    this.#state.opened();
+    this.#state.assertOpen();
   }
 
   /** Whether somebody has closed the store, or this thread its use. */
@@ -109,9 +109,9 @@ export class StoredValues {
    * @returns whether that was all
    */
   scan(cursor: ScanCursor, pool: number, visit: (key: TmemKey) => void): boolean {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     const found: TmemKey[] = [];
-    const ended = lockedBy(state, () =>
+    const ended = transaction(state, () =>
       state.index.scan(cursor, SCANNED, (entry) => {
         const key = new TmemKey();
         if (state.index.keyOf(entry, key) === pool) found.push(key);
@@ -127,11 +127,11 @@ export class StoredValues {
    * @returns its META (page.layout.ts), or 0 if it is not there, or can't be read
    */
   copy(pool: number, key: TmemKey, target: Address): number {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     for (let reads = 0; reads < READS_MAX; reads++) {
       let meta = 0;
       let place = NIL as number;
-      lockedBy(state, () => {
+      transaction(state, () => {
         const entry = state.findLocked(pool, key);
         if (entry === NIL) return;
         meta = state.words[entry + Entry.META]!;

@@ -7,10 +7,10 @@ import { Xorshift32 } from "../base/random.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { snapshotEntry } from "./entry_snapshot.ts";
-import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 
 /** Entries that are looked at under one hold of the lock. */
 const LOOKED = 64;
@@ -35,9 +35,9 @@ export class SizeSurvey {
 
   /** Walks on, a bounded step. @returns whether all has been looked at */
   step(): boolean {
-    const { index } = this.#state.opened();
+    const { index } = this.#state.assertOpen();
     const visit = (entry: WordIndex) => this.#look(entry);
-    return lockedBy(this.#state, () => index.scan(this.#cursor, LOOKED, visit));
+    return transaction(this.#state, () => index.scan(this.#cursor, LOOKED, visit));
   }
 
   #look(entry: WordIndex): void {
@@ -97,10 +97,10 @@ export class Sampler {
 
   /** Walks on, a bounded step. @returns whether the sample is complete */
   step(): boolean {
-    const { index } = this.#state.opened();
+    const { index } = this.#state.assertOpen();
     this.#count = 0;
     const visit = (entry: WordIndex) => this.#note(entry);
-    const ended = lockedBy(this.#state, () => index.scan(this.#cursor, LOOKED, visit));
+    const ended = transaction(this.#state, () => index.scan(this.#cursor, LOOKED, visit));
     for (let nth = 0; nth < this.#count && this.drawn < this.#wanted; nth++) {
       const entry = this.#noted[nth * 2]! as WordIndex;
       if (this.#draw(entry, this.#noted[nth * 2 + 1]!)) this.drawn++;

@@ -18,13 +18,13 @@ import { Finder } from "./finder.ts";
 import { removeExpired } from "./idle_scan.ts";
 import { loadPacked, unpack } from "./load_page.ts";
 import { makeRoomAfterPut } from "./maintainer.ts";
-import { lockedBy, readBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
 import { pack, storePacked } from "./store_page.ts";
 import { StoredValues } from "./stored.ts";
+import { readTransaction, transaction } from "./transaction.ts";
 import * as Value from "./value.layout.ts";
 import { VERSIONS_BYTES, type Versions, WATCHES_BYTES } from "./versions.ts";
 
@@ -78,7 +78,7 @@ export class Values {
     sizeBytes: number,
     prefixBytes: number,
   ): 0 | Errno {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
     const target = (this.prefix + prefixBytes) as Address;
@@ -105,7 +105,7 @@ export class Values {
     sizeBytes: number,
     source: Address,
   ): 0 | Errno {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     const result = storePacked(state, pool, key, codec, sizeBytes, source);
     makeRoomAfterPut(state);
     return result;
@@ -125,7 +125,7 @@ export class Values {
    * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
    */
   fetch(pool: number, key: TmemKey, exclusive = false): boolean {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     if (!state.isTimed()) return loadPacked(state, pool, key, exclusive);
     const begin = state.platform.clock.nowNs();
     const loads = state.counter("loads_from_file");
@@ -173,14 +173,14 @@ export class Values {
    * @returns whether it is there
    */
   rewritePrefix(pool: number, key: TmemKey, prefixBytes: number, lasts: boolean): boolean {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     const changes = lasts ? state.changes : undefined;
     const codec = Page.codecOf(state.foundMeta);
     const { storedBytes } = this;
     let outcome: number = NO_ROOM;
     while (outcome === NO_ROOM) {
       changes?.prepare(this.prefix, storedBytes);
-      outcome = lockedBy(state, () => {
+      outcome = transaction(state, () => {
         if (changes?.hasRoomLocked(storedBytes) === false) return NO_ROOM;
         const entry = state.findLocked(pool, key);
         if (entry === NIL) return GONE;
@@ -218,8 +218,8 @@ export class Values {
    * @returns where they stand until the next call, or NIL if it is not there
    */
   peek(pool: number, key: TmemKey): Address | typeof NIL {
-    const state = this.#state.opened();
-    const where = readBy(state, () => this.#look(pool, key));
+    const state = this.#state.assertOpen();
+    const where = readTransaction(state, () => this.#look(pool, key));
     if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
     return loadPacked(state, pool, key, false) ? this.prefix : NIL;
   }
@@ -231,12 +231,12 @@ export class Values {
 
   /** Keeps four words of the front's for a later process, which gets the last that were noted. */
   note(words: ArrayLike<number>): void {
-    this.#state.opened().changes?.note(words);
+    this.#state.assertOpen().changes?.note(words);
   }
 
   /** Keeps that everything is to go that was put before. */
   noteClear(): void {
-    this.#state.opened().changes?.clear();
+    this.#state.assertOpen().changes?.clear();
   }
 
   /** A walk for `scan` that stands at the beginning. */
@@ -250,9 +250,9 @@ export class Values {
    * @returns whether a round has ended
    */
   scan(cursor: ScanCursor, pool: number, visit: (key: TmemKey) => void): boolean {
-    const state = this.#state.opened();
+    const state = this.#state.assertOpen();
     const found: TmemKey[] = [];
-    const ended = lockedBy(state, () =>
+    const ended = transaction(state, () =>
       state.index.scan(cursor, SCANNED, (entry) => {
         const key = new TmemKey();
         if (state.index.keyOf(entry, key) !== pool || (key.indexLow | key.indexHigh) !== 0) return;
@@ -280,7 +280,7 @@ export class Values {
   /** Hears of what is evicted or expires, in all threads, from now on. */
   listen(): Departures {
     const departures = new Departures(this.#state);
-    lockedBy(this.#state, () => departures.beginLocked());
+    transaction(this.#state, () => departures.beginLocked());
     return departures;
   }
 
@@ -291,17 +291,17 @@ export class Values {
 
   /** As `Departures.beginLocked`. */
   beginListening(departures: Departures): boolean {
-    return lockedBy(this.#state, () => departures.beginLocked());
+    return transaction(this.#state, () => departures.beginLocked());
   }
 
   /** As `Departures.endLocked`. */
   endListening(departures: Departures): void {
-    lockedBy(this.#state, () => departures.endLocked());
+    transaction(this.#state, () => departures.endLocked());
   }
 
   /** As `Departures.hearLocked`. */
   hear(departures: Departures, visit: (reason: number, at: number) => void): boolean {
-    return lockedBy(this.#state, () => departures.hearLocked(visit));
+    return transaction(this.#state, () => departures.hearLocked(visit));
   }
 
   /**
@@ -310,7 +310,7 @@ export class Values {
    * @returns its word index, or NIL without room
    */
   allocate(sizeBytes: number): WordIndex | typeof NIL {
-    return lockedBy(this.#state, () => this.#state.allocateLocked(sizeBytes));
+    return transaction(this.#state, () => this.#state.allocateLocked(sizeBytes));
   }
 
   /** Which values have been set or removed, once `makeVersions` has made the tables for that. */
@@ -331,21 +331,21 @@ export class Values {
 
   /** Begins a watch of a key in a place that this thread has taken (versions.ts). */
   watch(at: number, hashLow: number, hashHigh: number): void {
-    lockedBy(this.#state, () => this.versions.watchLocked(at, hashLow, hashHigh));
+    transaction(this.#state, () => this.versions.watchLocked(at, hashLow, hashHigh));
   }
 
   unwatch(at: number): void {
-    lockedBy(this.#state, () => this.versions.unwatchLocked(at));
+    transaction(this.#state, () => this.versions.unwatchLocked(at));
   }
 
   /** A key was set or removed, though nothing is stored or goes. */
   changed(key: TmemKey): void {
-    lockedBy(this.#state, () => this.versions.objectChangedLocked(key));
+    transaction(this.#state, () => this.versions.objectChangedLocked(key));
   }
 
   /** All copies are old, and all watches are of values that have changed. */
   allChanged(): void {
-    lockedBy(this.#state, () => this.versions.allChangedLocked());
+    transaction(this.#state, () => this.versions.allChangedLocked());
   }
 
   /**
@@ -399,7 +399,7 @@ export class Values {
    * @returns its number; NIL if there is no number or no room left
    */
   useDictionary(bytes: Uint8Array): number {
-    this.#state.opened();
+    this.#state.assertOpen();
     return this.#dictionaries.add(bytes);
   }
 

@@ -11,10 +11,10 @@ import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { reclaimRoundLocked } from "./evict.ts";
 import { recordEvictionLocked } from "./eviction_events.ts";
-import { lockedBy } from "./open.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 
 /** Whether free memory has fallen below the low watermark. */
 export function isLow(state: StoreState): boolean {
@@ -43,7 +43,7 @@ export function maintain(state: StoreState): boolean {
 /** Moves objects together in pools that have become sparse: one round. */
 function compactStep(state: StoreState): boolean {
   if (!state.zpools.some((zpool) => zpool.canCompact)) return false;
-  return lockedBy(
+  return transaction(
     state,
     () =>
       compactIfItPaysLocked(state, Store.EPHEMERAL) ||
@@ -72,7 +72,7 @@ export function reclaimStep(state: StoreState): boolean {
 export function flushStep(state: StoreState): boolean {
   const { backing } = state;
   if (backing === undefined) return false;
-  const segment = lockedBy(state, () => backing.beginFlushLocked());
+  const segment = transaction(state, () => backing.beginFlushLocked());
   if (segment === NIL) return false;
   let failure: ZcacheError | undefined;
   try {
@@ -81,7 +81,7 @@ export function flushStep(state: StoreState): boolean {
     if (!(error instanceof ZcacheError)) throw error;
     failure = error;
   }
-  lockedBy(state, () => backing.endFlushLocked(segment, failure));
+  transaction(state, () => backing.endFlushLocked(segment, failure));
   return failure === undefined;
 }
 
@@ -90,10 +90,10 @@ export function cleanStep(state: StoreState): boolean {
   const { backing } = state;
   if (backing === undefined) return false;
   const ephemeralAt = state.gaugeAt(Store.EPHEMERAL, Store.IN_FILE);
-  const segment = lockedBy(state, () => backing.pickVictimLocked(state.words[ephemeralAt]! > 0));
+  const segment = transaction(state, () => backing.pickVictimLocked(state.words[ephemeralAt]! > 0));
   if (segment === NIL) return false;
   return backing.clean(segment, {
-    run: (work) => lockedBy(state, work),
+    run: (work) => transaction(state, work),
     keep: (pool, key, place, address) => moveRecordLocked(state, pool, key, place, address),
   });
 }
@@ -137,6 +137,6 @@ function moveRecordLocked(
 export function flushAll(state: StoreState): void {
   const { backing } = state;
   if (backing === undefined) return;
-  lockedBy(state, () => backing.sealLocked());
+  transaction(state, () => backing.sealLocked());
   while (flushStep(state));
 }

@@ -258,12 +258,12 @@ test("an unexpected error in the scan of a store is a warning, once, and counted
   const store = openStore(DENSE);
   recompressInBackground(store, time);
   fill(store);
-  const real = store.tend;
-  store.tend = () => {
+  const real = store.scanIdle;
+  store.scanIdle = () => {
     throw new TypeError("planted in the scan");
   };
   time.pass(10_000);
-  store.tend = real;
+  store.scanIdle = real;
   time.pass(200_000);
   await until("the warning comes", () => warnings.length > 0);
   process.off("warning", heard);
