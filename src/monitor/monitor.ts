@@ -22,9 +22,10 @@ import type { NbdServer } from "../nbd/server.ts";
 import { nodeCodecs } from "../node/codecs.ts";
 import { startWorker } from "../node/reserved_fds.ts";
 import { poolTypes } from "../pool/registry.ts";
+import type { SampleTaker } from "../store/sampler.ts";
+import type { SizeHistogram } from "../store/size_histogram.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import type { Store } from "../store/store.ts";
-import type { SampleTaker, SizeSurvey } from "../store/survey.ts";
 import type { Observed } from "./contract.ts";
 
 /** What a service knows that its store does not, at one moment. */
@@ -135,8 +136,8 @@ class StoreService implements Observed {
   readonly #parts: ServiceParts;
   readonly #workers = new Set<Worker>();
   /** The walk through the sizes that is under way, and the last that was completed. */
-  #survey: SizeSurvey | undefined;
-  #surveyed: SizeSurvey | undefined;
+  #survey: SizeHistogram | undefined;
+  #surveyed: SizeHistogram | undefined;
   #isClosed = false;
 
   constructor(parts: ServiceParts) {

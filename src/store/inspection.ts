@@ -3,9 +3,10 @@
 import { assert } from "../base/errors.ts";
 import type { LatencyName } from "./counters.ts";
 import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
+import { Sampler, type SampleTaker } from "./sampler.ts";
+import { SizeHistogram } from "./size_histogram.ts";
 import type { StoreState } from "./state.ts";
 import { latenciesOf } from "./statistics.ts";
-import { Sampler, type SampleTaker, SizeSurvey } from "./survey.ts";
 import { transaction } from "./transaction.ts";
 
 export class Inspection {
@@ -38,8 +39,8 @@ export class Inspection {
   }
 
   /** A walk through the sizes of all that is stored; it stands at the beginning. */
-  sizes(): SizeSurvey {
-    return new SizeSurvey(this.#state.assertOpen());
+  sizes(): SizeHistogram {
+    return new SizeHistogram(this.#state.assertOpen());
   }
 
   /**
