@@ -96,8 +96,8 @@ export interface EvictionPolicy {
   recordHit(entry: WordIndex): void;
 
   /**
-   * Whether `recordHit` would change anything for an entry with this META. Nothing else is looked at,
-   * so it may be asked without the lock.
+   * Whether `recordHit` would change anything for an entry with this META. Needs no lock, because
+   * it reads nothing else.
    */
   wantsHit(meta: number): boolean;
 

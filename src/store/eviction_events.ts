@@ -1,12 +1,12 @@
-// What went without being asked to: a ring of the last values that were evicted or that expired,
-// for those who want to hear of it, in whatever thread they are. Nobody waits for who listens: what
-// was overwritten before it was heard is lost, and that is said.
+// Ring buffer of eviction events: values that the store removed, because they were evicted or had
+// expired, rather than a caller. Any thread can read it. The store does not wait for readers: a
+// reader that falls behind misses events, and learns that it did.
 //
 //  record: bytes of the rest × 256 + reason (counters.ts) │ HEADER and the prefix, as they were
 //  stored, up to a multiple of four bytes
 //
-// The root's word EVICTION_BYTES counts their bytes since the ring was made, modulo 2³²; one that would
-// stand across the end stands at the beginning, behind a word 0.
+// The root's word EVICTION_BYTES counts their bytes since the ring was made, modulo 2³²; one that
+// would stand across the end stands at the beginning, behind a word 0.
 import { type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import { MAX_THREADS } from "../memory/arena.layout.ts";

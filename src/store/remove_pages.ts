@@ -11,8 +11,8 @@ const STEP_PAGES = 32;
 
 /**
  * @param reason why these pages are gone (counters.ts)
- * @param removeLocked calls `visit` with the entry of one page, removes it from the index, and returns
- *   how many pages are left; a negative number for an error
+ * @param removeLocked calls `visit` with the entry of one page, removes it from the index, and
+ *   returns how many pages are left; a negative number for an error
  * @param logLocked called first in each step, so that the log of changes says what the step does
  * @returns how many pages were removed
  */

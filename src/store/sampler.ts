@@ -1,6 +1,6 @@
-// Draws a random sample of the pages or values in memory. A walk through the index picks entries under
-// the lock, a bounded number at a time; each picked entry is then copied in a transaction of its own.
-// The walk changes nothing and does not count as a use.
+// Draws a random sample of the pages or values in memory. A walk through the index picks entries
+// under the lock, a bounded number at a time; each picked entry is then copied in a transaction of
+// its own. The walk changes nothing and does not count as a use.
 import type { WordIndex } from "../base/brand.ts";
 import { Xorshift32 } from "../base/random.ts";
 import * as Entry from "../tmem/entry.layout.ts";

@@ -22,7 +22,7 @@ export const RECLAIMING = 9; // 1 from the low watermark until the high one is r
 export const FULL = 10; // 1 from the limit until the accept threshold is reached
 export const WORK = 11; // atomic: counts calls for the maintainer
 export const MAINTAINER = 12; // the owner (memory/owner.ts) that maintains the store, 0 = none
-export const PENDING_RELABEL = 14; // 0, or the entry that has moved and whose object names its old place
+export const PENDING_RELABEL = 14; // 0, or the moved entry whose object still names its old place
 export const VERSIONS = 15; // fixed: word index of the table of versions (versions.ts), 0 = none
 export const DICTIONARY = 16; // number of the one for what comes in, 0 = none
 export const DICTIONARIES = 17; // how many have been made

@@ -1,7 +1,7 @@
 // Values of any length under keys of bytes: what the cache and the memcached server keep theirs in.
 //
 // Nothing is allocated for a value that fits a page: it is written to a room in the arena, and read
-// from there. What has expired is not there; it is removed by who finds it so, or by store/idle_scan.ts.
+// from there. Reads and store/idle_scan.ts remove values that have expired.
 import { type Address, NIL } from "../base/brand.ts";
 import { byteCountOf, plainBytes } from "../base/bytes.ts";
 import { ECANCELED, ENOSPC, type Errno } from "../base/errno.ts";
