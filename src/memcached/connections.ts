@@ -3,8 +3,8 @@
 import { Socket } from "node:net";
 import type { SampledTimes } from "../base/sampled_times.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
-import * as Say from "./commands/replies.ts";
-import type { ConnectionRow } from "./commands/stats.ts";
+import type { ConnectionRow } from "./commands/statistics.ts";
+import * as Say from "./commands/text/replies.ts";
 import { Connection, type WithHandle } from "./connection.ts";
 import type { Engine } from "./engine.ts";
 import { C, type Counters } from "./items/counters.ts";

@@ -2,40 +2,12 @@
 // between. It knows no sockets; tests feed it from arrays.
 
 import { assert } from "../base/errors.ts";
-import type { Credentials } from "./auth.ts";
-import { BinaryCommands } from "./commands/binary.ts";
-import type { Statistics } from "./commands/stats.ts";
-import { TextCommands } from "./commands/text.ts";
-import type { Items } from "./items/items.ts";
-import { REQUEST } from "./protocol/binary.layout.ts";
-import type { Reply } from "./protocol/reply.ts";
+import { BinaryProtocol } from "./commands/binary/protocol.ts";
+import type { CommandParts, Turn } from "./commands/contract.ts";
+import { TextProtocol } from "./commands/text/protocol.ts";
+import { REQUEST } from "./protocol/binary.ts";
 import { LINE_BYTES_MAX } from "./protocol/text.ts";
 import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
-import type { MemcachedSettings } from "./settings.ts";
-import type { WatchRefusal } from "./watch/watch.ts";
-
-/** What a command may ask of the server around it. */
-export interface ServerHooks {
-  /** Ends the whole server, after what is under way if gracefully. */
-  shutdown(graceful: boolean): void;
-  /**
-   * Makes the connection whose commands are being done one that watches, by the flags of
-   * log_records.ts. @returns why not, or undefined
-   */
-  watch(flags: number): WatchRefusal | undefined;
-  /** Reads the TLS certificate and key again. @returns whether there are any, and they are good */
-  refreshCertificates(): boolean;
-}
-
-export interface EngineParts {
-  readonly items: Items;
-  readonly reply: Reply;
-  readonly settings: MemcachedSettings;
-  readonly stats: Statistics;
-  readonly hooks: ServerHooks;
-  /** Who may come in; undefined: everybody. */
-  readonly credentials: Credentials | undefined;
-}
 
 /** What a command with a value takes besides an item's bytes: its line, or a password. */
 const COMMAND_BYTES_MAX = 2 * LINE_BYTES_MAX;
@@ -51,18 +23,18 @@ const COMMAND_UNITS = 128;
  */
 const TURN_UNITS_MAX = 131_072;
 
-export class Engine {
-  readonly parts: EngineParts;
+export class Engine implements Turn {
+  readonly parts: CommandParts;
   /** The client takes no more replies for now, or others have their turn. */
   paused = false;
   #units = 0;
-  readonly #text: TextCommands;
-  readonly #binary: BinaryCommands;
+  readonly #text: TextProtocol;
+  readonly #binary: BinaryProtocol;
 
-  constructor(parts: EngineParts) {
+  constructor(parts: CommandParts) {
     this.parts = parts;
-    this.#text = new TextCommands(this, parts);
-    this.#binary = new BinaryCommands(this, parts);
+    this.#text = new TextProtocol(this, parts);
+    this.#binary = new BinaryProtocol(this, parts);
   }
 
   /**
@@ -82,8 +54,8 @@ export class Engine {
         continue;
       }
       if (session.protocol === UNDECIDED) this.#decide(session, bytes[at]!);
-      const commands = session.protocol === BINARY ? this.#binary : this.#text;
-      const used = commands.execute(session, bytes, at, to);
+      const protocol = session.protocol === BINARY ? this.#binary : this.#text;
+      const used = protocol.execute(session, bytes, at, to);
       this.#checkStep(session, used, to - at);
       if (used === 0) break;
       at += used;

@@ -4,12 +4,12 @@ import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { checkListen } from "../node/net/listen_options.ts";
 import type { Store } from "../store/store.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { openItemStore } from "./item_stores.ts";
-import type { Endpoint } from "./listen.ts";
 import { MemcachedServer } from "./server.ts";
 import { DEFAULT_SETTINGS, type MemcachedSettings } from "./settings.ts";
 
-export type { Endpoint, TlsFiles } from "./listen.ts";
+export type { Endpoint, TlsFiles } from "./endpoint.ts";
 export { type Knob, MemcachedServer } from "./server.ts";
 export type { MemcachedSettings } from "./settings.ts";
 

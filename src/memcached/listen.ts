@@ -6,35 +6,7 @@ import type { Server as TlsServer } from "node:tls";
 import { ZcacheError } from "../base/errors.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
 import { listenOnSocket } from "../node/net/stale_socket.ts";
-import type { HandshakeLimits } from "./listen_tls.ts";
-
-/** Files of PEM text. */
-export interface TlsFiles {
-  readonly cert: string;
-  readonly key: string;
-  /** Who signs clients' certificates; with it, a client must have one. */
-  readonly ca?: string | undefined;
-  readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined;
-}
-
-export interface Endpoint {
-  readonly host?: string | undefined;
-  /** 0: any that is free. */
-  readonly port?: number | undefined;
-  /** A unix socket instead. */
-  readonly path?: string | undefined;
-  /** Who may connect to that: permission bits, whatever the umask is (default 0700). */
-  readonly mode?: number | undefined;
-  readonly tls?: TlsFiles | undefined;
-}
-
-/** Certificate and key of a server, which may have been replaced. */
-export interface Certificates {
-  /** Looks whether they can be read, and uses nothing of them. @throws ZcacheError ERR_INPUT */
-  check(): void;
-  /** Reads them again, for connections to come. @returns whether they are good */
-  refresh(): boolean;
-}
+import type { Certificates, Endpoint, HandshakeLimits } from "./endpoint.ts";
 
 export interface Listener {
   readonly endpoint: Endpoint;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { createSecureContext, createServer, type Server, type TlsOptions } from "node:tls";
 import { ZcacheError } from "../base/errors.ts";
-import type { Certificates, TlsFiles } from "./listen.ts";
+import type { Certificates, HandshakeLimits, TlsFiles } from "./endpoint.ts";
 
 /** @throws ZcacheError ERR_INPUT where a file can't be read */
 function tlsOptions({ cert, key, ca, minVersion }: TlsFiles): TlsOptions {
@@ -23,14 +23,6 @@ function readPem(path: string, what: string): Buffer {
   } catch (cause) {
     throw new ZcacheError("ERR_INPUT", `${what}: ${(cause as Error).message}`, { cause });
   }
-}
-
-/** A handshake is memory and a descriptor, for somebody who has said nothing yet. */
-export interface HandshakeLimits {
-  /** The time that one may take in all, in milliseconds. */
-  readonly handshakeMs: () => number;
-  /** Whether one more may begin beside so many. */
-  readonly mayBegin: (handshakes: number) => boolean;
 }
 
 function limitHandshakes(server: Server, { handshakeMs, mayBegin }: HandshakeLimits): void {

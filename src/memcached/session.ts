@@ -1,12 +1,23 @@
 // What is remembered of a connection between two reads. Small, because ten thousand of them may
 // be idle: bytes are kept only while a command is incomplete, or cannot go on.
 
-import type { LongReply } from "./commands/long_reply.ts";
 import type { CloseReason } from "./watch/records.ts";
 
 export const UNDECIDED = 0;
 export const TEXT = 1;
 export const BINARY = 2;
+
+/** A reply that is made in steps; see commands/text/long_reply.ts. */
+export interface LongReply {
+  /** Writes some more of it. @returns whether that was all */
+  step(): boolean;
+}
+
+/** How a command answers each key of its list. */
+export interface KeyList {
+  readonly touches: boolean;
+  readonly withCas: boolean;
+}
 
 export class Session {
   /** Decided by the first byte that comes. */
@@ -18,8 +29,8 @@ export class Session {
   swallow = 0;
   /** The rest of a line that was refused is passed over. */
   skipLine = false;
-  /** The command whose keys are being read, one after the other; 0: none. */
-  keysOf = 0;
+  /** The list whose keys are being read, one after the other. */
+  keyList: KeyList | undefined = undefined;
   /** For that command, if it touches: when items expire, seconds since 1970. */
   keysExpires = 0;
   /** Bytes that have come and not been used: a part of a command, or all that has to wait. */

@@ -2,7 +2,7 @@
 // clock that the test owns.
 
 import type { Credentials } from "../../src/memcached/auth.ts";
-import { Statistics } from "../../src/memcached/commands/stats.ts";
+import { Statistics } from "../../src/memcached/commands/statistics.ts";
 import { Engine } from "../../src/memcached/engine.ts";
 import { openItemStore } from "../../src/memcached/item_stores.ts";
 import type { ItemStore } from "../../src/memcached/items/contract.ts";

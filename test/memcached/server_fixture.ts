@@ -2,8 +2,8 @@
 // for an end, never longer than a deadline.
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
+import type { Endpoint } from "../../src/memcached/endpoint.ts";
 import { openItemStore } from "../../src/memcached/item_stores.ts";
-import type { Endpoint } from "../../src/memcached/listen.ts";
 import { type MemcachedOptions, MemcachedServer } from "../../src/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/memcached/settings.ts";
 

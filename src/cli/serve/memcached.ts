@@ -2,8 +2,8 @@
 import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
 import { formatBytes } from "../../base/units.ts";
+import type { Endpoint, TlsFiles } from "../../memcached/endpoint.ts";
 import { startMemcachedServer } from "../../memcached/index.ts";
-import type { Endpoint, TlsFiles } from "../../memcached/listen.ts";
 import type { MemcachedServer, Knob as ServerKnob } from "../../memcached/server.ts";
 import type { MemcachedSettings } from "../../memcached/settings.ts";
 import { observeMemcached } from "../../monitor/monitor.ts";

@@ -1,5 +1,5 @@
 // What the items tell of what is done to them, for those who watch a server.
-import type { Outcome } from "./outcomes.ts";
+import type { Outcome } from "./requests.ts";
 import * as Mode from "./requests.ts";
 
 /** How a look for an item ended. */

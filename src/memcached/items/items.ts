@@ -5,11 +5,13 @@ import { assert } from "../../base/errors.ts";
 import { U64, U64_DIGITS_MAX } from "../../base/u64.ts";
 import type { AnswerBuffer, ItemStore } from "./contract.ts";
 import { C, type Counters } from "./counters.ts";
-import { hasExpired } from "./expiry.ts";
 import * as Look from "./item_log.ts";
 import * as Item from "./items.layout.ts";
+import { hasExpired } from "./lifetime.ts";
 import { NUMBER_BYTES_MAX, parseSpaced, writeSpaced } from "./number.ts";
 import type { ItemsOptions } from "./options.ts";
+import type { DeltaRequest, GetRequest, RemoveRequest, StoreRequest } from "./requests.ts";
+import * as Mode from "./requests.ts";
 import {
   DONE,
   EXISTS,
@@ -19,9 +21,7 @@ import {
   NOT_STORED,
   type Outcome,
   TOO_LARGE,
-} from "./outcomes.ts";
-import type { DeltaRequest, GetRequest, RemoveRequest, StoreRequest } from "./requests.ts";
-import * as Mode from "./requests.ts";
+} from "./requests.ts";
 import type { ItemsShared } from "./shared.ts";
 
 /** What an item is counted to take beside its key and value when it is held against the limit. */
@@ -145,22 +145,15 @@ export class Items {
     }
   }
 
-  /** Stores bytes under a key, on the conditions of the request. */
-  put(
-    key: Uint8Array,
-    from: number,
-    to: number,
-    value: Uint8Array,
-    valueFrom: number,
-    valueTo: number,
-    request: StoreRequest,
-  ): Outcome {
+  /** Stores the value of the request under a key, on the request's conditions. */
+  put(key: Uint8Array, from: number, to: number, request: StoreRequest): Outcome {
+    const { value, valueFrom, valueTo } = request;
+    let bytes = valueTo - valueFrom;
     this.#counters[C.cmd_set]!++;
-    this.workBytes += valueTo - valueFrom;
-    if (!this.fits(to - from, valueTo - valueFrom)) return this.tooLarge(key, from, to, request);
+    this.workBytes += bytes;
+    if (!this.fits(to - from, bytes)) return this.tooLarge(key, from, to, request);
     const extends_ = request.mode === Mode.APPEND || request.mode === Mode.PREPEND;
     if (!extends_) this.store.prepare(value, valueFrom, valueTo);
-    let bytes = valueTo - valueFrom;
     this.store.lock(key, from, to);
     try {
       // Whatever a plain set finds, it replaces.
@@ -169,7 +162,7 @@ export class Items {
       if (extends_ && found) bytes += this.store.valueBytes;
       let outcome = this.#mayStore(found, request);
       if (outcome === DONE && extends_) {
-        if (!this.#extend(to - from, value, valueFrom, valueTo, request)) outcome = NOT_STORED;
+        if (!this.#extend(to - from, request)) outcome = NOT_STORED;
       }
       if (outcome === DONE) outcome = this.#putLocked(request);
       this.log?.stored(key, from, to, outcome, request, bytes);
@@ -412,14 +405,9 @@ export class Items {
   }
 
   /** Makes the new value of the old one and what is added to it, and prepares it. */
-  #extend(
-    keyBytes: number,
-    value: Uint8Array,
-    from: number,
-    to: number,
-    request: StoreRequest,
-  ): boolean {
+  #extend(keyBytes: number, request: StoreRequest): boolean {
     const { store } = this;
+    const { value, valueFrom: from, valueTo: to } = request;
     if (!store.find()) {
       // There was none, and one may be made.
       request.expires = request.vivifyExpires;

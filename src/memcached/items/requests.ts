@@ -1,5 +1,6 @@
-// What is asked of an item beyond its key. Made once for each thread and filled again for each
-// command; `reset` gives the values that a client means who says nothing.
+// What a command asks of an item beyond its key, and how that ends. Each thread has one request of
+// each kind and fills it again for each command; `reset` gives what a client means that says
+// nothing.
 import { U64 } from "../../base/u64.ts";
 
 /** How a value goes into the store. */
@@ -12,6 +13,28 @@ export const REPLACE = 2;
 /** Behind what is there, whose flags and expiry stay. */
 export const APPEND = 3;
 export const PREPEND = 4;
+
+/** How a change of an item ends. */
+export type Outcome =
+  | typeof DONE
+  | typeof NOT_STORED
+  | typeof EXISTS
+  | typeof NOT_FOUND
+  | typeof TOO_LARGE
+  | typeof NO_MEMORY
+  | typeof NOT_NUMBER;
+export const DONE = 0;
+/** The condition of the mode does not hold. */
+export const NOT_STORED = 1;
+/** The item has another cas number. */
+export const EXISTS = 2;
+export const NOT_FOUND = 3;
+export const TOO_LARGE = 4;
+export const NO_MEMORY = 5;
+/** The value to count with is not a number. */
+export const NOT_NUMBER = 6;
+
+const NO_BYTES = new Uint8Array(0);
 
 /** What a change of an item may ask, whichever it is. */
 export class ChangeRequest {
@@ -51,13 +74,24 @@ export class ChangeRequest {
 
 export class StoreRequest extends ChangeRequest {
   mode: StoreMode = SET;
+  /** The value stands at [valueFrom, valueTo) of `value`. */
+  value: Uint8Array = NO_BYTES;
+  valueFrom = 0;
+  valueTo = 0;
   clientFlags = 0;
   /** A cas number that is lower than the item's stores too, and marks the item stale. */
   invalidate = false;
 
+  setValue(bytes: Uint8Array, from: number, to: number): void {
+    this.value = bytes;
+    this.valueFrom = from;
+    this.valueTo = to;
+  }
+
   reset(mode: StoreMode): this {
     this.resetChange();
     this.mode = mode;
+    this.setValue(NO_BYTES, 0, 0);
     this.clientFlags = 0;
     this.invalidate = false;
     return this;

@@ -21,11 +21,6 @@ const BLOCK_BITS = 10;
 const BLOCK_SIZE = 2 ** BLOCK_BITS;
 const TWO_32 = 2 ** 32;
 
-/** Which of two numbers of flushes, modulo 2²⁴, is the later one. */
-export function laterFlushes(one: number | undefined, other: number): number {
-  return one === undefined || ((other - one) & FLUSH_MASK) <= FLUSH_MASK / 2 ? other : one;
-}
-
 /** With what a process begins that goes on with another's items. */
 export interface ItemsBegin {
   /** No cas number up to this one is given out again. */

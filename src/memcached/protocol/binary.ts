@@ -1,7 +1,25 @@
-// The binary protocol: headers in and out, operations and statuses by number.
+// The binary protocol: the header of requests and replies, operations and statuses by number.
 import { U64 } from "../../base/u64.ts";
-import * as Header from "./binary.layout.ts";
+import type { Reply } from "./reply.ts";
 import { ascii } from "./text.ts";
+
+/** The header of a request and of a reply: 24 bytes, big-endian.
+ *   0       1        2           4        5      6                8        12       16    23
+ *  ┌───────┬────────┬───────────┬────────┬──────┬────────────────┬────────┬────────┬───────┐
+ *  │ magic │ opcode │ key bytes │ extras │ type │ bucket, status │ body   │ opaque │ cas   │
+ *  └───────┴────────┴───────────┴────────┴──────┴────────────────┴────────┴────────┴───────┘
+ * Extras, key and value follow; `body` is the length of the three together. */
+export const HEADER_BYTES = 24;
+export const REQUEST = 0x80;
+const RESPONSE = 0x81;
+const MAGIC = 0; //        u8
+const OPCODE = 1; //       u8
+const KEY_BYTES = 2; //    u16
+const EXTRAS_BYTES = 4; // u8
+const STATUS = 6; //       u16  of a reply
+const BODY_BYTES = 8; //   u32
+const OPAQUE = 12; //      u32  given back as it came
+const CAS = 16; //         u64
 
 export const GET = 0x00;
 export const SET = 0x01;
@@ -86,34 +104,58 @@ export function writeBigEndian(bytes: Uint8Array, at: number, value: number): vo
   bytes[at + 3] = value;
 }
 
-/** A request's header, read into numbers. */
+/** The header of a request, read into numbers; and of its replies. */
 export class BinaryHeader {
   magic = 0;
   opcode = 0;
-  /** What is to be done, whether quietly or not. */
+  /** The operation, whether it is asked for by its quiet opcode or not. */
   operation = 0;
   quiet = false;
   keyBytes = 0;
   extrasBytes = 0;
+  /** Of extras, key and value together. */
   bodyBytes = 0;
-  /** Where the four opaque bytes stand in what was read. */
-  opaqueAt = 0;
+  opaque = 0;
   readonly cas = new U64();
 
   /** @param at where HEADER_BYTES bytes stand */
   read(bytes: Uint8Array, at: number): void {
-    this.magic = bytes[at + Header.MAGIC]!;
-    this.opcode = bytes[at + Header.OPCODE]!;
+    this.magic = bytes[at + MAGIC]!;
+    this.opcode = bytes[at + OPCODE]!;
     this.operation = OPERATION[this.opcode]!;
     this.quiet = IS_QUIET[this.opcode] === 1;
-    this.keyBytes = (bytes[at + Header.KEY_BYTES]! << 8) | bytes[at + Header.KEY_BYTES + 1]!;
-    this.extrasBytes = bytes[at + Header.EXTRAS_BYTES]!;
-    this.bodyBytes = readU32(bytes, at + Header.BODY_BYTES);
-    this.opaqueAt = at + Header.OPAQUE;
-    this.cas.set(readU32(bytes, at + Header.CAS), readU32(bytes, at + Header.CAS + 4));
+    this.keyBytes = (bytes[at + KEY_BYTES]! << 8) | bytes[at + KEY_BYTES + 1]!;
+    this.extrasBytes = bytes[at + EXTRAS_BYTES]!;
+    this.bodyBytes = readU32(bytes, at + BODY_BYTES);
+    this.opaque = readU32(bytes, at + OPAQUE);
+    this.cas.set(readU32(bytes, at + CAS), readU32(bytes, at + CAS + 4));
   }
 
   get valueBytes(): number {
     return this.bodyBytes - this.keyBytes - this.extrasBytes;
+  }
+
+  /** Writes the header of a reply with cas number 0; extras, key and value follow it. */
+  writeReply(reply: Reply, status: number, key: number, extras: number, body: number): void {
+    const { bytes, at } = reply;
+    bytes[at + MAGIC] = RESPONSE;
+    bytes[at + OPCODE] = this.opcode;
+    bytes[at + KEY_BYTES] = key >>> 8;
+    bytes[at + KEY_BYTES + 1] = key;
+    bytes[at + EXTRAS_BYTES] = extras;
+    bytes[at + EXTRAS_BYTES + 1] = 0;
+    bytes[at + STATUS] = status >>> 8;
+    bytes[at + STATUS + 1] = status;
+    writeBigEndian(bytes, at + BODY_BYTES, body);
+    writeBigEndian(bytes, at + OPAQUE, this.opaque);
+    writeBigEndian(bytes, at + CAS, 0);
+    writeBigEndian(bytes, at + CAS + 4, 0);
+    reply.at = at + HEADER_BYTES;
+  }
+
+  /** Puts a cas number into the header that `writeReply` has just written. */
+  writeReplyCas({ bytes, at }: Reply, high: number, low: number): void {
+    writeBigEndian(bytes, at - HEADER_BYTES + CAS, high);
+    writeBigEndian(bytes, at - HEADER_BYTES + CAS + 4, low);
   }
 }

@@ -2,7 +2,6 @@
 // commands that came together is done.
 import { assert } from "../../base/errors.ts";
 import { writeU32, writeU64 } from "../../base/u64.ts";
-import { HEADER_BYTES } from "./binary.layout.ts";
 
 /**
  * The most that a reply takes besides a value and lists: a key in base64 with an opaque token and
@@ -28,7 +27,7 @@ export class Reply {
    * @param home a buffer of `capacity` bytes, if there is one that is better than others
    */
   constructor(capacity: number, flush: (reply: Reply) => void, home?: Uint8Array) {
-    assert(capacity > HEADER_BYTES + REPLY_BYTES_MAX, "every reply without a value fits");
+    assert(capacity >= 2 * REPLY_BYTES_MAX, "every reply without a value fits");
     this.#home = home ?? new Uint8Array(capacity);
     assert(this.#home.length === capacity, "it is as long as was said");
     this.bytes = this.#home;

@@ -1,7 +1,6 @@
 // How threads of one server tell each other what is watched, and what those who watch are to read:
 // workers tell the main thread, which tells the others.
 import type { Worker } from "node:worker_threads";
-import type { ServerThread } from "../thread.ts";
 import { WatchBoard } from "./board.ts";
 
 /** What is watched has changed; and records for watchers (log_records.ts). */
@@ -13,11 +12,17 @@ export type WatchOrder =
   | { readonly type: "watched" }
   | { readonly type: "log"; readonly records: Uint8Array; readonly from: number };
 
+/** What the hub needs of the main thread. */
+export interface WatchThread {
+  readonly connections: { lookAtWatched(): void };
+  readonly watch: { receive(records: Uint8Array, from: number): void };
+}
+
 const MAIN = 0;
 
 export class WatchHub {
   readonly #board: WatchBoard;
-  #main: ServerThread | undefined;
+  #main: WatchThread | undefined;
   /** Worker n is thread n + 1. */
   readonly #workers: readonly Worker[];
 
@@ -28,7 +33,7 @@ export class WatchHub {
   }
 
   /** The main thread serves. */
-  set main(main: ServerThread) {
+  set main(main: WatchThread) {
     this.#main = main;
   }
 

@@ -2,7 +2,6 @@
 // lines that watchers read, in memcached's words. A record is written under the lock of a key, so
 // it takes no memory; lines are made of it later, by the thread that has a watcher for it.
 import type { Look, StoreFacts } from "../items/item_log.ts";
-import * as Done from "../items/outcomes.ts";
 import * as Request from "../items/requests.ts";
 import { encodeKey } from "../protocol/key_text.ts";
 
@@ -67,12 +66,12 @@ export type CloseReason = (typeof REASONS)[number];
 
 const LOOKS = ["not_found", "found", "flushed", "expired"];
 const OUTCOMES: Readonly<Record<number, string>> = {
-  [Done.DONE]: "stored",
-  [Done.NOT_STORED]: "not_stored",
-  [Done.EXISTS]: "exists",
-  [Done.NOT_FOUND]: "not_found",
-  [Done.TOO_LARGE]: "too_large",
-  [Done.NO_MEMORY]: "no_memory",
+  [Request.DONE]: "stored",
+  [Request.NOT_STORED]: "not_stored",
+  [Request.EXISTS]: "exists",
+  [Request.NOT_FOUND]: "not_found",
+  [Request.TOO_LARGE]: "too_large",
+  [Request.NO_MEMORY]: "no_memory",
 };
 const CAS_MODE = 5;
 const MODES: Readonly<Record<number, string>> = {
@@ -131,7 +130,7 @@ export class LogRecords {
     key: Uint8Array,
     from: number,
     to: number,
-    outcome: Done.Outcome,
+    outcome: Request.Outcome,
     how: StoreFacts,
     ttl: number,
     size: number,

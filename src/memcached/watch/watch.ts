@@ -14,7 +14,7 @@ import { C, type Counters } from "../items/counters.ts";
 import type { ItemLog, Look, StoreFacts } from "../items/item_log.ts";
 import * as Item from "../items/items.layout.ts";
 import type { Items } from "../items/items.ts";
-import type { Outcome } from "../items/outcomes.ts";
+import type { Outcome } from "../items/requests.ts";
 import type { WatchBoard } from "./board.ts";
 import * as Log from "./records.ts";
 

@@ -8,6 +8,9 @@ import type { MemcachedSettings } from "../settings.ts";
 /** The version of memcached whose commands and answers these are. */
 export const VERSION = "1.6.18-zcache";
 
+/** Statistics of the whole store take as long as so many bytes of a reply. */
+export const STATS_UNITS = 32_768;
+
 /** Prefixes that are counted apart; keys of others are not counted. */
 const PREFIXES_MAX = 10_000;
 

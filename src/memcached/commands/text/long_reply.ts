@@ -1,14 +1,20 @@
-// Replies that go through all items, or through a long table: made some lines at a time, so that
-// what one client asks for is no burden to others, and nothing is made for a client that does not
+// Replies that list all items, or a long table. They are written some lines at a time, so that
+// other connections have their turns in between, and nothing is made for a client that does not
 // read.
-import { C } from "../items/counters.ts";
-import * as Item from "../items/items.layout.ts";
-import type { Items } from "../items/items.ts";
-import { sweep } from "../items/sweep.ts";
-import { encodeBase64 } from "../protocol/base64.ts";
-import { encodeKey, isPlainKey, printableKey } from "../protocol/key_text.ts";
-import { REPLY_BYTES_MAX, type Reply } from "../protocol/reply.ts";
+import { C } from "../../items/counters.ts";
+import * as Item from "../../items/items.layout.ts";
+import type { Items } from "../../items/items.ts";
+import { sweep } from "../../items/sweep.ts";
+import { encodeBase64 } from "../../protocol/base64.ts";
+import { encodeKey, isPlainKey, printableKey } from "../../protocol/key_text.ts";
+import { REPLY_BYTES_MAX, type Reply } from "../../protocol/reply.ts";
+import type { LongReply } from "../../session.ts";
+import type { Turn } from "../contract.ts";
 import * as Say from "./replies.ts";
+
+/** memcached has many classes of items, by number; here all items are in this one. */
+export const ITEM_CLASS = 1;
+export const ITEM_CLASSES_END = 64;
 
 /** One line of a list costs as much as so many bytes of a reply. */
 const LINE_UNITS = 400;
@@ -16,23 +22,17 @@ const LINE_UNITS = 400;
 const LOOK_UNITS = 50;
 const PREFIXES_AT_A_TIME = 50;
 
-/** What a long reply works with. */
-export interface LongReplyParts {
+/** What a long reply needs of the request, which is used for others before the reply ends. */
+interface LongReplyParts {
   readonly items: Items;
   readonly reply: Reply;
-  /** Counts work, which ends the connection's turn when it is much. */
-  readonly spend: (units: number) => void;
+  readonly turn: Turn;
 }
 
-export interface LongReply {
-  /** Makes some more of it. @returns whether that was all */
-  step(): boolean;
-}
-
-function line({ reply, spend }: LongReplyParts, text: string): void {
+function line({ reply, turn }: LongReplyParts, text: string): void {
   reply.room(text.length + REPLY_BYTES_MAX);
   reply.text(text);
-  spend(LINE_UNITS);
+  turn.spend(LINE_UNITS);
 }
 
 function end({ reply }: LongReplyParts, last: Uint8Array): true {
@@ -61,9 +61,9 @@ class ItemList implements LongReply {
   }
 
   step(): boolean {
-    const { items, spend } = this.#parts;
+    const { items, turn } = this.#parts;
     const ended = items.store.scan(this.#scan, (key) => {
-      spend(LOOK_UNITS);
+      turn.spend(LOOK_UNITS);
       if (!items.isAlive() || this.#left <= 0) return;
       this.#left--;
       line(this.#parts, this.#lineOf(items, key));
@@ -147,10 +147,10 @@ export class Crawl implements LongReply {
   }
 
   step(): boolean {
-    const { items, spend } = this.#parts;
+    const { items, turn } = this.#parts;
     const before = items.counters.own[C.crawler_items_checked]!;
     const ended = sweep(items, this.#scan);
-    spend((items.counters.own[C.crawler_items_checked]! - before) * LOOK_UNITS);
+    turn.spend((items.counters.own[C.crawler_items_checked]! - before) * LOOK_UNITS);
     return ended && end(this.#parts, Say.OK);
   }
 }
