@@ -71,7 +71,8 @@ function brokenLinks(page: Page, textOf: (path: string) => string | undefined): 
 function missingFiles(page: Page, files: readonly string[]): string[] {
   const named = [...proseOf(page.text).matchAll(/`([\w./-]+\.(?:ts|mjs|sh))`/g)];
   return named.flatMap(([, name]) => {
-    if (BUILT.test(name!)) return [];
+    // NAME stands for a name to choose.
+    if (BUILT.test(name!) || /\bNAME\b/.test(name!)) return [];
     const found = name!.includes("/")
       ? files.includes(name!) || files.includes(`src/${name}`)
       : files.some((path) => basename(path) === name);
