@@ -26,9 +26,9 @@ import { ZcacheError } from "../base/errors.ts";
 import type { Threads } from "../base/threads.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
-import type { Arena } from "./arena.ts";
+import type { FrameAllocator } from "./frames.ts";
 import { add, journalCommit, journalRollBack } from "./journal.ts";
-import { Mutex } from "./mutex.ts";
+import { type IsDead, Mutex } from "./mutex.ts";
 
 /** Threads that may read beside others; those with higher numbers take the lock instead. */
 export const READERS_MAX = 64;
@@ -42,8 +42,19 @@ const WAIT_MS = 0.05;
 /** Sleeps after which it is asked whether the reader lives: 20 ms. */
 const LOOK_EVERY = 400;
 
+/** What the lock needs of its arena, as one thread has it open. */
+export interface LockedArena {
+  readonly words: Int32Array;
+  readonly kernels: Kernels;
+  readonly frames: FrameAllocator;
+  /** The thread's number, 1 … MAX_THREADS. */
+  readonly thread: number;
+  readonly owner: number;
+  readonly isDead: IsDead;
+}
+
 export class ArenaLock {
-  readonly #arena: Arena;
+  readonly #arena: LockedArena;
   readonly #words: Int32Array;
   #mutex: Mutex;
   readonly #kernels: Kernels;
@@ -53,7 +64,7 @@ export class ArenaLock {
   /** Called with the lock held and all undone, before the lock is used. */
   #onDeath: (() => void) | undefined;
 
-  constructor(arena: Arena, threads: Threads) {
+  constructor(arena: LockedArena, threads: Threads) {
     this.#arena = arena;
     this.#words = arena.words;
     this.#kernels = arena.kernels;

@@ -10,7 +10,7 @@ import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { Reason } from "./counters.ts";
 import * as Page from "./page.layout.ts";
-import { used } from "./read_buffer.ts";
+import { recordHitLocked } from "./read_buffer.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
@@ -154,7 +154,7 @@ function usedLocked(
     state.removeLocked(entry, state.hash(pool, key), Reason.EXCLUSIVE_GET);
     return;
   }
-  used(state, entry);
+  recordHitLocked(state, entry);
   state.arena.lock.commit();
 }
 

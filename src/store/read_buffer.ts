@@ -6,7 +6,7 @@ import type { WordIndex } from "../base/brand.ts";
 import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import * as Page from "./page.layout.ts";
-import type { StoreState } from "./state.ts";
+import type { StoreContext } from "./parts.ts";
 import * as Store from "./store.layout.ts";
 
 /** Notes after which they are told if the lock is free; and after which in any case. */
@@ -17,7 +17,7 @@ const USE_WORDS = 3;
 const COUNT_AT = 1024;
 
 export class ReadBuffer {
-  readonly #state: StoreState;
+  readonly #state: StoreContext;
   /** Of each use: the entry, its VALUE, and the version of the store at which both were so. */
   readonly #uses = new Int32Array(CAPACITY * USE_WORDS);
   #count = 0;
@@ -25,7 +25,7 @@ export class ReadBuffer {
   #hits = 0;
   #misses = 0;
 
-  constructor(state: StoreState) {
+  constructor(state: StoreContext) {
     this.#state = state;
   }
 
@@ -79,7 +79,7 @@ export class ReadBuffer {
         const at = nth * USE_WORDS;
         const entry = this.#uses[at]! as WordIndex;
         const isThere = this.#uses[at + 2] === version || this.#isThere(entry, this.#uses[at + 1]!);
-        if (isThere) used(state, entry);
+        if (isThere) recordHitLocked(state, entry);
       }
       lock.commitBeside();
       state.count("gets", this.#gets);
@@ -99,7 +99,7 @@ export class ReadBuffer {
 }
 
 /** Tells the policy that a page was used, and marks it as used now. */
-export function used(state: StoreState, entry: WordIndex): void {
+export function recordHitLocked(state: StoreContext, entry: WordIndex): void {
   const { words } = state;
   const meta = words[entry + Entry.META]!;
   if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.recordHit(entry);

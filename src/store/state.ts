@@ -20,10 +20,11 @@ import type { ChangeLog } from "./change_log.ts";
 import type { ReadDictionary, StoreCodecs } from "./codecs.ts";
 import type { CounterName } from "./counters.ts";
 import { Count } from "./counters.ts";
-import { ExpiryWalk, noteExpiryLocked } from "./expiry.ts";
+import { ExpirySearch, lowerBoundsLocked } from "./expiry_bounds.ts";
 import { hashOf } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
+import type { StoreContext, StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import * as Store from "./store.layout.ts";
@@ -36,22 +37,7 @@ export const HEADER_BYTES = 4;
 /** One operation of so many is timed: a clock costs as much as a list step. */
 const TIMED_EVERY = 16;
 
-/** What the parts of a store are, for one thread. */
-export interface StoreParts {
-  readonly arena: Arena;
-  /** Word index of the root (store.layout.ts). */
-  readonly root: WordIndex;
-  readonly options: ResolvedOptions;
-  readonly platform: StorePlatform;
-  /** By kind: ephemeral, persistent. */
-  readonly zpools: readonly Zpool[];
-  readonly policies: readonly EvictionPolicy[];
-  readonly index: TmemIndex;
-  readonly codecs: StoreCodecs;
-  readonly backing: SegmentLog | undefined;
-}
-
-export class StoreState {
+export class StoreState implements StoreContext {
   readonly arena: Arena;
   readonly words: Int32Array;
   readonly root: WordIndex;
@@ -88,7 +74,7 @@ export class StoreState {
   doubtedPlace: number = NIL;
   /** The time in ms since 1970, as the front has it, by which values expire. */
   nowMs: (() => number) | undefined;
-  readonly expiryWalk = new ExpiryWalk();
+  readonly expirySearch = new ExpirySearch();
   /** By kind, the version of the store at which compaction has last freed nothing. */
   readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
   /** Where changes are kept for a later process, if they are. */
@@ -395,7 +381,7 @@ export class StoreState {
     const size = Value.sizeOf(words[evictedHead / 4]!);
     const units = Math.ceil(size / Store.ORIGINAL_UNIT);
     add(words, this.gaugeAt(kind, Store.ORIGINAL), sign * units);
-    if (sign === 1) noteExpiryLocked(this, Value.expiryOf(this.arena.bytes, evictedHead));
+    if (sign === 1) lowerBoundsLocked(this, Value.expiryOf(this.arena.bytes, evictedHead));
   }
 
   /** Adds a page to what there is of its kind, or takes it away. */

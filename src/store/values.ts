@@ -13,7 +13,7 @@ import { ScanCursor } from "../tmem/scan_cursor.ts";
 import { Latency } from "./counters.ts";
 import { Dictionaries } from "./dictionaries.ts";
 import { Departures } from "./eviction_events.ts";
-import { noteExpiryLocked } from "./expiry.ts";
+import { lowerBoundsLocked } from "./expiry_bounds.ts";
 import { Finder } from "./finder.ts";
 import { removeExpired } from "./idle_scan.ts";
 import { loadPacked, unpack } from "./load_page.ts";
@@ -207,7 +207,7 @@ export class Values {
     state.words[this.prefix / 4] = state.words[state.evicted / 4]!;
     const result = zpool.overwrite(handle, this.prefix, prefixBytes, state.evicted);
     assert(result === 0, "what is written over is there and not mapped");
-    noteExpiryLocked(state, Value.expiryOf(this.bytes, this.prefix));
+    lowerBoundsLocked(state, Value.expiryOf(this.bytes, this.prefix));
     // Behind this prefix there is what was fetched, for `restore` and others.
     state.words[this.prefix / 4] = fetched;
   }
