@@ -43,7 +43,7 @@ export function startBackground(
   store: Store,
   { everyMs, share = SHARE, pressed }: BackgroundOptions,
 ): () => BackgroundCounts {
-  const { stored } = store.values!;
+  const { inspection } = store;
   const usual: Effort = { share, idleTicks: IDLE_TICKS };
   let effort = usual;
   let evicted = 0;
@@ -69,8 +69,8 @@ export function startBackground(
     name: "recompress",
     everyMs,
     budgetMs: () => {
-      effort = pressed !== undefined && stored.evicted !== evicted ? pressed : usual;
-      evicted = stored.evicted;
+      effort = pressed !== undefined && inspection.evicted !== evicted ? pressed : usual;
+      evicted = inspection.evicted;
       return everyMs * effort.share;
     },
     step: (nowMs) => rounds.step(nowMs),

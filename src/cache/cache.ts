@@ -31,8 +31,7 @@ import { parseSize } from "../base/units.ts";
 import { random32 } from "../node/platform.ts";
 import { attachWith } from "../node/stores.ts";
 import { Store } from "../store/store.ts";
-import { valuesOf } from "../values/format.ts";
-import { KeyedValues } from "../values/values.ts";
+import { Values } from "../values/values.ts";
 import type { DictionaryReport } from "./dictionary.ts";
 import {
   abandonValues,
@@ -75,7 +74,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   /** The store under the cache, for its statistics and for tools. */
   readonly store: Store;
   /** The values of bytes in it. */
-  readonly values: KeyedValues;
+  readonly values: Values;
   /** Counts of this thread. */
   readonly counts: LocalCounts = {
     ...{ nearHits: 0, loads: 0, joined: 0, staleHits: 0, unstored: 0 },
@@ -106,7 +105,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     log?: LogShare,
   ) {
     this.store = checkStore(store);
-    this.values = new KeyedValues(store, () => Date.now(), random32);
+    this.values = new Values(store, () => Date.now(), random32);
     this.#options = options;
     this.#plan = fetchPlanOf({}, options);
     const serializer = local.serializer ?? valueSerializer(options.classes);
@@ -269,7 +268,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     }
     if (plan.forceRefresh) {
       this.store.assertOpen();
-      valuesOf(this.store).countRequest();
+      this.values.countRequest();
     }
     return this.#loads.request(requested, loader, plan);
   }
@@ -303,11 +302,11 @@ export class Cache<K extends CacheKey = string, V = unknown> {
       return;
     }
     // Loads in progress and near copies may hold values of keys that are not stored.
-    valuesOf(this.store).allChanged();
+    this.values.allChanged();
     for (const key of this.#entries.list(true)) {
       if (typeof key === "string" && key.startsWith(prefix)) this.delete(key);
     }
-    valuesOf(this.store).allChanged();
+    this.values.allChanged();
   }
 
   /** Number of values stored, including expired ones that are not removed yet. */
@@ -353,7 +352,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   /** Statistics of all threads, of this thread and of the background work. */
   stats(): CacheStats {
     return {
-      ...storeFigures(this.store),
+      ...storeFigures(this.values),
       entries: this.size,
       thread: { ...this.counts },
       background: this.#upkeep?.backgroundCounts,
@@ -389,7 +388,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    * @throws ZcacheError ERR_IO, ERR_STORE_CLOSED
    */
   flush(): void {
-    valuesOf(this.store).stored.assertOpen();
+    this.store.assertOpen();
     (this.#upkeep ?? this.#log)?.flush();
   }
 
@@ -437,8 +436,8 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     const isFound = entries.find();
     const { freshMs } = entries;
     const isStale = isFound && freshMs <= Date.now();
-    if (!isCounted) valuesOf(this.store).countNothing(isFound);
-    else if (isStale) valuesOf(this.store).countMiss();
+    if (!isCounted) this.values.countNothing(isFound);
+    else if (isStale) this.values.countMiss();
     if (!isFound || (isStale && !allowStale)) return undefined;
     const { hashLow, version } = this.values;
     const value = entries.read(isCounted && !isStale);

@@ -6,7 +6,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/units.ts";
 import type { CodecOptions } from "../codec/contract.ts";
 import { startWorker, workerError } from "../node/reserved_fds.ts";
-import type { Values } from "../store/values.ts";
+import type { Values } from "../values/values.ts";
 
 /** What came of making a dictionary: bytes of the samples that it was tried on. */
 export interface DictionaryReport {
@@ -145,7 +145,7 @@ export class DictionaryKeeper {
     try {
       return await this.#train();
     } catch (cause) {
-      if (this.#isStopped || this.#values.stored.isClosed) {
+      if (this.#isStopped || this.#values.store.isClosed) {
         throw new ZcacheError("ERR_STORE_CLOSED", "the cache was closed during the training", {
           cause,
         });
@@ -167,7 +167,8 @@ export class DictionaryKeeper {
     const { dictionary, sampleBytes, packedBytesBefore, packedBytesWith } = result;
     const gain = this.#current === undefined ? FIRST_GAIN : LATER_GAIN;
     const pays = packedBytesWith <= packedBytesBefore * (1 - gain);
-    const used = pays && dictionary !== undefined && this.#values.useDictionary(dictionary) !== NIL;
+    const { dictionaries } = this.#values;
+    const used = pays && dictionary !== undefined && dictionaries.add(dictionary) !== NIL;
     if (used) this.#current = dictionary;
     return { used, sampleBytes, packedBytesBefore, packedBytesWith };
   }

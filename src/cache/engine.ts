@@ -4,6 +4,7 @@
 //
 // In the thread that made the store there is all of this. A thread that attached changes values
 // too, so it has the log of changes, and nothing else.
+import type { WordIndex } from "../base/brand.ts";
 import type { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
 import { random32 } from "../node/platform.ts";
@@ -14,11 +15,12 @@ import { restartWriter } from "../persist/files.ts";
 import type { ResolvedPersist } from "../persist/options.ts";
 import { type PersistStats, Restart } from "../persist/persistence.ts";
 import type { IsUnwanted } from "../persist/replay.ts";
-import type { ChangeLog } from "../store/change_log.ts";
+import { ChangeLog } from "../store/change_log.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { Store } from "../store/store.ts";
 import { formatValues } from "../values/format.ts";
-import type { KeyedValues } from "../values/values.ts";
+import { logTo } from "../values/stored.ts";
+import type { Values } from "../values/values.ts";
 import { type BackgroundCounts, type BackgroundOptions, startBackground } from "./background.ts";
 import { DictionaryKeeper, type DictionaryReport } from "./dictionary.ts";
 
@@ -119,7 +121,7 @@ export class Upkeep {
    */
   constructor(
     { store, restart }: OpenedValues,
-    values: KeyedValues,
+    values: Values,
     options: UpkeepOptions,
     { isUnwanted, onFault, onDictionary, onError }: UpkeepEvents,
   ) {
@@ -138,10 +140,10 @@ export class Upkeep {
     if (background !== undefined) {
       this.#counts = startBackground(this.#scheduler, store, background);
     }
-    if (dictionaryBytes > 0 && store.values!.takesDictionary(false)) {
+    if (dictionaryBytes > 0 && values.dictionaries.isUsable(false)) {
       const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
       const keeper = new DictionaryKeeper(
-        store.values!,
+        values,
         bytes,
         codec,
         codecOptions,
@@ -210,11 +212,11 @@ export class SharedLog {
   readonly #log: ChangeLog;
   readonly #share: LogShare;
 
-  constructor(values: KeyedValues, share: LogShare) {
+  constructor(values: Values, share: LogShare) {
     this.#share = share;
-    const { stored } = values.store.values!;
-    this.#log = stored.openLog(share.at, values.pool, restartWriter(share.path));
-    stored.use(this.#log);
+    const writer = restartWriter(share.path);
+    this.#log = new ChangeLog(values.store.arena, share.at as WordIndex, values.pool, writer);
+    logTo(values, this.#log);
   }
 
   share(): LogShare {

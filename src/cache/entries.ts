@@ -11,10 +11,9 @@ import { Buffer } from "node:buffer";
 import { byteCountOf, heldBytes, isBytes } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
-import type { Values } from "../store/values.ts";
-import { valuesOf } from "../values/format.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
-import type { KeyedValues } from "../values/values.ts";
+import { SetRequest } from "../values/request.ts";
+import type { Values } from "../values/values.ts";
 import * as Meta from "./entry_meta.ts";
 import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
 import type { Lifetime } from "./options.ts";
@@ -34,17 +33,16 @@ export class Entries<K extends CacheKey> {
   valueBytes = 0;
   /** Called with the address and the length of each value of up to a page that is stored. */
   sampler: ((at: number, count: number) => void) | undefined;
-  readonly #values: KeyedValues;
-  readonly #stored: Values;
+  readonly #values: Values;
   readonly #serializer: Serializer;
   readonly #text: TextBuffer;
-  readonly #meta = new Uint8Array(Meta.META_BYTES_MAX);
+  readonly #request = new SetRequest();
 
-  constructor(values: KeyedValues, serializer: Serializer) {
+  constructor(values: Values, serializer: Serializer) {
     this.#values = values;
-    this.#stored = valuesOf(values.store);
     this.#serializer = serializer;
     this.#text = new TextBuffer(values.bytes);
+    this.#request.meta = new Uint8Array(Meta.META_BYTES_MAX);
   }
 
   /**
@@ -66,7 +64,7 @@ export class Entries<K extends CacheKey> {
       values.store.assertOpen();
       const asLatin1 = isLatin1(value);
       const type = asLatin1 ? Meta.LATIN1 : Meta.TEXT;
-      const count = this.#text.write(value, values.roomAt, values.roomBytes, asLatin1);
+      const count = this.#text.write(value, values.bufferAt, values.bufferBytes, asLatin1);
       if (count >= 0) return this.#put(type, undefined, count, lifetime, mayStore);
       const bytes = encodeText(value, asLatin1);
       return this.#put(type, bytes, bytes.length, lifetime, mayStore);
@@ -90,7 +88,7 @@ export class Entries<K extends CacheKey> {
       // The caller of `fetch` gets the value all the same.
       if (!(error instanceof ZcacheError)) throw error;
     }
-    if (this.#stored.stored.isClosed) return false;
+    if (this.#values.store.isClosed) return false;
     const { keys } = this;
     keys.write(key);
     this.#values.onlyIf(mayStore, () => this.#values.discard(keys.bytes, keys.count));
@@ -136,7 +134,7 @@ export class Entries<K extends CacheKey> {
     let count = values.valueBytes;
     const long = values.read(this.keys.bytes, this.keys.count);
     if (long === null) {
-      if (isHit) this.#stored.countMiss();
+      if (isHit) this.#values.countMiss();
       return undefined;
     }
     if (long !== undefined) {
@@ -158,7 +156,7 @@ export class Entries<K extends CacheKey> {
     for (let tries = 0; tries < TOUCHES_MAX; tries++) {
       if (!this.find()) return false;
       if (this.freshMs <= Date.now()) {
-        this.#stored.countMiss();
+        this.#values.countMiss();
         return false;
       }
       const { hashLow, valueBytes } = values;
@@ -214,20 +212,20 @@ export class Entries<K extends CacheKey> {
     }
     const freshMs = Meta.timeOf(Date.now() + ttlMs);
     const expiresMs = Meta.timeOf(freshMs + staleMs);
-    const meta = this.#meta;
-    const isFreshUntilExpiry = freshMs === expiresMs;
-    const metaBytes = Meta.writeMeta(
-      meta,
-      type,
-      isFreshUntilExpiry ? Number.POSITIVE_INFINITY : freshMs,
-    );
+    const freshUntil = freshMs === expiresMs ? Number.POSITIVE_INFINITY : freshMs;
+    const request = this.#request;
+    request.key = key;
+    request.keyBytes = keyBytes;
+    request.metaBytes = Meta.writeMeta(request.meta, type, freshUntil);
+    request.value = bytes;
+    request.valueBytes = count;
+    request.expiresMs = expiresMs;
     const result =
       mayStore === undefined
-        ? values.set(key, keyBytes, meta, metaBytes, bytes, count, expiresMs)
-        : values.onlyIf(mayStore, () =>
-            values.set(key, keyBytes, meta, metaBytes, bytes, count, expiresMs),
-          );
-    if (this.sampler !== undefined && count <= values.roomBytes) this.sampler(values.roomAt, count);
+        ? values.set(request)
+        : values.onlyIf(mayStore, () => values.set(request));
+    if (this.sampler !== undefined && count <= values.bufferBytes)
+      this.sampler(values.bufferAt, count);
     return result === 0;
   }
 
@@ -256,13 +254,13 @@ export class Entries<K extends CacheKey> {
 
   /** @param long the bytes of a value of several pages; others stand in the value buffer */
   #decode(type: number, long: Uint8Array | undefined, count: number): unknown {
-    const { bytes, roomAt } = this.#values;
+    const { bytes, bufferAt } = this.#values;
     if (type === Meta.LATIN1 || type === Meta.TEXT) {
       const asLatin1 = type === Meta.LATIN1;
-      if (long === undefined) return this.#text.read(roomAt, count, asLatin1);
+      if (long === undefined) return this.#text.read(bufferAt, count, asLatin1);
       return decodeText(long, asLatin1);
     }
-    const own = long ?? bytes.slice(roomAt, roomAt + count);
+    const own = long ?? bytes.slice(bufferAt, bufferAt + count);
     if (type === Meta.BYTES) return own;
     if (type === Meta.BUFFER) return bufferOver(own);
     try {

@@ -6,10 +6,8 @@ import { EventEmitter } from "node:events";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { Reason } from "../store/counters.ts";
-import type { Departures } from "../store/eviction_events.ts";
-import type { Values } from "../store/values.ts";
-import { valuesOf } from "../values/format.ts";
-import type { KeyedValues } from "../values/values.ts";
+import type { EvictionListener } from "../values/eviction_listener.ts";
+import type { Values } from "../values/values.ts";
 import type { DictionaryReport } from "./dictionary.ts";
 import type { CacheKey } from "./keys.ts";
 
@@ -46,16 +44,14 @@ const READ_EVERY_MS = 20;
 
 /** The listeners of one thread. */
 export class CacheListeners<K extends CacheKey> {
-  readonly #values: KeyedValues;
-  readonly #stored: Values;
+  readonly #values: Values;
   readonly #keyAt: (at: number, count: number) => K | undefined;
   readonly #emitter = new EventEmitter();
   #timer: NodeJS.Timeout | undefined;
 
   /** @param keyAt reads the key at an address; undefined: a record of the cache's own */
-  constructor(values: KeyedValues, keyAt: (at: number, count: number) => K | undefined) {
+  constructor(values: Values, keyAt: (at: number, count: number) => K | undefined) {
     this.#values = values;
-    this.#stored = valuesOf(values.store);
     this.#keyAt = keyAt;
   }
 
@@ -98,20 +94,21 @@ export class CacheListeners<K extends CacheKey> {
 
   #readEvictions(): void {
     if (this.#timer !== undefined) return;
-    const evictions = this.#stored.listen();
+    const evictions = this.#values.evictionListener();
+    evictions.begin();
     this.#timer = setInterval(() => this.#emitEvictions(evictions), READ_EVERY_MS);
     this.#timer.unref();
   }
 
-  #emitEvictions(evictions: Departures): void {
-    const { stored } = this.#stored;
+  #emitEvictions(evictions: EvictionListener): void {
+    const { store } = this.#values;
     // Another thread may have closed the cache.
-    if (stored.isClosed) {
+    if (store.isClosed) {
       this.stop();
       return;
     }
     const removed: [K, EvictionReason][] = [];
-    const isComplete = this.#stored.hear(evictions, (reason, flagsAt) => {
+    const isComplete = evictions.hear((reason, flagsAt) => {
       const name = REASONS[reason];
       const key = this.#values.keyOfPrefix(flagsAt, this.#keyAt);
       if (name !== undefined && key !== undefined) removed.push([key, name]);
@@ -119,7 +116,7 @@ export class CacheListeners<K extends CacheKey> {
     if (!isComplete) this.emit("overrun");
     for (const [key, reason] of removed) {
       // A listener may have closed the cache.
-      if (stored.isClosed) return;
+      if (store.isClosed) return;
       this.emit("evict", key, reason);
     }
   }

@@ -64,7 +64,7 @@ export interface CacheOptions {
   readonly dictionary?: boolean | number | string;
   /** Which value leaves first (default "tinylfu"). */
   readonly policy?: string;
-  /** Bytes of a page of the store; values that are longer have parts (default 8 KiB). */
+  /** Bytes of a page of the store; longer values are stored in chunks (default 8 KiB). */
   readonly pageSize?: number;
   /** A file for what memory has no room for. */
   readonly writeBack?: WriteBackOptions;

@@ -2,16 +2,15 @@
 //
 // A flight is one load in progress. It has a slot in the table of watches (store/versions.ts): a
 // watch tells whether the key was set or deleted since, and the rest of the slot belongs to the
-// flight. A flight begins, ends and is joined only while its key is locked (KeyedValues.lock). So a
+// flight. A flight begins, ends and is joined only while its key is locked (Values.lock). So a
 // key has at most one flight that is not outdated, and no thread joins a flight that has ended. An
 // error of the loader is passed on as an internal entry of the cache, if other threads wait.
 //
 //  │ STATE │ HASH low │ HASH high │ OWNER │ TICKET │ WAITERS │ WAITS_FOR, two words │
 import { ZcacheError } from "../base/errors.ts";
-import type { Values } from "../store/values.ts";
 import * as Watch from "../store/versions.ts";
-import { valuesOf } from "../values/format.ts";
-import type { KeyedValues } from "../values/values.ts";
+import { SetRequest } from "../values/request.ts";
+import type { Values } from "../values/values.ts";
 import { INTERNAL } from "./keys.ts";
 import { packError, unpackError } from "./packed_error.ts";
 
@@ -51,17 +50,15 @@ export interface FlightResult {
 const NO_FAILURE: readonly unknown[] = [];
 
 export class SingleFlight {
-  readonly #values: KeyedValues;
-  readonly #stored: Values;
+  readonly #values: Values;
   readonly #words: Int32Array;
   /** Word index of the first slot. */
   readonly #first: number;
   readonly #errorKey = new Uint8Array(ERROR_KEY_BYTES);
-  readonly #noMeta = new Uint8Array(0);
+  readonly #request = new SetRequest();
 
-  constructor(values: KeyedValues) {
+  constructor(values: Values) {
     this.#values = values;
-    this.#stored = valuesOf(values.store);
     this.#words = values.words;
     this.#first = values.versions.watchAt(0, 0);
     this.#freeDeadSlots();
@@ -73,7 +70,7 @@ export class SingleFlight {
       const at = this.#values.versions.watchAt(nth, 0);
       const owner = Atomics.load(this.#words, at + OWNER);
       if (owner === 0 || this.#mayRun(owner) || !this.#claim(at, owner)) continue;
-      this.#stored.unwatch(at);
+      this.#values.unwatch(at);
       Atomics.store(this.#words, at + OWNER, 0);
       this.#wake(at);
     }
@@ -150,7 +147,7 @@ export class SingleFlight {
     const values = this.#values;
     values.lock(key, keyBytes);
     try {
-      this.#stored.unwatch(flight.at);
+      this.#values.unwatch(flight.at);
       Atomics.store(this.#words, flight.at + OWNER, 0);
       this.#wake(flight.at);
     } finally {
@@ -206,7 +203,7 @@ export class SingleFlight {
 
   /** Whether the memory of the cache must not be used any more. */
   get #isClosed(): boolean {
-    return this.#stored.stored.isClosed;
+    return this.#values.store.isClosed;
   }
 
   #mayRun(owner: number): boolean {
@@ -255,7 +252,7 @@ export class SingleFlight {
   #open(at: number): Flight {
     const { hashLow, hashHigh } = this.#values;
     for (let nth = 0; nth < WAITS; nth++) Atomics.store(this.#words, at + WAITS_FOR + nth, 0);
-    this.#stored.watch(at, hashLow, hashHigh);
+    this.#values.watch(at, hashLow, hashHigh);
     return { at, ticket: Atomics.load(this.#words, at + TICKET), hashLow, hashHigh };
   }
 
@@ -291,10 +288,14 @@ export class SingleFlight {
   #storeError(flight: Flight, error: unknown): void {
     const bytes = packError(error);
     if (this.#isClosed) return;
-    const expires = Date.now() + ERROR_TTL_MS;
-    const key = this.#errorKeyOf(flight);
+    const request = this.#request;
+    request.key = this.#errorKeyOf(flight);
+    request.keyBytes = ERROR_KEY_BYTES;
+    request.value = bytes;
+    request.valueBytes = bytes.length;
+    request.expiresMs = Date.now() + ERROR_TTL_MS;
     try {
-      this.#values.set(key, ERROR_KEY_BYTES, this.#noMeta, 0, bytes, bytes.length, expires);
+      this.#values.set(request);
     } catch (failure) {
       // Without the error the waiters call their own loaders.
       if (!(failure instanceof ZcacheError)) throw failure;
@@ -315,11 +316,13 @@ export class SingleFlight {
   #readError(key: Uint8Array): Uint8Array | undefined {
     const values = this.#values;
     const isFound = values.find(key, ERROR_KEY_BYTES);
-    this.#stored.countNothing(isFound);
+    this.#values.countNothing(isFound);
     if (!isFound) return undefined;
-    const { valueBytes, roomAt } = values;
+    const { valueBytes, bufferAt } = values;
     const long = values.read(key, ERROR_KEY_BYTES);
-    return long === null ? undefined : (long ?? values.bytes.slice(roomAt, roomAt + valueBytes));
+    return long === null
+      ? undefined
+      : (long ?? values.bytes.slice(bufferAt, bufferAt + valueBytes));
   }
 
   #errorKeyOf({ at, ticket, hashLow, hashHigh }: Flight): Uint8Array {

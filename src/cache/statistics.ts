@@ -1,7 +1,7 @@
 // What `stats()` of a cache returns.
 import type { PersistStats } from "../persist/persistence.ts";
 import type { StoreStats } from "../store/statistics.ts";
-import type { Store } from "../store/store.ts";
+import type { Values } from "../values/values.ts";
 import type { BackgroundCounts } from "./background.ts";
 
 /** Events of one thread; the store counts those of all threads. */
@@ -54,9 +54,10 @@ export interface CacheStats {
 }
 
 /** The statistics that the store has. */
-export function storeFigures(
-  store: Store,
-): Omit<CacheStats, "entries" | "thread" | "background" | "persist"> {
+export function storeFigures({
+  store,
+  dictionaries,
+}: Values): Omit<CacheStats, "entries" | "thread" | "background" | "persist"> {
   const stats = store.stats();
   const { counters, ephemeral } = stats;
   const { hits, misses, gets } = counters;
@@ -71,7 +72,7 @@ export function storeFigures(
     inFile: ephemeral.pagesInFile,
     evictions: counters.evicted_ephemeral_pages,
     expired: counters.expired,
-    dictionary: store.values!.dictionary,
+    dictionary: dictionaries.current,
     store: stats,
   };
 }

@@ -6,6 +6,7 @@ import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "../cache
 import { random32 } from "../node/platform.ts";
 import { attachWith } from "../node/stores.ts";
 import type { Store, StoreShare } from "../store/store.ts";
+import type { Values } from "../values/values.ts";
 import type { ItemStore } from "./items/contract.ts";
 import { laterFlushes } from "./items/lifetime.ts";
 import type { ItemsBegin } from "./items/shared.ts";
@@ -80,7 +81,7 @@ export function openItemStore(
         evicts: settings.evicts,
         log: upkeep.share(),
       }),
-      figures: () => figuresOf(store, upkeep),
+      figures: () => figuresOf(items.values, upkeep),
       close: () => upkeep.close(),
     };
   } catch (error) {
@@ -112,11 +113,11 @@ function beginOf(note: readonly number[], { casMax, flushes }: Before): ItemsBeg
   return { casAfter: Math.max(casMax, byTime), flushes: last, flushDue: due };
 }
 
-function figuresOf(store: Store, upkeep: Upkeep): ItemStoreFigures {
+function figuresOf(values: Values, upkeep: Upkeep): ItemStoreFigures {
   const { logBytes, snapshotBytes, waitingBytes, errors, isSuspended, recovered } =
     upkeep.persistStats ?? {};
   return {
-    dictionary: store.values!.dictionary,
+    dictionary: values.dictionaries.current,
     ...prefixed("background", upkeep.backgroundCounts),
     ...prefixed("persist", { logBytes, snapshotBytes, waitingBytes, errors }),
     ...(isSuspended === undefined ? {} : { persist_suspended: Number(isSuspended) }),

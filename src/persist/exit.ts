@@ -2,7 +2,7 @@
 // cache.
 import { assert, ZcacheError } from "../base/errors.ts";
 import { attachStore } from "../node/stores.ts";
-import type { ChangeLog } from "../store/change_log.ts";
+import { ChangeLog } from "../store/change_log.ts";
 import type { StoreShare } from "../store/store.ts";
 import { restartWriter } from "./files.ts";
 
@@ -42,7 +42,7 @@ export function flushDetachedAtExit(
     flush: () => {
       const store = attachStore(share);
       try {
-        flushLog(store.values!.stored.openLog(at, pool, restartWriter(path)), path);
+        flushLog(new ChangeLog(store.arena, at, pool, restartWriter(path)), path);
       } finally {
         store.detach();
       }

@@ -12,8 +12,9 @@ import type { Scheduler } from "../node/scheduler.ts";
 import * as Log from "../store/change_log.layout.ts";
 import type { ChangeLog } from "../store/change_log.ts";
 import { FILE_HEADER_BYTES as HEADER_BYTES, UNKNOWN } from "../store/change_record.layout.ts";
-import type { StoredValues } from "../store/stored.ts";
-import type { KeyedValues } from "../values/values.ts";
+import type { Store } from "../store/store.ts";
+import { logTo, makeLog } from "../values/stored.ts";
+import type { Values } from "../values/values.ts";
 import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./exit.ts";
 import { RestartFiles } from "./files.ts";
 import type { RestartIdentity } from "./header.ts";
@@ -77,7 +78,7 @@ export class Restart {
   #onFault: (error: ZcacheError) => void = () => {};
   /** Takes what nobody expected; without it that is an uncaught exception. */
   onError: ((task: string, error: unknown) => void) | undefined;
-  #values: KeyedValues | undefined;
+  #values: Values | undefined;
   #log: ChangeLog | undefined;
   #room: ReturnType<typeof snapshotRoom> | undefined;
   #fd = -1;
@@ -125,22 +126,21 @@ export class Restart {
    * @throws ZcacheError ERR_IO, ERR_ARENA_FULL
    */
   begin(
-    values: KeyedValues,
+    values: Values,
     isUnwanted: IsUnwanted,
     onFault: (error: ZcacheError) => void,
     scheduler: Scheduler,
   ): Uint8Array | undefined {
     this.#values = values;
     this.#onFault = onFault;
-    const { stored } = values.store.values!;
-    const log = stored.makeLog(values.pool, this.#files);
+    const log = makeLog(values, this.#files);
     this.#log = log;
     this.#room = snapshotRoom(values);
     const recovery = this.#recover(values, isUnwanted, log);
-    this.#evicted = stored.evicted;
+    this.#evicted = values.store.inspection.evicted;
     this.#beginLog(recovery.generationMax, recovery.unitsBefore);
     recovery.link(log.generation, this.#room.at);
-    stored.use(log);
+    logTo(values, log);
     log.onFull = () => this.#hurry();
     scheduler.add({
       name: "persist",
@@ -204,7 +204,7 @@ export class Restart {
   /** Before the store is closed: writes a snapshot, if reading the logs would take longer. */
   settle(): void {
     const log = this.#log;
-    if (log === undefined || log.isBroken || this.#stored.isClosed) return;
+    if (log === undefined || log.isBroken || this.#store.isClosed) return;
     this.#attempt(() => {
       this.#drain();
       this.#closeOld();
@@ -238,11 +238,11 @@ export class Restart {
     this.#files.unlock();
   }
 
-  get #stored(): StoredValues {
-    return this.#values!.store.values!.stored;
+  get #store(): Store {
+    return this.#values!.store;
   }
 
-  #recover(values: KeyedValues, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
+  #recover(values: Values, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
     const recovery = recover(this.#files, values, log.room, isUnwanted);
     log.note(recovery.note);
     this.#oldLogBytes = recovery.logBytes;
@@ -279,7 +279,7 @@ export class Restart {
       else {
         this.#drain();
         this.#closeOld();
-        if (this.#stored.isClosed) return;
+        if (this.#store.isClosed) return;
         this.#replaceGone();
         this.#compact();
       }
@@ -349,15 +349,15 @@ export class Restart {
 
   /** Whether a restart would be faster with a new snapshot, or know what has been evicted. */
   #isWorthIt(): boolean {
-    if (this.#stored.evicted > this.#evicted) return true;
-    const enough = Math.max(MIB, this.#stored.storedBytes * WORTH_FACTOR);
+    if (this.#store.inspection.evicted > this.#evicted) return true;
+    const enough = Math.max(MIB, this.#store.inspection.storedBytes * WORTH_FACTOR);
     return this.#logBytes > enough || this.#wantsSnapshot;
   }
 
   #isDue(): boolean {
     if (performance.now() < this.#notBefore) return false;
     if (this.#wantsSnapshot) return true;
-    const live = Math.max(this.#stored.storedBytes, this.#snapshotBytes);
+    const live = Math.max(this.#store.inspection.storedBytes, this.#snapshotBytes);
     const wanted = this.#options.maxBytes * LOG_PART_WANTED;
     return this.#logBytes > Math.min(2 * live + LOG_BYTES_FREE, wanted);
   }
@@ -387,7 +387,7 @@ export class Restart {
 
   /** A snapshot that is longer than this meets the same values again and again. */
   get #runawayBytes(): number {
-    return RUNAWAY_FACTOR * Math.max(this.#stored.storedBytes, RUNAWAY_BYTES);
+    return RUNAWAY_FACTOR * Math.max(this.#store.inspection.storedBytes, RUNAWAY_BYTES);
   }
 
   #beginCompaction(): void {
@@ -411,7 +411,7 @@ export class Restart {
     };
     const max = Math.floor(this.#options.maxBytes * SNAPSHOT_PART);
     const snapshot = new Snapshot(this.#values!, this.#room!, seed, max, write);
-    this.#evicted = this.#stored.evicted;
+    this.#evicted = this.#store.inspection.evicted;
     this.#compaction = { snapshot, generation, fd, isSyncing: false, isOver: false };
   }
 
@@ -421,7 +421,7 @@ export class Restart {
       this.#log!.drain();
     } catch (error) {
       const isFull = error instanceof ZcacheError && error.context["code"] === "EFBIG";
-      if (!isFull || this.#stored.isClosed) throw error;
+      if (!isFull || this.#store.isClosed) throw error;
       this.#hurry();
       this.#log!.drain();
     }

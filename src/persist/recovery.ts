@@ -6,7 +6,7 @@
 import type { Address } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { FILE_HEADER_BYTES, NONE, UNIT_BYTES } from "../store/change_record.layout.ts";
-import type { KeyedValues } from "../values/values.ts";
+import type { Values } from "../values/values.ts";
 import { closeFile, isReadable, type LostFile, type RestartFile, RestartFiles } from "./files.ts";
 import { isShortage } from "./header.ts";
 import { type FileEnd, type IsUnwanted, Replay, type ReplayCounts } from "./replay.ts";
@@ -54,7 +54,7 @@ export interface Recovery {
  */
 export function recover(
   files: RestartFiles,
-  values: KeyedValues,
+  values: Values,
   room: Room,
   isUnwanted: IsUnwanted,
 ): Recovery {

@@ -12,8 +12,8 @@ import * as Page from "../store/page.layout.ts";
 import type { Store } from "../store/store.ts";
 import * as Value from "../store/value.layout.ts";
 import { TmemKey } from "../tmem/key.ts";
-import { dropOrphans } from "../values/chunks.ts";
-import type { KeyedValues } from "../values/values.ts";
+import { putStored } from "../values/stored.ts";
+import type { Values } from "../values/values.ts";
 
 /** What a replay has met. */
 export interface ReplayCounts {
@@ -82,7 +82,7 @@ export class Replay {
   /** Units of the log that was read last, or UNKNOWN. */
   unitsBefore: number = Rec.UNKNOWN;
   readonly #store: Store;
-  readonly #values: KeyedValues;
+  readonly #values: Values;
   readonly #words: Int32Array;
   readonly #room: Address;
   readonly #roomBytes: number;
@@ -95,12 +95,12 @@ export class Replay {
   readonly #pieces: Uint8Array[] = [];
   /** Dictionaries that are whole, by number. */
   readonly #dictionaries: Uint8Array[] = [];
-  /** Of objects that have parts: their ids, two words each. */
-  readonly #parted: number[] = [];
+  /** Ids of the objects that have chunks, two words each. */
+  readonly #chunked: number[] = [];
 
   /** @param room some pages of the arena  @param nowMs since 1970 */
   constructor(
-    values: KeyedValues,
+    values: Values,
     room: { readonly at: Address; readonly sizeBytes: number },
     nowMs: number,
     isUnwanted: IsUnwanted,
@@ -158,17 +158,17 @@ export class Replay {
     if (this.unitsBefore < units && this.unitsBefore !== Rec.UNKNOWN) this.gap();
   }
 
-  /** Ends it: makes the dictionaries, and removes parts that belong to nothing. */
+  /** Ends it: makes the dictionaries, and removes chunks that belong to no value. */
   end(): void {
-    const { values } = this.#store;
-    for (let number = values!.stored.dictionaries + 1; ; number++) {
+    const { dictionaries } = this.#values;
+    for (let number = dictionaries.count + 1; ; number++) {
       const bytes = this.#dictionaries[number];
-      if (bytes === undefined || values!.useDictionary(bytes) !== number) break;
+      if (bytes === undefined || dictionaries.add(bytes) !== number) break;
     }
-    for (let nth = 0; nth < this.#parted.length; nth += 2) {
-      dropOrphans(this.#values, this.#parted[nth]!, this.#parted[nth + 1]!);
+    for (let nth = 0; nth < this.#chunked.length; nth += 2) {
+      this.#values.dropOrphans(this.#chunked[nth]!, this.#chunked[nth + 1]!);
     }
-    this.#parted.length = 0;
+    this.#chunked.length = 0;
   }
 
   /** The dictionary that was used last. */
@@ -189,7 +189,7 @@ export class Replay {
     const start = this.#room + reading.next;
     const word = start / 4;
     const data = start + Rec.UNIT_BYTES;
-    const check = sizeBytes === 0 ? 0 : this.#store.values!.stored.checksum(data, sizeBytes, 0);
+    const check = sizeBytes === 0 ? 0 : this.#store.arena.kernels.checksum(data, sizeBytes, 0);
     const isWhole = check === this.#words[word + Rec.DATA_CHECK];
     if (!isWhole && reading.lost > 0) return pass(reading);
     this.#endGap(reading);
@@ -219,7 +219,7 @@ export class Replay {
     if (kind < Rec.PUT || kind > Rec.NEXT) return false;
     const sizeBytes = this.#words[word + Rec.SIZE]! >>> 0;
     if (sizeBytes > this.#roomBytes - 2 * Rec.UNIT_BYTES) return false;
-    const check = this.#store.values!.stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
+    const check = this.#store.arena.kernels.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
     return check === this.#words[word + Rec.CHECK];
   }
 
@@ -268,23 +268,22 @@ export class Replay {
       this.counts.expired++;
       this.#remove(word);
     } else if (!isHead || !this.#isUnwanted(data)) {
-      const { stored } = this.#store.values!;
-      const result = stored.put(this.#values.pool, key, codec, data as Address, sizeBytes);
+      const result = putStored(this.#values, key, codec, data as Address, sizeBytes);
       if (result < 0) this.counts.refused++;
-      if (!isHead) this.#noteParted(key.id[0]!, key.id[1]!);
+      if (!isHead) this.#addChunked(key.id[0]!, key.id[1]!);
     }
   }
 
   /** Whether this store could ever make sense of a value. */
   #isReadable(header: number, codec: number, sizeBytes: number): boolean {
-    const { values } = this.#store;
+    const { sizeMax, dictionaries } = this.#values;
     const prefix = Value.prefixOf(header);
-    if (sizeBytes > values!.sizeMax || prefix > sizeBytes || codec > Page.TRIED) return false;
+    if (sizeBytes > sizeMax || prefix > sizeBytes || codec > Page.TRIED) return false;
     if (Value.sizeOf(header) > this.#store.pageSize || prefix < Value.FIXED_BYTES) return false;
     const dictionary = Value.dictionaryOf(header);
     if (dictionary === 0) return true;
     return (
-      this.#dictionaries[dictionary] !== undefined && values!.takesDictionary(codec === Page.DENSE)
+      this.#dictionaries[dictionary] !== undefined && dictionaries.isUsable(codec === Page.DENSE)
     );
   }
 
@@ -292,10 +291,10 @@ export class Replay {
     this.#store.flushObject(this.#values.pool, this.#keyAt(word));
   }
 
-  #noteParted(low: number, high: number): void {
-    const parted = this.#parted;
-    if (parted.at(-1) === high && parted.at(-2) === low) return;
-    parted.push(low, high);
+  #addChunked(low: number, high: number): void {
+    const chunked = this.#chunked;
+    if (chunked.at(-1) === high && chunked.at(-2) === low) return;
+    chunked.push(low, high);
   }
 
   #keyAt(word: number): TmemKey {

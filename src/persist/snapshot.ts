@@ -5,22 +5,23 @@ import * as Rec from "../store/change_record.layout.ts";
 import * as Page from "../store/page.layout.ts";
 import * as Value from "../store/value.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
-import type { KeyedValues } from "../values/values.ts";
+import { copyStored, scanStored } from "../values/stored.ts";
+import type { Values } from "../values/values.ts";
 
 /** Page frames of the room in which records are put together. */
 const ROOM_FRAMES = 8;
 
 /** The room of a thread, that it needs once. */
-export function snapshotRoom(values: KeyedValues): { at: Address; sizeBytes: number } {
+export function snapshotRoom(values: Values): { at: Address; sizeBytes: number } {
   const sizeBytes = ROOM_FRAMES * values.store.pageSize;
-  return { at: values.store.values!.stored.reserve(sizeBytes), sizeBytes };
+  return { at: values.store.reserve(sizeBytes), sizeBytes };
 }
 
 export class Snapshot {
   /** Bytes written, and values that `limitBytes` had no room for. */
   bytes = 0;
   unsaved = 0;
-  readonly #values: KeyedValues;
+  readonly #values: Values;
   readonly #words: Int32Array;
   readonly #room: Address;
   readonly #roomBytes: number;
@@ -35,7 +36,7 @@ export class Snapshot {
 
   /** @param write takes the next bytes of the file */
   constructor(
-    values: KeyedValues,
+    values: Values,
     room: { readonly at: Address; readonly sizeBytes: number },
     seed: number,
     limitBytes: number,
@@ -48,13 +49,12 @@ export class Snapshot {
     this.#seed = seed;
     this.#limitBytes = limitBytes;
     this.#write = write;
-    this.#cursor = values.store.values!.stored.beginScan();
+    this.#cursor = values.beginScan();
   }
 
   /** Some tens of values. @returns whether that was all, and all is written */
   step(): boolean {
-    const { pool, store } = this.#values;
-    const ended = store.values!.stored.scan(this.#cursor, pool, (key) => this.#take(key));
+    const ended = scanStored(this.#values, this.#cursor, (key) => this.#take(key));
     if (!ended) return false;
     this.#makeRoom(0);
     this.#seal(Rec.END, this.#records, 0, 0, 0, 0);
@@ -68,14 +68,14 @@ export class Snapshot {
       return;
     }
     this.#makeRoom(this.#values.store.pageSize);
-    const { stored } = this.#values.store.values!;
     const data = (this.#room + this.#filled + Rec.UNIT_BYTES) as Address;
-    const meta = stored.copy(this.#values.pool, key, data);
+    const meta = copyStored(this.#values, key, data);
     if (meta === 0) return;
     const dictionary = Value.dictionaryOf(this.#words[data / 4]!);
     if (dictionary > this.#dictionaries) {
       // Before all that needs them; the value is copied once more, behind them.
-      while (this.#dictionaries < stored.dictionaries) this.#writeDictionary(++this.#dictionaries);
+      const { count } = this.#values.dictionaries;
+      while (this.#dictionaries < count) this.#writeDictionary(++this.#dictionaries);
       this.#take(key);
       return;
     }
@@ -86,9 +86,8 @@ export class Snapshot {
   }
 
   #writeDictionary(number: number): void {
-    const { stored } = this.#values.store.values!;
-    const { at, sizeBytes } = stored.dictionaryAt(number);
-    const { bytes } = this.#values;
+    const { bytes, dictionaries } = this.#values;
+    const { at, sizeBytes } = dictionaries.at(number);
     for (let from = 0; from < sizeBytes; from += Rec.PIECE_BYTES) {
       const count = Math.min(Rec.PIECE_BYTES, sizeBytes - from);
       this.#makeRoom(count);
@@ -136,21 +135,15 @@ export class Snapshot {
  * Finishes the header of a record whose four words of key, and data behind the header, are there.
  * @param at address of the header
  */
-function seal(
-  values: KeyedValues,
-  at: number,
-  seed: number,
-  kind: number,
-  sizeBytes: number,
-): void {
+function seal(values: Values, at: number, seed: number, kind: number, sizeBytes: number): void {
   const { words } = values;
-  const { stored } = values.store.values!;
+  const { kernels } = values.store.arena;
   const word = at / 4;
   const data = at + Rec.UNIT_BYTES;
   words[word + Rec.KIND] = kind;
   words[word + Rec.SIZE] = sizeBytes;
-  words[word + Rec.DATA_CHECK] = sizeBytes === 0 ? 0 : stored.checksum(data, sizeBytes, 0);
-  words[word + Rec.CHECK] = stored.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
+  words[word + Rec.DATA_CHECK] = sizeBytes === 0 ? 0 : kernels.checksum(data, sizeBytes, 0);
+  words[word + Rec.CHECK] = kernels.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
 }
 
 /**
@@ -159,7 +152,7 @@ function seal(
  * @param next number of the log that follows
  */
 export function logEnd(
-  values: KeyedValues,
+  values: Values,
   room: Address,
   seed: number,
   place: number,

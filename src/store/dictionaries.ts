@@ -24,18 +24,38 @@ export class Dictionaries {
     this.#mutex = new Mutex(words, kernels, state.root + Store.DICTIONARY_LOCK, owner, isDead);
   }
 
-  /** The number of the dictionary for what comes in, 0 = none. */
+  /** The number of the dictionary for new values, 0 = none. */
   get current(): number {
     return this.#state.words[this.#state.root + Store.DICTIONARY]!;
   }
 
+  /** How many dictionaries there are, numbered from 1 on. */
+  get count(): number {
+    return this.#state.words[this.#state.root + Store.DICTIONARIES]!;
+  }
+
+  /** Where the dictionary of a number, 1 … count, is. */
+  at(number: number): { readonly at: Address; readonly sizeBytes: number } {
+    const { words, root } = this.#state;
+    return {
+      at: (words[root + Store.DICTIONARY_AT + number - 1]! * 4) as Address,
+      sizeBytes: words[root + Store.DICTIONARY_BYTES + number - 1]!,
+    };
+  }
+
+  /** Whether the codec of new values, or else the denser one, can use a dictionary. */
+  isUsable(isDense: boolean): boolean {
+    return this.#state.codecs.takesDictionary(isDense);
+  }
+
   /**
-   * Makes a dictionary the current one.
+   * Makes a dictionary the one for all new values; stored values keep theirs until they are
+   * recompressed.
    * @returns its number; NIL if there is no number or no room left
-   * @throws ZcacheError ERR_IO: the log of changes can't be written
+   * @throws ZcacheError ERR_STORE_CLOSED; ERR_IO: the log of changes can't be written
    */
   add(bytes: Uint8Array): number {
-    const { words, root, changes, arena } = this.#state;
+    const { words, root, changes, arena } = this.#state.assertOpen();
     this.#mutex.lock();
     try {
       const number = words[root + Store.DICTIONARIES]! + 1;

@@ -7,6 +7,7 @@ import { Sampler, type SampleTaker } from "./sampler.ts";
 import { SizeHistogram } from "./size_histogram.ts";
 import type { StoreState } from "./state.ts";
 import { latenciesOf } from "./statistics.ts";
+import * as Root from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 
 export class Inspection {
@@ -19,6 +20,25 @@ export class Inspection {
   /** The histograms of latencies, of which `Store.stats` says some percentiles. */
   latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
     return latenciesOf(this.#state.assertOpen());
+  }
+
+  /** Ephemeral pages evicted since the store was made. */
+  get evicted(): number {
+    return this.#state.counter("evicted_ephemeral_pages");
+  }
+
+  /**
+   * Compressed bytes of all stored pages: an estimate, which takes pages in the write-back file to
+   * be as long as those in memory.
+   */
+  get storedBytes(): number {
+    return this.#storedBytesOf(Root.EPHEMERAL) + this.#storedBytesOf(Root.PERSISTENT);
+  }
+
+  #storedBytesOf(kind: number): number {
+    const gauge = (what: number) => this.#state.words[this.#state.gaugeAt(kind, what)]!;
+    const bytes = gauge(Root.BYTES) >>> 0;
+    return bytes * (1 + gauge(Root.IN_FILE) / Math.max(1, gauge(Root.IN_MEMORY)));
   }
 
   /** What the frames of the pools for ephemeral and for persistent pages are told apart by. */

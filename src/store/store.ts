@@ -31,7 +31,6 @@ import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts"
 import * as Root from "./store.layout.ts";
 import { storePage } from "./store_page.ts";
 import { readTransaction, transaction } from "./transaction.ts";
-import { Values } from "./values.ts";
 import { verifyLocked } from "./verify.ts";
 import { isHead } from "./versions.ts";
 import { flushAll, flushStep, maintain } from "./write_back.ts";
@@ -49,10 +48,15 @@ export const MISS = 0;
 export const ZERO = 1;
 export const DATA = 2;
 
+/** The state of a store, for the folder above, whose values are pages with a prefix (values/). */
+export let stateOf: (store: Store) => StoreState;
+
 export class Store {
+  static {
+    stateOf = (store) => store.#state;
+  }
+
   readonly pageSize: number;
-  /** For a store of values: what is done with them. */
-  readonly values: Values | undefined;
   /** What is to be seen of it by who only looks. */
   readonly inspection: Inspection;
   readonly #state: StoreState;
@@ -67,7 +71,6 @@ export class Store {
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
-    this.values = state.options.content === "values" ? new Values(state) : undefined;
   }
 
   /**

@@ -1,17 +1,22 @@
-// The place that a store has for what its front needs: which pool the values are in, and the seeds
-// of their keys' hash.
+// Prepares a store for values: their tmem pool, the seeds of the hash of their keys, and the tables
+// of versions and watches.
+import { NIL, type WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
-import type { Store } from "../store/store.ts";
-import type { Values } from "../store/values.ts";
+import type { StoreState } from "../store/state.ts";
+import * as Root from "../store/store.layout.ts";
+import { type Store, stateOf } from "../store/store.ts";
+import { transaction } from "../store/transaction.ts";
+import { VERSIONS_BYTES, WATCHES_BYTES } from "../store/versions.ts";
 
-// The front's words in the store (store.layout.ts).
-export const POOL = 0; // the tmem pool, 0 = not made yet
+// Words in the store's root, from Root.FRONT on.
+const POOL = 0; // the tmem pool, 0 = not made yet
 const SEEDS = 1; // two words: of the keys' hash
 
 /**
- * Makes the place for values in a store that is nobody else's yet.
- * @param persistent values stay until they are deleted: what has no room is refused
- * @param seeds of the keys' hash, where values are to come that were stored under such
+ * Prepares a new store, which no other thread uses yet.
+ * @param persistent values stay until they are deleted: a value without room is refused
+ * @param seeds of the keys' hash: those of the process before, if its values are to be recovered
+ * @throws ZcacheError ERR_OPTION if it is a store of pages, ERR_ARENA_FULL
  */
 export function formatValues(
   store: Store,
@@ -19,24 +24,38 @@ export function formatValues(
   persistent = false,
   seeds: readonly number[] = [random(), random()],
 ): void {
-  const { words, frontAt: at } = valuesOf(store);
+  const state = valuesStateOf(store);
+  const { words, root } = state;
   const pool = store.createPool({ persistent });
   assert(pool >= 0, "a new store has room for a pool");
-  words[at + SEEDS] = seeds[0]!;
-  words[at + SEEDS + 1] = seeds[1]!;
-  if (!valuesOf(store).makeVersions()) {
+  words[root + Root.FRONT + SEEDS] = seeds[0]!;
+  words[root + Root.FRONT + SEEDS + 1] = seeds[1]!;
+  const versions = allocate(state, VERSIONS_BYTES);
+  const watches = allocate(state, WATCHES_BYTES);
+  if (versions === NIL || watches === NIL) {
     throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for the tables of a cache");
   }
-  words[at + POOL] = pool;
+  words[root + Root.VERSIONS] = versions;
+  words[root + Root.WATCHES] = watches;
+  words[root + Root.FRONT + POOL] = pool;
 }
 
-export function valuesOf(store: Store): Values {
-  const { values } = store;
-  if (values !== undefined) return values;
+/** The state of a store of values. @throws ZcacheError ERR_OPTION if it is a store of pages */
+export function valuesStateOf(store: Store): StoreState {
+  if (store.options.content === "values") return stateOf(store);
   throw new ZcacheError("ERR_OPTION", 'this store holds pages; one of values has content "values"');
 }
 
+/** The tmem pool of the values. */
+export function poolOf({ words, root }: StoreState): number {
+  return words[root + Root.FRONT + POOL]!;
+}
+
 /** The seeds of the keys' hash. */
-export function seedsOf({ words, frontAt }: Values): [low: number, high: number] {
-  return [words[frontAt + SEEDS]!, words[frontAt + SEEDS + 1]!];
+export function seedsOf({ words, root }: StoreState): [low: number, high: number] {
+  return [words[root + Root.FRONT + SEEDS]!, words[root + Root.FRONT + SEEDS + 1]!];
+}
+
+function allocate(state: StoreState, sizeBytes: number): WordIndex | typeof NIL {
+  return transaction(state, () => state.allocateLocked(sizeBytes));
 }

@@ -1,30 +1,29 @@
-// Prefixes of values (prefix.layout.ts) byte by byte: as they are written, and as they are read.
+// Writes and reads the prefixes of values (prefix.layout.ts), byte by byte.
 import * as Value from "../store/value.layout.ts";
 import * as Prefix from "./prefix.layout.ts";
+import type { SetRequest } from "./request.ts";
 
-/** VERSION and TOTAL. */
-export const PARTING_BYTES = 8;
 /** Lengths of keys up to which one byte says them. */
 const SHORT_KEY_BYTES = 255;
 
-/** Bytes of a prefix, without the parting. */
-export function prefixBytesOf(keyBytes: number, metaBytes: number, expiresMs: number): number {
+/** Bytes of the prefix of a value, without VERSION and TOTAL. */
+export function prefixBytesOf({ keyBytes, metaBytes, expiresMs }: SetRequest): number {
   const expiry = expiresMs === Number.POSITIVE_INFINITY ? 0 : Value.EXPIRES_BYTES;
   const lengths = (keyBytes > SHORT_KEY_BYTES ? 2 : 1) + 1;
   return Value.FIXED_BYTES + expiry + lengths + keyBytes + metaBytes;
 }
 
-/** Writes all of a prefix but the store's header. @returns its bytes, without the parting */
+/**
+ * Writes the prefix of a value, without HEADER, VERSION and TOTAL.
+ * @returns its bytes, as `prefixBytesOf`
+ */
 export function writePrefix(
   bytes: Uint8Array,
   start: number,
   flags: number,
-  key: Uint8Array,
-  keyBytes: number,
-  meta: Uint8Array,
-  metaBytes: number,
-  expiresMs: number,
+  request: SetRequest,
 ): number {
+  const { key, keyBytes, meta, metaBytes, expiresMs } = request;
   const mayExpire = expiresMs !== Number.POSITIVE_INFINITY;
   const isLong = keyBytes > SHORT_KEY_BYTES;
   bytes[start + Value.FLAGS] =
@@ -43,11 +42,24 @@ export function writePrefix(
   return at + metaBytes - start;
 }
 
-export function writeParting(bytes: Uint8Array, at: number, version: number, total: number): void {
+/** Writes VERSION and TOTAL of a chunked value. */
+export function writeChunking(bytes: Uint8Array, at: number, version: number, total: number): void {
   for (let i = 0; i < 4; i++) {
     bytes[at + i] = version >>> (i * 8);
     bytes[at + 4 + i] = total >>> (i * 8);
   }
+}
+
+/** Whether the value whose prefix is at `start` has more than one page. */
+export function isChunkedAt(bytes: Uint8Array, start: number): boolean {
+  return (bytes[start + Value.FLAGS]! & Prefix.CHUNKED) !== 0;
+}
+
+/** The VERSION of the chunked value whose prefix is at `start`. */
+export function chunkVersionAt(bytes: Uint8Array, start: number): number {
+  const key = keyAt(bytes, start);
+  const metaBytes = bytes[key - 1]!;
+  return readWord(bytes, key + keyBytesAt(bytes, start) + metaBytes);
 }
 
 /** How long the key is in the prefix at `start`. */

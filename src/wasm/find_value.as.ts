@@ -1,4 +1,4 @@
-// Finds a value by its key, as `KeyedValues.find` does (front/values), without leaving WebAssembly:
+// Finds a value by its key, as `Values.find` does, without leaving WebAssembly:
 // what is read in the same order from the same words, for the usual case and no other. A value that
 // is long, may expire by itself, lies in the file, or is not there at all is found by nobody here,
 // and the caller asks the other way. Each function names its twin; a test compares the two.
@@ -146,7 +146,7 @@ function fetch(find: usize, low: u32, high: u32): bool {
 /** Whether what stands in the scratch is the usual kind of value, and this key's. */
 function isOf(find: usize, key: usize, count: usize): bool {
   const at = <usize>own(find, Find.PACKED);
-  const odd: u32 = Value.MAY_EXPIRE | Prefix.PARTED | Prefix.LONG_KEY;
+  const odd: u32 = Value.MAY_EXPIRE | Prefix.CHUNKED | Prefix.LONG_KEY;
   if ((load<u8>(at, Value.FLAGS) & odd) != 0) return false;
   if (load<u8>(at, Value.FIXED_BYTES) != count) return false;
   const name = at + KEY_AT;

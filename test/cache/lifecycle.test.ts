@@ -8,6 +8,8 @@ import { Worker } from "node:worker_threads";
 import { documentAt } from "../../bench/documents.ts";
 import { DictionaryKeeper, type DictionaryReport } from "../../src/cache/dictionary.ts";
 import { Cache, createStore, ZcacheError } from "../../src/index.ts";
+import { formatValues } from "../../src/values/format.ts";
+import { Values } from "../../src/values/values.ts";
 
 const INDEX = new URL("../../src/index.js", import.meta.url).href;
 const WATCHDOG_MS = 300_000;
@@ -86,7 +88,12 @@ test("a listener that throws keeps events from nobody, and its error is not lost
 
 test("a training that fails is told: its thread can't start, throws or is ended", async () => {
   const store = createStore({ memoryMax: "16MiB", content: "values", pageSize: 8192 });
-  const values = store.values!;
+  formatValues(store, () => 7);
+  const values = new Values(
+    store,
+    () => 0,
+    () => 9,
+  );
   const open = (codec: string, codecOptions: object, onFault: (error: ZcacheError) => void) => {
     const onReport = (report: DictionaryReport) => assert.fail(JSON.stringify(report));
     return new DictionaryKeeper(values, 64 * 1024, codec, codecOptions, onReport, onFault);
@@ -95,8 +102,8 @@ test("a training that fails is told: its thread can't start, throws or is ended"
   const feed = (keeper: DictionaryKeeper) => {
     for (let nth = 0, bytes = 0; bytes < 3 << 20; nth++) {
       const text = Buffer.from(JSON.stringify(documentAt(nth)));
-      values.bytes.set(text, values.plain);
-      keeper.offer(values.plain, text.length);
+      values.bytes.set(text, values.bufferAt);
+      keeper.offer(values.bufferAt, text.length);
       bytes += text.length;
     }
   };

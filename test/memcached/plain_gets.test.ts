@@ -172,8 +172,8 @@ describe("plain gets", () => {
 
   test("a dictionary is found where it stands", () => {
     const rig = new TextRig({ dictionary: false });
-    const { values } = (rig.store as ValueItemStore).values.store;
-    assert.equal(values!.useDictionary(new Uint8Array(Buffer.from(words(4096)))), 1);
+    const { dictionaries } = (rig.store as ValueItemStore).values;
+    assert.equal(dictionaries.add(new Uint8Array(Buffer.from(words(4096)))), 1);
     const value = `${words(300)}!`;
     const one = `VALUE a 0 301\r\n${value}\r\nEND\r\n`;
     assert.equal(rig.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);

@@ -8,14 +8,15 @@ import { policyNames } from "../../src/policy/registry.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
 import { formatValues } from "../../src/values/format.ts";
-import { KeyedValues } from "../../src/values/values.ts";
+import { SetRequest } from "../../src/values/request.ts";
+import { Values } from "../../src/values/values.ts";
 
 const TTL_MS = 60_000;
 const BYTES = 900;
 
 class Fixture {
   readonly store: Store;
-  readonly values: KeyedValues;
+  readonly values: Values;
   readonly clock = { ms: 1_700_000_000_000 };
   readonly #random = new Xorshift32(5);
   readonly #value = new Uint8Array(BYTES);
@@ -23,7 +24,7 @@ class Fixture {
   constructor(options: StoreOptions, persistent = false) {
     this.store = Store.create({ memoryMax: "4MiB", content: "values", ...options }, nodePlatform());
     formatValues(this.store, () => 7, persistent);
-    this.values = new KeyedValues(
+    this.values = new Values(
       this.store,
       () => this.clock.ms,
       () => 9,
@@ -33,8 +34,9 @@ class Fixture {
   set(key: string, expiresMs = Number.POSITIVE_INFINITY): boolean {
     for (let at = 0; at < BYTES; at++) this.#value[at] = this.#random.next();
     const name = new TextEncoder().encode(key);
-    const none = new Uint8Array(0);
-    return this.values.set(name, name.length, none, 0, this.#value, BYTES, expiresMs) === 0;
+    const sizes = { keyBytes: name.length, valueBytes: BYTES };
+    const request = { key: name, value: this.#value, expiresMs, ...sizes };
+    return this.values.set(Object.assign(new SetRequest(), request)) === 0;
   }
 
   has(key: string): boolean {

@@ -6,14 +6,15 @@ import { nodePlatform } from "../../src/node/platform.ts";
 import { ObjectWriter } from "../../src/pool/object_writer.ts";
 import { Store } from "../../src/store/store.ts";
 import { formatValues } from "../../src/values/format.ts";
-import { KeyedValues } from "../../src/values/values.ts";
+import { SetRequest } from "../../src/values/request.ts";
+import { Values } from "../../src/values/values.ts";
 import { SimulatedThreads } from "../doubles/simulated_threads.ts";
 
 const META_BYTES = 64;
 const KEY = Buffer.from("a key that is written over");
 
-function valuesOf(store: Store): KeyedValues {
-  return new KeyedValues(
+function valuesOf(store: Store): Values {
+  return new Values(
     store,
     () => 1000,
     () => 5,
@@ -21,7 +22,7 @@ function valuesOf(store: Store): KeyedValues {
 }
 
 /** The meta bytes of the value under KEY, as a store's thread finds them. */
-function metaOf(values: KeyedValues): string {
+function metaOf(values: Values): string {
   assert.ok(values.find(KEY, KEY.length));
   const { metaAt, metaBytes } = values;
   return Buffer.from(values.bytes.slice(metaAt, metaAt + metaBytes)).toString();
@@ -39,7 +40,9 @@ for (const pool of ["dense", "zsmalloc", "zblock", "zbud", "z3fold"]) {
       const old = "o".repeat(META_BYTES);
       const next = "n".repeat(META_BYTES);
       const value = Buffer.from("v".repeat(500));
-      values.set(KEY, KEY.length, Buffer.from(old), META_BYTES, value, value.length, Infinity);
+      const sizes = { keyBytes: KEY.length, metaBytes: META_BYTES, valueBytes: value.length };
+      const request = { key: KEY, meta: Buffer.from(old), value, ...sizes };
+      values.set(Object.assign(new SetRequest(), request));
       const victim = Store.attach(root.share(), platform);
       const { last } = threads;
       const others = valuesOf(victim);

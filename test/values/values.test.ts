@@ -10,7 +10,8 @@ import type { StoreOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
 import { formatValues } from "../../src/values/format.ts";
 import { KeyHash } from "../../src/values/key_hash.ts";
-import { KeyedValues } from "../../src/values/values.ts";
+import { SetRequest } from "../../src/values/request.ts";
+import { Values } from "../../src/values/values.ts";
 
 function open(options: StoreOptions = {}) {
   const store = Store.create(
@@ -21,18 +22,19 @@ function open(options: StoreOptions = {}) {
   const random = () => (seed = Math.imul(seed, 0x85eb_ca6b) ^ 0x1234_5677);
   formatValues(store, random);
   const clock = { ms: 1_000_000_000_000 };
-  return { store, clock, values: new KeyedValues(store, () => clock.ms, random) };
+  return { store, clock, values: new Values(store, () => clock.ms, random) };
 }
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
-function set(values: KeyedValues, key: string, value: Uint8Array, expiresMs = Infinity): number {
+function set(values: Values, key: string, value: Uint8Array, expiresMs = Infinity): number {
   const name = bytesOf(key);
   const meta = bytesOf(`meta of ${key.slice(0, 40)}`);
-  return values.set(name, name.length, meta, meta.length, value, value.length, expiresMs);
+  const sizes = { keyBytes: name.length, metaBytes: meta.length, valueBytes: value.length };
+  return values.set(Object.assign(new SetRequest(), sizes, { key: name, meta, value, expiresMs }));
 }
 
-function get(values: KeyedValues, key: string): Uint8Array | undefined {
+function get(values: Values, key: string): Uint8Array | undefined {
   const name = bytesOf(key);
   if (!values.find(name, name.length)) return undefined;
   const { valueBytes } = values;
@@ -40,7 +42,7 @@ function get(values: KeyedValues, key: string): Uint8Array | undefined {
   const meta = values.bytes.slice(values.metaAt, values.metaAt + values.metaBytes);
   assert.equal(new TextDecoder().decode(meta), `meta of ${key.slice(0, 40)}`);
   if (long === null) return undefined;
-  const value = long ?? values.bytes.slice(values.roomAt, values.roomAt + valueBytes);
+  const value = long ?? values.bytes.slice(values.bufferAt, values.bufferAt + valueBytes);
   assert.equal(value.length, valueBytes);
   return value;
 }
@@ -129,7 +131,7 @@ class OneHash extends KeyHash {
 test("two keys of one hash are never taken for each other: the later one stays", () => {
   const { store, clock } = open();
   const hash = new OneHash(0, 0);
-  const values = new KeyedValues(
+  const values = new Values(
     store,
     () => clock.ms,
     () => 1,
@@ -147,14 +149,14 @@ test("two keys of one hash are never taken for each other: the later one stays",
   store.close();
 });
 
-test("nothing is left of the parts of a value that is overwritten", () => {
+test("nothing is left of the chunks of a value that is overwritten", () => {
   const { store, values } = open();
   const pages = () => store.stats().ephemeral.pagesInMemory;
   set(values, "k", makeValue(1, 70_000));
-  const parts = pages();
-  assert.ok(parts > 10);
+  const chunks = pages();
+  assert.ok(chunks > 10);
   set(values, "k", makeValue(2, 70_000));
-  assert.equal(pages(), parts);
+  assert.equal(pages(), chunks);
   set(values, "k", makeValue(3, 10));
   assert.equal(pages(), 1);
   assert.deepEqual(get(values, "k"), makeValue(3, 10));
@@ -186,11 +188,13 @@ test("what is beside a value and is changed while that is recompressed stays cha
   const store = Store.create(options as StoreOptions, platform);
   formatValues(store, () => 5);
   const now = () => 1e12;
-  const values = new KeyedValues(store, now, () => 7);
-  const other = new KeyedValues(Store.attach(store.share(), platform), now, () => 9);
+  const values = new Values(store, now, () => 7);
+  const other = new Values(Store.attach(store.share(), platform), now, () => 9);
   const name = bytesOf("k");
   const value = makeValue(3, 3000);
-  values.set(name, 1, bytesOf("before"), 6, value, value.length, Number.POSITIVE_INFINITY);
+  const sizes = { keyBytes: 1, metaBytes: 6, valueBytes: value.length };
+  const request = { key: name, meta: bytesOf("before"), value, ...sizes };
+  values.set(Object.assign(new SetRequest(), request));
   meanwhile = () => {
     other.lock(name, 1);
     assert.ok(other.find(name, 1) && other.rewriteMeta(bytesOf("later!")));
@@ -201,7 +205,7 @@ test("what is beside a value and is changed while that is recompressed stays cha
   const { metaAt, metaBytes, valueBytes } = values;
   assert.equal(new TextDecoder().decode(values.bytes.slice(metaAt, metaAt + metaBytes)), "later!");
   values.read(name, 1);
-  assert.deepEqual(values.bytes.slice(values.roomAt, values.roomAt + valueBytes), value);
+  assert.deepEqual(values.bytes.slice(values.bufferAt, values.bufferAt + valueBytes), value);
   store.verify();
   other.store.detach();
   store.close();

@@ -122,7 +122,7 @@ export interface ItemStore {
   /**
    * Begins or ends noting what is evicted, in all threads, for `hearEvicted`; it ends when all who
    * have begun have ended.
-   * @param turns words that all threads share, zeros at first (store/eviction_events.ts)
+   * @param turns words that all threads share, zeros at first (values/eviction_listener.ts)
    * @returns whether they are noted: there may be no room for it
    */
   noteEvicted(turns: Int32Array, wanted: boolean): boolean;

@@ -2,14 +2,16 @@
 //
 // An item's six words are the meta bytes of its value. A value that is to be put waits in a buffer
 // of this thread, because what is found in between takes the room that it is compressed from.
+import type { Address } from "../../base/brand.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Store } from "../../store/store.ts";
 import { FLAGS } from "../../store/value.layout.ts";
-import type { Values } from "../../store/values.ts";
-import { seedsOf, valuesOf } from "../../values/format.ts";
+import type { ScanCursor } from "../../tmem/scan_cursor.ts";
+import type { Finder } from "../../values/finder.ts";
 import { VALUE_BYTES_MAX } from "../../values/prefix.layout.ts";
 import { keyAt, keyBytesAt, readWord } from "../../values/prefix.ts";
-import { KeyedValues } from "../../values/values.ts";
+import { SetRequest } from "../../values/request.ts";
+import { Values } from "../../values/values.ts";
 import type { AnswerBuffer, ItemScan, ItemStore, ItemStoreStats } from "./contract.ts";
 import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT, META_WORDS } from "./items.layout.ts";
 
@@ -21,7 +23,7 @@ const CAS_OURS_HIGH_MAX = 2 ** 10;
 const BUFFER_PARTS_MIN = 256;
 
 /** The cas number of the item whose prefix stands there, as far as a number can say it. */
-export function casOfPrefix(values: KeyedValues, prefixAt: number): number {
+export function casOfPrefix(values: Values, prefixAt: number): number {
   const low = metaWordAt(values, prefixAt, CAS_LOW) >>> 0;
   const high = metaWordAt(values, prefixAt, CAS_HIGH) >>> 0;
   // One that a client has chosen may be any: it does not say where ours are.
@@ -29,11 +31,11 @@ export function casOfPrefix(values: KeyedValues, prefixAt: number): number {
 }
 
 /** How many flushes there had been when the item was stored whose prefix stands there. */
-export function flushesOfPrefix(values: KeyedValues, prefixAt: number): number {
+export function flushesOfPrefix(values: Values, prefixAt: number): number {
   return metaWordAt(values, prefixAt, BITS) >>> FLUSH_SHIFT;
 }
 
-function metaWordAt({ bytes }: KeyedValues, prefixAt: number, word: number): number {
+function metaWordAt({ bytes }: Values, prefixAt: number, word: number): number {
   return readWord(bytes, keyAt(bytes, prefixAt) + keyBytesAt(bytes, prefixAt) + word * 4);
 }
 
@@ -41,12 +43,13 @@ export class ValueItemStore implements ItemStore {
   readonly valueBytesMax = VALUE_BYTES_MAX;
   readonly meta = new Uint32Array(META_WORDS);
   readonly #metaBytes = new Uint8Array(this.meta.buffer);
-  readonly values: KeyedValues;
+  readonly values: Values;
   /** Called with where a value stands that has come in: who makes dictionaries takes samples. */
   sampler: ((at: number, count: number) => void) | undefined;
   readonly #store: Store;
   readonly #key = new Uint8Array(KEY_BYTES_MAX);
   readonly #evicts: boolean;
+  readonly #request = new SetRequest();
   #keyBytes = 0;
   #prepared = new Uint8Array(BUFFER_BYTES);
   #preparedBytes = 0;
@@ -54,7 +57,7 @@ export class ValueItemStore implements ItemStore {
   #buffer: Uint8Array | undefined;
   #bufferAt = 0;
   /** Finds values for `answerGets`, where there is a buffer for the answers. */
-  #finder: ReturnType<Values["finder"]>;
+  #finder: Finder | undefined;
   hits = 0;
 
   /**
@@ -64,7 +67,10 @@ export class ValueItemStore implements ItemStore {
   constructor(store: Store, evicts: boolean, now: () => number, random: () => number) {
     this.#store = store;
     this.#evicts = evicts;
-    this.values = new KeyedValues(store, now, random);
+    this.values = new Values(store, now, random);
+    this.#request.key = this.#key;
+    this.#request.meta = this.#metaBytes;
+    this.#request.metaBytes = this.#metaBytes.length;
   }
 
   get valueBytes(): number {
@@ -100,7 +106,7 @@ export class ValueItemStore implements ItemStore {
     const { values } = this;
     const count = values.valueBytes;
     const isHere = target === this.#buffer;
-    const to = isHere ? this.#bufferAt + at : values.roomAt;
+    const to = isHere ? ((this.#bufferAt + at) as Address) : values.bufferAt;
     try {
       const long = values.read(this.#key, this.#keyBytes, to);
       if (long === null || (long !== undefined && long.length !== count)) return false;
@@ -118,10 +124,9 @@ export class ValueItemStore implements ItemStore {
   makeBuffer(bytes: number): Uint8Array | undefined {
     const { values } = this;
     if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
-    const inStore = valuesOf(this.#store);
     try {
-      this.#bufferAt = inStore.stored.reserve(bytes);
-      this.#finder = inStore.finder(values.pool, seedsOf(inStore));
+      this.#bufferAt = this.#store.reserve(bytes);
+      this.#finder = values.finder();
     } catch (error) {
       if (error instanceof ZcacheError) return undefined;
       throw error;
@@ -172,12 +177,14 @@ export class ValueItemStore implements ItemStore {
 
   put(): boolean {
     const size = this.#preparedBytes;
-    const meta = this.#metaBytes;
-    const forever = Number.POSITIVE_INFINITY;
-    const value = this.#prepared.subarray(0, size);
-    const values = this.values;
-    const result = values.set(this.#key, this.#keyBytes, meta, meta.length, value, size, forever);
-    if (this.sampler !== undefined && size <= values.roomBytes) this.sampler(values.roomAt, size);
+    const { values } = this;
+    const request = this.#request;
+    request.keyBytes = this.#keyBytes;
+    request.value = this.#prepared.subarray(0, size);
+    request.valueBytes = size;
+    const result = values.set(request);
+    if (this.sampler !== undefined && size <= values.bufferBytes)
+      this.sampler(values.bufferAt, size);
     return result === 0;
   }
 
@@ -186,11 +193,11 @@ export class ValueItemStore implements ItemStore {
   }
 
   forget(): void {
-    if (this.#store.values!.isKept) this.values.remove(this.#key, this.#keyBytes);
+    if (this.values.isKept) this.values.remove(this.#key, this.#keyBytes);
   }
 
   noteFlush(flushes: number, due: number): void {
-    this.#store.values!.note([flushes, due, 0, 0]);
+    this.values.note([flushes, due, 0, 0]);
   }
 
   stats(): ItemStoreStats {
@@ -217,17 +224,16 @@ export class ValueItemStore implements ItemStore {
 
   scan(scan: ItemScan, visit: (key: Uint8Array) => void): boolean {
     const { values } = this;
-    return values.scan(scan as ReturnType<KeyedValues["beginScan"]>, (at, keyBytes) => {
+    return values.scan(scan as ScanCursor, (at, keyBytes) => {
       this.#takeMeta();
       visit(values.bytes.slice(at, at + keyBytes));
     });
   }
 
   noteEvicted(turns: Int32Array, wanted: boolean): boolean {
-    const values = this.#store.values!;
-    const departures = values.listenInTurns(turns);
-    if (wanted) return values.beginListening(departures);
-    values.endListening(departures);
+    const evictions = this.values.evictionListener(turns);
+    if (wanted) return evictions.begin();
+    evictions.end();
     return false;
   }
 
@@ -236,8 +242,7 @@ export class ValueItemStore implements ItemStore {
     visit: (key: Uint8Array, from: number, to: number) => void,
   ): boolean {
     const { values } = this;
-    const departures = this.#store.values!.listenInTurns(turns);
-    return this.#store.values!.hear(departures, (_reason, flagsAt) => {
+    return values.evictionListener(turns).hear((_reason, flagsAt) => {
       const start = flagsAt - FLAGS;
       values.readFields(start);
       this.#takeMeta();

@@ -5,7 +5,7 @@
 //  WATCHERS, atomic      connections that watch, in all threads
 //  FLAGS, atomic         what is watched in any thread
 //  TURNS, TURNS_WORDS    guarded by the store's lock: which threads hear of evictions, and up to
-//                        where they have heard (store/eviction_events.ts)
+//                        where they have heard (values/eviction_listener.ts)
 //  for each thread, atomic: what is watched there; and bytes of its records that others have not
 //  yet been given
 

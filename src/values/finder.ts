@@ -1,17 +1,17 @@
-// Values found by the kernels alone (wasm/find_value.as.ts): what they have to know of a store, and
-// what the store has to know of what they found.
+// Finds values in WebAssembly (wasm/find_value.as.ts): fills in what the kernels need to know of a
+// store, and reports their hits to the store's policy and counters.
 //
-// They know one way to find a value, the usual one: the dense pool, no header before an object. A
-// store that is made otherwise has no finder, and its values are found by `Values.fetch`.
+// The kernels handle the common case only: the dense pool, no header before an object. A store that
+// is made otherwise has no finder; its values are found by `Values.find`.
 import type { Address, PageFrame, WordIndex } from "../base/brand.ts";
 import * as Super from "../memory/arena.layout.ts";
+import { pageSeed } from "../store/hash.ts";
+import { INDEX_AT } from "../store/open.ts";
+import * as Page from "../store/page.layout.ts";
+import type { StoreState } from "../store/state.ts";
+import * as Store from "../store/store.layout.ts";
 import * as Index from "../tmem/index.layout.ts";
 import * as Find from "../wasm/find.layout.ts";
-import { pageSeed } from "./hash.ts";
-import { INDEX_AT } from "./open.ts";
-import * as Page from "./page.layout.ts";
-import type { StoreState } from "./state.ts";
-import * as Store from "./store.layout.ts";
 
 const POOL_TYPE = "dense";
 /** Below this a copy byte by byte is quicker than a call. */
