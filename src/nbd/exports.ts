@@ -1,4 +1,4 @@
-// What a server exports: block devices by name, as its parts see them.
+// Exports: block devices by name, with the flags that clients see.
 import { ZcacheError } from "../base/errors.ts";
 import { DEVICE_BYTES_MAX } from "../zram/device.ts";
 import type { Zram } from "../zram/zram.ts";
@@ -20,7 +20,7 @@ const CAN =
   Flag.SEND_WRITE_ZEROES |
   Flag.SEND_FAST_ZERO |
   Flag.SEND_CACHE |
-  // What one connection has been told is written, all others read.
+  // A write that was acknowledged on one connection is seen by reads on all others.
   Flag.CAN_MULTI_CONN;
 
 /** Transmission flags of an export. */

@@ -1,5 +1,17 @@
-// NBD on Node: block devices over a store, served to the clients that people have. The entry point
-// `zcache/nbd`.
+// The entry point `zcache/nbd`: a server of block devices over the NBD protocol.
+//
+// 1. protocol/          bytes ⇄ messages, without I/O: numbers, handshake, transmission
+// 2. negotiation.ts     the handshake of one connection; exports.ts: what may be exported
+// 3. request_check.ts   what is wrong with a request; transmission.ts: requests and their replies
+// 4. send_queue.ts      replies in blocks of the arena; session.ts: one connection, also with TLS
+// 5. shared_fd_socket.ts a socket on a descriptor that the main thread owns
+// 6. thread.ts          the connections of one thread; worker.ts: the worker around it; warm_up.ts
+// 7. server.ts          the main thread: listens, accepts, hands connections to workers
+// 8. options.ts         checks of the server's options
+//
+// Concurrency: the main thread accepts; each connection is served by one worker, and all workers
+// share one store. Limits: 64 threads, 4096 connections, 64 MiB in one READ or WRITE, 16 KiB in an
+// option of the handshake; a connection takes 68 KiB of the store's memory.
 import { availableParallelism } from "node:os";
 import { createSecureContext, type TlsOptions } from "node:tls";
 import type { Worker } from "node:worker_threads";
@@ -10,17 +22,17 @@ import { startWorker } from "../node/reserved_fds.ts";
 import type { Store } from "../store/store.ts";
 import { Zram } from "../zram/zram.ts";
 import { checkNbdOptions } from "./options.ts";
+import { REQUEST_KINDS } from "./request_check.ts";
 import { type Listen, NbdServer } from "./server.ts";
-import type { PracticeShare, ServeOrder, TlsShare } from "./thread.ts";
-import { REQUEST_KINDS } from "./transmission.ts";
-import { PRACTICE_PAGES } from "./warm_up.ts";
+import type { ServeOrder, TlsShare, WarmUpShare } from "./thread.ts";
+import { WARM_UP_PAGES } from "./warm_up.ts";
 
 export type { BdStat, IoStat, MmStat } from "../zram/stat.ts";
 export { Extent, Zram, type ZramShare } from "../zram/zram.ts";
 export { type Listen, NbdServer } from "./server.ts";
 
 export interface NbdExportOptions {
-  /** The name by which clients ask for it (default "": what a client gets that asks for none). */
+  /** The export's name (default "": the export of clients that name none). */
   readonly name?: string;
   readonly description?: string;
   readonly readOnly?: boolean;
@@ -28,11 +40,11 @@ export interface NbdExportOptions {
 }
 
 export interface NbdTlsOptions {
-  /** "required": before it nothing but STARTTLS is answered (default); "offered": as they like. */
+  /** "required": before TLS nothing but STARTTLS is answered (default); "offered": optional. */
   readonly mode?: "offered" | "required";
   readonly key: string;
   readonly cert: string;
-  /** Certificates of those who may sign clients'; with it, a client without one is refused. */
+  /** CA certificates. With them, a client without a certificate signed by one is refused. */
   readonly ca?: string;
 }
 
@@ -41,17 +53,17 @@ export interface NbdOptions {
   readonly listen: readonly Listen[];
   /** Threads that serve (default: as many as there are processors, at most 8). */
   readonly threads?: number;
-  /** Connections at once (default 32); each takes 68 KiB of the store's memory, in use or not. */
+  /** Connections at a time (default 32); each takes 68 KiB of the store's memory from the start. */
   readonly connectionsMax?: number;
-  /** Addresses and networks that may connect by TCP (default: all). */
+  /** Addresses and networks that may connect over TCP, such as "10.0.0.0/8" (default: all). */
   readonly allow?: readonly string[];
   readonly tls?: NbdTlsOptions;
-  /** A client that has not chosen an export by then is cut off, in ms (default 10,000). */
+  /** Ms in which a client must choose an export, else its connection ends (default 10,000). */
   readonly handshakeMs?: number;
   /**
-   * How long each thread practises before it serves, in ms (default 0). Without it, the first
-   * client waits while the engine compiles. Nothing else should use the store meanwhile: what
-   * happens to it then is not counted.
+   * Ms of warm-up of each thread before it serves (default 0). Without it, the first client waits
+   * while V8 compiles. Nothing else should use the store meanwhile: the warm-up sets the store's
+   * counters back to what they were before.
    */
   readonly practiceMs?: number;
   /**
@@ -62,14 +74,14 @@ export interface NbdOptions {
 }
 
 const THREADS_MAX = 64;
-/** Number of the device to practise on: no store has so many. */
-const PRACTICE_NUMBER = 0x7fff_ffff;
+/** Number of the device for the warm-up: no other device has it. */
+const WARM_UP_NUMBER = 0x7fff_ffff;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
-/** Workers that serve nothing now; they end with the process, see nbd/shared_fd_socket.ts. */
+/** Workers without a server, for the next one: a worker never ends (shared_fd_socket.ts). */
 const idle: Worker[] = [];
 
 /**
- * Serves devices of a store. They stay as they are when the server is closed.
+ * Serves devices of a store. Closing the server leaves the devices and the store as they are.
  * @throws ZcacheError ERR_OPTION; ERR_ARENA_FULL for want of buffers; ERR_IO: it can't listen
  */
 export async function startNbdServer(store: Store, options: NbdOptions): Promise<NbdServer> {
@@ -78,7 +90,7 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
   const connectionsMax = whole("connectionsMax", options.connectionsMax ?? 32, 1, 4096);
   const handshakeMs = whole("handshakeMs", options.handshakeMs ?? 10_000, 1, 3_600_000);
   const practiceMs = whole("practiceMs", options.practiceMs ?? 0, 0, 10_000);
-  const order: Omit<ServeOrder, "practice"> = {
+  const order: Omit<ServeOrder, "warmUp"> = {
     order: "serve",
     store: store.share(),
     exports: options.exports.map(({ name = "", description = "", readOnly = false, device }) => ({
@@ -86,12 +98,12 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
       device: device.share(),
     })),
     tls: options.tls && tlsShare(options.tls),
-    lanes: Math.ceil(connectionsMax / threads),
+    connectionsMax: Math.ceil(connectionsMax / threads),
     handshakeMs,
     times: SampledTimes.memory(REQUEST_KINDS.length),
   };
   const { listen, allow = [], log } = options;
-  const start = (practice: PracticeShare | undefined) => {
+  const start = (warmUp: WarmUpShare | undefined) => {
     const workers = Array.from({ length: threads }, () => idle.pop() ?? newWorker());
     for (const worker of workers) worker.ref();
     const released = (ended: readonly Worker[]) => {
@@ -99,20 +111,20 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
       idle.push(...ended);
     };
     const serverOptions = { listen, allow, connectionsMax, makeThread: newWorker, log };
-    return NbdServer.start(serverOptions, workers, { ...order, practice }, released);
+    return NbdServer.start(serverOptions, workers, { ...order, warmUp }, released);
   };
-  return practiceMs === 0 ? start(undefined) : practised(store, practiceMs, start);
+  return practiceMs === 0 ? start(undefined) : warmedUp(store, practiceMs, start);
 }
 
-/** Starts a server whose threads practise first, on a device that is gone when they serve. */
-function practised(
+/** Starts a server whose threads warm up first, on a device that is gone when they serve. */
+function warmedUp(
   store: Store,
   ms: number,
-  start: (practice: PracticeShare) => Promise<NbdServer>,
+  start: (warmUp: WarmUpShare) => Promise<NbdServer>,
 ): Promise<NbdServer> {
   return store.uncounted(async () => {
-    const bytes = MAX_THREADS * PRACTICE_PAGES * store.pageSize;
-    const device = Zram.create(store, bytes, PRACTICE_NUMBER);
+    const bytes = MAX_THREADS * WARM_UP_PAGES * store.pageSize;
+    const device = Zram.create(store, bytes, WARM_UP_NUMBER);
     try {
       return await start({ device: device.share(), ms });
     } finally {
@@ -127,7 +139,7 @@ function defaultThreads(): number {
 
 function newWorker(): Worker {
   const worker = startWorker(new URL(`./worker.${EXTENSION}`, import.meta.url));
-  // Also one that serves nothing now may fail: then it is not used again.
+  // A worker without a server may fail too; then it is not used again.
   worker.on("error", () => {});
   worker.once("exit", () => {
     const at = idle.indexOf(worker);
@@ -137,8 +149,8 @@ function newWorker(): Worker {
 }
 
 /**
- * Certificates as threads take them, for `server.renewTls`.
- * @throws ZcacheError ERR_INPUT where key and certificate are none, or do not belong together
+ * Certificates in the form that `server.renewTls` takes.
+ * @throws ZcacheError ERR_INPUT if the key or a certificate is invalid, or they do not match
  */
 export function tlsShare(tls: NbdTlsOptions): TlsShare {
   const options = tlsOptions(tls);

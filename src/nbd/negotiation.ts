@@ -1,7 +1,6 @@
-// The handshake with one client, from its flags to the export it has chosen: bytes in, bytes out,
-// no socket. What a client may make a server hold is one option of OPTION_BYTES_MAX; how many
-// options it may send and how long it may take is limited too.
-
+// The handshake with one client, from its flags to its choice of an export: bytes in, bytes out, no
+// socket. The server keeps at most one option of OPTION_BYTES_MAX for a client. The number of
+// options is limited here, and the time in session.ts.
 import { flagsOf, type NbdExport } from "./exports.ts";
 import {
   asksForAllocation,
@@ -22,16 +21,16 @@ import {
 } from "./protocol/handshake.ts";
 import { ALLOCATION_CONTEXT, Info, Option, PAYLOAD_BYTES_MAX, Reply } from "./protocol/protocol.ts";
 
-/** Two names of the longest kind and some queries: no client sends half as much. */
+/** Room for two names of the greatest length and some queries; no client sends half as much. */
 const OPTION_BYTES_MAX = 16 * 1024;
-/** A client needs about ten. */
+/** Clients send about ten. */
 const OPTIONS_MAX = 256;
-/** Our number for "base:allocation". */
+/** The server's number for the metadata context "base:allocation". */
 export const ALLOCATION_ID = 1;
 
 export type Tls = "none" | "offered" | "required" | "active";
 
-/** What has been agreed when a handshake ends. */
+/** How a handshake ends. */
 export type Outcome =
   | { readonly next: "closed" }
   | { readonly next: "tls" }
@@ -53,10 +52,10 @@ export class Negotiation {
   #hasFlags: boolean;
   #noZeroes = false;
   #structured = false;
-  /** The export for which "base:allocation" was chosen, by whichever name. */
+  /** The export for which the client has chosen "base:allocation". */
   #metaExport: NbdExport | undefined;
 
-  /** @param tls "active" after STARTTLS: the client's flags have come before */
+  /** @param tls "active" after STARTTLS: the client has sent its flags before */
   constructor(exports: readonly NbdExport[], tls: Tls, send: (bytes: Uint8Array) => void) {
     this.#exports = exports;
     this.#tls = tls;
@@ -64,14 +63,14 @@ export class Negotiation {
     this.#hasFlags = tls === "active";
   }
 
-  /** What has come and was not used: after the outcome, it belongs to what is next. */
+  /** Bytes behind the handshake: they belong to what is next. */
   get rest(): Uint8Array {
     return this.#pending;
   }
 
   /**
-   * Takes what the client sent; the bytes are copied.
-   * @returns what is next, or undefined while the handshake goes on
+   * Processes bytes of the client, and copies those that it keeps.
+   * @returns what is next; undefined while the handshake goes on
    */
   feed(bytes: Uint8Array): Outcome | undefined {
     this.#pending = concat(this.#pending, bytes);
@@ -110,7 +109,7 @@ export class Negotiation {
     if (header === null || ++this.#options > OPTIONS_MAX) return { next: "closed" };
     const { option, lengthBytes } = header;
     if (lengthBytes > OPTION_BYTES_MAX) {
-      // EXPORT_NAME knows no errors but the end.
+      // EXPORT_NAME has no error replies: the connection ends.
       if (option === Option.EXPORT_NAME) return { next: "closed" };
       this.#take(OPTION_HEADER_BYTES);
       this.#skip = lengthBytes;
@@ -249,7 +248,7 @@ export class Negotiation {
     };
   }
 
-  /** The export of a name; where there is only one, the empty name means it. */
+  /** Finds an export by name; the empty name means the only export, if there is only one. */
   #find(name: string | null): NbdExport | undefined {
     const found = this.#exports.find((one) => one.name === name);
     if (found !== undefined || name !== "" || this.#exports.length !== 1) return found;

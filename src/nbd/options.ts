@@ -1,5 +1,5 @@
-// The options of an NBD server, checked before anything is started: names and kinds of all of them,
-// also of those in nested objects.
+// Checks of the options of an NBD server, before anything is started: names and types, also in
+// nested objects.
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
@@ -52,7 +52,7 @@ function listOf(what: string, value: unknown): readonly unknown[] {
   return value;
 }
 
-/** What may be left out, and is of one type if it is there. */
+/** Checks an optional value's type. */
 function check(what: string, value: unknown, type: "string" | "boolean" | "function"): void {
   if (value !== undefined && typeof value !== type) refuse(what, value, `a ${type}`);
 }

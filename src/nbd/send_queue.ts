@@ -1,29 +1,29 @@
-// Replies on their way to one client: gathered in blocks of the arena, into which pages are
-// decompressed, and handed to the socket a block at a time.
+// The send queue of one connection: replies are written to blocks of the arena, into which pages
+// are decompressed, and each block is handed to the socket as a whole.
 //
-// A block that the system has not taken at once is out until the socket has drained. A connection
-// has one block of its own and may borrow some that the thread's connections share: a client that
-// does not read stops only itself, and never has more than BLOCKS_OUT_MAX of them.
+// A block that the system does not take at once stays in use until the socket has drained. A
+// connection owns one block and takes further ones from a set that the thread's connections share,
+// at most BLOCKS_OUT_MAX at a time: so a client that does not read delays only itself.
 import type { Address } from "../base/brand.ts";
 import type { Zram } from "../zram/zram.ts";
 
 export const BLOCKS_OUT_MAX = 4;
-/** A block has so many pages, as many as scratch comes in, or so many bytes. */
+/** The size of a block: so many pages, the most that scratch can have, or so many bytes. */
 const BLOCK_PAGES = 16;
 const BLOCK_BYTES_MAX = 256 * 1024;
 
-/** What a connection sends its bytes through. */
+/** What a connection sends bytes through: a socket, or TLS over one. */
 export interface Link {
   /**
-   * Hands bytes on. @returns whether they are taken; else they must stay as they are until the
-   * connection is told that the link has drained
+   * Sends bytes. @returns whether the system has taken them; if not, they must stay unchanged
+   * until the connection's `drained` is called
    */
   send(bytes: Uint8Array): boolean;
-  /** Lets more come in. */
+  /** Reads on. */
   resume(): void;
-  /** Ends the connection when all that was sent is taken. */
+  /** Ends the connection once the system has taken all bytes. */
   close(): void;
-  /** Ends the connection at once, because of what nobody expected, and reports that. */
+  /** Reports an unexpected error and ends the connection at once. */
   fail(error: unknown): void;
 }
 
@@ -43,16 +43,16 @@ export function makeBlock(device: Zram): Block {
   return { address, buffer: Buffer.from(device.bytes.buffer, address, sizeBytes) };
 }
 
-export class Outbox {
+export class SendQueue {
   readonly #link: Link;
   readonly #shared: Block[];
-  /** The connection's own, while it is not in use. */
+  /** The connection's own block, while it is not in use. */
   #own: Block | undefined;
   readonly #ownBlock: Block;
   #current: Block | undefined;
   #used = 0;
   readonly #out: Block[] = [];
-  /** Counts the blocks that have been handed on: what was written in an earlier one is gone. */
+  /** Number of blocks sent: bytes of an earlier block can't be taken back. */
   turn = 0;
 
   constructor(link: Link, own: Block, shared: Block[]) {
@@ -62,7 +62,7 @@ export class Outbox {
     this.#shared = shared;
   }
 
-  /** Whether there is a place for so many bytes, at most a block; hands on what is in the way. */
+  /** Makes room for so many bytes, at most a block; sends the current block if it must. */
   room(sizeBytes: number): boolean {
     if (this.left >= sizeBytes) return true;
     this.flush();
@@ -70,17 +70,17 @@ export class Outbox {
     return this.#current !== undefined;
   }
 
-  /** Bytes left in the block. */
+  /** Free bytes of the current block. */
   get left(): number {
     return this.#current === undefined ? 0 : this.#current.buffer.length - this.#used;
   }
 
-  /** Where the next byte goes: a place in the arena. */
+  /** Where the next byte goes. */
   get address(): Address {
     return (this.#current!.address + this.#used) as Address;
   }
 
-  /** How much of the block is filled. */
+  /** Bytes written to the current block. */
   get used(): number {
     return this.#used;
   }
@@ -89,12 +89,12 @@ export class Outbox {
     this.#used += sizeBytes;
   }
 
-  /** Takes back what was written since the block was so full, in the same turn. */
+  /** Takes back what was written to the current block behind `used`. */
   cutTo(used: number): void {
     this.#used = used;
   }
 
-  /** Hands on what there is. */
+  /** Sends the current block. */
   flush(): void {
     const block = this.#current;
     if (block === undefined || this.#used === 0) return;
@@ -106,12 +106,12 @@ export class Outbox {
     this.#current = undefined;
   }
 
-  /** The link has drained: what was out is free. */
+  /** The link has drained: all sent blocks are free. */
   drained(): void {
     for (const block of this.#out.splice(0)) this.#giveBack(block);
   }
 
-  /** The connection has ended: what it borrowed goes back. */
+  /** The connection has ended: shared blocks go back. */
   end(): void {
     this.drained();
     if (this.#current !== undefined) this.#giveBack(this.#current);

@@ -1,5 +1,5 @@
 // An NBD server: the main thread listens and accepts, workers serve. A connection goes to the
-// worker that has the fewest.
+// worker with the fewest connections.
 import { fstatSync } from "node:fs";
 import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
 import type { Worker } from "node:worker_threads";
@@ -7,9 +7,9 @@ import { ZcacheError } from "../base/errors.ts";
 import { SampledTimes } from "../base/sampled_times.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { listen } from "../node/net/listening.ts";
-import { lend, workerError } from "../node/reserved_fds.ts";
+import { reserveFd, workerError } from "../node/reserved_fds.ts";
+import { REQUEST_KINDS } from "./request_check.ts";
 import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
-import { REQUEST_KINDS } from "./transmission.ts";
 
 /** Where a server listens. */
 export type Listen =
@@ -19,39 +19,39 @@ export type Listen =
 export interface ServerOptions {
   readonly listen: readonly Listen[];
   /**
-   * Connections at once. One more is let in where another has not chosen an export yet: the oldest
-   * of those gives way.
+   * Connections at a time. When there are so many, a new one replaces the oldest that has not
+   * chosen an export, or is refused.
    */
   readonly connectionsMax: number;
-  /** Addresses and networks that may connect by TCP, such as "10.0.0.0/8"; none: all may. */
+  /** Addresses and networks that may connect over TCP, such as "10.0.0.0/8"; empty: all. */
   readonly allow: readonly string[];
-  /** Makes a thread in the place of one that has failed. @throws ZcacheError ERR_WORKER */
+  /** Makes a thread to replace one that has failed. @throws ZcacheError ERR_WORKER */
   readonly makeThread: () => Worker;
-  /** Takes what is logged of unexpected errors (default: writes it to stderr). */
+  /** Takes the text of an unexpected error (default: writes it to stderr). */
   readonly log?: ((text: string) => void) | undefined;
 }
 
-/** Connections that the system keeps until they are accepted. */
+/** Length of the system's queue of connections that are not accepted yet. */
 const BACKLOG = 511;
-/** A worker is done with its connections in a moment, unless a client hangs. */
+/** How long closing waits for a worker; a worker takes longer only if a client hangs. */
 const END_WAIT_MS = 2000;
-/** Before a failed thread is replaced again, if what replaced it has failed too; then longer. */
+/** Wait before a failed thread is replaced again, if its replacement failed; doubled each time. */
 const REPLACE_MS = 1000;
 const REPLACE_MS_MAX = 60_000;
 const UNIT = "nbd";
 
-/** Called with the workers that serve nothing any more. */
+/** Takes back the workers that serve no connection any more. */
 type Released = (threads: readonly Worker[]) => void;
 
 interface Live {
   readonly socket: Socket;
   readonly worker: ServerWorker;
   readonly descriptor: number;
-  /** Which socket that is, as long as it is open. */
+  /** Tells whether the descriptor still is this socket. */
   readonly inode: number;
-  /** "asked": to give way to another, which it does unless it has chosen an export meanwhile. */
-  phase: "handshake" | "asked" | "negotiated";
-  /** Its descriptor has been closed by the end of a thread: whoever has the number now keeps it. */
+  /** "replaced": told to end for a new connection, unless it has chosen an export meanwhile. */
+  phase: "handshake" | "replaced" | "negotiated";
+  /** The end of a thread has closed the descriptor, whose number may be another's by now. */
   isClosed: boolean;
 }
 
@@ -61,8 +61,8 @@ interface ServerWorker {
   isServing: boolean;
   /** The thread has ended. */
   isDead: boolean;
-  /** Takes what the server listens to off the thread. */
-  forget: () => void;
+  /** Removes the server's listeners from the thread. */
+  unsubscribe: () => void;
 }
 
 export class NbdServer {
@@ -70,7 +70,7 @@ export class NbdServer {
   readonly #workers: ServerWorker[];
   readonly #listeners: Server[] = [];
   readonly #live = new Map<number, Live>();
-  /** Accepted, until others that give way have ended. */
+  /** Accepted connections that wait until those that they replace have ended. */
   readonly #waiting: { readonly socket: Socket; readonly isTcp: boolean }[] = [];
   readonly #allowed: BlockList | undefined;
   readonly #errors: InternalErrors;
@@ -95,16 +95,16 @@ export class NbdServer {
     this.#errors = new InternalErrors({ log: options.log });
     this.#workers = threads.map((thread) => ({
       ...{ thread, connections: 0, isServing: false, isDead: false },
-      forget: () => {},
+      unsubscribe: () => {},
     }));
     this.#allowed = options.allow.length === 0 ? undefined : listOf(options.allow);
   }
 
   /**
-   * Starts a server on workers that serve nothing yet.
-   * @param released is called with them when they serve nothing again
-   * @throws ZcacheError ERR_OPTION for addresses that can't be; ERR_IO: it can't listen there; and
-   *   what a worker said that could not begin (ERR_ARENA_FULL)
+   * Starts a server on idle workers.
+   * @param released takes the workers back when they are idle again
+   * @throws ZcacheError ERR_OPTION: an invalid address; ERR_IO: an address can't be listened on;
+   *   ERR_ARENA_FULL: no room for a worker's buffers
    */
   static async start(
     options: ServerOptions,
@@ -119,11 +119,11 @@ export class NbdServer {
       released(threads);
       throw error;
     }
-    const begun = server.#workers.map((worker) => server.#begin(worker, order));
-    // All of them say something before one that failed ends the others.
-    await Promise.allSettled(begun);
+    const started = server.#workers.map((worker) => server.#startThread(worker, order));
+    // Before the failure of one ends the others, all have answered.
+    await Promise.allSettled(started);
     try {
-      await Promise.all(begun);
+      await Promise.all(started);
       for (const listen of options.listen) await server.#listen(listen);
     } catch (error) {
       await server.close();
@@ -132,7 +132,7 @@ export class NbdServer {
     return server;
   }
 
-  /** Where it listens: paths, and HOST:PORT. */
+  /** The addresses it listens on: paths, and HOST:PORT. */
   get addresses(): string[] {
     return this.#listeners.map((listener) => {
       const address = listener.address();
@@ -151,68 +151,68 @@ export class NbdServer {
     };
   }
 
-  /** Takes other certificates, for connections to come; see `tlsShare` of the entry point. */
+  /** Uses other certificates for new connections; `tlsShare` of the entry point makes them. */
   renewTls(tls: TlsShare): void {
-    for (const { thread } of this.#workers) tell(thread, { order: "tls", tls });
+    for (const { thread } of this.#workers) send(thread, { order: "tls", tls });
   }
 
-  /** Times of requests by kind, of one in sixty-four: ns, and how many took up to that. */
+  /** Histograms of request times by kind, of one request in 64: upper bounds in ns and counts. */
   latencies(): Record<(typeof REQUEST_KINDS)[number], [upToNs: number, count: number][]> {
     const kinds = REQUEST_KINDS.map((kind, nth) => [kind, this.#times.buckets(nth)] as const);
     return Object.fromEntries(kinds) as ReturnType<NbdServer["latencies"]>;
   }
 
-  /** Ends all connections and listens no more. @returns when the workers serve nothing */
+  /** Ends all connections and stops listening. Resolves when the workers have ended theirs. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     for (const listener of this.#listeners) listener.close();
     for (const { socket } of this.#waiting.splice(0)) socket.destroy();
-    const ended = await Promise.all(this.#workers.map((worker) => this.#end(worker)));
-    // One that has not ended has a client that does not read, and bytes for it: the descriptor
-    // stays open until that client goes, and the worker is not used again.
+    const ended = await Promise.all(this.#workers.map((worker) => this.#stopThread(worker)));
+    // A worker that has not ended has bytes for a client that does not read: the descriptor stays
+    // open until that client goes, and the worker is not used again.
     this.#released(this.#workers.filter((_, nth) => ended[nth]).map(({ thread }) => thread));
   }
 
-  /** Lets a thread serve. @throws ZcacheError ERR_WORKER, and what the thread says */
-  #begin(worker: ServerWorker, order: ServeOrder): Promise<void> {
+  /** Makes a thread serve. @throws ZcacheError ERR_WORKER, and the error that the thread reports */
+  #startThread(worker: ServerWorker, order: ServeOrder): Promise<void> {
     const { thread } = worker;
     return new Promise((resolve, reject) => {
       const listener = (message: Notice) => {
-        if (message.notice === "serves") {
+        if (message.notice === "serving") {
           worker.isServing = true;
           resolve();
         } else if (message.notice === "failed") {
           reject(new ZcacheError(message.code as ZcacheError["code"], message.message));
-        } else this.#take(message);
+        } else this.#handle(message);
       };
       const failed = (cause: unknown) => {
-        worker.forget();
+        worker.unsubscribe();
         const wasServing = worker.isServing;
         worker.isServing = false;
         worker.isDead = true;
         reject(workerError("a thread for block devices", cause));
-        if (wasServing) this.#failed(worker, cause);
+        if (wasServing) this.#threadFailed(worker, cause);
       };
       const exited = () => failed(new Error("it has ended"));
       thread.on("message", listener);
       thread.on("error", failed);
       thread.on("exit", exited);
-      worker.forget = () => {
+      worker.unsubscribe = () => {
         thread.off("message", listener);
         thread.off("error", failed);
         thread.off("exit", exited);
       };
-      tell(thread, order);
+      send(thread, order);
     });
   }
 
-  #take(message: Notice): void {
-    if (message.notice === "over") this.#over(message.connection);
+  #handle(message: Notice): void {
+    if (message.notice === "connection ended") this.#connectionEnded(message.connection);
     else if (message.notice === "negotiated") {
       this.#negotiated(message.connection);
     } else if (message.notice === "stuck") {
-      // It takes nothing, and has ended for us: what is on its way fails, where this is TCP.
+      // The client takes no bytes: over TCP, this makes the unsent ones fail.
       const live = this.#live.get(message.connection);
       if (live?.isClosed === false) live.socket.end();
     } else if (message.notice === "error") {
@@ -222,16 +222,16 @@ export class NbdServer {
   }
 
   /**
-   * A thread has failed. Its end has closed its connections, and others whose descriptors have the
-   * number of one that it has served before; these must not be closed again, because a number may
-   * be another one's by now. Another thread takes its place.
+   * A thread has failed. Its end has closed the descriptors of its connections, and any others with
+   * a number that it has served before. These must not be closed again, because the number may be
+   * another descriptor's by now. Another thread takes its place.
    */
-  #failed(worker: ServerWorker, cause: unknown): void {
+  #threadFailed(worker: ServerWorker, cause: unknown): void {
     this.#errors.report(`${UNIT}: a thread with its connections`, cause);
     for (const [id, live] of [...this.#live]) {
       live.isClosed = inodeOf(live.descriptor) !== live.inode;
-      if (live.worker === worker) this.#over(id);
-      else if (live.isClosed) tell(live.worker.thread, { order: "abort", connection: id });
+      if (live.worker === worker) this.#connectionEnded(id);
+      else if (live.isClosed) send(live.worker.thread, { order: "abort", connection: id });
     }
     void this.#replace(worker, REPLACE_MS);
   }
@@ -241,17 +241,17 @@ export class NbdServer {
     try {
       if (worker.isDead) worker.thread = this.#options.makeThread();
       worker.isDead = false;
-      await this.#begin(worker, { ...this.#order, practice: undefined });
+      await this.#startThread(worker, { ...this.#order, warmUp: undefined });
     } catch (error) {
-      worker.forget();
+      worker.unsubscribe();
       this.#errors.report(`${UNIT}: the start of a thread`, error);
       const next = Math.min(waitMs * 2, REPLACE_MS_MAX);
       setTimeout(() => void this.#replace(worker, next), waitMs).unref();
     }
   }
 
-  /** @returns whether all its connections have ended in time */
-  #end(worker: ServerWorker): Promise<boolean> {
+  /** Ends a thread's connections. @returns whether all of them ended in time */
+  #stopThread(worker: ServerWorker): Promise<boolean> {
     const { thread, isDead } = worker;
     if (isDead) return Promise.resolve(false);
     return new Promise((resolve) => {
@@ -263,16 +263,16 @@ export class NbdServer {
         if (message.notice !== "ended") return;
         clearTimeout(timer);
         thread.removeAllListeners("message");
-        worker.forget();
+        worker.unsubscribe();
         resolve(true);
       });
-      tell(thread, { order: "end" });
+      send(thread, { order: "end" });
     });
   }
 
   async #listen(where: Listen): Promise<void> {
     const isTcp = "port" in where;
-    // Half-open, and never read: what the client does is the worker's business.
+    // Half-open and never read here: the worker reads.
     const listener = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       this.#errors.run(`${UNIT}: accepting a connection`, () => this.#accept(socket, isTcp));
     });
@@ -283,20 +283,20 @@ export class NbdServer {
 
   #accept(socket: Socket, isTcp: boolean): void {
     socket.on("error", () => {});
-    if (this.#closed || !this.#mayConnect(socket)) this.#refuse(socket);
-    else if (this.#live.size < this.#options.connectionsMax) this.#give(socket, isTcp);
-    else this.#makeWay(socket, isTcp);
+    if (this.#closed || !this.#isAllowed(socket)) this.#refuse(socket);
+    else if (this.#live.size < this.#options.connectionsMax) this.#assign(socket, isTcp);
+    else this.#replaceOldest(socket, isTcp);
   }
 
-  /** There are as many connections as there may be: whether one of them can end for this one. */
-  #makeWay(socket: Socket, isTcp: boolean): void {
+  /** At the limit of connections: ends the oldest that has not chosen an export, or refuses. */
+  #replaceOldest(socket: Socket, isTcp: boolean): void {
     const oldest = [...this.#live].find(([, { phase }]) => phase === "handshake");
     if (oldest !== undefined) {
       const [connection, live] = oldest;
-      live.phase = "asked";
-      tell(live.worker.thread, { order: "give way", connection });
+      live.phase = "replaced";
+      send(live.worker.thread, { order: "give way", connection });
     } else {
-      // All that may give way do so for others: the one of those that has waited longest.
+      // All that could end do so for others already: this one takes the place of the first other.
       const before = this.#waiting.shift();
       if (before === undefined) {
         this.#refuse(socket);
@@ -312,9 +312,9 @@ export class NbdServer {
     if (live === undefined) return;
     const { phase } = live;
     live.phase = "negotiated";
-    // It stays: the one that waits for its place needs another.
-    const waiting = phase === "asked" ? this.#waiting.shift() : undefined;
-    if (waiting !== undefined) this.#makeWay(waiting.socket, waiting.isTcp);
+    // It stays, so the connection that waits for its place needs another.
+    const waiting = phase === "replaced" ? this.#waiting.shift() : undefined;
+    if (waiting !== undefined) this.#replaceOldest(waiting.socket, waiting.isTcp);
   }
 
   #refuse(socket: Socket): void {
@@ -322,11 +322,11 @@ export class NbdServer {
     socket.destroy();
   }
 
-  /** Hands a connection to the thread that has the fewest. */
-  #give(socket: Socket, isTcp: boolean): void {
+  /** Hands a connection to the thread with the fewest connections. */
+  #assign(socket: Socket, isTcp: boolean): void {
     const descriptor = (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
     const able = this.#workers.filter(
-      ({ isServing, connections }) => isServing && connections < this.#order.lanes,
+      ({ isServing, connections }) => isServing && connections < this.#order.connectionsMax,
     );
     const worker = able.reduce((a, b) => (b.connections < a.connections ? b : a), able[0]!);
     if (descriptor < 0 || worker === undefined) {
@@ -340,12 +340,12 @@ export class NbdServer {
     const facts = { phase: "handshake", isClosed: false } as const;
     const inode = inodeOf(descriptor);
     this.#live.set(connection, { socket, worker, descriptor, inode, ...facts });
-    lend(descriptor);
-    tell(worker.thread, { order: "take", connection, descriptor, isTcp });
+    reserveFd(descriptor);
+    send(worker.thread, { order: "take", connection, descriptor, isTcp });
   }
 
-  /** A worker is done with a connection: only now is its descriptor closed. */
-  #over(connection: number): void {
+  /** A worker has ended a connection: only now its descriptor may be closed. */
+  #connectionEnded(connection: number): void {
     const live = this.#live.get(connection);
     if (live === undefined) return;
     this.#live.delete(connection);
@@ -354,18 +354,18 @@ export class NbdServer {
     const next = this.#waiting.shift();
     if (next === undefined || this.#closed) return;
     if (next.socket.destroyed) this.#refused++;
-    else this.#give(next.socket, next.isTcp);
+    else this.#assign(next.socket, next.isTcp);
   }
 
-  #mayConnect(socket: Socket): boolean {
+  #isAllowed(socket: Socket): boolean {
     const { remoteAddress, remoteFamily } = socket;
-    // By a Unix socket comes who may open it.
+    // A Unix socket is protected by its mode.
     if (this.#allowed === undefined || remoteAddress === undefined) return true;
     return this.#allowed.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4");
   }
 }
 
-/** The inode of what a descriptor stands for, 0 if it is closed. */
+/** The inode of an open descriptor; 0 if it is closed. */
 function inodeOf(descriptor: number): number {
   try {
     return fstatSync(descriptor).ino;
@@ -374,7 +374,7 @@ function inodeOf(descriptor: number): number {
   }
 }
 
-function tell(thread: Worker, order: Order): void {
+function send(thread: Worker, order: Order): void {
   thread.postMessage(order);
 }
 
@@ -393,7 +393,7 @@ function listOf(allow: readonly string[]): BlockList {
       );
     }
     list.addSubnet(address, prefix, family);
-    // A socket that listens on both shows an IPv4 client in the form of IPv6.
+    // A dual-stack socket reports IPv4 clients as IPv4-mapped IPv6 addresses.
     if (family === "ipv4") list.addSubnet(`::ffff:${address}`, prefix + 96, "ipv6");
   }
   return list;

@@ -1,4 +1,4 @@
-// One client from its first byte to its last: handshake, TLS if that is wanted, transmission.
+// One connection from its first byte to its last: handshake, TLS, transmission.
 import { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import type { Address } from "../base/brand.ts";
@@ -7,18 +7,18 @@ import type { Zram } from "../zram/zram.ts";
 import type { NbdExport } from "./exports.ts";
 import { Negotiation, type Outcome, type Tls } from "./negotiation.ts";
 import { greeting } from "./protocol/handshake.ts";
-import { type Block, type Link, Outbox } from "./send_queue.ts";
-import { BorrowedSocket } from "./shared_fd_socket.ts";
+import { type Block, type Link, SendQueue } from "./send_queue.ts";
+import { SharedFdSocket } from "./shared_fd_socket.ts";
 import { Transmission } from "./transmission.ts";
 
-/** What a connection has of its own while it lasts, made when its thread started. */
-export interface Lane {
+/** Buffers that a connection has to itself; made when its thread starts, and used again. */
+export interface ConnectionBuffers {
   readonly block: Block;
   /** Room for a page. */
   readonly held: Address;
 }
 
-/** What all connections of a thread have together. */
+/** What the connections of a thread share. */
 export interface ThreadShare {
   readonly exports: readonly NbdExport[];
   readonly device: Zram;
@@ -27,27 +27,27 @@ export interface ThreadShare {
   readonly tls: { readonly mode: "offered" | "required"; readonly options: TlsOptions } | undefined;
   readonly handshakeMs: number;
   readonly times: SampledTimes;
-  /** Told of what nobody expected, and of what that ends. */
+  /** Takes an unexpected error. @param unit what the error has ended */
   readonly failed: (unit: string, error: unknown) => void;
 }
 
 export interface SessionEvents {
   /** An export has been chosen. */
   negotiated(): void;
-  /** It has ended, but for bytes that the client does not take. */
+  /** The connection has ended, but the client does not take the bytes that are left. */
   stuck(): void;
-  /** Nothing is left to be done, and the descriptor may be closed. */
+  /** Nothing uses the descriptor any more: it may be closed. */
   ended(): void;
 }
 
-/** Bytes of one TLS record at most: what arrives at once through TLS fits into a block. */
+/** The most bytes of a TLS record. */
 const PIECE_BYTES = 16 * 1024;
 const UNIT = "nbd: a connection";
 
 export class Session implements Link {
   readonly #share: ThreadShare;
-  readonly #socket: BorrowedSocket;
-  readonly #outbox: Outbox;
+  readonly #socket: SharedFdSocket;
+  readonly #queue: SendQueue;
   readonly #held: Address;
   readonly #timer: NodeJS.Timeout;
   #negotiation: Negotiation | undefined;
@@ -57,7 +57,7 @@ export class Session implements Link {
   #secureDrains = false;
   readonly #secureWritten = (error?: Error | null): void => {
     const secure = this.#secure!;
-    // Node tells of a failed write before it destroys the stream: nothing was taken.
+    // Node reports a failed write before it destroys the stream: no byte was taken.
     if (error !== undefined && error !== null) secure.destroy();
     if (!this.#secureDrains || secure.destroyed || secure.writableLength > 0) return;
     this.#secureDrains = false;
@@ -65,14 +65,19 @@ export class Session implements Link {
   };
   readonly #events: SessionEvents;
 
-  constructor(fd: number, isTcp: boolean, share: ThreadShare, lane: Lane, events: SessionEvents) {
+  constructor(
+    { descriptor, isTcp }: { readonly descriptor: number; readonly isTcp: boolean },
+    share: ThreadShare,
+    buffers: ConnectionBuffers,
+    events: SessionEvents,
+  ) {
     this.#share = share;
-    this.#held = lane.held;
+    this.#held = buffers.held;
     this.#events = events;
-    this.#outbox = new Outbox(this, lane.block, share.blocks);
+    this.#queue = new SendQueue(this, buffers.block, share.blocks);
     this.#timer = setTimeout(() => this.#abort(), share.handshakeMs);
     this.#timer.unref();
-    this.#socket = new BorrowedSocket(fd, isTcp, share.input.buffer, {
+    this.#socket = new SharedFdSocket(descriptor, isTcp, share.input.buffer, {
       received: (sizeBytes) => {
         try {
           return this.#received(sizeBytes);
@@ -113,7 +118,7 @@ export class Session implements Link {
     const secure = this.#secure;
     if (secure === undefined) return this.#socket.send(bytes);
     if (secure.destroyed) return true;
-    // Not "drain": that comes only after more than the stream's mark, and less waits here too.
+    // The event "drain" comes only above the high-water mark; fewer bytes must be waited for too.
     secure.write(bytes, this.#secureWritten);
     this.#secureDrains = secure.writableLength > 0;
     return !this.#secureDrains;
@@ -135,7 +140,7 @@ export class Session implements Link {
     return this.#transmission !== undefined;
   }
 
-  /** Ends the connection at once, whatever is on its way. */
+  /** Ends the connection at once; unsent bytes are dropped. */
   #abort(): void {
     this.#secure?.destroy();
     this.#tunnel?.destroy();
@@ -152,7 +157,7 @@ export class Session implements Link {
     this.#secure?.destroy();
     this.#tunnel?.destroy();
     this.#transmission?.end();
-    this.#outbox.end();
+    this.#queue.end();
   }
 
   #negotiate(mode: Tls): void {
@@ -183,10 +188,15 @@ export class Session implements Link {
       clearTimeout(this.#timer);
       this.#events.negotiated();
       const { input, times } = this.#share;
-      const { address } = input;
-      const held = this.#held;
-      this.#transmission = new Transmission(outcome, this, this.#outbox, address, held, times);
-      // What is left over came with the last piece, so it is no more than fits.
+      this.#transmission = new Transmission({
+        agreed: outcome,
+        link: this,
+        queue: this.#queue,
+        input: input.address,
+        held: this.#held,
+        times,
+      });
+      // The rest came with the last piece, so it fits.
       input.buffer.set(rest);
       if (rest.length > 0) return this.#transmission.receive(rest.length);
     }
@@ -194,9 +204,9 @@ export class Session implements Link {
   }
 
   /**
-   * All that follows goes through TLS; what came too early is not ours to read as plain. A server
-   * of its own accepts it, because only a server refuses certificates as it should, and this one
-   * knows whose connection it secures.
+   * Everything that follows goes through TLS; bytes that came too early must not be read as plain.
+   * Each connection has a TLS server of its own: only a server refuses client certificates as it
+   * should.
    */
   #startTls(rest: Uint8Array): void {
     const { options } = this.#share.tls!;
@@ -235,14 +245,14 @@ export class Session implements Link {
 }
 
 /**
- * The stream that TLS runs over. TLS takes a socket's handle over and closes it in the end, which
- * is not to be done to a borrowed one: so it gets this.
+ * The stream that TLS runs over. On a socket, TLS would take over the handle and close it in the
+ * end, which must not happen to a shared descriptor.
  */
 class Tunnel extends Duplex {
-  readonly #socket: BorrowedSocket;
+  readonly #socket: SharedFdSocket;
   #written: ((error?: Error | null) => void) | undefined;
 
-  constructor(socket: BorrowedSocket) {
+  constructor(socket: SharedFdSocket) {
     super({ allowHalfOpen: true });
     this.#socket = socket;
     socket.once("close", () => this.destroy());

@@ -1,14 +1,14 @@
-// A socket that another thread has accepted and will close: the main thread listens, and hands each
-// connection on to a worker by the number of its descriptor, which all threads share.
+// A socket on a descriptor that the main thread has accepted and will close. The main thread hands
+// the number of the descriptor to a worker; all threads of a process share descriptors.
 //
-// Node has no way to give a descriptor away: the handle of whoever accepted it and the handle made
-// here both believe that it is theirs. So one of them must never close it, and that is this one.
-// Instead it stops, is kept under the number, and is used again when a connection of that number
-// comes: there are never more of them than descriptors were open at once. The main thread closes
-// when it is told that the handle is quiet; only then is the number given out again.
+// Node can't pass a descriptor to another thread: the main thread's handle and the handle made here
+// both own it. So one of them must never close it, and that is the worker's. Instead the worker's
+// handle stops reading, is kept under the descriptor's number, and serves again when a connection
+// with that number comes. There are never more handles than descriptors were open at a time. The
+// main thread closes the descriptor once the handle is idle; only then can the number come again.
 //
-// What must not happen is that a handle is kept with bytes still to be written: they would go to
-// the next client. So it is quiet only when the system has taken, or refused, all of them.
+// A handle must not be kept while it has bytes to write, which would go to the next client: it is
+// idle only once the system has taken or refused all of them.
 import { Socket, type SocketConstructorOpts } from "node:net";
 
 /** The part of Node's own handle of a stream that is used here. */
@@ -19,41 +19,41 @@ interface Handle {
   open(descriptor: number): number;
 }
 
-/** How often a handle is looked at that has something to write to a client that has gone. */
-const LOOK_EVERY_MS = 20;
+/** How often a handle with unwritten bytes of an ended connection is checked. */
+const CHECK_EVERY_MS = 20;
 
-/** The handles of this thread that are not in use, by descriptor and kind. */
-const kept = new Map<number, Handle>();
+/** Idle handles of this thread, by descriptor and kind of socket. */
+const idleHandles = new Map<number, Handle>();
 
-export interface BorrowedEvents {
-  /** Bytes have arrived at the start of the buffer. @returns whether more may come */
+export interface SharedFdEvents {
+  /** Bytes were received, at the start of the buffer. @returns whether to read on */
   received(sizeBytes: number): boolean;
-  /** All that was written has been taken. */
+  /** The system has taken all bytes. */
   drained(): void;
-  /** The socket was ended, and waits until the system has taken, or refused, what is on its way. */
+  /** The socket has ended, but the system has not taken or refused all bytes yet. */
   stuck(): void;
-  /** The client has gone, or the socket was ended: nothing more happens here. */
+  /** The socket has ended and its handle is idle. */
   ended(): void;
 }
 
-export class BorrowedSocket extends Socket {
+export class SharedFdSocket extends Socket {
   readonly #key: number;
-  readonly #events: BorrowedEvents;
+  readonly #events: SharedFdEvents;
   #isClosing = false;
 
-  /** @param buffer for what arrives; of this thread, since it is worked off at once */
-  constructor(fd: number, isTcp: boolean, buffer: Uint8Array, events: BorrowedEvents) {
+  /** @param buffer receives bytes, which are used at once: all sockets of a thread share it */
+  constructor(fd: number, isTcp: boolean, buffer: Uint8Array, events: SharedFdEvents) {
     const key = fd * 2 + (isTcp ? 1 : 0);
-    const handle = kept.get(key);
-    kept.delete(key);
-    // An error that ended its last connection has left it marked as closed.
+    const handle = idleHandles.get(key);
+    idleHandles.delete(key);
+    // If an error has ended the handle's last connection, the handle is marked as closed.
     handle?.open(fd);
     const options = {
       ...(handle === undefined ? { fd } : { handle }),
       readable: true,
       writable: true,
       allowHalfOpen: true,
-      // Any write that is not taken at once is to be waited for.
+      // Every write that the system does not take at once must be waited for.
       writableHighWaterMark: 1,
       onread: { buffer, callback: (sizeBytes: number) => events.received(sizeBytes) },
     };
@@ -62,19 +62,19 @@ export class BorrowedSocket extends Socket {
     this.#events = events;
     this.on("drain", () => this.#drained());
     this.on("end", () => this.close());
-    // What went wrong does not matter: the client has gone.
+    // The connection ends with any error; "close" follows.
     this.on("error", () => {});
     this.resume();
   }
 
-  /** Hands bytes on. @returns whether the system has taken them; else wait for `drained` */
+  /** Sends bytes. @returns whether the system has taken them; if not, wait for `drained` */
   send(bytes: Uint8Array): boolean {
     if (this.destroyed || this.#isClosing) return true;
     this.write(bytes);
     return this.writableLength === 0;
   }
 
-  /** Ends when all that was written has been taken. */
+  /** Ends once the system has taken all bytes. */
   close(): void {
     this.#isClosing = true;
     if (this.writableLength === 0) this.destroy();
@@ -88,7 +88,7 @@ export class BorrowedSocket extends Socket {
       handle.readStop();
       handle.reading = false;
       if (handle.writeQueueSize > 0) this.#events.stuck();
-      this.#keepWhenQuiet(handle);
+      this.#keepWhenIdle(handle);
     }
     super._destroy(error, done);
   }
@@ -99,14 +99,14 @@ export class BorrowedSocket extends Socket {
     else this.#events.drained();
   }
 
-  #keepWhenQuiet(handle: Handle): void {
+  #keepWhenIdle(handle: Handle): void {
     if (handle.writeQueueSize > 0) {
-      setTimeout(() => this.#keepWhenQuiet(handle), LOOK_EVERY_MS).unref();
+      setTimeout(() => this.#keepWhenIdle(handle), CHECK_EVERY_MS).unref();
       return;
     }
-    // Callbacks of its last writes may still be on their way.
+    // Callbacks of the last writes may be pending.
     setImmediate(() => {
-      kept.set(this.#key, handle);
+      idleHandles.set(this.#key, handle);
       this.#events.ended();
     });
   }

@@ -1,13 +1,13 @@
-// What a thread does that serves connections: it takes those that the main thread has accepted, and
-// says when one is over.
+// A thread that serves connections: it takes those that the main thread has accepted, and reports
+// when one has ended.
 import type { TlsOptions } from "node:tls";
 import type { Address } from "../base/brand.ts";
 import { SampledTimes } from "../base/sampled_times.ts";
 import type { Zram, ZramShare } from "../zram/zram.ts";
 import type { NbdExport } from "./exports.ts";
 import { BLOCKS_OUT_MAX, makeBlock } from "./send_queue.ts";
-import { type Lane, Session, type ThreadShare } from "./session.ts";
-import { Practice } from "./warm_up.ts";
+import { type ConnectionBuffers, Session, type ThreadShare } from "./session.ts";
+import { WarmUp } from "./warm_up.ts";
 
 /** One export as it travels to a thread. */
 export interface ExportShare {
@@ -23,25 +23,25 @@ export interface TlsShare {
   readonly options: TlsOptions;
 }
 
-/** A device to practise on before a thread serves, and for how long. */
-export interface PracticeShare {
+/** A device for the warm-up of a thread, and how long it takes. */
+export interface WarmUpShare {
   readonly device: ZramShare;
   readonly ms: number;
 }
 
-/** What a thread is told when it begins to serve. */
+/** The order to serve: everything that a thread needs for that. */
 export interface ServeOrder {
   readonly order: "serve";
-  /** What the store's `share()` gave: opened by whoever knows stores. */
+  /** What the store's `share()` returned; worker.ts attaches to it. */
   readonly store: unknown;
   readonly exports: readonly ExportShare[];
   readonly tls: TlsShare | undefined;
-  /** Connections that it may be given at once. */
-  readonly lanes: number;
+  /** Connections that the thread serves at a time. */
+  readonly connectionsMax: number;
   readonly handshakeMs: number;
   /** Of the times of requests (base/sampled_times.ts), by REQUEST_KINDS. */
   readonly times: SharedArrayBuffer;
-  readonly practice: PracticeShare | undefined;
+  readonly warmUp: WarmUpShare | undefined;
 }
 
 /** A connection that the main thread has accepted. */
@@ -54,20 +54,20 @@ export interface Accepted {
 export type Order =
   | ServeOrder
   | ({ readonly order: "take" } & Accepted)
-  /** For connections to come. */
+  /** Certificates for new connections. */
   | { readonly order: "tls"; readonly tls: TlsShare }
-  /** A connection is to end now. */
+  /** Ends a connection now. */
   | { readonly order: "abort"; readonly connection: number }
-  /** Likewise, unless it has chosen an export. */
+  /** Ends a connection that has not chosen an export, for another one. */
   | { readonly order: "give way"; readonly connection: number }
   | { readonly order: "end" };
 
 export type Notice =
-  | { readonly notice: "serves" }
+  | { readonly notice: "serving" }
   | { readonly notice: "negotiated"; readonly connection: number }
-  /** It has ended, but for bytes that the client does not take. */
+  /** The connection has ended, but the client does not take the bytes that are left. */
   | { readonly notice: "stuck"; readonly connection: number }
-  /** What nobody expected: `stack` is what is logged, with those of its causes. */
+  /** An unexpected error; `stack` has the stacks of its causes too. */
   | {
       readonly notice: "error";
       readonly unit: string;
@@ -75,10 +75,10 @@ export type Notice =
       readonly stack: string;
     }
   | { readonly notice: "failed"; readonly message: string; readonly code: string }
-  | { readonly notice: "over"; readonly connection: number }
+  | { readonly notice: "connection ended"; readonly connection: number }
   | { readonly notice: "ended" };
 
-/** An error as it travels to the main thread: what is logged of it goes as text. */
+/** An error as it travels to the main thread: as the text that is logged. */
 export function errorNotice(unit: string, error: unknown): Notice {
   const name = error instanceof Error ? error.name : typeof error;
   return { notice: "error", unit, name, stack: stackOf(error) };
@@ -90,25 +90,25 @@ function stackOf(error: unknown): string {
   return error.cause === undefined ? own : `${own}\ncaused by ${stackOf(error.cause)}`;
 }
 
-/** The devices that a thread opens, and how it lets go of them. */
+/** The devices that a thread has opened. */
 export interface OpenDevices {
   readonly devices: readonly Zram[];
   close(): void;
 }
 
-/** Serves connections until it is told to end. */
 export class ServingThread {
   readonly #opened: OpenDevices;
   #share: ThreadShare;
-  readonly #lanes: Lane[] = [];
+  /** Buffers for further connections. */
+  readonly #buffers: ConnectionBuffers[] = [];
   readonly #sessions = new Map<number, Session>();
-  readonly #tell: (notice: Notice) => void;
+  readonly #send: (notice: Notice) => void;
   #ending = false;
 
   /** @throws ZcacheError ERR_ARENA_FULL: no room for the buffers */
-  constructor(order: ServeOrder, opened: OpenDevices, tell: (notice: Notice) => void) {
+  constructor(order: ServeOrder, opened: OpenDevices, send: (notice: Notice) => void) {
     this.#opened = opened;
-    this.#tell = tell;
+    this.#send = send;
     const device = opened.devices[0]!;
     const exports: NbdExport[] = order.exports.map((one, nth) => ({
       ...one,
@@ -122,35 +122,35 @@ export class ServingThread {
       tls: order.tls,
       handshakeMs: order.handshakeMs,
       times: new SampledTimes(order.times),
-      failed: (unit, error) => tell(errorNotice(unit, error)),
+      failed: (unit, error) => send(errorNotice(unit, error)),
     };
-    // All of it now: a device that is full must still be read.
-    for (let nth = 0; nth < order.lanes; nth++) {
+    // Allocated now, because a full device must still be served.
+    for (let nth = 0; nth < order.connectionsMax; nth++) {
       const held: Address = device.reserve(device.pageSize);
-      this.#lanes.push({ block: makeBlock(device), held });
+      this.#buffers.push({ block: makeBlock(device), held });
     }
   }
 
-  /** Practises until the time is over. */
-  practise(device: Zram, ms: number): Promise<void> {
-    return new Practice(device, this.#share, this.#lanes[0]!).run(ms);
+  warmUp(device: Zram, ms: number): Promise<void> {
+    return new WarmUp(device, this.#share, this.#buffers[0]!).run(ms);
   }
 
-  take({ connection, descriptor, isTcp }: Accepted): void {
-    const lane = this.#lanes.pop()!;
+  take(accepted: Accepted): void {
+    const { connection } = accepted;
+    const buffers = this.#buffers.pop()!;
     const ended = () => {
       this.#sessions.delete(connection);
-      this.#lanes.push(lane);
-      this.#tell({ notice: "over", connection });
+      this.#buffers.push(buffers);
+      this.#send({ notice: "connection ended", connection });
       this.#endIfDone();
     };
     const events = {
       ended,
-      negotiated: () => this.#tell({ notice: "negotiated", connection }),
-      stuck: () => this.#tell({ notice: "stuck", connection }),
+      negotiated: () => this.#send({ notice: "negotiated", connection }),
+      stuck: () => this.#send({ notice: "stuck", connection }),
     };
     try {
-      const session = new Session(descriptor, isTcp, this.#share, lane, events);
+      const session = new Session(accepted, this.#share, buffers, events);
       this.#sessions.set(connection, session);
     } catch (error) {
       this.#share.failed("nbd: a connection", error);
@@ -169,12 +169,12 @@ export class ServingThread {
     this.#sessions.get(connection)?.abort();
   }
 
-  /** Takes other certificates, for connections to come. */
+  /** Uses other certificates for new connections. */
   renew(tls: TlsShare): void {
     this.#share = { ...this.#share, tls };
   }
 
-  /** Ends all connections; says so when they have ended. */
+  /** Ends all connections; reports when they have ended. */
   end(): void {
     this.#ending = true;
     for (const session of this.#sessions.values()) session.abort();
@@ -184,6 +184,6 @@ export class ServingThread {
   #endIfDone(): void {
     if (!this.#ending || this.#sessions.size > 0) return;
     this.#opened.close();
-    this.#tell({ notice: "ended" });
+    this.#send({ notice: "ended" });
   }
 }

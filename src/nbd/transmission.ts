@@ -1,184 +1,179 @@
 // The transmission phase of one connection: requests in, replies out, pages in between.
 //
-// What arrives is worked off where it lies, in the thread's receive buffer: the pages of a WRITE
-// are compressed straight from it, as they come, so that a request of 32 MiB needs no more memory
-// than one of 4 KiB. The pages of a READ are decompressed into the block that is sent. Replies are
-// handed on when all that has arrived is worked off, or a block is full.
+// Received bytes are processed where they lie, in the thread's receive buffer. The pages of a WRITE
+// are compressed from there as they come, so a request of 32 MiB needs no more memory than one of
+// 4 KiB. The pages of a READ are decompressed into the block that is sent. A block is sent when it
+// is full, or when all received bytes are processed.
 //
-// A client that sends faster than it reads is not read from until its replies have gone. What has
-// arrived and can't be worked off yet is kept; it is less than one receive buffer.
+// A client that sends faster than it reads is not read from until its replies have been taken.
+// Bytes that were received and can't be processed yet are kept: less than one receive buffer.
 import type { Address } from "../base/brand.ts";
 import { EINVAL } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { SampledTimes } from "../base/sampled_times.ts";
 import { Extent, type Zram } from "../zram/zram.ts";
-import type { NbdExport } from "./exports.ts";
 import { ALLOCATION_ID } from "./negotiation.ts";
 import {
   Chunk,
   Command,
   CommandFlag,
   NbdError,
-  PAYLOAD_BYTES_MAX,
   REQUEST_BYTES,
   State,
 } from "./protocol/protocol.ts";
 import {
   Request,
+  setOffset,
   setWord,
   writeChunkHeader,
-  writeDataChunk,
   writeErrorChunk,
   writeSimpleReply,
 } from "./protocol/transmission.ts";
-import type { Link, Outbox } from "./send_queue.ts";
+import { type Agreed, kindOf, requestError } from "./request_check.ts";
+import type { Link, SendQueue } from "./send_queue.ts";
 
-/** Pages that one connection touches before others of its thread have their turn: a millisecond. */
+/** Pages that a connection touches in one turn, before other connections of its thread: 1 ms. */
 const TURN_PAGES = 512;
-/** Room for the head of any reply. */
+/** Bytes that the head of any reply fits into. */
 const HEAD_BYTES = 64;
 const EXTENTS_MAX = 1024;
-/** Bytes of one extent in a reply, and before the first. */
+/** Bytes of the offset before the data of a structured READ. */
+const OFFSET_BYTES = 8;
+/** Bytes of one extent in a reply to BLOCK_STATUS, and of the context's number before the first. */
 const EXTENT_BYTES = 8;
-const STATUS_BYTES = 4;
+const CONTEXT_BYTES = 4;
 
-// What a connection is doing between two requests' heads.
-const NOTHING = 0;
-const TAKING = 1; // the payload of a WRITE comes in
-const READING = 2; // pages of a READ go out
+// States of a connection; from RECEIVING on, a request is in progress.
+const IDLE = 0;
+const RECEIVING = 1; // the payload of a WRITE
+const READING = 2; // READ
 const ZEROING = 3; // TRIM, WRITE_ZEROES
-const CACHING = 4;
-const REPLYING = 5; // only the reply is left, for which there was no room
-const STATING = 6; // BLOCK_STATUS, likewise
+const CACHING = 4; // CACHE
+const REPLYING = 5; // a reply without data, which waits for room
+const STATUS = 6; // BLOCK_STATUS
 
-/** Requests whose times are told apart. */
-export const REQUEST_KINDS = ["read", "write", "other"] as const;
-
-/** What of a handshake matters here. */
-export interface Agreed {
-  readonly export: NbdExport;
-  readonly structured: boolean;
-  readonly allocation: boolean;
+/** What the transmission of one connection works with. */
+export interface TransmissionParts {
+  readonly agreed: Agreed;
+  readonly link: Link;
+  readonly queue: SendQueue;
+  /** The receive buffer that all connections of the thread share. */
+  readonly input: Address;
+  /** Room for one page. */
+  readonly held: Address;
+  /** Times by REQUEST_KINDS, from a request's head to its reply; undefined: not measured. */
+  readonly times: SampledTimes | undefined;
 }
 
 export class Transmission {
   readonly #device: Zram;
   readonly #agreed: Agreed;
   readonly #link: Link;
-  readonly #out: Outbox;
-  /** The receive buffer that all connections of the thread share. */
+  readonly #queue: SendQueue;
   readonly #input: Address;
-  /** A page of this connection: part of a page that has come, until the rest does. */
+  /** Holds the part of a page that was received, until the rest is. */
   readonly #held: Address;
   #heldBytes = 0;
   readonly #request = new Request();
   readonly #head = new Uint8Array(REQUEST_BYTES);
   #headBytes = 0;
-  #doing = NOTHING;
+  #state = IDLE;
   #error: number = NbdError.NONE;
-  /** What is left of the range of the request. */
+  /** The rest of the request's range. */
   #offset = 0;
   #left = 0;
-  /** Where the reply begins that is being written, and the chunk of it. */
+  /** Where the head of the reply, or of its current chunk, was written: to take it back. */
   #replyTurn = 0;
   #replyAt = 0;
   #hasHead = false;
   #pages = TURN_PAGES;
   #waitsForTurn = false;
-  #stash: Uint8Array | undefined;
+  #unprocessed: Uint8Array | undefined;
   #isOver = false;
   readonly #extents: number[] = [];
   readonly #times: SampledTimes | undefined;
-  /** When the request began, if it is timed, else 0. */
+  /** When the request began; 0 if it is not timed. */
   #begunMs = 0;
 
-  /** @param times of requests by REQUEST_KINDS, from the head to the reply; none: not measured */
-  constructor(
-    agreed: Agreed,
-    link: Link,
-    out: Outbox,
-    input: Address,
-    held: Address,
-    times?: SampledTimes,
-  ) {
-    this.#times = times;
+  constructor({ agreed, link, queue, input, held, times }: TransmissionParts) {
     this.#agreed = agreed;
     this.#device = agreed.export.device;
     this.#link = link;
-    this.#out = out;
+    this.#queue = queue;
     this.#input = input;
     this.#held = held;
+    this.#times = times;
   }
 
   /**
-   * Takes what has arrived, at the start of the receive buffer.
-   * @returns whether more may come; if not, the link is told to resume
+   * Processes bytes at the start of the receive buffer.
+   * @returns whether the link may read on; if not, its `resume` is called later
    */
   receive(sizeBytes: number): boolean {
     if (this.#isOver) return true;
     if (!this.#waitsForTurn) this.#pages = TURN_PAGES;
-    // What comes although the link was told to wait (TLS): behind what waits.
-    if (this.#stash !== undefined) this.#keep(this.#input, this.#input + sizeBytes);
-    else this.#workOff(sizeBytes);
+    // TLS may deliver bytes although the link was told to wait.
+    if (this.#unprocessed !== undefined) this.#keep(this.#input, this.#input + sizeBytes);
+    else this.#process(sizeBytes);
     return !this.#isBlocked;
   }
 
-  /** The link has taken all that was sent. */
+  /** The link has sent everything. */
   drained(): void {
-    this.#out.drained();
-    this.#goOn();
+    this.#queue.drained();
+    this.#resume();
   }
 
-  /** Nothing more is to be done: the connection has ended. */
+  /** The connection has ended. */
   end(): void {
     this.#isOver = true;
-    this.#stash = undefined;
+    this.#unprocessed = undefined;
   }
 
   get #isBlocked(): boolean {
-    return this.#stash !== undefined || this.#doing > TAKING;
+    return this.#unprocessed !== undefined || this.#state > RECEIVING;
   }
 
-  #goOn(): void {
+  #resume(): void {
     if (this.#isOver || this.#waitsForTurn || !this.#isBlocked) return;
-    const stash = this.#stash;
-    this.#stash = undefined;
+    const stash = this.#unprocessed;
+    this.#unprocessed = undefined;
     if (stash !== undefined) this.#device.bytes.set(stash, this.#input);
-    this.#workOff(stash?.length ?? 0);
+    this.#process(stash?.length ?? 0);
     if (!this.#isBlocked && !this.#isOver) this.#link.resume();
   }
 
-  #workOff(sizeBytes: number): void {
+  #process(sizeBytes: number): void {
     const end = this.#input + sizeBytes;
     const at = this.#run(this.#input, end);
     if (at < end && !this.#isOver) this.#keep(at, end);
-    this.#out.flush();
+    this.#queue.flush();
     if (this.#isOver) this.#link.close();
   }
 
   #keep(at: number, end: number): void {
     const rest = this.#device.bytes.subarray(at, end);
-    const before = this.#stash;
-    this.#stash = new Uint8Array((before?.length ?? 0) + rest.length);
-    if (before !== undefined) this.#stash.set(before);
-    this.#stash.set(rest, before?.length ?? 0);
+    const before = this.#unprocessed;
+    this.#unprocessed = new Uint8Array((before?.length ?? 0) + rest.length);
+    if (before !== undefined) this.#unprocessed.set(before);
+    this.#unprocessed.set(rest, before?.length ?? 0);
   }
 
-  /** Works off what lies in [at, end). @returns how far it has come */
+  /** Processes bytes of [start, end). @returns the end of the processed bytes */
   #run(start: number, end: number): number {
     let at = start;
     for (;;) {
       if (this.#isOver) return at;
-      if (this.#doing === TAKING) {
-        at = this.#takePayload(at, end);
+      if (this.#state === RECEIVING) {
+        at = this.#receivePayload(at, end);
         if (this.#left > 0) return at;
-        this.#doing = REPLYING;
-      } else if (this.#doing !== NOTHING) {
-        if (!this.#proceed()) return at;
-        this.#doing = NOTHING;
+        this.#state = REPLYING;
+      } else if (this.#state !== IDLE) {
+        if (!this.#continue()) return at;
+        this.#state = IDLE;
         if (this.#begunMs !== 0) this.#times!.end(kindOf(this.#request.command), this.#begunMs);
       } else {
-        at = this.#takeHead(at, end);
+        at = this.#receiveHead(at, end);
         if (this.#headBytes < REQUEST_BYTES) return at;
         if (!this.#request.parse(this.#head, 0)) {
           this.#isOver = true;
@@ -191,7 +186,7 @@ export class Transmission {
     }
   }
 
-  #takeHead(at: number, end: number): number {
+  #receiveHead(at: number, end: number): number {
     const { bytes } = this.#device;
     const size = Math.min(REQUEST_BYTES - this.#headBytes, end - at);
     for (let i = 0; i < size; i++) this.#head[this.#headBytes + i] = bytes[at + i]!;
@@ -201,41 +196,22 @@ export class Transmission {
 
   #begin(): void {
     const { command, offset, lengthBytes } = this.#request;
-    this.#error = this.#objection();
+    this.#error = requestError(this.#request, this.#agreed);
     this.#offset = offset;
     this.#left = lengthBytes;
     this.#hasHead = false;
-    // The payload comes, whatever is wrong with the request.
-    if (command === Command.WRITE) this.#doing = TAKING;
-    else if (this.#error !== NbdError.NONE || command === Command.FLUSH) this.#doing = REPLYING;
-    else if (command === Command.READ) this.#doing = READING;
-    else if (command === Command.BLOCK_STATUS) this.#doing = STATING;
-    else if (command === Command.CACHE) this.#doing = CACHING;
+    // The client sends the payload in any case.
+    if (command === Command.WRITE) this.#state = RECEIVING;
+    else if (this.#error !== NbdError.NONE || command === Command.FLUSH) this.#state = REPLYING;
+    else if (command === Command.READ) this.#state = READING;
+    else if (command === Command.BLOCK_STATUS) this.#state = STATUS;
+    else if (command === Command.CACHE) this.#state = CACHING;
     else if (command === Command.DISC) this.#isOver = true;
-    else this.#doing = ZEROING;
+    else this.#state = ZEROING;
   }
 
-  /** What is wrong with the request, as an error of the protocol; NONE if nothing is. */
-  #objection(): number {
-    const { command, flags, offset, lengthBytes } = this.#request;
-    const { structured, allocation } = this.#agreed;
-    const allowed = allowedFlags(command, structured, allocation);
-    if (allowed < 0 || (flags & ~allowed) !== 0) return NbdError.EINVAL;
-    if (command === Command.DISC) return NbdError.NONE;
-    if (command === Command.FLUSH) {
-      return offset === 0 && lengthBytes === 0 ? NbdError.NONE : NbdError.EINVAL;
-    }
-    const stores = command === Command.WRITE || command === Command.WRITE_ZEROES;
-    if (this.#agreed.export.readOnly && (stores || command === Command.TRIM)) return NbdError.EPERM;
-    if (lengthBytes === 0) return NbdError.EINVAL;
-    const carries = command === Command.WRITE || command === Command.READ;
-    if (carries && lengthBytes > PAYLOAD_BYTES_MAX) return NbdError.EINVAL;
-    if (this.#device.holds(offset, lengthBytes)) return NbdError.NONE;
-    return stores ? NbdError.ENOSPC : NbdError.EINVAL;
-  }
-
-  /** Takes the payload of a WRITE, page by page. @returns how far it has come */
-  #takePayload(start: number, end: number): number {
+  /** Stores the payload of a WRITE, page by page. @returns the end of the processed bytes */
+  #receivePayload(start: number, end: number): number {
     let at = start;
     const { pageSize } = this.#device;
     while (this.#left > 0 && at < end) {
@@ -254,7 +230,7 @@ export class Transmission {
         this.#heldBytes = 0;
         this.#store(piece, this.#held);
       } else {
-        // As many pages at once as are there.
+        // All whole pages that were received.
         const more = Math.min(this.#left, end - at) - piece;
         const whole = piece + (more < this.#left - piece ? more - (more % pageSize) : more);
         this.#store(whole, at as Address);
@@ -276,13 +252,13 @@ export class Transmission {
     this.#left -= sizeBytes;
   }
 
-  /** Goes on with what is being done. @returns whether it is finished */
-  #proceed(): boolean {
+  /** Continues the request in progress. @returns whether it is done */
+  #continue(): boolean {
     if (this.#pages <= 0) {
       this.#waitForTurn();
       return false;
     }
-    switch (this.#doing) {
+    switch (this.#state) {
       case READING:
         return this.#read();
       case ZEROING:
@@ -291,10 +267,10 @@ export class Transmission {
       case CACHING:
         if (!this.#cache()) return false;
         break;
-      case STATING:
+      case STATUS:
         return this.#status();
     }
-    this.#doing = REPLYING;
+    this.#state = REPLYING;
     return this.#reply();
   }
 
@@ -304,36 +280,36 @@ export class Transmission {
       this.#waitsForTurn = false;
       this.#pages = TURN_PAGES;
       try {
-        this.#goOn();
+        this.#resume();
       } catch (error) {
         this.#link.fail(error);
       }
     });
   }
 
-  /** Writes a reply without data. @returns false if there is no room for it yet */
+  /** Writes a reply without data. @returns false if the queue has no room yet */
   #reply(): boolean {
-    const out = this.#out;
-    if (!out.room(HEAD_BYTES)) return false;
+    const queue = this.#queue;
+    if (!queue.room(HEAD_BYTES)) return false;
     const { bytes } = this.#device;
     const { command } = this.#request;
     const isChunk =
       this.#agreed.structured && (command === Command.READ || command === Command.BLOCK_STATUS);
-    out.advance(
+    queue.advance(
       isChunk
-        ? writeErrorChunk(bytes, out.address, this.#request, this.#error)
-        : writeSimpleReply(bytes, out.address, this.#request, this.#error),
+        ? writeErrorChunk(bytes, queue.address, this.#request, this.#error)
+        : writeSimpleReply(bytes, queue.address, this.#request, this.#error),
     );
     return true;
   }
 
   /**
-   * Sends what is left of a READ. Where a page may turn out to be unreadable, a structured reply
-   * goes out in chunks of what is read already; else its head promises all, and who is told of an
-   * error too late to take it back loses the connection, as the protocol has it.
+   * Sends the rest of a READ. On a device that may fail, a structured reply has a chunk for each
+   * piece that was read. Any other reply begins with a head that promises all bytes; an error after
+   * that head was sent ends the connection, as the protocol demands.
    */
   #read(): boolean {
-    const out = this.#out;
+    const queue = this.#queue;
     const { pageSize, mayFail } = this.#device;
     const { structured } = this.#agreed;
     const inChunks = structured && mayFail && (this.#request.flags & CommandFlag.DF) === 0;
@@ -344,8 +320,8 @@ export class Transmission {
       }
       const piece = Math.min(pageSize - (this.#offset % pageSize), this.#left);
       const headBytes = this.#hasHead && !inChunks ? 0 : HEAD_BYTES;
-      if (!out.room(piece + headBytes)) return false;
-      const more = Math.min(this.#left, out.left - headBytes) - piece;
+      if (!queue.room(piece + headBytes)) return false;
+      const more = Math.min(this.#left, queue.left - headBytes) - piece;
       const size = piece + (more < this.#left - piece ? more - (more % pageSize) : more);
       if (!this.#hasHead || inChunks) this.#writeReadHead(inChunks ? size : this.#left, inChunks);
       if (!this.#readPiece(size, inChunks)) return true;
@@ -354,42 +330,44 @@ export class Transmission {
   }
 
   #writeReadHead(sizeBytes: number, inChunks: boolean): void {
-    const out = this.#out;
+    const queue = this.#queue;
     const { bytes } = this.#device;
-    this.#replyTurn = out.turn;
-    this.#replyAt = out.used;
+    this.#replyTurn = queue.turn;
+    this.#replyAt = queue.used;
     this.#hasHead = true;
     if (this.#agreed.structured) {
       const isLast = !inChunks || sizeBytes === this.#left;
-      const at = out.address;
-      out.advance(writeDataChunk(bytes, at, this.#request, isLast, this.#offset, sizeBytes));
-    } else out.advance(writeSimpleReply(bytes, out.address, this.#request, NbdError.NONE));
+      const type = isLast ? Chunk.OFFSET_DATA | Chunk.DONE : Chunk.OFFSET_DATA;
+      const at = queue.address;
+      const body = at + writeChunkHeader(bytes, at, this.#request, type, OFFSET_BYTES + sizeBytes);
+      queue.advance(body + setOffset(bytes, body, this.#offset) - at);
+    } else queue.advance(writeSimpleReply(bytes, queue.address, this.#request, NbdError.NONE));
   }
 
   /** @returns false if the reply has ended with an error */
   #readPiece(sizeBytes: number, inChunks: boolean): boolean {
-    const out = this.#out;
+    const queue = this.#queue;
     try {
-      const result = this.#device.readTo(this.#offset, sizeBytes, out.address);
+      const result = this.#device.readTo(this.#offset, sizeBytes, queue.address);
       if (result === EINVAL) throw new ZcacheError("ERR_IO", "the device has become smaller");
     } catch (error) {
       this.#error = ioError(error);
-      if (!inChunks && this.#replyTurn !== out.turn) {
+      if (!inChunks && this.#replyTurn !== queue.turn) {
         this.#isOver = true;
         return false;
       }
-      out.cutTo(this.#replyAt);
+      queue.cutTo(this.#replyAt);
       this.#reply();
       return false;
     }
-    out.advance(sizeBytes);
+    queue.advance(sizeBytes);
     this.#pages -= sizeBytes / this.#device.pageSize;
     this.#offset += sizeBytes;
     this.#left -= sizeBytes;
     return true;
   }
 
-  /** TRIM and WRITE_ZEROES, a turn's worth. @returns whether all is done */
+  /** TRIM and WRITE_ZEROES, for one turn. @returns whether the range is done */
   #zero(): boolean {
     const { command, flags } = this.#request;
     const allocate = command === Command.WRITE_ZEROES && (flags & CommandFlag.NO_HOLE) !== 0;
@@ -439,43 +417,23 @@ export class Transmission {
   }
 
   #status(): boolean {
-    const out = this.#out;
+    const queue = this.#queue;
     const { bytes } = this.#device;
     const count = this.#device.blockStatus(this.#offset, this.#left, this.#extents, TURN_PAGES);
     const wanted = (this.#request.flags & CommandFlag.REQ_ONE) !== 0 ? 1 : count;
     const most = Math.min(wanted, EXTENTS_MAX);
-    const size = STATUS_BYTES + most * EXTENT_BYTES;
-    if (!out.room(HEAD_BYTES + size)) return false;
+    const size = CONTEXT_BYTES + most * EXTENT_BYTES;
+    if (!queue.room(HEAD_BYTES + size)) return false;
     this.#pages -= TURN_PAGES / 4;
-    let at: number = out.address;
-    at += writeChunkHeader(bytes, at, this.#request, Chunk.BLOCK_STATUS, true, size);
+    let at: number = queue.address;
+    at += writeChunkHeader(bytes, at, this.#request, Chunk.BLOCK_STATUS | Chunk.DONE, size);
     at += setWord(bytes, at, ALLOCATION_ID);
     for (let nth = 0; nth < most; nth++) {
       at += setWord(bytes, at, this.#extents[nth * 2]!);
       at += setWord(bytes, at, stateOf(this.#extents[nth * 2 + 1]!));
     }
-    out.advance(at - out.address);
+    queue.advance(at - queue.address);
     return true;
-  }
-}
-
-/** Flags that a command may have, or −1 for one that nobody has offered. */
-function allowedFlags(command: number, structured: boolean, allocation: boolean): number {
-  switch (command) {
-    case Command.READ:
-      return CommandFlag.FUA | (structured ? CommandFlag.DF : 0);
-    case Command.WRITE_ZEROES:
-      return CommandFlag.FUA | CommandFlag.NO_HOLE | CommandFlag.FAST_ZERO;
-    case Command.BLOCK_STATUS:
-      return allocation ? CommandFlag.FUA | CommandFlag.REQ_ONE : -1;
-    case Command.WRITE:
-    case Command.FLUSH:
-    case Command.TRIM:
-    case Command.CACHE:
-    case Command.DISC:
-      return CommandFlag.FUA;
-    default:
-      return -1;
   }
 }
 
@@ -484,12 +442,7 @@ function stateOf(extent: number): number {
   return extent === Extent.ZERO ? State.ZERO : 0;
 }
 
-/** The place in REQUEST_KINDS. */
-function kindOf(command: number): number {
-  return command === Command.READ ? 0 : command === Command.WRITE ? 1 : 2;
-}
-
-/** What the protocol calls a failure of the outside world; a bug goes its own way. */
+/** The protocol's error for a failure of the outside world. @throws a bug, as it is */
 function ioError(error: unknown): number {
   if (error instanceof ZcacheError) return NbdError.EIO;
   throw error;

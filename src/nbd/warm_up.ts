@@ -1,31 +1,32 @@
-// What a thread does before it serves: it serves itself, requests of every common kind on a device
-// that nobody sees, for a moment.
+// Warm-up of a thread before it serves: requests of every common kind on a device of its own.
 //
-// The engine compiles what runs often, and only then is the code fast. Without practice it is the
-// first client that waits: half of what a thread does in its first second is compiling.
+// V8 compiles what runs often, and only compiled code is fast. Without a warm-up the first client
+// waits: half of what a thread does in its first second is compiling.
+//
+// The device lies in the served store. In a store of its own, which is thrown away, V8 would see
+// the functions of two instances of the kernels: every later write took 6 % longer.
 import { Xorshift32 } from "../base/random.ts";
 import type { Zram } from "../zram/zram.ts";
 import { Command, REQUEST_BYTES } from "./protocol/protocol.ts";
 import { Request, writeRequest } from "./protocol/transmission.ts";
-import { type Link, Outbox } from "./send_queue.ts";
-import type { Lane, ThreadShare } from "./session.ts";
+import { type Link, SendQueue } from "./send_queue.ts";
+import type { ConnectionBuffers, ThreadShare } from "./session.ts";
 import { Transmission } from "./transmission.ts";
 
-/** Pages of a thread on the device; of a long request, which fits in a block with its head. */
-export const PRACTICE_PAGES = 1024;
+/** Pages of the device for each thread, and of a long request, which fits in a block. */
+export const WARM_UP_PAGES = 1024;
 const LONG_PAGES = 15;
-/** Short requests that arrive together: they fill no more than a block. */
+/** Short requests between two long ones. */
 const SHORT = 12;
 
-/** Takes all that is sent. */
 function rethrow(error: unknown): never {
   throw error;
 }
 
-const NOBODY: Link = { send: () => true, resume: () => {}, close: () => {}, fail: rethrow };
+/** Takes everything and sends nothing. */
+const NULL_LINK: Link = { send: () => true, resume: () => {}, close: () => {}, fail: rethrow };
 
-/** The practice of one thread. */
-export class Practice {
+export class WarmUp {
   readonly #device: Zram;
   readonly #input: Buffer;
   readonly #first: number;
@@ -34,23 +35,29 @@ export class Practice {
   readonly #chance = new Xorshift32(1);
 
   /**
-   * @param device for practice, PRACTICE_PAGES for each thread of its memory
-   * @param lane of the thread, for as long as it practises
+   * @param device of WARM_UP_PAGES for each thread that the store may have
+   * @param buffers of a connection, in use until `run` ends
    */
-  constructor(device: Zram, { input, blocks }: ThreadShare, { block, held }: Lane) {
+  constructor(device: Zram, { input, blocks }: ThreadShare, { block, held }: ConnectionBuffers) {
     this.#device = device;
     this.#input = input.buffer;
-    this.#first = (device.arena.thread - 1) * PRACTICE_PAGES;
+    this.#first = (device.arena.thread - 1) * WARM_UP_PAGES;
     const agreed = {
       export: { name: "", description: "", readOnly: false, device },
       structured: true,
       allocation: true,
     };
-    const out = new Outbox(NOBODY, block, blocks);
-    this.#transmission = new Transmission(agreed, NOBODY, out, input.address, held);
+    this.#transmission = new Transmission({
+      agreed,
+      link: NULL_LINK,
+      queue: new SendQueue(NULL_LINK, block, blocks),
+      input: input.address,
+      held,
+      times: undefined,
+    });
   }
 
-  /** Goes on until the time is over, and lets the thread do other things in between. */
+  /** Runs for so long; between rounds of requests the thread does other work. */
   async run(ms: number): Promise<void> {
     for (const end = performance.now() + ms; performance.now() < end; ) {
       for (let nth = 0; nth < SHORT; nth++) this.#short(Command.WRITE, nth);
@@ -63,7 +70,7 @@ export class Practice {
     }
   }
 
-  /** A request of one page at any place. */
+  /** A request of one page at a random place. */
   #short(command: number, nth: number): void {
     let at = this.#put(command, this.#page(), 1, 0);
     if (command === Command.WRITE) at += this.#fill(at, nth);
@@ -79,7 +86,7 @@ export class Practice {
   }
 
   #page(): number {
-    return this.#first + this.#chance.below(PRACTICE_PAGES);
+    return this.#first + this.#chance.below(WARM_UP_PAGES);
   }
 
   /** Writes a request to the input, from `at` on. @returns where it ends */
@@ -92,7 +99,7 @@ export class Practice {
     return at + REQUEST_BYTES;
   }
 
-  /** Fills a page: with zeros, with what shrinks, or does not. @returns its bytes */
+  /** Fills a page: zeros, compressible or incompressible bytes, by `nth`. @returns its bytes */
   #fill(at: number, nth: number): number {
     const { pageSize } = this.#device;
     const page = this.#input.subarray(at, at + pageSize);

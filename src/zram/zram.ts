@@ -1,24 +1,30 @@
 // zram: a block device whose pages are kept compressed in memory, for all threads of a process.
 //
-// A page is found in one persistent tmem pool under (device number, page number). What was never
-// written, or was discarded, is a hole: nothing is stored, and it reads as zeros. Unlike the
-// kernel's, parts of pages may be read, written and discarded at any offset.
+// Each page lies in one persistent tmem pool under (device number, page number). A page that was
+// never written, or was discarded, is a hole: nothing is stored, and it reads as zeros. Unlike the
+// kernel's, the device takes reads, writes and discards of any offset and length.
 //
-// Who changes part of a page reads it, changes it and puts it back, and no other write to the page
-// may come between: so all writes take the page's stripe, one of 512 locks. It is held while the
-// page is compressed, which only a writer of a page of the same stripe will notice. Reads take
-// none: the store gives a page as it was put, whole.
+// 1. device.ts      the sizes and numbers that a device may have, and its tmem pool
+// 2. zram.layout.ts what the threads of a device share: size, locks, counters, lost ranges
+// 3. pages.ts       one page: read, replaced, changed in part, under the lock of its stripe
+// 4. zram.ts        ranges of bytes: read, write, zero, block status; resize, reset, statistics
+// 5. lost_pages.ts  ranges that a damaged image has lost, which read as errors
+// 6. counters.ts    requests and failures, by thread; stat.ts: mm_stat, io_stat and bd_stat
+// 7. idle_scan.ts   recompression and write-back of idle pages; knobs.ts: settings by kernel names
+// 8. image.ts       all devices of a server in a file; image_format.ts, image_reader.ts
+//
+// Concurrency: any number of threads read and write; a write of a page is atomic, a range is not.
+// Limits: a device has at most 2⁵⁰ bytes, a store 256 devices; lost ranges are 64 at most.
 import { type Address, NIL } from "../base/brand.ts";
 import { bytesOf } from "../base/bytes.ts";
 import { EINVAL, ENOSPC } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
-import { Mutex } from "../memory/mutex.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
-import { TmemKey } from "../tmem/key.ts";
 import { ZramCounters } from "./counters.ts";
 import { checkSize, createDevicePool, pageOf } from "./device.ts";
-import { LostPages } from "./lost_pages.ts";
+import type { LostPages } from "./lost_pages.ts";
+import { DevicePages } from "./pages.ts";
 import { type BdStat, bdStatOf, type IoStat, type MmStat, mmStatOf } from "./stat.ts";
 import * as Device from "./zram.layout.ts";
 
@@ -41,28 +47,19 @@ export class Zram {
   readonly #at: number;
   readonly #floats: Float64Array;
   readonly #counters: ZramCounters;
-  readonly #stripes: readonly Mutex[];
-  readonly #pool: number;
-  readonly #key: TmemKey;
-  /** A page of this thread's. */
-  readonly #page: Address;
+  readonly #pages: DevicePages;
 
   private constructor(store: Store, at: number) {
-    const { words, memory, bytes, kernels, owner, isDead } = store.arena;
+    const { memory, bytes } = store.arena;
     this.#store = store;
     this.#at = at;
     this.#floats = new Float64Array(memory.buffer);
     this.#counters = new ZramCounters(store.arena, at);
+    this.#pages = new DevicePages(store, at);
     this.bytes = bytes;
     this.pageSize = store.pageSize;
-    this.lost = new LostPages(words, at);
+    this.lost = this.#pages.lost;
     this.#hasFile = store.share().device !== undefined;
-    this.#pool = words[at + Device.POOL]!;
-    this.#key = new TmemKey().setObject(words[at + Device.NUMBER]!);
-    this.#page = store.reserve(this.pageSize);
-    this.#stripes = Array.from({ length: Device.STRIPES_MAX }, (_, nth) => {
-      return new Mutex(words, kernels, at + Device.STRIPES + nth, owner, isDead);
-    });
   }
 
   /**
@@ -100,13 +97,13 @@ export class Zram {
   }
 
   share(): ZramShare {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     return { zcacheZram: this.#at };
   }
 
   /** Bytes of the device. */
   get sizeBytes(): number {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     return this.#floats[(this.#at + Device.SIZE) / 2]!;
   }
 
@@ -168,8 +165,8 @@ export class Zram {
     for (let done = 0; done < target.length; ) {
       const at = (offset + done) % this.pageSize;
       const size = Math.min(this.pageSize - at, target.length - done);
-      this.#restore((offset + done - at) / this.pageSize, this.#page);
-      const from = this.#page + at;
+      this.#pages.restore((offset + done - at) / this.pageSize, this.#pages.scratch);
+      const from = this.#pages.scratch + at;
       target.set(this.bytes.subarray(from, from + size), done);
       done += size;
     }
@@ -187,8 +184,9 @@ export class Zram {
       const at = (offset + done) % this.pageSize;
       const size = Math.min(this.pageSize - at, source.length - done);
       const part = source.subarray(done, done + size);
-      const result = this.#change((offset + done - at) / this.pageSize, size, () =>
-        this.bytes.set(part, this.#page + at),
+      const page = (offset + done - at) / this.pageSize;
+      const result = this.#pages.change(page, size === this.pageSize, () =>
+        this.bytes.set(part, this.#pages.scratch + at),
       );
       if (result !== 0) {
         this.#counters.count(Device.FAILED_WRITES);
@@ -221,12 +219,10 @@ export class Zram {
       const page = (done - at) / pageSize;
       const size = Math.min(pageSize - at, end - done);
       if (size < pageSize) {
-        if (!this.#zeroPart(page, at, size)) return this.#noRoom();
+        if (!this.#pages.zeroPart(page, at, size)) return this.#noRoom();
         done += size;
       } else if (allocate || this.lost.has(page)) {
-        if (this.#change(page, size, () => this.#fill(this.#page, size)) !== 0) {
-          return this.#noRoom();
-        }
+        if (this.#pages.putZeros(page) !== 0) return this.#noRoom();
         done += size;
       } else {
         const next = this.nextStored(page);
@@ -259,7 +255,7 @@ export class Zram {
   prefetch(offset: number, sizeBytes: number): void {
     const first = Math.floor(offset / this.pageSize);
     for (let page = first; page * this.pageSize < offset + sizeBytes; page++) {
-      this.#restore(page, this.#page);
+      this.#pages.restore(page, this.#pages.scratch);
     }
   }
 
@@ -276,8 +272,8 @@ export class Zram {
     let count = 0;
     for (let at = offset, pages = 0; at < end && pages < pagesMax; pages++) {
       const page = Math.floor(at / pageSize);
-      const key = this.#keyOf(page);
-      let kind: number = this.#store.nextPage(this.#pool, key);
+      const key = this.#pages.keyOf(page);
+      let kind: number = this.#store.nextPage(this.#pages.pool, key);
       const next = kind === Extent.HOLE ? NIL : pageOf(key);
       let until = next === NIL ? end : Math.min(end, next * pageSize);
       if (next === page) until = Math.min(end, (page + 1) * pageSize);
@@ -319,57 +315,58 @@ export class Zram {
   /** Drops all data. @returns pages that were stored */
   reset(): number {
     this.lost.clear();
-    return this.#store.flushObject(this.#pool, this.#keyOf(0));
+    return this.#store.flushObject(this.#pages.pool, this.#pages.keyOf(0));
   }
 
   /** Drops all data, and ends: in every thread, any later use throws ERR_DEVICE_CLOSED. */
   destroy(): void {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     this.#store.arena.words[this.#at + Device.MAGIC] = 0;
-    this.#store.destroyPool(this.#pool);
+    this.#store.destroyPool(this.#pages.pool);
   }
 
   /** What the store of the device holds, by the kernel's names and in its order. */
   mmStat(): MmStat {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     return mmStatOf(this.#store.stats());
   }
 
   /** What went wrong or needed no memory, of all threads. */
   ioStat(): IoStat {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     return this.#counters.ioStat();
   }
 
   /** Pages in the write-back file, and how many went there and came back, in units of 4 KiB. */
   bdStat(): BdStat {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     return bdStatOf(this.#store.stats(), this.pageSize);
   }
 
   /** Requests since the device was made, of all threads. */
   requests(): { reads: number; writes: number; discards: number } {
-    this.#assertAlive();
+    this.#pages.assertAlive();
     return this.#counters.requests();
   }
 
   /** Goes through the pages of a range. @returns 0, or the refusal that ended it */
   #forPages(offset: number, sizeBytes: number, address: number, direction: number): number {
     const { pageSize } = this;
+    const pages = this.#pages;
     for (let done = 0; done < sizeBytes; ) {
       const at = (offset + done) % pageSize;
       const page = (offset + done - at) / pageSize;
       const size = Math.min(pageSize - at, sizeBytes - done);
       const here = (address + done) as Address;
       if (direction === READ) {
-        if (size === pageSize) this.#restore(page, here);
+        if (size === pageSize) pages.restore(page, here);
         else {
-          this.#restore(page, this.#page);
-          this.#copy(here, this.#page + at, size);
+          pages.restore(page, pages.scratch);
+          pages.copy(here, pages.scratch + at, size);
         }
       } else {
         const result =
-          size === pageSize ? this.#put(page, here) : this.#writePart(page, at, size, here);
+          size === pageSize ? pages.put(page, here) : pages.writePart(page, at, size, here);
         if (result !== 0) return result;
       }
       done += size;
@@ -377,107 +374,14 @@ export class Zram {
     return 0;
   }
 
-  /** Restores a page, or zeros, to an address. */
-  #restore(page: number, target: Address): void {
-    const found = this.#store.getTo(this.#pool, this.#keyOf(page), target);
-    if (!found && this.lost.wasNever(page)) this.#fill(target, this.pageSize);
-  }
-
-  /** Stores a whole page from an address, which the store wants to be a multiple of four. */
-  #put(page: number, address: Address): number {
-    let source = address;
-    if (address % 4 !== 0) {
-      this.#copy(this.#page, address, this.pageSize);
-      source = this.#page;
-    }
-    const stripe = this.#stripeOf(page);
-    stripe.lock();
-    try {
-      return this.#store.putFrom(this.#pool, this.#keyOf(page), source);
-    } finally {
-      stripe.unlock();
-    }
-  }
-
-  #writePart(page: number, at: number, size: number, source: number): number {
-    const stripe = this.#stripeOf(page);
-    stripe.lock();
-    try {
-      this.#restore(page, this.#page);
-      this.#copy(this.#page + at, source, size);
-      return this.#store.putFrom(this.#pool, this.#keyOf(page), this.#page);
-    } finally {
-      stripe.unlock();
-    }
-  }
-
-  /** Lets `edit` change a page in this thread's scratch; of a whole page the old is not read. */
-  #change(page: number, size: number, edit: () => void): number {
-    const stripe = this.#stripeOf(page);
-    stripe.lock();
-    try {
-      if (size < this.pageSize) this.#restore(page, this.#page);
-      edit();
-      return this.#store.putFrom(this.#pool, this.#keyOf(page), this.#page);
-    } finally {
-      stripe.unlock();
-    }
-  }
-
-  /** Zeroes part of a page; nothing is stored where nothing was. @returns false for want of room */
-  #zeroPart(page: number, at: number, size: number): boolean {
-    const stripe = this.#stripeOf(page);
-    stripe.lock();
-    try {
-      const key = this.#keyOf(page);
-      if (!this.#store.getTo(this.#pool, key, this.#page)) return this.lost.wasNever(page);
-      this.#fill((this.#page + at) as Address, size);
-      return this.#store.putFrom(this.#pool, key, this.#page) === 0;
-    } finally {
-      stripe.unlock();
-    }
+  /** The first page from `page` on that is stored, or NIL. */
+  nextStored(page: number): number {
+    return this.#pages.nextStored(page);
   }
 
   #remove(page: number): void {
-    const stripe = this.#stripeOf(page);
-    stripe.lock();
-    try {
-      this.#store.flush(this.#pool, this.#keyOf(page));
-    } finally {
-      stripe.unlock();
-    }
+    this.#pages.remove(page);
     this.#counters.count(Device.NOTIFY_FREE);
-  }
-
-  /** The first page from `page` on that is stored, or NIL. */
-  nextStored(page: number): number {
-    const key = this.#keyOf(page);
-    return this.#store.nextPage(this.#pool, key) === MISS ? NIL : pageOf(key);
-  }
-
-  #keyOf(page: number): TmemKey {
-    this.#assertAlive();
-    return this.#key.setIndex(page);
-  }
-
-  #assertAlive(): void {
-    const { words } = this.#store.arena;
-    const isAlive =
-      words[this.#at + Device.MAGIC] === Device.ZRAM_MAGIC &&
-      words[this.#at + Device.POOL] === this.#pool;
-    if (!isAlive) throw new ZcacheError("ERR_DEVICE_CLOSED", "the device has been destroyed");
-  }
-
-  #stripeOf(page: number): Mutex {
-    return this.#stripes[page % Device.STRIPES_MAX]!;
-  }
-
-  #copy(target: number, source: number, size: number): void {
-    this.#store.arena.kernels.copy(target, source, size);
-  }
-
-  #fill(target: Address, size: number): void {
-    this.#store.arena.kernels.fill(target, 0, size);
   }
 
   #invalid(): typeof EINVAL {

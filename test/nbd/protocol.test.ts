@@ -17,7 +17,7 @@ import {
 } from "../../src/nbd/protocol/handshake.ts";
 import { Command, CommandFlag, Option, Reply } from "../../src/nbd/protocol/protocol.ts";
 import { Request, writeRequest } from "../../src/nbd/protocol/transmission.ts";
-import { blockBytes, type Link, makeBlock, Outbox } from "../../src/nbd/send_queue.ts";
+import { blockBytes, type Link, makeBlock, SendQueue } from "../../src/nbd/send_queue.ts";
 import { Transmission } from "../../src/nbd/transmission.ts";
 import { Zram } from "../../src/zram/zram.ts";
 import { string, u32 } from "../doubles/nbd_client.ts";
@@ -200,10 +200,13 @@ async function transmit(bytes: Buffer, sizes: readonly number[], slow: readonly 
   const link = new FakeLink();
   const shared = [makeBlock(device)];
   const input = device.reserve(blockBytes(4096));
-  const outbox = new Outbox(link, makeBlock(device), shared);
+  const outbox = new SendQueue(link, makeBlock(device), shared);
   const agreed = { export: one, structured: true, allocation: true };
   const held = device.reserve(4096);
-  const transmission = new Transmission(agreed, link, outbox, input as Address, held);
+  const transmission = new Transmission({
+    ...{ agreed, link, queue: outbox, held, times: undefined },
+    input: input as Address,
+  });
   const settle = async () => {
     for (let turn = 0; turn < 1000 && !link.isResumed && !link.isClosed; turn++) {
       await new Promise((done) => setImmediate(done));

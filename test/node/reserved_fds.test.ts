@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { test } from "node:test";
-import { lend, startWorker } from "../../src/node/reserved_fds.ts";
+import { reserveFd, startWorker } from "../../src/node/reserved_fds.ts";
 
 const IDLE = new URL("data:text/javascript,setInterval(()=>{},1000);");
 
@@ -24,7 +24,7 @@ test("a worker gets no descriptor that another thread bears", { skip: skip() }, 
   await new Promise((online) => once.once("online", online));
   await once.terminate();
   const opened = Array.from({ length: 40 }, () => openSync("/dev/null", "r"));
-  for (const descriptor of opened) lend(descriptor);
+  for (const descriptor of opened) reserveFd(descriptor);
   for (const descriptor of opened) closeSync(descriptor);
   const before = loops();
   const count = readdirSync("/proc/self/fd").length;

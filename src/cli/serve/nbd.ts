@@ -29,7 +29,7 @@ import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes } from "./nbd_s
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 
 /** Of each thread before it serves: what the engine would compile under the first client. */
-const PRACTICE_MS = 500;
+const WARM_UP_MS = 500;
 
 interface NamedDevice {
   readonly name: string;
@@ -159,7 +159,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       connectionsMax: maxConnections,
       ...(threads === undefined ? {} : { threads }),
       ...(tls === undefined ? {} : { tls }),
-      practiceMs: PRACTICE_MS,
+      practiceMs: WARM_UP_MS,
     });
     const line = `${loaded}nbd on ${server.addresses.join(" ")}`;
     const scheduler = Scheduler.of(store, (_, error) =>

@@ -1,5 +1,5 @@
-// The handshake of NBD, fixed newstyle: what a server says first, the client's options, and the
-// replies to them. Pure functions, bytes to messages and back.
+// The handshake of NBD, fixed newstyle: the server's greeting, the client's options, and the
+// replies to them. Pure functions from bytes to messages and back.
 import {
   ALLOCATION_CONTEXT,
   FIXED_NEWSTYLE,
@@ -14,13 +14,13 @@ import {
 export const GREETING_BYTES = 18;
 export const CLIENT_FLAGS_BYTES = 4;
 export const OPTION_HEADER_BYTES = 16;
-/** Zeros behind the answer to EXPORT_NAME, if the client has not said that it wants none. */
+/** Zeros behind the reply to EXPORT_NAME, unless the client has set NO_ZEROES. */
 const ZEROES_BYTES = 124;
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const encoder = new TextEncoder();
 
-/** What the server sends first. */
+/** The server's greeting. */
 export function greeting(): Uint8Array {
   const bytes = new Uint8Array(GREETING_BYTES);
   const view = new DataView(bytes.buffer);
@@ -32,7 +32,7 @@ export function greeting(): Uint8Array {
   return bytes;
 }
 
-/** What a client answers: its flags, or null if they hold a bit that nobody has offered. */
+/** The client's flags; null if it sets a flag that the server has not offered. */
 export function parseClientFlags(bytes: Uint8Array): { noZeroes: boolean } | null {
   const flags = viewOf(bytes).getUint32(0);
   if ((flags & ~(FIXED_NEWSTYLE | NO_ZEROES)) !== 0 || (flags & FIXED_NEWSTYLE) === 0) return null;
@@ -44,7 +44,7 @@ export interface OptionHeader {
   readonly lengthBytes: number;
 }
 
-/** The header of an option, OPTION_HEADER_BYTES of it; null if the magic is another. */
+/** The header of an option, of OPTION_HEADER_BYTES; null for another magic number. */
 export function parseOptionHeader(bytes: Uint8Array): OptionHeader | null {
   const view = viewOf(bytes);
   if (view.getUint32(0) !== OPTION_MAGIC[0] || view.getUint32(4) !== OPTION_MAGIC[1]) return null;
@@ -65,7 +65,7 @@ export function optionReply(option: number, type: number, data?: Uint8Array | st
   return bytes;
 }
 
-/** The answer to EXPORT_NAME: transmission begins behind it. */
+/** The reply to EXPORT_NAME; the transmission phase begins after it. */
 export function exportNameReply(sizeBytes: number, flags: number, noZeroes: boolean): Uint8Array {
   const bytes = new Uint8Array(10 + (noZeroes ? 0 : ZEROES_BYTES));
   const view = new DataView(bytes.buffer);
@@ -122,7 +122,7 @@ export function metaContextData(id: number, name: string): Uint8Array {
   return bytes;
 }
 
-/** Text of an option's data; null if it is longer than a name may be, or no UTF-8. */
+/** A name from an option's data; null if it is too long or not UTF-8. */
 export function parseName(data: Uint8Array): string | null {
   if (data.length > NAME_BYTES_MAX) return null;
   try {
@@ -134,11 +134,11 @@ export function parseName(data: Uint8Array): string | null {
 
 export interface InfoRequest {
   readonly name: string;
-  /** Types of INFO that the client asks for. */
+  /** Types of INFO that the client requests. */
   readonly types: readonly number[];
 }
 
-/** Data of INFO and GO: a name, and the types of information that are wanted. */
+/** Data of INFO and GO: a name and types of INFO. */
 export function parseInfoRequest(data: Uint8Array): InfoRequest | null {
   const named = takeString(data, 0);
   if (named === null || data.length < named.end + 2) return null;
@@ -161,7 +161,7 @@ export function parseMetaRequest(data: Uint8Array): MetaRequest | null {
   const count = viewOf(data).getUint32(named.end);
   const queries: string[] = [];
   let at = named.end + 4;
-  // Each query takes four bytes at least, so the count can't ask for more than there is.
+  // A query has four bytes or more: a larger count is invalid.
   if (count > (data.length - at) / 4) return null;
   for (let nth = 0; nth < count; nth++) {
     const query = takeString(data, at);
@@ -172,7 +172,7 @@ export function parseMetaRequest(data: Uint8Array): MetaRequest | null {
   return at === data.length ? { name: named.text, queries } : null;
 }
 
-/** Whether a query means "base:allocation"; a namespace alone asks for all that is in it. */
+/** Whether a query selects "base:allocation"; in LIST, a namespace selects all of its contexts. */
 export function asksForAllocation(query: string, isList: boolean): boolean {
   return query === ALLOCATION_CONTEXT || (isList && query === "base:");
 }

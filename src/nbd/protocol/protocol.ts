@@ -75,7 +75,7 @@ export const CommandFlag = {
   FAST_ZERO: 16,
 } as const;
 
-/** Errors of requests: numbers of the protocol, whatever the system's are. */
+/** Errors of requests: the protocol's numbers, which do not depend on the system. */
 export const NbdError = {
   NONE: 0,
   EPERM: 1,
@@ -85,9 +85,13 @@ export const NbdError = {
   ESHUTDOWN: 108,
 } as const;
 
-export const Chunk = { NONE: 0, OFFSET_DATA: 1, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
-/** Flag of the last chunk of a structured reply. */
-export const CHUNK_DONE = 1;
+/** Types of chunks, 16 bits, and above them the flag of the last chunk of a structured reply. */
+export const Chunk = {
+  OFFSET_DATA: 1,
+  BLOCK_STATUS: 5,
+  ERROR: 0x8001,
+  DONE: 1 << 16,
+} as const;
 
 /** Flags of an extent in "base:allocation". */
 export const State = { HOLE: 1, ZERO: 2 } as const;
@@ -96,10 +100,10 @@ export const ALLOCATION_CONTEXT = "base:allocation";
 export const REQUEST_BYTES = 28;
 export const SIMPLE_REPLY_BYTES = 16;
 export const CHUNK_HEADER_BYTES = 20;
-/** The most bytes of a name: of an export, of a metadata context. */
+/** The most bytes of the name of an export or a metadata context. */
 export const NAME_BYTES_MAX = 4096;
 /**
- * The most bytes of one READ or WRITE: twice what the specification lets clients take for granted,
- * as nbdkit has it too, since there are clients that don't ask. No buffer is that large.
+ * The most bytes of one READ or WRITE: twice what the specification lets clients assume, as in
+ * nbdkit, because some clients do not ask. No buffer is that large.
  */
 export const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;

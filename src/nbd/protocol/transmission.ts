@@ -1,8 +1,6 @@
-// The transmission of NBD: requests, and the heads of replies. They are read and written in place,
-// in buffers that the caller has, field by field into one record: this is done for every request,
-// and allocates nothing.
+// The transmission phase of NBD: requests, and the heads of replies, read and written in place in
+// the caller's buffers. This is done for every request and allocates nothing.
 import {
-  CHUNK_DONE,
   CHUNK_HEADER_BYTES,
   Chunk,
   REQUEST_BYTES,
@@ -14,22 +12,20 @@ import {
 
 const WORD = 2 ** 32;
 
-/** A request as it was read last. */
+/** A request; one record is reused for all requests of a connection. */
 export class Request {
   flags = 0;
   command = 0;
-  /** The client's name for it, which goes back with the reply: two halves, never looked at. */
+  /** The client's cookie, in two halves, which the reply repeats. */
   cookieHigh = 0;
   cookieLow = 0;
-  /**
-   * Bytes. Above 2⁵³ it is not exact, and beyond the end of every device all the same.
-   */
+  /** Bytes. An offset above 2⁵³ is not exact, but beyond the end of every device. */
   offset = 0;
   lengthBytes = 0;
 
   /**
    * Reads a request: REQUEST_BYTES from `at` on.
-   * @returns false if the magic is another: then nothing that follows can be understood
+   * @returns false for another magic number: then no byte that follows can be interpreted
    */
   parse(bytes: Uint8Array, at: number): boolean {
     if (word(bytes, at) !== REQUEST_MAGIC) return false;
@@ -50,8 +46,7 @@ export function writeRequest(bytes: Uint8Array, at: number, request: Request): n
   setHalf(bytes, at + 6, request.command);
   setWord(bytes, at + 8, request.cookieHigh);
   setWord(bytes, at + 12, request.cookieLow);
-  setWord(bytes, at + 16, Math.floor(request.offset / WORD));
-  setWord(bytes, at + 20, request.offset % WORD);
+  setOffset(bytes, at + 16, request.offset);
   setWord(bytes, at + 24, request.lengthBytes);
   return REQUEST_BYTES;
 }
@@ -70,18 +65,20 @@ export function writeSimpleReply(
   return SIMPLE_REPLY_BYTES;
 }
 
-/** Writes the head of a chunk of a structured reply. @returns bytes written */
+/**
+ * Writes the head of a chunk of a structured reply.
+ * @param type of the chunk, with Chunk.DONE for the last one
+ * @returns bytes written
+ */
 export function writeChunkHeader(
   bytes: Uint8Array,
   at: number,
   request: Request,
   type: number,
-  isLast: boolean,
   lengthBytes: number,
 ): number {
   setWord(bytes, at, STRUCTURED_REPLY_MAGIC);
-  setHalf(bytes, at + 4, isLast ? CHUNK_DONE : 0);
-  setHalf(bytes, at + 6, type);
+  setWord(bytes, at + 4, type);
   setWord(bytes, at + 8, request.cookieHigh);
   setWord(bytes, at + 12, request.cookieLow);
   setWord(bytes, at + 16, lengthBytes);
@@ -98,28 +95,17 @@ export function writeErrorChunk(
   request: Request,
   error: number,
 ): number {
-  const body = at + writeChunkHeader(bytes, at, request, Chunk.ERROR, true, 6);
+  const body = at + writeChunkHeader(bytes, at, request, Chunk.ERROR | Chunk.DONE, 6);
   setWord(bytes, body, error);
   setHalf(bytes, body + 4, 0);
   return ERROR_CHUNK_BYTES;
 }
 
-/** Bytes before the data of a chunk of type OFFSET_DATA. */
-export const DATA_CHUNK_BYTES = CHUNK_HEADER_BYTES + 8;
-
-/** Writes what stands before the data of a structured read. @returns bytes written */
-export function writeDataChunk(
-  bytes: Uint8Array,
-  at: number,
-  request: Request,
-  isLast: boolean,
-  offset: number,
-  dataBytes: number,
-): number {
-  const body = at + writeChunkHeader(bytes, at, request, Chunk.OFFSET_DATA, isLast, 8 + dataBytes);
-  setWord(bytes, body, Math.floor(offset / WORD));
-  setWord(bytes, body + 4, offset % WORD);
-  return DATA_CHUNK_BYTES;
+/** Writes an offset on a device. @returns 8 */
+export function setOffset(bytes: Uint8Array, at: number, offset: number): number {
+  setWord(bytes, at, Math.floor(offset / WORD));
+  setWord(bytes, at + 4, offset % WORD);
+  return 8;
 }
 
 /** Writes a 32-bit number. @returns 4 */

@@ -22,13 +22,13 @@ const asked = (page: number) => `this.#request.offset === ${page * PAGE}`;
 const DAMAGES: readonly Damage[] = [
   [
     "nbd/transmission.js",
-    "#objection() {",
+    "#begin() {",
     `if (${asked(AT.receive)}) ${fail("a request")}
      if (${asked(AT.ends)}) process.exit(7);
      if (${asked(AT.promise)}) Promise.reject(new TypeError("injected: a promise"));
      if (${asked(AT.timer)}) setTimeout(() => { ${fail("a timer")} });`,
   ],
-  ["nbd/transmission.js", "#goOn() {", `if (${asked(AT.turn)}) ${fail("a turn")}`],
+  ["nbd/transmission.js", "#resume() {", `if (${asked(AT.turn)}) ${fail("a turn")}`],
   ["nbd/transmission.js", "    drained() {", `if (${asked(AT.drained)}) ${fail("drain")}`],
   ["nbd/negotiation.js", "#list(data) {", `if (data.length === 5) ${fail("a handshake")}`],
   ["zram/idle_scan.js", "    step(nowMs) {", fail("idle pages")],
