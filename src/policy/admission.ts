@@ -1,55 +1,59 @@
-// Which page may enter: the rules that the kernel's zcache had for persistent pages. Not every page
-// is worth keeping compressed: one that hardly shrinks costs as much as it saves, and too many of
-// them spoil the mean. Pure functions of numbers; the store knows the numbers and counts refusals.
+// Admission rules: which pages may enter, by the limits that the kernel's zcache had for persistent
+// pages. A page that hardly shrinks costs as much as it saves, and many such pages raise the mean
+// size. Pure functions; the store supplies the numbers and counts refusals.
 //
-// Two calls, because what is refused for its number need not be compressed first.
+// There are two functions, because a page refused by count need not be compressed first.
 import { ZcacheError } from "../base/errors.ts";
 
-/** Limits in percent; the names are those of the kernel's settings. */
+/** Limits in percent, named after the kernel's settings. */
 export interface AdmissionLimits {
-  /** A page that compresses to more, in percent of a page, is refused (`zv_max_zsize`). */
+  /**
+   * A page that compresses to more than this, in percent of a page, is refused (`zv_max_zsize`).
+   */
   readonly maxZsizePercent: number;
   /**
-   * While the mean size is above this, in percent of a page, so is a page whose size is
-   * (`zv_max_mean_zsize`): better ones come in and bring the mean down.
+   * While the mean size is above this, in percent of a page, a page that compresses to more than
+   * this is refused (`zv_max_mean_zsize`): denser pages enter and lower the mean.
    */
   readonly maxMeanZsizePercent: number;
   /**
-   * As long as there are more pages than that, in percent of the frames that the store may hold, no
-   * page comes in (`zv_page_count_policy_percent`). Above 100 where pages are to be more than
-   * frames.
+   * While more pages than this are stored, in percent of the frames that the store may hold, every
+   * page is refused (`zv_page_count_policy_percent`). May exceed 100, because a frame can hold
+   * several pages.
    */
   readonly pageCountPercent: number;
 }
 
-/** The kernel's: seven eighths, five eighths, three quarters. */
+/** The kernel's defaults: seven eighths, five eighths, three quarters. */
 export const ZCACHE_LIMITS: AdmissionLimits = {
   maxZsizePercent: 87.5,
   maxMeanZsizePercent: 62.5,
   pageCountPercent: 75,
 };
 
-/** Limits that no page meets. */
+/** Limits that refuse no page. */
 export const NO_LIMITS: AdmissionLimits = {
   maxZsizePercent: 100,
   maxMeanZsizePercent: 100,
   pageCountPercent: Number.POSITIVE_INFINITY,
 };
 
-/** Admitted: none of the refusals. */
+/** The page may enter. */
 export const ADMITTED = "admitted";
-/** Compresses to more than a page may (zswap's counter; zcache's `compress_poor`). */
+/** The page compresses to more than maxZsizePercent (zswap's counter; zcache's `compress_poor`). */
 export const REJECT_COMPRESS_POOR = "reject_compress_poor";
-/** Compresses to more than the mean may, and the mean is above it already (zcache's counter). */
+/**
+ * The page compresses to more than maxMeanZsizePercent, and so does the mean (zcache's counter).
+ */
 export const MEAN_COMPRESS_POOR = "mean_compress_poor";
-/** There are too many pages (zcache's setting; the kernel did not count these). */
+/** More pages than pageCountPercent are stored (zcache's setting; the kernel has no counter). */
 export const REJECT_PAGE_COUNT = "reject_page_count";
 
-/** The refusals, as statistics name them. */
+/** The refusals, by their names in statistics. */
 export const REFUSALS = [REJECT_COMPRESS_POOR, MEAN_COMPRESS_POOR, REJECT_PAGE_COUNT] as const;
 export type Refusal = (typeof REFUSALS)[number];
 
-/** @throws ZcacheError ERR_OPTION naming the limit that can't be */
+/** @throws ZcacheError ERR_OPTION naming the limit that is out of range */
 export function checkAdmissionLimits(limits: AdmissionLimits): void {
   for (const name of ["maxZsizePercent", "maxMeanZsizePercent", "pageCountPercent"] as const) {
     const percent = limits[name];
@@ -63,8 +67,9 @@ export function checkAdmissionLimits(limits: AdmissionLimits): void {
 }
 
 /**
- * Before a page is compressed.
- * @param pages pages that the store holds  @param framesLimit frames that it may hold
+ * The rule that applies before a page is compressed.
+ * @param pages pages stored
+ * @param framesLimit frames that the store may hold
  */
 export function admitCount(
   limits: AdmissionLimits,
@@ -75,9 +80,11 @@ export function admitCount(
 }
 
 /**
- * After a page is compressed.
- * @param sizeBytes to how many bytes it compressed  @param pageSize bytes of a page
- * @param pages pages that the store holds  @param heldBytes what they take, all together
+ * The rules that apply once a page is compressed.
+ * @param sizeBytes bytes of the page, compressed
+ * @param pageSize bytes of a page
+ * @param pages pages stored
+ * @param heldBytes compressed bytes of all of them
  */
 export function admitSize(
   limits: AdmissionLimits,

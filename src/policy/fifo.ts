@@ -1,6 +1,6 @@
-// fifo: the oldest page goes, used or not. The plainest policy, and the measure of the others.
-// lru: the page goes that was not used for the longest time. The kernel's order for zswap; exact
-// here, and paid for at each hit.
+// fifo evicts the oldest page, used or not. It is the baseline for the other policies.
+// lru evicts the least recently used page: the order of the kernel's zswap, exact here, at the cost
+// of a list update per hit.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { EvictionPolicy, PolicySpace } from "./contract.ts";

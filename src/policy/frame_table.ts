@@ -1,14 +1,15 @@
-// A table of words in page frames: what a policy keeps of pages that are not there. Its size is
-// fixed when it is made, so it is taken in blocks as large as need be for one frame to list them.
+// A table of words in page frames, for what a policy keeps of pages that are not stored. Its size
+// is fixed when it is made: it is allocated in blocks, large enough for one frame to list all of
+// them.
 //
-//   two words of the owner:   DIRECTORY  word index of a frame with the word index of each block
+//   two words of the owner:   DIRECTORY  word index of the frame that lists each block's word index
 //                             FRAMES     fixed: frames held
 import { NIL, type PageFrame } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { MAX_ORDER } from "../memory/frame.layout.ts";
 
-/** Words of the owner that the table takes. */
+/** Words that the owner provides for the table. */
 export const TABLE_WORDS = 2;
 const DIRECTORY = 0;
 const FRAMES = 1;
@@ -16,16 +17,16 @@ const FRAMES = 1;
 export interface TableSpace {
   /** Word index of TABLE_WORDS words. */
   readonly at: number;
-  /** Frame number under which frames are taken. */
+  /** The owner's number under which frames are allocated. */
   readonly owner: number;
-  /** Words that are needed; 0 for none, which takes no frame. */
+  /** Words to allocate; 0 takes no frame. */
   readonly words: number;
-  /** What the table is for, in messages. */
+  /** What the table is for, in error messages. */
   readonly what: string;
 }
 
 export class FrameTable {
-  /** Words that there are: those that were asked for, rounded up to whole blocks. */
+  /** Words allocated: those asked for, rounded up to whole blocks. */
   readonly length: number;
   readonly #arena: Arena;
   readonly #words: Int32Array;
@@ -42,14 +43,17 @@ export class FrameTable {
     this.#space = space;
     const { wordsPerPage } = arena.frames;
     const pages = Math.ceil(space.words / wordsPerPage);
-    // Blocks just so large that one frame holds the word index of each.
+    // The smallest blocks that one frame can list.
     this.#order = Math.ceil(Math.log2(Math.max(1, pages / wordsPerPage)));
     this.#blockShift = Math.log2(wordsPerPage) + this.#order;
     this.#blocks = Math.ceil(pages / 2 ** this.#order);
     this.length = this.#blocks * 2 ** this.#blockShift;
   }
 
-  /** Takes the frames and clears them; once. @throws ZcacheError ERR_OPTION, ERR_ARENA_FULL */
+  /**
+   * Allocates and clears the frames; called once.
+   * @throws ZcacheError ERR_OPTION for more words than one frame can list blocks of, ERR_ARENA_FULL
+   */
   format(): void {
     const words = this.#words;
     const { at, what } = this.#space;
@@ -72,7 +76,8 @@ export class FrameTable {
     const { at } = this.#space;
     const directory = words[at + DIRECTORY]!;
     if (directory === 0) return;
-    // Block by block until a 0: a table whose making failed half-way has only its first blocks.
+    // Stops at the first 0: a table whose allocation failed halfway lists only the blocks that it
+    // got.
     for (let block = 0; block < this.#blocks; block++) {
       const first = words[directory + block]!;
       if (first === 0) break;
@@ -87,14 +92,17 @@ export class FrameTable {
     return this.#words[this.#space.at + FRAMES]!;
   }
 
-  /** Word index of the n-th word; the words of one aligned block of 2ⁿ are neighbours. */
+  /** Word index of the n-th word; each aligned group of 2ⁿ words, up to a block, is contiguous. */
   wordAt(nth: number): number {
     const directory = this.#words[this.#space.at + DIRECTORY]!;
     const block = this.#words[directory + (nth >>> this.#blockShift)]!;
     return block + (nth & ((1 << this.#blockShift) - 1));
   }
 
-  /** Takes a block of frames and clears it. @returns its first word */
+  /**
+   * Allocates and clears a block of frames.
+   * @returns its first word
+   */
   #take(order: number): number {
     const { frames } = this.#arena;
     const { at, owner, what } = this.#space;

@@ -1,23 +1,22 @@
-// Pages that left, remembered by their hash and for a while: the ghost queue of s3-fifo. No list,
-// but a table in which each hash has a bucket of four words, and each word the time of its entry:
-// how many had left before. Whoever is older than the queue is to be long is not in it.
+// The ghost queue of s3-fifo: the hashes of recently evicted pages. It is not a list but a table in
+// which each hash has a bucket of four words. Each word holds the time of its eviction, counted in
+// evictions; a hash whose age exceeds the length of the queue is not in the queue any more.
 //
 //   words of the policy:   a table in page frames (frame_table.ts), two words
-//                          CLOCK      pages that have left, wraps
+//                          CLOCK      pages evicted so far, wraps
 //   block:                 buckets of WAYS words: 0 = free, or hash bits 0 … 15 | tick
 //   tick:                  16 bits of CLOCK, of which the lowest are left out in large tables, so
 //                          that 2¹² ticks are one time around the table
 //
-// The bucket is chosen by the upper bits of the hash, and marked are the lower ones. Two pages of
-// one bucket may have the same mark: one in 16,000 lookups is wrong, and all it costs is a page in
-// the other queue. A word that
-// nobody replaced for 2¹⁶ ticks would seem new again; by then its bucket has been filled anew 16
-// times.
+// The upper bits of a hash choose the bucket, the lower bits are stored. Two pages in one bucket
+// may have the same lower bits: one in 16,000 lookups is wrong, which puts a page into the other
+// queue and has no other effect. A word that nothing has replaced for 2¹⁶ ticks would seem new
+// again; by then its bucket has been refilled 16 times.
 import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
 import { FrameTable, TABLE_WORDS } from "./frame_table.ts";
 
-/** Words of the owner that the ghosts take. */
+/** Words that the owner provides for the ghosts. */
 export const GHOSTS_WORDS = TABLE_WORDS + 1;
 const CLOCK = TABLE_WORDS;
 
@@ -34,8 +33,9 @@ export class Ghosts {
   readonly #tickShift: number;
 
   /**
-   * @param at word index of GHOSTS_WORDS words  @param owner frame number for the frames
-   * @param ghosts pages to remember; 0 for none, which takes no frame
+   * @param at word index of GHOSTS_WORDS words
+   * @param owner the owner's number for its frames
+   * @param ghosts pages to remember; 0 takes no frame
    */
   constructor(arena: Arena, at: number, owner: number, ghosts: number) {
     this.#words = arena.words;
@@ -60,7 +60,7 @@ export class Ghosts {
     return this.#table.framesHeld;
   }
 
-  /** Notes that the page of this hash left: two words. */
+  /** Remembers the page of this hash as evicted: two words. */
   remember(hash: number): void {
     if (this.#buckets === 0) return;
     const words = this.#words;
@@ -85,11 +85,11 @@ export class Ghosts {
   }
 
   /**
-   * Whether the page of this hash is among the last `length` that left; then it is forgotten, at
-   * the cost of one word.
+   * Whether the page of this hash is among the last `length` evicted pages. If so, forgets it: one
+   * word.
    */
   take(hash: number, length: number): boolean {
-    // Before the first page has gone, what would be looked at is not even in the cache.
+    // Before the first eviction, the table would be read from memory for nothing.
     if (this.#buckets === 0 || this.#words[this.#at + CLOCK] === 0) return false;
     const words = this.#words;
     const mark = hash & MARK_MASK;

@@ -1,5 +1,5 @@
-// Two moves within a list of memory/list.ts that would be twice as many words, made of its removals
-// and insertions. A link is [next, prev], as there.
+// Two operations on the lists of memory/list.ts that would log twice as many words if they were
+// made of its removal and insertion. A link is [next, prev], as there.
 
 import { put } from "../memory/journal.ts";
 import { listInit } from "../memory/list.ts";
@@ -7,7 +7,9 @@ import { listInit } from "../memory/list.ts";
 const NEXT = 0;
 const PREV = 1;
 
-/** Makes `node`, which is in the list, its first: six words, none if it is that already. */
+/**
+ * Moves `node`, which is in the list, to its front: six words, or none if it is the first already.
+ */
 export function linkToFirst(words: Int32Array, node: number, head: number): void {
   const prev = words[node + PREV]!;
   if (prev === head) return;
@@ -21,7 +23,10 @@ export function linkToFirst(words: Int32Array, node: number, head: number): void
   put(words, head + NEXT, node);
 }
 
-/** The link at `from` was copied to `to`: its neighbours, or itself if it is in no list, follow. */
+/**
+ * Makes the neighbours of a link that was copied from `from` to `to` point to `to`; a link that is
+ * in no list points to itself.
+ */
 export function linkMoved(words: Int32Array, from: number, to: number): void {
   const next = words[to + NEXT]!;
   if (next === from) {

@@ -1,18 +1,19 @@
-/** The words of a policy's own (POLICY_WORDS), and its bits in each entry.
+/** The words of one policy (POLICY_WORDS), and its bits in each entry.
  *
  *  ┌──────────────────────────┬──────────────────────────┬──────┬─────────────────┐
  *  │ QUEUE: head, count       │ MAIN: head, count        │ HAND │ GHOSTS, SKETCH  │
  *  └──────────────────────────┴──────────────────────────┴──────┴─────────────────┘
  *
- * All guarded by the owner's lock. fifo and lru use QUEUE; sieve adds HAND; s3-fifo uses all but
- * HAND, with its small queue in QUEUE; tinylfu HAND and SKETCH, with its window in QUEUE.
+ * All words are guarded by the owner's lock. fifo and lru use QUEUE. sieve also uses HAND. s3-fifo
+ * uses all but HAND, with its small queue in QUEUE. tinylfu also uses HAND and SKETCH, with its
+ * window in QUEUE.
  *
- *  bits of an entry, from PolicySpace.bit on:   0 … 1  USES    uses since it was last looked at
- *                                               2      MAIN    in the main queue
+ *  bits of an entry, from PolicySpace.bit on:   0 … 1  USES    hits since the last look at it
+ *                                               2      MAIN    it is in the main queue
  */
 export const QUEUE = 0; // three words (queue.ts)
 export const MAIN = 3; // three words (queue.ts)
-export const HAND = 6; // WordIndex of the link to be looked at next; the head: begin at the oldest
+export const HAND = 6; // WordIndex of the link to look at next; the head: begin at the oldest
 export const GHOSTS = 7; // three words (ghosts.ts)
 export const SKETCH = 7; // four words (sketch.ts)
 

@@ -1,4 +1,5 @@
-// A queue of entries: newest first, oldest last, with a count. What all policies are made of.
+// A queue of entries with a count, from the newest to the oldest. All policies are made of such
+// queues.
 //
 //   three words of the owner:   head (a link of memory/list.ts), count
 //   an entry's link:                  at PolicySpace.links
@@ -21,12 +22,15 @@ import { linkMoved, linkToFirst } from "./links.ts";
 const COUNT = 2;
 
 export class EntryQueue {
-  /** Word index of the head: as a link, the place before the newest and behind the oldest. */
+  /** Word index of the head, which as a link comes before the newest and after the oldest entry. */
   readonly head: number;
   readonly #words: Int32Array;
   readonly #links: number;
 
-  /** @param head word index of three words  @param links where an entry has its link */
+  /**
+   * @param head word index of three words
+   * @param links offset, in an entry, of its link
+   */
   constructor(words: Int32Array, head: number, links: number) {
     this.#words = words;
     this.head = head;
@@ -42,7 +46,9 @@ export class EntryQueue {
     return this.#words[this.head + COUNT]!;
   }
 
-  /** @returns whether the entry is in a queue; false only for one that was taken out of one */
+  /**
+   * @returns whether the entry is in a queue; an entry never added to any queue must not be passed
+   */
   isListed(entry: number): boolean {
     return !listEmpty(this.#words, entry + this.#links);
   }
@@ -57,12 +63,12 @@ export class EntryQueue {
     add(this.#words, this.head + COUNT, -1);
   }
 
-  /** Makes an entry of this queue its newest. */
+  /** Moves an entry of this queue to its newest end. */
   renew(entry: number): void {
     linkToFirst(this.#words, entry + this.#links, this.head);
   }
 
-  /** See `EvictionPolicy.relocate`; for the entries of any queue. */
+  /** As `EvictionPolicy.relocate`; works for entries of any queue. */
   relocate(from: number, to: number): void {
     linkMoved(this.#words, from + this.#links, to + this.#links);
   }
@@ -71,12 +77,15 @@ export class EntryQueue {
     return this.#entryAt(listLast(this.#words, this.head));
   }
 
-  /** The entry that came after this one, NIL behind the newest. */
+  /** The entry that is next newer, or NIL if this is the newest. */
   newer(entry: number): WordIndex | Nil {
     return this.#entryAt(listPrev(this.#words, entry + this.#links));
   }
 
-  /** Checks links and count. @param visit is called for each entry, newest first */
+  /**
+   * Checks links and count.
+   * @param visit called for each entry, newest first
+   */
   verify(visit?: (entry: WordIndex) => void): void {
     const { count } = this;
     assert(listCheck(this.#words, this.head, count) === count, "a queue is whole and counted");

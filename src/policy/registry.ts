@@ -1,5 +1,5 @@
-// Every eviction policy by name. A new one is one line here, and it inherits the contract suite and
-// the measurement.
+// The eviction policies by name. A new policy is one line in this table, and is then covered by the
+// contract tests and the benchmark.
 import type { WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -19,7 +19,7 @@ const POLICIES: Readonly<Record<string, PolicyClass>> = {
   fifo: Fifo,
 };
 
-/** The policy where none is asked for; why, says docs/decisions/0009-eviction-policy.md. */
+/** The default policy; docs/decisions/0009-eviction-policy.md has the reasons. */
 export const DEFAULT_POLICY = "s3-fifo";
 
 /** The names that `createPolicy` knows, the default first. */
@@ -28,10 +28,10 @@ export function policyNames(): string[] {
 }
 
 /**
- * Opens a policy for the calling thread; its maker calls `format` once.
+ * Opens a policy in the calling thread; its creator then calls `format` once.
  * @param at word index of POLICY_WORDS words that the owner provides
- * @param space the same in all threads
- * @throws ZcacheError ERR_OPTION listing the names
+ * @param space the same values in all threads
+ * @throws ZcacheError ERR_OPTION for an unknown name, listing the known ones
  */
 export function createPolicy(
   name: string,

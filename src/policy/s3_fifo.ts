@@ -1,17 +1,17 @@
-// s3-fifo: three queues in the order of arrival. A new page comes into the small queue, a tenth of
-// all. Reaching its end, a page that was used twice goes on into the main queue, others leave and
-// are remembered as ghosts; a page that comes back as a ghost goes into the main queue at once. At
-// the end of the main queue a page that was used goes round again, once for each use, at most three
-// times.
+// s3-fifo keeps three queues in the order of arrival. A new page enters the small queue, which
+// holds a tenth of all pages. At its end, a page that was used twice moves to the main queue; other
+// pages are evicted and remembered as ghosts. A page that comes back while it is a ghost enters the
+// main queue at once. At the end of the main queue, a page that was used goes round again, once for
+// each use, at most three times.
 //
 //   new ──► small ──► used ≥ 2? ──yes──► main ──► used ≥ 1? ──no──► gone
 //                        │ no             ▲ ▲         │ yes
 //                        ▼                │ └─────────┘
 //                      gone ──► ghosts ───┘ comes back
 //
-// After J. Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023). Other than
-// there, the sizes follow the number of pages that there are (a store of compressed pages has no
-// fixed number), and one search spares at most SECOND_CHANCES pages.
+// After J. Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023). Unlike the
+// paper, queue sizes follow the number of stored pages, because a store of compressed pages has no
+// fixed capacity in pages, and one search spares at most SECOND_CHANCES pages.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -21,9 +21,9 @@ import { Ghosts } from "./ghosts.ts";
 import * as Policy from "./policy.layout.ts";
 import { EntryQueue } from "./queue.ts";
 
-/** The small queue is to hold one in so many pages. */
+/** The small queue holds one in so many pages. */
 export const SMALL_SHARE = 10;
-/** Uses in the small queue that make a page go on into the main queue. */
+/** Hits in the small queue after which a page moves to the main queue. */
 const USES_TO_STAY = 2;
 
 export class S3Fifo implements EvictionPolicy {
@@ -70,7 +70,7 @@ export class S3Fifo implements EvictionPolicy {
   recordRequest(_hash: number): void {}
 
   push(entry: WordIndex, hash: number): void {
-    // As many ghosts as the main queue is to hold.
+    // As many ghosts as the main queue holds pages, as in the paper.
     const { count } = this;
     const inMain = this.#ghosts.take(hash, count - Math.floor(count / SMALL_SHARE));
     this.#setBits(entry, inMain ? this.#mainBit : 0);
@@ -125,7 +125,7 @@ export class S3Fifo implements EvictionPolicy {
     }
   }
 
-  /** The small queue first, from its oldest, then the main queue. */
+  /** First the small queue from its oldest entry, then the main queue. */
   next(entry: WordIndex | Nil): WordIndex | Nil {
     if (entry !== NIL && this.#queueOf(entry) === this.#main) return this.#main.newer(entry);
     const next = entry === NIL ? this.#small.oldest() : this.#small.newer(entry);

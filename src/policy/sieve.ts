@@ -1,13 +1,14 @@
-// sieve: a queue in the order of arrival, one bit per page, and a hand. A hit sets the bit. The
-// hand goes from the oldest page to the newest and round again: it clears the bit of a page that
-// has it, and takes the first that has not. Pages that were used stay where they are, new ones come
-// in before them, so what is asked for once is gone soon after the hand has seen it.
+// sieve keeps a queue in the order of arrival, one bit per page, and a hand. A hit sets the page's
+// bit. The hand moves from the oldest page to the newest and then starts over: it clears the bit of
+// each page that has it, and takes the first page without. Used pages stay where they are, and new
+// pages come in ahead of them, so that a page requested only once is evicted soon after the hand
+// has seen it.
 //
 //   newest                                          oldest
 //     N ── · ── V ── · ── · ── V ── V ── · ── V ── ·        V: visited
 //                         ▲ hand  ◄── goes this way
 //
-// After Y. Zhang et al., "SIEVE is Simpler than LRU" (NSDI 2024). Other than there, one search
+// After Y. Zhang et al., "SIEVE is Simpler than LRU" (NSDI 2024). Unlike the paper, one search
 // spares at most SECOND_CHANCES pages.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
@@ -24,7 +25,7 @@ export class Sieve implements EvictionPolicy {
   readonly tracksRequests = false;
   readonly #words: Int32Array;
   readonly #queue: EntryQueue;
-  /** Word index of the hand, which is the link of an entry, or the head: at the oldest. */
+  /** Word index of the hand: it holds the link of an entry, or the head for the oldest entry. */
   readonly #handAt: number;
   readonly #links: number;
   readonly #meta: number;
@@ -91,24 +92,26 @@ export class Sieve implements EvictionPolicy {
   victim(): WordIndex | Nil {
     const words = this.#words;
     if (this.#queue.count === 0) return NIL;
-    let link = this.#standsAt();
+    let link = this.#handLink();
     for (let chances = SECOND_CHANCES; chances > 0; chances--) {
       const metaAt = link - this.#links + this.#meta;
       const meta = words[metaAt]!;
       if ((meta & this.#visited) === 0) break;
       put(words, metaAt, meta & ~this.#visited);
-      link = this.#before(link);
+      link = this.#newerOf(link);
     }
     if (words[this.#handAt] !== link) put(words, this.#handAt, link);
     return (link - this.#links) as WordIndex;
   }
 
-  /** The way that the hand will go: those behind it have been spared once and come last. */
+  /**
+   * In the order in which the hand will pass: the entries behind it have been spared and come last.
+   */
   next(entry: WordIndex | Nil): WordIndex | Nil {
     if (this.#queue.count === 0) return NIL;
-    const start = this.#standsAt();
+    const start = this.#handLink();
     if (entry === NIL) return (start - this.#links) as WordIndex;
-    const link = this.#before(entry + this.#links);
+    const link = this.#newerOf(entry + this.#links);
     return link === start ? NIL : ((link - this.#links) as WordIndex);
   }
 
@@ -122,14 +125,14 @@ export class Sieve implements EvictionPolicy {
     assert(found, "the hand stands at a listed entry or at the end");
   }
 
-  /** The link that the hand looks at next, in a queue that is not empty. */
-  #standsAt(): number {
+  /** The link that the hand looks at next; the queue is not empty. */
+  #handLink(): number {
     const hand = this.#words[this.#handAt]!;
     return hand === this.#queue.head ? listPrev(this.#words, hand) : hand;
   }
 
-  /** The link that is newer by one; the oldest after the newest. */
-  #before(link: number): number {
+  /** The next newer link; after the newest comes the oldest. */
+  #newerOf(link: number): number {
     const before = listPrev(this.#words, link);
     return before === this.#queue.head ? listPrev(this.#words, before) : before;
   }

@@ -1,7 +1,7 @@
-// How often was a page asked for lately? A count-min sketch of 4-bit counters: for each key four
-// counters among those of one block, of which the least is the answer. Keys share counters, so an
-// answer may be too high, never too low by more than what was forgotten. Counted are requests,
-// also those that miss: what is not there yet needs a past, to be weighed against what is.
+// Estimates how often a page was requested lately: a count-min sketch of 4-bit counters. A key has
+// four counters in one block; the least of them is the estimate. Keys share counters, so an
+// estimate may be too high, but too low only by what halving has dropped. Misses count too, because
+// a page that is not stored yet is compared by its requests with the stored ones.
 //
 //   words of the owner:   a table in page frames (frame_table.ts), two words
 //                         COUNTED   requests since the last halving
@@ -11,21 +11,22 @@
 //                      │ EPOCH │ 30 counters, 4 bits each, for each of four rows … │
 //                      └───────┴────────────┴────────────┴────────────┴────────────┘
 //
-// One block is one line of the processor's cache. After ten requests for each page that the sketch
-// was made for, all counters are halved, so that yesterday's favourites lose: not at once, which
-// would take milliseconds, but each block when it is next counted in. A reader reckons what is due.
+// A block is one cache line. After ten requests per page that the sketch was made for, all counters
+// are halved, so that old favourites lose weight. Halving all at once would take milliseconds;
+// instead, each block is halved when it is next written, and readers account for halvings that are
+// due.
 //
-// RACY: these words are neither atomic nor guarded nor logged. Readers count in them without the
-// lock. What can happen is that one of two requests in the same instant is not counted, that a
-// block is halved twice, or that a thread dies in between: it is an estimate before and after, and
-// no word of it leads anywhere.
+// RACY: these words are neither atomic nor guarded by a lock nor logged, and readers update them
+// without the lock. At worst, one of two simultaneous requests is not counted, a block is halved
+// twice, or a thread dies halfway. The counts are estimates in any case, and nothing is addressed
+// through them.
 //
 // After G. Einziger et al., "TinyLFU: A Highly Efficient Cache Admission Policy" (ACM TOS 2017);
-// that all counters of a key lie in one block is from Caffeine.
+// keeping all counters of a key in one block is Caffeine's idea.
 import type { Arena } from "../memory/arena.ts";
 import { FrameTable, TABLE_WORDS } from "./frame_table.ts";
 
-/** Words of the owner that the sketch takes. */
+/** Words that the owner provides for the sketch. */
 export const SKETCH_WORDS = TABLE_WORDS + 2;
 const COUNTED = TABLE_WORDS;
 const EPOCH = TABLE_WORDS + 1;
@@ -34,13 +35,13 @@ const BLOCK_WORDS = 16;
 const ROWS = 4;
 const ROW_COUNTERS = 30;
 const COUNT_MAX = 15;
-/** Counters of one halving: the uppermost bit of each counter moves out of its neighbour. */
+/** Clears, after a shift by one, the bits that came from the neighbouring counters. */
 const HALF_MASK = 0x7777_7777;
-/** Pages for one block: 64 bytes for 8 pages are 15 counters a page, as in Caffeine. */
+/** Pages per block: 64 bytes for 8 pages are 15 counters per page, as in Caffeine. */
 const BLOCK_PAGES = 8;
-/** Requests between two halvings, for each page. */
+/** Requests per page between two halvings. */
 const SAMPLE = 10;
-/** Requests that a thread counts by itself before it adds them to the shared word. */
+/** Requests that a thread counts locally before it adds them to the shared word. */
 const COUNT_AT = 64;
 
 export class FrequencySketch {
@@ -52,8 +53,9 @@ export class FrequencySketch {
   #counted = 0;
 
   /**
-   * @param at word index of SKETCH_WORDS words  @param owner frame number for the frames
-   * @param pages about how many pages there will be at once: 8 bytes each
+   * @param at word index of SKETCH_WORDS words
+   * @param owner the owner's number for its frames
+   * @param pages about how many pages are stored at once; each costs 8 bytes
    */
   constructor(arena: Arena, at: number, owner: number, pages: number) {
     this.#words = arena.words;
@@ -79,7 +81,7 @@ export class FrequencySketch {
     return this.#table.framesHeld;
   }
 
-  /** Counts one request; needs no lock. */
+  /** Counts one request. Needs no lock. */
   count(hash: number): void {
     if (this.#blocks === 0) return;
     const words = this.#words;
@@ -95,7 +97,7 @@ export class FrequencySketch {
     if (++this.#counted === COUNT_AT) this.#addCounted();
   }
 
-  /** @returns how often this page was asked for lately, 0 … 15 */
+  /** @returns the estimated number of recent requests, 0 … 15 */
   estimate(hash: number): number {
     if (this.#blocks === 0) return 0;
     const words = this.#words;
@@ -115,7 +117,7 @@ export class FrequencySketch {
     return this.#table.wordAt(Math.floor(((hash >>> 0) * this.#blocks) / 2 ** 32) * BLOCK_WORDS);
   }
 
-  /** Makes up for the halvings that a block has missed. */
+  /** Applies the halvings that a block has missed. */
   #age(block: number): void {
     const words = this.#words;
     const epoch = words[this.#at + EPOCH]!;
@@ -142,13 +144,16 @@ export class FrequencySketch {
   }
 }
 
-/** Bits for the four rows. The block is chosen by the upper bits of the hash: mixed once more. */
+/**
+ * Bits to choose the counters of the four rows. The hash is mixed once more, because its upper bits
+ * have chosen the block.
+ */
 function spreadOf(hash: number): number {
   const mixed = Math.imul(hash ^ (hash >>> 15), 0x2c1b_3c6d);
   return mixed ^ (mixed >>> 13);
 }
 
-/** The number of the counter, within the block, that stands for a key in a row. */
+/** The number, within its block, of a key's counter in a row. */
 function counterOf(spread: number, row: number): number {
   return row * ROW_COUNTERS + ((((spread >>> (row * 8)) & 0xff) * ROW_COUNTERS) >>> 8);
 }

@@ -1,17 +1,17 @@
-// tinylfu: worth keeping is what is asked for often for the bytes that it takes. New pages enter
-// a window, a queue in the order of arrival, and stay there for a while whatever they are. At its
-// end a page meets one of the main queue: who is worth less, requests lately by a sketch ÷ bytes,
-// is gone.
+// tinylfu keeps the pages that are requested most often per byte that they occupy. New pages enter
+// a window, a queue in the order of arrival. The page at its end is compared with the main queue's
+// victim; the page of lower worth, which is recent requests (estimated by a sketch) ÷ bytes, is
+// evicted.
 //
 //   new ──► window ──► worth more than main's victim? ──no──► gone
 //                            │ yes: that one is gone
 //                            ▼
-//                           main: a hand goes round as in sieve, and of the first SAMPLES that it
-//                           finds not used since, the one worth least is the victim
+//                           main: a hand goes round as in sieve; of the first SAMPLES pages that it
+//                           finds not used since, the one of least worth is the victim
 //
-// After G. Einziger et al., "TinyLFU" (ACM TOS 2017), and for the bytes L. Cherkasova's GDSF
-// (1998). Other than there, hits only set a bit, as in sieve, because a hit that moves a page in a
-// list is paid for by all threads.
+// After G. Einziger et al., "TinyLFU" (ACM TOS 2017), with bytes as in L. Cherkasova's GDSF (1998).
+// Unlike there, a hit only sets a bit, as in sieve: a hit that moved a page in a list would delay
+// all threads.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -22,9 +22,9 @@ import * as Policy from "./policy.layout.ts";
 import { EntryQueue } from "./queue.ts";
 import { FrequencySketch } from "./sketch.ts";
 
-/** The window is to hold one in so many pages. */
+/** The window holds one in so many pages. */
 export const WINDOW_SHARE = 20;
-/** Pages of the main queue that are weighed for one victim: eight are not better. */
+/** Pages of the main queue compared for one victim; eight give no better hit rate. */
 export const SAMPLES = 4;
 
 export class TinyLfu implements EvictionPolicy {
@@ -33,7 +33,9 @@ export class TinyLfu implements EvictionPolicy {
   readonly #words: Int32Array;
   readonly #window: EntryQueue;
   readonly #main: EntryQueue;
-  /** Word index of the hand: the link to be looked at next; the head: begin at the oldest. */
+  /**
+   * Word index of the hand: it holds the link to look at next, or the head for the oldest entry.
+   */
   readonly #handAt: number;
   readonly #sketch: FrequencySketch;
   readonly #space: PolicySpace;
@@ -113,7 +115,8 @@ export class TinyLfu implements EvictionPolicy {
     const window = this.#window;
     const main = this.#main;
     let chances = SECOND_CHANCES - SAMPLES;
-    // A store that has just become full has all its pages in the window: half go on as they are.
+    // A store that has just filled up has all its pages in the window: half of them move to the
+    // main queue without a comparison.
     while (chances > 0 && main.count < window.count) {
       this.#promote(window.oldest() as WordIndex);
       chances--;
@@ -126,14 +129,14 @@ export class TinyLfu implements EvictionPolicy {
       const candidate = window.oldest() as WordIndex;
       if (this.#worth(candidate) <= least) return candidate;
       this.#promote(candidate);
-      // While the window has far more than its share, the main queue grows by those that are worth
-      // more, and nobody of it has to go.
+      // While the window has far more than its share, the main queue grows by pages of higher
+      // worth, and loses none.
       if (window.count * WINDOW_SHARE <= 2 * this.count) return victim;
     }
     return victim;
   }
 
-  /** The window first, from its oldest, then the main queue. */
+  /** First the window from its oldest entry, then the main queue. */
   next(entry: WordIndex | Nil): WordIndex | Nil {
     if (entry !== NIL && this.#queueOf(entry) === this.#main) return this.#main.newer(entry);
     const next = entry === NIL ? this.#window.oldest() : this.#window.newer(entry);
@@ -153,14 +156,14 @@ export class TinyLfu implements EvictionPolicy {
     assert(found, "the hand stands at an entry of the main queue or at the end");
   }
 
-  /** The oldest of the window goes on into the main queue. */
+  /** Moves the oldest entry of the window to the main queue. */
   #promote(entry: WordIndex): void {
     this.#window.remove(entry);
     this.#main.addNewest(entry);
     this.#setBits(entry, this.#mainBit);
   }
 
-  /** The least worth of those at which the hand stops, in a main queue that is not empty. */
+  /** The entry of least worth of those at which the hand stops; the main queue is not empty. */
   #mainVictim(chances: number): WordIndex {
     const words = this.#words;
     const { links, meta: metaOf } = this.#space;
@@ -189,7 +192,7 @@ export class TinyLfu implements EvictionPolicy {
     return victim;
   }
 
-  /** A half is added, so that of two that nobody asked for the larger one goes. */
+  /** Adds a half to the count, so that of two pages without requests the larger one is evicted. */
   #worth(entry: WordIndex): number {
     const { hashOf, sizeOf } = this.#space;
     return (this.#sketch.estimate(hashOf(entry)) + 0.5) / sizeOf(entry);

@@ -1,6 +1,6 @@
-// When reclaim begins and when it is enough; when a full store takes pages again. Both are a state
-// of two values between two marks, so that neither flutters at one: pure functions from the state
-// and the numbers to the next state.
+// Decides when reclaim begins and ends, and when a full store takes pages again. Both are a state
+// that flips between two marks, so that it does not flutter at one mark. Pure functions from state
+// and numbers to the next state.
 //
 //   free frames:   0 ───────── low ─────────── high ──────── all
 //                  reclaim ◄── begins           ends ──► no reclaim       as the kernel's zones
@@ -9,17 +9,17 @@
 //                  take pages ◄── again         refuse ──►                as zswap
 import { ZcacheError } from "../base/errors.ts";
 
-/** Marks in percent of the frames that a store may hold. */
+/** Watermarks, in percent of the frames that a store may hold. */
 export interface Watermarks {
-  /** Reclaim begins when fewer are free, in percent. */
+  /** Reclaim begins when less than this is free. */
   readonly lowPercent: number;
-  /** And ends when so many are. */
+  /** Reclaim ends when this much is free. */
   readonly highPercent: number;
 }
 
 /**
- * Percent of the limit to which a store that was full must sink before it takes pages again:
- * zswap's `accept_threshold_percent`. 100 stands for no such wait.
+ * After a store was full, it takes pages again once its use has fallen to this percentage of the
+ * limit: zswap's `accept_threshold_percent`. 100 means at once.
  */
 export const ACCEPT_THRESHOLD_PERCENT = 90;
 
@@ -43,14 +43,14 @@ export function checkAcceptThreshold(percent: number): void {
   }
 }
 
-/** A mark in frames, rounded up, so that a small store has one too. */
+/** A watermark in frames, rounded up so that a small store has a mark too. */
 export function markFrames(framesLimit: number, percent: number): number {
   return Math.ceil((framesLimit * percent) / 100);
 }
 
 /**
- * @param reclaiming what the last call returned; false at first
- * @returns whether pages are to be reclaimed now
+ * @param reclaiming the result of the last call; false at first
+ * @returns whether to reclaim pages now
  */
 export function reclaimNext(
   reclaiming: boolean,
@@ -62,7 +62,7 @@ export function reclaimNext(
   return framesFree < markFrames(framesLimit, mark);
 }
 
-/** Frames that reclaim still has to free until it may end. */
+/** Frames that reclaim has yet to free before it ends. */
 export function framesToReclaim(
   framesFree: number,
   framesLimit: number,
@@ -72,10 +72,10 @@ export function framesToReclaim(
 }
 
 /**
- * As zswap does: full at the limit (which counts as `pool_limit_hit`), and until no more than the
- * threshold is used.
- * @param full what the last call returned; false at first
- * @returns whether pages are to be refused now
+ * As in zswap: the store is full at the limit (counted as `pool_limit_hit`), and stays full until
+ * no more than the threshold is used.
+ * @param full the result of the last call; false at first
+ * @returns whether to refuse pages now
  */
 export function fullNext(
   full: boolean,
