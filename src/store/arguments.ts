@@ -1,4 +1,4 @@
-// What callers hand to a store, checked: the options of a tmem pool, and pages.
+// Checks the arguments of a store's methods: options of tmem pools, pages, limits.
 import { byteCountOf, bytesOf, isBytes } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -6,13 +6,13 @@ import { checkOptionNames } from "../base/option_names.ts";
 import { KEEPS_OLD, PERSISTENT, SHARED } from "../tmem/pools.ts";
 
 export interface TmemPoolOptions {
-  /** Pages stay until they are flushed (default false: they may go at any time). */
+  /** Pages stay until they are flushed (default false: the store may evict them). */
   readonly persistent?: boolean;
-  /** A put that is refused leaves the old page (default false: it is gone, so as not to be old). */
+  /** A refused put leaves the old page (default false: it is removed, because it is outdated). */
   readonly keepsOld?: boolean;
-  /** 16 bytes: all who name them use one pool (default: a pool of one's own). */
+  /** 16 bytes that name a pool shared by all clients (default: a private pool). */
   readonly uuid?: Uint8Array;
-  /** Who makes it, 0 … 2³¹ − 1: for statistics (default 0). */
+  /** The client that creates the pool, 0 … 2³¹ − 1: for statistics (default 0). */
   readonly client?: number;
 }
 
@@ -44,7 +44,7 @@ export function resolvePoolOptions(options: TmemPoolOptions): ResolvedPoolOption
   return { client, flags: kind | SHARED, uuid: bytesOf(uuid, "uuid", UUID_BYTES) };
 }
 
-/** @throws ZcacheError ERR_OPTION for anything but a Uint8Array of a page */
+/** @throws ZcacheError ERR_OPTION unless `page` is a Uint8Array of pageSize bytes */
 export function checkPage(page: unknown, pageSize: number): asserts page is Uint8Array {
   if (isBytes(page) && byteCountOf(page) === pageSize) return;
   const found = isBytes(page) ? byteCountOf(page) : describe(page);

@@ -5,37 +5,37 @@
  *  │ free │ not yet in the file │ free  │   place p of the ring's file stands at byte
  *  └──────┴─────────────────────┴───────┘   FILE_HEADER_BYTES + (p − START) · 32
  *
- * HEAD is written under the arena's lock, with the change itself: both are done, or neither. All
- * others are written under that lock and DRAIN, and read under either.
+ * HEAD is written under the arena's lock, in the transaction of the change: both are committed, or
+ * neither. All other words are written under that lock and DRAIN, and read under either.
  */
 export const HEAD = 0;
 export const TAIL = 1;
-export const START = 2; // HEAD when the file was begun
-export const FD = 3; // its descriptor: of the process, so all threads have it
+export const START = 2; // HEAD when the current file was begun
+export const FD = 3; // its descriptor, which all threads of the process can use
 export const GENERATION = 4; // its number
-export const SEED = 5; // of its records' checks
-export const LIMIT = 6; // units that it may have
-export const OLD_FD = 7; // of the file before, for what lies between TAIL and START; −1 = none
+export const SEED = 5; // seed of its records' checksums
+export const LIMIT = 6; // units that it may hold
+export const OLD_FD = 7; // descriptor of the preceding file, for TAIL … START; −1 = none
 export const OLD_START = 8;
 export const STATE = 9;
-export const ERRORS = 10; // writes that failed
-export const DRAIN = 11; // a lock: who has it writes to the file
+export const ERRORS = 10; // failed writes
+export const DRAIN = 11; // a lock: its holder writes to the file
 export const RING = 12; // fixed: word index of the ring
 export const RING_UNITS = 13; // fixed: a power of two
-export const NOTE = 14; // NOTE_WORDS of them: what the front said last; each file begins with it
+export const NOTE = 14; // NOTE_WORDS words of the cache's; each file begins with them
 export const WORDS = 18;
 
-/** Words that a front may note: what it needs to make sense of its values again. */
+/** Words that the cache may log to restore its values (`ChangeLog.note`). */
 export const NOTE_WORDS = 4;
 
 // STATE.
 export const OFF = 0;
 export const ON = 1;
-/** A change could not be kept: what the files say is old. */
+/** A change could not be logged: the files are out of date. */
 export const BROKEN = 2;
 
 /**
- * Units that only removals may take, which have no way to wait: one for each thread of an arena,
- * that has seen room and does not know of the others.
+ * Units reserved for removals, which can't wait: one for each thread of an arena that has seen room
+ * without knowing of the other threads.
  */
 export const RESERVE_UNITS = 192;

@@ -1,14 +1,14 @@
-// The log of changes: every value that comes in and every removal, in the order in which the store
-// took them, for a file from which the next process begins (persist/replay.ts).
+// The log of changes: every value stored and every removal, in the order in which the store made
+// them, in a file from which the next process restores the store (persist/).
 //
-// A change is written to a ring in the arena under the lock under which it is made, and in the same
-// transaction: there is one order, and a thread that dies loses neither half. From the ring to the
-// file it is moved by whoever has time (the maker's timer) or needs room (who puts). No lock of the
-// arena is held meanwhile.
+// A change is written to a ring in the arena, under the lock and in the transaction in which it is
+// made: there is one order, and a thread that dies loses both halves or neither. The ring is
+// written to the file by the maker's timer, or by a thread that needs room to put a value. The
+// arena's lock is not held meanwhile.
 //
-// A file that can't be written for so long that the ring is full would fall behind what the store
-// holds, and give back, one day, what was long deleted. Then the log breaks: nothing is kept any
-// more, until the maker removes the files and begins anew.
+// If the file can't be written for so long that the ring fills up, the files would fall behind the
+// store and one day restore what was deleted long ago. So the log breaks: it records nothing more
+// until its maker removes the files and starts over.
 import type { Address, WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -18,29 +18,32 @@ import type { TmemKey } from "../tmem/key.ts";
 import * as Log from "./change_log.layout.ts";
 import * as Rec from "./change_record.layout.ts";
 
-/** Writes to a file: all of it, or an error. */
+/** Writes all bytes to a file, or throws. */
 export interface LogWriter {
   /** @throws ZcacheError ERR_IO */
   write(fd: number, offsetBytes: number, bytes: Uint8Array): void;
 }
 
-/** A file that the log is to go on in. */
+/** A file for the log to continue in. */
 export interface LogFile {
   readonly fd: number;
   readonly generation: number;
   readonly seed: number;
   readonly sizeBytesMax: number;
-  /** Units of the log before, where that is not this one's: so that a restart misses its end. */
+  /**
+   * Units in the preceding log, if another process wrote it: a restart then notices if its end is
+   * missing.
+   */
   readonly unitsBefore: number;
 }
 
-/** What tells whether the calling thread may write while it looks. */
+/** The value of the checksum before the first `prepare`. */
 const NO_CHECK = 0;
 
 export class ChangeLog {
-  /** Word index of the log's own words. */
+  /** Word index of the log's words. */
   readonly at: WordIndex;
-  /** The tmem pool whose changes are kept. */
+  /** The tmem pool whose changes are logged. */
   readonly pool: number;
   readonly #arena: Arena;
   readonly #words: Int32Array;
@@ -48,12 +51,15 @@ export class ChangeLog {
   readonly #mutex: Mutex;
   readonly #ring: number;
   readonly #units: number;
-  /** Called without a lock where the file is as long as it may be: who can, begins another. */
+  /**
+   * Called without a lock when the file has reached its limit: to switch to another
+   * file.
+   */
   onFull: (() => void) | undefined;
-  /** Of what `prepare` was called for last. */
+  /** Checksum of the bytes that `prepare` was called for last. */
   #check = NO_CHECK;
 
-  /** @param at word index of words that `formatLog` was called for */
+  /** @param at word index of words that are formatted */
   constructor(arena: Arena, at: WordIndex, pool: number, writer: LogWriter) {
     this.at = at;
     this.pool = pool;
@@ -74,39 +80,44 @@ export class ChangeLog {
     return this.#words[this.at + Log.GENERATION]!;
   }
 
-  /** Writes that failed, in all threads. */
+  /** Failed writes, in all threads. */
   get errors(): number {
     return this.#words[this.at + Log.ERRORS]!;
   }
 
-  /** Bytes that wait in the ring. */
+  /** Bytes in the ring that are not in the file yet. */
   get waitingBytes(): number {
     return this.#usedUnits * Rec.UNIT_BYTES;
   }
 
-  /** Bytes of the file, those that wait included. */
+  /** Bytes of the file, including those still in the ring. */
   get fileBytes(): number {
     const units = (this.#words[this.at + Log.HEAD]! - this.#words[this.at + Log.START]!) >>> 0;
     return Rec.FILE_HEADER_BYTES + units * Rec.UNIT_BYTES;
   }
 
-  /** Whether something waits for the file before this one, which must be open till then. */
+  /** Whether the ring still has records for the preceding file, which must stay open until then. */
   get needsOld(): boolean {
     return ((this.#words[this.at + Log.START]! - this.#words[this.at + Log.TAIL]!) | 0) > 0;
   }
 
-  /** The ring, for who needs room while nothing is kept yet. */
+  /** The ring, as scratch memory while nothing is logged yet. */
   get room(): { readonly at: Address; readonly sizeBytes: number } {
     return { at: this.#ring as Address, sizeBytes: this.#units * Rec.UNIT_BYTES };
   }
 
-  /** Before a put, without a lock: looks at the value, and for room for it. */
+  /**
+   * Called before a put, without a lock: computes the checksum of the value and makes room for it.
+   */
   prepare(source: Address, sizeBytes: number): void {
     this.#check = this.#arena.kernels.checksum(source, sizeBytes, 0);
     this.makeRoom(sizeBytes);
   }
 
-  /** Makes room for a change of so many bytes, without a lock; writes to the file if need be. */
+  /**
+   * Makes room for a change with so many bytes, called without a lock; writes to the file if need
+   * be.
+   */
   makeRoom(sizeBytes: number): void {
     const needed = Rec.unitsOf(sizeBytes) + Log.RESERVE_UNITS;
     const used = this.#usedUnits;
@@ -115,7 +126,7 @@ export class ChangeLog {
       if (this.#units - this.#usedUnits < needed && this.#isFileFull) this.onFull?.();
       this.#drainOrBreak(needed);
     }
-    // Half full: one of those who put empties it, the others go on.
+    // Half full: one thread writes the ring to the file, others go on.
     else if (this.#mutex.tryLock()) {
       try {
         this.#write();
@@ -127,13 +138,13 @@ export class ChangeLog {
     }
   }
 
-  /** Whether there is room for what `prepare` was called for: others may have taken it. */
+  /** Whether the room that `prepare` made is still there; other threads may have taken it. */
   hasRoomLocked(sizeBytes: number): boolean {
     const needed = Rec.unitsOf(sizeBytes) + Log.RESERVE_UNITS;
     return !this.#isOn || this.#usedUnits + needed <= this.#units;
   }
 
-  /** Keeps a put, of what `prepare` was called for. In the transaction in which it is made. */
+  /** Logs the put that `prepare` was called for, in its transaction. */
   putLocked(pool: number, key: TmemKey, codec: number, source: Address, sizeBytes: number): void {
     if (pool !== this.pool) return;
     const kind = Rec.makeKind(Rec.PUT, codec);
@@ -141,32 +152,32 @@ export class ChangeLog {
     this.#appendLocked(kind, id[0]!, id[1]!, indexLow, indexHigh, source, sizeBytes);
   }
 
-  /** Keeps that nothing is stored under a key. `makeRoom(0)` was called before the lock. */
+  /** Logs the removal of a key. `makeRoom(0)` was called before the lock was taken. */
   removeLocked(pool: number, key: TmemKey): void {
     if (pool !== this.pool) return;
     const { id, indexLow, indexHigh } = key;
     this.#appendLocked(Rec.REMOVE, id[0]!, id[1]!, indexLow, indexHigh, this.room.at, 0);
   }
 
-  /** Keeps that an object has no pages any more. `makeRoom(0)` was called before the lock. */
+  /** Logs the removal of an object. `makeRoom(0)` was called before the lock was taken. */
   removeObjectLocked(pool: number, key: TmemKey): void {
     if (pool !== this.pool) return;
     this.#appendLocked(Rec.REMOVE_OBJECT, key.id[0]!, key.id[1]!, 0, 0, this.room.at, 0);
   }
 
-  /** Keeps that everything that was put before this is to go. */
+  /** Logs the removal of all values. */
   clear(): void {
     this.makeRoom(0);
     this.#beside(() => this.#appendLocked(Rec.CLEAR, 0, 0, 0, 0, this.room.at, 0));
   }
 
-  /** The words that were noted last. */
+  /** The words that were logged last by `note`. */
   get noted(): readonly number[] {
     const at = this.at + Log.NOTE;
     return [...this.#words.subarray(at, at + Log.NOTE_WORDS)];
   }
 
-  /** Keeps four words of the front's, of which a restart gets those that were noted last. */
+  /** Logs four words of the caller's; a restart gets those that were logged last. */
   note(words: ArrayLike<number>): void {
     this.makeRoom(0);
     this.#beside(() => {
@@ -185,7 +196,7 @@ export class ChangeLog {
     this.#appendLocked(Rec.NOTE, first!, second!, third!, fourth!, nothing, 0);
   }
 
-  /** Keeps a dictionary, before anything is compressed with it. */
+  /** Logs a dictionary, before any value is compressed with it. */
   dictionary(number: number, start: Address, sizeBytes: number): void {
     for (let from = 0; from < sizeBytes; from += Rec.PIECE_BYTES) {
       const count = Math.min(Rec.PIECE_BYTES, sizeBytes - from);
@@ -201,7 +212,10 @@ export class ChangeLog {
     }
   }
 
-  /** Moves all that waits to the file. @throws ZcacheError ERR_IO, ERR_OPTION of the limit */
+  /**
+   * Writes the ring to the file.
+   * @throws ZcacheError ERR_IO
+   */
   drain(): void {
     if (this.#usedUnits === 0) return;
     this.#mutex.lock();
@@ -212,13 +226,16 @@ export class ChangeLog {
     }
   }
 
-  /** From here on, changes go to another file. @returns the descriptor of the one before, or −1 */
+  /**
+   * Continues the log in another file.
+   * @returns the descriptor of the preceding file, or −1
+   */
   switchTo(file: LogFile): number {
     const { at } = this;
     const words = this.#words;
     this.#mutex.lock();
     try {
-      // There is room for a ring more than the limit says.
+      // A file has room for one ring beyond its limit.
       this.#write(true);
       const before = words[at + Log.STATE] === Log.ON ? words[at + Log.FD]! : -1;
       this.#beside(() => {
@@ -236,7 +253,7 @@ export class ChangeLog {
         put(words, at + Log.STATE, Log.ON);
         const unitsBefore = before < 0 ? file.unitsBefore : own;
         this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, nothing, 0);
-        // What came with files that a snapshot takes the place of goes with them.
+        // A snapshot replaces the files that had these words before.
         if (this.noted.some((word) => word !== 0)) this.#appendNoteLocked();
       });
       return before;
@@ -245,14 +262,17 @@ export class ChangeLog {
     }
   }
 
-  /** Keeps that nothing is changed any more: a file that ends without this was cut. */
+  /** Logs that no change follows: a file that ends without this record was cut. */
   finish(): void {
     if (!this.#isOn) return;
     this.makeRoom(0);
     this.#beside(() => this.#appendLocked(Rec.NEXT, Rec.NONE, 0, 0, 0, this.room.at, 0));
   }
 
-  /** Keeps nothing from here on, and nothing of what waits. @param state OFF or BROKEN */
+  /**
+   * Stops logging, and drops what is in the ring.
+   * @param state OFF or BROKEN
+   */
   end(state: typeof Log.OFF | typeof Log.BROKEN): void {
     this.#mutex.lock();
     try {
@@ -266,7 +286,7 @@ export class ChangeLog {
     return this.#words[this.at + Log.STATE] === Log.ON;
   }
 
-  /** Whether the file has no room for what waits. */
+  /** Whether the file has no room for what is in the ring. */
   get #isFileFull(): boolean {
     const words = this.#words;
     const units = (words[this.at + Log.HEAD]! - words[this.at + Log.START]!) >>> 0;
@@ -297,13 +317,16 @@ export class ChangeLog {
     }
   }
 
-  /** Writes what there is, under DRAIN. @param isLast whether this file gets no more */
+  /**
+   * Writes the ring to the file, under DRAIN.
+   * @param isLast whether this file gets no more records
+   */
   #write(isLast = false): void {
     const { at } = this;
     const words = this.#words;
     if (!this.#isOn) return;
     let head = 0;
-    // What is not committed may be undone.
+    // Reads HEAD under the lock: an uncommitted HEAD may be rolled back.
     this.#beside(() => {
       head = words[at + Log.HEAD]!;
     });
@@ -372,7 +395,7 @@ export class ChangeLog {
     put(words, at + Log.HEAD, (head + units) | 0);
   }
 
-  /** Copies to a place that may lie across the ring's end. */
+  /** Copies to a place that may cross the end of the ring. */
   #copyIn(target: number, source: Address, sizeBytes: number): void {
     const { kernels } = this.#arena;
     const end = this.#ring + this.#units * Rec.UNIT_BYTES;
@@ -381,7 +404,7 @@ export class ChangeLog {
     if (first < sizeBytes) kernels.copy(this.#ring, source + first, sizeBytes - first);
   }
 
-  /** Runs `work` under the arena's lock, beside readers: they don't look at these words. */
+  /** Runs `work` under the arena's lock, beside readers, which do not look at these words. */
   #beside(work: () => void): void {
     const { lock } = this.#arena;
     lock.lockBeside();

@@ -1,24 +1,24 @@
-// The codecs of a store as one thread has them open: the one for what comes in, the denser one for
-// what has lain idle, and each of them once more for every dictionary that it has met.
+// The codecs of a store as one thread has them open: one for new pages, a denser one for idle
+// pages, and both once more for each dictionary in use.
 //
-// Dictionaries stand in the arena for good; every thread finds one by the number that it meets in a
-// value's header (value.layout.ts).
+// Dictionaries stay in the arena. A thread finds each by the number in a value's header
+// (value.layout.ts).
 import { ZcacheError } from "../base/errors.ts";
 import type { Codec, CodecMemory } from "../codec/contract.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 
-/** Reads the dictionary of a number; undefined if there is none. */
+/** Returns the dictionary of a number; undefined if there is none. */
 export type ReadDictionary = (dictionary: number) => Uint8Array | undefined;
 
 export class StoreCodecs {
   readonly #registry: CodecRegistry;
   readonly #memory: CodecMemory;
   readonly #options: ResolvedOptions;
-  /** By dictionary × 2, + 1 for the denser one. */
+  /** Indexed by 2 × dictionary, + 1 for the denser codec. */
   readonly #open: (Codec | undefined)[] = [];
-  /** Of the codec for what comes in, and of the denser one. */
+  /** For the codec of new pages, and for the denser codec. */
   readonly #takesDictionary: readonly boolean[];
 
   constructor(registry: CodecRegistry, memory: CodecMemory, options: ResolvedOptions) {
@@ -36,18 +36,18 @@ export class StoreCodecs {
     });
   }
 
-  /** Whether there is one for what has lain idle. */
+  /** Whether the store has a denser codec. */
   get hasDense(): boolean {
     return this.#open[1] !== undefined;
   }
 
-  /** Whether the codec for what comes in, or the denser one, can use a dictionary. */
+  /** Whether the codec of new pages, or the denser codec, supports dictionaries. */
   takesDictionary(isDense: boolean): boolean {
     return this.#takesDictionary[isDense ? 1 : 0]!;
   }
 
   /**
-   * The codec that META's number means.
+   * The codec of a number in META.
    * @throws ZcacheError ERR_CODEC_CORRUPT if there is no such dictionary
    */
   of(codec: number, dictionary: number, read: ReadDictionary): Codec {

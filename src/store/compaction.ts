@@ -1,18 +1,21 @@
-// Compaction: in pools that leave gaps and can move objects (zsmalloc), frames come free without
-// anything having to go. Done when the gaps are large, before anything is evicted; and, however
-// large they are, before a put is refused.
+// Compaction: in pools that leave gaps and can move objects (zsmalloc), frees page frames without
+// an eviction. It runs before evictions if the gaps are large, and, however large they are, before
+// a put is refused.
 
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
-/** Frames that one round frees, at about: some tens of microseconds. */
+/** Frames that one round frees, at about; takes some tens of microseconds. */
 const ROUND_FRAMES = 4;
-/** A round pays where more than this part of the pool's frames is empty, ... */
+/** A round is worth its time if more than this part of the pool's frames is empty, as a shift. */
 const GAPS_SHIFT = 3;
-/** After a round that freed nothing: transactions until another one is tried. */
+/** Transactions between a round that freed nothing and the next. */
 const PAUSE_AFTER_VAIN = 64;
 
-/** One round in the pool of a kind. @returns whether frames came free */
+/**
+ * Runs one round in the pool of a kind.
+ * @returns whether frames were freed
+ */
 export function compactLocked(state: StoreState, kind: number): boolean {
   const zpool = state.zpools[kind]!;
   if (!zpool.canCompact) return false;
@@ -25,7 +28,7 @@ export function compactLocked(state: StoreState, kind: number): boolean {
   return freed > 0;
 }
 
-/** As `compactLocked`, where the gaps are large enough for it to pay. */
+/** As `compactLocked`, if the gaps are large enough. */
 export function compactIfItPaysLocked(state: StoreState, kind: number): boolean {
   const zpool = state.zpools[kind]!;
   if (!zpool.canCompact) return false;

@@ -1,10 +1,10 @@
-// What a store counts, by the kernel's names where it has one (zswap, zcache2, zram, tmem).
+// The counters of a store, with the kernel's names where it has them (zswap, zcache2, zram, tmem).
 //
-// Every refusal and every eviction has its reason, and a counter of its own: what a store did not
-// take, or no longer has, must be explainable.
+// Every refusal and every eviction has a reason and a counter, so that each page that is not stored
+// can be explained.
 import { REFUSALS, type Refusal } from "../policy/admission.ts";
 
-/** Counters of events, in the order in which they stand in the store's root. */
+/** Counters of events, in their order in the store's root. */
 export const COUNTERS = [
   "puts",
   "duplicate_puts",
@@ -22,7 +22,7 @@ export const COUNTERS = [
   "reject_alloc_fail",
   "reject_reclaim_fail",
   ...REFUSALS,
-  // Why a page went.
+  // Why a page was removed.
   "evicted_ephemeral_pages",
   "persistent_ate_ephemeral",
   "ephemeral_ate_tail",
@@ -49,12 +49,12 @@ export const COUNTERS = [
 
 export type CounterName = (typeof COUNTERS)[number];
 
-/** The number of each counter: `Count.puts`. */
+/** The index of each counter: `Count.puts`. */
 export const Count = Object.fromEntries(COUNTERS.map((name, nth) => [name, nth])) as Readonly<
   Record<CounterName, number>
 >;
 
-/** Why a page is not there, as `explain` says it; the place in this list is what is remembered. */
+/** Why a page is not stored, as `explain` reports; a miss reason is an index into this list. */
 export const REASONS = [
   "never stored, or too long ago to be remembered",
   "flushed",
@@ -91,7 +91,7 @@ export const Reason = {
   EXPIRED: 14,
 } as const;
 
-/** The reason that stands for a refusal by the admission rules. */
+/** The miss reason of each refusal by admission rules. */
 export const REASON_OF_REFUSAL: Readonly<Record<Refusal, number>> = {
   reject_compress_poor: Reason.COMPRESS_POOR,
   mean_compress_poor: Reason.MEAN_POOR,

@@ -1,9 +1,10 @@
-// The dictionaries of a store of values: numbered bytes in the arena that never move or change.
+// The dictionaries of a store of values: numbered byte strings in the arena that never move or
+// change.
 //
-// One thread at a time makes one, under a lock of its own (DICTIONARY_LOCK), because the bytes are
-// copied and written to the log of changes between two transactions. The memory is listed under the
-// next number from the first transaction on; the number counts from the second on. What a thread
-// leaves that dies or fails in between is found there, and freed, by the next that makes one.
+// One thread at a time adds a dictionary, under DICTIONARY_LOCK, because the bytes are copied and
+// logged between two transactions. The first transaction records the memory under the next number;
+// the second makes the number valid. If a thread dies or fails in between, the next thread that
+// adds a dictionary finds the memory there and frees it.
 import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
 import { ARENA_OWNER } from "../memory/arena.ts";
 import { MAX_ORDER } from "../memory/frame.layout.ts";
@@ -74,7 +75,10 @@ export class Dictionaries {
     }
   }
 
-  /** Takes memory for the dictionary of that number. @returns its word index, or NIL */
+  /**
+   * Allocates memory for the dictionary of that number.
+   * @returns its word index, or NIL
+   */
   #reserveLocked(number: number, sizeBytes: number): number | Nil {
     const { words, root, arena } = this.#state;
     const { frames, pageSize } = arena;

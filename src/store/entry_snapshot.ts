@@ -1,5 +1,5 @@
-// Entries that a walk through the index has noted, and looks at one by one when it is over: by then
-// another page may stand where one was noted, or none.
+// Uncompressed copies of entries that a walk through the index has picked. When an entry's turn
+// comes, another page may have taken its place, or none: the entry's VALUE tells.
 import type { Address, WordIndex } from "../base/brand.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { unpack } from "./load_page.ts";
@@ -8,17 +8,17 @@ import type { StoreState } from "./state.ts";
 import { transaction } from "./transaction.ts";
 import * as Value from "./value.layout.ts";
 
-/** What was restored from a noted entry. */
+/** A copy of a page or value. */
 export interface EntrySnapshot {
   readonly meta: number;
-  /** Where it stands as it is stored: of a value the prefix first, `prefix` bytes. */
+  /** Address of a copy as it is stored. A value begins with its prefix of `prefix` bytes. */
   readonly source: Address;
   readonly prefix: number;
-  /** Bytes at `state.plain`: a page, or a value without its prefix. */
+  /** Bytes at `state.plain`: of a page, or of a value without its prefix. */
   readonly plainBytes: number;
 }
 
-/** @returns META of an entry that still stands for the same page in memory, else 0 */
+/** @returns META of the entry if it still stands for the same page in memory, else 0 */
 export function unchangedMetaLocked(state: StoreState, entry: WordIndex, value: number): number {
   if (!state.index.holds(entry) || state.words[entry + Entry.VALUE] !== value) return 0;
   const meta = state.words[entry + Entry.META]!;
@@ -26,9 +26,10 @@ export function unchangedMetaLocked(state: StoreState, entry: WordIndex, value: 
 }
 
 /**
- * Copies what an entry stands for to the packed scratch and restores it to `state.plain`; does not
- * count as a use.
- * @returns undefined if it does not stand for the same any more
+ * Copies the page of an entry to the packed scratch and decompresses it to `state.plain`; does not
+ * count as a hit.
+ * @param value the entry's VALUE when it was picked
+ * @returns undefined if the entry does not stand for the same page any more
  */
 export function snapshotEntry(
   state: StoreState,

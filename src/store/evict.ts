@@ -1,11 +1,11 @@
-// No room: choose a victim → write it back or drop it → free its object.
+// Makes room: chooses a victim, writes it back or drops it, and frees its object.
 //
-// Ephemeral pages may be dropped, persistent ones only go to the write-back file. Room is made for
-// a persistent page out of ephemeral ones first; an ephemeral page takes the place of others of its
-// kind only. What leaves is what the policy names, object by object; or, where the store is made
-// so, the page frame that the pool names, with all that is in it.
+// Ephemeral pages may be dropped; persistent pages only move to the write-back file. Room for a
+// persistent page comes from ephemeral pages first; an ephemeral page takes room only from
+// ephemeral pages. The victim is the object that the policy names, or, with `reclaim: "frames"`,
+// all objects in the page frame that the pool names.
 //
-// Every page goes in a transaction of its own: whoever calls has nothing that is not committed.
+// Each page is evicted in a transaction of its own: callers have no uncommitted changes.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../tmem/entry.layout.ts";
@@ -18,29 +18,32 @@ import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
 /**
- * Pages that one round lets go at most: enough that frames come back in any pool (32 is also the
- * kernel's batch), few enough that the lock is held for some tens of microseconds.
+ * Pages that one round evicts, at most: enough to free frames in any pool (32 is also the kernel's
+ * batch), few enough to hold the lock for some tens of microseconds.
  */
 const ROUND_PAGES = 32;
-/** A round ends when so many frames have come back. */
+/** A round ends once it has freed so many frames. */
 const ROUND_FRAMES = 4;
 
 /**
- * One round of eviction for a page of `kind`.
- * @returns whether anything went
+ * Runs one round of eviction to make room for a page of `kind`.
+ * @returns whether anything was evicted
  */
 export function makeRoomLocked(state: StoreState, kind: number): boolean {
   if (compactIfItPaysLocked(state, kind) || expireRoundLocked(state) > 0) return true;
-  const went = evictRoundLocked(state, Store.EPHEMERAL);
-  if (went > 0) {
-    const who = kind === Store.PERSISTENT ? "persistent_ate_ephemeral" : "ephemeral_ate_tail";
-    state.count(who, went);
+  const evicted = evictRoundLocked(state, Store.EPHEMERAL);
+  if (evicted > 0) {
+    const counter = kind === Store.PERSISTENT ? "persistent_ate_ephemeral" : "ephemeral_ate_tail";
+    state.count(counter, evicted);
     return true;
   }
   return kind === Store.PERSISTENT && evictRoundLocked(state, Store.PERSISTENT) > 0;
 }
 
-/** One round for the watermarks: whatever can go. @returns whether anything went */
+/**
+ * Runs one round of eviction for the watermarks: of any page that may be evicted.
+ * @returns whether anything was evicted
+ */
 export function reclaimRoundLocked(state: StoreState): boolean {
   return (
     expireRoundLocked(state) > 0 ||
@@ -49,7 +52,10 @@ export function reclaimRoundLocked(state: StoreState): boolean {
   );
 }
 
-/** Lets the coldest page go that may. @returns whether there was one */
+/**
+ * Evicts the coldest page that may be evicted.
+ * @returns whether there was one
+ */
 export function evictColdestLocked(state: StoreState): boolean {
   const kinds =
     state.backing === undefined ? [Store.EPHEMERAL] : [Store.EPHEMERAL, Store.PERSISTENT];
@@ -63,17 +69,17 @@ export function evictColdestLocked(state: StoreState): boolean {
 function evictRoundLocked(state: StoreState, kind: number): number {
   if (kind === Store.PERSISTENT && state.backing === undefined) return 0;
   const before = state.arena.frames.framesFree;
-  let went = state.options.reclaim === "frames" ? evictFramesLocked(state, kind) : 0;
-  // What has left a frame that stays, because others in it do, is no reason to stop.
-  if (state.arena.frames.framesFree <= before) went += evictPagesLocked(state, kind);
+  let evicted = state.options.reclaim === "frames" ? evictFramesLocked(state, kind) : 0;
+  // Pages that left a frame which other pages keep in use have freed nothing yet.
+  if (state.arena.frames.framesFree <= before) evicted += evictPagesLocked(state, kind);
   const freed = state.arena.frames.framesFree - before;
   if (freed > 0) state.count("reclaimed_frames", freed);
-  return went;
+  return evicted;
 }
 
 /**
- * The page of a kind that the policy names, or NIL. What the search has changed in the order stays,
- * also if the page can't leave after all.
+ * The policy's victim of a kind, or NIL. Commits, so that changes in the policy's order stay even
+ * if the page can't be evicted.
  */
 function victimLocked(state: StoreState, kind: number): WordIndex | typeof NIL {
   const victim = state.policies[kind]!.victim();
@@ -81,39 +87,42 @@ function victimLocked(state: StoreState, kind: number): WordIndex | typeof NIL {
   return victim;
 }
 
-/** Evicts by the policy's order. @returns pages that have left memory */
+/**
+ * Evicts pages in the policy's order.
+ * @returns pages that have left memory
+ */
 function evictPagesLocked(state: StoreState, kind: number): number {
   const frames = state.arena.frames;
   const enough = frames.framesFree + ROUND_FRAMES;
-  let went = 0;
-  while (went < ROUND_PAGES && frames.framesFree < enough) {
+  let evicted = 0;
+  while (evicted < ROUND_PAGES && frames.framesFree < enough) {
     const victim = victimLocked(state, kind);
     if (victim === NIL || !evictLocked(state, victim)) break;
-    went++;
+    evicted++;
   }
-  return went;
+  return evicted;
 }
 
 /**
- * Evicts what lies in the page frame that the pool thinks coldest.
+ * Evicts the pages in the coldest page frame of the pool.
  * @returns pages that have left memory
  */
 function evictFramesLocked(state: StoreState, kind: number): number {
-  let went = 0;
+  let evicted = 0;
   state.zpools[kind]!.shrink(1, (handle) => {
     const entry = entryOfObject(state, kind, handle);
     if (entry === NIL || !evictLocked(state, entry)) return EBUSY;
-    went++;
+    evicted++;
     return 0;
   });
-  // The pool has committed by itself; readers are to see that something has changed.
+  // The pool has committed its changes; this commit changes the version that readers see.
   state.arena.lock.commit();
-  return went;
+  return evicted;
 }
 
 /**
- * The entry that an object belongs to, or NIL if it has no header: a page stored raw where the pool
- * had no room for both is not to be found this way.
+ * The entry that an object belongs to, or NIL if the object has no header, as a raw page in a pool
+ * that has no room for both.
  */
 function entryOfObject(state: StoreState, kind: number, handle: Handle): WordIndex | typeof NIL {
   const target = state.evicted;
@@ -130,7 +139,7 @@ function entryOfObject(state: StoreState, kind: number, handle: Handle): WordInd
 
 /**
  * Writes a listed page back, or drops it.
- * @param keep it is not dropped: it goes to the file or stays
+ * @param keep never drops the page
  * @returns whether it has left memory
  */
 export function evictLocked(state: StoreState, entry: WordIndex, keep = false): boolean {
@@ -151,7 +160,7 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   return true;
 }
 
-/** Moves a page from the pool into the open segment of the write-back file. */
+/** Moves a page from the pool to the open segment of the write-back file. */
 function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash: number): boolean {
   const { backing, options } = state;
   const meta = state.words[entry + Entry.META]!;

@@ -2,11 +2,11 @@
 // expired, rather than a caller. Any thread can read it (values/eviction_listener.ts). The store
 // does not wait for readers: a reader that falls behind misses events, and learns that it did.
 //
-//  record: bytes of the rest × 256 + reason (counters.ts) │ HEADER and the prefix, as they were
-//  stored, up to a multiple of four bytes
+// record: bytes of the rest × 256 + reason (counters.ts) │ HEADER and prefix as stored, padded to
+// a multiple of four bytes
 //
-// The root's word EVICTION_BYTES counts their bytes since the ring was made, modulo 2³²; one that
-// would stand across the end stands at the beginning, behind a word 0.
+// The root's word EVICTION_BYTES counts the bytes of all records ever written, modulo 2³². A record
+// that would cross the end of the ring is written at its beginning, and a word 0 marks the gap.
 import type { Handle, WordIndex } from "../base/brand.ts";
 import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
@@ -18,7 +18,11 @@ import * as Value from "./value.layout.ts";
 export const RING_BYTES = 64 * 1024;
 export const RECORD_HEAD_BYTES = 4;
 
-/** Notes that a value goes. Called before its entry lets go of it, under the lock. */
+/**
+ * Records the eviction of a value, before it is detached from its entry.
+ * @param reason as in counters.ts
+ * @param address where a copy of its prefix is; without it, the prefix is read from the pool
+ */
 export function recordEvictionLocked(
   state: StoreState,
   entry: WordIndex,
@@ -37,7 +41,7 @@ export function recordEvictionLocked(
     state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
     from = state.evicted;
   }
-  // Of a value that has parts, the first speaks for all.
+  // Only the first chunk of a chunked value has a key in its prefix.
   const prefix = Value.prefixOf(words[from / 4]!);
   if (prefix <= Value.FIXED_BYTES) return;
   const bytes = RECORD_HEAD_BYTES + Math.ceil(prefix / 4) * 4;

@@ -1,5 +1,5 @@
-// Where a page is, or why it is not there: for people, and for tests that must tell one reason from
-// another.
+// Explains where a page is stored, or why it is not: for people, and for tests that tell one reason
+// from another.
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { REASONS } from "./counters.ts";
@@ -12,14 +12,14 @@ export type Explanation =
       readonly stored: true;
       readonly where: "memory" | "same-filled" | "file";
       readonly kind: "ephemeral" | "persistent";
-      /** Bytes of the page, and as stored; 0 where one word says it all. */
+      /** Bytes of the page, uncompressed. */
       readonly pageBytes: number;
       readonly storedBytes: number;
-      /** The codec's name; "none" for a page stored as it came. */
+      /** The codec's name; "none" for a page stored raw. */
       readonly codec: string;
       /** Ticks of the store's clock since the page was last used, modulo 128. */
       readonly ageTicks: number;
-      /** Whether the policy would list it among those that may go. */
+      /** Whether the page may be evicted. */
       readonly evictable: boolean;
     }
   | { readonly stored: false; readonly reason: string };

@@ -1,7 +1,10 @@
-// 32 well-mixed bits of a page's key: what a policy and the memory of refusals know a page by.
+// A hash of a page's key, by which policies and miss reasons know the page: 32 well-mixed bits.
 import type { TmemKey } from "../tmem/key.ts";
 
-/** With what the hashes of a tmem pool's pages begin. @param pool its id */
+/**
+ * The seed of the hashes of a tmem pool's pages.
+ * @param pool its id
+ */
 export function pageSeed(pool: number): number {
   return Math.imul(pool ^ 0x9e37_79b9, 0x85eb_ca6b);
 }

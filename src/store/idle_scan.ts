@@ -1,9 +1,9 @@
-// What is done to pages that lie idle: recompressed with the denser codec, written to the file
-// before room is short, or, once they have expired, removed. As zram's recompression and writeback.
+// The idle scan: recompresses idle pages with the denser codec, writes them to the file before room
+// is short, and removes expired values. As zram's recompression and writeback.
 //
-// A walk through the index, some entries at a time, under one hold of the lock, notes which of them
-// there is something to be done about; then each is done by itself. Compressing is done without the
-// lock: whoever has the lock next looks whether the page is still what it was.
+// A walk through the index picks entries to work on, some at a time under one hold of the lock;
+// each is then handled in a transaction of its own. Compression runs without the lock: afterwards,
+// under the lock, the entry is checked to still stand for the same page.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
@@ -18,19 +18,19 @@ import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 import * as Value from "./value.layout.ts";
 
-/** Which pages something is done about. */
+/** Selects idle pages. */
 export interface Idle {
-  /** Ticks of the store's clock since a page was last used, 0 … 127: so many, or more. */
+  /** Minimum of ticks of the store's clock since the page was last used, 0 … 127. */
   readonly idleTicks: number;
-  /** "huge": only those stored raw; "normal": only others (default both). */
+  /** "huge" selects only pages stored raw, "normal" only others (default both). */
   readonly only?: "huge" | "normal";
 }
 
 export interface IdleScanOptions {
-  /** Entries to look at, at about. */
+  /** Entries to visit, at about. */
   readonly entries: number;
   readonly recompress?: Idle | undefined;
-  /** Compress values anew that were compressed with another dictionary than the current one. */
+  /** Recompress values that were compressed with another dictionary than the current one. */
   readonly redictionary?: boolean | undefined;
   readonly writeBack?: Idle | undefined;
   /** Remove values that expired before this time, in ms since 1970. */
@@ -38,17 +38,20 @@ export interface IdleScanOptions {
 }
 
 export interface IdleScanResult {
-  /** Whether all entries have been looked at since the last time that this was said. */
+  /** Whether the scan has visited all entries; the next call starts over. */
   readonly ended: boolean;
   readonly recompressed: number;
   readonly writtenBack: number;
   readonly expired: number;
 }
 
-/** Entries that are looked at under one hold of the lock, at about; and noted: all, if need be. */
-const LOOKED_MAX = 128;
-const NOTED_MAX = 2 * LOOKED_MAX;
-/** A page must become so many bytes smaller, and this part of it: another class of the pool. */
+/** Entries visited under one hold of the lock, at about. */
+const STEP_ENTRIES = 128;
+const PICKED_MAX = 2 * STEP_ENTRIES;
+/**
+ * A recompressed page must be smaller by so many bytes and by this part of its size, so that it
+ * moves to another size class of the pool.
+ */
 const GAIN_BYTES = 16;
 const GAIN_PART = 16;
 
@@ -60,8 +63,8 @@ const REDICTIONARY = 4;
 export class IdleScan {
   readonly #state: StoreState;
   readonly #cursor = new ScanCursor();
-  /** Of each: what is to be done, the entry and its VALUE. */
-  readonly #noted = new Int32Array(NOTED_MAX * 3);
+  /** For each picked entry: what to do, the entry, its VALUE. */
+  readonly #picked = new Int32Array(PICKED_MAX * 3);
   #count = 0;
 
   constructor(state: StoreState) {
@@ -70,17 +73,17 @@ export class IdleScan {
 
   run(options: IdleScanOptions): IdleScanResult {
     const done = { ended: false, recompressed: 0, writtenBack: 0, expired: 0 };
-    for (let left = options.entries; left > 0 && !done.ended; left -= LOOKED_MAX) {
-      const look = Math.min(left, LOOKED_MAX);
+    for (let left = options.entries; left > 0 && !done.ended; left -= STEP_ENTRIES) {
+      const entries = Math.min(left, STEP_ENTRIES);
       this.#count = 0;
       const { index } = this.#state;
       done.ended = transaction(this.#state, () =>
-        index.scan(this.#cursor, look, (entry) => this.#noteLocked(entry, options)),
+        index.scan(this.#cursor, entries, (entry) => this.#pickLocked(entry, options)),
       );
       for (let nth = 0; nth < this.#count; nth++) {
-        const entry = this.#noted[nth * 3 + 1]! as WordIndex;
-        const value = this.#noted[nth * 3 + 2]!;
-        const todo = this.#noted[nth * 3]!;
+        const entry = this.#picked[nth * 3 + 1]! as WordIndex;
+        const value = this.#picked[nth * 3 + 2]!;
+        const todo = this.#picked[nth * 3]!;
         const isFor = todo === RECOMPRESS || todo === REDICTIONARY;
         if (isFor && recompress(this.#state, entry, value, todo)) done.recompressed++;
         if (todo === WRITE_BACK && writeBack(this.#state, entry, value)) done.writtenBack++;
@@ -90,40 +93,42 @@ export class IdleScan {
     return done;
   }
 
-  #noteLocked(entry: WordIndex, options: IdleScanOptions): void {
-    if (this.#count === NOTED_MAX) return;
+  #pickLocked(entry: WordIndex, options: IdleScanOptions): void {
+    if (this.#count === PICKED_MAX) return;
     const todo = todoLocked(this.#state, entry, options);
     if (todo === 0) return;
     const at = this.#count++ * 3;
-    this.#noted[at] = todo;
-    this.#noted[at + 1] = entry;
-    this.#noted[at + 2] = this.#state.words[entry + Entry.VALUE]!;
+    this.#picked[at] = todo;
+    this.#picked[at + 1] = entry;
+    this.#picked[at + 2] = this.#state.words[entry + Entry.VALUE]!;
   }
 }
 
-/** What is to be done about a page, 0 = nothing. */
+/** What to do with an entry; 0 = nothing. */
 function todoLocked(state: StoreState, entry: WordIndex, options: IdleScanOptions): number {
   const meta = state.words[entry + Entry.META]!;
   if (Page.whereOf(meta) !== Page.MEMORY) return 0;
   const isOfValues = state.options.content === "values";
-  const looksIn = isOfValues && (options.nowMs !== undefined || options.redictionary === true);
-  if (looksIn) readHead(state, entry, meta);
-  if (looksIn && options.nowMs !== undefined) {
+  const readsHead = isOfValues && (options.nowMs !== undefined || options.redictionary === true);
+  if (readsHead) readHead(state, entry, meta);
+  if (readsHead && options.nowMs !== undefined) {
     if (Value.expiryOf(state.arena.bytes, state.evicted) <= options.nowMs) return EXPIRED;
   }
   const age = (state.words[state.root + Store.TICK]! - Page.tickOf(meta)) & (Page.AGES - 1);
-  const isMeant = (idle: Idle | undefined) => {
+  const isSelected = (idle: Idle | undefined) => {
     if (idle === undefined || age < idle.idleTicks) return false;
     return idle.only === undefined || (idle.only === "huge") === (Page.codecOf(meta) === Page.RAW);
   };
-  if (isMeant(options.writeBack) && state.backing !== undefined) return WRITE_BACK;
+  if (isSelected(options.writeBack) && state.backing !== undefined) return WRITE_BACK;
   const codec = Page.codecOf(meta);
   const isNew = codec === Page.FAST || codec === Page.RAW;
-  if (isNew && state.codecs.hasDense && isMeant(options.recompress)) return RECOMPRESS;
-  return looksIn && options.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
+  if (isNew && state.codecs.hasDense && isSelected(options.recompress)) return RECOMPRESS;
+  return readsHead && options.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
 }
 
-/** Whether the value whose head was read would be compressed with another dictionary today. */
+/**
+ * Whether the value whose head is in `evicted` would be compressed with another dictionary today.
+ */
 function isOutdated(state: StoreState, codec: number): boolean {
   const header = state.words[state.evicted / 4]!;
   const current = state.words[state.root + Store.DICTIONARY]!;
@@ -151,8 +156,8 @@ function expire(state: StoreState, entry: WordIndex, value: number): boolean {
 }
 
 /**
- * Removes the value of a key that this thread has fetched to the packed scratch, if the value is
- * still there and has expired by now. Another thread may have set a new one since.
+ * Removes a value that this thread has loaded to the packed scratch, if it is still stored and has
+ * expired. Another thread may have set a new value since.
  */
 export function removeExpired(state: StoreState, pool: number, key: TmemKey, nowMs: number): void {
   transaction(state, () => {
@@ -163,20 +168,20 @@ export function removeExpired(state: StoreState, pool: number, key: TmemKey, now
       readHead(state, entry, meta);
       if (Value.expiryOf(state.arena.bytes, state.evicted) <= nowMs) expireLocked(state, entry);
     } else if (state.words[entry + Entry.VALUE] === state.foundValue) {
-      // It is in the file where it was read from: what was fetched is what stands there.
+      // The value is in the file where it was read from: the packed scratch has its prefix.
       expireLocked(state, entry, state.packed);
     }
   });
 }
 
 /**
- * Compresses a page with the denser codec, or with the one that it has and another dictionary.
- * @returns whether that has paid
+ * Recompresses a page: with the denser codec, or with its own codec and the current dictionary.
+ * @returns whether the page became smaller
  */
 function recompress(state: StoreState, entry: WordIndex, value: number, todo: number): boolean {
-  const noted = snapshotEntry(state, entry, value);
-  if (noted === undefined) return false;
-  const { meta, source, prefix, plainBytes } = noted;
+  const snapshot = snapshotEntry(state, entry, value);
+  if (snapshot === undefined) return false;
+  const { meta, source, prefix, plainBytes } = snapshot;
   const isOfValues = state.options.content === "values";
   const stored = Page.sizeOf(meta);
   const from = (source + prefix) as Address;
@@ -185,7 +190,7 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   const helps = isOfValues && plainBytes <= Value.DICTIONARY_HELPS_BYTES;
   const next = helps && state.codecs.takesDictionary(to === Page.DENSE) ? current : 0;
   const gain = Math.max(GAIN_BYTES, Math.floor(stored / GAIN_PART));
-  // A page must not stay in the class of those that take the most room.
+  // The page must leave the size class of raw pages.
   const most = isOfValues ? stored : state.packedMax[Page.kindOf(meta)]!;
   const limit = Math.min(stored - gain, most) - prefix;
   const codec = state.codecOf(to, next);
@@ -199,7 +204,10 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   return transaction(state, () => exchangeLocked(state, entry, value, to, source, prefix + packed));
 }
 
-/** The front may have written another prefix meanwhile (values.ts): the new object gets that. */
+/**
+ * Copies the prefix of the old object to the new one: it may have been rewritten meanwhile
+ * (values/pages.ts).
+ */
 function keepPrefixLocked(
   state: StoreState,
   made: number,
@@ -215,18 +223,21 @@ function keepPrefixLocked(
   zpool.writeShared(made as Handle, state.evicted, prefix);
 }
 
-/** Remembers that the denser codec does not pay for a page. @returns false */
+/**
+ * Marks a page that the denser codec does not make smaller.
+ * @returns false
+ */
 function markTriedLocked(state: StoreState, entry: WordIndex, value: number): false {
   const meta = unchangedMetaLocked(state, entry, value);
   if (meta === 0) return false;
   const size = Page.sizeOf(meta);
   const isRaw = Page.codecOf(meta) === Page.RAW;
-  // One that is stored raw stays marked so: it is tried again where that is asked for.
+  // A raw page stays marked as raw: another scan may try it again.
   if (!isRaw) put(state.words, entry + Entry.META, Page.withSize(meta, Page.TRIED, size));
   return false;
 }
 
-/** Lets an entry stand for a smaller object of the same page; where the policy has it, it stays. */
+/** Replaces the object of an entry by a smaller one; its place in the policy stays. */
 function exchangeLocked(
   state: StoreState,
   entry: WordIndex,

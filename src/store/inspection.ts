@@ -1,5 +1,5 @@
-// Looking at a store without using it: page frames, sizes, a sample of the content, times. Nothing
-// of this counts as a use, and nothing is changed; each step holds the lock for a bounded time.
+// Looks at a store without using it: page frames, sizes, a sample of the content, latencies.
+// Nothing here counts as a hit or changes the store; each step holds the lock for a bounded time.
 import { assert } from "../base/errors.ts";
 import type { LatencyName } from "./counters.ts";
 import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
@@ -17,7 +17,7 @@ export class Inspection {
     this.#state = state;
   }
 
-  /** The histograms of latencies, of which `Store.stats` says some percentiles. */
+  /** Latency histograms, of which `Store.stats` has some percentiles. */
   latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
     return latenciesOf(this.#state.assertOpen());
   }
@@ -41,16 +41,16 @@ export class Inspection {
     return bytes * (1 + gauge(Root.IN_FILE) / Math.max(1, gauge(Root.IN_MEMORY)));
   }
 
-  /** What the frames of the pools for ephemeral and for persistent pages are told apart by. */
+  /** How the page frames of each kind's pool are classified. */
   get frameClasses(): readonly ("slot" | "buddies")[] {
     return this.#state.zpools.map((zpool) => zpool.frameClasses);
   }
 
   /**
-   * Describes page frames from `first` on, under one hold of the lock: a word for each, which
-   * frame_map.ts reads.
+   * Describes page frames from `first` on, one word each, which frame_map.ts decodes; holds the
+   * lock once.
    * @param target as many words as frames are wanted, at most FRAMES_PER_HOLD
-   * @returns how many there were
+   * @returns how many frames were described
    */
   describeFrames(first: number, target: Int32Array): number {
     const state = this.#state.assertOpen();
@@ -58,15 +58,15 @@ export class Inspection {
     return transaction(state, () => describeFramesLocked(state, first, target));
   }
 
-  /** A walk through the sizes of all that is stored; it stands at the beginning. */
+  /** Begins a histogram of the sizes of all stored pages or values. */
   sizes(): SizeHistogram {
     return new SizeHistogram(this.#state.assertOpen());
   }
 
   /**
-   * A walk that draws a sample of what is in memory; it stands at the beginning.
-   * @param wanted pages or values, at most; all, if there are no more
-   * @param seed one seed, one sample, as long as nothing changes
+   * Begins to draw a sample of the pages or values in memory.
+   * @param wanted how many, at most
+   * @param seed the same seed draws the same sample, as long as the store does not change
    */
   sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
     return new Sampler(this.#state.assertOpen(), wanted, seed, taker);

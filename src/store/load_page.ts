@@ -1,8 +1,8 @@
-// A page goes out: index → pool → decompress, or from the write-back file. Under the lock are the
-// search and one copy of the compressed bytes; they are decompressed after it.
+// Loads a page: index, pool, decompression, or the write-back file. Under the lock are the search
+// and one copy of the compressed bytes; decompression runs after it.
 //
-// What comes from the file is read without the lock, so it may have moved meanwhile: the file says
-// so, because each of its records names the page it belongs to, and the search begins anew.
+// A page in the file is read without the lock, so it may move meanwhile. Each record in the file
+// names its page, so that a read of a moved page is detected, and the search starts anew.
 import { type Address, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { markFrames } from "../policy/watermarks.ts";
@@ -14,13 +14,15 @@ import { recordHitLocked } from "./read_buffer.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
-/** How often a page may move while it is read from the file; it moves when segments are cleaned. */
+/**
+ * How often a page may move while it is read from the file. Pages move when segments are cleaned.
+ */
 const READS_MAX = 16;
 
 /**
- * Restores a page to the page-sized `target`, elsewhere in the arena.
- * @returns whether it was there
- * @throws ZcacheError ERR_CORRUPT if the file gave back other bytes, ERR_IO if it can't be read
+ * Loads a page to `target`, a page outside of this thread's scratch `packed`.
+ * @returns whether the page was stored
+ * @throws ZcacheError ERR_CORRUPT if the file returned other bytes, ERR_IO if it can't be read
  */
 export function loadPage(
   state: StoreState,
@@ -41,9 +43,9 @@ export function loadPage(
 }
 
 /**
- * Finds what is stored under a key and copies it as it is stored, compressed, to the packed
- * scratch. What it is, `state.foundMeta` and `foundValue` say.
- * @returns whether it was there
+ * Finds the page of a key and copies it, still compressed, to the packed scratch. Sets
+ * `state.foundMeta` and `foundValue` to the entry's META and VALUE.
+ * @returns whether the page was stored
  * @throws ZcacheError as `loadPage`
  */
 export function loadPacked(
@@ -66,8 +68,8 @@ export function loadPacked(
 }
 
 /**
- * A policy that counts requests is told of each, also of those that miss: what is not there yet
- * needs a past, to be weighed against what is. Without the lock, as the policy allows.
+ * Counts the request, hit or miss, if the policy tracks requests: it compares new pages with stored
+ * ones by their past requests. Needs no lock.
  */
 function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
   if (!state.policies[Store.EPHEMERAL]!.tracksRequests) return;
@@ -79,7 +81,10 @@ const MISSED = 0;
 const FOUND = 1;
 const IN_FILE = 2;
 
-/** Together with other readers. The hit is noted, and told to the policy later, with others. */
+/**
+ * Loads beside other readers. The hit goes to the read buffer, and later, with others, to the
+ * policy.
+ */
 function loadShared(state: StoreState, pool: number, key: TmemKey): number {
   const { lock } = state.arena;
   let entry: WordIndex | Nil = NIL;
@@ -116,7 +121,10 @@ function loadLocked(state: StoreState, pool: number, key: TmemKey, exclusive: bo
   }
 }
 
-/** Reads what an entry stands for, if it is in memory: under the lock, or as a reader. */
+/**
+ * Copies the page of an entry to the packed scratch, if it is in memory: under the lock, or as a
+ * reader.
+ */
 function lookAt(state: StoreState, entry: WordIndex): typeof FOUND | typeof IN_FILE {
   const meta = state.words[entry + Entry.META]!;
   const value = state.words[entry + Entry.VALUE]!;
@@ -129,17 +137,17 @@ function lookAt(state: StoreState, entry: WordIndex): typeof FOUND | typeof IN_F
   return FOUND;
 }
 
-/** Where a thread reads what is stored, behind room for a header. */
+/** The packed scratch, after the room for a header. */
 function packedOf(state: StoreState): Address {
   return (state.packed + state.headerBytes) as Address;
 }
 
-/** Reads a page that is on its way to the file from the segment in memory. */
+/** Reads a page on its way to the file from the segment in memory. */
 function readBuffered(state: StoreState, place: number, meta: number): boolean {
   return state.backing!.readBuffered(place, Page.sizeOf(meta), packedOf(state));
 }
 
-/** Takes note of a hit, and commits. */
+/** Records a hit, removes the page if the get is exclusive, and commits. */
 function usedLocked(
   state: StoreState,
   pool: number,
@@ -159,8 +167,8 @@ function usedLocked(
 }
 
 /**
- * Restores the `targetBytes` bytes at `target` from what is stored of them at `source`.
- * @param codec META's number of the codec
+ * Decompresses `sourceBytes` at `source` to the `targetBytes` bytes at `target`.
+ * @param codec the codec's number in META
  * @param dictionary number of the dictionary that it was compressed with, 0 = none
  * @throws ZcacheError ERR_CODEC_CORRUPT
  */
@@ -186,8 +194,8 @@ export function unpack(
 }
 
 /**
- * Reads what was found in the file to the packed scratch.
- * @returns false if it was not there any more: to be searched again
+ * Reads the found page from the file to the packed scratch.
+ * @returns false if it has moved: the caller searches again
  */
 function loadFromFile(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): boolean {
   const meta = state.foundMeta;
@@ -195,7 +203,7 @@ function loadFromFile(state: StoreState, pool: number, key: TmemKey, exclusive: 
   const sizeBytes = Page.sizeOf(meta);
   const result = state.backing!.read(place, pool, key, sizeBytes, packedOf(state));
   if (result === "mismatch") return failLoad(state, pool, key, place);
-  // A device that fails may work again: the page stays where it is.
+  // A failed device may recover: the page stays where it is.
   if (result !== "ok") throw result;
   state.count("loads_from_file");
   const { lock } = state.arena;
@@ -222,8 +230,8 @@ function loadFromFile(state: StoreState, pool: number, key: TmemKey, exclusive: 
 }
 
 /**
- * Takes a page that was read back into memory again, if there is room above the high watermark: as
- * it was compressed, from the packed scratch.
+ * Moves a page that was read from the file back to memory, still compressed, if there is room above
+ * the high watermark.
  */
 function promoteLocked(
   state: StoreState,
@@ -252,9 +260,9 @@ function promoteLocked(
 }
 
 /**
- * The file did not give back the page that was asked for. Where the page has moved meanwhile, it is
- * searched again; where it has not, it is lost, and taken out, so that this is told once.
- * @returns false: to be searched again
+ * Handles a read that returned another page's record. If the page has moved, the caller searches
+ * again; if it has not, it is lost and removed, so that the error is thrown once.
+ * @returns false: search again
  */
 function failLoad(state: StoreState, pool: number, key: TmemKey, place: number): false {
   const { lock } = state.arena;
@@ -263,7 +271,8 @@ function failLoad(state: StoreState, pool: number, key: TmemKey, place: number):
     const entry = state.findLocked(pool, key);
     if (entry === NIL || state.words[entry + Entry.VALUE] !== place) return false;
     if (Page.whereOf(state.words[entry + Entry.META]!) !== Page.FILE) return false;
-    // It may have gone and come back to the same place: only who is told so twice believes it.
+    // The page may have moved away and back to the same place; only a second mismatch proves that
+    // it is lost.
     if (state.doubtedPlace !== place) {
       state.doubtedPlace = place;
       return false;

@@ -1,5 +1,5 @@
-// The thread that works in the background, if there is one: it makes room before memory runs out,
-// and writes to the file, so that those who put need not.
+// The maintainer: a thread, if there is one, that reclaims memory and writes to the file in the
+// background, so that threads that put pages need not.
 import { put } from "../memory/journal.ts";
 import { Latency } from "./counters.ts";
 import type { StoreState } from "./state.ts";
@@ -8,12 +8,12 @@ import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 import { flushStep, isLow, isVeryLow, maintain, reclaimStep } from "./write_back.ts";
 
-/** It also looks by itself now and then: segments are cleaned without anybody calling. */
+/** The maintainer also wakes up by itself, to clean segments. */
 const LOOK_EVERY_MS = 100;
-/** So many calls for one maintainer are made between two looks at whether it lives. */
+/** Calls for the maintainer between two checks of whether it is alive. */
 const CALLS_PER_LOOK = 256;
 
-/** Works until the store is closed. */
+/** Runs maintenance until the store is closed. */
 export function serveMaintenance(state: StoreState): void {
   const { words, root, arena } = state;
   transaction(state, () => put(words, root + Store.MAINTAINER, arena.owner));
@@ -30,8 +30,9 @@ export function serveMaintenance(state: StoreState): void {
 }
 
 /**
- * Calls the maintainer, if there is one that keeps up. One that is too slow shows in how little is
- * left: then whoever puts does the work. One that is dead is found now and then, and forgotten.
+ * Wakes the maintainer. Little free memory means that it does not keep up: then the calling thread
+ * does the work. A dead maintainer is found after some calls, and forgotten.
+ * @returns whether a maintainer does the work
  */
 export function isServed(state: StoreState): boolean {
   const { words, root } = state;
@@ -43,16 +44,16 @@ export function isServed(state: StoreState): boolean {
   return !isVeryLow(state);
 }
 
-/** A maintainer is no more: it has died, or ends. */
+/** Records that a maintainer has died or ended. */
 function forget(state: StoreState, maintainer: number): void {
   const { words, root } = state;
   transaction(state, () => {
-    // Another may have begun meanwhile.
+    // Another maintainer may have started meanwhile.
     if (words[root + Store.MAINTAINER] === maintainer) put(words, root + Store.MAINTAINER, 0);
   });
 }
 
-/** After a put: where memory is low and nobody else works on it, this thread does one round. */
+/** After a put: if memory is low and no maintainer works on that, runs one round of reclaim. */
 export function makeRoomAfterPut(state: StoreState): void {
   if (!isLow(state) || isServed(state)) return;
   const begin = state.platform.clock.nowNs();
@@ -61,11 +62,14 @@ export function makeRoomAfterPut(state: StoreState): void {
   recordSince(state, Latency.RECLAIM, begin);
 }
 
-/** A thread that is in the middle of a write gets so long, then the file is closed. */
+/** How long to wait for a thread that is writing to the file before the file is closed. */
 const CLOSE_WAIT_MS = 5000;
 const CLOSE_LOOK_MS = 5;
 
-/** Waits until no other thread writes to the file: who closes it would pull it from under them. */
+/**
+ * Waits until no other thread writes to the file: closing it would take the descriptor from under
+ * such a thread.
+ */
 export function waitForOthers(state: StoreState): void {
   const { words, root, arena } = state;
   const isOther = (owner: number) => owner !== arena.owner && arena.ownerMayRun(owner);

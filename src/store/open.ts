@@ -1,4 +1,4 @@
-// Making a store in an arena, and opening it in another thread: where each part stands.
+// Creates a store in an arena and opens it in other threads: where each part is.
 
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
 import { BACKING_WORDS } from "../backing/segment_log.layout.ts";
@@ -26,28 +26,31 @@ import type { StorePlatform } from "./platform.ts";
 import { StoreState } from "./state.ts";
 import * as Root from "./store.layout.ts";
 
-// Word offsets in the root, behind the words of store.layout.ts.
-/** Where the index stands, from the root on. */
+// Word offsets in the root, after the words of store.layout.ts.
+/** Offset of the index's words. */
 export const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
 const POLICIES_AT = INDEX_AT + INDEX_WORDS;
 const BACKING_AT = Math.ceil((POLICIES_AT + Root.KINDS * POLICY_WORDS) / 2) * 2;
 const ROOT_WORDS = BACKING_AT + BACKING_WORDS;
 
-/** For each of so many bytes, one more thread can attach when the store is full; four at most. */
+/**
+ * Scratch is reserved for one thread per so many bytes, four threads at most, so that they can
+ * attach to a full store.
+ */
 const SCRATCH_PER = 16 * MIB;
 
-/** What a page costs beside its bytes: its entry with what leads there, its handle. */
+/** Bytes that a page costs besides its data: its entry, the way to it, its handle. */
 const ENTRY_BYTES = 32;
 
-/** What a value takes, about, in a store of values. */
+/** Bytes of a typical value in a store of values. */
 const VALUE_BYTES = 1024;
 
-// Who takes frames, besides the pools: the n-th of them, as a number that no frame has.
+// Owner numbers of frames, besides those of pools: the n-th is a number that no frame has.
 export const INDEX_OWNER = 1;
 const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
 export const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
 
-/** Makes an empty store in an arena that is nobody else's yet. */
+/** Creates an empty store in an arena that nobody else uses yet. */
 export function formatStore(
   arena: Arena,
   options: ResolvedOptions,
@@ -74,7 +77,7 @@ export function formatStore(
     for (const policy of state.policies) policy.format();
     state.backing?.format(platform.random(), platform.random());
     arena.keepScratch(Math.max(1, Math.min(4, Math.floor(options.memoryMax / SCRATCH_PER))));
-    // The last step: from here on all is done under the arena's lock.
+    // The last step: from here on, the arena's lock guards everything.
     arena.keepJournal();
     arena.words[root + Root.MAGIC] = Root.STORE_MAGIC;
     return state;
@@ -84,7 +87,7 @@ export function formatStore(
   }
 }
 
-/** Opens, in another thread, the store whose root stands at that word of the arena. */
+/** Opens, in another thread, the store whose root is at that word of the arena. */
 export function attachStore(
   arena: Arena,
   root: number,
@@ -123,7 +126,7 @@ function openParts(
 ): StoreState {
   const { framesTotal, wordsPerPage } = arena.frames;
   const owner = (nth: number) => (root / wordsPerPage + nth * framesTotal) as PageFrame;
-  // As many as there may be at once: of values, which are smaller than pages, far more.
+  // As many as pages may be stored at once: far more if they are values, which are smaller.
   const ghosts =
     options.content === "values"
       ? Math.ceil((framesTotal * arena.pageSize) / VALUE_BYTES)
@@ -159,7 +162,10 @@ function openParts(
   });
 }
 
-/** What is to be done when the index moves an entry: all that names it by its place is told. */
+/**
+ * Returns what to do when the index moves an entry: everything that refers to it by its place is
+ * updated.
+ */
 function entryMoved(
   arena: Arena,
   root: WordIndex,
@@ -175,10 +181,13 @@ function entryMoved(
   };
 }
 
-/** Puts right what threads left that died inside: under the lock, all their steps undone. */
+/**
+ * Repairs the store after a thread has died inside it, under the lock, with all its uncommitted
+ * changes rolled back.
+ */
 export function recoverLocked(state: StoreState): void {
   for (const zpool of state.zpools) zpool.recover();
   state.backing?.recoverLocked();
-  // And frees what one of them had let go.
+  // Completes a pending free, if the thread left one.
   state.commitLocked();
 }

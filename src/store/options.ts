@@ -1,4 +1,4 @@
-// The options of a store: what they are, what stands in for those left out, what is refused.
+// The options of a store: their meaning, defaults, and checks.
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { readOptions } from "../base/option_names.ts";
@@ -12,67 +12,75 @@ import { findPoolDriver } from "../pool/registry.ts";
 
 export interface WriteBackOptions {
   readonly path: string;
-  /** Bytes of the file at most, or text such as "8GiB" (default 1 GiB). */
+  /** Maximum size of the file, in bytes or as text such as "8GiB" (default 1 GiB). */
   readonly max?: number | string;
-  /** What to do with a file that a former process has left (default "reuse": its content goes). */
+  /**
+   * What to do with a file left by an earlier process (default "reuse": its content is dropped).
+   */
   readonly existing?: "reuse" | "refuse" | "discard";
-  /** Take the whole file from the file system at once (default false). */
+  /** Allocate the whole file in the file system at once (default false). */
   readonly preallocate?: boolean;
   /** Write ephemeral pages back too, instead of dropping them (default true). */
   readonly ephemeral?: boolean;
 }
 
-/** A denser codec, for pages that have not been used for some time. */
+/** A denser codec, for pages that have been idle for some time. */
 export interface RecompressOptions {
   readonly codec: string;
   readonly codecOptions?: CodecOptions;
   /**
-   * Seconds without use after which `createStore` lets a page be recompressed in the background, by
-   * the thread that called it (default 60). 0: it does not; `tend` does when it is called.
+   * Seconds without use after which a page is recompressed in the background, by the thread that
+   * called `createStore` (default 60). 0: only `scanIdle` recompresses.
    */
   readonly idleSeconds?: number;
 }
 
 export interface StoreOptions {
   /**
-   * Bytes of everything: pages, index, tables, buffers, scratch of all threads. A number or text
-   * such as "512MiB"; 1 MiB to 4 GiB less 64 KiB (default 64 MiB).
+   * Memory for everything: pages, index, tables, buffers, scratch of all threads. In bytes or as
+   * text such as "512MiB"; 1 MiB to 4 GiB less 64 KiB (default 64 MiB).
    */
   readonly memoryMax?: number | string;
   /** Bytes of a page: 4, 8, 16, 32 or 64 KiB (default 4 KiB). */
   readonly pageSize?: number;
-  /** The codec of new pages (default "lz4"), and its settings. */
+  /** The codec of new pages (default "lz4"). */
   readonly codec?: string;
   readonly codecOptions?: CodecOptions;
   readonly recompress?: RecompressOptions;
   /**
-   * "values": of 1 … pageSize bytes each, with a header that says so (value.layout.ts); the store's
-   * `putValue` and `fetchValue` are for these (default "pages").
+   * "values" stores values of 1 … pageSize bytes, each with a header (value.layout.ts), through
+   * src/values (default "pages").
    */
   readonly content?: "pages" | "values";
-  /** Pools by type, for ephemeral and persistent pages (default "dense" for both). */
+  /**
+   * Type of the pools for ephemeral and persistent pages (default "dense"); the options below
+   * choose them one by one.
+   */
   readonly pool?: string;
   readonly ephemeralPool?: string;
   readonly persistentPool?: string;
-  /** Which page leaves first (default "sieve"). */
+  /** The eviction policy (default "s3-fifo"). */
   readonly policy?: string;
   /**
-   * What is emptied when room is needed: the object that the policy names, or the page frame that
-   * the pool names, with the objects in it (default "objects").
+   * What is evicted to make room: the object that the policy names, or all objects in the page
+   * frame that the pool names (default "objects").
    */
   readonly reclaim?: "objects" | "frames";
-  /** Reclaim begins when less is free, in percent of memoryMax (default 2), and … */
+  /** Reclaim begins when less than this is free, in percent of memoryMax (default 2). */
   readonly lowWatermark?: number;
-  /** … ends when so much is (default 3). */
+  /** Reclaim ends when this much is free, in percent of memoryMax (default 3). */
   readonly highWatermark?: number;
-  /** In percent: after the limit was hit, no page is taken until no more is used (default 100). */
+  /**
+   * After the limit was reached, no page is stored until use has fallen to this percentage of it
+   * (default 100).
+   */
   readonly acceptThreshold?: number;
-  /** Which pages may enter (default: all). */
+  /** Admission rules: which pages may enter (default: all). */
   readonly admission?: AdmissionLimits;
   readonly writeBack?: WriteBackOptions;
 }
 
-/** All of them, checked; plain, goes through `postMessage`. */
+/** All options, checked and with defaults. A plain object, which `postMessage` can carry. */
 export interface ResolvedOptions {
   readonly memoryMax: number;
   readonly pageSize: number;
@@ -170,7 +178,7 @@ function resolveRecompress(given: RecompressOptions): Required<RecompressOptions
   };
 }
 
-/** The codec checks them (codec/registry.ts). */
+/** The codec checks the values (codec/registry.ts). */
 function codecOptionsOf(given: CodecOptions | undefined): CodecOptions {
   return given === undefined ? {} : readOptions(given, ["level", "dictionary"], "codecOptions");
 }

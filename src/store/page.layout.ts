@@ -1,4 +1,4 @@
-/** META of a page's entry (tmem/entry.layout.ts): all that the store knows of a page in one word.
+/** META of a page's entry (tmem/entry.layout.ts): what the store knows of a page, in one word.
  *
  *   31     30       24 23    21 20   19 18   17 16                        0
  *  ┌──────┬───────────┬────────┬───────┬───────┬───────────────────────────┐
@@ -10,13 +10,13 @@
  *  SAME_FILLED  the pattern, its low half  0
  *  FILE         a place in the file        as MEMORY
  *
- * The pattern of a same-filled page has 64 bits. A persistent page's is whole: no policy lists such
- * a page, so that the first of the entry's LINKS has room for the high half. An ephemeral page that
- * is same-filled is listed, and has equal halves; others are stored as any page.
+ * The pattern of a same-filled page has 64 bits. A persistent same-filled page is in no policy, so
+ * its entry's LINKS has room for the high half. An ephemeral one is in the policy, so only patterns
+ * with equal halves are stored this way; other pages are compressed.
  *
  * CODEC: RAW, FAST, DENSE, TRIED. KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick
- * of the store's clock at which it was last used. WHERE is never 0, so META is not, which tells the
- * index that there is a page.
+ * of the store's clock at which the page was last used. WHERE is never 0, so META is never 0, by
+ * which the index knows that there is a page.
  */
 import * as Entry from "../tmem/entry.layout.ts";
 
@@ -24,12 +24,12 @@ export const SIZE_MASK = 0x1ffff;
 
 export const CODEC_SHIFT = 17;
 export const CODEC_MASK = 3;
-/** As it came. */
+/** Not compressed. */
 export const RAW = 0;
-/** The codec of what comes in; and the denser one, for what has lain idle. */
+/** Compressed with the codec for new pages, or with the denser codec for idle pages. */
 export const FAST = 1;
 export const DENSE = 2;
-/** As FAST: the denser one was tried and did not pay. */
+/** As FAST, but the denser codec was tried and does not make the page smaller. */
 export const TRIED = 3;
 
 export const WHERE_SHIFT = 19;
@@ -81,21 +81,21 @@ export function withTick(meta: number, tick: number): number {
   return (meta & ~((AGES - 1) << AGE_SHIFT)) | ((tick & (AGES - 1)) << AGE_SHIFT);
 }
 
-/** For a page that leaves memory for the file, or comes back: no longer listed, or not yet. */
+/** META of a page that moves to the file or back; clears the policy's bits. */
 export function withWhere(meta: number, where: number): number {
   return (meta & ~((WHERE_MASK << WHERE_SHIFT) | POLICY_FIELD)) | (where << WHERE_SHIFT);
 }
 
 /**
- * Whether the policy of its kind lists a page: not what is in the file, nor what takes no room and
- * may not be dropped.
+ * Whether a page is in the policy of its kind: not if it is in the file, nor if it takes no room
+ * and may not be dropped.
  */
 export function isListed(meta: number): boolean {
   const where = whereOf(meta);
   return where === MEMORY || (where === SAME_FILLED && kindOf(meta) === 0);
 }
 
-/** Whether same-filled pages of a kind may have a pattern of two different halves. */
+/** Whether a same-filled page of a kind may have a pattern with different halves. */
 export function holdsWidePatterns(kind: number): boolean {
   return kind !== 0;
 }

@@ -1,4 +1,4 @@
-// What a store needs of the platform it runs on: a contract that `node/platform.ts` fulfils.
+// What a store needs of its platform: a contract that node/platform.ts implements.
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Threads } from "../base/threads.ts";
@@ -16,27 +16,27 @@ export interface StorePlatform {
   readonly clock: Clock;
   /** 32 random bits. */
   random(): number;
-  /** The codecs, for the calling thread. */
+  /** Returns the codecs for the calling thread. */
   codecs(): CodecRegistry;
   /** Opens a write-back file. @throws ZcacheError ERR_IO, ERR_FILE_LOCKED */
   openDevice(options: DeviceOptions): BackingDevice;
-  /** Opens in another thread what `openDevice` has opened in this process. */
+  /** Opens, in another thread of the same process, a device that `openDevice` has opened. */
   attachDevice(share: BackingShare): BackingDevice;
 }
 
-/** What the background work called `name` has done so far. */
+/** Statistics of the background task called `name`. */
 export interface TaskStats {
   readonly name: string;
   readonly runs: number;
-  /** Runs that an unexpected error has ended. */
+  /** Runs that ended with an unexpected error. */
   readonly errors: number;
   /** Time spent, in ms. */
   readonly ms: number;
 }
 
-/** Background work on a store, in one thread (node/scheduler.ts). */
+/** The background tasks of one thread on a store (node/scheduler.ts). */
 export interface BackgroundWork {
   readonly tasks: readonly TaskStats[];
-  /** Ends it for good. */
+  /** Stops all tasks for good. */
   stop(): void;
 }

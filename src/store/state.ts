@@ -1,9 +1,10 @@
-// A store as one thread sees it: the parts that a page passes on its way, and the steps that more
-// than one of the journeys takes. Methods that end in `Locked` are called under the arena's lock.
+// A store as one thread sees it: its parts, scratch memory, and the steps that several operations
+// share. Methods that end in `Locked` are called under the arena's lock.
 //
-// What a page holds is given up in two transactions: in the first its entry lets go of it, in the
-// second it is freed. A free may move other objects into the hole, which can't be undone byte by
-// byte: so what is to be freed is noted (PENDING_FREE_KIND), and a free that died is done again.
+// The object of an entry is freed in two transactions: the first detaches it from the entry and
+// records it as pending (PENDING_FREE_KIND), the second frees it. A free may move other objects
+// into the hole, which the journal cannot undo word by word; if a thread dies during the free, the
+// pending free is repeated.
 import type { SegmentLog } from "../backing/segment_log.ts";
 import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -31,10 +32,10 @@ import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 import { Versions } from "./versions.ts";
 
-/** The entry that an object belongs to, before its data, where reclaim goes by frames. */
+/** Bytes of the header that names the entry of an object, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
 
-/** One operation of so many is timed: a clock costs as much as a list step. */
+/** One in so many operations is timed: reading a clock costs as much as a list operation. */
 const TIMED_EVERY = 16;
 
 export class StoreState implements StoreContext {
@@ -49,47 +50,55 @@ export class StoreState implements StoreContext {
   readonly codecs: StoreCodecs;
   readonly backing: SegmentLog | undefined;
   readonly pageSize: number;
-  /** Bytes before the data of an object: where reclaim goes by frames, the entry it belongs to. */
+  /**
+   * Bytes of the header before an object's data: HEADER_BYTES where reclaim goes by frames, else 0.
+   */
   readonly headerBytes: number;
-  /** By kind, the largest size that is stored compressed; what is larger is stored raw. */
+  /** By kind, the largest compressed size; a page that compresses to more is stored raw. */
   readonly packedMax: readonly number[];
-  /** Scratch of this thread: a page; a header and a page; the same once more, for evictions. */
+  /**
+   * Scratch of this thread: an uncompressed page; a header and a compressed page; the same once
+   * more, for evictions.
+   */
   readonly plain: Address;
   readonly packed: Address;
   readonly evicted: Address;
-  /** The same for the head of a value, while an eviction is at work. */
+  /** Scratch for the head of a value while an eviction uses `evicted`. */
   readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
   readonly victimKey = new TmemKey();
-  /** What a search has found in the file, for when the lock is given up (load_page.ts). */
+  /**
+   * META and VALUE of the entry that a search has found, for use after the lock is released
+   * (load_page.ts).
+   */
   foundMeta = 0;
   foundValue = 0;
-  /** And of a same-filled page the high half of its pattern. */
+  /** If that page is same-filled, the high half of its pattern. */
   foundHigh = 0;
-  /** Whether this thread has ended its use. */
+  /** Whether this thread has detached. */
   isOver = false;
-  /** Whether the object of the page that came in last has, or had, other pages. */
+  /** Whether the object of the page that was stored last has, or had, other pages. */
   hasOthers = false;
-  /** A place of the file that gave back other bytes once (load_page.ts). */
+  /** A place in the file that has returned other bytes once (load_page.ts). */
   doubtedPlace: number = NIL;
-  /** The time in ms since 1970, as the front has it, by which values expire. */
+  /** The time, in ms since 1970, that decides which values have expired. */
   nowMs: (() => number) | undefined;
   readonly expirySearch = new ExpirySearch();
-  /** By kind, the version of the store at which compaction has last freed nothing. */
+  /** By kind, the store's version when compaction last freed nothing. */
   readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
-  /** Where changes are kept for a later process, if they are. */
+  /** The log of changes for a later process, if the store keeps one. */
   changes: ChangeLog | undefined;
-  /** In a store of values: which have been set or removed since somebody looked. */
+  /** Versions of keys, in a store of values. */
   readonly versions: Versions | undefined;
   /**
-   * While it is set, a value is stored or removed only if this says so, under the arena's lock
-   * (values.ts).
+   * While set, a value is stored or removed only if this returns true, under the arena's lock
+   * (values/values.ts).
    */
   condition: (() => boolean) | undefined;
-  /** What this thread has to say of what it read. */
+  /** Hits and counts of this thread that the store does not know yet. */
   readonly readBuffer: ReadBuffer;
   readonly #floats: Float64Array;
-  /** Finds a dictionary in the arena, where it stays. */
+  /** Finds a dictionary in the arena, by its number. */
   readonly #readDictionary: ReadDictionary = (dictionary) => {
     const { words, root } = this;
     if (dictionary > words[root + Store.DICTIONARIES]!) return undefined;
@@ -129,23 +138,26 @@ export class StoreState implements StoreContext {
     this.evictedHead = (this.evicted + this.pageSize + HEADER_BYTES) as Address;
   }
 
-  /** A codec, by META's number, with a dictionary, by its number, or none. */
+  /** A codec, by its number in META, with the dictionary of that number, or 0 for none. */
   codecOf(codec: number, dictionary: number): Codec {
     return this.codecs.of(codec, dictionary, this.#readDictionary);
   }
 
-  /** This, as long as the store is open and this thread uses it. @throws ZcacheError */
+  /**
+   * Returns this if the store is open and this thread has not detached.
+   * @throws ZcacheError ERR_STORE_CLOSED
+   */
   assertOpen(): this {
     if (!this.isOver && this.words[this.root + Store.CLOSED] === 0) return this;
     throw new ZcacheError("ERR_STORE_CLOSED", "the store has been closed");
   }
 
-  /** Whether the operation that begins is one of those that are timed. */
+  /** Whether to time the operation that begins. */
   isTimed(): boolean {
     return this.#operations++ % TIMED_EVERY === 0;
   }
 
-  /** Counts an event: at once, also if the transaction is undone. */
+  /** Counts an event, at once, even if the transaction is rolled back. */
   count(name: CounterName, by = 1): void {
     this.#floats[Count[name]]! += by;
   }
@@ -154,23 +166,23 @@ export class StoreState implements StoreContext {
     return this.#floats[Count[name]]!;
   }
 
-  /** The word that says how much there is of something (store.layout.ts) of a kind. */
+  /** Word index of a gauge (store.layout.ts) of a kind. */
   gaugeAt(kind: number, what: number): number {
     return this.root + Store.KIND + kind * Store.KIND_WORDS + what;
   }
 
-  /** Frames that may still be taken. */
+  /** Page frames that may still be allocated within the limit. */
   get framesFree(): number {
     return this.words[this.root + Store.LIMIT_FRAMES]! - this.arena.frames.framesUsed;
   }
 
-  /** Frames that stay free whatever comes: those above the limit. */
+  /** Page frames above the limit, which stay free. */
   get framesAboveLimit(): number {
     const { framesTotal, firstFrame } = this.arena.frames;
     return framesTotal - firstFrame - this.words[this.root + Store.LIMIT_FRAMES]!;
   }
 
-  /** Remembers why a page is not there; the next of the same place in the table overwrites it. */
+  /** Records why a page is not stored; a later record in the same slot replaces it. */
   recordMissReasonLocked(hash: number, reason: number): void {
     const slot = (hash >>> 8) & (Store.MISS_REASONS_MAX - 1);
     const at = this.root + Store.MISS_REASONS + slot * 2;
@@ -179,8 +191,8 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * Takes zeroed memory that belongs to the store: whichever thread takes it may end or die.
-   * @param sizeBytes sixteen page frames at most
+   * Allocates zeroed memory that outlives the calling thread.
+   * @param sizeBytes at most sixteen page frames
    * @returns its word index, or NIL without room
    */
   allocateLocked(sizeBytes: number): WordIndex | Nil {
@@ -193,15 +205,15 @@ export class StoreState implements StoreContext {
     return at;
   }
 
-  /** Why a page is not there, if that is remembered: a place in REASONS. */
+  /** The recorded reason why a page is not stored, an index into REASONS; 0 if none is recorded. */
   missReasonLocked(hash: number): number {
     const at = this.root + Store.MISS_REASONS + ((hash >>> 8) & (Store.MISS_REASONS_MAX - 1)) * 2;
     return this.words[at] === hash ? this.words[at + 1]! : 0;
   }
 
   /**
-   * Gives an entry what it stands for, and lists it. Before, it was new or let go.
-   * @param value as META's WHERE says (page.layout.ts)
+   * Sets an entry that is new or detached, and adds it to its policy.
+   * @param value depends on META's WHERE (page.layout.ts)
    */
   attachLocked(entry: WordIndex, value: number, meta: number, hash: number): void {
     put(this.words, entry + Entry.VALUE, value);
@@ -210,7 +222,7 @@ export class StoreState implements StoreContext {
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.push(entry, hash);
   }
 
-  /** As `attachLocked`, for another object of the same page: the policy lists the entry already. */
+  /** As `attachLocked`, for an entry that the policy still lists. */
   reattachLocked(entry: WordIndex, value: number, meta: number): void {
     put(this.words, entry + Entry.VALUE, value);
     put(this.words, entry + Entry.META, meta);
@@ -218,8 +230,8 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * Lets go of what an entry stands for; it must be filled or removed in the same transaction, and
-   * `freePendingLocked` be called after its commit. The policy has been told before.
+   * Detaches the object, or the place in the file, from its entry. The caller has told the policy,
+   * attaches something else or removes the entry in the same transaction, and calls `commitLocked`.
    */
   detachLocked(entry: WordIndex): void {
     const meta = this.words[entry + Entry.META]!;
@@ -235,14 +247,14 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * Takes a page in memory out of what there is of its kind: its object is to be written over, and
-   * the entry then filled, in the same transaction.
+   * Removes a page in memory from the gauges of its kind: the caller overwrites its object and
+   * attaches the entry again, in the same transaction.
    */
   unaccountLocked(entry: WordIndex): void {
     this.#accountLocked(this.words[entry + Entry.META]!, this.words[entry + Entry.VALUE]!, -1);
   }
 
-  /** Commits, and does what can't be undone and had to wait for that: frees what was let go. */
+  /** Commits, and then frees the object that was detached. */
   commitLocked(): void {
     this.arena.lock.commit();
     const moved = this.words[this.root + Store.PENDING_RELABEL]!;
@@ -251,7 +263,7 @@ export class StoreState implements StoreContext {
     if (kind !== 0) this.#freePendingLocked(kind - 1);
   }
 
-  /** Takes a page out, with its entry, and commits. */
+  /** Removes a page and its entry, and commits. */
   removeLocked(entry: WordIndex, hash: number, reason: number): void {
     const meta = this.words[entry + Entry.META]!;
     if (Page.isListed(meta)) this.policies[Page.kindOf(meta)]!.remove(entry);
@@ -262,17 +274,18 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * Bytes before the data of an object of this size. A page stored raw fills the largest object
-   * that a pool has: no header stands before it, and reclaim by frames passes over it.
+   * Bytes of the header before the data of an object of this size. A raw page fills the pool's
+   * largest object, so it has no header, and reclaim by frames skips it.
    */
   headerOf(kind: number, sizeBytes: number): number {
     return sizeBytes + this.headerBytes > this.zpools[kind]!.maxSizeBytes ? 0 : this.headerBytes;
   }
 
   /**
-   * Makes an object with what stands at `source`, and the entry in the room for a header before it.
-   * @param spareBytes how much more room it gets: where no slot of its size is to be had
-   * @returns its handle, or why not, as the pool says
+   * Allocates an object and copies `sizeBytes` bytes from `source` to it. Writes the entry to the
+   * header before `source`, if objects have headers.
+   * @param spareBytes additional bytes to allocate, if the pool has no free slot of the size
+   * @returns its handle, or the pool's error number
    */
   makeObjectLocked(
     kind: number,
@@ -283,7 +296,7 @@ export class StoreState implements StoreContext {
   ): number {
     const zpool = this.zpools[kind]!;
     const header = this.headerOf(kind, sizeBytes);
-    // Without spare bytes the pool says whether the size can be at all.
+    // Without spare bytes, the pool decides whether the size is possible at all.
     const most = zpool.maxSizeBytes;
     const room = sizeBytes + header + spareBytes;
     const handle = zpool.malloc(spareBytes !== 0 && room > most ? most : room);
@@ -295,7 +308,7 @@ export class StoreState implements StoreContext {
     return handle;
   }
 
-  /** As `makeObjectLocked`, for an object that another one is exchanged for: within the limit. */
+  /** As `makeObjectLocked`, for an object that replaces another one: within the limit. */
   remakeObjectLocked(kind: number, entry: WordIndex, source: Address, sizeBytes: number): number {
     const { frames } = this.arena;
     frames.keepFree = this.framesAboveLimit;
@@ -307,8 +320,9 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * As `makeObjectLocked`, into the object that the entry has, if that has the room. Until the
-   * commit, `evicted` holds what is overwritten. @returns whether it has
+   * As `makeObjectLocked`, but overwrites the entry's object, if it has enough room. Uses `evicted`
+   * for the overwritten bytes until the commit.
+   * @returns whether it had enough room
    */
   overwriteObjectLocked(
     kind: number,
@@ -324,8 +338,8 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * Reads what an entry in memory holds to `target`; the header, if any, to before it. Under the
-   * lock, or as a reader.
+   * Copies the object of an entry in memory to `target`, and its header, if any, to the bytes
+   * before. Under the lock, or as a reader.
    */
   readObject(entry: WordIndex, meta: number, target: Address): void {
     const handle = this.words[entry + Entry.VALUE]! as Handle;
@@ -336,31 +350,36 @@ export class StoreState implements StoreContext {
     assert(result === 0, "an entry in memory names an object of its size");
   }
 
-  /** The entry of a page, or NIL: it is not there, or its pool is not. */
+  /** The entry of a page, or NIL if the page is not stored or there is no such pool. */
   findLocked(pool: number, key: TmemKey): WordIndex | Nil {
     const entry = this.index.find(pool, key);
     return entry < 0 ? NIL : (entry as WordIndex);
   }
 
-  /** The entry of a page, which is made if need be, or NIL: no frame is left, or no such pool. */
+  /**
+   * The entry of a page, created if need be, or NIL if no frame is left or there is no such pool.
+   */
   insertLocked(pool: number, key: TmemKey): WordIndex | Nil {
     const entry = this.index.insert(pool, key);
     return entry < 0 ? NIL : (entry as WordIndex);
   }
 
-  /** 32 well-mixed bits of a page's key. */
+  /** A hash of a page's key: 32 well-mixed bits. */
   hash(pool: number, key: TmemKey): number {
     return hashOf(pool, key);
   }
 
   #freePendingLocked(kind: number): void {
     const handle = this.words[this.root + Store.PENDING_FREE_HANDLE]! as Handle;
-    assert(this.zpools[kind]!.free(handle) === 0, "what is to be freed is there and nobody's");
+    assert(
+      this.zpools[kind]!.free(handle) === 0,
+      "an object whose free is pending exists and has no entry",
+    );
     put(this.words, this.root + Store.PENDING_FREE_KIND, 0);
     this.arena.lock.commit();
   }
 
-  /** Tells an object where the entry lies now that it belongs to. */
+  /** Writes the new place of a moved entry to the header of its object. */
   #relabelLocked(entry: WordIndex): void {
     const meta = this.words[entry + Entry.META]!;
     const kind = Page.kindOf(meta);
@@ -373,7 +392,7 @@ export class StoreState implements StoreContext {
     this.arena.lock.commit();
   }
 
-  /** Adds what a value is as it came in; its object is there. */
+  /** Adds the uncompressed size of a value to its gauge, or subtracts it; its object exists. */
   #accountValueLocked(handle: number, kind: number, sizeBytes: number, sign: 1 | -1): void {
     const { words, evictedHead } = this;
     const bytes = Math.min(Value.HEAD_BYTES, sizeBytes);
@@ -384,7 +403,7 @@ export class StoreState implements StoreContext {
     if (sign === 1) lowerBoundsLocked(this, Value.expiryOf(this.arena.bytes, evictedHead));
   }
 
-  /** Adds a page to what there is of its kind, or takes it away. */
+  /** Adds a page to the gauges of its kind, or subtracts it. */
   #accountLocked(meta: number, value: number, sign: 1 | -1): void {
     const kind = Page.kindOf(meta);
     const where = Page.whereOf(meta);

@@ -1,4 +1,4 @@
-// What a store says of itself: one consistent picture, taken under the lock.
+// Statistics of a store, consistent with each other: they are read under one hold of the lock.
 
 import type { LatencySummary } from "../base/latency.ts";
 import { LATENCY_WORDS, latencyBuckets, latencyRecord, latencySummary } from "../base/latency.ts";
@@ -9,43 +9,43 @@ import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./count
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
-/** Pages of one kind. */
+/** Statistics of one kind of pages. */
 export interface KindStats {
-  /** Pages in the pool, same-filled, and in the write-back file. */
+  /** Pages in the pool. */
   readonly pagesInMemory: number;
   readonly samePages: number;
   readonly pagesInFile: number;
-  /** Of those in the pool: stored raw, because they would hardly shrink. */
+  /** Pages in the pool that are stored raw, because they would hardly shrink. */
   readonly hugePages: number;
   /** Bytes of the pages in the pool, as compressed. */
   readonly compressedBytes: number;
-  /** Bytes of the pages in memory, as they came in; of values to within 16 bytes each. */
+  /** Uncompressed bytes of the pages in memory; of values, rounded up to 16 bytes each. */
   readonly originalBytes: number;
   readonly pool: PoolStats;
 }
 
 export interface StoreStats {
-  /** Bytes of all pages in memory, as they were put: zram's `orig_data_size`. */
+  /** Uncompressed bytes of all pages in memory: zram's `orig_data_size`. */
   readonly orig_data_size: number;
   /** Bytes of the pages in the pools, as compressed. */
   readonly compr_data_size: number;
-  /** Bytes in use, of pages, index, tables, buffers, scratch of all threads; and the most ever. */
+  /** Bytes in use by pages, index, tables, buffers and scratch of all threads. */
   readonly mem_used_total: number;
   readonly mem_used_max: number;
   readonly mem_limit: number;
   readonly same_pages: number;
   readonly huge_pages: number;
   readonly pages_compacted: number;
-  /** Where the difference between `compr_data_size` and `mem_used_total` went, in bytes. */
+  /** How `mem_used_total` exceeds `compr_data_size`, in bytes. */
   readonly memory: {
-    /** Room in the pools' page frames that no page fills. */
+    /** Unused room in the pools' page frames. */
     readonly unused: number;
     /** Handles and descriptors of the pools. */
     readonly poolMetadata: number;
     readonly index: number;
-    /** Segments on their way to the file, and the table of segments. */
+    /** Segments not yet written to the file, and the table of segments. */
     readonly writeBack: number;
-    /** The arena's own header and frame table. */
+    /** Header and frame table of the arena. */
     readonly arena: number;
     /** Journal, root, policies, and the scratch of all threads. */
     readonly other: number;
@@ -53,9 +53,9 @@ export interface StoreStats {
   readonly ephemeral: KindStats;
   readonly persistent: KindStats;
   readonly counters: Readonly<Record<CounterName, number>>;
-  /** In ns; one operation of sixteen is measured. */
+  /** In ns; one operation in sixteen is timed. */
   readonly latency: Readonly<Record<LatencyName, LatencySummary>>;
-  /** Threads that died inside the store, whose steps were undone. */
+  /** Threads that died inside the store, and whose changes were rolled back. */
   readonly recoveries: number;
   readonly writeBack: Readonly<Record<string, unknown>> | undefined;
 }
@@ -103,7 +103,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
   };
 }
 
-/** The buckets of all latencies. Without the lock: each is a word of its own. */
+/** The buckets of all latency histograms. Needs no lock: each is a word of its own. */
 export function latenciesOf(state: StoreState) {
   const buckets = LATENCIES.map((name, nth) => {
     return [name, latencyBuckets(state.words, latencyAt(state, nth))] as const;
@@ -111,7 +111,7 @@ export function latenciesOf(state: StoreState) {
   return Object.fromEntries(buckets) as Record<LatencyName, ReturnType<typeof latencyBuckets>>;
 }
 
-/** Adds the time since `beginNs` to a histogram. */
+/** Adds the time since `beginNs` to the n-th histogram. */
 export function recordSince(state: StoreState, nth: number, beginNs: number): void {
   latencyRecord(state.words, latencyAt(state, nth), state.platform.clock.nowNs() - beginNs);
 }
@@ -138,7 +138,10 @@ function kindStatsLocked(state: StoreState, kind: number): KindStats {
   };
 }
 
-/** Frames of a pool's metadata. The pool counts the frame table too, which here is the arena's. */
+/**
+ * Frames of a pool's metadata. The pool's statistics include the frame table, which here counts for
+ * the arena.
+ */
 function metadataFrames(pool: PoolStats, pageSize: number): number {
   const frameBytes = FRAME_WORDS * 4;
   return (pool.metadataBytes - pool.pages * frameBytes) / (pageSize + frameBytes);

@@ -1,12 +1,30 @@
-// The store: compressed pages under tmem keys, in one arena, for all threads that attach to it.
+// The store: compressed pages under tmem keys, in one arena, for all threads that attach to it. It
+// is the only folder that joins codecs, pools, index, policies and write-back file.
 //
-// Ephemeral pages may go at any time, to make room or without a reason that is told; persistent
-// ones stay until they are flushed, in memory or in the write-back file. This is the only part that
-// knows the order of the steps: store_page.ts, load_page.ts, evict.ts, write_back.ts.
+//   1. store.ts                       the class that callers use
+//   2. open.ts, options.ts, arguments.ts, platform.ts, parts.ts   makes and opens a store
+//   3. store.layout.ts, page.layout.ts, value.layout.ts           its words in the arena
+//   4. state.ts, transaction.ts       a store as one thread sees it; work under the arena's lock
+//   5. store_page.ts, load_page.ts, remove_pages.ts               what a page passes on its way
+//   6. evict.ts, expiry.ts, compaction.ts, write_back.ts, maintainer.ts, idle_scan.ts
+//                                     reclaims memory, in the foreground and in the background
+//   7. read_buffer.ts, versions.ts, eviction_events.ts            hits, changes, evictions
+//   8. change_log.ts, dictionaries.ts, codecs.ts, hash.ts         parts for values and persistence
+//   9. inspection.ts, sampler.ts, size_histogram.ts, frame_map.ts, statistics.ts, explain.ts,
+//      verify.ts, entry_snapshot.ts   looks at a store without using it
+//
+// Ephemeral pages may be evicted at any time. Persistent pages stay, in memory or in the write-back
+// file, until they are flushed.
+//
+// Concurrency: each thread has its own Store object. Changes are transactions under the arena's
+// lock; reads run beside each other. Compression, decompression and file I/O are done without the
+// lock.
+//
+// Limits: one arena, at most 4 GiB; 256 tmem pools; pages of 4 … 64 KiB.
 import type { BackingShare } from "../backing/contract.ts";
-import { type Address, NIL, type WordIndex } from "../base/brand.ts";
+import { type Address, NIL } from "../base/brand.ts";
 import { copyBytes } from "../base/bytes.ts";
-import { EBUSY, type Errno } from "../base/errno.ts";
+import type { Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
@@ -14,7 +32,7 @@ import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
 import { checkPage, limitFrames, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
-import { Latency, Reason } from "./counters.ts";
+import { Latency } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
 import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan.ts";
@@ -25,17 +43,16 @@ import { attachStore, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { BackgroundWork, StorePlatform } from "./platform.ts";
-import { removePages } from "./remove_pages.ts";
+import { removeObject, removePage, removePool } from "./remove_pages.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
 import { storePage } from "./store_page.ts";
 import { readTransaction, transaction } from "./transaction.ts";
 import { verifyLocked } from "./verify.ts";
-import { isHead } from "./versions.ts";
 import { flushAll, flushStep, maintain } from "./write_back.ts";
 
-/** What travels to another thread. */
+/** The value that `share` returns for another thread. */
 export interface StoreShare {
   readonly zcacheStore: number;
   readonly arena: ArenaShare;
@@ -43,12 +60,12 @@ export interface StoreShare {
   readonly device: BackingShare | undefined;
 }
 
-// What `peek` says of a page.
+// The results of `nextPage`.
 export const MISS = 0;
 export const ZERO = 1;
 export const DATA = 2;
 
-/** The state of a store, for the folder above, whose values are pages with a prefix (values/). */
+/** The state of a store, for src/values, which stores values as pages with a prefix. */
 export let stateOf: (store: Store) => StoreState;
 
 export class Store {
@@ -57,11 +74,14 @@ export class Store {
   }
 
   readonly pageSize: number;
-  /** What is to be seen of it by who only looks. */
+  /** Looks at the store without using it. */
   readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
-  /** What works on it beside its callers, until this thread closes it or detaches. */
+  /**
+   * The background work of this thread on the store; it ends when this thread closes the store or
+   * detaches.
+   */
   background: BackgroundWork | undefined;
   #idleScan: IdleScan | undefined;
 
@@ -74,9 +94,9 @@ export class Store {
   }
 
   /**
-   * Makes an empty store, with an arena of its own.
+   * Creates an empty store in a new arena.
    * @throws ZcacheError ERR_OPTION, ERR_POOL_UNKNOWN, ERR_CODEC_UNKNOWN, ERR_CODEC_UNAVAILABLE,
-   *   ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
+   *   ERR_ARENA_MEMORY; for the write-back file ERR_IO and ERR_FILE_LOCKED
    */
   static create(options: StoreOptions, platform: StorePlatform): Store {
     const resolved = resolveOptions(options);
@@ -86,8 +106,8 @@ export class Store {
   }
 
   /**
-   * Opens, in the calling thread, a store that another thread shared.
-   * @throws ZcacheError ERR_STORE_SHARE for anything else, ERR_STORE_CLOSED
+   * Opens a shared store in the calling thread.
+   * @throws ZcacheError ERR_STORE_SHARE if `share` is not what `share()` returned, ERR_STORE_CLOSED
    */
   static attach(share: StoreShare, platform: StorePlatform): Store {
     if (typeof share?.zcacheStore !== "number") {
@@ -103,7 +123,7 @@ export class Store {
     }
   }
 
-  /** A value for `workerData` or `postMessage`, from which another thread attaches. */
+  /** Returns a value for `workerData` or `postMessage`, from which another thread attaches. */
   share(): StoreShare {
     const { arena, root, options, backing } = this.#openState();
     return {
@@ -115,8 +135,8 @@ export class Store {
   }
 
   /**
-   * Makes a tmem pool, or joins the shared one of that UUID.
-   * @returns its id; EINVAL if the shared pool is of the other kind, EBUSY while it is being
+   * Creates a tmem pool, or joins the shared pool of the given UUID.
+   * @returns the pool's id; EINVAL if the shared pool is of the other kind, EBUSY while it is being
    *   destroyed, ENOSPC with 256 pools
    */
   createPool(options: TmemPoolOptions = {}): number | Errno {
@@ -126,22 +146,17 @@ export class Store {
   }
 
   /**
-   * Ends one use of a tmem pool, and with the last one removes its pages: in steps, between which
-   * others go on. Who uses it meanwhile is refused.
+   * Ends one use of a tmem pool. With the last use, its pages are removed in steps, between which
+   * other threads go on; meanwhile, operations on the pool are refused.
    * @returns 0, or EINVAL if there is no such pool
    */
   destroyPool(pool: number): 0 | Errno {
-    const state = this.#openState();
-    const left = this.#transaction(() => state.index.destroyPool(pool));
-    // Dying already: another thread removes the pages, or died doing so.
-    if (left !== 0 && left !== EBUSY) return left < 0 ? (left as Errno) : 0;
-    removePages(state, Reason.POOL_DESTROYED, (visit) => state.index.destroyStep(pool, 1, visit));
-    return 0;
+    return removePool(this.#openState(), pool);
   }
 
   /**
-   * Stores a page; what was there under the key is replaced, or gone if this is refused (unless the
-   * pool `keepsOld`).
+   * Stores a page in place of the page that the key had. If the page is refused, the old page is
+   * removed too, unless the pool has `keepsOld`.
    * @param page pageSize bytes
    * @returns 0, or ENOSPC (limit, admission, frozen), ENOMEM (no room), EINVAL (no such pool)
    */
@@ -152,7 +167,7 @@ export class Store {
     return this.putFrom(pool, key, this.#state.plain);
   }
 
-  /** As `put`, from an address in the arena that this thread has reserved. */
+  /** As `put`, from an address in memory that this thread has reserved. */
   putFrom(pool: number, key: TmemKey, address: Address): 0 | Errno {
     const state = this.#openState();
     const timed = state.isTimed();
@@ -164,11 +179,11 @@ export class Store {
   }
 
   /**
-   * Restores a page.
-   * @param target pageSize bytes, written only if the page is there
-   * @param exclusive takes the page out of the store
-   * @returns whether it is there
-   * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
+   * Loads a page.
+   * @param target pageSize bytes, written only if the page is stored
+   * @param exclusive also removes the page from the store
+   * @returns whether the page was stored
+   * @throws ZcacheError ERR_CORRUPT, ERR_IO if the write-back file does not return the page
    */
   get(pool: number, key: TmemKey, target: Uint8Array, exclusive = false): boolean {
     checkPage(target, this.pageSize);
@@ -177,7 +192,7 @@ export class Store {
     return found;
   }
 
-  /** As `get`, to an address in the arena that this thread has reserved. */
+  /** As `get`, to an address in memory that this thread has reserved. */
   getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
     const state = this.#openState();
     const timed = state.isTimed();
@@ -190,7 +205,10 @@ export class Store {
     return found;
   }
 
-  /** To be called before this thread's scratch is written. @throws ZcacheError ERR_STORE_CLOSED */
+  /**
+   * Must be called before this thread writes to its scratch.
+   * @throws ZcacheError ERR_STORE_CLOSED
+   */
   assertOpen(): void {
     this.#openState();
   }
@@ -201,24 +219,25 @@ export class Store {
     return isOver || words[root + Root.CLOSED] !== 0;
   }
 
-  /** What shared words name the calling thread by (memory/owner.ts). */
+  /** The owner number by which shared words name the calling thread (memory/owner.ts). */
   get owner(): number {
     return this.#state.arena.owner;
   }
 
-  /** Whether an owner is attached and its thread may still run. */
+  /** Whether the thread of an owner is attached and may still run. */
   ownerMayRun(owner: number): boolean {
     return this.#state.arena.ownerMayRun(owner);
   }
 
-  /** The memory it works in, for a door that keeps words of its own in what it has reserved. */
+  /** The arena, for frontends that keep words of their own in memory that they have reserved. */
   get arena(): Arena {
     return this.#state.arena;
   }
 
   /**
-   * Zeroed memory in the arena that belongs to the store, until the store ends: for what threads
-   * share. @param sizeBytes sixteen page frames at most  @throws ZcacheError ERR_ARENA_FULL
+   * Allocates zeroed memory that threads share and that lives as long as the store.
+   * @param sizeBytes at most sixteen page frames
+   * @throws ZcacheError ERR_ARENA_FULL
    */
   allocate(sizeBytes: number): Address {
     const state = this.#openState();
@@ -229,54 +248,40 @@ export class Store {
     });
   }
 
-  /** Scratch in the arena that belongs to this thread until it detaches. */
+  /**
+   * Allocates scratch memory that belongs to this thread until it detaches.
+   * @throws ZcacheError ERR_ARENA_FULL
+   */
   reserve(sizeBytes: number): Address {
     return this.#openState().arena.reserve(sizeBytes);
   }
 
-  /** Whether a page is stored; does not count as a use. */
+  /** Whether a page is stored; does not count as a hit. */
   has(pool: number, key: TmemKey): boolean {
     const { index } = this.#openState();
     return this.#readTransaction(() => index.find(pool, key) >= 0);
   }
 
-  /** Takes a page out. @returns whether it was there */
+  /**
+   * Removes a page.
+   * @returns whether it was stored
+   */
   flush(pool: number, key: TmemKey): boolean {
-    const state = this.#openState();
-    state.changes?.makeRoom(0);
-    return this.#transaction(() => {
-      state.count("flushes");
-      if (state.condition !== undefined && isHead(key) && !state.condition()) return false;
-      state.changes?.removeLocked(pool, key);
-      state.versions?.changedLocked(key);
-      const entry = state.index.find(pool, key);
-      if (entry < 0) return false;
-      state.count("flushes_found");
-      state.removeLocked(entry as WordIndex, state.hash(pool, key), Reason.FLUSHED);
-      return true;
-    });
-  }
-
-  /** Takes all pages of the key's object out, in steps. @returns how many there were */
-  flushObject(pool: number, key: TmemKey): number {
-    const state = this.#openState();
-    const { index, changes, versions } = state;
-    const logLocked = () => {
-      changes?.removeObjectLocked(pool, key);
-      versions?.objectChangedLocked(key);
-    };
-    const step = (visit: (entry: WordIndex) => void) => index.removeObject(pool, key, 1, visit);
-    const removed = removePages(state, Reason.OBJECT_FLUSHED, step, logLocked);
-    this.#transaction(() => {
-      state.count("object_flushes");
-      if (removed > 0) state.count("object_flushes_found");
-    });
-    return removed;
+    return removePage(this.#openState(), pool, key);
   }
 
   /**
-   * Sets the key to the object's first page from the key's index on; does not count as a use.
-   * @returns ZERO for a page that holds nothing but zeros, else DATA; MISS if there is none
+   * Removes all pages of the key's object, in steps.
+   * @returns how many were stored
+   */
+  flushObject(pool: number, key: TmemKey): number {
+    return removeObject(this.#openState(), pool, key);
+  }
+
+  /**
+   * Sets the key's index to that of the object's first page at or after it; does not count as a
+   * hit.
+   * @returns ZERO for a page of zeros, else DATA; MISS if there is no further page
    */
   nextPage(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
     const { index, words } = this.#openState();
@@ -289,40 +294,43 @@ export class Store {
     });
   }
 
-  /** What is known of a tmem pool: pages, objects, kind; null if there is none. */
+  /** The kind, pages and objects of a tmem pool; null if there is no such pool. */
   poolInfo(pool: number): TmemPoolInfo | null {
     const { index } = this.#openState();
     return this.#readTransaction(() => index.poolInfo(pool));
   }
 
-  /** Whether a tmem pool is one that all share who name its UUID; false if there is none. */
+  /** Whether a tmem pool is shared by UUID; false if there is no such pool. */
   isShared(pool: number): boolean {
     return this.#openState().index.isShared(pool);
   }
 
-  /** While frozen, a put is a flush: nothing comes in and nothing that is in grows old. */
+  /**
+   * Freezes or unfreezes the store. While it is frozen, a put only removes the old page, so that
+   * nothing new and nothing outdated is stored.
+   */
   freeze(frozen: boolean): void {
     const { root } = this.#openState();
     this.#transaction(() => put(this.#state.words, root + Root.FROZEN, frozen ? 1 : 0));
   }
 
-  /** Lets the store's clock, by which pages age, go on by one. */
+  /** Advances by one tick the store's clock, which measures how long pages are idle. */
   tick(): void {
     const { root, words } = this.#openState();
     this.#transaction(() => put(words, root + Root.TICK, (words[root + Root.TICK]! + 1) | 0));
   }
 
   /**
-   * Work that is nobody's: reclaim, write-back, cleaning. In bounded steps.
-   * @returns whether there is more to do at once
+   * Runs one bounded step of each kind of maintenance: compaction, reclaim, write-back, cleaning.
+   * @returns whether there may be more to do now
    */
   maintain(): boolean {
     return maintain(this.#openState());
   }
 
   /**
-   * Walks on through what is stored, a bounded step, and does what is asked for about pages that
-   * lie idle: recompresses them, writes them back, removes values that have expired.
+   * Runs the next step of a scan over all entries, which recompresses idle pages, writes them back,
+   * or removes expired values, as `options` say.
    */
   scanIdle(options: IdleScanOptions): IdleScanResult {
     this.#idleScan ??= new IdleScan(this.#openState());
@@ -331,8 +339,8 @@ export class Store {
   }
 
   /**
-   * Lets pages go, coldest first: written back, or dropped.
-   * @returns how many have left memory; fewer if the rest may not go
+   * Evicts pages, coldest first: writes them back or drops them.
+   * @returns how many left memory; fewer than `pages` if no other page may be evicted
    */
   shrink(pages: number): number {
     const state = this.#openState();
@@ -340,15 +348,16 @@ export class Store {
     let gone = 0;
     while (gone < pages) {
       if (this.#transaction(() => evictColdestLocked(state))) gone++;
-      // Where too much waits to be written, writing it makes room.
+      // If segments that wait to be written are in the way, write one.
       else if (!flushStep(state)) break;
     }
     return gone;
   }
 
   /**
-   * Moves pages together, in pools that leave gaps and can move: frame by frame.
-   * @returns page frames that came free, at most about `frames`; always 0 with dense pools
+   * Compacts the pools that have gaps and can move objects, frame by frame.
+   * @param frames page frames to free, at about
+   * @returns page frames freed; always 0 with dense pools
    */
   compact(frames: number): number {
     let freed = 0;
@@ -361,8 +370,9 @@ export class Store {
   }
 
   /**
-   * Sets how much memory may be in use, everything counted: up to what the store was made with.
-   * What is above goes step by step, as pages come in or `maintain` is called. 0 is `memoryMax`.
+   * Sets the limit on memory in use, up to the size that the store was created with. If more is in
+   * use, the store shrinks step by step, as pages are put or `maintain` is called.
+   * @param bytes 0 for `memoryMax`
    * @throws ZcacheError ERR_OPTION
    */
   limit(bytes: number): void {
@@ -372,8 +382,8 @@ export class Store {
   }
 
   /**
-   * Does all such work from now on, so that those who put don't have to: for a worker thread that
-   * does nothing else. Returns when the store is closed.
+   * Runs the maintenance of the store until it is closed, so that puts need not: for a worker
+   * thread that does nothing else.
    */
   serve(): void {
     serveMaintenance(this.#openState());
@@ -381,8 +391,8 @@ export class Store {
   }
 
   /**
-   * Lets something be done, by any threads, of which no trace stays in counters, latencies and
-   * what is remembered of pages that went; nor of what others do to the store meanwhile.
+   * Runs `work`, and then restores counters, latencies and miss reasons to what they were before:
+   * neither `work` nor other use of the store meanwhile leaves a trace in them.
    */
   async uncounted<T>(work: () => Promise<T>): Promise<T> {
     const { words, root } = this.#openState();
@@ -395,37 +405,40 @@ export class Store {
     }
   }
 
-  /** Tells what this thread has counted and not told yet. */
+  /** Adds the hits and counts in this thread's read buffer to the store. */
   flushReadBuffer(): void {
     this.#openState().readBuffer.flush();
   }
 
-  /** One consistent picture. */
+  /** Statistics, consistent with each other: they are read in one transaction. */
   stats(): StoreStats {
     const state = this.#openState();
     state.readBuffer.flush();
     return this.#transaction(() => statisticsLocked(state));
   }
 
-  /** How it was made, all options filled in. */
+  /** The options of the store, with all defaults filled in. */
   get options(): ResolvedOptions {
     return this.#state.options;
   }
 
-  /** Where a page is, or why it is not there. */
+  /** Says where a page is stored, or why it is not. */
   explain(pool: number, key: TmemKey): Explanation {
     const state = this.#openState();
     state.readBuffer.flush();
     return this.#transaction(() => explainLocked(state, pool, key));
   }
 
-  /** Checks everything. @throws AssertionError naming what does not hold */
+  /**
+   * Checks all invariants; holds the lock meanwhile.
+   * @throws AssertionError naming what does not hold
+   */
   verify(): void {
     const state = this.#openState();
     this.#transaction(() => verifyLocked(state));
   }
 
-  /** Ends this thread's use; the store lives on in others. */
+  /** Ends this thread's use of the store; other threads go on. */
   detach(): void {
     if (this.#state.isOver) return;
     this.background?.stop();
@@ -435,9 +448,9 @@ export class Store {
   }
 
   /**
-   * Ends the store for all threads: what waits goes to the file, and the file is closed.
-   * @param beforeDetach called when nothing changes any more and this thread can still take the
-   *   arena's lock: to write what has to be written last
+   * Closes the store for all threads: writes pending segments and closes the write-back file.
+   * @param beforeDetach called after the last change, while this thread can still take the arena's
+   *   lock: to write what must be written last
    */
   close(beforeDetach?: () => void): void {
     if (this.#state.isOver) return;

@@ -1,8 +1,9 @@
-// A page comes in: same-filled? → compress → allocate → index. What takes long, compressing, is
-// done before the lock is taken; under it are one copy and some list steps.
+// Stores a page: same-filled check, compression, allocation, index. Compression, the slow step,
+// runs before the lock is taken; under the lock are one copy and some list operations.
 //
-// A put that is refused leaves no old copy behind: a page that the caller has changed must not come
-// back as it was. But for a pool that KEEPS_OLD: a disk's writer is told, and its old sector stays.
+// A refused put leaves no old copy behind, because a page that the caller has changed must not come
+// back as it was. The exception is a pool that KEEPS_OLD: the writer of a disk gets the error, and
+// the old sector stays.
 import type { Address, WordIndex } from "../base/brand.ts";
 import { NIL } from "../base/brand.ts";
 import { EAGAIN, ECANCELED, EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
@@ -20,24 +21,28 @@ import * as Store from "./store.layout.ts";
 import { isHead } from "./versions.ts";
 import { flushStep } from "./write_back.ts";
 
-/** Stored: none of the refusals. */
+/** The page is stored. */
 export const STORED = 0;
 /**
- * Rounds of eviction for one put. A round frees many objects (evict.ts); a pool that can't place
- * one after so many has its room in places where this size does not fit.
+ * Rounds of eviction for one put. A round frees many objects (evict.ts); a pool that still can't
+ * place an object after so many rounds has its room in places where this size does not fit.
  */
 const ROUNDS = 8;
-/** Of the frames within the limit, this part is for the index. */
+/** The part of the frames within the limit that objects leave to the index, as a shift. */
 const INDEX_RESERVE_SHIFT = 8;
-/** Segments that one put writes at most, where nothing can be evicted before some are written. */
+/** Segments that one put writes, at most, if nothing can be evicted before some are written. */
 const FLUSHES = 8;
-/** Where no slot of an object's size is free: so much larger ones are tried, of a page. */
+/**
+ * If no slot of an object's size is free, larger slots are tried in steps of this fraction of a
+ * page.
+ */
 const ROOM_STEPS = 32;
 
 /**
- * Stores the page at `address`, elsewhere in the arena, under a key.
- * @returns STORED, or why not: EINVAL (no such pool), ENOSPC (the limit, or a rule of admission),
- *   ENOMEM (no room, and nothing could be evicted). Whatever was there under the key is gone then.
+ * Stores the page at `address`, which is outside of this thread's scratch `packed`.
+ * @returns STORED, or the reason for a refusal: EINVAL (no such pool), ENOSPC (the limit, or an
+ *   admission rule), ENOMEM (no room, and nothing could be evicted). After a refusal the key has no
+ *   page.
  */
 export function storePage(
   state: StoreState,
@@ -57,7 +62,7 @@ export function storePage(
   const target = (state.packed + state.headerBytes) as Address;
   const packedBytes = pack(state, address, state.pageSize, target, state.packedMax[kind]!, 0);
   if (packedBytes !== 0) return storePacked(state, pool, key, Page.FAST, packedBytes, target);
-  // Where there are headers, there is room for one right before the scratch.
+  // Objects with headers need room for one right before their data, which the scratch has.
   if (state.headerBytes === 0) {
     return storePacked(state, pool, key, Page.RAW, state.pageSize, address);
   }
@@ -65,7 +70,10 @@ export function storePage(
   return storePacked(state, pool, key, Page.RAW, state.pageSize, target);
 }
 
-/** Compresses what comes in. @returns bytes at `target`; 0 if there would be more than the limit */
+/**
+ * Compresses a new page or value.
+ * @returns bytes at `target`, or 0 if there would be more than `limitBytes`
+ */
 export function pack(
   state: StoreState,
   source: Address,
@@ -82,7 +90,10 @@ export function pack(
   return packedBytes;
 }
 
-/** Stores what is compressed already, or is not to be: `sizeBytes` at `source`. */
+/**
+ * Stores `sizeBytes` bytes at `source`, which are compressed already or stay raw.
+ * @returns as `storePage`
+ */
 export function storePacked(
   state: StoreState,
   pool: number,
@@ -135,8 +146,8 @@ function storeSameFilled(
 
 /**
  * Stores a page that needs an object.
- * @param flushes segments that this put has written
- * @returns also EAGAIN: a segment is to be written first
+ * @param flushes segments that this put has written so far
+ * @returns as `storePage`, or EAGAIN if a segment must be written first
  */
 function storeLocked(
   state: StoreState,
@@ -164,14 +175,14 @@ function storeLocked(
     }
     if (round === ROUNDS || !makeRoomLocked(state, kind)) break;
   }
-  // Nothing more can go: what is left are the gaps between objects, and slots that are too large.
+  // Nothing more can be evicted: use larger slots, and the gaps between objects.
   const step = state.pageSize / ROOM_STEPS;
   do {
     const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
     if (result === STORED) return STORED;
   } while (compactLocked(state, kind));
   if (canFlushLocked(state, flushes)) return EAGAIN;
-  // The old page is gone whatever comes: its room is the last that there is.
+  // A refusal would remove the old page anyway; its room is the last there is.
   if (dropOldLocked(state, pool, key, hash)) {
     const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
     if (result === STORED) {
@@ -213,9 +224,8 @@ function storeSameLocked(
 }
 
 /**
- * Makes an object, and lets the entry stand for it, if there is room within the limit.
- * @param step if it is not 0 and no slot of the size is free, slots that are larger by so many
- *   bytes, and by twice as many, and so on, are tried
+ * Allocates an object and attaches it to the entry, if there is room within the limit.
+ * @param step 0, or, if no slot of the size is free, the difference by which larger slots are tried
  * @returns STORED; ENOSPC or ENOMEM as the pool says, and then nothing has changed
  */
 function placeObjectLocked(
@@ -256,8 +266,8 @@ function placeObjectLocked(
 }
 
 /**
- * Writes over the object that the page has, if the new one fits into it: needs no room at all.
- * What stood there comes back if the transaction is undone.
+ * Overwrites the page's object if the new one fits into it, which needs no room. A rollback
+ * restores the old bytes.
  */
 function overwriteLocked(
   state: StoreState,
@@ -291,7 +301,7 @@ function overwriteLocked(
   return true;
 }
 
-/** Lets a new or found entry stand for the page, and commits. */
+/** Attaches the page to a new or existing entry, and commits. */
 function placeLocked(
   state: StoreState,
   entry: WordIndex,
@@ -318,7 +328,7 @@ function placeLocked(
   state.commitLocked();
 }
 
-/** Whether the store takes a page of this size now. */
+/** Applies the admission rules to a page of this size. */
 function admitLocked(
   state: StoreState,
   pool: number,
@@ -333,7 +343,7 @@ function admitLocked(
     return refuseLocked(state, pool, key, hash, Reason.FROZEN, ENOSPC);
   }
   const { admission, acceptPercent } = state.options;
-  // With a threshold, a store that was full takes nothing until that is reached, as zswap.
+  // As in zswap, a store that was full takes nothing until its use has fallen to the threshold.
   if (acceptPercent < 100 && isFullLocked(state)) {
     makeRoomLocked(state, kind);
     if (isFullLocked(state)) return refuseFullLocked(state, pool, key, hash);
@@ -348,7 +358,10 @@ function admitLocked(
   return refuseLocked(state, pool, key, hash, REASON_OF_REFUSAL[verdict], ENOSPC);
 }
 
-/** Whether objects may take no frame: the limit is reached, or was and the threshold is not yet. */
+/**
+ * Whether objects may not take another frame: the limit is reached, or it was and the threshold is
+ * not reached yet.
+ */
 function isFullLocked(state: StoreState): boolean {
   const { words, root } = state;
   const before = words[root + Store.FULL] !== 0;
@@ -362,19 +375,22 @@ function isFullLocked(state: StoreState): boolean {
 }
 
 /**
- * Frames that objects leave to the index: or a store whose frames all hold objects could not take
- * a page under a new key, though slots of objects that went are free.
+ * Frames that objects leave to the index. Without them, a store whose frames all hold objects could
+ * not store a page under a new key, although slots of removed objects are free.
  */
 function indexReserve(state: StoreState): number {
   return Math.max(2, state.words[state.root + Store.LIMIT_FRAMES]! >>> INDEX_RESERVE_SHIFT);
 }
 
-/** Whether a segment waits to be written that is in the way of evictions. */
+/** Whether writing a segment may make evictions possible. */
 function canFlushLocked(state: StoreState, flushes: number): boolean {
   return state.backing !== undefined && flushes < FLUSHES;
 }
 
-/** Takes the old page out, unless there is none or the pool keeps it. @returns whether it did */
+/**
+ * Removes the old page, unless the pool keeps it.
+ * @returns whether a page was removed
+ */
 function dropOldLocked(state: StoreState, pool: number, key: TmemKey, hash: number): boolean {
   const entry = state.findLocked(pool, key);
   if (entry === NIL || state.index.keepsOld(pool)) return false;
@@ -392,9 +408,7 @@ function refuseFullLocked(state: StoreState, pool: number, key: TmemKey, hash: n
   return refuseLocked(state, pool, key, hash, reason, atLimit ? ENOSPC : ENOMEM);
 }
 
-/**
- * Takes away what was stored under the key before, and remembers why; unless the pool keeps it.
- */
+/** Removes the page that the key had, unless the pool keeps it, and records the reason. */
 function refuseLocked(
   state: StoreState,
   pool: number,

@@ -1,7 +1,10 @@
-// The two ways to work under the arena's lock: as one transaction, or as one of several readers.
+// The two ways to work under the arena's lock: as a transaction, or as one of several readers.
 import type { StoreState } from "./state.ts";
 
-/** Runs `work` as one transaction: it is committed when `work` returns and undone if it throws. */
+/**
+ * Runs `work` as one transaction: it is committed when `work` returns, and rolled back if it
+ * throws.
+ */
 export function transaction<T>(state: StoreState, work: () => T): T {
   const { lock } = state.arena;
   lock.lock();
@@ -14,7 +17,10 @@ export function transaction<T>(state: StoreState, work: () => T): T {
   }
 }
 
-/** Runs `work`, which changes nothing, beside other readers; as a transaction while one writes. */
+/**
+ * Runs `work`, which changes nothing, beside other readers; if a thread is writing, in a
+ * transaction.
+ */
 export function readTransaction<T>(state: StoreState, work: () => T): T {
   const { lock } = state.arena;
   if (!lock.enterReader()) return transaction(state, work);

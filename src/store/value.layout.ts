@@ -1,15 +1,15 @@
-/** struct value: what stands before the compressed bytes of an object, in a store of values.
+/** struct value: the prefix before the compressed bytes of an object, in a store of values.
  *
  *  0                  4       5                        PREFIX
  *  ┌──────────────────┬───────┬───────────┬ ─ ─ ─ ─ ─ ─ ┬─────────────────────────────┐
- *  │ HEADER           │ FLAGS │ EXPIRES   │ the front's │ the value, compressed       │
+ *  │ HEADER           │ FLAGS │ EXPIRES   │ the owner's │ the value, compressed       │
  *  │                  │       │ if it may │             │                             │
  *  └──────────────────┴───────┴───────────┴ ─ ─ ─ ─ ─ ─ ┴─────────────────────────────┘
  *
- * A page is as long as all pages are; a value has a length of its own, may expire, and may have
- * been compressed with a dictionary: that is what the store knows of it. What a front needs (the
- * key in full, say) stands behind, up to PREFIX. None of it is compressed: who looks for a key, or
- * for what has expired, need not decompress.
+ * All pages have one size; a value has its own, may expire, and may be compressed with a
+ * dictionary. The fixed part of the prefix says so. The rest, up to PREFIX bytes, belongs to the
+ * owner of the values (values/prefix.ts): the full key, for example. The prefix is not compressed,
+ * so that searches for a key or for expired values need not decompress.
  *
  *  HEADER   31      28 27                17 16                        0
  *          ┌──────────┬────────────────────┬───────────────────────────┐
@@ -18,23 +18,25 @@
  */
 export const SIZE_MASK = 0x1ffff;
 export const PREFIX_SHIFT = 17;
-/** And the most bytes that may stand before the compressed value. */
+/** The largest prefix, in bytes. */
 export const PREFIX_MAX = 0x7ff;
 export const DICTIONARY_SHIFT = 28;
 /** Dictionaries are numbered 1 … 15; 0 = none. */
 export const DICTIONARIES_MAX = 15;
-/** A value of more bytes is compressed as it is: what a dictionary knows, it soon has itself. */
+/**
+ * Larger values are compressed without a dictionary: they soon contain what a dictionary would add.
+ */
 export const DICTIONARY_HELPS_BYTES = 16 * 1024;
 
 export const FLAGS = 4;
-/** Of FLAGS: EXPIRES is there. The other bits are the front's. */
+/** A bit of FLAGS: the prefix has EXPIRES. The other bits belong to the owner of the values. */
 export const MAY_EXPIRE = 1;
 /** 6 bytes, milliseconds since 1970, lowest first. */
 export const EXPIRES = 5;
 export const EXPIRES_BYTES = 6;
-/** Bytes without and with EXPIRES: where the front's part begins. */
+/** Bytes of the fixed part without EXPIRES. */
 export const FIXED_BYTES = 5;
-/** What is to be read of an object to know all this of it. */
+/** Bytes of the fixed part with EXPIRES: all that is needed to know size, dictionary and expiry. */
 export const HEAD_BYTES = FIXED_BYTES + EXPIRES_BYTES;
 
 export function makeHeader(sizeBytes: number, prefixBytes: number, dictionary: number): number {
@@ -53,7 +55,11 @@ export function dictionaryOf(header: number): number {
   return header >>> DICTIONARY_SHIFT;
 }
 
-/** Writes a time behind FLAGS. @param at where the value's object begins */
+/**
+ * Writes EXPIRES.
+ * @param at address of the object
+ * @param ms when the value expires, in ms since 1970
+ */
 export function writeExpiry(bytes: Uint8Array, at: number, ms: number): void {
   const high = Math.floor(ms / 2 ** 32);
   const low = ms - high * 2 ** 32;
@@ -62,7 +68,10 @@ export function writeExpiry(bytes: Uint8Array, at: number, ms: number): void {
   bytes[at + EXPIRES + 5] = high >>> 8;
 }
 
-/** The time at which an object expires, in ms since 1970; Infinity if it does not. */
+/**
+ * When a value expires, in ms since 1970; Infinity if it does not.
+ * @param at address of the object, or of a copy of its first HEAD_BYTES
+ */
 export function expiryOf(bytes: Uint8Array, at: number): number {
   if ((bytes[at + FLAGS]! & MAY_EXPIRE) === 0) return Number.POSITIVE_INFINITY;
   let low = 0;

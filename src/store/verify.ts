@@ -1,5 +1,5 @@
-// Walks a whole store and checks that its parts agree: what the index names is there, what is there
-// is named, and the counts are what was counted. For tests; holds the lock all the while.
+// Checks that the parts of a store agree: whatever the index names exists, whatever exists is
+// named, and counters match. For tests; holds the lock meanwhile.
 import type { Handle, WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import * as Entry from "../tmem/entry.layout.ts";

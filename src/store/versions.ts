@@ -1,42 +1,42 @@
-// Which values have been set or removed since a thread looked: for threads that keep copies of
-// values, and for threads that make a value while others may set it.
+// Versions and watches: tell a thread whether a value has been set or removed since it looked, for
+// threads that keep copies of values, and for threads that load a value while others may set it.
 //
-// Copies: the keys share a table of versions. A version is counted up under the arena's lock before
-// the change is committed, and a thread that keeps a copy has read the version before the value: so
-// a copy is never older than the value, wherever the thread that changes it is terminated; a good
-// copy may be refused, because keys share versions. What is evicted or has expired is not counted:
-// a copy is still what was set last, and a copy knows when it expires.
+// Copies: keys share a table of versions. A version is incremented under the arena's lock before a
+// change is committed, and a thread that keeps a copy has read the version before the value. So a
+// copy is never older than the value, even if the changing thread is terminated; a good copy may be
+// refused, because keys share versions. Evictions and expiry change no version: a copy is still
+// what was set last, and a copy knows when it expires.
 //
-// Makers: a watch is of one key exactly (as WATCH in Redis). A thread that loads a value begins a
-// watch first and stores the value only if the watch is still unchanged (StoreState.condition).
+// Loads: a watch is on exactly one key (as WATCH in Redis). A thread that loads a value first
+// begins a watch, and stores the value only if the watch is still unchanged (StoreState.condition).
 //
-//  watch, WATCH_WORDS   │ STATE │ HASH low │ HASH high │ the front's, FRONT_WORDS │
+//  watch, WATCH_WORDS   │ STATE │ HASH low │ HASH high │ the cache's words │
 
 import { put } from "../memory/journal.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import * as Store from "./store.layout.ts";
 
-/** Versions: with so many, a copy is seldom refused because of another key's change. */
+/** Number of versions: enough that a change of another key seldom makes a copy invalid. */
 const VERSIONS = 4096;
 export const VERSIONS_BYTES = VERSIONS * 4;
 
 export const WATCHES = 512;
 export const WATCH_WORDS = 8;
 export const WATCHES_BYTES = WATCHES * WATCH_WORDS * 4;
-/** Places of the table in which a watch of a key may stand. */
+/** Slots of the table in which a watch on a key may be. */
 export const WATCH_PROBES = 8;
-// The words of a watch that are the store's: guarded by the arena's lock, read without it too.
+// The store's words of a watch: guarded by the arena's lock, also read without it.
 export const STATE = 0; // NOT_WATCHED, UNCHANGED or CHANGED
 export const HASH_LOW = 1;
 export const HASH_HIGH = 2;
-/** From here on the words are the front's own. */
+/** The words from here on belong to the cache (cache/single_flight.ts). */
 export const WATCH_FRONT = 3;
 
 export const NOT_WATCHED = 0;
 export const UNCHANGED = 1;
 export const CHANGED = 2;
 
-/** Whether a page is the one that stands for its object: a value, or the first part of one. */
+/** Whether a page is the first of its object: a value, or the first chunk of one. */
 export function isHead(key: TmemKey): boolean {
   return (key.indexLow | key.indexHigh) === 0;
 }
@@ -45,7 +45,7 @@ export class Versions {
   readonly #words: Int32Array;
   readonly #root: number;
 
-  /** @param root word index of the store's root, in which VERSIONS and WATCHES may be 0 yet */
+  /** @param root word index of the store's root, whose VERSIONS and WATCHES may still be 0 */
   constructor(words: Int32Array, root: number) {
     this.#words = words;
     this.#root = root;
@@ -56,18 +56,21 @@ export class Versions {
     return Atomics.load(this.#words, this.#table + (hashLow & (VERSIONS - 1)));
   }
 
-  /** Word index of the place of a watch: the nth of WATCH_PROBES. */
+  /** Word index of the n-th slot, of WATCH_PROBES, for a watch on a key. */
   watchAt(hashLow: number, nth: number): number {
     const at = this.#words[this.#root + Store.WATCHES]!;
     return at + ((hashLow + nth) & (WATCHES - 1)) * WATCH_WORDS;
   }
 
-  /** Before a page is put or removed, or this is undone: counts if it stands for its object. */
+  /**
+   * Called before a page is put or removed: increments the version of its key if it is the first of
+   * its object.
+   */
   changedLocked(key: TmemKey): void {
     if (isHead(key)) this.objectChangedLocked(key);
   }
 
-  /** Before an object is removed. */
+  /** Called before an object is removed. */
   objectChangedLocked(key: TmemKey): void {
     const words = this.#words;
     const table = this.#table;
@@ -77,7 +80,7 @@ export class Versions {
     if (words[this.#root + Store.WATCHED] !== 0) this.#markLocked(low, key.id[1]!);
   }
 
-  /** Before and after everything is removed. */
+  /** Called before and after all values are removed. */
   allChangedLocked(): void {
     const words = this.#words;
     const table = this.#table;
@@ -88,7 +91,7 @@ export class Versions {
     }
   }
 
-  /** Begins a watch in a place that the caller has; one that has begun there begins anew. */
+  /** Begins a watch in a slot that the caller owns; a watch that is there begins anew. */
   watchLocked(at: number, hashLow: number, hashHigh: number): void {
     const words = this.#words;
     this.#countLocked(words[at + STATE] === NOT_WATCHED ? 1 : 0);

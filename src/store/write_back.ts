@@ -1,6 +1,6 @@
-// What is done beside puts and gets: full segments go to the file, segments with little in them are
-// cleaned, and room is made before it runs out. In bounded steps, on the thread that has put a
-// page, or on one that does nothing else (the maintainer). No lock is held while a file is written.
+// Maintenance beside puts and gets: writes full segments to the file, cleans segments that hold
+// little, and makes room before it runs out. It runs in bounded steps, on a thread that has put a
+// page or on the maintainer thread. No lock is held during file I/O.
 import type { RecordKey } from "../backing/contract.ts";
 import { type Address, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -16,21 +16,21 @@ import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 
-/** Whether free memory has fallen below the low watermark. */
+/** Whether free memory is below the low watermark. */
 export function isLow(state: StoreState): boolean {
   const limit = state.words[state.root + Store.LIMIT_FRAMES]!;
   return state.framesFree < markFrames(limit, state.options.lowPercent);
 }
 
-/** Whether half of that is gone too: nobody else keeps up. */
+/** Whether free memory is below half of the low watermark: the maintainer does not keep up. */
 export function isVeryLow(state: StoreState): boolean {
   const limit = state.words[state.root + Store.LIMIT_FRAMES]!;
   return state.framesFree < markFrames(limit, state.options.lowPercent / 2);
 }
 
 /**
- * One step of each kind of work there is.
- * @returns whether there may be more to do at once
+ * Runs one step of each kind of work.
+ * @returns whether there may be more to do now
  */
 export function maintain(state: StoreState): boolean {
   const compacted = compactStep(state);
@@ -40,7 +40,7 @@ export function maintain(state: StoreState): boolean {
   return compacted || reclaimed || flushed || cleaned;
 }
 
-/** Moves objects together in pools that have become sparse: one round. */
+/** Runs one round of compaction in pools that have become sparse. */
 function compactStep(state: StoreState): boolean {
   if (!state.zpools.some((zpool) => zpool.canCompact)) return false;
   return transaction(
@@ -51,7 +51,7 @@ function compactStep(state: StoreState): boolean {
   );
 }
 
-/** From the low watermark on, makes room until the high one is reached: one round. */
+/** Runs one round of reclaim, which begins below the low watermark and ends at the high one. */
 export function reclaimStep(state: StoreState): boolean {
   const { words, root, options } = state;
   const { lock } = state.arena;
@@ -68,7 +68,10 @@ export function reclaimStep(state: StoreState): boolean {
   }
 }
 
-/** Writes one full segment to the file. */
+/**
+ * Writes one full segment to the file.
+ * @returns whether one was written
+ */
 export function flushStep(state: StoreState): boolean {
   const { backing } = state;
   if (backing === undefined) return false;
@@ -85,7 +88,10 @@ export function flushStep(state: StoreState): boolean {
   return failure === undefined;
 }
 
-/** Moves what is still wanted out of a segment that holds little, so that it can be used again. */
+/**
+ * Moves the live records out of a segment that holds few, so that the segment can be reused.
+ * @returns whether a segment was cleaned
+ */
 export function cleanStep(state: StoreState): boolean {
   const { backing } = state;
   if (backing === undefined) return false;
@@ -99,8 +105,8 @@ export function cleanStep(state: StoreState): boolean {
 }
 
 /**
- * Moves a record of a segment that is being cleaned to the open one, if its page is still there.
- * Where the file is full, an ephemeral page is dropped instead: what is oldest goes.
+ * Moves a record of the segment being cleaned to the open segment, if its page is still stored. If
+ * the file is full, an ephemeral page is dropped instead, so that the oldest pages go.
  */
 function moveRecordLocked(
   state: StoreState,
@@ -133,7 +139,7 @@ function moveRecordLocked(
   state.commitLocked();
 }
 
-/** Writes everything that waits, however much: before the store is closed. */
+/** Writes all pending segments, before the store is closed. */
 export function flushAll(state: StoreState): void {
   const { backing } = state;
   if (backing === undefined) return;
