@@ -1,4 +1,4 @@
-// The codecs of Node: which there are, and which of several implementations does the work.
+// The codecs on Node, and the choice among implementations of one codec.
 //
 //  lz4       in WebAssembly, inside the shared memory        always
 //  zstd      zstd-napi, else WebAssembly, else node:zlib     always
@@ -18,7 +18,7 @@ import { loadZstdNative } from "./codecs/zstd_native.ts";
 import { loadZstdWasm } from "./codecs/zstd_wasm.ts";
 import { loadZstdZlib } from "./codecs/zstd_zlib.ts";
 
-/** Forces an implementation, for tests and comparisons; without, the fastest that works. */
+/** Forces an implementation, for tests and comparisons (default: the fastest that loads). */
 export interface NodeCodecsOptions {
   readonly zstd?: keyof typeof ZSTD;
   readonly deflate?: keyof typeof DEFLATE;
@@ -26,7 +26,7 @@ export interface NodeCodecsOptions {
 
 type Implementations = Readonly<Record<string, () => CodecDriver>>;
 
-/** Implementations of a codec, the best first. */
+/** Implementations of a codec, the fastest first. */
 const ZSTD = { native: loadZstdNative, wasm: loadZstdWasm, zlib: loadZstdZlib };
 const DEFLATE = { handle: loadDeflate, calls: loadDeflateCalls };
 
@@ -38,11 +38,11 @@ const LZ4_DRIVER: CodecDriver = {
 };
 
 /**
- * A registry of all codecs, those that are missing listed with the reason; one for each thread.
- * What takes packages and contexts is loaded when it is asked for: a store uses two codecs at most.
- * Synchronous, so that a store can be opened so: compiling the WebAssembly zstd takes milliseconds,
- * and happens only where `zstd-napi` is not to be had.
- * @throws ZcacheError ERR_OPTION for an implementation that doesn't exist
+ * A registry of all codecs for the calling thread; a missing codec is listed with the reason.
+ * Codecs that need packages or contexts are loaded at first use, since a store uses two at most.
+ * Loading is synchronous, because opening a store is: compiling the WebAssembly zstd takes
+ * milliseconds, and is needed only without `zstd-napi`.
+ * @throws ZcacheError ERR_OPTION for an unknown implementation
  */
 export function nodeCodecs(options: NodeCodecsOptions = {}): CodecRegistry {
   checkOptionNames(options, ["zstd", "deflate"], "nodeCodecs");
@@ -56,7 +56,7 @@ export function nodeCodecs(options: NodeCodecsOptions = {}): CodecRegistry {
     .register(NONE_DRIVER);
 }
 
-/** The implementations to try: all, or the one that is asked for. */
+/** The implementations to try: all, or the forced one. */
 function narrow(codec: string, implementations: Implementations, forced?: string): Implementations {
   if (forced === undefined) return implementations;
   const load = Object.entries(implementations).find(([name]) => name === forced)?.[1];
@@ -67,7 +67,7 @@ function narrow(codec: string, implementations: Implementations, forced?: string
   return { [forced]: load };
 }
 
-/** Tries the implementations in turn. @returns the first that loads, or why none does */
+/** Tries implementations in turn. @returns the first that loads, or the reasons why none does */
 function firstThatLoads(
   name: string,
   implementations: Implementations,
@@ -78,9 +78,9 @@ function firstThatLoads(
     try {
       return load();
     } catch (cause) {
-      // Whatever a package throws while it loads means the same: it can't be used here.
+      // Any error while a package loads means that it can't be used here.
       const message = cause instanceof Error ? cause.message : String(cause);
-      // Node adds the chain of files that asked for the module.
+      // Node appends the chain of files that required the module.
       const [what] = message.split("\nRequire stack:");
       reasons.push(`${label}: ${what!.replaceAll("\n", " ")}`);
     }

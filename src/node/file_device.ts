@@ -1,4 +1,4 @@
-// The write-back file on Node: opened by one thread, used by all, as descriptors are the process's.
+// The write-back file on Node: one thread opens it, and all threads use its descriptor.
 import {
   closeSync,
   constants,
@@ -18,16 +18,16 @@ import type { DeviceOptions } from "../store/platform.ts";
 import { lockFile } from "./file_lock.ts";
 import { bitsOff, isZeroFile, NEAR_BITS } from "./signature.ts";
 
-/** The file's header, the first bytes of its first segment: what it is, and by which version. */
+/** The header, at the start of the first segment: the format and its version. */
 const NAME = "zcache write-back ";
 const HEADER = Buffer.from(`${NAME}1\n`);
-/** Where the second segment may begin, and what it begins with, whatever became of the header. */
+/** Where the second segment may begin, and its magic number: for a file with a damaged header. */
 const SEGMENT_BYTES: readonly number[] = [65_536, 131_072];
 const SEGMENT_MAGIC = 0x7a63_7367;
-/** Names that are tried beside a file that is not ours. */
+/** Names that are tried if a foreign file has the wanted name. */
 const NAMES_MAX = 100;
 
-/** Room is taken in steps of this many bytes. */
+/** Bytes of one write of a preallocation. */
 const STEP_BYTES = 65_536;
 
 export class FileDevice implements BackingDevice {
@@ -49,10 +49,10 @@ export class FileDevice implements BackingDevice {
   }
 
   /**
-   * Opens or makes the file, for this process alone. What a file of ours held is not read, so it
-   * does not matter of which version it is, or whether it is damaged.
-   * @throws ZcacheError ERR_FILE_LOCKED if another process has it; ERR_OPTION if there is a file
-   *   that is not to be reused, or is none of ours; ERR_IO
+   * Opens or makes the file for this process alone. The content of an existing write-back file is
+   * not read, so its version does not matter, and damage neither.
+   * @throws ZcacheError ERR_FILE_LOCKED: another process uses it; ERR_OPTION: a foreign file, or an
+   *   existing one with existing: "refuse"; ERR_IO
    */
   static open(options: DeviceOptions): FileDevice {
     const { path, sizeBytesMax, existing, preallocate } = options;
@@ -64,15 +64,15 @@ export class FileDevice implements BackingDevice {
       try {
         const device = new FileDevice(own, fd, sizeBytesMax, unlock);
         attempt(own, 0, () => ftruncateSync(fd, 0));
-        // Whatever the file mode creation mask, and whoever has made the file.
+        // The umask, or the process that made the file, may have set another mode.
         attempt(own, 0, () => fchmodSync(fd, 0o600));
         device.write(0, HEADER);
         if (preallocate) device.#preallocate();
         return device;
       } catch (error) {
         closeSync(fd);
-        // What could be taken of the room that was wanted is given back.
-        giveBack(own);
+        // Frees what was preallocated.
+        removeFailed(own);
         throw error;
       }
     } catch (error) {
@@ -81,7 +81,7 @@ export class FileDevice implements BackingDevice {
     }
   }
 
-  /** Opens in another thread what `open` has opened. */
+  /** Opens the file of `open` in another thread. */
   static attach({ path, fd, sizeBytesMax }: BackingShare): FileDevice {
     return new FileDevice(path, fd, sizeBytesMax, undefined);
   }
@@ -118,7 +118,7 @@ export class FileDevice implements BackingDevice {
     this.#unlock();
   }
 
-  /** Takes all of the file's room now, so that none is missing later: zeros. */
+  /** Allocates the whole file now by writing zeros, so that later writes find room. */
   #preallocate(): void {
     const zeros = new Uint8Array(STEP_BYTES);
     for (let at = HEADER.length; at < this.sizeBytesMax; ) {
@@ -129,9 +129,9 @@ export class FileDevice implements BackingDevice {
   }
 }
 
-/** Refuses what is not to be written over. */
+/** @throws ZcacheError ERR_OPTION for a file that must not be overwritten */
 function checkExisting(path: string, existing: "reuse" | "refuse" | "discard"): void {
-  const found = lookAt(path);
+  const found = identify(path);
   if (found === "none" || found === "empty") return;
   if (found !== "own") {
     const what = 'use another path, or existing: "discard", which makes a file beside it';
@@ -145,17 +145,17 @@ function checkExisting(path: string, existing: "reuse" | "refuse" | "discard"): 
   });
 }
 
-/** The first of PATH, PATH.1, PATH.2 … that is not foreign. */
+/** The first of PATH, PATH.1, PATH.2 … that is not a foreign file. */
 function ownName(path: string): string {
   for (let nth = 0; nth < NAMES_MAX; nth++) {
     const name = nth === 0 ? path : `${path}.${nth}`;
-    if (["none", "empty", "own"].includes(lookAt(name))) return name;
+    if (["none", "empty", "own"].includes(identify(name))) return name;
   }
   return path;
 }
 
-/** What there is: "none", "empty", "own", or what is wrong with a foreign file. */
-function lookAt(path: string): string {
+/** @returns "none" if there is no file, "empty", "own" for a write-back file, or what else it is */
+function identify(path: string): string {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return "none";
   let fd: number | undefined;
   try {
@@ -171,7 +171,7 @@ function lookAt(path: string): string {
   }
 }
 
-/** Whether a file is ours, however damaged: by its header, by its second segment, or empty. */
+/** Whether it is a write-back file, damaged or not: by its header, its second segment, or zeros. */
 function isOwn(fd: number, sizeBytes: number): boolean {
   const start = Buffer.alloc(HEADER.length);
   const got = readSync(fd, start, 0, start.length, 0);
@@ -184,19 +184,19 @@ function isOwn(fd: number, sizeBytes: number): boolean {
   return isZeroFile(fd, sizeBytes);
 }
 
-/** Opens what is ours, or makes it. Not truncated before it is known to be ours. */
+/** Opens or makes the file, without truncating it. */
 function openOwn(path: string): number {
   const { O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK } = constants;
   const flags = existsSync(path) ? O_RDWR | O_NONBLOCK : O_RDWR | O_CREAT | O_EXCL;
   return attempt(path, 0, () => openSync(path, flags, 0o600));
 }
 
-/** Removes a file that could not be made as it was to be. */
-function giveBack(path: string): void {
+/** Removes a file whose preparation has failed. */
+function removeFailed(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // Then it stays: the error that is on its way says more.
+    // The caller throws the first error.
   }
 }
 

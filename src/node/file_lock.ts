@@ -1,18 +1,19 @@
-// A file that only one process may use: `path.lock` beside it names the process.
+// A lock on a file that only one process may use: `path.lock` beside it names the process.
 //
-// Node has no flock. The lock file is made as a whole or not at all (a link to a finished file), so
-// nobody sees half of one; and a process that is gone, or another one under its number, is told by
-// the time at which the process began, and by which start of the machine.
+// Node has no flock. The lock file is made in one step, as a link to a complete file, so no process
+// reads half of one. The start time of the process and the boot ID of the machine tell a process
+// from a later one with the same number.
 //
-//   path.lock           who has the file: "zcache lock 1 PID START BOOT\n"
-//   path.lock.P.R       a claim: somebody in process P, R is random, is about to take the lock
+//   path.lock           the process that has the file: "zcache lock 1 PID START BOOT\n"
+//   path.lock.P.R       a claim: process P is about to take the lock; R is random
 //
-// To remove the lock of a process that is gone is the delicate step: of two that have found it
-// stale, the slower would remove the lock that the faster has made since. So it is removed only by
-// one that has a claim and sees nobody else's: of two that claim and then look, one sees the other
-// at least. Claims of the dead have names that nobody uses again: anyone may remove them.
+// Removing the lock of a process that has ended is the delicate step: if two processes find it
+// stale, the slower one could remove the lock that the faster one has made since. So a process
+// removes it only if it has a claim and sees no other: of two processes that claim first and look
+// then, at least one sees the other's claim. Names of claims are never used again, so any process
+// may remove the claim of one that has ended.
 //
-// Other programs use such names too. What is not known to be a lock of ours is left as it is.
+// Other programs use names that end in .lock too: any other file is left as it is.
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
@@ -32,38 +33,38 @@ import { bitsOff, NEAR_BITS } from "./signature.ts";
 
 const NAME = "zcache lock ";
 const VERSION = "1";
-/** What a lock holds: the version, and what tells a process from all others. */
+/** The content of a lock: version, PID, START, BOOT. */
 const LOCK = /^zcache lock (\S+) (\d+) (\S+) (\S*)\n/;
-/** Before there were versions: "version 0". */
+/** The content before there were versions. */
 const LOCK_0 = /^(\d+) (\S+) (\S*)\n$/;
-/** Bytes of a lock that are looked at. */
+/** Bytes of a lock that are read. */
 const LOCK_BYTES = 256;
-/** Field 22 of /proc/…/stat, counted behind the program's name. */
+/** Field 22 of /proc/…/stat, counted from after the program's name. */
 const START_FIELD = 22 - 3;
-/** A number that Linux makes at each start. */
+/** The ID that Linux makes at each boot. */
 const BOOT = "/proc/sys/kernel/random/boot_id";
-/** States of a process, the field behind its name: zombie, dead. */
+/** States of a process that has ended, the field after its name: zombie, dead. */
 const ENDED: readonly string[] = ["Z", "X"];
-/** Looks at what others do who want the lock at the same time: 50 to 100 µs each. */
+/** Attempts to take a lock that other processes want too: 50 to 100 µs each. */
 const ATTEMPTS = 2000;
-/** And attempts to give the lock back. */
+/** Attempts to release a lock. */
 const RELEASE_ATTEMPTS = 3;
 
-/** A process: its number, when it began, and since which start of the machine. */
+/** A process: its number, its start time, and the boot ID. */
 interface Holder {
   readonly pid: number;
   readonly start: string;
   readonly boot: string;
 }
 
-/** What stands in a lock. */
+/** A parsed lock. */
 type Lock =
   | { readonly state: "held"; readonly by: Holder; readonly text: string }
   | { readonly state: "damaged"; readonly text: string }
   | { readonly state: "foreign"; readonly why: string };
 
 /**
- * Takes the lock. @returns what gives it back
+ * Takes the lock. @returns releases the lock
  * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if a foreign file has the lock's name; ERR_IO
  */
 export function lockFile(path: string): () => void {
@@ -82,7 +83,7 @@ export function lockFile(path: string): () => void {
       if (found.state === "held" && isAlive(found.by)) throw lockedError(path, found.by.pid);
       const rivals = livingClaims(lock).filter((name) => name !== claim);
       if (rivals.length === 0) removeLock(lock, found.text);
-      // Of those that see each other, all but one step back, until that one has done its work.
+      // Of the processes that see each other, all but the first wait until that one is done.
       else if (rivals.some((name) => name < claim)) {
         removeIfThere(claim);
         while (attempt++ < ATTEMPTS && livingClaims(lock).some((name) => name < claim));
@@ -139,8 +140,8 @@ function takeLock(claim: string, lock: string, own: string): boolean {
 }
 
 /**
- * Gives this process's own lock back. That the lock can't be read, for want of a descriptor, say,
- * is no reason to leave it: the file is known by its number too.
+ * Releases this process's lock. If the lock can't be read, for lack of a descriptor, say, its inode
+ * tells whether it is this process's.
  */
 function releaseLock(lock: string, own: string, ino: bigint): void {
   for (let attempt = 0; attempt < RELEASE_ATTEMPTS; attempt++) {
@@ -150,17 +151,17 @@ function releaseLock(lock: string, own: string, ino: bigint): void {
       if (lstatSync(lock, { bigint: true }).ino === ino) unlinkSync(lock);
       return;
     } catch {
-      // A disk that fails once may do better the next time.
+      // The next attempt may succeed.
     }
   }
 }
 
-/** Looked at once more: it may be another's by now. */
+/** Removes a lock unless its content has changed: another process may have taken it. */
 function removeLock(lock: string, text: string): void {
   if (readText(lock) === text) removeIfThere(lock);
 }
 
-/** @returns undefined if there is none any more */
+/** @returns undefined if there is no lock */
 function readLock(lock: string): Lock | undefined {
   const text = readText(lock);
   if (text === undefined) return undefined;
@@ -181,8 +182,8 @@ function readLock(lock: string): Lock | undefined {
 }
 
 /**
- * Whether a text was a lock once, or another file of this library's: cut, made of zeros by a loss
- * of power, or with a few bits flipped.
+ * Whether a text is a damaged lock, or another file of zcache: truncated, overwritten by zeros, or
+ * with a few flipped bits.
  */
 function isOurs(text: string): boolean {
   if (NAME.startsWith(text) || /^\0*$/.test(text) || text.startsWith("zcache ")) return true;
@@ -190,7 +191,7 @@ function isOurs(text: string): boolean {
   return text.length >= NAME.length && bits <= NEAR_BITS;
 }
 
-/** The claims of processes that live; those of the dead are removed. */
+/** The claims of running processes; claims of ended ones are removed. */
 function livingClaims(lock: string): string[] {
   const living: string[] = [];
   const start = `${basename(lock)}.`;
@@ -199,7 +200,7 @@ function livingClaims(lock: string): string[] {
     const match = /^(\d+)\.[0-9a-f]{12}$/.exec(name.slice(start.length));
     if (match === null) continue;
     const claim = join(dirname(lock), name);
-    // One that is not finished has the number of its process in its name alone.
+    // A claim whose content is not written yet has the process only in its name.
     const found = readLock(claim);
     if (found === undefined || found.state === "foreign") continue;
     const isHeld =
@@ -214,7 +215,7 @@ function holderOf(pid: number): Holder {
   return { pid, start: startOf(pid), boot: bootId() };
 }
 
-/** Without /proc nobody can tell when a process began: "-". */
+/** The content of a lock. START is "-" on systems without /proc. */
 function textOf({ pid, start, boot }: Holder): string {
   return `${NAME}${VERSION} ${pid} ${start} ${boot}\n`;
 }
@@ -231,15 +232,15 @@ function bootId(): string {
   }
 }
 
-/** When a process began, in ticks of the system; "gone" if there is none, "-" if unknown. */
+/** The start of a process in clock ticks; "gone" if there is no process, "-" if unknown. */
 function startOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    // One that has ended has no files open, though its parent has not asked for its end yet.
+    // A zombie has no open files.
     return ENDED.includes(fields[0]!) ? "gone" : fields[START_FIELD]!;
   } catch {
-    // Without /proc: whether somebody has this number.
+    // On systems without /proc: whether a process has this number.
     if (process.platform === "linux") return "gone";
   }
   try {
@@ -250,7 +251,7 @@ function startOf(pid: number): string {
   }
 }
 
-/** What is there is no regular file, or can't be read: nothing that a text could be. */
+/** Stands for a file that is not regular or can't be read; no lock has this text. */
 const NO_FILE = "\uffff";
 
 /** @returns its first bytes; undefined if there is no such file, NO_FILE if it can't be read */

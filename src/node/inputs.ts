@@ -1,10 +1,9 @@
-// Files and folders as pieces of input: walked depth first, one open folder per level and nothing
-// held of what was read, so that a tree of any size costs little memory.
+// Files and folders as pieces of input, walked depth first. One folder per level is open and
+// nothing else is kept, so a tree of any size takes little memory.
 //
-// What is no regular file is named and left out: a FIFO, a socket or a device could block for ever
-// or never end. Symbolic links inside of folders are not followed, which also rules out loops;
-// those that are named on the command line are.
-
+// Anything but regular files is listed and skipped: a FIFO, a socket or a device could block
+// forever or never end. Symbolic links in folders are not followed, which also rules out loops;
+// those given as arguments are.
 import { isUtf8 } from "node:buffer";
 import {
   closeSync,
@@ -24,10 +23,10 @@ import { ZcacheError } from "../base/errors.ts";
 import type { Piece, PieceReader, SkipList } from "../lab/feed.ts";
 
 const SLASH = 0x2f;
-/** What Node puts in the place of bytes that are no UTF-8. */
+/** Node's replacement for bytes that are not UTF-8. */
 const REPLACED = "\ufffd";
 
-/** Entries that a folder hands over at a time. */
+/** Entries of one read of a folder. */
 const DIR_BUFFER = 128;
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -45,14 +44,14 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOMEM: "the region is gone",
 };
 
-/** What went wrong, in words, from an error of node:fs. */
+/** The reason of an error of node:fs, in words. */
 export function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   const reason = code === undefined ? undefined : REASONS[code];
   return reason === undefined ? message : `${reason} (${code})`;
 }
 
-/** Runs a call of node:fs. @throws ZcacheError ERR_INPUT whose message is the reason */
+/** Calls node:fs. @throws ZcacheError ERR_INPUT with the reason as its message */
 export function asInput<T>(name: string, call: () => T): T {
   try {
     return call();
@@ -62,8 +61,8 @@ export function asInput<T>(name: string, call: () => T): T {
 }
 
 /**
- * Arguments of the program as the bytes that they were given as: Node makes text of them, which
- * loses what is no UTF-8. On Linux the system still has them.
+ * Arguments of the program as bytes. Node decodes them as text and loses bytes that are not UTF-8;
+ * Linux still has them.
  */
 export function rawArguments(texts: readonly string[]): Buffer[] {
   if (!texts.some((text) => text.includes(REPLACED))) return texts.map((text) => Buffer.from(text));
@@ -76,16 +75,16 @@ export function rawArguments(texts: readonly string[]): Buffer[] {
       at = end + 1;
     }
   } catch {
-    // There is no /proc here: what Node has made of them is all there is.
+    // Without /proc there is only Node's text.
   }
   return texts.map((text) => {
     const at = given.findIndex((bytes) => bytes.toString() === text);
-    // Two may look the same as text: each is taken once.
+    // Two arguments may have the same text: each is used once.
     return at < 0 ? Buffer.from(text) : given.splice(at, 1)[0]!;
   });
 }
 
-/** A path as text, with `\xHH` for what is none. */
+/** A path as text, with `\xHH` for bytes that are not UTF-8. */
 export function shownPath(path: Buffer): string {
   if (isUtf8(path)) return path.toString();
   const letters = Array.from(path, (byte) =>
@@ -94,7 +93,7 @@ export function shownPath(path: Buffer): string {
   return letters.join("");
 }
 
-/** What a thing is that is neither a file nor a folder. */
+/** The kind of an entry that is neither a file nor a folder. */
 function kindOf(entry: Stats | Dirent): string {
   if (entry.isFIFO()) return "a FIFO";
   if (entry.isSocket()) return "a socket";
@@ -109,7 +108,7 @@ class FileReader implements PieceReader {
   readonly #name: string;
 
   constructor(path: Buffer, name: string, followLink: boolean) {
-    // O_NONBLOCK, because a FIFO may have taken the file's place since it was looked at.
+    // O_NONBLOCK, because a FIFO may have replaced the file since it was listed.
     const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
     const fd = asInput(name, () =>
       openSync(path, followLink ? flags : flags | constants.O_NOFOLLOW),
@@ -184,7 +183,7 @@ function* walkFolder(top: Buffer, skips: SkipList): Generator<Piece> {
   }
 }
 
-/** Node has this encoding, and its types do not. */
+/** An encoding that Node has and its types lack. */
 const OPEN_AS_BYTES = { bufferSize: DIR_BUFFER, encoding: "buffer" as BufferEncoding };
 
 function below(folder: Buffer, name: Buffer): Buffer {
@@ -201,7 +200,7 @@ function nextEntry(path: Buffer, dir: Dir, skips: SkipList): Dirent | null {
   }
 }
 
-/** What is no folder and no link: asked for its size, because the folder's entry does not tell. */
+/** An entry that is neither a folder nor a link; a listing has no sizes, so `lstat` is needed. */
 function* fileEntry(path: Buffer, skips: SkipList): Generator<Piece> {
   let stats: Stats;
   try {

@@ -1,12 +1,12 @@
-// Errors that nobody expected while a server served: a bug, or a failure of the system that the
-// code has no answer to. Such an error ends the smallest unit that it can end (a connection, a
-// request, a task), is counted, and is logged with its stack; the process goes on.
+// Unexpected errors of a server: bugs, and failures of the system that the code does not handle.
+// Such an error ends the smallest unit that it can end (a request, a connection, a task), is
+// counted and logged with its stack, and the process goes on.
 import { writeSync } from "node:fs";
 import { printableLines } from "../base/printable.ts";
 
-/** Distinct errors that are logged. What comes beyond is counted only: a log stays bounded. */
+/** Distinct errors that are logged; further ones are only counted, so that the log is bounded. */
 const LOGGED_MAX = 100;
-/** A stack with the messages of its causes is cut off behind this many characters. */
+/** The longest text of an error with its causes, in characters; the rest is cut off. */
 const TEXT_MAX = 8192;
 const STDERR = 2;
 
@@ -20,7 +20,7 @@ export interface InternalErrorsOptions {
 export class InternalErrors {
   #count = 0;
   readonly #logged = new Set<string>();
-  /** Where the texts go. */
+  /** Takes the texts. */
   readonly log: (text: string) => void;
   readonly #onError: (() => void) | undefined;
 
@@ -29,15 +29,15 @@ export class InternalErrors {
     this.#onError = onError;
   }
 
-  /** Errors reported so far, also those that were not logged again. */
+  /** Errors reported so far, logged or not. */
   get count(): number {
     return this.#count;
   }
 
   /**
-   * Counts an error, and logs it unless one from the same place in the code has been logged.
-   * @param unit what the error ended, such as "memcached: a connection"
-   * @param error whatever was thrown
+   * Counts an error, and logs it unless an error from the same place in the code was logged before.
+   * @param unit what the error has ended, such as "memcached: a connection"
+   * @param error any thrown value
    */
   report(unit: string, error: unknown): void {
     this.#count++;
@@ -49,7 +49,7 @@ export class InternalErrors {
     this.log(`zcache: internal error, ended ${unit}${last}: ${shown(textOf(error))}\n`);
   }
 
-  /** Calls `work`; an error that it throws is reported and does not come out. */
+  /** Calls `work`, and reports an error that it throws. */
   run(unit: string, work: () => void): void {
     try {
       work();
@@ -58,13 +58,13 @@ export class InternalErrors {
     }
   }
 
-  /** Reports the error of a promise that nobody else waits for. */
+  /** Reports the rejection of a promise that no other code awaits. */
   watch(unit: string, promise: Promise<unknown>): void {
     promise.catch((error: unknown) => this.report(unit, error));
   }
 }
 
-/** The frames of the stack without the message, which may differ each time. */
+/** Identifies the place of an error by its stack, without the message, which may vary. */
 function placeOf(unit: string, error: unknown): string {
   if (!(error instanceof Error)) return `${unit} ${typeof error}`;
   const frames = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
@@ -77,16 +77,16 @@ function textOf(error: unknown): string {
   return error.cause === undefined ? own : `${own}\ncaused by ${textOf(error.cause)}`;
 }
 
-/** A message may contain what a client has sent. */
+/** Escapes a text, which may contain bytes that a client has sent. */
 function shown(text: string): string {
   return printableLines(text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)} …` : text);
 }
 
-/** Not by process.stderr: a reader that has gone away makes that emit an error of its own. */
+/** Writes without process.stderr, which emits an error of its own if its reader is gone. */
 function writeToStderr(text: string): void {
   try {
     writeSync(STDERR, text);
   } catch {
-    // There is nobody to be told.
+    // There is no other place for the text.
   }
 }

@@ -1,5 +1,5 @@
-// How much memory this process may use: what the machine has, or less where its control group is
-// limited, as those of containers and of systemd's services are.
+// How much memory this process may use: the machine's memory, or the limit of its control group,
+// which containers and services of systemd have.
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { dirname, join } from "node:path";
@@ -10,19 +10,19 @@ export interface MachineMemory {
   readonly source: "machine" | "control group";
 }
 
-/** Files of version 2 and of version 1, below the folder of a group. */
+/** The files of the limit in a group's folder, of cgroup version 2 and 1. */
 const LIMIT_FILES = ["memory.max", "memory.limit_in_bytes"];
 
 /**
- * @param root where /proc and /sys are, for tests
- * @param machineBytes what the machine has, for tests
+ * @param root the folder of /proc and /sys, for tests
+ * @param machineBytes the machine's memory, for tests
  */
 export function machineMemory(root = "/", machineBytes: number = totalmem()): MachineMemory {
   let bytes = machineBytes;
   let source: MachineMemory["source"] = "machine";
   for (const folder of groupFolders(join(root, "proc/self/cgroup"))) {
     for (const file of LIMIT_FILES) {
-      // Version 1 says "none" by a number that no machine has; version 2 says "max".
+      // Version 1 has a huge number for "no limit", version 2 the word "max".
       const limit = Number(textOf(join(root, "sys/fs/cgroup", folder, file)).trim() || "max");
       if (!(limit > 0 && limit < bytes)) continue;
       bytes = limit;
@@ -32,7 +32,7 @@ export function machineMemory(root = "/", machineBytes: number = totalmem()): Ma
   return { bytes, source };
 }
 
-/** Folders of the groups that count this process's memory: its own, and all above it. */
+/** Folders of the groups whose limits count: the process's group and all above it. */
 function groupFolders(path: string): string[] {
   const folders: string[] = [];
   for (const line of textOf(path).split("\n")) {
@@ -56,7 +56,7 @@ function textOf(path: string): string {
   }
 }
 
-/** @returns a warning if so many bytes are more than this process may use */
+/** @returns a warning if `wantedBytes` are more than this process may use */
 export function memoryWarning(
   what: string,
   wantedBytes: number,
@@ -70,7 +70,7 @@ ${whose}: the system may end the process before it is full`;
 
 let isWarned = false;
 
-/** Warns of it once in a process. @param warn says it (default: as Node says warnings) */
+/** Emits that warning, once in a process. @param warn (default: a warning of the process) */
 export function warnOfMemory(
   what: string,
   wantedBytes: number,

@@ -1,4 +1,4 @@
-// The worker that `startMaintainer` starts: it serves one store until that is closed.
+// The worker of `startMaintainer`: it maintains one store until the store is closed.
 import { workerData } from "node:worker_threads";
 import { attachStore } from "./stores.ts";
 

@@ -1,4 +1,17 @@
-// What a store needs of Node, put together.
+// What the library takes from Node.
+//
+// 1. platform.ts      the platform of a store: threads, clock, random numbers, codecs, files
+// 2. stores.ts        makes and attaches stores; maintainer_worker.ts: the worker that makes room
+// 3. scheduler.ts     background work by named tasks; scan_rounds.ts: rounds of the idle scan
+// 4. codecs.ts        the registry of codecs; codecs/: the native and WebAssembly ones
+// 5. file_device.ts   the write-back file; file_lock.ts: one process at a time; signature.ts
+// 6. threads.ts       which threads live; reserved_fds.ts: starts workers; small_heap.ts
+// 7. internal_errors.ts  counts and logs unexpected errors
+// 8. net/             listening, stale sockets, limits of connections
+// 9. inputs.ts, processes.ts, text_stream.ts  files, memory of processes and text to analyze
+//
+// Concurrency: timers and listeners run in the thread that made them; one thread opens a file, and
+// all threads use it. The limits are constants of each file.
 import { randomInt } from "node:crypto";
 import { platformClock } from "../base/clock.ts";
 import type { StorePlatform } from "../store/platform.ts";

@@ -1,9 +1,9 @@
-// The anonymous memory of processes as pieces of input: /proc/N/maps says where it is, /proc/N/mem
-// holds it, /proc/N/pagemap says which pages are there at all.
+// The anonymous memory of processes as pieces of input. /proc/N/maps lists its regions, /proc/N/mem
+// has the bytes, and /proc/N/pagemap tells which pages are present or swapped out.
 //
-// Taken are regions that are private, writable and of no file: what would go to swap. A page that
-// was never touched is not read and not counted, for it costs nothing; reading it would even make
-// the kernel map it. Our own process is left out: the arena that we read into would find itself.
+// Only private, writable regions without a file are read: memory that would be swapped. A page that
+// was never touched is neither read nor counted, because it takes no memory, and reading it would
+// map it. This process itself is skipped: its arena would be read into itself.
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { ZcacheError } from "../base/errors.ts";
 import { GIB } from "../base/units.ts";
@@ -15,9 +15,7 @@ const ENTRY_BYTES = 8;
 const PRESENT_OR_SWAPPED = 0xc0;
 /** Pagemap entries read at a time: 64 KiB of them, for 32 MiB of memory. */
 const PAGEMAP_CHUNK = 8192;
-/**
- * Regions above this are reservations, such as a sanitizer's shadow: even to look takes minutes.
- */
+/** Larger regions are reservations, such as a sanitizer's shadow: their pagemap takes minutes. */
 const REGION_BYTES_MAX = 256 * GIB;
 /** auxv: the key of the system's page size. */
 const AT_PAGESZ = 6n;
@@ -28,7 +26,7 @@ interface Region {
   readonly label: string;
 }
 
-/** Numbers of the processes that there are, our own left out. */
+/** The numbers of all processes except this one. */
 export function listProcesses(): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -68,9 +66,9 @@ export function parseMaps(text: string): Region[] {
   return regions;
 }
 
-/** Which units of a region hold anything: unit u is the `unitBytes` from start + u × unitBytes. */
+/** The used units of a region; unit u is the `unitBytes` from start + u × unitBytes on. */
 class Residence {
-  /** Units with at least one page, in rising order; undefined if that could not be found out. */
+  /** Units with at least one page, in ascending order; undefined if unknown. */
   readonly units: Uint32Array | undefined;
   readonly count: number;
 
@@ -141,7 +139,7 @@ class RegionReader implements PieceReader {
     this.#fd = asInput(name, () => openSync(`/proc/${pid}/mem`, "r"));
   }
 
-  /** Reads to the end of a run of neighbouring units at most; what follows the region is zeros. */
+  /** Reads at most to the end of a run of adjacent units; beyond the region it reads zeros. */
   read(target: Uint8Array, at: number, lengthBytes: number, position: number): number {
     const index = Math.floor(position / this.#unitBytes);
     const within = position % this.#unitBytes;
@@ -169,14 +167,14 @@ class RegionReader implements PieceReader {
   }
 }
 
-/** The anonymous regions of each process. @param pageSize into which they are cut, in bytes */
+/** The anonymous regions of processes. @param pageSize of the pages to cut them into, in bytes */
 export function* walkProcesses(
   pids: readonly number[],
   pageSize: number,
   skips: SkipList,
 ): Generator<Piece> {
   const systemPage = systemPageSize();
-  // A unit is there if any of the system's pages in it is; it may hold several of ours.
+  // A unit is used if any of the system's pages in it is; it may hold several pages of `pageSize`.
   const unitBytes = Math.max(pageSize, systemPage);
   for (const pid of pids) {
     let maps: string;

@@ -1,11 +1,10 @@
-// Tells damaged files of this library from those of others, by the name that each format begins
-// with: what differs from it in a few bits was it once, and a file of zeros alone is what a loss of
-// power may leave.
+// Tells damaged files of zcache from foreign files, by the name that each format begins with: a
+// name that differs in a few bits is damage, and so is a file of zeros, as a loss of power leaves.
 import { readSync } from "node:fs";
 
-/** Bits in which a name may differ: chance differs in half of them, 28 or more. */
+/** Bits in which a damaged name may differ; a random name differs in half of them, 28 or more. */
 export const NEAR_BITS = 6;
-/** A file of zeros alone holds nothing; longer ones are not read to find out. */
+/** Longer files are not searched for bytes other than zero. */
 const ZEROS_BYTES_MAX = 64 * 1024 * 1024;
 const BLOCK_BYTES = 65_536;
 
@@ -23,7 +22,7 @@ export function isZero(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === 0);
 }
 
-/** Whether a file consists of zeros, as far as that is looked at. */
+/** Whether a file of at most ZEROS_BYTES_MAX has only zeros. */
 export function isZeroFile(fd: number, sizeBytes: number): boolean {
   if (sizeBytes > ZEROS_BYTES_MAX) return false;
   const block = new Uint8Array(BLOCK_BYTES);

@@ -1,16 +1,15 @@
-// For a process that serves from shared memory, and makes hardly anything on the heap that stays.
+// Settings of V8 for a process that serves from shared memory and keeps few objects on the heap.
 import { setFlagsFromString } from "node:v8";
 
 /**
- * Keeps the heap small, in all threads; the earlier it is called, the smaller it stays.
+ * Keeps the heap small in all threads; an early call keeps it smaller.
  *
- * The part where objects are made grows by itself to 32 MiB with the time that a process runs,
- * whatever is in it. Of a server with a limit of 64 MiB that is half as much again, for
- * collections that are twice as seldom and as short.
+ * The young generation would grow to 32 MiB over time, whatever is in it. For a server with a limit
+ * of 64 MiB that is half as much again, and collections would only be half as frequent.
  *
- * The part where objects stay is collected when it has grown by a fifth, instead of to twice or
- * three times what is alive: ten thousand clients that connect leave 8 MiB that are dead. Who
- * serves hardly adds to it, so that such collections are as seldom.
+ * The old generation is collected when it has grown by a fifth, instead of to twice or three times
+ * its live objects: ten thousand connections leave 8 MiB of dead ones. A server hardly adds to it,
+ * so such collections stay rare.
  */
 export function keepHeapSmall(): void {
   setFlagsFromString("--semi-space-growth-factor=1");

@@ -1,4 +1,4 @@
-// Stores on Node: the store, and what it needs of Node, put together for those who import zcache.
+// Stores on Node: makes them, attaches to them, and starts background work for them.
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
 import type { Idle } from "../store/idle_scan.ts";
@@ -16,8 +16,8 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 /**
  * Makes a store. With a codec for recompression, the calling thread recompresses idle pages in the
  * background (`recompress.idleSeconds`) until it closes the store or detaches from it.
- * @throws ZcacheError for options that can't be (ERR_OPTION and others that name what is unknown),
- *   ERR_ARENA_MEMORY, and of the write-back file ERR_IO and ERR_FILE_LOCKED
+ * @throws ZcacheError ERR_OPTION, ERR_POOL_UNKNOWN, ERR_CODEC_UNKNOWN, ERR_CODEC_UNAVAILABLE for
+ *   invalid options; ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
  */
 export function createStore(options: StoreOptions = {}): Store {
   const store = openStore(options);
@@ -64,7 +64,7 @@ export function recompressInBackground(store: Store, time?: SchedulerTime): void
   scheduler.add(scanTask((nowMs) => rounds.step(nowMs)));
 }
 
-/** What is to be said of a store whose write-back file has another name than was asked for. */
+/** A warning if the write-back file has another name than the options say; else undefined. */
 export function renamedFile(store: Store): ZcacheError | undefined {
   const { options, device } = store.share();
   const wanted = options.writeBack?.path;
@@ -74,8 +74,8 @@ export function renamedFile(store: Store): ZcacheError | undefined {
 }
 
 /**
- * Opens a store in a worker thread, and something on it. If that fails, the thread has detached.
- * @throws as `attachStore`, and what `open` throws
+ * Attaches to a store and opens something on it. If `open` throws, the thread detaches again.
+ * @throws as `attachStore` and `open`
  */
 export function attachWith<T>(share: StoreShare, open: (store: Store) => T): T {
   const store = attachStore(share);
@@ -88,9 +88,9 @@ export function attachWith<T>(share: StoreShare, open: (store: Store) => T): T {
 }
 
 /**
- * Starts a worker that does the store's work in the background, until the store is closed; it does
- * not keep the process alive.
- * @param onError called if the worker fails: then threads that put do its work (default: a warning
+ * Starts a worker that makes room and writes to the file in the background, until the store is
+ * closed. The worker does not keep the process alive.
+ * @param onError called if the worker fails; then threads that put do its work (default: a warning
  *   of the process)
  * @throws ZcacheError ERR_WORKER
  */

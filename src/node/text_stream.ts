@@ -1,4 +1,4 @@
-// A text file as a stream of pieces, unpacked on the way where its name ends in .gz or .zst.
+// A text file as a stream of pieces, decompressed if its name ends in .gz or .zst.
 import { createReadStream, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pipeline, type Transform } from "node:stream";
@@ -6,7 +6,7 @@ import * as zlib from "node:zlib";
 import { ZcacheError } from "../base/errors.ts";
 import { rawArguments, reasonOf } from "./inputs.ts";
 
-/** What newer Nodes have, and `zstd-napi`. */
+/** zstd of newer versions of Node, and of `zstd-napi`. */
 interface ZstdStreams {
   createZstdDecompress?(): Transform;
   DecompressStream?: new () => Transform;
@@ -25,12 +25,12 @@ function unzstd(): Transform {
 }
 
 /**
- * @throws ZcacheError ERR_INPUT naming the file: not to be read, no regular file, not what its name
- *   says
+ * @throws ZcacheError ERR_INPUT: a file that can't be read, is not regular, or is not compressed as
+ *   its name says
  */
 export async function* readText(path: string): AsyncGenerator<string> {
   try {
-    // A FIFO could be read only once, and some commands read a file several times.
+    // Some commands read a file several times, which a FIFO does not allow.
     const [bytes] = rawArguments([path]);
     if (!statSync(bytes!).isFile()) throw new Error("not a regular file");
     const file = createReadStream(bytes!);
@@ -39,7 +39,7 @@ export async function* readText(path: string): AsyncGenerator<string> {
       : path.endsWith(".zst")
         ? unzstd()
         : undefined;
-    // An error on the way destroys the last stream with it, and so reaches the loop.
+    // An error of any stream destroys the last one, and so reaches the loop.
     const last = unpack === undefined ? file : pipeline(file, unpack, () => {});
     yield* last.setEncoding("utf8") as AsyncIterable<string>;
   } catch (cause) {

@@ -1,21 +1,20 @@
-// Which thread is which, and which one is dead, on Node.
+// The identity of threads on Node, and whether a thread has ended.
 //
-// A worker that was terminated tells nobody: no code of its own runs any more, and the `exit` event
-// reaches only the thread that made it, when that returns to its event loop. Linux knows better: a
-// thread is a folder below /proc/self/task until it has ended. Its number may be given to a later
-// thread, so the time at which it began goes into its name too.
+// A terminated worker runs no code, and the event "exit" reaches only the thread that made it, in
+// its event loop. On Linux, a thread is a folder in /proc/self/task until it has ended. A later
+// thread may get the same number, so a thread's name also has the time at which it started.
 //
-// That time is read from a file. A process without a free file descriptor can't open it, but can
-// still ask whether the folder exists: a thread that attaches then gets a name without a time,
-// which any later thread of the same number keeps alive.
+// That time is read from a file. A process without a free file descriptor can't open the file, but
+// can check that the folder exists. A thread that attaches then gets a name without a time, and
+// counts as alive while any thread has its number.
 //
-// Elsewhere nothing is certain, and nobody is taken for dead.
+// On other systems nothing is known, and no thread counts as ended.
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 
 /** Linux gives out thread numbers below 2²². */
 const START_BITS = 9;
-/** In the place of the start: not known. Times that would read the same are one tick less. */
+/** Stands for an unknown start. A start with the same bits is made one tick less. */
 const START_UNKNOWN = (1 << START_BITS) - 1;
 /** Of the fields behind the program's name in /proc/…/stat, the start in clock ticks: field 22. */
 const START_FIELD = 22 - 3;
@@ -32,17 +31,17 @@ const LINUX_THREADS: Threads = {
     if (number === 0) return false;
     if ((name & START_UNKNOWN) === START_UNKNOWN) return existsSync(`/proc/self/task/${number}`);
     const found = nameOf(number);
-    // What can't be found out proves nothing.
+    // An unknown start proves nothing.
     return found === name || (found & START_UNKNOWN) === START_UNKNOWN;
   },
 };
 
-/** How threads are told apart on this platform. */
+/** The identity of threads on this platform. */
 export function nodeThreads(): Threads {
   return ownNumber() === 0 ? UNKNOWN_THREADS : LINUX_THREADS;
 }
 
-/** The system's number of the calling thread, 0 where it can't be known. */
+/** The system's number of the calling thread; 0 if unknown. */
 function ownNumber(): number {
   try {
     return Number(/\/task\/(\d+)$/.exec(readlinkSync("/proc/thread-self"))?.[1] ?? 0);
@@ -51,7 +50,7 @@ function ownNumber(): number {
   }
 }
 
-/** The name of a thread of this process, 0 if there is none of this number. */
+/** The name of a thread of this process; 0 if no thread has this number. */
 function nameOf(number: number): number {
   const inDoubt = ((number << START_BITS) | START_UNKNOWN) >>> 0;
   let stat: string;
@@ -59,7 +58,7 @@ function nameOf(number: number): number {
     stat = readFileSync(`/proc/self/task/${number}/stat`, "latin1");
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    // What ends while it is being read is as gone as what is not there.
+    // ESRCH: the thread has ended during the read.
     return code === "ENOENT" || code === "ESRCH" ? 0 : inDoubt;
   }
   // The program's name stands in parentheses and may hold any character.

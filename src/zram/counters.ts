@@ -1,5 +1,4 @@
-// Counters of one device: every thread adds to its own, and who asks adds all of them up.
-
+// Counters of one device: every thread adds to counters of its own, and a reader sums them up.
 import { MAX_THREADS } from "../memory/arena.layout.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { IoStat } from "./stat.ts";
@@ -17,7 +16,7 @@ export class ZramCounters {
     this.#own = this.#first + (arena.thread - 1) * Device.COUNTERS_PER_THREAD;
   }
 
-  /** @param what one of the layout's names of counters */
+  /** @param what a counter of zram.layout.ts */
   count(what: number): void {
     this.#floats[this.#own + what]! += 1;
   }

@@ -1,12 +1,12 @@
-// What a zram device is made of and for: its size, and a tmem pool of its own, so that two devices
-// of a store never share pages. The pool is found by the device's number, which therefore two
-// devices can't have at the same time.
+// The size and the tmem pool of a zram device. Each device has a pool of its own, so two devices of
+// a store never share pages. The pool is found by the device's number, so two devices of a store
+// can't have the same number.
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { Store } from "../store/store.ts";
 import type { TmemKey } from "../tmem/key.ts";
 
-/** The largest device: page numbers stay far below 2⁵³. */
+/** The largest device; page numbers stay far below 2⁵³. */
 export const DEVICE_BYTES_MAX = 2 ** 50;
 const WORD = 2 ** 32;
 const NAME = "zcache zram ";
@@ -33,7 +33,7 @@ export function createDevicePool(store: Store, number: number): number {
   throw new ZcacheError("ERR_OPTION", `device number ${number}: the store has such a device`);
 }
 
-/** @throws ZcacheError ERR_OPTION for a size that no device has */
+/** @throws ZcacheError ERR_OPTION for a size that a device can't have */
 export function checkSize(sizeBytes: number): void {
   if (Number.isInteger(sizeBytes) && sizeBytes >= 1 && sizeBytes <= DEVICE_BYTES_MAX) return;
   throw new ZcacheError(

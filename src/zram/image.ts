@@ -1,17 +1,18 @@
-// The image of devices: their pages in a file, compressed, so that they outlive a planned restart.
+// The image of devices: a file with their compressed pages, which outlives a planned restart.
 //
 //   "ZCIMAGE2", length of the description (4), its XXH32 (4), description (JSON)
 //   batches, each: pages (4), bytes (4), XXH32 of the bytes (4), export (4), bytes:
-//       of each page: number (8), size (4; that of a page if it is not compressed); then the pages
+//       for each page its number (8) and size (4; the page size if not compressed); then the pages
 //   the end: a batch of 0 pages whose bytes are the number of all pages (8)
 //
-// The last character of the first eight is the version. All numbers are little-endian, pages are
-// compressed with LZ4 whatever the store's codec is, and come in ascending order, device by device.
-// The checksum of a batch begins with its number, so none can be missing or come twice. The file is
-// written under another name and takes its own when all of it is on the disk.
+// The eighth character is the version. All numbers are little-endian. Pages are compressed with
+// LZ4, whatever the store's codec is, and are in ascending order, device by device. The checksum of
+// a batch is seeded with the batch's number, so a missing or repeated batch is detected. The file
+// is written under a temporary name and renamed once all of it is on the disk.
 //
-// Of a damaged image what is whole is loaded (image_reader.ts). Pages that may have been in the
-// rest are lost: they read as errors until they are written, also after the next save and load.
+// Of a damaged image, the undamaged batches are loaded (image_reader.ts). Pages that may have been
+// in damaged ones are lost: they read as errors until they are written, also after another save and
+// load.
 import {
   closeSync,
   existsSync,
@@ -33,7 +34,7 @@ import {
   type ImageDescription,
   type ImageDevice,
   ImageRoom,
-  lookAtImage as lookAt,
+  identifyImage as identify,
   OTHER_VERSION,
   START_BYTES,
   WORD,
@@ -41,21 +42,21 @@ import {
 import { ImageReader, type LoadedImage } from "./image_reader.ts";
 import type { Zram } from "./zram.ts";
 
-/** Names that are tried beside a file that is not ours. */
+/** Names that are tried if a foreign file has the image's name. */
 const NAMES_MAX = 100;
 
 export class DeviceImage {
   readonly #path: string;
   readonly #devices: readonly ImageDevice[];
-  /** Taken at once: the store may be full when the image is written. */
+  /** Reserved early, because the store may be full when the image is written. */
   readonly #room: ImageRoom;
   readonly #isDiscarded: boolean;
   #batches = 0;
 
   /**
-   * @param devices all of one store, and of page sizes up to 64 KiB
-   * @param existing "discard": begins without the image that there is; a foreign file is left as it
-   *   is, and the image gets the first of PATH.1, PATH.2, … that is free or ours
+   * @param devices of one store
+   * @param existing "discard": ignores an existing image. A foreign file is left as it is, and the
+   *   image gets the first name of PATH.1, PATH.2, … that is free or an image's
    * @throws ZcacheError ERR_ARENA_FULL
    */
   constructor(
@@ -69,19 +70,19 @@ export class DeviceImage {
     this.#isDiscarded = existing === "discard";
   }
 
-  /** Where it is: another name than was wanted, if that is a foreign file's. */
+  /** The file's path, which differs from the given path if that is a foreign file. */
   get path(): string {
     return this.#path;
   }
 
-  /** Whether there is one that is to be loaded. */
+  /** Whether there is a file to load. */
   get exists(): boolean {
-    return !this.#isDiscarded && lookAt(this.#path) !== "none";
+    return !this.#isDiscarded && identify(this.#path) !== "none";
   }
 
   /**
-   * Writes all pages; what was there before is replaced when all is well. Nobody may write to the
-   * devices meanwhile.
+   * Writes all pages. An existing file is replaced once the new one is complete. The devices must
+   * not be written to meanwhile.
    * @returns pages written
    * @throws ZcacheError ERR_IO; of the store ERR_CORRUPT
    */
@@ -90,7 +91,7 @@ export class DeviceImage {
     let file: number | undefined;
     try {
       file = openSync(temporary, "wx", 0o600);
-      // Whatever the umask is: a file that its owner can't read is of no use.
+      // The umask may be such that the owner could not read the file.
       fchmodSync(file, 0o600);
       const pages = this.#write(file);
       fsyncSync(file);
@@ -107,13 +108,13 @@ export class DeviceImage {
   }
 
   /**
-   * Reads what is whole into the devices of their names, which must be empty, and marks what may be
-   * missing as lost.
-   * @throws ZcacheError ERR_OPTION: it is a foreign file or of another version, or it has a device
-   *   that is missing here, or smaller, or other pages; ERR_IO; ERR_ARENA_FULL: it does not fit
+   * Reads all undamaged pages into the devices of the same names, which must be empty, and marks
+   * pages that may be missing as lost.
+   * @throws ZcacheError ERR_OPTION: a foreign file, another version, another page size, or a device
+   *   that is missing or smaller here; ERR_IO; ERR_ARENA_FULL: the pages do not fit
    */
   load(): LoadedImage {
-    const found = lookAt(this.#path);
+    const found = identify(this.#path);
     const remedy = "use another path, or existing = discard, which begins without it";
     if (found !== "own" && found !== "none") {
       throw new ZcacheError("ERR_OPTION", `${this.#path} ${found}: left as it is; ${remedy}`, {
@@ -160,7 +161,7 @@ export class DeviceImage {
     return pages;
   }
 
-  /** Writes pages from `first` on, which is stored, as many as fit into a batch. */
+  /** Writes a batch of stored pages from `first` on. */
   #writeBatch(file: number, nth: number, device: Zram, first: number) {
     const { buffer, block, page: scratch, pageSize, pagesMax, codec } = this.#room;
     const tableBytes = pagesMax * ENTRY_BYTES;
@@ -185,7 +186,7 @@ export class DeviceImage {
       count++;
       page = device.nextStored(page + 1);
     }
-    // The pages follow the table as it is, not as it might have been.
+    // Close the gap between the table, which may be shorter than its room, and the pages.
     const unused = tableBytes - count * ENTRY_BYTES;
     const from = BATCH_BYTES + tableBytes;
     buffer.copyWithin(from - unused, from, BATCH_BYTES + used);
@@ -218,11 +219,11 @@ function writeAll(file: number, bytes: Uint8Array): void {
   }
 }
 
-/** The first of PATH, PATH.1, PATH.2 … that is not foreign. */
+/** The first of PATH, PATH.1, PATH.2 … that is not a foreign file. */
 function ownName(path: string): string {
   for (let nth = 0; nth < NAMES_MAX; nth++) {
     const name = nth === 0 ? path : `${path}.${nth}`;
-    const found = lookAt(name);
+    const found = identify(name);
     if (found === "own" || found === "none" || found.startsWith(OTHER_VERSION)) return name;
   }
   return path;

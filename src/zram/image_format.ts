@@ -1,5 +1,5 @@
-// What stands in an image of devices (image.ts draws it), and what both its writer and its reader
-// need: room for a batch, and the checksums.
+// The format of an image of devices, which image.ts describes, and what its writer and its reader
+// share: buffers for a batch, checksums, and how a file is recognized.
 import { closeSync, constants, lstatSync, openSync, readSync, statSync } from "node:fs";
 import type { Address } from "../base/brand.ts";
 import { nodeCodecs } from "../node/codecs.ts";
@@ -14,13 +14,13 @@ export const START_BYTES = 16;
 export const BATCH_BYTES = 16;
 export const ENTRY_BYTES = 12;
 export const WORD = 2 ** 32;
-/** As much as scratch comes in. */
+/** The most pages that scratch can have. */
 const BLOCK_PAGES = 16;
 const BLOCK_BYTES_MAX = 256 * 1024;
-/** How an answer of `lookAtImage` begins for an image that this version does not read. */
+/** The beginning of the result of `identifyImage` for an image of an unknown version. */
 export const OTHER_VERSION = "is an image of version";
 
-/** A device by the name under which it is found again. */
+/** A device and its name in the image. */
 export interface ImageDevice {
   readonly name: string;
   readonly device: Zram;
@@ -31,19 +31,19 @@ export interface ImageDescription {
   readonly exports: readonly {
     readonly name: string;
     readonly sizeBytes: number;
-    /** Since version 2: pages that were lost with an image before. */
+    /** Since version 2: pages that an earlier image has lost. */
     readonly lost?: readonly PageRange[];
   }[];
 }
 
-/** Room for one page and one batch, in the arena of the devices. */
+/** Buffers for one page and one batch, in the arena of the devices. */
 export class ImageRoom {
   readonly pageSize: number;
   readonly codec: ReturnType<ReturnType<typeof nodeCodecs>["create"]>;
   readonly page: Address;
   readonly block: Address;
   readonly buffer: Buffer;
-  /** However poorly they compress, so many pages fit into a batch. */
+  /** Pages that fit into a batch even if none compresses. */
   readonly pagesMax: number;
   readonly #device: Zram;
 
@@ -59,13 +59,13 @@ export class ImageRoom {
     this.pagesMax = Math.floor((blockBytes - BATCH_BYTES) / (ENTRY_BYTES + device.pageSize));
   }
 
-  /** Of the batch of that number whose bytes stand in the buffer. */
+  /** The checksum of the batch in the buffer, seeded with the batch's number. */
   sumOfBatch(bytes: number, number: number): number {
     const { kernels } = this.#device.arena;
     return kernels.checksum(this.block + BATCH_BYTES, bytes, number) >>> 0;
   }
 
-  /** The checksum of bytes from elsewhere, in pieces of a page. */
+  /** The checksum of bytes outside the arena; they are copied to it page by page. */
   sumOf(bytes: Uint8Array): number {
     let sum = 0;
     for (let at = 0; at < bytes.length; at += this.pageSize) {
@@ -77,8 +77,8 @@ export class ImageRoom {
   }
 }
 
-/** What there is: "none", "own" however damaged, or what is wrong with another file. */
-export function lookAtImage(path: string): string {
+/** @returns "none" if there is no file, "own" for an image, damaged or not, or what else it is */
+export function identifyImage(path: string): string {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return "none";
   let fd: number | undefined;
   try {
@@ -90,7 +90,7 @@ export function lookAtImage(path: string): string {
     if (text.length < bytes.length && IMAGE_NAME.startsWith(text)) return "own";
     const bits = bitsOff(bytes, IMAGE_NAME);
     const version = text.at(-1) ?? "";
-    // In a name that is right, a version of which one bit differs is damage.
+    // After an intact name, a version that differs in one bit is taken for damage.
     const isNear = bitsOff(bytes.subarray(-1), IMAGE_VERSION) <= 1;
     if (bits === 0 && !VERSIONS_READ.includes(version) && !isNear) {
       const read = VERSIONS_READ.join(" and ");

@@ -1,8 +1,7 @@
-// Reads an image of devices (image.ts), as much of it as is whole.
+// Reads an image of devices (image.ts), skipping damaged batches.
 //
-// Batches hold the pages in ascending order, device by device. So between two batches that are
-// whole it is known which pages may have been in what is damaged: these are marked as lost, all
-// others are as they were.
+// Batches have the pages in ascending order, device by device. So two undamaged batches tell which
+// pages a damaged part between them may have had: these are marked as lost, all others are right.
 import { fstatSync, readSync } from "node:fs";
 import type { Address } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -19,17 +18,17 @@ import type { PageRange } from "./lost_pages.ts";
 import type { Zram } from "./zram.ts";
 
 const DESCRIPTION_BYTES_MAX = 1024 * 1024;
-/** Batches that may be missing one after the other; their numbers are tried one by one. */
+/** Batches that may be missing in a row; each possible number of the next batch is tried. */
 const BATCHES_MISSING_MAX = 4096;
-/** Bytes that are read at once to find the next batch. */
+/** Bytes of one read in the search for the next batch. */
 const WINDOW_BYTES = 1024 * 1024;
-/** Places in the whole file that look like a batch, and whose checksums are tried. */
+/** Places in a file that look like a batch and whose checksum is computed, at most. */
 const TRIES_MAX = 20_000;
 
-/** What a load has found. */
+/** The result of a load. */
 export interface LoadedImage {
   readonly pages: number;
-  /** What was lost; undefined if nothing was. */
+  /** A sentence about lost pages; undefined if there are none. */
   readonly loss: string | undefined;
 }
 
@@ -47,17 +46,17 @@ export class ImageReader {
   readonly #sizeBytes: number;
   readonly #named: readonly ImageDevice[];
   readonly #room: ImageRoom;
-  /** In the order of the image, and what was lost of each. */
+  /** The devices in the order of the image, and the lost pages of each. */
   #devices: readonly Zram[] = [];
   #lost: PageRange[][] = [];
-  /** All pages before this one are known, of this device and those before it. */
+  /** Position in the image: earlier devices, and earlier pages of this device, are done. */
   #device = 0;
   #page = 0;
   #pages = 0;
   #batches = 0;
   #tries = 0;
   #isDamaged = false;
-  /** Whether the batch that comes next follows the one that was taken last. */
+  /** Whether no batch is missing before the next one. */
   #isNext = true;
 
   constructor(path: string, file: number, devices: readonly ImageDevice[], room: ImageRoom) {
@@ -112,7 +111,7 @@ export class ImageReader {
       else if (this.#isEnd()) return;
       else break;
     }
-    // It has no end, or something is missing before it.
+    // The end of the image is missing, or batches before it.
     this.#isDamaged = true;
     this.#loseUpTo(this.#devices.length, 0);
   }
@@ -123,7 +122,7 @@ export class ImageReader {
     return this.#isNext && (this.#isDamaged || pages === BigInt(this.#pages));
   }
 
-  /** What a batch's header says, if it can be. */
+  /** Parses a batch's header. @returns undefined for values that no batch has */
   #batchIn(bytes: Buffer, at: number): Batch | undefined {
     const count = bytes.readUInt32LE(at);
     const size = bytes.readUInt32LE(at + 4);
@@ -135,8 +134,8 @@ export class ImageReader {
   }
 
   /**
-   * Reads a batch into the room, and tells whether it is whole.
-   * @param numbers so many numbers that it may have are tried, from the next one on
+   * Reads a batch into the buffer and verifies its checksum.
+   * @param numbers how many numbers of the batch are tried, from the next one on
    */
   #isWhole(at: number, { bytes, sum }: Batch, numbers: number): boolean {
     const { buffer } = this.#room;
@@ -151,13 +150,13 @@ export class ImageReader {
     return false;
   }
 
-  /** The place of the next whole batch behind damage. */
+  /** @returns the position of the next undamaged batch */
   #search(from: number): number | undefined {
     const window = Buffer.alloc(WINDOW_BYTES + BATCH_BYTES);
     for (let base = from; base + BATCH_BYTES <= this.#sizeBytes; base += WINDOW_BYTES) {
       const got = readSync(this.#file, window, 0, window.length, base);
       for (let at = 0; at + BATCH_BYTES <= got && at < WINDOW_BYTES; at++) {
-        // The count of a batch is small: most places are ruled out by one byte.
+        // The count of a batch is small, so one byte rules out most positions.
         if (window[at + 3] !== 0 || window[at + 2] !== 0) continue;
         const batch = this.#batchIn(window, at);
         if (batch === undefined) continue;
@@ -168,7 +167,7 @@ export class ImageReader {
     return undefined;
   }
 
-  /** Long batches are tried with fewer numbers: some milliseconds for each place at most. */
+  /** Fewer numbers are tried for a longer batch: at most some milliseconds for each position. */
   #numbersFor({ bytes }: Batch): number {
     return Math.max(16, Math.floor(BATCHES_MISSING_MAX / (1 + bytes / 256)));
   }
@@ -180,7 +179,7 @@ export class ImageReader {
     const numberAt = (entry: number) =>
       buffer.readUInt32LE(entry + 4) * WORD + buffer.readUInt32LE(entry);
     const first = numberAt(BATCH_BYTES);
-    // Behind damage, what lies between is lost.
+    // After damage, all pages up to this one may be lost.
     if (!this.#isNext) this.#loseUpTo(nth, first);
     let at = count * ENTRY_BYTES;
     for (let entry = BATCH_BYTES; entry < BATCH_BYTES + count * ENTRY_BYTES; entry += ENTRY_BYTES) {
@@ -202,7 +201,7 @@ export class ImageReader {
     this.#isNext = true;
   }
 
-  /** Pages from the last known one up to `page` of a device may have been in what is damaged. */
+  /** Marks the pages from the position up to `page` of a device as lost. */
   #loseUpTo(device: number, page: number): void {
     for (let nth = this.#device; nth < Math.min(device + 1, this.#devices.length); nth++) {
       const from = nth === this.#device ? this.#page : 0;
@@ -212,7 +211,7 @@ export class ImageReader {
     }
   }
 
-  /** Nothing is known, not even which devices there were. */
+  /** The description is damaged: all pages of all devices may be lost. */
   #loseAll(): void {
     this.#isDamaged = true;
     this.#devices = this.#named.map(({ device }) => device);
@@ -243,7 +242,7 @@ export class ImageReader {
     });
   }
 
-  /** @returns false if the file ends before */
+  /** Fills `bytes`. @returns false if the file ends earlier */
   #readAt(at: number, bytes: Uint8Array): boolean {
     for (let done = 0; done < bytes.length; ) {
       const read = readSync(this.#file, bytes, done, bytes.length - done, at + done);
@@ -253,14 +252,14 @@ export class ImageReader {
     return true;
   }
 
-  /** The checksum is right, and the content can't be: no damage does that. */
+  /** The error for an invalid batch with a valid checksum, which is not damage. */
   #malformed(): ZcacheError {
     const remedy = "existing = discard begins without it";
     return new ZcacheError("ERR_CORRUPT", `${this.#path} is malformed: ${remedy}`);
   }
 }
 
-/** In ascending order, none twice. */
+/** Sorts ranges, and joins those that touch or overlap. */
 function merged(ranges: readonly PageRange[]): PageRange[] {
   const sorted = [...ranges].sort((a, b) => a.from - b.from);
   const result: PageRange[] = [];

@@ -1,5 +1,5 @@
-// What can be set and looked at while block devices are served: by the names of the kernel's files
-// for zram, where it has one.
+// Settings and statistics of served block devices, by the names of the kernel's files for zram
+// where it has one.
 import { ZcacheError } from "../base/errors.ts";
 import type { Knob } from "../base/knob.ts";
 import { parseSize } from "../base/units.ts";
@@ -17,7 +17,7 @@ export interface ZramParts {
 }
 
 const SECONDS_MAX = 365 * 24 * 3600;
-/** Frames that one call to compact frees at most: it keeps the main thread from other work. */
+/** The most frames that one call of `compact` frees: the main thread waits for it. */
 const COMPACT_FRAMES = 1 << 20;
 
 export function zramKnobs(parts: ZramParts): Knob[] {
@@ -76,14 +76,14 @@ function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "compact",
-      describe: "1 moves pages together; there is nothing to do with dense pools",
+      describe: "1 compacts the pools; dense pools have nothing to compact",
       get: () => "0",
       set: (text) => {
         checkOne("compact", text);
         store.compact(COMPACT_FRAMES);
       },
     },
-    { name: "comp_algorithm", describe: "the codec of what comes in", get: () => codec },
+    { name: "comp_algorithm", describe: "the codec of new pages", get: () => codec },
     { name: "recomp_algorithm", describe: "the codec of recompression", get: () => denseCodec },
   ];
 }
@@ -94,7 +94,7 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
   return [
     {
       name: "recompress",
-      describe: `what is recompressed with ${denseCodec}: ${PAGE_TYPES.join(", ")}`,
+      describe: `pages that are recompressed with ${denseCodec}: ${PAGE_TYPES.join(", ")}`,
       get: () => settings.recompress,
       set: (text) => {
         settings.recompress = typeOf("recompress", text, denseCodec !== "none", "--recompress");
@@ -111,7 +111,7 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "writeback",
-      describe: `what is written to the file: ${PAGE_TYPES.join(", ")}`,
+      describe: `pages that are written to the file: ${PAGE_TYPES.join(", ")}`,
       get: () => settings.writeBack,
       set: (text) => {
         settings.writeBack = typeOf("writeback", text, hasFile, "--write-back");
@@ -128,7 +128,7 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "writeback_limit",
-      describe: "units of 4 KiB that may still be written back, where that is limited",
+      describe: "units of 4 KiB that may still be written back, with writeback_limit_enable",
       get: () => String(settings.writeBackLimit),
       set: (text) => {
         settings.writeBackLimit = wholeOf("writeback_limit", text, 0, Number.MAX_SAFE_INTEGER);
@@ -136,7 +136,7 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "writeback_limit_enable",
-      describe: "1: writeback_limit counts, and is used up",
+      describe: "1: write-back stops at writeback_limit, which it decreases",
       get: () => (settings.writeBackLimited ? "1" : "0"),
       set: (text) => {
         settings.writeBackLimited = wholeOf("writeback_limit_enable", text, 0, 1) === 1;
@@ -144,7 +144,7 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "idle",
-      describe: "all: takes every page for idle, once, for what recompress and writeback say",
+      describe: "all: marks every page as idle once, for recompress and writeback",
       get: () => "0",
       set: (text) => {
         if (text !== "all") throw new ZcacheError("ERR_OPTION", `idle "${text}": allowed is all`);

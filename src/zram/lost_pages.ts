@@ -1,8 +1,8 @@
-// Pages of a device that are known to be lost: an image of it was damaged. They read as an error
-// and not as zeros, until they are written.
+// Pages of a device that a damaged image has lost. They read as an error and not as zeros, until
+// they are written.
 //
-// The ranges are written before other threads see the device, and only ever become fewer: so they
-// are read without a lock. A page of a range that is stored is not lost any more.
+// The ranges are written before other threads have the device, and later are only cleared: so they
+// are read without a lock. A page in a range that is stored is no longer lost.
 import { ZcacheError } from "../base/errors.ts";
 import * as Device from "./zram.layout.ts";
 
@@ -30,7 +30,10 @@ export class LostPages {
     return this.#words[this.#count] !== 0;
   }
 
-  /** Takes ranges in ascending order; where there are too many, what lies between some is lost. */
+  /**
+   * @param ranges in ascending order; beyond LOST_MAX of them, the last one reaches to the end of
+   *   all others
+   */
   mark(ranges: readonly PageRange[]): void {
     const count = Math.min(ranges.length, Device.LOST_MAX);
     for (let nth = 0; nth < count; nth++) {
@@ -65,14 +68,18 @@ export class LostPages {
     return Number.POSITIVE_INFINITY;
   }
 
-  /** The first page behind `page` of which the answer of `has` may be another one. */
+  /** The first page after `page` for which `has` may differ. */
   after(page: number): number {
     const next = this.next(page);
     return next === page ? page + 1 : next;
   }
 
-  /** Of a page that is not stored. @returns true  @throws ZcacheError ERR_CORRUPT if it is lost */
-  wasNever(page: number): true {
+  /**
+   * For a page that is not stored: whether it is a hole.
+   * @returns true
+   * @throws ZcacheError ERR_CORRUPT if the page is lost
+   */
+  isHole(page: number): true {
     if (!this.any || !this.has(page)) return true;
     throw new ZcacheError("ERR_CORRUPT", `page ${page} was lost with a damaged image`, {
       context: { page },

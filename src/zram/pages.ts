@@ -1,5 +1,5 @@
-// The pages of one device, by number: each is read, replaced, changed in part or removed as a whole
-// step. What ranges of bytes are made of, zram.ts knows.
+// The pages of one device, by number: each is read, replaced, changed in part or removed in one
+// step. zram.ts divides ranges of bytes into pages.
 //
 // A change to part of a page reads the page, changes it and puts it back, and no other write to the
 // page may come between. So every write takes the page's stripe, one of 512 locks. The stripe is
@@ -46,7 +46,7 @@ export class DevicePages {
   /** Restores a page, or zeros, to an address. @throws ZcacheError ERR_IO, ERR_CORRUPT */
   restore(page: number, target: Address): void {
     const found = this.#store.getTo(this.pool, this.keyOf(page), target);
-    if (!found && this.lost.wasNever(page)) this.#fill(target, this.pageSize);
+    if (!found && this.lost.isHole(page)) this.#fill(target, this.pageSize);
   }
 
   /** Stores a whole page from an address; the store wants a multiple of four. */
@@ -105,7 +105,7 @@ export class DevicePages {
     stripe.lock();
     try {
       const key = this.keyOf(page);
-      if (!this.#store.getTo(this.pool, key, this.scratch)) return this.lost.wasNever(page);
+      if (!this.#store.getTo(this.pool, key, this.scratch)) return this.lost.isHole(page);
       this.#fill((this.scratch + at) as Address, size);
       return this.#store.putFrom(this.pool, key, this.scratch) === 0;
     } finally {

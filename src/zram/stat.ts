@@ -1,4 +1,5 @@
-// What a zram device says of itself: the kernel's files, field by field in their order.
+// Statistics of a zram device: the fields of the kernel's files mm_stat, io_stat and bd_stat, in
+// their order.
 import type { StoreStats } from "../store/statistics.ts";
 
 export interface MmStat {
@@ -10,14 +11,14 @@ export interface MmStat {
   readonly same_pages: number;
   readonly pages_compacted: number;
   readonly huge_pages: number;
-  /** Huge pages that were stored since the store was made, also if they are gone. */
+  /** Huge pages stored since the store was made, including those that are gone. */
   readonly huge_pages_since: number;
 }
 
 export interface IoStat {
   readonly failed_reads: number;
   readonly failed_writes: number;
-  /** Requests beyond the end; the kernel's counts those that are not page-aligned, too. */
+  /** Requests beyond the end; the kernel also counts requests that are not page-aligned. */
   readonly invalid_io: number;
   /** Pages that were freed by a discard. */
   readonly notify_free: number;
@@ -53,7 +54,7 @@ export function bdStatOf({ persistent, counters }: StoreStats, pageSize: number)
   };
 }
 
-/** One line as the kernel's file has it. */
+/** The line of the kernel's file. */
 export function statLine(stat: MmStat | IoStat | BdStat): string {
   return Object.values(stat).join(" ");
 }

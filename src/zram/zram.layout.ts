@@ -1,22 +1,22 @@
-/** struct zram: what the threads that serve one device share, in memory that belongs to the store.
+/** struct zram: the state of one device that all threads share, in memory of the store.
  *
  *  0       16                        16 + STRIPES_MAX
  *  ┌───────┬─────────────────────────┬────────────────────────────────────┬──────────────┐
  *  │ own   │ stripes: locks of pages │ counters, 8 floats for each thread │ lost ranges  │
  *  └───────┴─────────────────────────┴────────────────────────────────────┴──────────────┘
  *
- * Each thread adds to counters of its own, a cache line apart from others', and only it writes
- * there: so none of them is atomic. Who reads adds them up.
+ * Each thread adds to counters of its own, in a cache line of its own, so none of them is atomic.
+ * A reader sums them up.
  */
 import { MAX_THREADS } from "../memory/arena.layout.ts";
 
 export const MAGIC = 0; // fixed: ZRAM_MAGIC
 export const POOL = 1; // fixed: the tmem pool
 export const NUMBER = 2; // fixed: the device's number, which is its object in the pool
-export const SIZE = 4; // two words, a float: bytes; written by who resizes
+export const SIZE = 4; // two words, a float: bytes; written by `resize`
 export const LOST_COUNT = 6; // ranges of LOST; written before the device is shared, then only to 0
 export const STRIPES = 16; // atomic: locks of pages, by page number
-/** A power of two; with four threads at work, one of a hundred writes meets another. */
+/** A power of two; with four threads, one of a hundred writes waits for another. */
 export const STRIPES_MAX = 512;
 
 export const COUNTERS = STRIPES + STRIPES_MAX;

@@ -40,7 +40,7 @@ export class Zram {
   readonly pageSize: number;
   /** The store's memory, byte by byte: addresses are places in it. */
   readonly bytes: Uint8Array;
-  /** Pages that were lost with an image; to be marked before other threads have the device. */
+  /** Pages that a damaged image has lost; marked before other threads have the device. */
   readonly lost: LostPages;
   readonly #hasFile: boolean;
   readonly #store: Store;
@@ -64,8 +64,8 @@ export class Zram {
 
   /**
    * Makes an empty device in a store; it lives as long as the store.
-   * @param number tells the devices of one store apart: one that no other device has
-   * @throws ZcacheError ERR_OPTION for a size or number that can't be, ERR_ARENA_FULL
+   * @param number of the device, which no other device of the store has
+   * @throws ZcacheError ERR_OPTION for an invalid size or number, ERR_ARENA_FULL
    */
   static create(store: Store, sizeBytes: number, number = 0): Zram {
     checkSize(sizeBytes);
@@ -91,7 +91,7 @@ export class Zram {
     return new Zram(store, at);
   }
 
-  /** Whether a read can fail, because pages may lie in a file, or are lost. */
+  /** Whether a read can fail, because pages may be in a file or are lost. */
   get mayFail(): boolean {
     return this.#hasFile || this.lost.any;
   }
@@ -107,12 +107,12 @@ export class Zram {
     return this.#floats[(this.#at + Device.SIZE) / 2]!;
   }
 
-  /** The memory in which the device and all buffers for it lie. */
+  /** The arena of the device and of all buffers for it. */
   get arena(): Arena {
     return this.#store.arena;
   }
 
-  /** Scratch in the device's memory for the calling thread, page-aligned: for buffers of I/O. */
+  /** Reserves page-aligned scratch in the arena for the calling thread: for buffers of I/O. */
   reserve(sizeBytes: number): Address {
     return this.#store.reserve(sizeBytes);
   }
@@ -124,9 +124,9 @@ export class Zram {
   }
 
   /**
-   * Reads any range to an address in the device's memory.
+   * Reads a range to an address in the arena.
    * @returns 0, or EINVAL beyond the end
-   * @throws ZcacheError ERR_IO, ERR_CORRUPT: the write-back file did not give a page back
+   * @throws ZcacheError ERR_IO, ERR_CORRUPT: a page can't be read from the file, or is lost
    */
   readTo(offset: number, sizeBytes: number, target: Address): 0 | typeof EINVAL {
     if (!this.holds(offset, sizeBytes)) return this.#invalid();
@@ -141,10 +141,10 @@ export class Zram {
   }
 
   /**
-   * Writes any range from an address in the device's memory.
-   * @returns 0; EINVAL beyond the end; ENOSPC when there is no room: pages before the one that had
-   *   none are written, the others are as they were
-   * @throws ZcacheError ERR_IO, ERR_CORRUPT: a page of which a part is written could not be read
+   * Writes a range from an address in the arena.
+   * @returns 0; EINVAL beyond the end; ENOSPC if a page has no room: the pages before it are
+   *   written, the others unchanged
+   * @throws ZcacheError ERR_IO, ERR_CORRUPT: a page that is written in part can't be read
    */
   writeFrom(offset: number, sizeBytes: number, source: Address): 0 | typeof EINVAL | typeof ENOSPC {
     if (!this.holds(offset, sizeBytes)) return this.#invalid();
@@ -198,11 +198,11 @@ export class Zram {
   }
 
   /**
-   * Begins to make a range read as zeros: whole pages become holes, parts of pages are zeroed.
-   * @param allocate whole pages stay stored, as pages of zeros
+   * Zeroes the beginning of a range: whole pages become holes, parts of pages are zeroed.
+   * @param allocate whole pages become pages of zeros instead of holes
    * @param pagesMax the most pages to touch in this call
-   * @returns bytes that are done, at least one of a range that is not empty: call again with the
-   *   rest; or EINVAL beyond the end, ENOSPC (of a part of a page, or to allocate)
+   * @returns how many bytes are zeroed, one or more: call again for the rest; EINVAL beyond the
+   *   end; ENOSPC if a page of which a part is zeroed, or a page of zeros, has no room
    */
   zeroSome(
     offset: number,
@@ -239,7 +239,7 @@ export class Zram {
   }
 
   /**
-   * Makes a range read as zeros, and gives back what memory it took.
+   * Zeroes a range and frees its pages.
    * @returns 0; or EINVAL, ENOSPC as `zeroSome`
    */
   discard(offset: number, sizeBytes: number): 0 | typeof EINVAL | typeof ENOSPC {
@@ -251,7 +251,7 @@ export class Zram {
     return 0;
   }
 
-  /** Reads the pages of a range that lie in the file back into memory, as far as there is room. */
+  /** Reads pages of a range that are in the file back into memory, as far as there is room. */
   prefetch(offset: number, sizeBytes: number): void {
     const first = Math.floor(offset / this.pageSize);
     for (let page = first; page * this.pageSize < offset + sizeBytes; page++) {
@@ -260,10 +260,10 @@ export class Zram {
   }
 
   /**
-   * Says what of a range is data, hole or zeros: pairs of (bytes, one of Extent), adjacent ones
-   * different.
-   * @param extents filled from 0 on, two for each  @param pagesMax the most pages to look at
-   * @returns how many extents; they may end before the range does, but there is at least one
+   * Lists the extents of a range: data, holes and zeros.
+   * @param extents gets two numbers for each extent: bytes, and one of Extent
+   * @param pagesMax the most pages to look at
+   * @returns how many extents, one or more; they may end before the range does
    */
   blockStatus(offset: number, sizeBytes: number, extents: number[], pagesMax: number): number {
     assert(this.holds(offset, sizeBytes) && sizeBytes > 0, "a range of the device has a status");
@@ -278,7 +278,7 @@ export class Zram {
       let until = next === NIL ? end : Math.min(end, next * pageSize);
       if (next === page) until = Math.min(end, (page + 1) * pageSize);
       else {
-        // What can't be read is no hole: nobody is to take it for zeros.
+        // A lost page is reported as data, because clients take holes for zeros.
         kind = this.lost.has(page) ? Extent.DATA : Extent.HOLE;
         until = Math.min(until, this.lost.after(page) * pageSize);
       }
@@ -296,9 +296,9 @@ export class Zram {
   }
 
   /**
-   * Sets the size. What is beyond a new end is gone; what is new reads as zeros. Who writes beyond
-   * the new end meanwhile may find it again when the device grows.
-   * @returns 0; ENOSPC if the last page that stays can't be cut, then all is as it was
+   * Sets the size. Data beyond a new end is dropped; a new range reads as zeros. A write beyond the
+   * new end by another thread during this call may reappear when the device grows.
+   * @returns 0; ENOSPC if the rest of the last page can't be zeroed: then nothing has changed
    * @throws ZcacheError ERR_OPTION
    */
   resize(sizeBytes: number): 0 | typeof ENOSPC {
@@ -318,38 +318,38 @@ export class Zram {
     return this.#store.flushObject(this.#pages.pool, this.#pages.keyOf(0));
   }
 
-  /** Drops all data, and ends: in every thread, any later use throws ERR_DEVICE_CLOSED. */
+  /** Drops all data and ends the device: any later use in any thread throws ERR_DEVICE_CLOSED. */
   destroy(): void {
     this.#pages.assertAlive();
     this.#store.arena.words[this.#at + Device.MAGIC] = 0;
     this.#store.destroyPool(this.#pages.pool);
   }
 
-  /** What the store of the device holds, by the kernel's names and in its order. */
+  /** Memory of the store, by the kernel's names and in its order. */
   mmStat(): MmStat {
     this.#pages.assertAlive();
     return mmStatOf(this.#store.stats());
   }
 
-  /** What went wrong or needed no memory, of all threads. */
+  /** Failures and frees in all threads. */
   ioStat(): IoStat {
     this.#pages.assertAlive();
     return this.#counters.ioStat();
   }
 
-  /** Pages in the write-back file, and how many went there and came back, in units of 4 KiB. */
+  /** Pages in the write-back file, read from it and written to it, in units of 4 KiB. */
   bdStat(): BdStat {
     this.#pages.assertAlive();
     return bdStatOf(this.#store.stats(), this.pageSize);
   }
 
-  /** Requests since the device was made, of all threads. */
+  /** Requests since the device was made, in all threads. */
   requests(): { reads: number; writes: number; discards: number } {
     this.#pages.assertAlive();
     return this.#counters.requests();
   }
 
-  /** Goes through the pages of a range. @returns 0, or the refusal that ended it */
+  /** Reads or writes the pages of a range. @returns 0, or the error of the first that failed */
   #forPages(offset: number, sizeBytes: number, address: number, direction: number): number {
     const { pageSize } = this;
     const pages = this.#pages;
@@ -397,5 +397,5 @@ export class Zram {
 
 const READ = 0;
 const WRITE = 1;
-/** Two numbers for each of so many extents as one answer names. */
+/** Two numbers for each extent of one reply. */
 const EXTENT_NUMBERS_MAX = 2 * 1024;

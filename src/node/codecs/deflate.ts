@@ -1,13 +1,13 @@
-// Raw deflate by `node:zlib`, for data that others write or read, and as a well-known yardstick.
+// Raw deflate by `node:zlib`, for data of other programs, and as a well-known reference.
 //
-// `deflateRawSync` makes a context of 256 KiB and a buffer for every call. A stream's handle, which
-// Node keeps for itself but which widely used packages have driven for years, works straight from
-// the shared memory into it, takes offsets instead of views, writes no further than it is told, and
-// halves the time of decompression. A self-test says whether this Node's handle still behaves; if
-// not, the documented functions do the work (`deflate_calls.ts`).
+// `deflateRawSync` makes a context of 256 KiB and a buffer for every call. The handle of a stream,
+// which is internal to Node but which widely used packages have used for years, works in place in
+// the shared memory, takes offsets instead of views, never writes beyond a limit, and halves the
+// time of decompression. A self-test checks this Node's handle; if it fails, the documented
+// functions are used (`deflate_calls.ts`).
 //
-// At the end of a source, the match finder of Node's zlib also looks at what the context had behind
-// it from an earlier one: the same small source may come out two or three bytes longer or shorter.
+// At the end of a source, the match finder of Node's zlib also reads bytes of an earlier source in
+// the context: the same small source may compress to two or three bytes more or less.
 import zlib from "node:zlib";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
@@ -62,7 +62,7 @@ function selfTest(): void {
   if (size === 0 || !right) throw new Error("the handles of zlib streams work otherwise here");
 }
 
-/** One direction of zlib with its standing context. */
+/** One direction of zlib, with a context that is kept. */
 class Handle {
   readonly #handle: ZlibHandle;
   readonly #state: Uint32Array;
@@ -79,9 +79,9 @@ class Handle {
   }
 
   /**
-   * Runs one whole stream through.
-   * @returns bytes written, or −1 if the source is malformed, goes on behind the stream's end, or
-   *   gives more than `limitBytes`
+   * Processes one whole stream.
+   * @returns bytes written, or −1 if the source is malformed, is longer than the stream, or gives
+   *   more than `limitBytes`
    */
   run(
     bytes: Uint8Array,
@@ -98,8 +98,8 @@ class Handle {
     const written = limitBytes - state[0]!;
     const sourceLeft = state[1]!;
     if (this.#failed || sourceLeft !== 0) return -1;
-    // Only with a full target is it open whether the stream has ended: one that has gives nothing
-    // more, and one that is truncated fails for want of source.
+    // With a full target the stream may not have ended yet: an ended one gives no further byte, and
+    // a truncated one fails for lack of source.
     if (written === limitBytes) {
       this.#handle.writeSync(Z_FINISH, bytes, source, 0, this.#beyond, 0, 1);
       if (this.#failed || state[0] !== 1) return -1;

@@ -1,4 +1,4 @@
-// Raw deflate by the documented functions of `node:zlib`: what `deflate.ts` falls back to.
+// Raw deflate by the documented functions of `node:zlib`: the fallback of `deflate.ts`.
 import zlib from "node:zlib";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
@@ -8,7 +8,7 @@ import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX } from "../../codec/limits.ts";
 import type { CodecDriver } from "../../codec/registry.ts";
 import { DEFLATE_LEVELS } from "./deflate.ts";
 
-/** A chunk with some room to spare holds any result, so that zlib never asks for a second one. */
+/** Extra bytes of a chunk, so that any result fits into one chunk. */
 const SPARE_BYTES = 64;
 
 export function loadDeflateCalls(): CodecDriver {
@@ -49,7 +49,7 @@ class DeflateCalls implements Codec {
     let page: Uint8Array;
     let consumedBytes: number;
     try {
-      // With `info`, which the types leave out, zlib says how much of the source it used.
+      // With `info`, which the types lack, zlib tells how much of the source it has used.
       const options = {
         chunkSize: targetBytes + SPARE_BYTES,
         maxOutputLength: targetBytes,

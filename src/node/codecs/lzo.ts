@@ -1,8 +1,8 @@
-// LZO1X-1, the first codec of zram, by the package `lzo` if the user has installed it. That package
-// contains GPL code: it is never a dependency of this one.
+// LZO1X-1, the first codec of zram, by the package `lzo` if the user has installed it. The package
+// contains GPL code, so it is never a dependency.
 //
-// Its own functions allocate a result each time, so its binding is driven directly. The binding's
-// compressor ignores the size of the buffer it is given, so it gets one that holds the worst case.
+// The package's functions allocate each result, so its binding is called directly. The binding's
+// compressor ignores the size of its target, so it gets a buffer for the worst case.
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { Address } from "../../base/brand.ts";

@@ -1,8 +1,8 @@
-// zstd by the optional package `zstd-napi`: the C library, without a copy on the way in.
+// zstd by the optional package `zstd-napi`: the C library, which reads its source in place.
 //
-// The package takes views over the shared memory as they are. A frame is compressed into a private
-// buffer first, because zstd wants eight bytes more than it writes: straight into the target it
-// would refuse a limit that the result just meets.
+// The package accepts views over the shared memory. A frame is compressed to a private buffer
+// first, because zstd needs eight bytes more than it writes: in the target itself it would refuse a
+// limit that the frame just meets.
 import { createRequire } from "node:module";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
@@ -34,11 +34,11 @@ interface DecompressContext {
   decompressUsingDDict(target: Uint8Array, source: Uint8Array, dictionary: Prepared): number;
   setParameter(parameter: number, value: number): void;
 }
-/** A dictionary in the form that one side wants it in, with a copy of it. */
+/** A dictionary prepared for one direction; it has a copy of the bytes. */
 interface Prepared {
   getDictID(): number;
 }
-/** What is used of `zstd-napi/binding`. */
+/** The used part of `zstd-napi/binding`. */
 interface Binding {
   readonly CCtx: new () => CompressContext;
   readonly DCtx: new () => DecompressContext;
@@ -48,8 +48,8 @@ interface Binding {
 }
 
 /**
- * ZSTD_c_format and ZSTD_d_format, which zstd.h lists as experimental and the package therefore
- * doesn't name; it passes numbers on unchecked. Value 1 leaves the magic number out.
+ * ZSTD_c_format and ZSTD_d_format. They are experimental in zstd.h, so the package has no names for
+ * them, but it passes numbers on unchecked. Value 1 omits the magic number.
  */
 const C_FORMAT = 10;
 const D_FORMAT = 1000;
@@ -61,7 +61,7 @@ export function loadZstdNative(): CodecDriver {
   const binding = require("zstd-napi/binding") as Binding;
   const { version } = require("zstd-napi/package.json") as { version: string };
   const implementation = `zstd-napi ${version} (native)`;
-  let bench: Workbench | undefined;
+  let contexts: Contexts | undefined;
   selfTest(binding);
   return {
     name: "zstd",
@@ -70,27 +70,27 @@ export function loadZstdNative(): CodecDriver {
     dictionaries: true,
     open(memory, { level, dictionary }) {
       if (dictionary === undefined) return new ZstdNative(implementation, memory, binding, level!);
-      bench ??= {
+      contexts ??= {
         compressor: new binding.CCtx(),
         decompressor: createDecompressor(binding),
         frame: new Uint8Array(COMPRESSED_BYTES_MAX + ZSTD_MAGIC.length),
       };
       const known = new Dictionary(binding, memory, dictionary, level!);
-      return new ZstdNativeWithDictionary(implementation, memory, bench, known);
+      return new ZstdNativeWithDictionary(implementation, memory, contexts, known);
     },
   };
 }
 
-/** One for all dictionaries of a thread: contexts take ten times the memory of what they know. */
-interface Workbench {
+/** Contexts for all dictionaries of a thread: a context takes ten times the memory of one. */
+interface Contexts {
   readonly compressor: CompressContext;
   readonly decompressor: DecompressContext;
   readonly frame: Uint8Array;
 }
 
 /**
- * A dictionary as each side wants it. The compressor's form takes 160 to 510 KiB, and a thread that
- * only reads what earlier versions wrote never wants it: it is made when it is first asked for.
+ * A dictionary prepared for both directions. The form for compression takes 160 to 510 KiB and is
+ * made at its first use: a thread may only decompress with an old dictionary.
  */
 class Dictionary {
   readonly forDecompressor: Prepared;
@@ -99,12 +99,12 @@ class Dictionary {
   #content: Uint8Array;
   #forCompressor: Prepared | undefined;
 
-  /** @throws ZcacheError ERR_OPTION for one that zstd can't use */
+  /** @throws ZcacheError ERR_OPTION for a dictionary that zstd can't use */
   constructor(binding: Binding, memory: CodecMemory, content: Uint8Array, level: number) {
     checkDictionaryBytes("zstd", content.length, ZSTD_DICTIONARY_BYTES_MAX);
     this.#binding = binding;
     this.#level = level;
-    // What lies in the memory stays as it is until `close()`; anything else may change.
+    // Bytes in the shared memory stay unchanged until `close()`; others may change.
     this.#content = content.buffer === memory.bytes.buffer ? content : new Uint8Array(content);
     try {
       this.forDecompressor = new binding.DDict(content);
@@ -140,7 +140,7 @@ function createDecompressor(binding: Binding): DecompressContext {
   return context;
 }
 
-/** Holds the experimental parameters to what this file takes them for. */
+/** Checks that the experimental parameters work as this file expects. */
 function selfTest(binding: Binding): void {
   const page = new Uint8Array(256).fill(7);
   const frame = new Uint8Array(64);
@@ -170,8 +170,8 @@ class ZstdNative implements Codec {
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
     assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
     const frame = this.#frame;
-    // The package takes whole views only. One over the shared memory costs 70 ns, a copy to a place
-    // with a standing view more; next to 12 µs of compression neither shows.
+    // The package takes only whole views. A view over the shared memory costs 70 ns, little beside
+    // 12 µs of compression; a copy to a buffer with a permanent view would cost more.
     const page = this.#bytes.subarray(source, source + sourceBytes);
     const size = this.#compressor.compress2(frame, page);
     if (size > limitBytes) return 0;
@@ -199,25 +199,25 @@ class ZstdNative implements Codec {
 }
 
 /**
- * With a dictionary, the package offers a prepared one only with the settings that zstd has built
- * in, so the frame comes with a full header, and gets the stored form's afterwards.
+ * With a prepared dictionary, the package allows only zstd's default settings: so a frame has a
+ * full header, which is replaced by that of the stored form.
  */
 class ZstdNativeWithDictionary implements Codec {
   readonly name = "zstd";
   readonly implementation: string;
   readonly #bytes: Uint8Array;
-  readonly #bench: Workbench;
+  readonly #contexts: Contexts;
   #dictionary: Dictionary | undefined;
 
   constructor(
     implementation: string,
     memory: CodecMemory,
-    bench: Workbench,
+    contexts: Contexts,
     dictionary: Dictionary,
   ) {
     this.implementation = implementation;
     this.#bytes = memory.bytes;
-    this.#bench = bench;
+    this.#contexts = contexts;
     this.#dictionary = dictionary;
   }
 
@@ -226,7 +226,7 @@ class ZstdNativeWithDictionary implements Codec {
     const known = this.#dictionary;
     assert(known !== undefined, "a codec is not used once it is closed");
     const bytes = this.#bytes;
-    const { compressor, frame } = this.#bench;
+    const { compressor, frame } = this.#contexts;
     const page = bytes.subarray(source, source + sourceBytes);
     const frameBytes = compressor.compressUsingCDict(frame, page, known.forCompressor);
     return storeFrame(frame, 0, frameBytes, sourceBytes, bytes, target, limitBytes);
@@ -243,7 +243,7 @@ class ZstdNativeWithDictionary implements Codec {
     const page = bytes.subarray(target, target + targetBytes);
     let written: number;
     try {
-      const { decompressor } = this.#bench;
+      const { decompressor } = this.#contexts;
       written = decompressor.decompressUsingDDict(page, frame, known.forDecompressor);
     } catch (cause) {
       throw corruptError("zstd", sourceBytes, targetBytes, "is malformed", cause);

@@ -1,8 +1,8 @@
-// Loads the WebAssembly zstd from its package; `codec/zstd_wasm.ts` does the work.
+// Loads the WebAssembly zstd from its package, for `codec/zstd_wasm.ts`.
 //
-// The package exports only its slow functions, over one instance for the whole process, which every
-// `init()` replaces beneath whoever is using it. So the two files that count are named by path, and
-// the module that joins them is loaded apart from the one that other code may be using.
+// The package exports only slow functions over one instance for the whole process, which every
+// `init()` replaces while other code may use it. So its two files are loaded by path, and its
+// module is loaded separately from the one that other code may use.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -10,20 +10,20 @@ import type { CodecDriver } from "../../codec/registry.ts";
 import { type ZstdModule, zstdWasmDriver } from "../../codec/zstd_wasm.ts";
 import { Wasm, type WasmInstance } from "../../wasm/platform.ts";
 
-/** What the package's module wants and offers before it is initialized, as Emscripten makes it. */
+/** The package's module before its initialization, as Emscripten makes it. */
 interface Loader extends ZstdModule {
-  /** `init` calls it in place of its own instantiation, which never reports a failure. */
+  /** Replaces Emscripten's own instantiation, which does not report failures. */
   instantiateWasm: (imports: never, receive: (instance: WasmInstance) => void) => object;
   init(binary: Uint8Array): void;
 }
 
-/** @throws Error if the package is not installed, or is not laid out as the pinned version is */
+/** @throws Error if the package is not installed, or has other files than the pinned version */
 export function loadZstdWasm(): CodecDriver {
   const require = createRequire(import.meta.url);
   const folder = dirname(require.resolve("@bokuweb/zstd-wasm"));
   const { version } = require(join(folder, "../../package.json")) as { version: string };
   const binary = new Wasm.Module(readFileSync(join(folder, "zstd.wasm")));
-  const { Module } = requireApart(require, join(folder, "zstd.js")) as { Module: Loader };
+  const { Module } = requireAgain(require, join(folder, "zstd.js")) as { Module: Loader };
   let instantiated = false;
   Module.instantiateWasm = (imports, receive) => {
     receive(new Wasm.Instance(binary, imports));
@@ -35,8 +35,8 @@ export function loadZstdWasm(): CodecDriver {
   return zstdWasmDriver(Module, version);
 }
 
-/** Loads a module once more, leaving the copy that others share as it was. */
-function requireApart(require: NodeJS.Require, path: string): unknown {
+/** Loads a module again, and leaves the cached one as it is. */
+function requireAgain(require: NodeJS.Require, path: string): unknown {
   const shared = require.cache[path];
   delete require.cache[path];
   try {

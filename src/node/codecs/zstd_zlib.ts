@@ -1,6 +1,6 @@
-// zstd by `node:zlib`, where this Node has it (22.15, 23.8 and later): the last choice, because
-// each call makes a context and a buffer. Its streams keep both, but a reset loses their settings.
-// Dictionaries it knows from Node 22.19 and 24.6 on, and reads them anew for each call.
+// zstd by `node:zlib` of Node 22.15, 23.8 and later: the last choice, because each call makes a
+// context and a buffer. Streams keep both, but lose their settings with a reset. Dictionaries work
+// from Node 22.19 and 24.6 on, and are parsed again in each call.
 import zlib from "node:zlib";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
@@ -21,7 +21,7 @@ interface CompressOptions {
   readonly dictionary?: Uint8Array | undefined;
 }
 
-/** The part of `node:zlib` that the types of the oldest supported Node don't have. */
+/** The part of `node:zlib` that the types of the oldest supported Node lack. */
 interface ZlibWithZstd {
   zstdCompressSync(source: Uint8Array, options: CompressOptions): Uint8Array;
   zstdDecompressSync(
@@ -34,7 +34,7 @@ interface ZlibWithZstd {
   };
 }
 
-/** A chunk with some room to spare holds any result, so that zlib never asks for a second one. */
+/** Extra bytes of a chunk, so that any result fits into one chunk. */
 const SPARE_BYTES = 64;
 
 /** @throws Error if this Node has no zstd */
@@ -56,14 +56,14 @@ export function loadZstdZlib(): CodecDriver {
   };
 }
 
-/** Older ones pass the option over in silence. */
+/** Whether dictionaries work: older versions of Node ignore the option. */
 function knowsDictionaries(functions: ZlibWithZstd): boolean {
   const dictionary = Uint8Array.from({ length: 256 }, (_, n) => (n * 167) & 255);
   const options = { chunkSize: COMPRESSED_BYTES_MAX, params: {}, dictionary };
   return functions.zstdCompressSync(dictionary, options).length < dictionary.length / 2;
 }
 
-/** @throws ZcacheError ERR_OPTION for one that zstd can't use */
+/** @throws ZcacheError ERR_OPTION for a dictionary that zstd can't use */
 function copyDictionary(functions: ZlibWithZstd, dictionary: Uint8Array): Uint8Array {
   checkDictionaryBytes("zstd", dictionary.length, ZSTD_DICTIONARY_BYTES_MAX);
   const copy = new Uint8Array(dictionary);
@@ -117,7 +117,7 @@ class ZstdZlib implements Codec {
       this.#bytes.set(frame.subarray(ZSTD_MAGIC.length), target);
       return size;
     }
-    // zlib's window counts the dictionary in, and its frame names the dictionary.
+    // zlib's window includes the dictionary, and its frame has the dictionary's ID.
     return storeFrame(frame, 0, frame.length, sourceBytes, this.#bytes, target, limitBytes);
   }
 

@@ -1,11 +1,11 @@
-// How many connections a server has at once. One more than that is let in if one of the others has
-// nothing to do: the one that has been idle longest gives way. So clients that connect and say
-// nothing, however many, keep nobody out.
+// Limits the connections of a server. At the limit, a new connection replaces the one that has been
+// idle longest, or is closed if none is idle. So clients that connect and send nothing keep no
+// other client out.
 import type { Socket } from "node:net";
 
 export class ConnectionLimit {
   readonly #max: number;
-  /** In the order in which they became idle: the first one has been so longest. */
+  /** In the order in which they became idle. */
   readonly #idle = new Set<Socket>();
   readonly #busy = new Set<Socket>();
 
@@ -17,7 +17,7 @@ export class ConnectionLimit {
     return this.#idle.size + this.#busy.size;
   }
 
-  /** Takes a connection, which is idle at first. @returns false if it was closed at once */
+  /** Adds a connection, idle at first. @returns false if it was closed at once */
   add(socket: Socket): boolean {
     if (this.connections >= this.#max) {
       const [oldest] = this.#idle;
@@ -36,12 +36,12 @@ export class ConnectionLimit {
     return true;
   }
 
-  /** The server works for it. */
+  /** Marks a connection as busy: it has a request in progress. */
   begin(socket: Socket): void {
     if (this.#idle.delete(socket)) this.#busy.add(socket);
   }
 
-  /** The server has done all that the client has asked for. */
+  /** Marks a connection as idle: all of its requests are done. */
   end(socket: Socket): void {
     if (this.#busy.delete(socket)) this.#idle.add(socket);
   }

@@ -1,4 +1,4 @@
-// A place where a server is to listen, as its options have it, checked before it is tried.
+// Checks an address in a server's option `listen`.
 import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { checkOptionNames } from "../../base/option_names.ts";
@@ -8,9 +8,9 @@ const PORT_MAX = 65_535;
 const MODE_MAX = 0o777;
 
 /**
- * @param what names it: `listen[0]`
- * @param more names of options that this kind of server has besides
- * @throws ZcacheError ERR_OPTION: neither an address nor a path, or one that can't be
+ * @param what the option's name for messages, such as `listen[0]`
+ * @param more names of further options of this kind of server
+ * @throws ZcacheError ERR_OPTION: neither an address nor a path, or an invalid one
  */
 export function checkListen(what: string, place: unknown, more: readonly string[] = []): void {
   checkOptionNames(place, [...NAMES, ...more], what);

@@ -1,5 +1,5 @@
-// How a server begins to listen: with the reason in words if it can't, and with somebody who takes
-// the errors that come later, such as that no more descriptors are free to accept a connection.
+// Makes a server listen: with the reason in words if that fails, and with a handler of later
+// errors, such as the lack of a free descriptor to accept a connection.
 import { statSync } from "node:fs";
 import type { Server } from "node:net";
 import { dirname, resolve } from "node:path";
@@ -9,12 +9,12 @@ import { listenOnSocket, removeStale, type SocketPlace } from "./stale_socket.ts
 
 export interface TcpPlace {
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port: number;
   readonly backlog?: number | undefined;
 }
 
-/** The longest path that the address of a Unix socket has room for. */
+/** The longest path in the address of a Unix socket. */
 const PATH_BYTES_MAX = 107;
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -30,9 +30,9 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Listens, with a file of the mode of the place from its first moment if it is a Unix socket.
- * @param unit whose errors those are that come later: "nbd", say
- * @throws ZcacheError ERR_IO: it can't listen there, and why
+ * Listens. The file of a Unix socket has its mode from the first moment.
+ * @param unit for later errors, such as "nbd"
+ * @throws ZcacheError ERR_IO with the reason
  */
 export async function listen(
   server: Server,
@@ -62,7 +62,7 @@ export function listenError(place: TcpPlace | SocketPlace, cause: Error): Zcache
   const where = "path" in place ? place.path : `${place.host}:${place.port}`;
   const { code = "" } = cause as NodeJS.ErrnoException;
   let reason = REASONS[code];
-  // Node says so also where the folder is missing.
+  // Node reports a missing folder by this code too.
   if (code === "EACCES") {
     reason = "path" in place ? accessReason(place.path) : "the port needs a privilege";
   }

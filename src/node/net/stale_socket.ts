@@ -1,25 +1,25 @@
-// The file of a Unix socket: it outlives a server that is killed; its mode says who may connect.
+// The file of a Unix socket: it outlives a killed server, and its mode says who may connect.
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, type Server } from "node:net";
 import { isMainThread } from "node:worker_threads";
 import { ZcacheError } from "../../base/errors.ts";
 
 /**
- * Removes the socket that a server left which is no more.
- * @throws ZcacheError ERR_IO: another server listens there, or it can't be found out or removed
+ * Removes the socket of a server that has ended.
+ * @throws ZcacheError ERR_IO: another server listens there, or may, or the file can't be removed
  */
 export async function removeStale(path: string): Promise<void> {
   let isSocket: boolean;
   try {
     isSocket = lstatSync(path).isSocket();
   } catch {
-    // It is missing; whatever else is wrong with the path, listening says.
+    // There is no file; listening reports any other problem.
     return;
   }
   if (!isSocket) throw new ZcacheError("ERR_IO", `${path} is there and is no socket`);
   const cause = await connectError(path);
   if (cause === undefined) throw inUse(path);
-  // Only a refusal says that nobody listens: a busy server, or another user's, fails otherwise.
+  // Only ECONNREFUSED means that no server listens; a busy server, for one, fails with other codes.
   if (cause.code === "ENOENT") return;
   if (cause.code !== "ECONNREFUSED") throw inUse(path, cause);
   try {
@@ -32,7 +32,7 @@ export async function removeStale(path: string): Promise<void> {
   }
 }
 
-/** @returns why nobody can connect; undefined if somebody can */
+/** Tries to connect. @returns the error; undefined for a connection */
 function connectError(path: string): Promise<NodeJS.ErrnoException | undefined> {
   return new Promise((resolve) => {
     const client = connect(path);
@@ -51,27 +51,27 @@ function inUse(path: string, cause?: Error): ZcacheError {
   });
 }
 
-/** Where a server listens, and who may connect. */
+/** The path of a Unix socket, and its mode. */
 export interface SocketPlace {
   readonly path: string;
-  /** Permission bits of the file, whatever the umask is. */
+  /** Permission bits of the file; the umask is not applied. */
   readonly mode: number;
   readonly backlog?: number | undefined;
 }
 
 /**
- * Listens on a Unix socket whose file has the given mode from its first moment. Events tell the
- * rest, as after `server.listen`.
+ * Listens on a Unix socket whose file has the given mode from the first moment. Success and failure
+ * are events, as of `server.listen`.
  */
 export function listenOnSocket(server: Server, { path, mode, backlog }: SocketPlace): void {
-  // The file is there when `listen` returns. The mask is the process's: only its main thread may
-  // change it, and nothing else of this thread runs meanwhile.
+  // `listen` makes the file before it returns. Only the main thread may change the process's umask,
+  // and none of its other code runs meanwhile.
   const mask = isMainThread ? process.umask(0o777 & ~mode) : undefined;
   try {
     server.listen({ path, ...(backlog === undefined ? {} : { backlog }) });
   } finally {
     if (mask !== undefined) process.umask(mask);
   }
-  // A server that could not listen must leave the file of another one alone.
+  // If listening has failed, the file may be another server's.
   if (mask === undefined && server.listening) chmodSync(path, mode);
 }
