@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches what scripts/demo-guest.mjs boots to build/guest: Debian's cloud kernel, the modules that
+# Fetches what scripts/demo_guest.mjs boots to build/guest: Debian's cloud kernel, the modules that
 # it needs for virtio disks, and busybox. Packages are downloaded and unpacked, nothing is
 # installed, and the system's own lists stay as they are. Needs apt-get and dpkg on amd64.
 set -euo pipefail

@@ -271,6 +271,43 @@ function differingCodes(source: string, page: string): string[] {
   ];
 }
 
+/** Groups of files that import each other, by any number of steps; imports of types count. */
+function importCycles(files: readonly SourceFile[]): string[] {
+  const imports = new Map(files.map((file) => [file.path, importsOf(file)]));
+  const reachable = (from: string): Set<string> => {
+    const seen = new Set<string>();
+    const open = [from];
+    for (let path = open.pop(); path !== undefined; path = open.pop()) {
+      for (const target of imports.get(path) ?? []) {
+        if (!seen.has(target)) open.push(target);
+        seen.add(target);
+      }
+    }
+    return seen;
+  };
+  const found = new Set<string>();
+  for (const { path } of files) {
+    const targets = reachable(path);
+    if (!targets.has(path)) continue;
+    const group = [...targets].filter((target) => reachable(target).has(path));
+    found.add(group.sort().join(" ↔ "));
+  }
+  return [...found];
+}
+
+/** The files that a file imports, from the root of the repository. */
+function importsOf({ path, lines }: SourceFile): string[] {
+  return lines.flatMap((line) => {
+    const specifier = importOf(line);
+    if (specifier === undefined || !specifier.startsWith(".")) return [];
+    const target = normalize(join(dirname(path), specifier)).replaceAll("\\", "/");
+    return [target.endsWith(".ts") ? target : `${target}.ts`];
+  });
+}
+
+const namesUseUnderscores: Law = ({ path }) =>
+  /-[^/]*$/.test(path) ? [`${path}:1: words in names of files are joined by _`] : [];
+
 const SOURCES = filesBelow("src", [".ts"]);
 const AROUND = ["test", "bench", "scripts"].flatMap((folder) =>
   filesBelow(folder, [".ts", ".mjs"]),
@@ -292,6 +329,12 @@ const LAWS: readonly {
     law: onlyTheEntryPointLiesLoose,
     files: SOURCES,
     offence: { path: "src/stores.ts", text: "// The stores of this process." },
+  },
+  {
+    name: "names of files have underscores",
+    law: namesUseUnderscores,
+    files: CODE,
+    offence: { path: "test/codec-lz4.test.ts", text: "// LZ4: round trips." },
   },
   {
     name: "imports point down, and siblings do not know each other",
@@ -387,6 +430,19 @@ for (const { name, law, files, offence } of LAWS) {
     });
   });
 }
+
+test("no import cycles", async (t) => {
+  await t.test("a cycle of three files is found, and types count", () => {
+    const file = (path: string, target: string) => {
+      return { path, lines: [`import type { A } from "${target}";`] };
+    };
+    const files = [file("src/a.ts", "./b/b.ts"), file("src/b/b.ts", "./c.ts")];
+    assert.deepEqual(importCycles(files), []);
+    const cycle = ["src/a.ts ↔ src/b/b.ts ↔ src/b/c.ts"];
+    assert.deepEqual(importCycles([...files, file("src/b/c.ts", "../a.ts")]), cycle);
+  });
+  await t.test("the sources have none", () => assert.deepEqual(importCycles(SOURCES), []));
+});
 
 test("what the laws allow is really there", () => {
   for (const { path } of ATOMIC) {

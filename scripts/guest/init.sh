@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The first and only program of the guest that scripts/demo-guest.mjs boots: uses the first virtio
+# The first and only program of the guest that scripts/demo_guest.mjs boots: uses the first virtio
 # disk as swap, the second as a file system, and says on the console what came of it. After each
 # step it waits for a line, while the host looks at what is stored.
 /bin/busybox mkdir -p /proc /sys /dev /mnt

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-const SCRIPT = fileURLToPath(new URL("../../../scripts/demo-guest.mjs", import.meta.url));
+const SCRIPT = fileURLToPath(new URL("../../../scripts/demo_guest.mjs", import.meta.url));
 /** The script gives up before. */
 const TIMEOUT_MS = 240_000;
 const skip = process.env["CI"] !== "true" && "takes a minute: with CI=true, or npm run demo:guest";

@@ -1,7 +1,7 @@
 // Makes the files of test/fixtures: small files of each format in the version that a build writes,
 // which test/fixtures/fixtures.test.ts reads for ever after.
 //
-//   node scripts/make-fixtures.mjs [CHECKOUT]
+//   node scripts/make_fixtures.mjs [CHECKOUT]
 //
 // CHECKOUT is a built checkout, of an older version maybe (default: this one). What is there is
 // never written over: a fixture shows what a version has written, so it does not change. After a
