@@ -11,20 +11,10 @@
 //
 // The files are listed here because Node 20 takes no patterns.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname, join, relative, resolve, sep } from "node:path";
-import { fileURLToPath } from "node:url";
-
-const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-
-/** All files below a folder, as paths from the root. */
-function filesBelow(folder) {
-  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name);
-    return entry.isDirectory() ? filesBelow(path) : [path];
-  });
-}
+import { join, relative, resolve, sep } from "node:path";
+import { filesBelow, root } from "./build_state.mjs";
 
 /** Which built file a test file becomes; a built one stands for itself. */
 function builtFile(path) {
@@ -69,21 +59,6 @@ function builtTests(has = () => true) {
     .sort();
 }
 
-/** Whether the last build succeeded and nothing has changed since. */
-function isBuilt() {
-  const stamp = join(root, "dist/.built");
-  if (!existsSync(stamp)) return false;
-  const builtAt = statSync(stamp).mtimeMs;
-  const sources = ["src", "test", "bench", "scripts"].flatMap((folder) =>
-    existsSync(join(root, folder)) ? filesBelow(folder) : [],
-  );
-  const inputs = [...sources, "tsconfig.json", "package-lock.json"];
-  return (
-    builtTests().every((path) => existsSync(join(root, path))) &&
-    inputs.every((path) => statSync(join(root, path)).mtimeMs <= builtAt)
-  );
-}
-
 /** Not more files at once than processors: many of them start workers of their own. */
 function concurrencyOption() {
   const [major, minor] = process.versions.node.split(".").map(Number);
@@ -91,12 +66,8 @@ function concurrencyOption() {
   return major === 20 && minor < 10 ? [] : [`--test-concurrency=${availableParallelism()}`];
 }
 
-if (!isBuilt()) {
-  const build = spawnSync(process.execPath, [join(root, "scripts/build.mjs")], {
-    stdio: "inherit",
-  });
-  if (build.status !== 0) process.exit(build.status ?? 1);
-}
+const build = spawnSync(process.execPath, [join(root, "scripts/build.mjs")], { stdio: "inherit" });
+if (build.status !== 0) process.exit(build.status ?? 1);
 const args = process.argv.slice(2);
 const name = args[0]?.startsWith("--tier=") ? args.shift().slice("--tier=".length) : "fast";
 const tier = TIERS[name];
