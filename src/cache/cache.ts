@@ -34,13 +34,13 @@ import { Store } from "../store/store.ts";
 import { Values } from "../values/values.ts";
 import type { DictionaryReport } from "./dictionary.ts";
 import {
+  AttachedLog,
   abandonValues,
+  Engine,
+  type EngineOptions,
   type LogShare,
   type OpenedValues,
   openValues,
-  SharedLog,
-  Upkeep,
-  type UpkeepOptions,
 } from "./engine.ts";
 import { Entries } from "./entries.ts";
 import * as Meta from "./entry_meta.ts";
@@ -87,9 +87,9 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   readonly #loads: Loads<K, V>;
   readonly #listeners: CacheListeners<K>;
   /** In the thread that created the cache. */
-  readonly #upkeep: Upkeep | undefined;
+  readonly #engine: Engine | undefined;
   /** In other threads, with `persist`. */
-  readonly #log: SharedLog | undefined;
+  readonly #log: AttachedLog | undefined;
   /** Whether the value that #get returned last is stale. */
   #isStale = false;
 
@@ -124,10 +124,11 @@ export class Cache<K extends CacheKey = string, V = unknown> {
       this.counts,
     );
     this.#listeners = new CacheListeners(this.values, (at, count) => entries.keyAt(at, count));
-    if (log !== undefined) this.#log = new SharedLog(this.values, log);
+    const onFault = (error: ZcacheError) => this.#listeners.emit("fault", error);
+    if (log !== undefined) this.#log = new AttachedLog(this.values, log, onFault);
     if (opened === undefined) return;
-    this.#upkeep = this.#begin(opened);
-    entries.sampler = this.#upkeep.sampler;
+    this.#engine = this.#start(opened, onFault);
+    entries.sampler = this.#engine.sampler;
   }
 
   /**
@@ -169,7 +170,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   /** Plain data, for `workerData` or `postMessage`, with which another thread attaches. */
   share(): CacheShare {
     const store = this.store.share();
-    const log = (this.#upkeep ?? this.#log)?.share();
+    const log = (this.#engine ?? this.#log)?.share();
     return { zcacheCache: SHARE_VERSION, store, options: this.#options, log };
   }
 
@@ -355,8 +356,8 @@ export class Cache<K extends CacheKey = string, V = unknown> {
       ...storeFigures(this.values),
       entries: this.size,
       thread: { ...this.counts },
-      background: this.#upkeep?.backgroundCounts,
-      persist: this.#upkeep?.persistStats,
+      background: this.#engine?.backgroundCounts,
+      persist: this.#engine?.persistStats,
     };
   }
 
@@ -379,7 +380,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   train(): Promise<DictionaryReport> | undefined {
     this.store.assertOpen();
-    return this.#upkeep?.train();
+    return this.#engine?.train();
   }
 
   /**
@@ -389,21 +390,20 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   flush(): void {
     this.store.assertOpen();
-    (this.#upkeep ?? this.#log)?.flush();
+    (this.#engine ?? this.#log)?.flush();
   }
 
   /** Ends the use in this thread; other threads go on. */
   detach(): void {
     this.#listeners.stop();
-    this.#upkeep?.detach();
+    this.#engine?.detach();
     this.store.detach();
   }
 
   /** Closes the cache for all threads. */
   close(): void {
     this.#listeners.stop();
-    if (this.#upkeep !== undefined) this.#upkeep.close();
-    else this.store.close(() => this.#drain());
+    (this.#engine ?? this.#log ?? this.store).close();
   }
 
   /** Keeps `console.log` from printing the whole memory, which is a property of its properties. */
@@ -457,29 +457,19 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     return type === Meta.STRUCTURED && this.#options.nearFrozen && freeze(value);
   }
 
-  /** Recovers what `persist` has, and begins the background work. */
-  #begin(opened: OpenedValues): Upkeep {
+  /** Recovers the values in the files of `persist`, and starts the background work. */
+  #start(opened: OpenedValues, onFault: (error: ZcacheError) => void): Engine {
     const { values } = this;
     const { bytes } = values;
-    return new Upkeep(opened, values, upkeepOptionsOf(this.#options), {
+    return new Engine(opened, values, engineOptionsOf(this.#options), {
       isUnwanted: (prefixAt) => bytes[values.keyStart(prefixAt)] === INTERNAL,
-      onFault: (error) => this.#listeners.emit("fault", error),
+      onFault,
       onDictionary: (report) => this.#listeners.emit("dictionary", report),
       onError: (_, error) => {
         if (!(error instanceof ZcacheError)) throw error;
-        this.#listeners.emit("fault", error);
+        onFault(error);
       },
     });
-  }
-
-  /** In a thread that attached: writes the changes that wait for the log, if possible. */
-  #drain(): void {
-    try {
-      this.#log?.drain();
-    } catch (error) {
-      if (!(error instanceof ZcacheError)) throw error;
-      this.#listeners.emit("fault", error);
-    }
   }
 }
 
@@ -492,7 +482,7 @@ function checkStore(store: Store | undefined): Store {
   );
 }
 
-function upkeepOptionsOf(options: ResolvedCacheOptions): UpkeepOptions {
+function engineOptionsOf(options: ResolvedCacheOptions): EngineOptions {
   const { backgroundMs, dictionaryBytes, codec, codecOptions } = options;
   const background = backgroundMs > 0 ? { everyMs: backgroundMs } : undefined;
   return { background, dictionaryBytes, codec, codecOptions };

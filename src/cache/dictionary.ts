@@ -1,5 +1,6 @@
-// Keeps a cache's dictionary: takes samples of what comes in, lets a worker train one from them,
-// and uses it where it pays. Later it tries again, with samples of what comes in by then.
+// Dictionaries of a cache: collects samples of new values, lets a worker train a dictionary from
+// them, and uses it for new values if it saves enough. The training is repeated later, with samples
+// of the values that come in by then.
 import type { Worker } from "node:worker_threads";
 import { NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -8,63 +9,71 @@ import type { CodecOptions } from "../codec/contract.ts";
 import { startWorker, workerError } from "../node/reserved_fds.ts";
 import type { Values } from "../values/values.ts";
 
-/** What came of making a dictionary: bytes of the samples that it was tried on. */
+/** The result of a training, measured on samples that the dictionary was not trained from. */
 export interface DictionaryReport {
+  /** Whether it is in use now: the first must save 5 % of the samples, later ones 3 %. */
   readonly used: boolean;
+  /** Bytes of the samples. */
   readonly sampleBytes: number;
+  /** Bytes of the compressed samples with the previous dictionary, if any. */
   readonly packedBytesBefore: number;
+  /** Bytes of the compressed samples with the new dictionary. */
   readonly packedBytesWith: number;
 }
 
-/** What the worker gets, and what it gives back. */
-export interface TrainingJob {
-  /** One sample after the other. */
-  readonly samples: Uint8Array;
-  /** Where each of them ends. */
-  readonly ends: readonly number[];
+/** What dictionaries are trained for. */
+export interface DictionaryOptions {
+  /** Size of a dictionary at most. */
   readonly sizeBytes: number;
   readonly codec: string;
   readonly codecOptions: CodecOptions;
-  /** The one in use, to be compared with. */
+}
+
+/** The data of the worker. */
+export interface TrainingJob extends DictionaryOptions {
+  /** All samples, one after the other. */
+  readonly samples: Uint8Array;
+  /** Where each sample ends. */
+  readonly ends: readonly number[];
+  /** The dictionary in use, to compare with. */
   readonly current: Uint8Array | undefined;
 }
 
+/** The message of the worker. */
 export interface TrainingResult {
+  /** Undefined: the samples have too little in common. */
   readonly dictionary: Uint8Array | undefined;
   readonly sampleBytes: number;
   readonly packedBytesBefore: number;
   readonly packedBytesWith: number;
 }
 
-/** Values that a dictionary may help with. */
+/** Sizes of values for which a dictionary may help. */
 const SAMPLE_BYTES_MIN = 64;
 const SAMPLE_BYTES_MAX = 16 * KIB;
-/** Training begins with so many bytes of samples: some thirty times the dictionary. */
+/** A training starts with this many bytes of samples, about thirty times the dictionary. */
 const SAMPLES_BYTES = 2 * MIB;
-/**
- * A new dictionary must make what it is tried on smaller by this part, the first and later ones.
- */
+/** The part by which the first and a later dictionary must make samples smaller to be used. */
 const FIRST_GAIN = 0.05;
 const LATER_GAIN = 0.03;
-/** Values that come in until the next is tried: so many, and then four times as many each time. */
+/** New values until the next training; four times as many after each. */
 const RETRY_VALUES = 50_000;
 const RETRY_FACTOR = 4;
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
-export class DictionaryKeeper {
+export class DictionaryTrainer {
   readonly #values: Values;
-  readonly #sizeBytes: number;
-  readonly #codec: string;
-  readonly #codecOptions: CodecOptions;
+  readonly #options: DictionaryOptions;
   readonly #onReport: (report: DictionaryReport) => void;
   readonly #onFault: (error: ZcacheError) => void;
   /**
-   * In one piece, which the worker is given and takes with it when it ends: thousands of small ones
-   * would lie between what stays, and keep the heap of the C library as large as it has been.
+   * One block, which is transferred to the worker and freed with it. Thousands of small arrays
+   * would lie between longer-lived memory and keep the heap of the C library at its peak.
    */
   #samples = new Uint8Array(0);
   #ends: number[] = [];
+  /** New values that are not sampled before the next training. */
   #untilNext = 0;
   #retry = RETRY_VALUES;
   #current: Uint8Array | undefined;
@@ -72,31 +81,30 @@ export class DictionaryKeeper {
   #worker: Worker | undefined;
   #isStopped = false;
 
-  /** @param onFault hears of a training that failed and that nobody had asked for */
+  /**
+   * @param onReport told of each training that started by itself and ended
+   * @param onFault told of each training that started by itself and failed
+   */
   constructor(
     values: Values,
-    sizeBytes: number,
-    codec: string,
-    codecOptions: CodecOptions,
+    options: DictionaryOptions,
     onReport: (report: DictionaryReport) => void,
     onFault: (error: ZcacheError) => void,
   ) {
     this.#values = values;
-    this.#sizeBytes = sizeBytes;
-    this.#codec = codec;
-    this.#codecOptions = codecOptions;
+    this.#options = options;
     this.#onReport = onReport;
     this.#onFault = onFault;
   }
 
-  /** One is in use already: the next is tried when as much has come in as after any other. */
+  /** A recovered dictionary is in use: the next training waits as after any other. */
   adopt(dictionary: Uint8Array): void {
     this.#current = dictionary;
     this.#untilNext = RETRY_VALUES;
   }
 
-  /** A value has come in. */
-  offer(at: number, count: number): void {
+  /** A new value stands at this address. May copy it, and may start a training. */
+  sample(at: number, count: number): void {
     if (this.#untilNext > 0) {
       this.#untilNext--;
       return;
@@ -108,23 +116,29 @@ export class DictionaryKeeper {
     this.#samples.set(this.#values.bytes.subarray(at, at + count), end);
     this.#ends.push(end + count);
     if (end + count < SAMPLES_BYTES) return;
-    this.#begin().then(this.#onReport, (error: ZcacheError) => {
+    this.#start().then(this.#onReport, (error: ZcacheError) => {
       if (!this.#isStopped) this.#onFault(error);
     });
   }
 
   /**
-   * Makes a dictionary of the samples that there are, and uses it if it pays. Who asks for it waits
-   * for it: until then the process stays alive.
+   * Trains a dictionary from the samples collected so far, or joins the training in progress.
+   * Unlike a training that starts by itself, it keeps the process alive.
    * @throws ZcacheError as a rejection: ERR_WORKER; ERR_STORE_CLOSED if the cache was closed
    */
   train(): Promise<DictionaryReport> {
-    const training = this.#begin();
+    const training = this.#start();
     this.#worker?.ref();
     return training;
   }
 
-  #begin(): Promise<DictionaryReport> {
+  /** Ends the training in progress, and starts none any more. */
+  stop(): void {
+    this.#isStopped = true;
+    void this.#worker?.terminate();
+  }
+
+  #start(): Promise<DictionaryReport> {
     this.#training ??= this.#tryToTrain().finally(() => {
       this.#training = undefined;
       this.#worker = undefined;
@@ -134,11 +148,6 @@ export class DictionaryKeeper {
       this.#retry *= RETRY_FACTOR;
     });
     return this.#training;
-  }
-
-  stop(): void {
-    this.#isStopped = true;
-    void this.#worker?.terminate();
   }
 
   async #tryToTrain(): Promise<DictionaryReport> {
@@ -156,12 +165,10 @@ export class DictionaryKeeper {
   }
 
   async #train(): Promise<DictionaryReport> {
-    const result = await this.#work({
+    const result = await this.#runWorker({
+      ...this.#options,
       samples: this.#samples,
       ends: this.#ends,
-      sizeBytes: this.#sizeBytes,
-      codec: this.#codec,
-      codecOptions: this.#codecOptions,
       current: this.#current,
     });
     const { dictionary, sampleBytes, packedBytesBefore, packedBytesWith } = result;
@@ -173,13 +180,12 @@ export class DictionaryKeeper {
     return { used, sampleBytes, packedBytesBefore, packedBytesWith };
   }
 
-  #work(job: TrainingJob): Promise<TrainingResult> {
+  #runWorker(job: TrainingJob): Promise<TrainingResult> {
     const url = new URL(`./dictionary_worker.${EXTENSION}`, import.meta.url);
     const worker = startWorker(url, {
       workerData: job,
       transferList: [job.samples.buffer as ArrayBuffer],
     });
-    // A training that nobody waits for does not keep the process alive.
     worker.unref();
     this.#worker = worker;
     return new Promise((resolve, reject) => {

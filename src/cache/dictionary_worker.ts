@@ -1,4 +1,4 @@
-// The worker that trains a dictionary, and tries it on samples that it has not seen.
+// The worker that trains a dictionary, and measures it on samples that it was not trained from.
 import { parentPort, workerData } from "node:worker_threads";
 import { MIB } from "../base/units.ts";
 import type { Codec } from "../codec/contract.ts";
@@ -11,9 +11,9 @@ import { Arena } from "../memory/arena.ts";
 import { nodeCodecs } from "../node/codecs.ts";
 import type { TrainingJob, TrainingResult } from "./dictionary.ts";
 
-/** One sample of so many is not learned from but tried on. */
-const TRIED_ONE_OF = 10;
-/** Below this there is nothing to be learned. */
+/** Every tenth sample is for the measurement. */
+const MEASURED_ONE_OF = 10;
+/** A shorter dictionary is not worth its use. */
 const CONTENT_BYTES_MIN = 256;
 const VALUE_BYTES_MAX = 64 * 1024;
 
@@ -24,18 +24,22 @@ const target = arena.reserve(VALUE_BYTES_MAX);
 parentPort!.postMessage(run(workerData as TrainingJob));
 
 function run(job: TrainingJob): TrainingResult {
-  const isTried = (_: Uint8Array, nth: number) => nth % TRIED_ONE_OF === 0;
+  const isMeasured = (_: Uint8Array, nth: number) => nth % MEASURED_ONE_OF === 0;
   const samples = job.ends.map((end, nth) => job.samples.subarray(job.ends[nth - 1] ?? 0, end));
-  const tried = samples.filter(isTried);
-  const learned = samples.filter((sample, nth) => !isTried(sample, nth));
-  const dictionary = makeDictionary(learned, job.sizeBytes);
-  const sampleBytes = tried.reduce((sum, sample) => sum + sample.length, 0);
-  const before = packedBytes(job, tried, job.current);
-  const packedBytesWith = dictionary === undefined ? before : packedBytes(job, tried, dictionary);
+  const measured = samples.filter(isMeasured);
+  const trained = samples.filter((sample, nth) => !isMeasured(sample, nth));
+  const dictionary = makeDictionary(trained, job.sizeBytes);
+  const sampleBytes = measured.reduce((sum, sample) => sum + sample.length, 0);
+  const before = packedBytes(job, measured, job.current);
+  const packedBytesWith =
+    dictionary === undefined ? before : packedBytes(job, measured, dictionary);
   return { dictionary, sampleBytes, packedBytesBefore: before, packedBytesWith };
 }
 
-/** For zstd with its tables; what is no zstd takes them for content, and little is lost. */
+/**
+ * In zstd's format, with entropy tables. Other codecs take the tables for content, which costs
+ * them little.
+ */
 function makeDictionary(samples: Uint8Array[], sizeBytes: number): Uint8Array | undefined {
   const content = trainDictionary(samples, sizeBytes - ZSTD_TABLES_BYTES_MAX);
   if (content.length < CONTENT_BYTES_MIN) return undefined;

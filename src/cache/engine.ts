@@ -1,19 +1,19 @@
-// What is done for a store of values while its front serves: idle values are recompressed, written
-// to a file or expired, a dictionary is trained, changes are kept for the next process. The cache
-// and the memcached server have the same.
+// The engine of a store of values: what runs beside its callers. The cache and the memcached server
+// both have one.
 //
-// In the thread that made the store there is all of this. A thread that attached changes values
-// too, so it has the log of changes, and nothing else.
+// Its parts are background tasks (background.ts), the training of dictionaries (dictionary.ts) and
+// the files of `persist` (src/persist). They run in the thread that created the store. A thread
+// that attached has an AttachedLog only: its changes go to the same log.
 import type { WordIndex } from "../base/brand.ts";
-import type { ZcacheError } from "../base/errors.ts";
+import { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
 import { random32 } from "../node/platform.ts";
 import { Scheduler } from "../node/scheduler.ts";
 import { openStore, renamedFile } from "../node/stores.ts";
 import { flushLog } from "../persist/exit.ts";
-import { restartWriter } from "../persist/files.ts";
+import { logWriter } from "../persist/files.ts";
 import type { ResolvedPersist } from "../persist/options.ts";
-import { type PersistStats, Restart } from "../persist/persistence.ts";
+import { Persistence, type PersistStats } from "../persist/persistence.ts";
 import type { IsUnwanted } from "../persist/replay.ts";
 import { ChangeLog } from "../store/change_log.ts";
 import type { StoreOptions } from "../store/options.ts";
@@ -22,27 +22,38 @@ import { formatValues } from "../values/format.ts";
 import { logTo } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
 import { type BackgroundCounts, type BackgroundOptions, startBackground } from "./background.ts";
-import { DictionaryKeeper, type DictionaryReport } from "./dictionary.ts";
+import { type DictionaryReport, DictionaryTrainer } from "./dictionary.ts";
 
-/** Where changes are kept, for a thread that attaches. */
+/** The log of changes, for a thread that attaches. */
 export interface LogShare {
+  /** Word index of the log in the arena. */
   readonly at: number;
+  /** Path of the files, for messages. */
   readonly path: string;
 }
 
-/** What is to be done beside serving. */
-export interface UpkeepOptions {
-  /** Undefined: nothing. */
+/** What a store of values is used for. */
+export interface ValuesKind {
+  /** Identifies the format of the meta bytes in the files: the cache's, or memcached's items. */
+  readonly front: "" | "items";
+  /** Whether values stay until they are deleted: a put that finds no room is refused. */
+  readonly stays: boolean;
+}
+
+export interface EngineOptions {
+  /** Undefined: no background tasks. */
   readonly background: BackgroundOptions | undefined;
-  /** Bytes of a dictionary at most, 0: none is made. */
+  /** Maximum size of a dictionary; 0: none is trained. */
   readonly dictionaryBytes: number;
+  /** The codec for new values. */
   readonly codec: string;
   readonly codecOptions: CodecOptions;
 }
 
-export interface UpkeepEvents {
-  /** Of the values of the process before. */
+export interface EngineEvents {
+  /** Tells which recovered values are to be dropped. */
   readonly isUnwanted: IsUnwanted;
+  /** Background work has failed for a reason outside of the process; it goes on. */
   readonly onFault: (error: ZcacheError) => void;
   readonly onDictionary: (report: DictionaryReport) => void;
   /**
@@ -52,27 +63,19 @@ export interface UpkeepEvents {
   readonly onError?: ((task: string, error: unknown) => void) | undefined;
 }
 
-/** A store of values that its front is to be built on. */
+/** A new store of values, before its front and its engine exist. */
 export interface OpenedValues {
   readonly store: Store;
-  readonly restart: Restart | undefined;
+  /** Undefined without the option `persist`. */
+  readonly persistence: Persistence | undefined;
 }
 
-/** A dictionary lies in one block of frames. */
-const PAGES_OF_DICTIONARY = 16;
-
-/** What a front's values are like. */
-export interface ValuesKind {
-  /** By this name files know whose they are. */
-  readonly front: "" | "items";
-  /** Values stay until they are deleted: what has no room is refused. */
-  readonly stays: boolean;
-}
+/** A dictionary has to fit into one block of page frames. */
+const DICTIONARY_PAGES_MAX = 16;
 
 /**
- * Makes a store of values.
- * @throws ZcacheError what `createStore` does; of the files of `persist` ERR_IO, ERR_FILE_LOCKED
- *   and ERR_OPTION
+ * Creates a store of values, and opens the files of `persist`.
+ * @throws ZcacheError as `createStore`; for the files ERR_IO, ERR_FILE_LOCKED, ERR_OPTION
  */
 export function openValues(
   settings: StoreOptions,
@@ -81,140 +84,140 @@ export function openValues(
 ): OpenedValues {
   const { codec = "", recompress, pageSize = 0 } = settings;
   const identity = { codec, dense: recompress?.codec ?? "", pageSize, front };
-  const restart = persist && Restart.open(persist, identity);
+  const persistence = persist && Persistence.open(persist, identity);
   let store: Store | undefined;
   try {
     store = openStore(settings);
-    formatValues(store, random32, stays, restart?.keySeeds);
-    return { store, restart };
+    formatValues(store, random32, stays, persistence?.keySeeds);
+    return { store, persistence };
   } catch (error) {
     store?.close();
-    restart?.close();
+    persistence?.close();
     throw error;
   }
 }
 
-/** Closes what `openValues` opened, where nothing has come of it. */
-export function abandonValues({ store, restart }: OpenedValues): void {
-  closeBoth(store, restart);
+/** Closes what `openValues` opened, if no engine could be made for it. */
+export function abandonValues({ store, persistence }: OpenedValues): void {
+  store.close(() => persistence?.close());
+  // The callback is not called if the store was closed, or this thread had detached, before.
+  persistence?.close();
 }
 
-/** Closes a store, and with it the files that its last changes go to. */
-function closeBoth(store: Store, restart: Restart | undefined): void {
-  store.close(() => restart?.close());
-  // Where the store was closed before, or its thread had detached.
-  restart?.close();
-}
-
-/** In the thread that made the store. */
-export class Upkeep {
-  readonly #store: Store;
-  readonly #restart: Restart | undefined;
+/** The engine, in the thread that created the store. */
+export class Engine {
+  readonly #opened: OpenedValues;
   readonly #scheduler: Scheduler;
-  readonly #counts: (() => BackgroundCounts) | undefined;
-  readonly #keeper: DictionaryKeeper | undefined;
+  readonly #backgroundCounts: (() => BackgroundCounts) | undefined;
+  readonly #trainer: DictionaryTrainer | undefined;
 
   /**
-   * Recovers what there is to be recovered, and begins. If that fails, who has opened them closes
-   * the store and the files (`abandonValues`).
+   * Recovers the values in the files, and starts all background work. If this fails, the caller
+   * closes what it opened (`abandonValues`).
    * @throws ZcacheError ERR_IO, ERR_ARENA_FULL
    */
   constructor(
-    { store, restart }: OpenedValues,
+    opened: OpenedValues,
     values: Values,
-    options: UpkeepOptions,
-    { isUnwanted, onFault, onDictionary, onError }: UpkeepEvents,
+    options: EngineOptions,
+    { isUnwanted, onFault, onDictionary, onError }: EngineEvents,
   ) {
-    this.#store = store;
-    this.#restart = restart;
+    const { store, persistence } = opened;
+    this.#opened = opened;
     const onTaskError =
       onError && ((task: string, error: unknown) => onError(`the background task ${task}`, error));
     this.#scheduler = Scheduler.of(store, onTaskError);
-    // Before anything that has to be stopped: this may fail.
-    if (restart !== undefined) restart.onError = onError;
-    const used = restart?.begin(values, isUnwanted, onFault, this.#scheduler);
+    if (persistence !== undefined) persistence.onError = onError;
+    // Recovery may fail: before anything starts that would have to be stopped.
+    const recovered = persistence?.begin(values, isUnwanted, onFault, this.#scheduler);
     const renamed = renamedFile(store);
-    // Whoever makes the store has no listener yet.
+    // Later, because the creator of the store has no listener yet.
     if (renamed !== undefined) setImmediate(() => onFault(renamed));
     const { background, dictionaryBytes, codec, codecOptions } = options;
     if (background !== undefined) {
-      this.#counts = startBackground(this.#scheduler, store, background);
+      this.#backgroundCounts = startBackground(this.#scheduler, store, background);
     }
-    if (dictionaryBytes > 0 && values.dictionaries.isUsable(false)) {
-      const bytes = Math.min(dictionaryBytes, store.pageSize * PAGES_OF_DICTIONARY);
-      const keeper = new DictionaryKeeper(
-        values,
-        bytes,
-        codec,
-        codecOptions,
-        onDictionary,
-        onFault,
-      );
-      if (used !== undefined) keeper.adopt(used);
-      this.#keeper = keeper;
-    }
+    if (dictionaryBytes === 0 || !values.dictionaries.isUsable(false)) return;
+    this.#trainer = new DictionaryTrainer(
+      values,
+      {
+        sizeBytes: Math.min(dictionaryBytes, store.pageSize * DICTIONARY_PAGES_MAX),
+        ...{ codec, codecOptions },
+      },
+      onDictionary,
+      onFault,
+    );
+    if (recovered !== undefined) this.#trainer.adopt(recovered);
   }
 
-  /** Takes samples of what comes in: called with where a value stands. Undefined: wants none. */
+  /** To be called with the address and length of each new value; undefined: no training. */
   get sampler(): ((at: number, count: number) => void) | undefined {
-    const keeper = this.#keeper;
-    return keeper && ((at, count) => keeper.offer(at, count));
+    const trainer = this.#trainer;
+    return trainer && ((at, count) => trainer.sample(at, count));
   }
 
+  /** Undefined without background tasks. */
   get backgroundCounts(): Readonly<BackgroundCounts> | undefined {
-    return this.#counts?.();
+    return this.#backgroundCounts?.();
   }
 
+  /** Undefined without `persist`. */
   get persistStats(): PersistStats | undefined {
-    return this.#restart?.stats();
+    return this.#opened.persistence?.stats();
   }
 
-  /** What the front of the process before noted last (store/change_log.ts); zeros, if nothing. */
-  get note(): readonly number[] {
-    return this.#restart?.note ?? [];
+  /** The words that the front of the previous process wrote last to the log; empty: none. */
+  get frontWords(): readonly number[] {
+    return this.#opened.persistence?.frontWords ?? [];
   }
 
+  /** For threads that attach; undefined without `persist`. */
   share(): LogShare | undefined {
-    return this.#restart?.share();
+    return this.#opened.persistence?.share();
   }
 
-  /** Makes a dictionary of what has come in lately; undefined where none are made. */
+  /** Trains a dictionary from recent values; undefined where none are trained. */
   train(): Promise<DictionaryReport> | undefined {
-    return this.#keeper?.train();
+    return this.#trainer?.train();
   }
 
-  /** Moves all that waits to the log. @throws ZcacheError ERR_IO */
+  /** Writes all changes so far to the log. @throws ZcacheError ERR_IO */
   flush(): void {
-    this.#restart?.flush();
+    this.#opened.persistence?.flush();
   }
 
-  /** Ends this thread's work; others go on with the store. */
+  /** Ends the work of this thread; other threads go on using the store. */
   detach(): void {
     this.#stop();
-    this.#restart?.detach();
+    this.#opened.persistence?.detach();
   }
 
-  /** Ends it all, and closes the store for all threads. */
+  /** Ends all work, and closes the store for all threads. */
   close(): void {
     this.#stop();
-    this.#restart?.settle();
-    closeBoth(this.#store, this.#restart);
+    this.#opened.persistence?.writeLastSnapshot();
+    abandonValues(this.#opened);
   }
 
   #stop(): void {
-    this.#keeper?.stop();
+    this.#trainer?.stop();
     this.#scheduler.stop();
   }
 }
 
-/** In a thread that attached: its changes go to the same log. */
-export class SharedLog {
+/** The log of changes, in a thread that attached. */
+export class AttachedLog {
+  readonly #values: Values;
   readonly #log: ChangeLog;
   readonly #share: LogShare;
+  readonly #onFault: (error: ZcacheError) => void;
 
-  constructor(values: Values, share: LogShare) {
+  /** @param onFault told if the last changes can't be written when this thread closes the store */
+  constructor(values: Values, share: LogShare, onFault: (error: ZcacheError) => void = () => {}) {
+    this.#values = values;
     this.#share = share;
-    const writer = restartWriter(share.path);
+    this.#onFault = onFault;
+    const writer = logWriter(share.path);
     this.#log = new ChangeLog(values.store.arena, share.at as WordIndex, values.pool, writer);
     logTo(values, this.#log);
   }
@@ -223,13 +226,23 @@ export class SharedLog {
     return this.#share;
   }
 
-  /** @throws ZcacheError ERR_IO */
+  /** Writes all changes so far. @throws ZcacheError ERR_IO */
   flush(): void {
     flushLog(this.#log, this.#share.path);
   }
 
-  /** Writes what waits. @throws ZcacheError ERR_IO */
-  drain(): void {
-    this.#log.drain();
+  /** The thread's changes stay in the ring of the log, which the other threads write. */
+  detach(): void {}
+
+  /** Writes all changes so far if possible, and closes the store for all threads. */
+  close(): void {
+    this.#values.store.close(() => {
+      try {
+        this.#log.drain();
+      } catch (error) {
+        if (!(error instanceof ZcacheError)) throw error;
+        this.#onFault(error);
+      }
+    });
   }
 }

@@ -1,7 +1,7 @@
 // The store that memcached's server keeps its items in, in each of its threads: the cache's, with
-// its tiers, dictionaries, write-back file and warm restart (upkeep.ts), and items in it.
+// its tiers, dictionaries, write-back file and warm restart (cache/engine.ts), and items in it.
 import { ZcacheError } from "../base/errors.ts";
-import { abandonValues, type LogShare, openValues, SharedLog, Upkeep } from "../cache/engine.ts";
+import { AttachedLog, abandonValues, Engine, type LogShare, openValues } from "../cache/engine.ts";
 import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "../cache/options.ts";
 import { random32 } from "../node/platform.ts";
 import { attachWith } from "../node/stores.ts";
@@ -61,7 +61,7 @@ export function openItemStore(
       background: { everyMs: BACKGROUND_MS, pressed: PRESSED },
       ...{ dictionaryBytes, codec, codecOptions },
     };
-    const upkeep = new Upkeep(opened, items.values, what, {
+    const engine = new Engine(opened, items.values, what, {
       isUnwanted: (prefixAt) => {
         before.casMax = Math.max(before.casMax, casOfPrefix(items.values, prefixAt));
         before.flushes = laterFlushes(before.flushes, flushesOfPrefix(items.values, prefixAt));
@@ -70,19 +70,19 @@ export function openItemStore(
       ...{ onFault, onError },
       onDictionary: () => {},
     });
-    items.sampler = upkeep.sampler;
+    items.sampler = engine.sampler;
     return {
       store: items,
       valueStore: store,
       isShared: true,
-      begin: persist && beginOf(upkeep.note, before),
+      begin: persist && beginOf(engine.frontWords, before),
       share: (): ItemStoreShare => ({
         store: store.share(),
         evicts: settings.evicts,
-        log: upkeep.share(),
+        log: engine.share(),
       }),
-      figures: () => figuresOf(items.values, upkeep),
-      close: () => upkeep.close(),
+      figures: () => figuresOf(items.values, engine),
+      close: () => engine.close(),
     };
   } catch (error) {
     abandonValues(opened);
@@ -113,12 +113,12 @@ function beginOf(note: readonly number[], { casMax, flushes }: Before): ItemsBeg
   return { casAfter: Math.max(casMax, byTime), flushes: last, flushDue: due };
 }
 
-function figuresOf(values: Values, upkeep: Upkeep): ItemStoreFigures {
+function figuresOf(values: Values, engine: Engine): ItemStoreFigures {
   const { logBytes, snapshotBytes, waitingBytes, errors, isSuspended, recovered } =
-    upkeep.persistStats ?? {};
+    engine.persistStats ?? {};
   return {
     dictionary: values.dictionaries.current,
-    ...prefixed("background", upkeep.backgroundCounts),
+    ...prefixed("background", engine.backgroundCounts),
     ...prefixed("persist", { logBytes, snapshotBytes, waitingBytes, errors }),
     ...(isSuspended === undefined ? {} : { persist_suspended: Number(isSuspended) }),
     ...prefixed("recovered", recovered),
@@ -143,7 +143,7 @@ export function attachItemStore(share: unknown): ItemStore {
   }
   return attachWith(store, (one) => {
     const items = itemsIn(one, evicts);
-    if (log !== undefined) new SharedLog(items.values, log);
+    if (log !== undefined) new AttachedLog(items.values, log);
     return items;
   });
 }

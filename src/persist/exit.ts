@@ -1,38 +1,40 @@
-// What waits for the log of changes is written when the process ends and nobody has closed the
-// cache.
+// Writes the rest of the log of changes when the process ends before the cache was closed.
 import { assert, ZcacheError } from "../base/errors.ts";
 import { attachStore } from "../node/stores.ts";
 import { ChangeLog } from "../store/change_log.ts";
 import type { StoreShare } from "../store/store.ts";
-import { restartWriter } from "./files.ts";
+import { logWriter } from "./files.ts";
 
-/** Something that has changes to write. */
-interface Flushed {
+/** Has changes to write when the process ends. */
+interface Flushable {
   /** @throws ZcacheError ERR_IO */
   flush(): void;
 }
 
-/** Those of this process that are to be written at its end. */
-export const exitFlushes = new Set<Flushed>();
-let isWatching = false;
+/** What is to be flushed when this process ends. */
+export const exitFlushes = new Set<Flushable>();
+let hasListener = false;
 
-/** Calls `flush` when the process ends, unless it is deleted from `exitFlushes` before. */
-export function flushAtExit(flushed: Flushed): void {
-  exitFlushes.add(flushed);
-  if (isWatching) return;
-  isWatching = true;
+/** Calls `flush` when the process ends, unless the object is deleted from `exitFlushes` before. */
+export function flushAtExit(flushable: Flushable): void {
+  exitFlushes.add(flushable);
+  if (hasListener) return;
+  hasListener = true;
   process.on("exit", () => {
     for (const one of exitFlushes) {
       try {
         one.flush();
       } catch (error) {
-        assert(error instanceof ZcacheError, "only the world outside fails at the end");
+        assert(
+          error instanceof ZcacheError,
+          "a flush at exit fails for reasons outside of the process only",
+        );
       }
     }
   });
 }
 
-/** The same for a thread that has detached: what other threads have changed since waits too. */
+/** The same after the thread has detached, for changes that other threads make since. */
 export function flushDetachedAtExit(
   share: StoreShare,
   { at, pool }: ChangeLog,
@@ -42,7 +44,7 @@ export function flushDetachedAtExit(
     flush: () => {
       const store = attachStore(share);
       try {
-        flushLog(new ChangeLog(store.arena, at, pool, restartWriter(path)), path);
+        flushLog(new ChangeLog(store.arena, at, pool, logWriter(path)), path);
       } finally {
         store.detach();
       }
@@ -50,11 +52,15 @@ export function flushDetachedAtExit(
   });
 }
 
-/** Moves all that waits to the file. @throws ZcacheError ERR_IO */
+/** Writes all changes so far to the file. @throws ZcacheError ERR_IO */
 export function flushLog(log: ChangeLog, path: string): void {
   log.drain();
   if (!log.isBroken) return;
-  throw new ZcacheError("ERR_IO", `persist: ${path} can't be written: nothing is kept just now`, {
-    context: { path },
-  });
+  throw new ZcacheError(
+    "ERR_IO",
+    `persist: ${path} can't be written: no changes are kept at present`,
+    {
+      context: { path },
+    },
+  );
 }

@@ -1,16 +1,15 @@
-// The files from which a cache begins again, on Node: which there are, whose they are, and how one
-// takes the place of others. What is in them, front/values knows (docs/formats.md).
+// The files of persistence: their names, which of them a start needs, and how a new one replaces
+// older ones. Their contents are described in docs/formats.md.
 //
-//   PATH.log.G            changes since snapshot G was begun, or since the log before it
-//   PATH.snapshot.G       everything, as it was when log G began or a little later
-//   PATH.snapshot.G.tmp   one that is being written
-//   PATH.log.lock         which process has them (file_lock.ts)
+//   PATH.log.G            changes since snapshot G was begun, or since the previous log
+//   PATH.snapshot.G       all values, as they were when log G was begun or a little later
+//   PATH.snapshot.G.tmp   a snapshot in progress
+//   PATH.log.lock         the process that owns the files (file_lock.ts)
 //
-// A snapshot has its name only when it is whole; then all with lower numbers go.
+// A snapshot gets its name when it is complete; then all files with lower numbers are removed.
 //
-// Files that are damaged, missing or foreign do not stop a start. Only files that are known to be
-// this library's are ever removed; the number of any other file is passed over.
-import { randomInt } from "node:crypto";
+// Damaged, missing and foreign files do not prevent a start. A file is removed only if its content
+// shows that this library has written it; the number of any other file is skipped.
 import {
   closeSync,
   fchmodSync,
@@ -28,39 +27,40 @@ import {
 import { basename, dirname, join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
 import { lockFile } from "../node/file_lock.ts";
+import { random32 } from "../node/platform.ts";
 import {
-  RESTART_HEADER_BYTES as HEADER_BYTES,
+  type FileHeader,
+  type FileIdentity,
+  FORMAT_VERSIONS_READ,
+  HEADER_BYTES,
   type Inspection,
   inspect,
   makeHeader,
-  RESTART_VERSIONS_READ,
-  type RestartHeader,
-  type RestartIdentity,
 } from "./header.ts";
 
-const RANDOM_END = 2 ** 32;
-/** Numbers of files end there; those that are passed over because something has them, earlier. */
+/** Generations are below this number. */
 const GENERATION_END = 2 ** 31;
+/** A foreign file with a number from here on is not skipped: it would leave too few above it. */
 const FOREIGN_END = 2 ** 30;
 
-/** A file that can be read. */
-export interface RestartFile extends RestartHeader {
+/** A file with a readable header. */
+export interface PersistFile extends FileHeader {
   readonly path: string;
   readonly sizeBytes: number;
 }
 
-/** A file of which nothing can be read, under the kind and number of its name. */
+/** A file whose header can't be read; kind and generation are those of its name. */
 export interface LostFile {
   readonly path: string;
   readonly kind: "log" | "snapshot";
   readonly generation: number;
-  /** What is wrong with it. */
+  /** What is wrong with the file, for messages. */
   readonly why: string;
-  /** It was begun and has no record. */
+  /** Whether the file ends within its header, and so never had a record. */
   readonly isShort: boolean;
 }
 
-/** A file as it is found. */
+/** A file in the folder, by name and content. */
 interface Found {
   readonly name: FileName;
   readonly is: Inspection;
@@ -73,18 +73,18 @@ interface FileName {
   readonly isTmp: boolean;
 }
 
-export class RestartFiles {
+export class PersistFiles {
   readonly path: string;
-  /** Those that were there and are needed, oldest first: a snapshot, if any, then logs. */
-  readonly found: readonly (RestartFile | LostFile)[];
-  readonly #identity: RestartIdentity;
+  /** The files that a start needs, oldest first: a snapshot, if any, then logs. */
+  readonly found: readonly (PersistFile | LostFile)[];
+  readonly #identity: FileIdentity;
   readonly #unlock: () => void;
   #keySeeds: readonly [number, number] | undefined;
 
   private constructor(
     path: string,
-    found: readonly (RestartFile | LostFile)[],
-    identity: RestartIdentity,
+    found: readonly (PersistFile | LostFile)[],
+    identity: FileIdentity,
     unlock: () => void,
   ) {
     this.path = path;
@@ -95,16 +95,12 @@ export class RestartFiles {
   }
 
   /**
-   * Takes the files of this name, for this process alone.
-   * @param existing "discard": removes those of this library, and leaves all others
-   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if they are of another version, or of a store
-   *   with other settings; ERR_IO
+   * Locks the files at a path for this process.
+   * @param existing "discard" removes the files that this library has written
+   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if the files are of another version, or of a
+   *   store with other settings; ERR_IO
    */
-  static open(
-    path: string,
-    identity: RestartIdentity,
-    existing: "recover" | "discard",
-  ): RestartFiles {
+  static open(path: string, identity: FileIdentity, existing: "recover" | "discard"): PersistFiles {
     const unlock = lockFile(`${path}.log`);
     try {
       const all = namesOf(path).map((name) => ({ name, is: inspectAt(name.path) }));
@@ -114,26 +110,25 @@ export class RestartFiles {
       }
       if (existing !== "discard") checkReadable(all);
       const found = existing === "discard" ? [] : needed(path, all, identity);
-      return new RestartFiles(path, found, identity, unlock);
+      return new PersistFiles(path, found, identity, unlock);
     } catch (error) {
       unlock();
       throw error;
     }
   }
 
-  /** The seeds of the keys' hash in these files, if there are any. */
+  /** Seeds of the key hash; undefined without any file. */
   get keySeeds(): readonly [number, number] | undefined {
     return this.#keySeeds;
   }
 
-  /** A number above `above` and above that of every file there is, of whatever content. */
+  /** A number above `above` and above those of all files, whatever they contain. */
   freeGeneration(above: number): number {
     const taken = namesOf(this.path).map(({ generation }) => generation);
-    // A foreign file with an absurd number would leave none above it.
     return taken.reduce((max, one) => (one < FOREIGN_END ? Math.max(max, one) : max), above) + 1;
   }
 
-  /** Makes a file with its header. @throws ZcacheError ERR_IO */
+  /** Creates a log or a snapshot in progress, with its header. @throws ZcacheError ERR_IO */
   create(
     kind: "log" | "snapshot",
     generation: number,
@@ -141,10 +136,10 @@ export class RestartFiles {
   ): { readonly fd: number; readonly seed: number } {
     this.#keySeeds = keySeeds;
     const path = kind === "log" ? this.#log(generation) : `${this.#snapshot(generation)}.tmp`;
-    const seed = randomInt(RANDOM_END) | 0;
+    const seed = random32();
     const fd = attempt(path, 0, () => openSync(path, "wx", 0o600));
     try {
-      // Whatever the file mode creation mask: it may take the owner's rights, too.
+      // The umask may have removed permissions of the owner.
       attempt(path, 0, () => fchmodSync(fd, 0o600));
       const identity = this.#identity;
       this.write(fd, 0, makeHeader({ kind, generation, seed, keySeeds, identity }));
@@ -156,27 +151,28 @@ export class RestartFiles {
     return { fd, seed };
   }
 
-  /** Fulfils `LogWriter`. */
+  /** As `LogWriter`. @throws ZcacheError ERR_IO */
   write(fd: number, offsetBytes: number, bytes: Uint8Array): void {
     writeAll(this.path, fd, offsetBytes, bytes);
   }
 
-  /** @returns the bytes read, 0 at the end */
-  static read(file: RestartFile, fd: number, offsetBytes: number, target: Uint8Array): number {
+  /** @returns the number of bytes read, 0 at the end @throws ZcacheError ERR_IO */
+  static read(file: PersistFile, fd: number, offsetBytes: number, target: Uint8Array): number {
     return attempt(file.path, offsetBytes, () =>
       readSync(fd, target, 0, target.length, offsetBytes),
     );
   }
 
-  static openToRead({ path }: RestartFile): number {
+  /** @returns a descriptor @throws ZcacheError ERR_IO */
+  static openToRead({ path }: PersistFile): number {
     return attempt(path, 0, () => openSync(path, "r"));
   }
 
   /**
-   * Writes the record that ends a log, where its last whole record ended. A file that can't be
-   * written stays as it is: a start can do without this record.
+   * Writes the last record of a log, behind its last intact record. Errors are ignored: without
+   * this record, a start only does not notice if the next log is missing.
    */
-  static endLog({ path }: RestartFile, offsetBytes: number, record: Uint8Array): void {
+  static endLog({ path }: PersistFile, offsetBytes: number, record: Uint8Array): void {
     try {
       const fd = openSync(path, "r+");
       try {
@@ -185,16 +181,16 @@ export class RestartFiles {
         closeSync(fd);
       }
     } catch {
-      // Then a loss of the log after it will not be noticed.
+      // See above.
     }
   }
 
-  /** Waits until the device has what was written. @throws ZcacheError ERR_IO */
+  /** Waits until all that was written is on the device. @throws ZcacheError ERR_IO */
   sync(fd: number): void {
     attempt(this.path, 0, () => fsyncSync(fd));
   }
 
-  /** As `sync`, beside this thread. */
+  /** As `sync`, without blocking this thread. */
   async syncLater(fd: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       fsync(fd, (cause) => {
@@ -208,7 +204,7 @@ export class RestartFiles {
     closeFile(fd);
   }
 
-  /** Lets a finished snapshot take the place of everything older. @throws ZcacheError ERR_IO */
+  /** Names a complete snapshot, and removes the files it replaces. @throws ZcacheError ERR_IO */
   publish(generation: number): void {
     const path = this.#snapshot(generation);
     attempt(path, 0, () => renameSync(`${path}.tmp`, path));
@@ -216,32 +212,29 @@ export class RestartFiles {
     this.#removeIf((found, isTmp) => found < generation || isTmp);
   }
 
-  /** Removes a snapshot that is not finished. */
+  /** Removes a snapshot in progress. */
   abandon(generation: number): void {
     remove(`${this.#snapshot(generation)}.tmp`);
   }
 
-  /** Removes a log that nothing was written to. */
+  /** Removes a log without records. */
   abandonLog(generation: number): void {
     remove(this.#log(generation));
   }
 
-  /**
-   * Whether a log that is being written has lost its name: somebody has removed or replaced the
-   * file, and no start would find what is written to it.
-   */
-  isGone(fd: number, generation: number): boolean {
+  /** Whether an open log was removed or replaced, so that no start would find its records. */
+  isRemoved(fd: number, generation: number): boolean {
     const path = this.#log(generation);
     const named = attempt(path, 0, () => statSync(path, { throwIfNoEntry: false }));
     return named === undefined || named.ino !== attempt(path, 0, () => fstatSync(fd)).ino;
   }
 
-  /** Removes all files: what they say is old. */
+  /** Removes all files. */
   removeAll(): void {
     this.#removeIf(() => true);
   }
 
-  /** Gives the files to whoever comes next. */
+  /** Lets other processes open the files. */
   unlock(): void {
     this.#unlock();
   }
@@ -254,13 +247,13 @@ export class RestartFiles {
     return `${this.path}.snapshot.${generation}`;
   }
 
-  #removeIf(is: (generation: number, isTmp: boolean) => boolean): void {
-    removeReplaced(this.path, String(this.#keySeeds), is);
+  #removeIf(isReplaced: (generation: number, isTmp: boolean) => boolean): void {
+    removeReplaced(this.path, String(this.#keySeeds), isReplaced);
   }
 }
 
-/** Opens, in another thread, the way to files that are open in this process. */
-export function restartWriter(path: string) {
+/** A `LogWriter` for another thread: descriptors belong to the process. @param path for messages */
+export function logWriter(path: string) {
   return {
     write: (fd: number, offsetBytes: number, bytes: Uint8Array) =>
       writeAll(path, fd, offsetBytes, bytes),
@@ -271,11 +264,11 @@ export function closeFile(fd: number): void {
   try {
     closeSync(fd);
   } catch {
-    // What was to be kept was synced before.
+    // What has to survive was synced before.
   }
 }
 
-/** All files that have such names. */
+/** All files whose names have the form of one of these files. */
 function namesOf(path: string): FileName[] {
   const folder = dirname(path);
   const start = `${basename(path)}.`;
@@ -290,28 +283,28 @@ function namesOf(path: string): FileName[] {
   });
 }
 
-/** Whether there is more to a file than its name. */
-export function isReadable(file: RestartFile | LostFile): file is RestartFile {
+/** Whether the header of a file can be read. */
+export function isReadable(file: PersistFile | LostFile): file is PersistFile {
   return "seed" in file;
 }
 
 /**
- * The last snapshot, and the logs since it was begun; files that it has replaced are removed.
+ * The last snapshot and the logs since it was begun. Files that it has replaced are removed.
  *
- * A whole file is what its header says, whatever its name: names may have been exchanged. A name
- * whose file can't be found under any name stands for a file that is lost.
- * @throws ZcacheError ERR_OPTION if they are of another version, or of a store with other settings
+ * The header of a file tells what it is, not its name: names may have been exchanged. A name whose
+ * file is not found under any name stands for a lost file.
+ * @throws ZcacheError ERR_OPTION if files are of another version, or of a store with other settings
  */
 function needed(
   path: string,
   all: readonly Found[],
-  identity: RestartIdentity,
-): (RestartFile | LostFile)[] {
+  identity: FileIdentity,
+): (PersistFile | LostFile)[] {
   const named = all.filter(({ name }) => !name.isTmp);
   for (const { name, is } of named) {
     if (is.state !== "version") continue;
     const which = `is of version ${JSON.stringify(is.version)} of these files`;
-    throw otherError(name.path, `${which}, and this zcache reads ${RESTART_VERSIONS_READ}`);
+    throw otherError(name.path, `${which}, and this zcache reads ${FORMAT_VERSIONS_READ}`);
   }
   const whole = wholeOf(named);
   const seeds = seedsOf(whole);
@@ -330,9 +323,9 @@ function needed(
   return sorted;
 }
 
-/** The files that can be read, each once: a copy under another name is left out. */
-function wholeOf(named: readonly Found[]): RestartFile[] {
-  const files = new Map<string, RestartFile>();
+/** The files with a readable header, each once: copies under other names are left out. */
+function wholeOf(named: readonly Found[]): PersistFile[] {
+  const files = new Map<string, PersistFile>();
   for (const { name, is } of named) {
     if (is.state !== "whole") continue;
     const { kind, generation } = is.header;
@@ -344,8 +337,8 @@ function wholeOf(named: readonly Found[]): RestartFile[] {
   return [...files.values()];
 }
 
-/** The seeds that most of the files have; of several such, those of the newest file. */
-function seedsOf(files: readonly RestartFile[]): string | undefined {
+/** The seeds that most files have; among equals, those of the newest file. */
+function seedsOf(files: readonly PersistFile[]): string | undefined {
   const counts = new Map<string, number>();
   const newestFirst = [...files].sort((a, b) => b.generation - a.generation);
   for (const { keySeeds } of newestFirst) {
@@ -358,8 +351,8 @@ function seedsOf(files: readonly RestartFile[]): string | undefined {
   return most;
 }
 
-/** The names under which there is something else than what the name says, or nothing readable. */
-function lostOf(named: readonly Found[], own: readonly RestartFile[]): LostFile[] {
+/** The names whose file is unreadable or is another one, and whose own file was not found. */
+function lostOf(named: readonly Found[], own: readonly PersistFile[]): LostFile[] {
   const slots = new Set(own.map(({ kind, generation }) => `${kind}.${generation}`));
   return named.flatMap(({ name, is }) => {
     const { path, kind, generation } = name;
@@ -376,14 +369,15 @@ function whyOf(is: Inspection): string {
 }
 
 /**
- * Where the system gives back none of the files, what they say is not lost for good: a start with
- * nothing would make it so. @throws ZcacheError ERR_IO
+ * Refuses a start if no file can be read because of errors of the system: they may be temporary,
+ * and a start without values would remove the files.
+ * @throws ZcacheError ERR_IO
  */
 function checkReadable(all: readonly Found[]): void {
   if (all.some(({ is }) => is.state === "whole" || is.state === "damaged")) return;
   for (const { name, is } of all) {
     if (is.state !== "foreign" || is.cause === undefined) continue;
-    const what = 'mend that, or begin without it by existing: "discard"';
+    const what = 'repair that, or start without its values with existing: "discard"';
     throw new ZcacheError("ERR_IO", `persist: ${name.path}: ${is.why}: ${what}`, {
       context: { path: name.path, code: (is.cause as NodeJS.ErrnoException).code },
       cause: is.cause,
@@ -391,12 +385,12 @@ function checkReadable(all: readonly Found[]): void {
   }
 }
 
-/** @throws ZcacheError ERR_IO if the process has no descriptor or memory left */
+/** As `inspect`. @throws ZcacheError ERR_IO if the process has no descriptor or memory left */
 function inspectAt(path: string): Inspection {
   return attempt(path, 0, () => inspect(path));
 }
 
-/** Removes files of this library that are not needed any more. */
+/** Removes files that this library has written and that are no longer needed. */
 function removeReplaced(
   path: string,
   seeds: string | undefined,
@@ -406,14 +400,14 @@ function removeReplaced(
     if (!isReplaced(generation, isTmp)) continue;
     const is = inspectAt(file);
     const isOwn = is.state === "whole" && String(is.header.keySeeds) === seeds;
-    // Under the name of an older file there may be one that is still needed.
+    // The name of an older file may belong to one that is still needed.
     const isOld = isOwn && isReplaced(is.header.generation, isTmp);
     if (isOld || is.state === "damaged") remove(file);
   }
 }
 
-/** @throws ZcacheError ERR_OPTION for values that this store would not understand */
-function checkIdentity({ path, identity }: RestartFile, wanted: RestartIdentity): void {
+/** @throws ZcacheError ERR_OPTION if a store with these settings can't use the values of a file */
+function checkIdentity({ path, identity }: PersistFile, wanted: FileIdentity): void {
   if (identity.front !== wanted.front) {
     const writer = identity.front === "" ? "a cache" : "a memcached server";
     throw otherError(path, `was written by ${writer}`);
@@ -442,7 +436,7 @@ function writeAll(path: string, fd: number, offsetBytes: number, bytes: Uint8Arr
   }
 }
 
-/** So that a new name outlives a loss of power; not every platform can. */
+/** Makes a new name survive a loss of power, on platforms that can do that. */
 function syncFolder(path: string): void {
   try {
     const fd = openSync(path, "r");
@@ -452,7 +446,7 @@ function syncFolder(path: string): void {
       closeSync(fd);
     }
   } catch {
-    // Then the names are as safe as the platform makes them.
+    // The platform does not support it.
   }
 }
 
@@ -460,7 +454,7 @@ function remove(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // Not there any more; or it stays, and is found to be replaced by the next process.
+    // It was removed already; or it stays, and the next start recognizes it as replaced.
   }
 }
 

@@ -1,20 +1,22 @@
-// The header of a file of a warm restart (docs/formats.md): made, read, and repaired.
+// The header of a log or snapshot (docs/formats.md): writes, reads and repairs it.
 //
-// A header says whose values a file holds and how they are stored, so without it the rest is of no
-// use. The check of the header is 32 bits wide and the header is short: a single flipped bit is
-// found by trying all of them.
+// A header says whose values a file holds and how they are stored; without it the rest of the file
+// is of no use. The header is short and its checksum has 32 bits, so a single flipped bit can be
+// found by trying each one.
 import { createHash } from "node:crypto";
 import { closeSync, constants, openSync, readSync, statSync } from "node:fs";
 import { bitsOff, isZero, isZeroFile, NEAR_BITS } from "../node/signature.ts";
 
-/** The name of the format; the version follows as one character. */
+/** Name of the format; one character follows, the version. */
 const NAME = "zcache restart ";
 const MAGIC_BYTES = 16;
-/** The version that is written, and those that are read. */
-export const RESTART_VERSION = "2";
+/** Version that is written. */
+export const FORMAT_VERSION = "2";
 const VERSIONS_READ: readonly string[] = ["1", "2"];
-export const RESTART_HEADER_BYTES = 96;
-// Where in the header what stands; numbers are 32 bits, lowest byte first.
+/** Names the versions that this zcache reads. */
+export const FORMAT_VERSIONS_READ = `versions ${VERSIONS_READ.join(" and ")}`;
+export const HEADER_BYTES = 96;
+// Byte offsets of the fields; numbers have 32 bits, little-endian.
 const KIND = 16;
 const GENERATION = 20;
 const SEED = 24;
@@ -30,56 +32,60 @@ const CHECK = 92;
 
 const KINDS = ["", "log", "snapshot"] as const;
 
-/** What a store must have in common with the files: values lie in them as they are stored. */
-export interface RestartIdentity {
+/** What a store must have in common with its files, which hold values in their stored form. */
+export interface FileIdentity {
+  /** Name of the codec for new values. */
   readonly codec: string;
-  /** The denser codec, "" = none. */
+  /** Name of the codec for idle values, "" = none. */
   readonly dense: string;
+  /** Bytes. */
   readonly pageSize: number;
-  /** Who knows what the values mean: "items" for memcached's, "" for the cache. */
+  /** Format of the meta bytes: "items" for memcached's, "" for the cache's. */
   readonly front: string;
 }
 
-export interface RestartHeader {
+export interface FileHeader {
   readonly kind: "log" | "snapshot";
+  /** The number in the file's name. */
   readonly generation: number;
-  /** Of the records' checks. */
+  /** Seed of the checksums of records. */
   readonly seed: number;
-  /** Of the keys' hash: the same in all files of a cache. */
+  /** Seeds of the key hash: the same in all files of a cache. */
   readonly keySeeds: readonly [number, number];
-  readonly identity: RestartIdentity;
+  readonly identity: FileIdentity;
 }
 
 /**
- * What a file is. "damaged" is a file of ours of which nothing can be read; "foreign" is everything
- * that is not known to be ours, and is never changed or removed.
+ * What a file turns out to be. "whole": its header is readable; "version": of a version that this
+ * zcache does not read; "damaged": a file of this library whose header is lost; "foreign": any
+ * other file, which is never changed or removed.
  */
 export type Inspection =
-  | { readonly state: "whole"; readonly header: RestartHeader; readonly sizeBytes: number }
+  | { readonly state: "whole"; readonly header: FileHeader; readonly sizeBytes: number }
   | { readonly state: "version"; readonly version: string }
   | { readonly state: "damaged"; readonly why: string; readonly sizeBytes: number }
   | { readonly state: "foreign"; readonly why: string; readonly cause?: Error };
 
-/** Errors of the process and not of the file: no reason to take the file for lost. */
-const OF_PROCESS: readonly unknown[] = ["EMFILE", "ENFILE", "ENOMEM"];
+/** Codes of errors that say nothing about the file. */
+const SHORTAGES: readonly unknown[] = ["EMFILE", "ENFILE", "ENOMEM"];
 
-/** Whether an error says that this process has run out of something. */
+/** Whether an error of the system means that this process has no descriptor or memory left. */
 export function isShortage(error: unknown): boolean {
-  return OF_PROCESS.includes((error as NodeJS.ErrnoException).code);
+  return SHORTAGES.includes((error as NodeJS.ErrnoException).code);
 }
 
 /**
- * Reads the beginning of a file, of any kind and content.
- * @throws what the system says if the process has no descriptor or memory left
+ * Reads the header of a file that may be of any kind and content.
+ * @throws the system's error if the process has no descriptor or memory left
  */
 export function inspect(path: string): Inspection {
   let fd: number | undefined;
   try {
     const stat = statSync(path);
-    if (!stat.isFile()) return { state: "foreign", why: "it is no regular file" };
-    // Without O_NONBLOCK a FIFO that takes the place of the file meanwhile would block.
+    if (!stat.isFile()) return { state: "foreign", why: "it is not a regular file" };
+    // Without O_NONBLOCK this would block if a FIFO has replaced the file since.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const bytes = Buffer.alloc(RESTART_HEADER_BYTES);
+    const bytes = Buffer.alloc(HEADER_BYTES);
     const got = readSync(fd, bytes, 0, bytes.length, 0);
     return inspectBytes(bytes.subarray(0, got), stat.size, fd);
   } catch (error) {
@@ -93,12 +99,12 @@ export function inspect(path: string): Inspection {
 }
 
 function inspectBytes(bytes: Buffer, sizeBytes: number, fd: number): Inspection {
-  if (sizeBytes < RESTART_HEADER_BYTES) {
+  if (sizeBytes < HEADER_BYTES) {
     const name = bytes.toString("latin1", 0, NAME.length);
     if (NAME.startsWith(name) || isZero(bytes)) {
       return { state: "damaged", why: "it ends within its header", sizeBytes };
     }
-    return { state: "foreign", why: "it is no file of zcache" };
+    return { state: "foreign", why: "it is not a file of zcache" };
   }
   const header = readable(bytes) ?? readable(repaired(bytes));
   if (header !== undefined) return { state: "whole", header, sizeBytes };
@@ -109,11 +115,11 @@ function inspectBytes(bytes: Buffer, sizeBytes: number, fd: number): Inspection 
   if (isZero(bytes) && isZeroFile(fd, sizeBytes)) {
     return { state: "damaged", why: "it consists of zeros", sizeBytes };
   }
-  return { state: "foreign", why: "it is no file of zcache" };
+  return { state: "foreign", why: "it is not a file of zcache" };
 }
 
-/** The header, if it is whole and of a version that is read. */
-function readable(bytes: Buffer | undefined): RestartHeader | undefined {
+/** The header, if it is intact and of a version that this zcache reads. */
+function readable(bytes: Buffer | undefined): FileHeader | undefined {
   if (bytes === undefined || bytes.readUInt32LE(CHECK) !== checkOf(bytes)) return undefined;
   const version = bytes.toString("latin1", NAME.length, MAGIC_BYTES);
   const kind = KINDS[bytes.readUInt32LE(KIND)];
@@ -128,11 +134,11 @@ function readable(bytes: Buffer | undefined): RestartHeader | undefined {
   };
 }
 
-/** The header with the one bit flipped that makes the check right, if there is such a bit. */
+/** The header with one bit flipped so that the checksum is right, if there is such a bit. */
 function repaired(bytes: Buffer): Buffer | undefined {
   if (bitsOff(bytes, NAME) > 1 || bytes.readUInt32LE(CHECK) === checkOf(bytes)) return undefined;
   const copy = Buffer.from(bytes);
-  for (let bit = 0; bit < RESTART_HEADER_BYTES * 8; bit++) {
+  for (let bit = 0; bit < HEADER_BYTES * 8; bit++) {
     copy[bit >>> 3]! ^= 1 << (bit & 7);
     if (copy.readUInt32LE(CHECK) === checkOf(copy)) return copy;
     copy[bit >>> 3]! ^= 1 << (bit & 7);
@@ -140,17 +146,17 @@ function repaired(bytes: Buffer): Buffer | undefined {
   return undefined;
 }
 
-function identityIn(header: Buffer): RestartIdentity {
+function identityIn(header: Buffer): FileIdentity {
   const name = (at: number, bytes = NAME_BYTES) =>
     header.toString("latin1", at, at + bytes).replace(/\0+$/, "");
   const pageSize = header.readUInt32LE(PAGE_SIZE);
   return { codec: name(CODEC), dense: name(DENSE), pageSize, front: name(FRONT, FRONT_BYTES) };
 }
 
-export function makeHeader({ kind, generation, seed, keySeeds, identity }: RestartHeader): Buffer {
+export function makeHeader({ kind, generation, seed, keySeeds, identity }: FileHeader): Buffer {
   const { codec, dense, pageSize, front } = identity;
-  const header = Buffer.alloc(RESTART_HEADER_BYTES);
-  header.write(NAME + RESTART_VERSION, 0, "latin1");
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.write(NAME + FORMAT_VERSION, 0, "latin1");
   header.writeUInt32LE(KINDS.indexOf(kind), KIND);
   header.writeUInt32LE(generation, GENERATION);
   header.writeInt32LE(seed, SEED);
@@ -165,10 +171,7 @@ export function makeHeader({ kind, generation, seed, keySeeds, identity }: Resta
   return header;
 }
 
-/** XXH32 is the arena's, and there is none yet when headers are looked at. */
+/** Not XXH32 as for records: that needs the arena, which does not exist yet. */
 function checkOf(header: Buffer): number {
   return createHash("sha256").update(header.subarray(0, CHECK)).digest().readUInt32LE(0);
 }
-
-/** "version 1", or "versions 1 and 2": what this zcache reads. */
-export const RESTART_VERSIONS_READ = `versions ${VERSIONS_READ.join(" and ")}`;

@@ -1,24 +1,29 @@
-// The option `persist` of a cache: where the files are from which the next process begins.
+// The option `persist`: defaults and checks.
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { KIB, MIB, parseSize } from "../base/units.ts";
 
+/** Where and how values are kept for the next process. */
 export interface PersistOptions {
   /** The files are PATH.log.N and PATH.snapshot.N (default: the path of `writeBack`). */
   readonly path?: string;
   /**
-   * Bytes of all of them at most, or text such as "8GiB": 16 MiB or more (default 32 GiB). They
-   * take up to five times as much as is stored; with less, some of that is not kept.
+   * Limit of all files together: bytes or text such as "8GiB", at least 16 MiB (default 32 GiB).
+   * They take up to five times the size of the stored values; with a lower limit, some values are
+   * not kept.
    */
   readonly max?: number | string;
-  /** What a process that is killed may have lost: the changes of so many ms (default 20). */
+  /**
+   * Interval at which changes are written, 1 to 60,000 ms (default 20): a process that is killed
+   * loses the changes since.
+   */
   readonly flushMs?: number;
-  /** What to do with files that are there (default "recover": it has what they had). */
+  /** Whether to recover the values in existing files or to remove the files (default "recover"). */
   readonly existing?: "recover" | "discard";
 }
 
-/** All of them, checked. */
+/** The options with defaults, checked. */
 export interface ResolvedPersist {
   readonly path: string;
   readonly maxBytes: number;
@@ -28,12 +33,16 @@ export interface ResolvedPersist {
 
 const KEYS: readonly string[] = ["path", "max", "flushMs", "existing"];
 const MAX_BYTES = 32 * 1024 * MIB;
-/** Less has no room for a log and a snapshot beside the ones before them. */
+/** Enough for a log and a snapshot beside their predecessors. */
 const MAX_BYTES_MIN = 16 * MIB;
 const FLUSH_MS = 20;
 const FLUSH_MS_MAX = 60_000;
 
-/** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
+/**
+ * @param writeBackPath the default of `path`
+ * @returns undefined: nothing is to be kept
+ * @throws ZcacheError ERR_OPTION naming the option and what is allowed
+ */
 export function resolvePersist(
   option: boolean | PersistOptions | undefined,
   writeBackPath: string | undefined,
@@ -50,7 +59,10 @@ export function resolvePersist(
     existing = "recover",
   } = option === true ? {} : option;
   if (typeof path !== "string" || path === "") {
-    throw new ZcacheError("ERR_OPTION", "persist.path: a path is needed, or one in writeBack");
+    throw new ZcacheError(
+      "ERR_OPTION",
+      "persist.path is missing: give a path here or in writeBack",
+    );
   }
   const maxBytes = parseSize(max, "persist.max");
   if (maxBytes < MAX_BYTES_MIN)

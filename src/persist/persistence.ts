@@ -1,13 +1,29 @@
-// What makes a cache begin with what the process before it had: recovers the files at the start,
-// moves changes to the log on a timer, and now and then writes everything anew as a snapshot, some
-// milliseconds at a time, so that the logs do not grow for ever.
+// Persistence: what makes a cache or a memcached server begin with the values that the previous
+// process had, however that ended (the option `persist`).
 //
-// Where the files can't be written for so long that a change would be lost, they are removed: a
-// cache may forget, but a value that has been overwritten or deleted must not come back. After a
-// pause it is begun anew.
-import { randomInt } from "node:crypto";
+// Changes go to a log through a ring in the arena (store/change_log.ts), which this thread writes
+// to a file at intervals. When the logs have grown enough, a snapshot of all values is written, in
+// steps of some milliseconds, and replaces them. At the start the files are read back.
+//
+// Parts:
+//   options.ts   the option `persist`
+//   files.ts     the files: names, locking, replacement of old ones; header.ts: their headers
+//   snapshot.ts  writes all values as records; snapshot_policy.ts: when, and how large
+//   recovery.ts  reads the files back, and checks that none is missing; replay.ts: their records
+//   exit.ts      writes the rest of the log when the process ends without a `close`
+//
+// Guarantee: a recovered value is the last one that was set, or absent. If the files can't be
+// written for so long that a change is lost, they are removed, because an overwritten or deleted
+// value must not come back. Later, new files are begun.
+//
+// Concurrency: all threads add changes to the ring under the store's lock. Only the thread that
+// created the store has a Persistence; it also owns the files, which are locked against other
+// processes.
+//
+// Limits: all files together take at most `max` bytes. A killed process loses at most the changes
+// of the last `flushMs`.
 import { ZcacheError } from "../base/errors.ts";
-import { MIB } from "../base/units.ts";
+import { random32 } from "../node/platform.ts";
 import type { Scheduler } from "../node/scheduler.ts";
 import * as Log from "../store/change_log.layout.ts";
 import type { ChangeLog } from "../store/change_log.ts";
@@ -16,113 +32,109 @@ import type { Store } from "../store/store.ts";
 import { logTo, makeLog } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
 import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./exit.ts";
-import { RestartFiles } from "./files.ts";
-import type { RestartIdentity } from "./header.ts";
+import { PersistFiles } from "./files.ts";
+import type { FileIdentity } from "./header.ts";
 import type { ResolvedPersist } from "./options.ts";
 import { lossOf, type Recovered, type Recovery, recover } from "./recovery.ts";
 import type { IsUnwanted } from "./replay.ts";
-import { Snapshot, snapshotRoom } from "./snapshot.ts";
+import { allocateBuffer, type RecordBuffer, Snapshot } from "./snapshot.ts";
+import * as Policy from "./snapshot_policy.ts";
 
-/** Time of one step of a snapshot: a fifth of the default time between two. */
-const STEP_MS = 4;
-/** A snapshot has no more than this times what is stored: with headers, and what grows. */
-const RUNAWAY_FACTOR = 4;
-const RUNAWAY_BYTES = 16 * MIB;
-/** How much longer a step is when the log is nearly full: then there is no time to lose. */
-const HURRY = 10;
-/** Bytes of logs that are always allowed: below this it is faster to read them. */
-const LOG_BYTES_FREE = 4 * MIB;
-/** When the cache is closed, a snapshot is written if the logs are so many times as long. */
-const WORTH_FACTOR = 1.5;
-/** Logs at most, however short: each start begins one. */
-const LOGS_MAX = 4;
-/** Parts of `max`: for a log, above which a snapshot is begun, and for that. Twice each. */
-const LOG_PART = 1 / 8;
-const LOG_PART_WANTED = 1 / 16;
-const SNAPSHOT_PART = 3 / 8;
-/** A pause after a failure, doubled with each. */
+/** Pause after a failure, doubled after each further one. */
 const PAUSE_MS = 1000;
 const PAUSE_MS_MAX = 60_000;
-const RANDOM_END = 2 ** 32;
 
+/** Statistics of persistence, since the start of the process. */
 export interface PersistStats {
+  /** Path of the files, without their endings. */
   readonly path: string;
-  /** Bytes of the logs and of the snapshot that a restart would read. */
+  /** Bytes of the logs that a restart would read. */
   readonly logBytes: number;
+  /** Bytes of the snapshot that a restart would read. */
   readonly snapshotBytes: number;
-  /** Bytes that are not in the log yet. */
+  /** Bytes of changes that are not written to the log yet. */
   readonly waitingBytes: number;
+  /** Snapshots written. */
   readonly snapshots: number;
-  /** Values that the last snapshot had no room for. */
+  /** Values for which the last snapshot had no space: they are lost in a restart. */
   readonly unsaved: number;
-  /** Writes that failed; and whether nothing is kept just now, because of them. */
+  /** Writes that failed. */
   readonly errors: number;
+  /** Whether a failure has suspended persistence: a restart would find no values. */
   readonly isSuspended: boolean;
-  /** What there was at the start: values, and what the files had. */
+  /** What was recovered at the start. */
   readonly recovered: Recovered;
 }
 
-/** A snapshot that is being written. */
-interface Compaction {
+/** A snapshot in progress, and its file. */
+interface SnapshotFile {
   readonly snapshot: Snapshot;
   readonly generation: number;
   readonly fd: number;
+  /** All is written; the sync runs, beside this thread. */
   isSyncing: boolean;
+  /** The file was published, or the snapshot given up. */
   isOver: boolean;
 }
 
-export class Restart {
-  readonly #files: RestartFiles;
+export class Persistence {
+  readonly #files: PersistFiles;
   readonly #options: ResolvedPersist;
   readonly #keySeeds: readonly [number, number];
   #onFault: (error: ZcacheError) => void = () => {};
-  /** Takes what nobody expected; without it that is an uncaught exception. */
+  /** Takes an unexpected error; without it that is an uncaught exception. */
   onError: ((task: string, error: unknown) => void) | undefined;
   #values: Values | undefined;
   #log: ChangeLog | undefined;
-  #room: ReturnType<typeof snapshotRoom> | undefined;
+  #buffer: RecordBuffer | undefined;
+  /** Descriptors of the log, and of the previous one while changes wait for it; −1: none. */
   #fd = -1;
   #oldFd = -1;
-  #compaction: Compaction | undefined;
-  /** Of logs before the one that is written, and of the snapshot. */
+  #inProgress: SnapshotFile | undefined;
+  /** The logs before the current one that a restart would read. */
   #oldLogBytes = 0;
   #oldLogs = 0;
   #snapshotBytes = 0;
+  /** The store's count of evictions when the last snapshot was begun. */
   #evicted = 0;
   #snapshots = 0;
   #unsaved = 0;
   #wantsSnapshot = false;
+  /** Whether the files were removed because a change was lost. */
   #isRemoved = false;
   #isClosed = false;
   #pauseMs = PAUSE_MS;
-  #notBefore = 0;
+  /** End of the pause after a failure, by `performance.now`. */
+  #pausedUntil = 0;
   #recovered: Recovered | undefined;
 
-  private constructor(files: RestartFiles, options: ResolvedPersist) {
+  private constructor(files: PersistFiles, options: ResolvedPersist) {
     this.#files = files;
     this.#options = options;
-    const random = () => randomInt(RANDOM_END) | 0;
-    this.#keySeeds = files.keySeeds ?? [random(), random()];
+    this.#keySeeds = files.keySeeds ?? [random32(), random32()];
   }
 
   /**
-   * Takes the files for this process.
-   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if they can't be this cache's; ERR_IO
+   * Locks the files for this process.
+   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if a store of another kind, or with other
+   *   settings, has written them; ERR_IO
    */
-  static open(options: ResolvedPersist, identity: RestartIdentity): Restart {
-    return new Restart(RestartFiles.open(options.path, identity, options.existing), options);
+  static open(options: ResolvedPersist, identity: FileIdentity): Persistence {
+    return new Persistence(PersistFiles.open(options.path, identity, options.existing), options);
   }
 
-  /** Of the keys' hash: the store is to be made with these. */
+  /** Seeds of the key hash, with which the store has to be made. */
   get keySeeds(): readonly [number, number] {
     return this.#keySeeds;
   }
 
   /**
-   * Recovers what there is, and keeps what changes from here on.
-   * @param onFault told of what fails later
-   * @param scheduler writes the log from now on; to be stopped before `detach` and `settle`
-   * @returns the dictionary in use
+   * Recovers the values in the files, and logs all changes from now on.
+   * @param isUnwanted tells which recovered values are to be dropped
+   * @param onFault told of failures later
+   * @param scheduler runs the task that writes the files; to be stopped before `detach` and
+   *   `writeLastSnapshot`
+   * @returns the recovered dictionary, if any
    * @throws ZcacheError ERR_IO, ERR_ARENA_FULL
    */
   begin(
@@ -135,44 +147,44 @@ export class Restart {
     this.#onFault = onFault;
     const log = makeLog(values, this.#files);
     this.#log = log;
-    this.#room = snapshotRoom(values);
+    this.#buffer = allocateBuffer(values);
     const recovery = this.#recover(values, isUnwanted, log);
     this.#evicted = values.store.inspection.evicted;
     this.#beginLog(recovery.generationMax, recovery.unitsBefore);
-    recovery.link(log.generation, this.#room.at);
+    recovery.link(log.generation, this.#buffer.at);
     logTo(values, log);
-    log.onFull = () => this.#hurry();
+    log.onFull = () => this.#replaceFullLog();
     scheduler.add({
       name: "persist",
       everyMs: this.#options.flushMs,
       step: () => {
-        this.#beat();
+        this.#run();
         return false;
       },
-      last: () => this.#beat(),
+      last: () => this.#run(),
     });
     flushAtExit(this);
     const loss = lossOf(this.#options.path, recovery);
-    // Whoever made the cache has no listener yet.
+    // Later, because the creator of the store has no listener yet.
     if (loss !== undefined) setImmediate(() => onFault(loss));
     return recovery.dictionary;
   }
 
-  /** What the front noted last. */
-  get note(): readonly number[] {
+  /** The words that the front wrote last (`ChangeLog.note`). */
+  get frontWords(): readonly number[] {
     return this.#log!.noted;
   }
 
-  /** What another thread needs: where the log's words stand, and the path for its messages. */
+  /** For threads that attach: word index of the log, and the path of the files for messages. */
   share(): { readonly at: number; readonly path: string } {
     return { at: this.#log!.at, path: this.#options.path };
   }
 
-  /** Moves all that waits to the log. @throws ZcacheError ERR_IO */
+  /** Writes all changes so far to the log. @throws ZcacheError ERR_IO */
   flush(): void {
     if (this.#log === undefined) return;
     this.#drain();
-    this.#replaceGone();
+    this.#replaceRemovedLog();
     flushLog(this.#log, this.#options.path);
   }
 
@@ -191,9 +203,9 @@ export class Restart {
     };
   }
 
-  /** Ends the work of this thread, while others go on: what they change goes to the same log. */
+  /** Ends the work of this thread. The log that other threads fill is also written at exit. */
   detach(): void {
-    this.#abandon();
+    this.#abandonSnapshot();
     const log = this.#log!;
     this.#attempt(() => log.drain());
     this.#log = undefined;
@@ -201,22 +213,27 @@ export class Restart {
     flushDetachedAtExit(this.#values!.store.share(), log, this.#options.path);
   }
 
-  /** Before the store is closed: writes a snapshot, if reading the logs would take longer. */
-  settle(): void {
+  /** Before the store is closed: writes a snapshot if a restart would read the logs for longer. */
+  writeLastSnapshot(): void {
     const log = this.#log;
     if (log === undefined || log.isBroken || this.#store.isClosed) return;
     this.#attempt(() => {
       this.#drain();
-      this.#closeOld();
-      if (this.#compaction === undefined && !this.#isWorthIt()) return;
-      if (this.#compaction === undefined) this.#beginCompaction();
-      this.#finishNow(this.#compaction!);
+      this.#closeOldLog();
+      if (this.#inProgress === undefined) {
+        // A restart would find values in the logs that were evicted since.
+        const hasEvicted = this.#store.inspection.evicted > this.#evicted;
+        const pays = hasEvicted || this.#wantsSnapshot || Policy.paysAtClose(this.#sizes);
+        if (!pays) return;
+        this.#beginLogAndSnapshot();
+      }
+      this.#finishSnapshot(this.#inProgress!);
     });
   }
 
   /**
-   * Once the store is closed, before this thread detaches: all is on the device, and the files are
-   * given back. After `detach`, or where the store could not be opened, there is nothing to write.
+   * After the store is closed, before this thread detaches: writes and syncs all changes, and
+   * unlocks the files. After `detach`, or if the store could not be opened, it only unlocks them.
    */
   close(): void {
     if (this.#isClosed) return;
@@ -224,14 +241,14 @@ export class Restart {
     exitFlushes.delete(this);
     const log = this.#log;
     if (log !== undefined) {
-      this.#abandon();
+      this.#abandonSnapshot();
       this.#attempt(() => {
         log.finish();
         log.drain();
         if (this.#fd >= 0) this.#files.sync(this.#fd);
       });
       this.#attempt(() => log.end(Log.OFF));
-      this.#closeOld();
+      this.#closeOldLog();
       if (this.#fd >= 0) this.#files.close(this.#fd);
       this.#fd = -1;
     }
@@ -244,49 +261,50 @@ export class Restart {
 
   #recover(values: Values, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
     const recovery = recover(this.#files, values, log.room, isUnwanted);
-    log.note(recovery.note);
+    log.note(recovery.frontWords);
     this.#oldLogBytes = recovery.logBytes;
     this.#oldLogs = recovery.logs;
     this.#snapshotBytes = recovery.snapshotBytes;
-    this.#wantsSnapshot = recovery.isDamaged || this.#oldLogs > LOGS_MAX;
+    this.#wantsSnapshot = recovery.isDamaged || this.#oldLogs > Policy.LOGS_MAX;
     this.#recovered = recovery.recovered;
     return recovery;
   }
 
-  /** Lets changes go to a new file. */
+  /** Begins a log. @param above the generation of the last one @param unitsBefore its units */
   #beginLog(above: number, unitsBefore = UNKNOWN): void {
     const generation = this.#files.freeGeneration(above);
     const { fd, seed } = this.#files.create("log", generation, this.#keySeeds);
     try {
-      const sizeBytesMax = Math.floor(this.#options.maxBytes * LOG_PART);
+      const sizeBytesMax = Policy.logBytesMax(this.#options.maxBytes);
       const before = this.#log!.switchTo({ fd, generation, seed, sizeBytesMax, unitsBefore });
-      // What waited for the file before that has been written now.
+      // The log before the old one: its changes were written by switchTo.
       if (this.#oldFd >= 0) this.#files.close(this.#oldFd);
       this.#oldFd = before;
     } catch (error) {
       this.#files.close(fd);
-      // It follows none, and would look like the sign of one that is missing.
+      // A start would take an empty log, which follows no other, as a sign of a missing one.
       this.#files.abandonLog(generation);
       throw error;
     }
     this.#fd = fd;
   }
 
-  #beat(): void {
+  /** One run of the background task. */
+  #run(): void {
     const log = this.#log!;
     this.#attempt(() => {
       if (log.isBroken) this.#beginAnew();
       else {
         this.#drain();
-        this.#closeOld();
+        this.#closeOldLog();
         if (this.#store.isClosed) return;
-        this.#replaceGone();
-        this.#compact();
+        this.#replaceRemovedLog();
+        this.#advanceSnapshot();
       }
     });
   }
 
-  /** Does what may fail for reasons of the world outside; it is told, and there is a pause. */
+  /** Runs work that may fail for reasons outside of the process. A failure causes a pause. */
   #attempt(work: () => void): void {
     try {
       work();
@@ -298,106 +316,98 @@ export class Restart {
   }
 
   #fail(error: ZcacheError): void {
-    this.#abandon();
-    // Another thread has closed the cache in the middle of a step.
+    this.#abandonSnapshot();
+    // Another thread has closed the store in the middle of a step.
     if (error.code === "ERR_STORE_CLOSED" || error.code === "ERR_ARENA_CLOSED") return;
-    this.#notBefore = performance.now() + this.#pauseMs;
+    this.#pausedUntil = performance.now() + this.#pauseMs;
     this.#pauseMs = Math.min(this.#pauseMs * 2, PAUSE_MS_MAX);
     this.#onFault(error);
   }
 
-  /** Once a change was lost: removes what is old by now, and later begins with nothing. */
+  /** After a change was lost: removes the files, which are outdated, and begins new ones later. */
   #beginAnew(): void {
     if (!this.#isRemoved) {
       this.#isRemoved = true;
       this.#files.removeAll();
-      this.#closeOld();
+      this.#closeOldLog();
       this.#files.close(this.#fd);
       this.#fd = -1;
       this.#oldLogBytes = this.#oldLogs = this.#snapshotBytes = 0;
       const message = `persist: ${this.#options.path} could not be written: its files are removed`;
       throw new ZcacheError("ERR_IO", message, { context: { path: this.#options.path } });
     }
-    if (performance.now() < this.#notBefore) return;
-    // Not the next number: what could not be removed is told by the one that is missing.
+    if (performance.now() < this.#pausedUntil) return;
+    // Skips a number: if an outdated log could not be removed, a start notices that one is missing.
     this.#beginLog(this.#log!.generation + 1);
     this.#isRemoved = false;
     this.#beginSnapshot();
   }
 
-  /** Somebody has removed the log that is written: begins another, and a snapshot. */
-  #replaceGone(): void {
+  /** If the file of the current log was removed or replaced: begins another log and a snapshot. */
+  #replaceRemovedLog(): void {
     const { generation, isBroken } = this.#log!;
-    if (isBroken || !this.#files.isGone(this.#fd, generation)) return;
-    this.#abandon();
-    this.#beginCompaction();
-    this.#finishNow(this.#compaction!);
-    const message = `persist: ${this.#options.path}.log.${generation} was removed by others`;
+    if (isBroken || !this.#files.isRemoved(this.#fd, generation)) return;
+    this.#abandonSnapshot();
+    this.#beginLogAndSnapshot();
+    this.#finishSnapshot(this.#inProgress!);
+    const file = `${this.#options.path}.log.${generation}`;
+    const message = `persist: ${file} was removed by another program: new files are written`;
     const context = { path: this.#options.path, generation };
-    this.#onFault(new ZcacheError("ERR_IO", `${message}: all is written anew`, { context }));
+    this.#onFault(new ZcacheError("ERR_IO", message, { context }));
   }
 
-  #closeOld(): void {
+  /** Closes the previous log once no change waits for it. */
+  #closeOldLog(): void {
     if (this.#log!.needsOld) return;
     if (this.#oldFd >= 0) this.#files.close(this.#oldFd);
     this.#oldFd = -1;
   }
 
-  get #logBytes(): number {
-    return this.#oldLogBytes + this.#log!.fileBytes;
+  /** What snapshot_policy.ts decides by. */
+  get #sizes(): Policy.Sizes {
+    return {
+      logBytes: this.#oldLogBytes + this.#log!.fileBytes,
+      snapshotBytes: this.#snapshotBytes,
+      storedBytes: this.#store.inspection.storedBytes,
+      maxBytes: this.#options.maxBytes,
+    };
   }
 
-  /** Whether a restart would be faster with a new snapshot, or know what has been evicted. */
-  #isWorthIt(): boolean {
-    if (this.#store.inspection.evicted > this.#evicted) return true;
-    const enough = Math.max(MIB, this.#store.inspection.storedBytes * WORTH_FACTOR);
-    return this.#logBytes > enough || this.#wantsSnapshot;
-  }
-
-  #isDue(): boolean {
-    if (performance.now() < this.#notBefore) return false;
-    if (this.#wantsSnapshot) return true;
-    const live = Math.max(this.#store.inspection.storedBytes, this.#snapshotBytes);
-    const wanted = this.#options.maxBytes * LOG_PART_WANTED;
-    return this.#logBytes > Math.min(2 * live + LOG_BYTES_FREE, wanted);
-  }
-
-  #compact(): void {
-    if (this.#compaction === undefined) {
-      if (this.#isDue()) this.#beginCompaction();
+  /** Begins a snapshot if one is due, or writes some milliseconds of the one in progress. */
+  #advanceSnapshot(): void {
+    const inProgress = this.#inProgress;
+    if (inProgress === undefined) {
+      const isPaused = performance.now() < this.#pausedUntil;
+      const isDue = this.#wantsSnapshot || Policy.isDue(this.#sizes);
+      if (isDue && !isPaused) this.#beginLogAndSnapshot();
       return;
     }
-    const compaction = this.#compaction;
-    if (compaction.isSyncing) return;
-    const fill = this.#log!.fileBytes / (this.#options.maxBytes * LOG_PART);
-    const end = performance.now() + STEP_MS * (1 + fill * HURRY);
+    if (inProgress.isSyncing) return;
+    const end = performance.now() + Policy.stepMs(this.#log!.fileBytes, this.#options.maxBytes);
     while (performance.now() < end) {
-      if (!compaction.snapshot.step()) {
-        if (compaction.snapshot.bytes < this.#runawayBytes) continue;
-        // So much is removed meanwhile that the walk goes back again and again.
-        this.#abandon();
-        this.#notBefore = performance.now() + PAUSE_MS_MAX;
+      if (!inProgress.snapshot.step()) {
+        if (!Policy.isRunaway(inProgress.snapshot.bytes, this.#store.inspection.storedBytes))
+          continue;
+        // Other threads remove so much that the scan keeps going back.
+        this.#abandonSnapshot();
+        this.#pausedUntil = performance.now() + PAUSE_MS_MAX;
         return;
       }
-      compaction.isSyncing = true;
-      void this.#finish(compaction);
+      inProgress.isSyncing = true;
+      void this.#syncAndPublish(inProgress);
       return;
     }
   }
 
-  /** A snapshot that is longer than this meets the same values again and again. */
-  get #runawayBytes(): number {
-    return RUNAWAY_FACTOR * Math.max(this.#store.inspection.storedBytes, RUNAWAY_BYTES);
-  }
-
-  #beginCompaction(): void {
+  /** Begins a log, and a snapshot that will replace all logs before it. */
+  #beginLogAndSnapshot(): void {
     const log = this.#log!;
     const before = log.fileBytes;
     this.#beginLog(log.generation);
     this.#oldLogBytes += before;
     this.#oldLogs++;
     log.drain();
-    this.#closeOld();
+    this.#closeOldLog();
     this.#beginSnapshot();
   }
 
@@ -409,79 +419,79 @@ export class Restart {
       this.#files.write(fd, offset, bytes);
       offset += bytes.length;
     };
-    const max = Math.floor(this.#options.maxBytes * SNAPSHOT_PART);
-    const snapshot = new Snapshot(this.#values!, this.#room!, seed, max, write);
+    const max = Policy.snapshotBytesMax(this.#options.maxBytes);
+    const snapshot = new Snapshot(this.#values!, this.#buffer!, seed, max, write);
     this.#evicted = this.#store.inspection.evicted;
-    this.#compaction = { snapshot, generation, fd, isSyncing: false, isOver: false };
+    this.#inProgress = { snapshot, generation, fd, isSyncing: false, isOver: false };
   }
 
-  /** Writes what waits; where the log is full, after a snapshot that makes room for another. */
+  /** Writes all changes so far; a log that has reached its limit is replaced first. */
   #drain(): void {
     try {
       this.#log!.drain();
     } catch (error) {
       const isFull = error instanceof ZcacheError && error.context["code"] === "EFBIG";
       if (!isFull || this.#store.isClosed) throw error;
-      this.#hurry();
+      this.#replaceFullLog();
       this.#log!.drain();
     }
   }
 
-  /** The log is full before the snapshot is whole: it is finished at once, another log begun. */
-  #hurry(): void {
+  /** The log is full: finishes the snapshot in progress at once, and begins another log. */
+  #replaceFullLog(): void {
     this.#attempt(() => {
-      if (this.#compaction !== undefined) this.#finishNow(this.#compaction);
-      this.#closeOld();
-      this.#beginCompaction();
+      if (this.#inProgress !== undefined) this.#finishSnapshot(this.#inProgress);
+      this.#closeOldLog();
+      this.#beginLogAndSnapshot();
     });
   }
 
-  #finishNow(compaction: Compaction): void {
-    while (!compaction.isSyncing && !compaction.snapshot.step());
-    this.#files.sync(compaction.fd);
-    this.#publish(compaction);
+  #finishSnapshot(file: SnapshotFile): void {
+    while (!file.isSyncing && !file.snapshot.step());
+    this.#files.sync(file.fd);
+    this.#publish(file);
   }
 
-  async #finish(compaction: Compaction): Promise<void> {
+  async #syncAndPublish(file: SnapshotFile): Promise<void> {
     let failure: unknown;
-    await this.#files.syncLater(compaction.fd).catch((error: unknown) => {
+    await this.#files.syncLater(file.fd).catch((error: unknown) => {
       failure = error;
     });
-    if (compaction.isOver) {
-      this.#files.close(compaction.fd);
+    if (file.isOver) {
+      this.#files.close(file.fd);
       return;
     }
     this.#attempt(() => {
       if (failure !== undefined) throw failure;
-      compaction.isSyncing = false;
-      this.#publish(compaction);
+      file.isSyncing = false;
+      this.#publish(file);
     });
   }
 
-  /** The snapshot is on the device: it takes the place of what was before. */
-  #publish(compaction: Compaction): void {
-    this.#files.publish(compaction.generation);
-    this.#compaction = undefined;
-    compaction.isOver = true;
-    if (!compaction.isSyncing) this.#files.close(compaction.fd);
-    this.#snapshotBytes = HEADER_BYTES + compaction.snapshot.bytes;
-    this.#unsaved = compaction.snapshot.unsaved;
+  /** The snapshot is on the device: it replaces all older files. */
+  #publish(file: SnapshotFile): void {
+    this.#files.publish(file.generation);
+    this.#inProgress = undefined;
+    file.isOver = true;
+    if (!file.isSyncing) this.#files.close(file.fd);
+    this.#snapshotBytes = HEADER_BYTES + file.snapshot.bytes;
+    this.#unsaved = file.snapshot.unsaved;
     this.#oldLogBytes = this.#oldLogs = 0;
     this.#snapshots++;
     this.#wantsSnapshot = false;
     this.#pauseMs = PAUSE_MS;
   }
 
-  /** Gives up the snapshot that is being written, if one is. */
-  #abandon(): void {
-    const compaction = this.#compaction;
-    if (compaction === undefined) return;
-    this.#compaction = undefined;
-    compaction.isOver = true;
-    // Who waits for the device has the descriptor yet.
-    if (!compaction.isSyncing) this.#files.close(compaction.fd);
-    this.#files.abandon(compaction.generation);
-    // What it was to take the place of is still needed, and is as long as before.
+  /** Gives up the snapshot in progress, if there is one. */
+  #abandonSnapshot(): void {
+    const file = this.#inProgress;
+    if (file === undefined) return;
+    this.#inProgress = undefined;
+    file.isOver = true;
+    // Otherwise the sync still uses the descriptor, and #syncAndPublish closes it.
+    if (!file.isSyncing) this.#files.close(file.fd);
+    this.#files.abandon(file.generation);
+    // The logs that it was to replace are still needed, and as long as before.
     this.#wantsSnapshot = true;
   }
 }

@@ -1,65 +1,65 @@
-// Brings the values of the process before back from its files (docs/formats.md), whatever has
-// happened to these: what is whole is used, and what is missing or damaged is counted and named.
+// Recovery: reads the values of the previous process from its files (docs/formats.md), in whatever
+// state they are. Intact records are used; missing and damaged parts are counted and reported.
 //
-// A value that comes back is right, or absent. So where a log is missing or can't be read, all that
-// came before it goes: nobody knows which keys the log was about.
+// A recovered value is the last one that was set, or absent. So if a log is missing or unreadable,
+// all values before it are dropped: it may have changed any of them.
 import type { Address } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { FILE_HEADER_BYTES, NONE, UNIT_BYTES } from "../store/change_record.layout.ts";
 import type { Values } from "../values/values.ts";
-import { closeFile, isReadable, type LostFile, type RestartFile, RestartFiles } from "./files.ts";
+import { closeFile, isReadable, type LostFile, type PersistFile, PersistFiles } from "./files.ts";
 import { isShortage } from "./header.ts";
 import { type FileEnd, type IsUnwanted, Replay, type ReplayCounts } from "./replay.ts";
-import { logEnd } from "./snapshot.ts";
+import { makeNextRecord, type RecordBuffer } from "./snapshot.ts";
 
-/** Names of files that a message lists at most. */
+/** Problems that a message lists; further ones are counted. */
 const PROBLEMS_MAX = 4;
 
-type Room = { readonly at: Address; readonly sizeBytes: number };
-
-/** What a start has found. */
+/** Statistics of a recovery. */
 export interface Recovered extends Readonly<ReplayCounts> {
+  /** Values that were recovered. */
   readonly entries: number;
+  /** Duration. */
   readonly ms: number;
-  /** Whether the last log was closed, or there was none: if not, its end may be missing. */
+  /** Whether the previous process closed the files, or there were none; else it may have died. */
   readonly wasClosed: boolean;
 }
 
-/** What has come back. */
+/** The result of a recovery. */
 export interface Recovery {
   readonly recovered: Recovered;
-  /** Whether a new snapshot is to take the place of the files soon. */
+  /** Whether the files should be replaced by a new snapshot soon. */
   readonly isDamaged: boolean;
-  /** What the front noted last. */
-  readonly note: ArrayLike<number>;
-  /** The dictionary that was used last. */
+  /** The words that the front wrote last (`ChangeLog.note`); zeros: none. */
+  readonly frontWords: ArrayLike<number>;
+  /** The dictionary that was made last. */
   readonly dictionary: Uint8Array | undefined;
-  /** The highest number of a file. */
+  /** The highest generation of a file; 0: none. */
   readonly generationMax: number;
   /** Units of the last log, or UNKNOWN. */
   readonly unitsBefore: number;
   readonly logBytes: number;
   readonly logs: number;
   readonly snapshotBytes: number;
-  /** What was wrong, a line for each file. */
+  /** What is wrong with the files, one line each. */
   readonly problems: readonly string[];
-  /** Writes to the end of the last log that another one follows. @param place for the record */
-  link(generation: number, place: Address): void;
+  /** Names the next log at the end of the last one. @param buffer address for one record */
+  link(generation: number, buffer: Address): void;
 }
 
 /**
- * Recovers into an empty store.
- * @param room some pages of the arena for the replay
- * @throws ZcacheError ERR_ARENA_FULL
+ * Recovers the values of all files into an empty store.
+ * @param buffer a buffer of several pages
+ * @throws ZcacheError ERR_ARENA_FULL; ERR_IO if the process has no descriptor or memory left
  */
 export function recover(
-  files: RestartFiles,
+  files: PersistFiles,
   values: Values,
-  room: Room,
+  buffer: RecordBuffer,
   isUnwanted: IsUnwanted,
 ): Recovery {
   const begin = performance.now();
-  const replay = new Replay(values, room, Date.now(), isUnwanted);
+  const replay = new Replay(values, buffer, Date.now(), isUnwanted);
   const reader = new Reader(replay);
   for (const file of files.found) {
     if (isReadable(file)) reader.read(file);
@@ -75,7 +75,7 @@ export function recover(
   return {
     recovered: { ...counts, entries: values.count, ms, wasClosed },
     isDamaged: counts.gaps > 0 || counts.damagedBytes > 0 || counts.lostFiles > 0,
-    note: replay.note,
+    frontWords: replay.frontWords,
     dictionary: replay.dictionary,
     generationMax: found.reduce((max, { generation }) => Math.max(max, generation), 0),
     unitsBefore: replay.unitsBefore,
@@ -83,24 +83,27 @@ export function recover(
     logs: reader.logs,
     snapshotBytes: reader.snapshotBytes,
     problems: reader.problems,
-    link: (generation, place) => {
+    link: (generation, at) => {
       if (last === undefined) return;
-      const record = logEnd(values, place, last.file.seed, last.units, generation);
-      RestartFiles.endLog(last.file, FILE_HEADER_BYTES + last.units * UNIT_BYTES, record);
+      const record = makeNextRecord(values, at, last.file.seed, last.units, generation);
+      PersistFiles.endLog(last.file, FILE_HEADER_BYTES + last.units * UNIT_BYTES, record);
     },
   };
 }
 
-/** Reads one file after the other, and sees to it that none is missing between two logs. */
+/** Reads the files in their order, and checks that no log is missing. */
 class Reader {
   logBytes = 0;
   logs = 0;
   snapshotBytes = 0;
   readonly problems: string[] = [];
-  /** The log that was read last, if nothing is missing behind it. */
-  last: { readonly file: RestartFile; readonly units: number } | undefined;
+  /** The log that was read last, unless a gap follows it. */
+  last: { readonly file: PersistFile; readonly units: number } | undefined;
   readonly #replay: Replay;
-  /** The number of the log that comes next, if that is known; and whether a file says so. */
+  /**
+   * The generation of the next log: named by the last file (#isNamed) or assumed; NONE: the last
+   * log was closed; undefined: unknown.
+   */
   #next: number | undefined;
   #isNamed = false;
 
@@ -108,21 +111,21 @@ class Reader {
     this.#replay = replay;
   }
 
-  read(file: RestartFile): void {
+  read(file: PersistFile): void {
     const { kind, generation } = file;
     if (kind === "snapshot") {
       this.snapshotBytes = file.sizeBytes;
-      const end = this.#replayed(file);
+      const end = this.#replayFile(file);
       if (end !== undefined && end.next === undefined) this.#report(file, "it has no end");
-      // The log that was begun before a snapshot is always there.
+      // The log with the number of the snapshot was begun before it, and always exists.
       this.#isNamed = true;
       this.#next = generation;
       return;
     }
-    if (!this.#mayFollow(generation)) this.#missing();
+    if (!this.#mayFollow(generation)) this.#reportMissingLog();
     this.logBytes += file.sizeBytes;
     this.logs++;
-    const end = this.#replayed(file);
+    const end = this.#replayFile(file);
     if (end === undefined) {
       this.#gap();
       return;
@@ -135,7 +138,7 @@ class Reader {
   lose(file: LostFile): void {
     this.#report(file, file.why);
     if (file.kind === "snapshot") return;
-    // Behind a log that names another one, or that was closed, this was never read.
+    // If the log before names another one, or was closed, this file is no part of the sequence.
     if (file.isShort || (this.#isNamed && this.#next !== file.generation)) return;
     this.#gap();
   }
@@ -144,15 +147,15 @@ class Reader {
     return this.#isNamed && this.#next === NONE;
   }
 
-  /** After the last file: nothing that a file names may be missing. */
+  /** After the last file: a log that it names must not be missing. */
   finish(): void {
-    if (this.#isNamed && this.#next !== NONE) this.#missing();
+    if (this.#isNamed && this.#next !== NONE) this.#reportMissingLog();
   }
 
   /**
-   * Whether a log of this number may come next. A log that was closed names no other until the next
-   * process has begun one; that process may have died, or failed, between the two. Whether the
-   * closed log is whole, the beginning of the next one says too (the units before it).
+   * Whether the log of this generation may come next. A closed log names the next one only once
+   * the next process has begun it, and that process may have died in between. The next log also
+   * tells whether the closed one is complete: it begins with the number of units before it.
    */
   #mayFollow(generation: number): boolean {
     const { last } = this;
@@ -160,9 +163,9 @@ class Reader {
     return this.#next === undefined || this.#next === generation || isAfterClosed;
   }
 
-  #missing(): void {
+  #reportMissingLog(): void {
     this.problems.push(`log ${this.#next} is missing`);
-    this.#replay.lose();
+    this.#replay.countLostFile();
     this.#gap();
   }
 
@@ -174,17 +177,17 @@ class Reader {
   }
 
   #report({ path }: { readonly path: string }, why: string): void {
-    this.#replay.lose();
+    this.#replay.countLostFile();
     this.problems.push(`${path}: ${why}`);
   }
 
-  /** @returns undefined if the file could not be read to its end */
-  #replayed(file: RestartFile): FileEnd | undefined {
+  /** @returns undefined if a read failed */
+  #replayFile(file: PersistFile): FileEnd | undefined {
     let fd = -1;
     try {
-      fd = RestartFiles.openToRead(file);
+      fd = PersistFiles.openToRead(file);
       const read = (offset: number, target: Uint8Array) =>
-        RestartFiles.read(file, fd, offset, target);
+        PersistFiles.read(file, fd, offset, target);
       return this.#replay.file(read, file.seed, file.kind === "snapshot");
     } catch (error) {
       if (!(error instanceof ZcacheError) || error.code !== "ERR_IO") throw error;
@@ -197,7 +200,7 @@ class Reader {
   }
 }
 
-/** What is to be said of a start that did not find all; undefined if it did. */
+/** The error that reports a loss; undefined if everything was recovered. */
 export function lossOf(path: string, { recovered, problems }: Recovery): ZcacheError | undefined {
   const { entries, gaps, damagedBytes, tornBytes, lostFiles } = recovered;
   if (gaps + damagedBytes + tornBytes + lostFiles === 0) return undefined;
@@ -205,9 +208,9 @@ export function lossOf(path: string, { recovered, problems }: Recovery): ZcacheE
   const parts = [
     ...problems.slice(0, PROBLEMS_MAX),
     ...(more > 0 ? [`${more} more files`] : []),
-    ...(damagedBytes > 0 ? [`${damagedBytes} damaged bytes are passed over`] : []),
-    ...(tornBytes > 0 ? [`the last ${tornBytes} bytes of a file are no whole record`] : []),
-    ...(gaps > 0 ? ["what came before a gap in the logs is dropped"] : []),
+    ...(damagedBytes > 0 ? [`${damagedBytes} damaged bytes were skipped`] : []),
+    ...(tornBytes > 0 ? [`the last ${tornBytes} bytes of a file are not a complete record`] : []),
+    ...(gaps > 0 ? ["values before a gap in the logs were dropped"] : []),
   ];
   const message = `persist: ${path} has lost some values, ${entries} are recovered: `;
   return new ZcacheError("ERR_CORRUPT", message + parts.join("; "), {

@@ -1,10 +1,9 @@
-// Brings back, in an empty store, what records of changes say (store/change_record.layout.ts): one
-// after the other, as they were made. So whatever stands under a key at the end is what was put
-// there last; how much there is of it is the store's eviction's business, as ever.
+// Replay: applies the records of a snapshot or a log (store/change_record.layout.ts) to a store, in
+// their order. The last record of a key wins; the store evicts as with any other put.
 //
-// What is damaged is passed over. In a log this leaves a gap, behind which nobody knows of which
-// keys an older value is left: all that came before goes, unless nothing comes after, which is how
-// the log of a process ends that was killed. In a snapshot a record is all there is of its value.
+// Damaged records are skipped. In a log that leaves a gap, which may have changed any key: all
+// values before it are dropped. A damaged end of a log is no gap, because the log of a process that
+// was killed ends so. In a snapshot a damaged record costs its own value only.
 import type { Address } from "../base/brand.ts";
 import { NOTE_WORDS } from "../store/change_log.layout.ts";
 import * as Rec from "../store/change_record.layout.ts";
@@ -14,55 +13,61 @@ import * as Value from "../store/value.layout.ts";
 import { TmemKey } from "../tmem/key.ts";
 import { putStored } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
+import type { RecordBuffer } from "./snapshot.ts";
 
-/** What a replay has met. */
+/** Counts of all files of a recovery. */
 export interface ReplayCounts {
+  /** Intact records. */
   records: number;
+  /** Bytes of these records. */
   bytes: number;
-  /** Values whose time was over. */
+  /** Values that had expired. */
   expired: number;
-  /** Values that the store did not take. */
+  /** Values that the store refused. */
   refused: number;
-  /** Bytes that were no records any more, within files and at the ends of logs. */
+  /** Bytes that are not records, before other records. */
   damagedBytes: number;
+  /** Bytes that are not records, at the ends of files. */
   tornBytes: number;
-  /** Gaps in the logs: what had come before them was dropped. */
+  /** Gaps in the logs; values before them were dropped. */
   gaps: number;
-  /** Files that were missing, not readable, or had no end. */
+  /** Files that were missing, unreadable or incomplete. */
   lostFiles: number;
 }
 
-/** Reads on in a file. @returns the bytes read; 0 at its end */
+/** Reads from a file. @returns the number of bytes read; 0 at the end */
 export type ReadAt = (offsetBytes: number, target: Uint8Array) => number;
 
-/** Tells whether a value is not to come back, whose prefix stands there. */
+/** Tells whether a value is to be dropped. @param prefixAt address of its prefix */
 export type IsUnwanted = (prefixAt: number) => boolean;
 
-/** More bytes without a record than this are not searched for another one: some seconds. */
+/** After this many bytes without a record, some seconds, the rest of a file is given up. */
 const LOST_BYTES_MAX = 1024 * 1024 * 1024;
 
-/** What is to be known of the file that is being read. */
+/** The state of reading one file through the buffer. */
 interface Reading {
   readonly read: ReadAt;
   readonly seed: number;
   readonly isSnapshot: boolean;
-  /** Place of the first record in the room; bytes in it; and which of them come next. */
+  /** Place in the file, in units, of the first byte of the buffer. */
   base: number;
+  /** Bytes in the buffer. */
   filled: number;
+  /** Offset in the buffer of the next record. */
   next: number;
-  /** Bytes since the last record that was one. */
+  /** Bytes since the last intact record. */
   lost: number;
-  /** Where the last record ended that was one, in units. */
+  /** Place in the file, in units, of the end of the last intact record. */
   good: number;
-  /** The last record: of a snapshot its end, of a log what NEXT says; undefined without one. */
+  /** OBJECT_LOW of a log's NEXT, NONE for a snapshot's END; undefined before that record. */
   end: number | undefined;
 }
 
 /** How a file ended. */
 export interface FileEnd {
-  /** Units of whole records up to there, NEXT not included. */
+  /** Units up to the end of the last intact record, without NEXT. */
   readonly units: number;
-  /** Number of the log after this one, or NONE; of a snapshot 0. Undefined: it has no end. */
+  /** Generation of the next log or NONE; NONE for a snapshot. Undefined: the file has no end. */
   readonly next: number | undefined;
 }
 
@@ -77,56 +82,46 @@ export class Replay {
     gaps: 0,
     lostFiles: 0,
   };
-  /** What the front noted last; zeros, if nothing. */
-  readonly note = new Int32Array(NOTE_WORDS);
+  /** The words that the front wrote last (`ChangeLog.note`); zeros: none. */
+  readonly frontWords = new Int32Array(NOTE_WORDS);
   /** Units of the log that was read last, or UNKNOWN. */
   unitsBefore: number = Rec.UNKNOWN;
   readonly #store: Store;
   readonly #values: Values;
   readonly #words: Int32Array;
-  readonly #room: Address;
-  readonly #roomBytes: number;
+  readonly #buffer: RecordBuffer;
   readonly #now: number;
   readonly #isUnwanted: IsUnwanted;
   readonly #key = new TmemKey();
-  /** Whether nothing has been read yet that a log may go on from. */
+  /** Whether no file has been read yet. */
   #isFirst = true;
-  /** Pieces of dictionaries, by number. */
+  /** Incomplete dictionaries, by number. */
   readonly #pieces: Uint8Array[] = [];
-  /** Dictionaries that are whole, by number. */
+  /** Complete dictionaries, by number. */
   readonly #dictionaries: Uint8Array[] = [];
-  /** Ids of the objects that have chunks, two words each. */
+  /** Object ids of values of several pages, two words each. */
   readonly #chunked: number[] = [];
 
-  /** @param room some pages of the arena  @param nowMs since 1970 */
-  constructor(
-    values: Values,
-    room: { readonly at: Address; readonly sizeBytes: number },
-    nowMs: number,
-    isUnwanted: IsUnwanted,
-  ) {
+  /** @param buffer of several pages @param nowMs the time, since 1970, for expiry */
+  constructor(values: Values, buffer: RecordBuffer, nowMs: number, isUnwanted: IsUnwanted) {
     this.#store = values.store;
     this.#values = values;
     this.#words = values.words;
-    this.#room = room.at;
-    this.#roomBytes = room.sizeBytes;
+    this.#buffer = buffer;
     this.#now = nowMs;
     this.#isUnwanted = isUnwanted;
   }
 
-  /**
-   * Replays a file.
-   * @param seed of its records' checks
-   */
+  /** Replays a file. @param seed of its checksums @throws what `read` does */
   file(read: ReadAt, seed: number, isSnapshot: boolean): FileEnd {
     const reading: Reading = {
       ...{ read, seed, isSnapshot },
       ...{ base: 0, filled: 0, next: 0, lost: 0, good: 0, end: undefined },
     };
     while (reading.end === undefined && this.#step(reading));
-    // A log of a process that was killed at once has not even a beginning.
+    // Even if the file has no record: its process may have been killed at once.
     this.#isFirst = false;
-    // A log's NEXT may have been written by the process after.
+    // NEXT is not counted: the next process may have written it.
     const units = reading.good - (reading.end === undefined ? 0 : 1);
     this.unitsBefore = isSnapshot ? Rec.UNKNOWN : units;
     this.counts.tornBytes += reading.lost;
@@ -134,12 +129,11 @@ export class Replay {
     return { units, next: reading.end };
   }
 
-  /** A file is missing, or can't be read. */
-  lose(): void {
+  countLostFile(): void {
     this.counts.lostFiles++;
   }
 
-  /** There is a gap: all that came so far goes. */
+  /** There is a gap in the logs: drops all values so far. */
   gap(): void {
     this.counts.gaps++;
     this.#isFirst = false;
@@ -147,18 +141,18 @@ export class Replay {
     this.#values.clear();
   }
 
-  /** A log begins, and says how long the one before it was. */
+  /** The first record of a log. @param units of the previous log when it ended */
   #begin(units: number): void {
     if (this.#isFirst) {
-      // There was a log before, or the snapshot that has taken its place.
+      // There was a previous log, or a snapshot that replaced it, and both are missing.
       if (units !== Rec.UNKNOWN) this.gap();
       return;
     }
-    // The end of the log before may be missing though it was there: after a loss of power.
+    // After a loss of power the end of the previous log may be missing.
     if (this.unitsBefore < units && this.unitsBefore !== Rec.UNKNOWN) this.gap();
   }
 
-  /** Ends it: makes the dictionaries, and removes chunks that belong to no value. */
+  /** After the last file: adds the dictionaries to the store, and removes chunks without a head. */
   end(): void {
     const { dictionaries } = this.#values;
     for (let number = dictionaries.count + 1; ; number++) {
@@ -171,27 +165,27 @@ export class Replay {
     this.#chunked.length = 0;
   }
 
-  /** The dictionary that was used last. */
+  /** The dictionary that was made last. */
   get dictionary(): Uint8Array | undefined {
     return this.#dictionaries.at(-1);
   }
 
-  /** One record, or what is none. @returns false at the end of the file */
+  /** Applies the next record, or skips a unit. @returns false at the end of the file */
   #step(reading: Reading): boolean {
-    if (reading.lost > LOST_BYTES_MAX || !this.#has(reading, Rec.UNIT_BYTES)) return false;
-    const at = this.#room + reading.next;
+    if (reading.lost > LOST_BYTES_MAX || !this.#fill(reading, Rec.UNIT_BYTES)) return false;
+    const at = this.#buffer.at + reading.next;
     const place = reading.base + reading.next / Rec.UNIT_BYTES;
-    if (!this.#isHeader(at, Rec.seedOf(reading.seed, place))) return pass(reading);
+    if (!this.#isHeader(at, Rec.seedOf(reading.seed, place))) return skipUnit(reading);
     const sizeBytes = this.#words[at / 4 + Rec.SIZE]! >>> 0;
     const bytes = Rec.unitsOf(sizeBytes) * Rec.UNIT_BYTES;
-    // The room may have been moved up.
-    if (!this.#has(reading, bytes)) return false;
-    const start = this.#room + reading.next;
+    if (!this.#fill(reading, bytes)) return false;
+    // #fill may have moved the record.
+    const start = this.#buffer.at + reading.next;
     const word = start / 4;
     const data = start + Rec.UNIT_BYTES;
     const check = sizeBytes === 0 ? 0 : this.#store.arena.kernels.checksum(data, sizeBytes, 0);
     const isWhole = check === this.#words[word + Rec.DATA_CHECK];
-    if (!isWhole && reading.lost > 0) return pass(reading);
+    if (!isWhole && reading.lost > 0) return skipUnit(reading);
     this.#endGap(reading);
     this.counts.records++;
     this.counts.bytes += bytes;
@@ -200,7 +194,7 @@ export class Replay {
     if (isWhole) this.#apply(reading, word, data, sizeBytes);
     else {
       this.counts.damagedBytes += bytes;
-      // Whatever it was: what there was before is not the last of this key.
+      // The header is intact: it names the key whose older value is outdated.
       if (!reading.isSnapshot) this.#remove(word);
     }
     return true;
@@ -218,21 +212,22 @@ export class Replay {
     const kind = Rec.kindOf(this.#words[word + Rec.KIND]!);
     if (kind < Rec.PUT || kind > Rec.NEXT) return false;
     const sizeBytes = this.#words[word + Rec.SIZE]! >>> 0;
-    if (sizeBytes > this.#roomBytes - 2 * Rec.UNIT_BYTES) return false;
+    if (sizeBytes > this.#buffer.sizeBytes - 2 * Rec.UNIT_BYTES) return false;
     const check = this.#store.arena.kernels.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
     return check === this.#words[word + Rec.CHECK];
   }
 
-  /** Sees to it that so many bytes are in the room. @returns false if the file has no more */
-  #has(reading: Reading, bytes: number): boolean {
+  /** Reads until the buffer has so many bytes. @returns false if the file ends before */
+  #fill(reading: Reading, bytes: number): boolean {
     while (reading.filled - reading.next < bytes) {
-      const room = this.#values.bytes.subarray(this.#room, this.#room + this.#roomBytes);
-      room.copyWithin(0, reading.next, reading.filled);
+      const { at, sizeBytes } = this.#buffer;
+      const buffer = this.#values.bytes.subarray(at, at + sizeBytes);
+      buffer.copyWithin(0, reading.next, reading.filled);
       reading.base += reading.next / Rec.UNIT_BYTES;
       reading.filled -= reading.next;
       reading.next = 0;
       const offset = Rec.FILE_HEADER_BYTES + reading.base * Rec.UNIT_BYTES + reading.filled;
-      const got = reading.read(offset, room.subarray(reading.filled));
+      const got = reading.read(offset, buffer.subarray(reading.filled));
       if (got === 0) {
         reading.lost += reading.filled;
         return false;
@@ -249,10 +244,10 @@ export class Replay {
     else if (which === Rec.REMOVE) this.#store.flush(this.#values.pool, this.#keyAt(word));
     else if (which === Rec.REMOVE_OBJECT) this.#remove(word);
     else if (which === Rec.CLEAR) this.#values.clear();
-    else if (which === Rec.DICTIONARY) this.#takePiece(word, data, sizeBytes);
+    else if (which === Rec.DICTIONARY) this.#addPiece(word, data, sizeBytes);
     else if (which === Rec.END) reading.end = Rec.NONE;
     else if (which === Rec.NEXT) reading.end = this.#words[word + Rec.OBJECT_LOW]!;
-    else if (which === Rec.NOTE) this.#takeNote(word);
+    else if (which === Rec.NOTE) this.#setFrontWords(word);
     else this.#begin(this.#words[word + Rec.OBJECT_LOW]!);
   }
 
@@ -274,7 +269,7 @@ export class Replay {
     }
   }
 
-  /** Whether this store could ever make sense of a value. */
+  /** Whether this store can decode a value. */
   #isReadable(header: number, codec: number, sizeBytes: number): boolean {
     const { sizeMax, dictionaries } = this.#values;
     const prefix = Value.prefixOf(header);
@@ -309,12 +304,12 @@ export class Replay {
     );
   }
 
-  #takeNote(word: number): void {
+  #setFrontWords(word: number): void {
     const from = word + Rec.OBJECT_LOW;
-    this.note.set(this.#words.subarray(from, from + NOTE_WORDS));
+    this.frontWords.set(this.#words.subarray(from, from + NOTE_WORDS));
   }
 
-  #takePiece(word: number, data: number, sizeBytes: number): void {
+  #addPiece(word: number, data: number, sizeBytes: number): void {
     const total = this.#words[word + Rec.OBJECT_LOW]! >>> 0;
     const number = this.#words[word + Rec.INDEX_LOW]!;
     const from = this.#words[word + Rec.INDEX_HIGH]! >>> 0;
@@ -327,11 +322,11 @@ export class Replay {
   }
 }
 
-/** The longest dictionary that there is. */
+/** Above the limit of the option `dictionary`. */
 const DICTIONARY_BYTES_MAX = 128 * 1024;
 
-/** What stands here is no record. @returns true */
-function pass(reading: Reading): true {
+/** @returns true */
+function skipUnit(reading: Reading): true {
   reading.next += Rec.UNIT_BYTES;
   reading.lost += Rec.UNIT_BYTES;
   return true;

@@ -1,5 +1,5 @@
-// Writes all values of a store as records (store/change_record.layout.ts), step by step, while
-// others go on changing them: what changes meanwhile is in the log, which was begun before.
+// Snapshots: writes all values of a store as records (store/change_record.layout.ts), step by step,
+// while threads go on changing them. Changes meanwhile are in the log that was begun before.
 import type { Address } from "../base/brand.ts";
 import * as Rec from "../store/change_record.layout.ts";
 import * as Page from "../store/page.layout.ts";
@@ -8,80 +8,93 @@ import type { TmemKey } from "../tmem/key.ts";
 import { copyStored, scanStored } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
 
-/** Page frames of the room in which records are put together. */
-const ROOM_FRAMES = 8;
+/** A buffer in the arena in which records are assembled or read. */
+export interface RecordBuffer {
+  readonly at: Address;
+  readonly sizeBytes: number;
+}
 
-/** The room of a thread, that it needs once. */
-export function snapshotRoom(values: Values): { at: Address; sizeBytes: number } {
-  const sizeBytes = ROOM_FRAMES * values.store.pageSize;
+/** Size of the buffer, in page frames. */
+const BUFFER_FRAMES = 8;
+
+/** Allocates a buffer for all snapshots of this thread. @throws ZcacheError ERR_ARENA_FULL */
+export function allocateBuffer(values: Values): RecordBuffer {
+  const sizeBytes = BUFFER_FRAMES * values.store.pageSize;
   return { at: values.store.reserve(sizeBytes), sizeBytes };
 }
 
 export class Snapshot {
-  /** Bytes written, and values that `limitBytes` had no room for. */
+  /** Bytes of records written so far. */
   bytes = 0;
+  /** Values left out because of `limitBytes`. */
   unsaved = 0;
   readonly #values: Values;
   readonly #words: Int32Array;
-  readonly #room: Address;
-  readonly #roomBytes: number;
+  readonly #buffer: RecordBuffer;
   readonly #seed: number;
   readonly #limitBytes: number;
   readonly #write: (bytes: Uint8Array) => void;
   readonly #cursor;
+  /** Bytes of records in the buffer. */
   #filled = 0;
+  /** Place of the next record in the file, in units. */
   #place = 0;
   #records = 0;
+  /** Dictionaries that have been written, from 1 on. */
   #dictionaries = 0;
 
-  /** @param write takes the next bytes of the file */
+  /**
+   * @param seed of the checksums of records
+   * @param limitBytes maximum size of the file
+   * @param write appends to the file
+   */
   constructor(
     values: Values,
-    room: { readonly at: Address; readonly sizeBytes: number },
+    buffer: RecordBuffer,
     seed: number,
     limitBytes: number,
     write: (bytes: Uint8Array) => void,
   ) {
     this.#values = values;
     this.#words = values.words;
-    this.#room = room.at;
-    this.#roomBytes = room.sizeBytes;
+    this.#buffer = buffer;
     this.#seed = seed;
     this.#limitBytes = limitBytes;
     this.#write = write;
     this.#cursor = values.beginScan();
   }
 
-  /** Some tens of values. @returns whether that was all, and all is written */
+  /** Writes some tens of values. @returns whether the snapshot is complete */
   step(): boolean {
-    const ended = scanStored(this.#values, this.#cursor, (key) => this.#take(key));
+    const ended = scanStored(this.#values, this.#cursor, (key) => this.#writeValue(key));
     if (!ended) return false;
-    this.#makeRoom(0);
-    this.#seal(Rec.END, this.#records, 0, 0, 0, 0);
+    this.#reserve(0);
+    this.#setKey(this.#records, 0, 0, 0);
+    this.#finishRecord(Rec.END, 0);
     this.#flush();
     return true;
   }
 
-  #take(key: TmemKey): void {
+  #writeValue(key: TmemKey): void {
     if (this.bytes + this.#filled + this.#values.store.pageSize > this.#limitBytes) {
       this.unsaved++;
       return;
     }
-    this.#makeRoom(this.#values.store.pageSize);
-    const data = (this.#room + this.#filled + Rec.UNIT_BYTES) as Address;
+    this.#reserve(this.#values.store.pageSize);
+    const data = (this.#recordAt + Rec.UNIT_BYTES) as Address;
     const meta = copyStored(this.#values, key, data);
     if (meta === 0) return;
     const dictionary = Value.dictionaryOf(this.#words[data / 4]!);
     if (dictionary > this.#dictionaries) {
-      // Before all that needs them; the value is copied once more, behind them.
+      // A dictionary comes before the values that need it: the value is copied again behind it.
       const { count } = this.#values.dictionaries;
       while (this.#dictionaries < count) this.#writeDictionary(++this.#dictionaries);
-      this.#take(key);
+      this.#writeValue(key);
       return;
     }
-    const kind = Rec.makeKind(Rec.PUT, Page.codecOf(meta));
     const { id, indexLow, indexHigh } = key;
-    this.#seal(kind, id[0]!, id[1]!, indexLow, indexHigh, Page.sizeOf(meta));
+    this.#setKey(id[0]!, id[1]!, indexLow, indexHigh);
+    this.#finishRecord(Rec.makeKind(Rec.PUT, Page.codecOf(meta)), Page.sizeOf(meta));
     this.#records++;
   }
 
@@ -90,52 +103,62 @@ export class Snapshot {
     const { at, sizeBytes } = dictionaries.at(number);
     for (let from = 0; from < sizeBytes; from += Rec.PIECE_BYTES) {
       const count = Math.min(Rec.PIECE_BYTES, sizeBytes - from);
-      this.#makeRoom(count);
-      const data = this.#room + this.#filled + Rec.UNIT_BYTES;
-      bytes.copyWithin(data, at + from, at + from + count);
-      this.#seal(Rec.DICTIONARY, sizeBytes, 0, number, from, count);
+      this.#reserve(count);
+      bytes.copyWithin(this.#recordAt + Rec.UNIT_BYTES, at + from, at + from + count);
+      this.#setKey(sizeBytes, 0, number, from);
+      this.#finishRecord(Rec.DICTIONARY, count);
       this.#records++;
     }
   }
 
-  /** Writes the header of the record whose data stands behind it. */
-  #seal(
-    kind: number,
-    objectLow: number,
-    objectHigh: number,
-    indexLow: number,
-    indexHigh: number,
-    sizeBytes: number,
-  ): void {
-    const at = this.#room + this.#filled;
-    const word = at / 4;
+  /** Address of the record that is being assembled. */
+  get #recordAt(): number {
+    return this.#buffer.at + this.#filled;
+  }
+
+  /** Writes the words OBJECT and INDEX of the record. */
+  #setKey(objectLow: number, objectHigh: number, indexLow: number, indexHigh: number): void {
+    const word = this.#recordAt / 4;
     this.#words[word + Rec.OBJECT_LOW] = objectLow;
     this.#words[word + Rec.OBJECT_HIGH] = objectHigh;
     this.#words[word + Rec.INDEX_LOW] = indexLow;
     this.#words[word + Rec.INDEX_HIGH] = indexHigh;
-    seal(this.#values, at, Rec.seedOf(this.#seed, this.#place), kind, sizeBytes);
+  }
+
+  /** Finishes the record, whose key and data are written. */
+  #finishRecord(kind: number, sizeBytes: number): void {
+    const seed = Rec.seedOf(this.#seed, this.#place);
+    sealRecord(this.#values, this.#recordAt, seed, kind, sizeBytes);
     const units = Rec.unitsOf(sizeBytes);
     this.#filled += units * Rec.UNIT_BYTES;
     this.#place += units;
   }
 
-  #makeRoom(sizeBytes: number): void {
+  /** Makes space in the buffer for a record with so many bytes of data. */
+  #reserve(sizeBytes: number): void {
     const needed = Rec.unitsOf(sizeBytes) * Rec.UNIT_BYTES;
-    if (this.#filled + needed > this.#roomBytes) this.#flush();
+    if (this.#filled + needed > this.#buffer.sizeBytes) this.#flush();
   }
 
   #flush(): void {
-    this.#write(this.#values.bytes.subarray(this.#room, this.#room + this.#filled));
+    const { at } = this.#buffer;
+    this.#write(this.#values.bytes.subarray(at, at + this.#filled));
     this.bytes += this.#filled;
     this.#filled = 0;
   }
 }
 
 /**
- * Finishes the header of a record whose four words of key, and data behind the header, are there.
- * @param at address of the header
+ * Writes kind, size and checksums to a record, whose key and data are written.
+ * @param at address of the record
  */
-function seal(values: Values, at: number, seed: number, kind: number, sizeBytes: number): void {
+function sealRecord(
+  values: Values,
+  at: number,
+  seed: number,
+  kind: number,
+  sizeBytes: number,
+): void {
   const { words } = values;
   const { kernels } = values.store.arena;
   const word = at / 4;
@@ -147,20 +170,22 @@ function seal(values: Values, at: number, seed: number, kind: number, sizeBytes:
 }
 
 /**
- * Makes the record that ends a log.
- * @param room for one record  @param seed of the log  @param place of the record, in units
- * @param next number of the log that follows
+ * Makes the last record of a log, which names the next log.
+ * @param buffer address of a buffer for one record
+ * @param seed of the log's checksums
+ * @param place of the record in the log, in units
+ * @param next generation of the next log
  */
-export function logEnd(
+export function makeNextRecord(
   values: Values,
-  room: Address,
+  buffer: Address,
   seed: number,
   place: number,
   next: number,
 ): Uint8Array {
   const { words, bytes } = values;
-  words.fill(0, room / 4, (room + Rec.UNIT_BYTES) / 4);
-  words[room / 4 + Rec.OBJECT_LOW] = next;
-  seal(values, room, Rec.seedOf(seed, place), Rec.NEXT, 0);
-  return bytes.slice(room, room + Rec.UNIT_BYTES);
+  words.fill(0, buffer / 4, (buffer + Rec.UNIT_BYTES) / 4);
+  words[buffer / 4 + Rec.OBJECT_LOW] = next;
+  sealRecord(values, buffer, Rec.seedOf(seed, place), Rec.NEXT, 0);
+  return bytes.slice(buffer, buffer + Rec.UNIT_BYTES);
 }

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { documentAt } from "../../bench/documents.ts";
-import { DictionaryKeeper, type DictionaryReport } from "../../src/cache/dictionary.ts";
+import { type DictionaryReport, DictionaryTrainer } from "../../src/cache/dictionary.ts";
 import { Cache, createStore, ZcacheError } from "../../src/index.ts";
 import { formatValues } from "../../src/values/format.ts";
 import { Values } from "../../src/values/values.ts";
@@ -96,14 +96,19 @@ test("a training that fails is told: its thread can't start, throws or is ended"
   );
   const open = (codec: string, codecOptions: object, onFault: (error: ZcacheError) => void) => {
     const onReport = (report: DictionaryReport) => assert.fail(JSON.stringify(report));
-    return new DictionaryKeeper(values, 64 * 1024, codec, codecOptions, onReport, onFault);
+    return new DictionaryTrainer(
+      values,
+      { sizeBytes: 64 * 1024, codec, codecOptions },
+      onReport,
+      onFault,
+    );
   };
   /** Offers values until a training begins by itself. */
-  const feed = (keeper: DictionaryKeeper) => {
+  const feed = (trainer: DictionaryTrainer) => {
     for (let nth = 0, bytes = 0; bytes < 3 << 20; nth++) {
       const text = Buffer.from(JSON.stringify(documentAt(nth)));
       values.bytes.set(text, values.bufferAt);
-      keeper.offer(values.bufferAt, text.length);
+      trainer.sample(values.bufferAt, text.length);
       bytes += text.length;
     }
   };
