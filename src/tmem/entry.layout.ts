@@ -1,17 +1,17 @@
-/** struct tmem_entry: what is known of one page; the kernel's "pampd".
+/** struct tmem_entry: the entry of one page; the kernel's "pampd".
  *
  *  ┌───────────────┬───────────────┬───────────────┬───────────────┐
  *  │ VALUE         │ META          │ LINKS         │               │
  *  └───────────────┴───────────────┴───────────────┴───────────────┘
  *
- * An entry lies within what holds it, a leaf of its object's tree or the object's record, and
- * begins at a multiple of four words. An entry is named by its word index. The index moves entries
- * (and says so) but gives the words no meaning, but for META being 0 or not.
+ * An entry is part of a leaf of its object's tree, or of the object's record, and begins at a
+ * multiple of four words. Its name is its word index. The index moves entries (and reports that),
+ * but of their words it reads only whether META is 0.
  *
- * Guarded by the arena's lock, as everything in this folder.
+ * Guarded by the arena's lock, as all structures in this folder.
  */
-export const VALUE = 0; // the store's: a handle, half a fill pattern, a place in a file
-export const META = 1; // 0 = there is no page here, else the store's bits
-export const LINKS = 2; // two words of whoever orders the entries by age; else the store's
+export const VALUE = 0; // the store's: a handle, half of a fill pattern, or a place in the file
+export const META = 1; // 0 = no page, else the store's bits
+export const LINKS = 2; // two words of the eviction policy; for unlisted pages, the store's
 
 export const ENTRY_WORDS = 4;

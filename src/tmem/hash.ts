@@ -1,7 +1,7 @@
-// The hash of an object's name. Each word goes through a full mix (the finaliser of MurmurHash3,
-// which lets each bit of the input change each of the output with about even odds), begun with a
-// seed that only this index has, so that keys which meet in one bucket are not the same everywhere.
-// No protection against one who can watch which keys are slow.
+// The hash of an object's name. Each word goes through a full mix, the finalizer of MurmurHash3, in
+// which each input bit changes each output bit with about even odds. The seed differs between
+// indexes, so that keys that collide in one index do not collide in all. This does not protect
+// against an attacker who can observe which keys are slow.
 
 function mix(word: number): number {
   let h = word;
@@ -10,12 +10,15 @@ function mix(word: number): number {
   return h ^ (h >>> 16);
 }
 
-/** Of the words that every name has. @returns 32 bits */
+/**
+ * Hashes the words that every name has.
+ * @returns 32 bits
+ */
 export function hashName(seed: number, name: number, low: number, high: number): number {
   return mix(mix(mix(seed ^ name) ^ low) ^ high);
 }
 
-/** Goes on with the four words from `at` on. */
+/** Continues a hash with the four words from `at` on. */
 export function hashMore(hash: number, words: Int32Array, at: number): number {
   const first = mix(mix(hash ^ words[at]!) ^ words[at + 1]!);
   return mix(mix(first ^ words[at + 2]!) ^ words[at + 3]!);

@@ -1,9 +1,9 @@
-// The key of a page, (object id, index), in a buffer that a thread makes once and fills again and
-// again: what is asked for a million times must not be allocated a million times.
+// The key of a page, (object id, index), in a buffer that a thread allocates once and reuses: an
+// allocation per request would be too much.
 //
-// An object id is a number of up to 192 bits, or a string of 1 … 24 bytes. Bytes are not a number:
-// the ids 1, [1] and [1, 0] are three ids, since nothing is dropped from either. An index is a
-// number of up to 64 bits. Both are held as 32-bit words, lowest first.
+// An object id is a number of up to 192 bits, or a string of 1 … 24 bytes. The ids 1, [1] and [1,
+// 0] are different, because the kind of an id and its length count. An index is a number of up to
+// 64 bits. Both are stored as 32-bit words, lowest first.
 import { byteCountOf, isBytes } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -17,9 +17,9 @@ const SHORT_ID_BYTES = 8;
 const WORD = 2 ** 32;
 
 export class TmemKey {
-  /** The id's words, lowest first; those that it does not need are 0. */
+  /** The id's words, lowest first; unused words are 0. */
   readonly id: Int32Array = new Int32Array(ID_WORDS);
-  /** The id's kind, as an object's SHAPE has it (object.layout.ts), without the pool. */
+  /** The id's kind, as in an object's SHAPE (object.layout.ts), without the pool. */
   idShape = 0;
   /** Bits 0 … 31 of the index. */
   indexLow = 0;
@@ -67,7 +67,10 @@ export class TmemKey {
     return this;
   }
 
-  /** An object id of 64 bits, and an index, each as two words, lowest first. @returns this */
+  /**
+   * Sets an object id of 64 bits and an index, each given as two words, lowest first.
+   * @returns this
+   */
   setWords(idLow: number, idHigh: number, indexLow: number, indexHigh: number): this {
     this.#setShortId(idLow | 0, idHigh | 0);
     this.indexLow = indexLow | 0;
@@ -75,7 +78,10 @@ export class TmemKey {
     return this;
   }
 
-  /** Goes on to the next index. @returns false, and stays, behind the last one, 2⁶⁴ − 1 */
+  /**
+   * Advances to the next index.
+   * @returns false, without a change, after the last index, 2⁶⁴ − 1
+   */
   nextIndex(): boolean {
     if (this.indexLow === -1) {
       if (this.indexHigh === -1) return false;
@@ -85,7 +91,7 @@ export class TmemKey {
     return true;
   }
 
-  /** The object id: a bigint, or bytes of the caller's own. Allocates: for messages and files. */
+  /** The object id, as a bigint or as bytes. Allocates: for messages and files. */
   get object(): bigint | Uint8Array {
     const bytes = this.idShape >>> ID_BYTES_SHIFT;
     const count = bytes & 31;
@@ -102,7 +108,10 @@ export class TmemKey {
     return (BigInt(this.indexHigh >>> 0) << 32n) | BigInt(this.indexLow >>> 0);
   }
 
-  /** Takes over what another key says. @returns this */
+  /**
+   * Copies another key.
+   * @returns this
+   */
   copy(other: Pick<TmemKey, "id" | "idShape" | "indexLow" | "indexHigh">): this {
     for (let i = 0; i < ID_WORDS; i++) this.id[i] = other.id[i]!;
     this.idShape = other.idShape;
@@ -113,7 +122,7 @@ export class TmemKey {
 
   #setShortId(low: number, high: number): void {
     const id = this.id;
-    // Most keys are short and follow a short one.
+    // Most keys are short and follow a short key, whose other words are 0 already.
     if ((this.idShape & LONG) !== 0) id.fill(0);
     id[0] = low;
     id[1] = high;
@@ -140,7 +149,7 @@ export class TmemKey {
 }
 
 function checkNumber(value: number, what: string): void {
-  // The first line is all that small numbers meet.
+  // Fast path for small numbers.
   if ((value | 0) === value && value >= 0) return;
   if (Number.isSafeInteger(value) && value >= 0) return;
   if (value >= 2 ** 53 && Number.isInteger(value)) {

@@ -1,17 +1,18 @@
-// The hash table of all objects of all pools: linear hashing, which grows by one bucket at a time.
+// The hash table of the objects of all pools. It uses linear hashing, which grows by one bucket at
+// a time.
 //
 // With n buckets, 2^k ≤ n < 2^(k+1), an object is in the bucket that the lowest k + 1 bits of its
-// hash say, or, where that is not there yet, the lowest k bits. To grow is to split the bucket
-// n − 2^k into itself and bucket n; to shrink is to append the last bucket to the one that it came
-// from. So no insertion ever waits for the whole table, and no step writes more than those links of
-// one chain that change.
+// hash name, or, if there is no such bucket yet, the lowest k bits. Growing splits bucket n − 2^k
+// into itself and bucket n; shrinking appends the last bucket to the one that it was split from. So
+// no insertion waits for the whole table, and each step writes only the links of one chain that
+// change.
 //
-//   grow      while there are more objects than buckets, two splits for an insertion at most: one
-//             keeps pace, the other catches up if there was no frame for a while
-//   shrink    while there are more than 2 · objects + 1 buckets, two merges for a removal: so there
-//             are never more than that or BUCKETS_MIN, and the last object leaves no frame
+//   grow      while there are more objects than buckets, at most two splits per insertion: one
+//             keeps pace, the other catches up after a lack of frames
+//   shrink    while there are more than 2 · objects + 1 buckets, at most two merges per removal: so
+//             there are never more than that or BUCKETS_MIN, and no frame after the last object
 //
-// That a table can't grow for lack of frames makes it slower and nothing else.
+// A table that can't grow for lack of frames becomes slower, and nothing else.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -24,9 +25,9 @@ import type { TmemKey } from "./key.ts";
 import * as Obj from "./object.layout.ts";
 import { POSITIONS, reverseBits } from "./scan_cursor.ts";
 
-/** A table with objects in it has as many buckets at least. */
+/** Buckets of a table with objects, at least. */
 export const BUCKETS_MIN = 16;
-/** What the directory has room for in frames of 4 KiB: half of the objects that fit an arena. */
+/** What the directory can list with frames of 4 KiB: half as many as objects fit into an arena. */
 const BUCKETS_MAX = 2 ** 26;
 
 /** Splits after an insertion and merges after a removal, at most. */
@@ -44,8 +45,10 @@ export class ObjectTable {
   readonly #frameMask: number;
 
   /**
-   * @param at word index of the index's own words
-   * @param owner under which the frames of buckets and directory are taken
+   * @param at word index of the index's words
+   * @param owner the owner number for the frames of buckets and directory
+   * @param shortOwner for short records
+   * @param longOwner for long records
    */
   constructor(arena: Arena, at: number, owner: number, shortOwner: number, longOwner: number) {
     this.#words = arena.words;
@@ -76,7 +79,7 @@ export class ObjectTable {
     return this.#words[this.#at + Index.BUCKETS]!;
   }
 
-  /** Frames that records, buckets and directory take. */
+  /** Page frames of records, buckets and directory. */
   get framesHeld(): number {
     const words = this.#words;
     const table =
@@ -84,7 +87,7 @@ export class ObjectTable {
     return table + this.#short.framesHeld + this.#long.framesHeld;
   }
 
-  /** @returns the object of this pool's number and this key, or NONE */
+  /** @returns the object of a pool, by its number, and a key, or NONE */
   find(number: number, key: TmemKey): WordIndex | typeof Obj.NONE {
     const words = this.#words;
     const buckets = words[this.#at + Index.BUCKETS]!;
@@ -110,8 +113,8 @@ export class ObjectTable {
   }
 
   /**
-   * Makes the record of an object that is not in the table; it holds nothing and is not found yet.
-   * `link` puts it into the table, `discard` takes it back.
+   * Allocates the record of an object that is not in the table. It has no pages and is not found
+   * until `link` adds it; `discard` frees it.
    * @returns NIL if no frame is left, and then nothing has changed
    */
   make(number: number, key: TmemKey): WordIndex | Nil {
@@ -149,7 +152,7 @@ export class ObjectTable {
     if (this.count === 0) this.#end();
   }
 
-  /** Takes an object that holds nothing out of the table. */
+  /** Removes an object without pages from the table, and frees it. */
   unlink(object: WordIndex): void {
     const words = this.#words;
     let at = this.#bucketAt(bucketOf(this.hashOf(object), this.buckets));
@@ -161,12 +164,12 @@ export class ObjectTable {
     this.discard(object);
   }
 
-  /** The bucket that an object is in. */
+  /** The bucket of an object. */
   bucketOf(object: number): number {
     return bucketOf(this.hashOf(object), this.buckets);
   }
 
-  /** Fills in a key's object id. */
+  /** Sets the key's object id to that of an object. */
   idOf(object: number, key: TmemKey): void {
     const words = this.#words;
     const shape = words[object + Obj.SHAPE]!;
@@ -177,12 +180,12 @@ export class ObjectTable {
     for (let i = 0; i < 4; i++) key.id[2 + i] = long ? words[object + Obj.ID_MORE + i]! : 0;
   }
 
-  /** The first object of a bucket, or NONE; the others by NEXT. */
+  /** The first object of a bucket, or NONE; NEXT links the others. */
   firstOf(bucket: number): number {
     return this.#words[this.#bucketAt(bucket)]!;
   }
 
-  /** The bucket of the objects at a position of a walk (scan_cursor.ts), and where it ends. */
+  /** The bucket of the objects at a position (scan_cursor.ts). */
   bucketAt(position: number): number {
     return bucketOf(reverseBits(position) | 0, this.buckets);
   }
@@ -207,7 +210,10 @@ export class ObjectTable {
     return (name & Obj.LONG) === 0 ? hash : hashMore(hash, words, object + Obj.ID_MORE);
   }
 
-  /** Walks all chains. @param visit is called with each object */
+  /**
+   * Checks all chains.
+   * @param visit called with each object
+   */
   verify(visit: (object: number) => void): void {
     const words = this.#words;
     const buckets = this.buckets;
@@ -234,7 +240,7 @@ export class ObjectTable {
     assert(count === this.count, "every record is an object in a chain");
   }
 
-  /** Whether an object's record can begin at this word; it may be a free one. */
+  /** Whether a record begins at this word; it may be free. */
   contains(at: number): boolean {
     return this.#short.contains(at) || this.#long.contains(at);
   }
@@ -258,7 +264,10 @@ export class ObjectTable {
     return directory + ((bucket >>> shift) & this.#frameMask);
   }
 
-  /** From no buckets to the fewest. @returns false if there are no frames for them */
+  /**
+   * Creates the first buckets.
+   * @returns false if there are no frames for them
+   */
   #begin(): boolean {
     if (!this.#makeRoomFor(0)) return false;
     for (let bucket = 0; bucket < BUCKETS_MIN; bucket++) {
@@ -274,14 +283,17 @@ export class ObjectTable {
     put(this.#words, this.#at + Index.BUCKETS, 0);
   }
 
-  /** Splits a bucket in two. @returns false if there is no frame for the new one */
+  /**
+   * Splits a bucket in two.
+   * @returns false if there is no frame for the new one
+   */
   #split(): boolean {
     const words = this.#words;
     const added = this.buckets;
     if (added === BUCKETS_MAX || !this.#makeRoomFor(added)) return false;
     const bit = 1 << (31 - Math.clz32(added));
-    // Where the next object that stays, and that goes, is to be entered; what is there already is
-    // not written again, so a chain costs as many words of the journal as its objects alternate.
+    // The words at which to link the next object that stays, and the next that goes. A link that is
+    // right already is not written again, so a chain logs as many words as its objects alternate.
     let stayAt = this.#bucketAt(added - bit);
     let goAt = this.#bucketAt(added);
     let object = words[stayAt]!;
@@ -317,7 +329,10 @@ export class ObjectTable {
     this.#giveRoomOf(last);
   }
 
-  /** Takes the frames that begin with this bucket. @returns false if there are none, all undone */
+  /**
+   * Allocates the frames that begin with this bucket.
+   * @returns false if there are none, and then nothing has changed
+   */
   #makeRoomFor(bucket: number): boolean {
     if ((bucket & this.#frameMask) !== 0) return true;
     const words = this.#words;
@@ -340,7 +355,7 @@ export class ObjectTable {
     return true;
   }
 
-  /** Gives back the frames that begin with this bucket, which was the last. */
+  /** Frees the frames that begin with this bucket, which was the last. */
   #giveRoomOf(bucket: number): void {
     if ((bucket & this.#frameMask) !== 0) return;
     const words = this.#words;
@@ -349,13 +364,13 @@ export class ObjectTable {
     this.#frames.free((words[nameAt]! >>> shift) as PageFrame);
     add(words, this.#at + Index.BUCKET_FRAMES, -1);
     if ((bucket >>> shift) % (this.#frameMask + 1) !== 0) return;
-    // The first bucket of a directory's frame is that frame's first word.
+    // The word that lists the first frame of a directory's frame is that frame's first word.
     this.#frames.free((nameAt >>> shift) as PageFrame);
     add(words, this.#at + Index.DIRECTORY_FRAMES, -1);
   }
 }
 
-/** The bucket of a hash among this many. */
+/** The bucket of a hash, among this many buckets. */
 function bucketOf(hash: number, buckets: number): number {
   const mask = -1 >>> Math.clz32(buckets);
   const bucket = hash & mask;

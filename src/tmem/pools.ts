@@ -1,10 +1,10 @@
-// The table of tmem pools: who has which pool, and of what kind.
+// The table of tmem pools.
 //
-// A pool is a set of objects that live and die together: a file system's cache, a swap device. It
-// is ephemeral (its pages may vanish) or persistent, private or shared by all clients that name the
-// same UUID. A pool that is given up is DYING: nothing is found in it and nothing goes in, while
-// its pages are removed step by step; then its number is free for another. An id has a generation
-// besides the number, so that the old pool's id does not open the new one.
+// A pool is a set of objects that are destroyed together: the cache of a file system, a swap
+// device. It is ephemeral (its pages may be evicted) or persistent, and private or shared by all
+// clients that name its UUID. A pool that its last client has left is DYING: nothing is found or
+// stored in it while its pages are removed step by step. Then another pool can have its number. An
+// id contains a generation besides the number, so that an old pool's id does not open a new pool.
 import { type Brand, NIL, type Nil } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -12,15 +12,15 @@ import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
 import * as Index from "./index.layout.ts";
 
-/** Names one tmem pool: number | generation << 8; 2⁸ … 2³¹ − 1. */
+/** The id of a tmem pool: number | generation << 8; 2⁸ … 2³¹ − 1. */
 export type TmemPool = Brand<number, "TmemPool">;
 
 // The kernel's TMEM_POOL_PERSIST and TMEM_POOL_SHARED.
-/** Pages stay until they are flushed; without it the pool is ephemeral. */
+/** Pages stay until they are flushed; without this flag, the pool is ephemeral. */
 export const PERSISTENT = 1;
-/** All clients that name the pool's UUID have the same pool. */
+/** All clients that name the pool's UUID share the pool. */
 export const SHARED = 2;
-/** A page that is not taken leaves the old one of its key; else no old copy stays. */
+/** A refused put keeps the old page; without this flag, it removes the old page. */
 export const KEEPS_OLD = 4;
 
 /** Bytes of a UUID. */
@@ -31,17 +31,17 @@ const GENERATIONS = 2 ** (31 - Index.NUMBER_BITS);
 
 export interface TmemPoolInfo {
   readonly id: TmemPool;
-  /** Who made it. */
+  /** The client that created the pool. */
   readonly client: number;
   readonly persistent: boolean;
   readonly shared: boolean;
   /** Clients that use it. */
   readonly users: number;
-  /** Given up, and not yet empty. */
+  /** No client uses it any more, and it is not empty yet. */
   readonly dying: boolean;
   readonly pages: number;
   readonly objects: number;
-  /** Pages of index 0: objects whose first page is there. */
+  /** Pages of index 0, which is the number of objects that have their first page. */
   readonly firstPages: number;
 }
 
@@ -55,7 +55,7 @@ export class PoolTable {
     this.#at = at;
   }
 
-  /** Makes all pools free. Before others can see the words: not written down in the journal. */
+  /** Initializes all pools as free, without the journal: called before others see the words. */
   format(): void {
     const words = this.#words;
     for (let number = 0; number < Index.POOLS_MAX; number++) {
@@ -66,7 +66,7 @@ export class PoolTable {
     }
   }
 
-  /** The words of the pool that has, or had, this id or number. */
+  /** Word index of the pool that has, or had, this id or number. */
   at(pool: number): number {
     return this.#at + (pool & Index.NUMBER_MASK) * Index.POOL_WORDS;
   }
@@ -118,24 +118,29 @@ export class PoolTable {
     return users;
   }
 
-  /** Whether there is a pool of this id, and not dying; asked of every call. */
+  /** Whether a pool of this id exists and is not dying; every operation checks this. */
   isUsable(pool: number): boolean {
-    // Below POOLS_MAX no number is an id, and one may equal a state.
+    // Numbers below POOLS_MAX are no ids, and may equal a state.
     return pool >= Index.POOLS_MAX && this.#words[this.at(pool) + Index.STATE] === pool;
   }
 
-  /** Whether this id's pool was given up and is not yet free. */
+  /** Whether the pool of this id is dying. */
   isDying(pool: number): boolean {
     const at = this.at(pool);
     return this.#words[at + Index.STATE] === Index.DYING && this.#idAt(at) === pool;
   }
 
-  /** Why a pool is not to be used: EBUSY while it is dying, EINVAL if there is no such pool. */
+  /**
+   * The error for a pool that can't be used: EBUSY while it is dying, EINVAL if there is no such
+   * pool.
+   */
   refusal(pool: number): Errno {
     return this.isDying(pool) ? EBUSY : EINVAL;
   }
 
-  /** Frees the number of a dying pool that is empty; the next pool of this number has a new id. */
+  /**
+   * Frees the number of a dying pool that is empty; the next pool of that number gets another id.
+   */
   release(pool: number): void {
     const words = this.#words;
     const at = this.at(pool);
@@ -162,7 +167,7 @@ export class PoolTable {
     return this.isUsable(pool) && (this.#words[this.at(pool) + Index.FLAGS]! & KEEPS_OLD) !== 0;
   }
 
-  /** What is known of a pool that is there or dying; null if there is no such pool. */
+  /** Information on a pool, dying or not; null if there is no such pool. */
   info(pool: number): TmemPoolInfo | null {
     const words = this.#words;
     const at = this.at(pool);
@@ -182,7 +187,7 @@ export class PoolTable {
     };
   }
 
-  /** The id of the first pool, dying ones included, whose number is `number` or more; or NIL. */
+  /** The id of the first pool, dying or not, whose number is at least `number`; or NIL. */
   from(number: number): TmemPool | Nil {
     for (let n = number; n < Index.POOLS_MAX; n++) {
       const at = this.at(n);
@@ -191,7 +196,7 @@ export class PoolTable {
     return NIL;
   }
 
-  /** The pages of all pools. */
+  /** Pages of all pools. */
   get pages(): number {
     let pages = 0;
     for (let n = 0; n < Index.POOLS_MAX; n++) pages += this.#words[this.at(n) + Index.PAGES]!;
@@ -210,7 +215,7 @@ export class PoolTable {
     return this.#words[at + Index.POOL_ID]!;
   }
 
-  /** The words of the shared pool of this UUID, dying or not, or NIL. */
+  /** Word index of the shared pool of this UUID, dying or not, or NIL. */
   #withUuid(uuid: Uint8Array): number {
     const words = this.#words;
     for (let number = 0; number < Index.POOLS_MAX; number++) {
@@ -225,8 +230,11 @@ export class PoolTable {
   }
 
   /**
-   * Checks what the pools say of themselves. @param pages what was found, by the pool's number
-   * @throws AssertionError
+   * Checks the counts of the pools.
+   * @param pages pages found, by the pool's number
+   * @param objects objects found
+   * @param firsts pages of index 0 found
+   * @throws AssertionError naming what does not hold
    */
   verify(
     pages: ReadonlyMap<number, number>,

@@ -1,26 +1,28 @@
-// Where a walk through all entries of an index stands, while the table of objects grows and
+// The position of an iteration over all entries of an index, while the hash table grows and
 // shrinks.
 //
-// The walk goes through objects in the order of their hashes, read with the lowest bit first: their
-// positions. A bucket is all objects whose hashes agree in some lowest bits, and so a range of
-// positions; to split it or to merge it divides or joins ranges and leaves each object where it is
-// in the order. A walk by the buckets' numbers would miss what a merge moves behind it.
+// The iteration visits objects in the order of their bit-reversed hashes, their positions. All
+// objects of a bucket agree in the lowest bits of their hashes, so a bucket is a range of
+// positions. A split divides a range, a merge joins two, and neither changes the order. An
+// iteration by bucket numbers would miss objects that a merge moves to a bucket already visited.
 import { TmemKey } from "./key.ts";
 
-/** Positions are 0 … this − 1. */
+/** Positions are 0 … POSITIONS − 1. */
 export const POSITIONS = 2 ** 32;
 
-/** A new one stands at the beginning. */
+/** A new cursor is at the beginning. */
 export class ScanCursor {
-  /** All objects of lower positions have been visited. */
+  /** Objects at lower positions have been visited. */
   position = 0;
-  /** Whether it stands within the object there: of that pool's number, that id, at that index. */
+  /**
+   * Whether the cursor is within an object: that of pool `number` and `key`, at the key's index.
+   */
   isWithin = false;
   number = 0;
   readonly key = new TmemKey();
 }
 
-/** The 32 bits of a word in the opposite order, as a number from 0 on. */
+/** Reverses the 32 bits of a word. @returns 0 … 2³² − 1 */
 export function reverseBits(word: number): number {
   let w = ((word >>> 1) & 0x55555555) | ((word & 0x55555555) << 1);
   w = ((w >>> 2) & 0x33333333) | ((w & 0x33333333) << 2);

@@ -1,17 +1,24 @@
-// The tmem key space: (pool, object id, index) → the entry of a page. Pools belong to clients, an
-// object of a pool is a set of pages, and the index tells the pages of an object apart.
+// The tmem key space: finds the entry of a page by (pool, object id, index). Pools belong to
+// clients; an object of a pool is a set of pages; the index tells the pages of an object apart.
 //
-//   pools.ts     the table of pools: ephemeral or persistent, private or shared
-//   objects.ts   one hash table for the objects of all pools
-//   tree.ts      a radix tree for the pages of an object
+//   1. tmem.ts          the index: pools, entries, removal in steps
+//   2. pools.ts         the table of pools: ephemeral or persistent, private or shared
+//   3. objects.ts, hash.ts   one hash table for the objects of all pools
+//   4. tree.ts          a radix tree for the pages of an object
+//   5. scan.ts, scan_cursor.ts   iterates over all entries while others change the index
+//   6. key.ts           the key of a page, as a reusable buffer
+//   7. *.layout.ts      the structures in the arena
 //
-// All of it stands in words of the arena. Everything here is called under the arena's lock, and
-// everything it writes can be undone (memory/journal.ts). A step either takes records and frames or
-// gives them back, never both: so that what is given back still says what it said when the step is
-// undone, whoever removes and then inserts commits in between.
+// All data is in words of the arena. A step either allocates records and frames or frees them,
+// never both: a freed record keeps its content until the step is committed, so that a rollback
+// restores it. A caller that removes and then inserts commits in between.
 //
-// Logged words: less than 300 for an insertion, mostly 10; less than 200 for a removal. A step of
-// `removeObject` and `destroyStep` ends by itself before it becomes too long for one transaction.
+// Concurrency: every method is called under the arena's lock, and writes through the journal
+// (memory/journal.ts).
+//
+// Limits: 256 pools; object ids of 192 bits or 24 bytes; indexes of 64 bits. Logged words: less
+// than 300 for an insertion, mostly 10; less than 200 for a removal. A step of `removeObject` or
+// `destroyStep` ends before its transaction becomes too long.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { EINVAL, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -26,30 +33,33 @@ import { TmemKey } from "./key.ts";
 import * as Obj from "./object.layout.ts";
 import { ObjectTable } from "./objects.ts";
 import { type PERSISTENT, PoolTable, type TmemPool, type TmemPoolInfo } from "./pools.ts";
-import { POSITIONS, type ScanCursor } from "./scan_cursor.ts";
+import { EntryScan, type EntryVisit, STEP_BUCKETS } from "./scan.ts";
+import type { ScanCursor } from "./scan_cursor.ts";
 import * as Tree from "./tree.layout.ts";
 import { type EntryMoved, PageTree } from "./tree.ts";
 
-/** Frame owners that an index needs: 0 leaves and nodes, 1 and 2 objects, 3 the hash table. */
+/**
+ * Owner numbers that an index needs: 0 for leaves and nodes, 1 and 2 for objects, 3 for the hash
+ * table.
+ */
 export const INDEX_OWNERS = 4;
 
-/** Called with each entry before it is removed; `keyOf` may be asked, the index not be changed. */
-export type EntryVisit = (entry: WordIndex) => void;
-
-/** A step of many removals ends when this many words are logged: 1,000 with the last of them. */
+/**
+ * A step of many removals ends once this many words are logged; the last removal brings that to
+ * 1,000 at most.
+ */
 const STEP_LOGGED_WORDS = 600;
-/** Buckets that a step looks at, at most: a tenth of a millisecond, if none is cached. */
-const STEP_BUCKETS = 512;
 
 export class TmemIndex {
   readonly #words: Int32Array;
   readonly #frames: FrameAllocator;
   readonly #pools: PoolTable;
-  /** Where `remove` finds out which page goes. */
+  /** Scratch key of `remove`. */
   readonly #counted = new TmemKey();
   readonly #objects: ObjectTable;
   readonly #tree: PageTree;
-  /** A frame has 2^this words; a word index has 30 bits, so it may be shifted. */
+  readonly #scan: EntryScan;
+  /** A frame has 2^this words; a word index has 30 bits, so it can be shifted. */
   readonly #frameShift: number;
   readonly #treeOwner: number;
   readonly #shortOwner: number;
@@ -57,12 +67,12 @@ export class TmemIndex {
   readonly #probe = new TmemKey();
 
   /**
-   * The index as one thread sees it.
+   * Opens the index in the calling thread.
    * @param at word index of INDEX_WORDS words that the caller provides
-   * @param owner gives the numbers under which frames are taken, for 0 … INDEX_OWNERS − 1: all
-   *   different, none of them 0, used by nobody else, and the same in all threads
-   * @param moved called when an entry lies elsewhere: all its words have been copied, and what
-   *   points to the old place is to point to the new one
+   * @param owner returns the owner numbers under which frames are allocated, for 0 … INDEX_OWNERS −
+   *   1: all different, none of them 0, used by nobody else, and the same in all threads
+   * @param moved called when an entry has moved: its words have been copied, and whatever refers to
+   *   the old place must refer to the new one
    */
   constructor(arena: Arena, at: number, owner: (nth: number) => number, moved: EntryMoved) {
     this.#words = arena.words;
@@ -74,11 +84,13 @@ export class TmemIndex {
     this.#pools = new PoolTable(arena, at + Index.POOLS);
     this.#objects = new ObjectTable(arena, at, owner(3), this.#shortOwner, this.#longOwner);
     this.#tree = new PageTree(arena, at + Index.TREE_SLAB, this.#treeOwner, moved);
+    const keyOf = (entry: WordIndex, key: TmemKey) => this.keyOf(entry, key);
+    this.#scan = new EntryScan(arena, this.#objects, this.#tree, keyOf);
   }
 
   /**
-   * Makes an empty index; once, before others see the words. Holds no frames.
-   * @param seed of the hash: 32 bits of chance
+   * Initializes an empty index, which holds no frames; called once, before others see the words.
+   * @param seed of the hash: 32 random bits
    */
   format(seed: number): void {
     this.#pools.format();
@@ -87,25 +99,25 @@ export class TmemIndex {
   }
 
   /**
-   * Makes a pool, or joins the shared pool of this UUID.
-   * @param client a number that says who asks
+   * Creates a pool, or joins the shared pool of this UUID.
+   * @param client a number that names the client
    * @param flags PERSISTENT, SHARED, KEEPS_OLD
    * @param uuid 16 bytes for a shared pool, null for a private one
-   * @returns the pool's id; EINVAL for flags that can't be, or others than the shared pool has;
+   * @returns the pool's id; EINVAL for impossible flags, or flags other than the shared pool's;
    *   EBUSY while the shared pool is dying; ENOSPC with 256 pools
    */
   createPool(client: number, flags: number, uuid: Uint8Array | null): TmemPool | Errno {
     return this.#pools.create(client, flags, uuid);
   }
 
-  /** @returns the shared pool of this UUID, or NIL; a dying one is not found */
+  /** @returns the shared pool of this UUID, or NIL; a dying pool is not found */
   findPool(uuid: Uint8Array): TmemPool | Nil {
     return this.#pools.find(uuid);
   }
 
   /**
-   * Ends one client's use of a pool. If it was the last, the pool is dying: nothing is found in it
-   * or goes into it, and `destroyStep` is to be called until it says 0.
+   * Ends one client's use of a pool. After the last, the pool is dying: nothing is found in it or
+   * stored in it, and the caller calls `destroyStep` until it returns 0.
    * @returns clients that still use it; EINVAL if there is no such pool, EBUSY if it is dying
    */
   destroyPool(pool: number): number | Errno {
@@ -113,9 +125,9 @@ export class TmemIndex {
   }
 
   /**
-   * Removes some pages of a dying pool; others may come and go in other pools between the steps.
-   * May remove none and yet not be done, where it looked at many buckets of others.
-   * @param maxPages 1 or more; fewer where the transaction would be too long
+   * Removes some pages of a dying pool; other pools may change between two steps. May remove none
+   * although some are left, if it has visited many buckets of other pools.
+   * @param maxPages 1 or more; fewer are removed if the transaction would be too long
    * @returns pages left; after 0 the pool is gone. EINVAL if no such pool is dying
    */
   destroyStep(pool: number, maxPages: number, onEntry: EntryVisit): number | Errno {
@@ -125,14 +137,14 @@ export class TmemIndex {
     const number = pool & Index.NUMBER_MASK;
     let removed = 0;
     let bucket = words[at + Index.CURSOR]!;
-    // Downwards, and round again as long as there are objects. A bucket that is merged while this
-    // goes on is appended to a lower one, which is still ahead; one that is split may send objects
-    // to a place that was passed, and those are found the next time round.
+    // From the last bucket down, and again as long as there are objects. A bucket that is merged
+    // meanwhile is appended to a lower one, which is still ahead. A split may move objects to a
+    // bucket that was passed; the next round finds those.
     for (let looked = 0; words[at + Index.OBJECTS]! > 0; ) {
       bucket = Math.min(bucket, this.#objects.buckets - 1);
       const object = this.#objectOf(bucket, number);
       if (object !== Obj.NONE) {
-        if (removed >= maxPages || !this.#goesOn(removed)) break;
+        if (removed >= maxPages || !this.#mayRemoveMore(removed)) break;
         removed += this.#removePages(object, maxPages - removed, onEntry);
       } else {
         if (looked++ === STEP_BUCKETS) break;
@@ -145,8 +157,8 @@ export class TmemIndex {
   }
 
   /**
-   * @returns the entry of a page, NIL if it is not there; EINVAL if there is no such pool, EBUSY if
-   *   it is dying
+   * @returns the entry of a page, NIL if the page is not stored; EINVAL if there is no such pool,
+   *   EBUSY if it is dying
    */
   find(pool: number, key: TmemKey): WordIndex | Nil | Errno {
     if (!this.#pools.isUsable(pool)) return this.#pools.refusal(pool);
@@ -155,8 +167,8 @@ export class TmemIndex {
   }
 
   /**
-   * Finds the entry of a page or makes it. One that is new has a META of 0, and the caller sets all
-   * its words, META to something else, before anything else is asked of the index; or removes it.
+   * Finds or creates the entry of a page. A new entry has a META of 0; before any other call, the
+   * caller sets all its words, META not to 0, or removes it.
    * @returns the entry; NIL if no frame is left, and then nothing has changed; EINVAL if there is
    *   no such pool, EBUSY if it is dying
    */
@@ -185,13 +197,13 @@ export class TmemIndex {
     return entry;
   }
 
-  /** Removes a page's entry, and its object with the last of its pages. */
+  /** Removes an entry, and its object if it has no other pages. */
   remove(entry: WordIndex): void {
     this.#removeFrom(this.#objectAround(entry), entry);
   }
 
   /**
-   * Fills in the key of an entry, found from nothing but where the entry lies.
+   * Sets `key` to the key of an entry, which follows from where the entry is.
    * @returns its pool, which may be dying
    */
   keyOf(entry: WordIndex, key: TmemKey): TmemPool {
@@ -202,14 +214,14 @@ export class TmemIndex {
     return words[this.#pools.at(this.#numberOf(object)) + Index.POOL_ID]! as TmemPool;
   }
 
-  /** Whether an entry is for sure the only one of its object, which lies in the object's record. */
+  /** Whether an entry is in its object's record, and thus the object's only one. */
   isInline(entry: WordIndex): boolean {
     return ownerOf(this.#frames.state(entry >>> this.#frameShift)) !== this.#treeOwner;
   }
 
   /**
-   * Finds the page of the key's object with the lowest index from the key's index on, and sets the
-   * key's index to that. With `key.nextIndex()` in between, all pages of an object in order.
+   * Finds the object's page of the lowest index at or after the key's index, and sets the key's
+   * index to it. With `key.nextIndex()` in between, iterates over an object in order.
    * @returns as `find`
    */
   nextPage(pool: number, key: TmemKey): WordIndex | Nil | Errno {
@@ -221,7 +233,9 @@ export class TmemIndex {
     return entry;
   }
 
-  /** @returns pages of the key's object, 0 if there is none; EINVAL and EBUSY as `find` */
+  /**
+   * @returns pages of the key's object, 0 if there is no such object; EINVAL and EBUSY as `find`
+   */
   objectPages(pool: number, key: TmemKey): number | Errno {
     if (!this.#pools.isUsable(pool)) return this.#pools.refusal(pool);
     const object = this.#objects.find(pool & Index.NUMBER_MASK, key);
@@ -230,8 +244,8 @@ export class TmemIndex {
 
   /**
    * Removes pages of the key's object, lowest index first.
-   * @param maxPages 1 or more; fewer where the transaction would be too long
-   * @returns pages left, 0 when the object is gone or was never there; EINVAL and EBUSY as `find`
+   * @param maxPages 1 or more; fewer are removed if the transaction would be too long
+   * @returns pages left, 0 if the object is gone or was never stored; EINVAL and EBUSY as `find`
    */
   removeObject(pool: number, key: TmemKey, maxPages: number, onEntry: EntryVisit): number | Errno {
     if (!this.#pools.isUsable(pool)) return this.#pools.refusal(pool);
@@ -242,34 +256,18 @@ export class TmemIndex {
   }
 
   /**
-   * Visits some entries from where the cursor stands, and moves it on: called again and again,
-   * every entry that stays is visited once in each round, in no order that means anything. What
-   * comes and goes between two calls may be visited or not.
-   * @param entriesMax how many at about
-   * @param visit may not change the index
+   * Visits some entries from the cursor on, and advances it. Called repeatedly, it visits each
+   * entry that stays once per round, in no particular order; an entry that is added or removed
+   * meanwhile may be visited or not.
+   * @param entriesMax entries to visit, at about
+   * @param visit must not change the index
    * @returns whether a round has ended: the next call begins another
    */
   scan(cursor: ScanCursor, entriesMax: number, visit: EntryVisit): boolean {
-    let left = entriesMax;
-    if (cursor.isWithin) {
-      const object = this.#objects.find(cursor.number, cursor.key);
-      cursor.isWithin = false;
-      if (object !== Obj.NONE) left -= this.#scanTree(object, cursor, left, visit);
-      if (cursor.isWithin) return false;
-      cursor.position++;
-    }
-    for (let looked = 0; left > 0 && looked < STEP_BUCKETS; looked++) {
-      if (cursor.position >= POSITIONS || this.#objects.buckets === 0) {
-        cursor.position = 0;
-        return true;
-      }
-      left -= this.#scanBucket(cursor, left, visit);
-      if (cursor.isWithin) return false;
-    }
-    return false;
+    return this.#scan.step(cursor, entriesMax, visit);
   }
 
-  /** Calls `visit` with each pool, dying ones included. */
+  /** Calls `visit` with each pool, including dying pools. */
   forEachPool(visit: (pool: TmemPool) => void): void {
     let pool = this.#pools.from(0);
     while (pool !== NIL) {
@@ -283,17 +281,17 @@ export class TmemIndex {
     return this.#pools.kind(pool);
   }
 
-  /** Whether a page that is not taken leaves the old one of its key; false if there is no pool. */
+  /** Whether a refused put keeps the old page of its key; false if there is no such pool. */
   keepsOld(pool: number): boolean {
     return this.#pools.keepsOld(pool);
   }
 
-  /** Whether a pool is shared by UUID; fixed while there is such a pool, so no lock is needed. */
+  /** Whether a pool is shared by UUID. Needs no lock, because a pool never changes this. */
   isShared(pool: number): boolean {
     return this.#pools.isShared(pool);
   }
 
-  /** What is known of a pool, dying or not; null if there is no such pool. */
+  /** Information on a pool, dying or not; null if there is no such pool. */
   poolInfo(pool: number): TmemPoolInfo | null {
     return this.#pools.info(pool);
   }
@@ -308,14 +306,14 @@ export class TmemIndex {
     return this.#objects.count;
   }
 
-  /** Page frames that the index holds, besides the words that its owner provides. */
+  /** Page frames that the index has allocated. */
   get memoryFrames(): number {
     return this.#objects.framesHeld + this.#tree.framesHeld;
   }
 
   /**
-   * Whether there is an entry at this word, whatever number it is: the key that it leads to must
-   * lead back.
+   * Whether there is an entry at this word, which may be any number: the key to which it leads must
+   * lead back to it.
    */
   holds(at: number): boolean {
     if (!(at > 0 && at < this.#words.length)) return false;
@@ -333,9 +331,9 @@ export class TmemIndex {
   }
 
   /**
-   * Walks everything: tables, chains, trees, and what leads back from an entry to its key.
-   * @param visit is called once for each entry
-   * @throws AssertionError
+   * Checks tables, chains and trees, and that each entry is found by its key.
+   * @param visit called once for each entry
+   * @throws AssertionError naming what does not hold
    */
   verify(visit?: EntryVisit): void {
     const found = new TmemKey();
@@ -364,69 +362,13 @@ export class TmemIndex {
     this.#pools.verify(pages, objects, firsts);
   }
 
-  /** Visits entries of one bucket from the cursor on. @returns how many */
-  #scanBucket(cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
-    const objects = this.#objects;
-    const words = this.#words;
-    const bucket = objects.bucketAt(cursor.position);
-    const end = objects.endOf(bucket);
-    for (let visited = 0; visited < entriesMax; ) {
-      // The next in the order of positions. Chains are short, so they are looked through for each.
-      let next = end;
-      let count = 0;
-      let object = objects.firstOf(bucket);
-      for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {
-        const position = objects.positionOf(object);
-        if (position < cursor.position || position > next) continue;
-        count = position === next ? count + 1 : 1;
-        next = position;
-      }
-      cursor.position = next;
-      if (count === 0) return visited;
-      // A cursor can stand within one of them, so of several at one position none is left for
-      // later.
-      const left = count === 1 ? entriesMax - visited : Number.POSITIVE_INFINITY;
-      object = objects.firstOf(bucket);
-      for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {
-        if (objects.positionOf(object) !== next) continue;
-        visited += this.#scanObject(object, cursor, left, visit);
-      }
-      if (cursor.isWithin) return visited;
-      cursor.position = next + 1;
-    }
-    return entriesMax;
-  }
-
-  /** Visits entries of one object from the first on. @returns how many */
-  #scanObject(object: number, cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
-    if ((this.#words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) {
-      visit((object + Obj.ENTRY) as WordIndex);
-      return 1;
-    }
-    cursor.number = this.#numberOf(object);
-    this.#objects.idOf(object, cursor.key);
-    cursor.key.indexLow = cursor.key.indexHigh = 0;
-    return this.#scanTree(object, cursor, entriesMax, visit);
-  }
-
-  /** Visits entries of one object from the cursor's key on. @returns how many */
-  #scanTree(object: number, cursor: ScanCursor, entriesMax: number, visit: EntryVisit): number {
-    const { key } = cursor;
-    for (let visited = 0; visited < entriesMax; visited++) {
-      const entry = this.#tree.next(object, key.indexLow, key.indexHigh);
-      if (entry === NIL) return visited;
-      visit(entry);
-      this.keyOf(entry, key);
-      if (!key.nextIndex()) return visited + 1;
-    }
-    cursor.isWithin = true;
-    return entriesMax;
-  }
-
-  /** Removes some pages of an object, and the object with the last. @returns how many */
+  /**
+   * Removes some pages of an object, and the object with its last page.
+   * @returns how many were removed
+   */
   #removePages(object: number, maxPages: number, onEntry: EntryVisit): number {
     let removed = 0;
-    while (removed < maxPages && this.#goesOn(removed)) {
+    while (removed < maxPages && this.#mayRemoveMore(removed)) {
       const entry = this.#tree.first(object);
       onEntry(entry);
       removed++;
@@ -435,12 +377,14 @@ export class TmemIndex {
     return removed;
   }
 
-  /** Whether a step that has done this much is to do more: always something, but not too much. */
-  #goesOn(removed: number): boolean {
+  /**
+   * Whether a step may remove another page: at least one, and more while the transaction is short.
+   */
+  #mayRemoveMore(removed: number): boolean {
     return removed === 0 || this.#words[JOURNAL_NEXT]! < STEP_LOGGED_WORDS;
   }
 
-  /** @returns whether the object is still there */
+  /** @returns whether the object has other pages */
   #removeFrom(object: number, entry: WordIndex): boolean {
     const poolAt = this.#pools.at(this.#numberOf(object));
     this.#count(poolAt, this.#indexOf(object, entry, this.#counted), -1);
@@ -450,7 +394,7 @@ export class TmemIndex {
     return false;
   }
 
-  /** Fills in the index of an object's entry. */
+  /** Sets the key's index to that of an object's entry. */
   #indexOf(object: number, entry: WordIndex, key: TmemKey): TmemKey {
     const isInline = entry === object + Obj.ENTRY;
     const leaf = isInline ? NIL : this.#tree.leafOf(entry);
@@ -460,7 +404,7 @@ export class TmemIndex {
     return key;
   }
 
-  /** Counts a page of a pool that comes or goes. */
+  /** Adds a page to the counts of its pool, or subtracts it. */
   #count(poolAt: number, { indexLow, indexHigh }: TmemKey, by: 1 | -1): void {
     add(this.#words, poolAt + Index.PAGES, by);
     if ((indexLow | indexHigh) === 0) add(this.#words, poolAt + Index.FIRSTS, by);
@@ -479,14 +423,17 @@ export class TmemIndex {
     return this.#words[object + Obj.SHAPE]! & Obj.POOL_MASK;
   }
 
-  /** The word at which the object of an entry would begin, were there an entry. */
+  /** The word at which the object of an entry would begin, if there were an entry at `at`. */
   #objectAt(at: number): number {
     const owner = ownerOf(this.#frames.state(at >>> this.#frameShift));
     if (owner !== this.#treeOwner) return at - Obj.ENTRY;
     return this.#words[this.#tree.leafOf(at as WordIndex) + Tree.OBJECT]!;
   }
 
-  /** The object of an entry; the owner of the frame says what the entry lies in. */
+  /**
+   * The object of an entry. The owner of its frame tells whether the entry is in a leaf or in an
+   * object.
+   */
   #objectAround(entry: WordIndex): number {
     const owner = ownerOf(this.#frames.state(entry >>> this.#frameShift));
     if (owner === this.#treeOwner) return this.#words[this.#tree.leafOf(entry) + Tree.OBJECT]!;

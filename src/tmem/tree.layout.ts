@@ -1,5 +1,5 @@
-/** The tree of an object's pages: leaves of 16 entries, and nodes of 64 references above them; both
- * are records of 68 words: 15 to a frame of 4 KiB, and no entry crosses a cache line.
+/** The tree of an object's pages: leaves of 16 entries, below nodes of 64 references. Both are
+ * records of 68 words, 15 per frame of 4 KiB; no entry crosses a cache line.
  *
  *         OBJECT  BASE low  BASE high  USED
  *        ┌───────┬─────────┬──────────┬──────┬─────────┬─────────┬─ ─ ─┬──────────┐
@@ -8,21 +8,21 @@
  *  node  │       │         │          │ count│ r0 │  r1 │ r2 │               │ r63│
  *        └───────┴─────────┴──────────┴──────┴────┴─────┴────┴─ ─ ─ ─ ─ ─ ─ ─┴────┘
  *
- * A leaf covers the 16 indexes from BASE on: bits 0 … 3. A node of level L, 1 … 10, covers the
- * 2^(4 + 6·L) indexes from BASE on and tells 64 parts of them apart by the six bits from bit
- * 6·L − 2 on. Levels may be left out: a node has two children at least, and the root is at the
- * level that the object needs. So an index far from the others costs a leaf and at most one node,
- * not one for each level, and an insertion takes three records at most (a leaf for the entry that
- * lay in the object, a leaf and a node).
+ * A leaf covers the 16 indexes from BASE on, by bits 0 … 3 of the index. A node of level L, 1 … 10,
+ * covers the 2^(4 + 6·L) indexes from BASE on, and divides them into 64 parts by the six bits from
+ * bit 6·L − 2 on. Levels are left out where they are not needed: a node has at least two children,
+ * and the root is at the level that the object needs. So an index far from all others costs a leaf
+ * and at most one node, and an insertion needs at most three records: a leaf for the entry that was
+ * in the object, a leaf and a node.
  *
- * A reference is a record's word index and its level in one word. Records begin at multiples of
- * four words, so four bits are left:
+ * A reference is a record's word index and level in one word. Records begin at multiples of four
+ * words, which leaves four bits:
  *
  *   bits 4–31  word index ÷ 4      bits 0–3  level, 0 = leaf      0 as a whole: none
  */
 export const OBJECT = 0; // the object's record
 export const BASE = 1; // two words: the first index covered
-export const USED = 3; // leaf: a bit for each entry that is taken; node: references that are not 0
+export const USED = 3; // leaf: a bit per used entry; node: number of references that are not 0
 export const ENTRIES = 4; // of a leaf
 export const SLOTS = 4; // of a node
 
@@ -47,7 +47,7 @@ export function levelOf(ref: number): number {
   return ref & LEVEL_MASK;
 }
 
-/** Which of a node's slots an index belongs to, given as two halves. */
+/** The slot of a node that an index belongs to; the index is given as two halves. */
 export function slotOf(level: number, low: number, high: number): number {
   const shift = level * NODE_BITS - 2;
   if (shift < 28) return (low >>> shift) & 63;
@@ -63,14 +63,14 @@ export function baseLow(level: number, low: number): number {
   return low & (-1 << (LEAF_BITS + NODE_BITS * level));
 }
 
-/** The upper half of it. */
+/** The upper half of the first index that a record of this level covers. */
 export function baseHigh(level: number, high: number): number {
   if (level < 5) return high;
   if (level === LEVEL_MAX) return 0;
   return high & (-1 << (LEAF_BITS + NODE_BITS * level - 32));
 }
 
-/** The lowest level at which two indexes have one record, given the halves of their xor. */
+/** The lowest level at which one record covers two indexes, given the halves of their xor. */
 export function levelJoining(low: number, high: number): number {
   const top = high !== 0 ? 63 - Math.clz32(high) : 31 - Math.clz32(low);
   return top < LEAF_BITS ? 0 : Math.floor((top - LEAF_BITS) / NODE_BITS) + 1;

@@ -1,7 +1,7 @@
-// The radix tree of one object's pages: index → entry. What it looks like is in tree.layout.ts.
+// The radix tree of an object's pages, from index to entry. tree.layout.ts draws it.
 //
-// Going down, a search looks at references only, never at what a node covers: the leaf that it
-// comes to says whether it is the right one. An index is given as two halves of 32 bits.
+// On its way down, a search reads only references, not what a node covers: the leaf tells whether
+// it is the right one. An index is given as two halves of 32 bits.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -11,19 +11,19 @@ import * as Entry from "./entry.layout.ts";
 import * as Obj from "./object.layout.ts";
 import * as Tree from "./tree.layout.ts";
 
-/** Told after an entry has gone, all its words, from one word index to another. */
+/** Called after the words of an entry have moved from one word index to another. */
 export type EntryMoved = (from: WordIndex, to: WordIndex) => void;
 
 export class PageTree {
   readonly #words: Int32Array;
   readonly #slab: Slab;
   readonly #moved: EntryMoved;
-  /** Bits of a word index that count within a frame. */
+  /** Bits of a word index that are its offset in a frame. */
   readonly #frameMask: number;
 
   /**
-   * @param slabAt word index of the slab head of leaves and nodes, of all objects' trees
-   * @param owner under which their frames are taken
+   * @param slabAt word index of the slab head for leaves and nodes of all objects' trees
+   * @param owner the owner number for their frames
    */
   constructor(arena: Arena, slabAt: number, owner: number, moved: EntryMoved) {
     this.#words = arena.words;
@@ -36,7 +36,7 @@ export class PageTree {
     this.#slab.format();
   }
 
-  /** @returns the entry of a page that is there, or NIL */
+  /** @returns the entry of a page, or NIL */
   find(object: number, low: number, high: number): WordIndex | Nil {
     const words = this.#words;
     if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) {
@@ -51,15 +51,15 @@ export class PageTree {
     if (ref === 0) return NIL;
     const leaf = Tree.recordOf(ref);
     const entry = entryOf(leaf, low & 15);
-    // All three are asked for before any is needed: they may lie in different cache lines.
+    // All three words are read before any is used: they may be in different cache lines.
     const meta = words[entry + Entry.META]!;
     const away = (words[leaf + Tree.BASE]! ^ low) & ~15;
     return meta !== 0 && (away | (words[leaf + Tree.BASE + 1]! ^ high)) === 0 ? entry : NIL;
   }
 
   /**
-   * Makes the only entry of an object that has none yet: in its record if the index is 0, else in a
-   * leaf. META is 0, the other words are undefined.
+   * Creates the first entry of an object: in its record if the index is 0, else in a leaf. META is
+   * 0, the other words are undefined.
    * @returns the entry, or NIL if no frame is left, and then nothing has changed
    */
   begin(object: number, low: number, high: number): WordIndex | Nil {
@@ -77,7 +77,7 @@ export class PageTree {
   }
 
   /**
-   * Makes an entry in an object that has others, with META 0; or finds the one that is there.
+   * Finds or creates an entry of an object that has others; a new entry has META 0.
    * @returns the entry, or NIL if no frame is left, and then nothing has changed
    */
   insert(object: number, low: number, high: number): WordIndex | Nil {
@@ -98,7 +98,7 @@ export class PageTree {
     const leaf = this.#makeLeaf(object, low, high);
     if (leaf === NIL) return NIL;
     if (ref === 0) {
-      // The root is a reference, so an empty slot is a node's.
+      // The root is never empty, so an empty slot is in a node.
       put(words, slotAt, Tree.refOf(leaf, 0));
       add(words, node + Tree.USED, 1);
     } else if (!this.#join(object, slotAt, ref, leaf)) {
@@ -109,7 +109,7 @@ export class PageTree {
   }
 
   /**
-   * Removes an entry; its leaf too if it was the last there, and a node that has one child left.
+   * Removes an entry, its leaf if that is empty, and a node that has one child left.
    * @returns whether the object has other pages
    */
   remove(object: number, entry: WordIndex): boolean {
@@ -124,11 +124,11 @@ export class PageTree {
     return words[object + Obj.ROOT] !== 0;
   }
 
-  /** @returns the entry of the lowest index from this one on, or NIL */
+  /** @returns the entry of the lowest index at or after this one, or NIL */
   next(object: number, low: number, high: number): WordIndex | Nil {
     const words = this.#words;
     if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) return this.find(object, low, high);
-    /** The nearest part of the tree that lies behind the way down. */
+    /** The reference, next to the way down, whose pages come next after it. */
     let behind = 0;
     let ref = words[object + Obj.ROOT]!;
     while (ref !== 0) {
@@ -152,7 +152,7 @@ export class PageTree {
     return behind === 0 ? NIL : this.#firstBelow(behind);
   }
 
-  /** @returns the entry of the lowest index; an object has one */
+  /** @returns the entry of the lowest index, which every object has */
   first(object: number): WordIndex {
     const words = this.#words;
     if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) return (object + Obj.ENTRY) as WordIndex;
@@ -165,13 +165,13 @@ export class PageTree {
     return (words[object + Obj.SHAPE]! & Obj.INLINE) !== 0 ? 1 : words[object + Obj.COUNT]!;
   }
 
-  /** The leaf that an entry lies in. */
+  /** The leaf of an entry. */
   leafOf(entry: WordIndex): number {
     const offset = entry & this.#frameMask;
     return entry - (offset % Tree.TREE_WORDS);
   }
 
-  /** The place of an entry in its leaf, 0 … 15. */
+  /** The number of an entry in its leaf, 0 … 15. */
   nthOf(leaf: number, entry: WordIndex): number {
     const offset = entry - leaf - Tree.ENTRIES;
     assert(offset >= 0 && offset % Entry.ENTRY_WORDS === 0, "an entry begins where entries begin");
@@ -182,7 +182,10 @@ export class PageTree {
     return this.#slab.framesHeld;
   }
 
-  /** Walks an object's pages. @returns the leaves and nodes that it has */
+  /**
+   * Checks an object's tree.
+   * @returns its number of leaves and nodes
+   */
   verify(object: number, visit: (entry: WordIndex) => void): number {
     const words = this.#words;
     if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) {
@@ -200,7 +203,10 @@ export class PageTree {
     return records;
   }
 
-  /** Checks the slab against the records found by `verify`, all objects together. */
+  /**
+   * Checks the slab.
+   * @param records leaves and nodes found by `verify`, of all objects
+   */
   verifySlab(records: number): void {
     this.#slab.verify();
     assert(this.#slab.recordsUsed === records, "every leaf and node is in a tree");
@@ -244,7 +250,7 @@ export class PageTree {
     return records;
   }
 
-  /** The entry of the object moves into a leaf, since a second one comes. */
+  /** Moves the entry from the object's record to a leaf, because a second entry is created. */
   #insertBesideInline(object: number, low: number, high: number): WordIndex | Nil {
     const words = this.#words;
     const inline = (object + Obj.ENTRY) as WordIndex;
@@ -278,7 +284,7 @@ export class PageTree {
     return entry;
   }
 
-  /** Takes the entry of an index in its leaf, if it is not taken. */
+  /** Finds or creates the entry of an index in its leaf. */
   #take(object: number, leaf: number, low: number): WordIndex {
     const words = this.#words;
     const used = words[leaf + Tree.USED]!;
@@ -305,8 +311,8 @@ export class PageTree {
   }
 
   /**
-   * Puts a node in the place of the reference at `slotAt`, with what was there and a leaf as its
-   * children. @returns false if there is no room for it, and then nothing has changed
+   * Replaces the reference at `slotAt` by a node with two children: what was there, and a leaf.
+   * @returns false if there is no room for the node, and then nothing has changed
    */
   #join(object: number, slotAt: number, ref: number, leaf: number): boolean {
     const words = this.#words;
@@ -329,7 +335,7 @@ export class PageTree {
     return true;
   }
 
-  /** Takes an empty leaf out of the tree, and the node above it if one child is left there. */
+  /** Removes an empty leaf, and the node above it if that has one child left. */
   #detach(object: number, leaf: number): void {
     const words = this.#words;
     const low = words[leaf + Tree.BASE]!;
@@ -364,7 +370,7 @@ export class PageTree {
     );
   }
 
-  /** Whether an index lies below a record's base. */
+  /** Whether an index is lower than a record's base. */
   #isBelow(low: number, high: number, at: number): boolean {
     const baseHigh = this.#words[at + Tree.BASE + 1]! >>> 0;
     if (high >>> 0 !== baseHigh) return high >>> 0 < baseHigh;
@@ -392,7 +398,7 @@ function entryOf(leaf: number, nth: number): WordIndex {
   return (leaf + Tree.ENTRIES + nth * Entry.ENTRY_WORDS) as WordIndex;
 }
 
-/** The number of the lowest bit that is set. */
+/** The number of the lowest set bit. */
 function lowestBit(bits: number): number {
   return 31 - Math.clz32(bits & -bits);
 }
