@@ -1,9 +1,21 @@
-// What stands behind a store: a device of bytes, as a file is. Synchronous, because a get is.
+// The contract of backing devices: a device of bytes, such as a file, to which a store writes pages
+// back. Devices are synchronous, because a get is.
 //
-// Devices know nothing of pages. What they are given they write, what they read is checked by
-// whoever asked (records.ts): a device that lies is found out, never believed.
+//   contract.ts                         the device; the key of a record
+//   segment_log.ts, segment_log.layout.ts   the write-back file as a log of segments
+//   segments.ts                         the table of segments
+//   records.ts, record.layout.ts        segment headers and records, byte by byte
+//   verify.ts                           checks for tests
+//
+// Devices know nothing of pages. They write what they are given; what they read is checked by the
+// caller (records.ts), so that a device that returns wrong bytes is noticed.
+//
+// Concurrency: methods that end in `Locked` are called under the arena's lock; file I/O runs
+// without it.
+//
+// Limits: a file of at most 64 GiB, in segments of 64 or 128 KiB.
 
-/** What another thread of the process needs to open the same device: plain. */
+/** What another thread of the process needs to open the same device. A plain object. */
 export interface BackingShare {
   readonly path: string;
   readonly fd: number;
@@ -11,13 +23,13 @@ export interface BackingShare {
 }
 
 export interface BackingDevice {
-  /** Bytes that it may grow to. */
+  /** Maximum size of the device, in bytes. */
   readonly sizeBytesMax: number;
 
   /**
    * Fills `target` from `offsetBytes` on.
-   * @throws ZcacheError ERR_IO, with the system's code in `context.code`; EIO for what lies behind
-   *   the end
+   * @throws ZcacheError ERR_IO, with the system's code in `context.code`; EIO for a read beyond the
+   *   end
    */
   read(offsetBytes: number, target: Uint8Array): void;
 
@@ -26,11 +38,11 @@ export interface BackingDevice {
 
   share(): BackingShare;
 
-  /** Closes it for all threads; by who opened it. */
+  /** Closes the device for all threads; called by the thread that opened it. */
   close(): void;
 }
 
-/** The key of a page as a record holds it: the words of a TmemKey (tmem/key.ts). */
+/** The key of a page as in a record: the words of a TmemKey (tmem/key.ts). */
 export interface RecordKey {
   readonly id: Int32Array;
   idShape: number;

@@ -1,4 +1,4 @@
-/** The file: segments, the first of them the file's header; and in a segment, records.
+/** The write-back file: segments of records; the first segment is the file's header.
  *
  *  segment 0      segment 1                      segment 2
  *  ┌────────────┬──────────────────────────────┬──────────────────────────────┬ ─ ─
@@ -6,16 +6,16 @@
  *  └────────────┴──────────────────────────────┴──────────────────────────────┴ ─ ─
  *
  *  segment header, 32 bytes:
- *    MAGIC · run id low · run id high · number · SEQUENCE · USED bytes · 0 · CHECK of the former
+ *    MAGIC · run id low · run id high · number · SEQUENCE · USED bytes · 0 · CHECK of the above
  *
  *  record, a multiple of 32 bytes:
  *    CHECK · META · POOL · ID_SHAPE · ID × 6 · INDEX low · INDEX high · the page as compressed
  *
- * Words are little-endian. A CHECK is the checksum (XXH32) of all that follows it in its record,
- * or stands before it in its header. Its seed is the run id, which is new with every use of the
- * file, and in a record the segment's sequence number too, which is new each time that a segment is
- * begun: so neither what a former use has left, nor what stood there before a write that the device
- * has lost, is ever taken for what was asked for.
+ * Words are little-endian. CHECK is the checksum (XXH32) of all that follows it in its record, or
+ * precedes it in its header. Its seed is the run id, which is new with every use of the file; in a
+ * record, the seed also contains the segment's sequence number, which is new each time that a
+ * segment is opened. So neither bytes from an earlier use of the file nor bytes that a lost write
+ * should have replaced pass for the requested record.
  */
 import { KIB } from "../base/units.ts";
 
@@ -41,33 +41,33 @@ export const INDEX_HIGH = 11;
 export const RECORD_HEADER_BYTES = 48;
 export const RECORD_ALIGN = 32;
 
-/** The bits of META that are the size in bytes: what the store and this folder have agreed on. */
+/** The bits of META that are the record's data size in bytes, the same as in the store's META. */
 export const SIZE_MASK = 0x1ffff;
 
 /** "zcsg" */
 export const SEGMENT_MAGIC = 0x7a637367;
 
-/** Bytes that a record of so many bytes of data takes. */
+/** Bytes of a record with so many bytes of data. */
 export function recordBytes(sizeBytes: number): number {
   return Math.ceil((RECORD_HEADER_BYTES + sizeBytes) / RECORD_ALIGN) * RECORD_ALIGN;
 }
 
 /**
- * Bytes of a segment. A page that is stored raw has to fit with its headers, so segments are longer
- * where pages are as long as they are.
+ * Bytes of a segment. A raw page and its headers have to fit, so that large pages need longer
+ * segments.
  */
 export function segmentBytesOf(pageSize: number): number {
   return pageSize > 16 * KIB ? 128 * KIB : 64 * KIB;
 }
 
-// A place names a record: segment × (slots per segment) + offset ÷ 32, below 2³¹, so it is positive
-// as a 32-bit word. That is 64 GiB, whatever a segment's length.
+// The place of a record is segment × (slots per segment) + offset ÷ 32, below 2³¹, so that it is
+// positive as a 32-bit word. That covers 64 GiB, whatever a segment's length.
 const PLACES = 2 ** 31;
 
-/** How segments of one length are numbered and records in them named. */
+/** Converts between places, segments and offsets, for segments of one length. */
 export class Places {
   readonly segmentBytes: number;
-  /** Segments that can be told apart. */
+  /** Segments that places can name. */
   readonly segmentsMax: number;
   readonly #slotBits: number;
   readonly #slotMask: number;

@@ -1,36 +1,35 @@
-// Records and headers of segments, byte by byte: how they are written, and how it is found out that
-// one is not what it should be.
+// Writes records and segment headers, and checks records that were read.
 import type { Address } from "../base/brand.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { RecordKey } from "./contract.ts";
 import * as Rec from "./record.layout.ts";
 import * as Log from "./segment_log.layout.ts";
 
-/** Odd, so that no two sequence numbers make the same seed. */
+/** Odd, so that different sequence numbers have different seeds. */
 const SEQUENCE_FACTOR = 0x9e37_79b1;
 
 export class Records {
-  /** Room of this thread for one record that was read, as bytes. */
+  /** This thread's buffer for one record read from the file. */
   readonly view: Uint8Array;
-  /** Where the page begins in it. */
+  /** Address of the record's data in that buffer. */
   readonly data: Address;
   readonly #arena: Arena;
   readonly #words: Int32Array;
   readonly #at: number;
-  readonly #room: Address;
+  readonly #buffer: Address;
 
-  /** @param at word index of the log's own words: they hold the run id */
+  /** @param at word index of the log's words, which hold the run id */
   constructor(arena: Arena, at: number) {
     this.#arena = arena;
     this.#words = arena.words;
     this.#at = at;
-    const roomBytes = Rec.recordBytes(arena.pageSize);
-    this.#room = arena.reserve(roomBytes);
-    this.data = (this.#room + Rec.RECORD_HEADER_BYTES) as Address;
-    this.view = arena.bytes.subarray(this.#room, this.#room + roomBytes);
+    const bufferBytes = Rec.recordBytes(arena.pageSize);
+    this.#buffer = arena.reserve(bufferBytes);
+    this.data = (this.#buffer + Rec.RECORD_HEADER_BYTES) as Address;
+    this.view = arena.bytes.subarray(this.#buffer, this.#buffer + bufferBytes);
   }
 
-  /** Writes the header of a segment that lies at the address `start`. */
+  /** Writes the header of a segment at the address `start`. */
   writeHeader(start: number, segment: number, sequence: number, used: number): void {
     const at = start / 4;
     const words = this.#words;
@@ -45,7 +44,10 @@ export class Records {
     words[at + Rec.HEADER_CHECK] = check;
   }
 
-  /** Writes a record of the segment of that sequence number at `target`: a multiple of 4. */
+  /**
+   * Writes a record at the address `target`, a multiple of 4, in the segment of that sequence
+   * number.
+   */
   write(
     target: number,
     sequence: number,
@@ -69,19 +71,19 @@ export class Records {
   }
 
   /**
-   * Whether the record in this thread's room has so many bytes, all of them right, and was written
-   * to the segment when it had that sequence number.
+   * Whether the record in the buffer is intact, has so many bytes of data, and was written to the
+   * segment under that sequence number.
    */
   isWhole(sequence: number, sizeBytes: number): boolean {
-    const at = this.#room / 4;
+    const at = this.#buffer / 4;
     if ((this.#words[at + Rec.META]! & Rec.SIZE_MASK) !== sizeBytes) return false;
-    return this.#words[at + Rec.CHECK] === this.#checksumOf(this.#room, sequence, sizeBytes);
+    return this.#words[at + Rec.CHECK] === this.#checksumOf(this.#buffer, sequence, sizeBytes);
   }
 
-  /** Whether it is that of this page. */
+  /** Whether the record in the buffer is of this page. */
   isOf(pool: number, key: RecordKey): boolean {
     const words = this.#words;
-    const at = this.#room / 4;
+    const at = this.#buffer / 4;
     for (let i = 0; i < Rec.ID_WORDS; i++) if (words[at + Rec.ID + i] !== key.id[i]) return false;
     return (
       words[at + Rec.POOL] === pool &&
@@ -91,10 +93,13 @@ export class Records {
     );
   }
 
-  /** Fills in the key of its page. @returns the tmem pool */
+  /**
+   * Sets `key` to the key of the record in the buffer.
+   * @returns the tmem pool
+   */
   keyOf(key: RecordKey): number {
     const words = this.#words;
-    const at = this.#room / 4;
+    const at = this.#buffer / 4;
     for (let i = 0; i < Rec.ID_WORDS; i++) key.id[i] = words[at + Rec.ID + i]!;
     key.idShape = words[at + Rec.ID_SHAPE]!;
     key.indexLow = words[at + Rec.INDEX_LOW]!;

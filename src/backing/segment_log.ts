@@ -1,10 +1,10 @@
-// The write-back file as a log: objects are packed one behind the other into segments, a segment
-// that is full goes to the file as a whole, and what is still wanted of a segment that holds little
-// moves to the open one, so that the segment can be used again.
+// The write-back file as a log. Objects are packed into segments; a full segment is written to the
+// file as a whole. Cleaning moves the live records of a segment that holds few to the open segment,
+// so that the segment can be reused.
 //
 // Methods that end in `Locked` are called under the arena's lock; the others read and write the
-// file, without it. A record names the page it belongs to and has a checksum, so that what is read
-// while segments come and go is either the page that was asked for or known not to be it.
+// file without it. A record names its page and has a checksum, so that a read while segments are
+// reused returns either the requested page or a mismatch.
 import { type Address, NIL, type Nil } from "../base/brand.ts";
 import { EBUSY, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -15,27 +15,27 @@ import * as Rec from "./record.layout.ts";
 import { Records } from "./records.ts";
 import * as Log from "./segment_log.layout.ts";
 import { SegmentTable } from "./segments.ts";
-import { verifyLog, type Wanted } from "./verify.ts";
+import { type LiveRecord, verifyLog } from "./verify.ts";
 
 /**
- * Segments that only cleaning may open: without room to move records to, none could be freed. One
- * is enough for what is wanted of any segment; it is free again when that has been moved.
+ * Segments that only cleaning may open: without room to move records to, no segment could be freed.
+ * One is enough for the live records of any segment, and is free again once these have moved.
  */
 const RESERVED_SEGMENTS = 2;
-/** Segments that are looked at to find one to clean. */
+/** Segments to compare in one search for a victim. */
 const VICTIMS_LOOKED_AT = 256;
-/** Cleaning begins when fewer segments are free, of all there are: an eighth. */
+/** Cleaning begins when less than this part of all segments is free: an eighth, as a shift. */
 const CLEAN_BELOW_SHIFT = 3;
-/** Calls that let a device rest that has failed. */
+/** Calls to skip after a device has failed. */
 const HOLD_OFF_CALLS = 32;
-/** The system's codes that say that there is no room. */
+/** System error codes that mean that there is no room. */
 const NO_SPACE: readonly string[] = ["ENOSPC", "EDQUOT", "EFBIG"];
-/** Searches that found nothing else to clean, after which one that was damaged is tried again. */
+/** Searches without a victim after which a damaged segment is tried again. */
 const TRY_DAMAGED_AFTER = 64;
-/** Calls that find others at work, after which it is asked whether these are still alive. */
+/** Calls that find another thread at work after which to check that it is alive. */
 const LOOK_FOR_DEAD_AFTER = 64;
 
-/** What happened, as `stats()` names it. */
+/** Counters of events, by their names in `stats()`. */
 const COUNTERS = [
   "bytesWritten",
   "bytesRead",
@@ -50,21 +50,21 @@ const COUNTERS = [
 type Counter = (typeof COUNTERS)[number];
 
 export interface SegmentLogStats extends Readonly<Record<Counter, number>> {
-  /** Bytes that the file may grow to, and of records in it, or on their way, that are wanted. */
+  /** Maximum size of the file, and bytes of the live records in it or on their way to it. */
   readonly sizeBytesMax: number;
   readonly liveBytes: number;
-  /** Segments that can be opened, and those in memory. */
+  /** Segments that can be opened, and segments in memory. */
   readonly freeSegments: number;
   readonly bufferedSegments: number;
 }
 
-/** What came of reading a record. A mismatch: other bytes, or another page's. */
+/** The result of a read; a mismatch means other bytes, or another page's record. */
 export type ReadResult = "ok" | "mismatch" | ZcacheError;
 
-/** Asked for each record of a segment that is cleaned: in a transaction of its own. */
+/** Called for each record of the segment being cleaned, in a transaction of its own. */
 export interface Cleaning {
   run(work: () => void): void;
-  /** Moves the record at `place` if it is wanted; its data lies at `address`. */
+  /** Moves the record at `place` if it is live; its data is at `address`. */
   keep(pool: number, key: RecordKey, place: number, address: Address, sizeBytes: number): void;
 }
 
@@ -77,14 +77,15 @@ export class SegmentLog {
   readonly #floats: Float64Array;
   readonly #records: Records;
   readonly #places: Rec.Places;
-  /** The sequence number of the segment from which was read last. */
+  /** The sequence number of the segment that this thread has read from last. */
   #sequenceRead = 0;
   #callsInVain = 0;
   #searchesInVain = 0;
   #segmentCopy: Uint8Array | undefined;
 
   /**
-   * @param at word index of BACKING_WORDS words, even  @param owner number to take frames under
+   * @param at word index of BACKING_WORDS words, even
+   * @param owner the owner number for its frames
    */
   constructor(arena: Arena, at: number, owner: number, device: BackingDevice) {
     this.#arena = arena;
@@ -98,8 +99,9 @@ export class SegmentLog {
   }
 
   /**
-   * Makes an empty log; once.
-   * @param low @param high the run id: 64 bits of chance
+   * Initializes an empty log; called once.
+   * @param low the run id, with `high`: 64 random bits
+   * @param high see `low`
    * @throws ZcacheError ERR_ARENA_FULL
    */
   format(low: number, high: number): void {
@@ -112,10 +114,11 @@ export class SegmentLog {
   }
 
   /**
-   * Stores an object in the open segment. After a refusal the transaction is to be undone.
-   * @param meta what the store wants to have back with it
-   * @param cleaning whether it is moved from a segment that is cleaned
-   * @returns its place, > 0; ENOSPC (the file is full), EBUSY (too much waits to be written)
+   * Stores an object in the open segment. After a refusal the caller rolls the transaction back.
+   * @param meta word that cleaning passes back to the store
+   * @param cleaning whether the object comes from the segment being cleaned
+   * @returns its place, > 0; ENOSPC (the file is full), EBUSY (too many segments wait to be
+   *   written)
    */
   appendLocked(
     pool: number,
@@ -128,8 +131,8 @@ export class SegmentLog {
     const words = this.#words;
     const bytes = Rec.recordBytes(sizeBytes);
     assert(sizeBytes <= this.#arena.pageSize, "an object is at most a page");
-    // While cleaning has to use the reserve, what it has opened is for it alone: it must not run
-    // out of room before what it cleans is free.
+    // While cleaning uses the reserved segment, nothing else may: cleaning must not run out of room
+    // before the segment that it cleans is free.
     if (!cleaning && this.#table.free < RESERVED_SEGMENTS) return ENOSPC;
     let segment = words[this.#at + Log.OPEN_SEGMENT]!;
     const { segmentBytes } = this.#places;
@@ -143,14 +146,14 @@ export class SegmentLog {
     const sequence = this.#table.sequenceOf(segment);
     this.#records.write(buffer + offset, sequence, pool, key, meta, source, sizeBytes);
     put(words, this.#at + Log.OPEN_USED, offset + bytes);
-    this.#table.weigh(segment, bytes);
+    this.#table.account(segment, bytes);
     return this.#places.placeOf(segment, offset);
   }
 
-  /** The record at `place` is not wanted any more. */
+  /** Marks the record at `place` as dead. */
   releaseLocked(place: number, sizeBytes: number): void {
     const segment = this.#places.segmentOf(place);
-    this.#table.weigh(segment, -Rec.recordBytes(sizeBytes));
+    this.#table.account(segment, -Rec.recordBytes(sizeBytes));
     this.#table.releaseIfEmpty(segment);
   }
 
@@ -167,9 +170,9 @@ export class SegmentLog {
   }
 
   /**
-   * Reads an object from the file to `target`, and checks that it is whole and the one that was
-   * meant. Without a lock: where the segment has been used again meanwhile, it is a mismatch, or
-   * what was there before; `hasStayedLocked` tells.
+   * Reads an object from the file to `target`, and checks that it is intact and the requested one.
+   * Runs without a lock: if the segment is reused meanwhile, the result is a mismatch, or the old
+   * content; `hasStayedLocked` tells.
    */
   read(
     place: number,
@@ -200,15 +203,16 @@ export class SegmentLog {
   }
 
   /**
-   * Whether the segment from which this thread has read last is still the same. If it is not, then
-   * another page may have come to the same place meanwhile, or the same page with other bytes.
+   * Whether the segment from which this thread has read last is still the same. If not, the place
+   * may now hold another page, or other bytes of the same page.
    */
   hasStayedLocked(place: number): boolean {
     return this.#table.sequenceOf(this.#places.segmentOf(place)) === this.#sequenceRead;
   }
 
   /**
-   * Takes the oldest full segment to be written by this thread, or NIL: there is none, or not yet.
+   * Assigns the oldest full segment to this thread, which then writes it.
+   * @returns it, or NIL if there is none, or if the device has failed lately
    */
   beginFlushLocked(): number | Nil {
     const words = this.#words;
@@ -216,7 +220,8 @@ export class SegmentLog {
       add(words, this.#at + Log.HOLD_OFF, -1);
       return NIL;
     }
-    // What this thread has begun and not ended, because the device threw what is no ZcacheError.
+    // Segments that this thread began to write and did not end, because the device threw another
+    // error than a ZcacheError.
     this.#takeBackLocked((owner) => owner === this.#arena.owner);
     let oldest = this.#oldestFullLocked();
     if (oldest === NIL && this.isBusyLocked(() => true)) {
@@ -227,7 +232,10 @@ export class SegmentLog {
     return oldest;
   }
 
-  /** Writes a segment that this thread has taken. @throws ZcacheError ERR_IO */
+  /**
+   * Writes a segment that `beginFlushLocked` has returned.
+   * @throws ZcacheError ERR_IO
+   */
   flush(segment: number): void {
     const { segmentBytes } = this.#places;
     const buffer = this.#table.bufferOf(segment) as number;
@@ -235,7 +243,7 @@ export class SegmentLog {
     this.device.write(segment * segmentBytes, bytes);
   }
 
-  /** It is written, or not: then it stays in memory, to be tried again. */
+  /** Ends a write. If it failed, the segment stays in memory, to be tried again. */
   endFlushLocked(segment: number, failure: ZcacheError | undefined): void {
     const table = this.#table;
     const isOurs =
@@ -256,13 +264,16 @@ export class SegmentLog {
     }
   }
 
-  /** Makes the open segment one to be written, however full it is; and asks for no rest. */
+  /**
+   * Closes the open segment, however full it is, so that it can be written, and ends the pause
+   * after a failure.
+   */
   sealLocked(): void {
     put(this.#words, this.#at + Log.HOLD_OFF, 0);
     this.#sealLocked();
   }
 
-  /** Whether one of the owners that `isOf` names writes or cleans a segment just now. */
+  /** Whether a thread whose owner `isOf` accepts is writing or cleaning a segment. */
   isBusyLocked(isOf: (owner: number) => boolean): boolean {
     const cleaner = this.#words[this.#at + Log.CLEANER]!;
     if (cleaner !== 0 && isOf(cleaner)) return true;
@@ -274,7 +285,7 @@ export class SegmentLog {
     return false;
   }
 
-  /** Takes up what dead threads had begun: the same bytes are written again. */
+  /** Completes what dead threads have begun: the same bytes are written again. */
   recoverLocked(): void {
     const { isDead } = this.#arena;
     this.#takeBackLocked(isDead);
@@ -283,18 +294,18 @@ export class SegmentLog {
   }
 
   /**
-   * Where segments run short, chooses one to clean, and marks it as being cleaned by this thread;
-   * one thread cleans at a time. The one with the least wanted in it ("greedy"): what is moved is
-   * least for what is gained. Weighing a segment's age too pays where cold data lies among hot; but
-   * only cold pages come here, and those that are hot again go back to memory.
-   * @param mayDrop whether there may be records of which the caller does not keep but drop some
-   *   when the file is full: only then is a segment offered in which all is wanted
-   * @returns it, or NIL: nothing to clean, or nothing to gain
+   * If segments run short, chooses a victim, and marks it as being cleaned by this thread; one
+   * thread cleans at a time. The victim is the segment with the fewest live bytes ("greedy"), which
+   * moves the least for what it frees. Weighing in a segment's age pays where cold data is mixed
+   * with hot data; here, all pages are cold, and pages that become hot return to memory.
+   * @param mayDrop whether the caller may drop records instead of moving them when the file is
+   *   full: only then can a segment of only live records be a victim
+   * @returns the segment, or NIL if there is nothing to clean or nothing to gain
    */
   pickVictimLocked(mayDrop = true): number | Nil {
     const words = this.#words;
     const table = this.#table;
-    // Nothing can be moved while the device rests.
+    // After a failure of the device, nothing can be moved.
     if (words[this.#at + Log.HOLD_OFF]! > 0) return NIL;
     const eighth = words[this.#at + Log.SEGMENTS]! >>> CLEAN_BELOW_SHIFT;
     if (table.free >= Math.max(RESERVED_SEGMENTS + 1, eighth)) return NIL;
@@ -314,13 +325,13 @@ export class SegmentLog {
     return victim;
   }
 
-  /** Whether nothing but cleaning may open a segment: what is not worth moving has to go. */
+  /** Whether only cleaning may open a segment: records not worth moving must be dropped. */
   get isFullLocked(): boolean {
     return this.#table.free <= RESERVED_SEGMENTS;
   }
 
   /**
-   * Reads a segment that this thread cleans, and offers its records one by one.
+   * Reads the segment that this thread cleans, and passes its records to `keep` one by one.
    * @returns whether it is free now
    */
   clean(segment: number, cleaning: Cleaning): boolean {
@@ -366,11 +377,11 @@ export class SegmentLog {
   }
 
   /**
-   * Checks that each segment holds as much as the records that are wanted say.
-   * @param wanted their places and sizes
+   * Checks the log against the live records.
+   * @param live their places and sizes
    */
-  verify(wanted: readonly Wanted[]): void {
-    verifyLog(this.#words, this.#at, this.#table, this.#places, wanted);
+  verify(live: readonly LiveRecord[]): void {
+    verifyLog(this.#words, this.#at, this.#table, this.#places, live);
   }
 
   #openLocked(cleaning: boolean): number | Errno {
@@ -407,7 +418,7 @@ export class SegmentLog {
     return oldest;
   }
 
-  /** Makes FULL again what threads had begun to write that do so no more. */
+  /** Returns to FULL the segments whose writers have died. */
   #takeBackLocked(isGone: (owner: number) => boolean): void {
     const table = this.#table;
     for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
@@ -420,8 +431,9 @@ export class SegmentLog {
   }
 
   /**
-   * Others are at work; one that was terminated in the middle, without the lock, is told by nobody
-   * else. Asks the system, which takes time: now and then. @returns whether it has been asked
+   * Checks now and then that a thread at work is alive: a thread terminated while it writes,
+   * without the lock, is found in no other way. Asking the system takes time.
+   * @returns whether it has asked
    */
   #lookForDeadLocked(): boolean {
     if (++this.#callsInVain < LOOK_FOR_DEAD_AFTER) return false;
@@ -439,10 +451,10 @@ export class SegmentLog {
     this.#table.releaseIfEmpty(segment);
   }
 
-  /** @returns whether all that was in the segment came back whole */
+  /** @returns whether all records of the segment were intact */
   #offerAll(segment: number, copy: Uint8Array, cleaning: Cleaning): boolean {
     const view = new DataView(copy.buffer, copy.byteOffset);
-    // Nobody else changes what this thread cleans.
+    // No other thread changes the segment that this thread cleans.
     const sequence = this.#table.sequenceOf(segment);
     const used = this.#table.filledOf(segment);
     const { pageSize } = this.#arena;
@@ -458,7 +470,7 @@ export class SegmentLog {
       const bytes = Rec.recordBytes(sizeBytes);
       if (sizeBytes > pageSize || at + bytes > used) return false;
       this.#records.view.set(copy.subarray(at, at + bytes));
-      // A record that is not whole is passed over: whoever asks for it will be told.
+      // A damaged record is skipped: a later get of its page reports it.
       if (this.#records.isWhole(sequence, sizeBytes)) {
         const pool = this.#records.keyOf(key);
         const place = this.#places.placeOf(segment, at);

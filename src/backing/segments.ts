@@ -1,6 +1,6 @@
-// The table of segments: which is free, which holds how much, which is in memory.
+// The table of segments: which are free, how many live bytes each has, which are in memory.
 //
-// Everything is under the arena's lock, and written so that it can be undone.
+// All words are written under the arena's lock, and through the journal.
 import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -8,9 +8,9 @@ import { add, put } from "../memory/journal.ts";
 import { HEADER_BYTES } from "./record.layout.ts";
 import * as Log from "./segment_log.layout.ts";
 
-/** Worth cleaning is a segment of which an eighth or more is not wanted any more; … */
+/** A segment is worth cleaning if at least an eighth of it is dead, … */
 const WORTH_DEAD = 8;
-/** … or of which so little is wanted that it fits into one segment with another such. */
+/** … or if its live records fit into one segment together with those of another such segment. */
 const WORTH_SPARSE = 3 / 8;
 
 export class SegmentTable {
@@ -20,11 +20,12 @@ export class SegmentTable {
   readonly #owner: number;
   readonly #perFrame: number;
   readonly #segmentBytes: number;
-  /** Blocks of so many frames hold a segment. */
+  /** Order of the blocks of frames that buffer a segment. */
   readonly #bufferOrder: number;
 
   /**
-   * @param at word index of the log's own words  @param owner number under which frames are taken
+   * @param at word index of the log's words
+   * @param owner the owner number for its frames
    * @param segmentBytes bytes of a segment, a multiple of the page size
    */
   constructor(arena: Arena, at: number, owner: number, segmentBytes: number) {
@@ -38,7 +39,7 @@ export class SegmentTable {
   }
 
   /**
-   * Makes all segments free; once, before others see the words.
+   * Initializes all segments as free; called once, before others see the words.
    * @returns false if there is not enough memory for the directory and the spare buffers
    */
   format(segments: number): boolean {
@@ -62,7 +63,7 @@ export class SegmentTable {
     return true;
   }
 
-  /** Word index of what is known of a segment that was used once. */
+  /** Word index of the words of a segment that was used before. */
   at(segment: number): number {
     const directory = this.#words[this.#at + Log.DIRECTORY]!;
     const frame = this.#words[directory + Math.floor(segment / this.#perFrame)]!;
@@ -74,12 +75,13 @@ export class SegmentTable {
   }
 
   /**
-   * The segment, of the next ones behind the cursor, from which most can be had by cleaning it, and
-   * moves the cursor on. To be had are bytes that nobody wants any more; and where little is wanted
-   * at all, as two such segments fit into one. What holds neither is left alone: cleaning it would
-   * only move it, again and again.
-   * @param lookedAt so many at most: nearly as good as all of them (the power of choices)
-   * @param isDamaged whether among those that are known to be damaged  @returns NIL for none
+   * Finds, among the next segments after the cursor, the one from which cleaning gains most, and
+   * advances the cursor. The gain is dead bytes; or, if few bytes are live, half a segment, because
+   * two such segments fit into one. Segments without either are skipped: cleaning would only move
+   * them, again and again.
+   * @param lookedAt compares so many segments: nearly as good as all (the power of choices)
+   * @param isDamaged whether to search among damaged segments
+   * @returns the segment, or NIL
    */
   pickSparse(lookedAt: number, isDamaged: boolean): number | Nil {
     const worthDead = this.#segmentBytes / WORTH_DEAD;
@@ -97,7 +99,7 @@ export class SegmentTable {
     return best;
   }
 
-  /** The next segment behind the cursor that can be cleaned, whatever is in it; NIL for none. */
+  /** The next segment after the cursor that can be cleaned, whatever its content; NIL for none. */
   pickNext(lookedAt: number): number | Nil {
     for (let left = lookedAt; left > 0; left--) {
       const segment = this.#advance();
@@ -107,25 +109,28 @@ export class SegmentTable {
     return NIL;
   }
 
-  /** Moves a segment on to another state. */
+  /** Sets the state of a segment. */
   setState(segment: number, state: number): void {
     const at = this.at(segment) + Log.STATE;
     const kept = this.#words[at]! & ~((1 << Log.FILLED_SHIFT) - 1);
     put(this.#words, at, kept | state);
   }
 
-  /** Makes a segment FLUSHING. @param owner who writes it */
+  /**
+   * Sets a segment to FLUSHING.
+   * @param owner the thread that writes it
+   */
   setFlushing(segment: number, owner: number): void {
     this.setState(segment, Log.FLUSHING);
     put(this.#words, this.#flusherAt(segment), owner);
   }
 
-  /** The owner that writes a segment which is FLUSHING. */
+  /** The owner that writes a FLUSHING segment. */
   flusherOf(segment: number): number {
     return this.#words[this.#flusherAt(segment)]!;
   }
 
-  /** Takes note of how many bytes of a segment are filled, once no more come. */
+  /** Records how many bytes of a segment are filled, when it is closed. */
   setFilled(segment: number, bytes: number): void {
     const at = this.at(segment) + Log.STATE;
     const rest = this.#words[at]! & ((1 << Log.FILLED_SHIFT) - 1);
@@ -137,25 +142,25 @@ export class SegmentTable {
     return (filled & Log.FILLED_MASK) * Log.FILLED_UNIT;
   }
 
-  /** It does not come back whole from the device: not to be cleaned again. */
+  /** Marks a segment as damaged: not to be cleaned again. */
   setDamaged(segment: number): void {
     const at = this.at(segment) + Log.STATE;
     put(this.#words, at, this.#words[at]! | Log.DAMAGED);
   }
 
-  /** Bytes of its records that are wanted. */
+  /** Bytes of a segment's live records. */
   liveOf(segment: number): number {
     return this.#words[this.at(segment) + Log.LIVE]!;
   }
 
-  /** Bytes of the records that are wanted in all segments. */
+  /** Bytes of the live records of all segments. */
   get liveBytes(): number {
     const low = this.#words[this.#at + Log.LIVE_LOW]! >>> 0;
     return this.#words[this.#at + Log.LIVE_HIGH]! * 2 ** 32 + low;
   }
 
-  /** Adds to what is wanted of a segment, and of all. */
-  weigh(segment: number, bytes: number): void {
+  /** Adds to the live bytes of a segment and of the log. */
+  account(segment: number, bytes: number): void {
     const words = this.#words;
     const before = add(words, this.at(segment) + Log.LIVE, bytes);
     assert(before + bytes >= 0, "a record is released once");
@@ -164,12 +169,12 @@ export class SegmentTable {
     put(words, this.#at + Log.LIVE_HIGH, Math.floor(live / 2 ** 32));
   }
 
-  /** Which opening of a segment this is: of two, the later has the larger number. */
+  /** The sequence number of a segment: the later of two openings has the larger number. */
   sequenceOf(segment: number): number {
     return this.#words[this.at(segment) + Log.LINK]!;
   }
 
-  /** Whether a segment of this number exists and was used once. */
+  /** Whether a segment of this number exists and was used before. */
   has(segment: number): boolean {
     return segment >= 1 && segment < this.#words[this.#at + Log.NEXT_FRESH]!;
   }
@@ -181,7 +186,7 @@ export class SegmentTable {
     return fresh + words[this.#at + Log.FREE_COUNT]!;
   }
 
-  /** Where a segment lies in memory, or NIL. */
+  /** Address of a segment's buffer, or NIL. */
   bufferOf(segment: number): Address | Nil {
     const frame = this.#words[this.at(segment) + Log.BUFFER]!;
     return frame === 0 ? NIL : this.#arena.frames.frameToAddress(frame as PageFrame);
@@ -189,7 +194,7 @@ export class SegmentTable {
 
   /**
    * Takes a free segment and a buffer for it.
-   * @returns its number; NIL if there is no segment, or no buffer, or no frame for the table
+   * @returns its number; NIL if there is no free segment, no buffer, or no frame for the table
    */
   open(): number | Nil {
     const words = this.#words;
@@ -208,7 +213,7 @@ export class SegmentTable {
     return segment;
   }
 
-  /** Gives a segment's buffer back: kept as a spare, or to the arena. */
+  /** Frees a segment's buffer: keeps it as a spare, or returns it to the arena. */
   dropBuffer(segment: number): void {
     const words = this.#words;
     const at = this.at(segment) + Log.BUFFER;
@@ -225,8 +230,8 @@ export class SegmentTable {
   }
 
   /**
-   * Makes a segment free whose records nobody wants any more, if nobody is at work with it. One in
-   * memory then need not be written at all.
+   * Frees a segment without live records, unless a thread is writing or cleaning it. A segment in
+   * memory is then never written.
    */
   releaseIfEmpty(segment: number): void {
     const words = this.#words;
@@ -240,12 +245,12 @@ export class SegmentTable {
     add(words, this.#at + Log.FREE_COUNT, 1);
   }
 
-  /** The n-th of the segments in memory, 0 = none there. */
+  /** The n-th of the segments in memory, 0 = unused. */
   buffered(nth: number): number {
     return this.#words[this.#at + Log.BUFFERED + nth]!;
   }
 
-  /** Frames held: directory, table, buffers. */
+  /** Page frames of directory, table and buffers. */
   get framesHeld(): number {
     const words = this.#words;
     const { frames } = this.#arena;
@@ -260,14 +265,16 @@ export class SegmentTable {
     return (1 << order) + table + (buffers << this.#bufferOrder);
   }
 
-  /** Moves the cursor to the next segment that was used once, after the last to the first. */
+  /**
+   * Advances the cursor to the next segment that was used before; after the last comes the first.
+   */
   #advance(): number | Nil {
     const words = this.#words;
     const used = words[this.#at + Log.NEXT_FRESH]! - 1;
     if (used === 0) return NIL;
     const before = words[this.#at + Log.CURSOR]!;
     const segment = before >= used ? 1 : before + 1;
-    // Not undone with what else is done: it does not matter where it stands.
+    // Written without the journal: a wrong cursor does no harm.
     words[this.#at + Log.CURSOR] = segment;
     return segment;
   }
@@ -277,14 +284,14 @@ export class SegmentTable {
     return state === (isDamaged ? Log.ON_FILE | Log.DAMAGED : Log.ON_FILE);
   }
 
-  /** The word that says who writes a segment that is in memory. */
+  /** The word that names the writer of a segment in memory. */
   #flusherAt(segment: number): number {
     const slot = this.#slotOf(segment);
     assert(slot !== NIL, "a segment that is written is in memory");
     return slot - Log.BUFFERED + Log.FLUSHERS;
   }
 
-  /** The word of BUFFERED that holds `segment` (0: an unused one), or NIL. */
+  /** The word of BUFFERED that has `segment` (0: an unused word), or NIL. */
   #slotOf(segment: number): number | Nil {
     for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
       if (this.buffered(nth) === segment) return this.#at + Log.BUFFERED + nth;
@@ -296,7 +303,7 @@ export class SegmentTable {
     const words = this.#words;
     const fresh = this.#arena.frames.alloc(this.#bufferOrder, this.#owner);
     if (fresh !== NIL) return fresh;
-    // No block of that size is left: what the spares are for.
+    // No block of that size is free: use a spare.
     for (let nth = 0; nth < Log.SPARES_MAX; nth++) {
       const at = this.#at + Log.SPARES + nth;
       const frame = words[at]!;
@@ -321,7 +328,7 @@ export class SegmentTable {
       const frame = this.#arena.frames.alloc(0, this.#owner);
       if (frame === NIL) return NIL;
       const start = this.#arena.frames.frameToWord(frame);
-      // Of a frame that was free: nothing leads to it yet.
+      // Written without the journal: nothing refers to the new frame yet.
       words.fill(0, start, start + this.#arena.frames.wordsPerPage);
       put(words, directory, start);
       add(words, this.#at + Log.TABLE_FRAMES, 1);

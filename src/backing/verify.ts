@@ -1,16 +1,16 @@
-// Walks what a log knows of its segments and checks that it agrees with itself and with the records
-// that are wanted. For tests; under the arena's lock.
+// Checks that a log's words agree with each other and with the live records. For tests; under the
+// arena's lock.
 import { NIL } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import * as Rec from "./record.layout.ts";
 import * as Log from "./segment_log.layout.ts";
 import type { SegmentTable } from "./segments.ts";
 
-/** Place and size of a record that is wanted. */
-export type Wanted = readonly [place: number, sizeBytes: number];
+/** Place and size of a live record. */
+export type LiveRecord = readonly [place: number, sizeBytes: number];
 
 /**
- * @param at word index of the log's own words
+ * @param at word index of the log's words
  * @throws AssertionError naming what does not hold
  */
 export function verifyLog(
@@ -18,29 +18,39 @@ export function verifyLog(
   at: number,
   table: SegmentTable,
   places: Rec.Places,
-  wanted: readonly Wanted[],
+  live: readonly LiveRecord[],
 ): void {
-  const live = wantedBySegment(table, places, wanted);
+  const liveBytes = liveBySegment(table, places, live);
   const tally = { free: 0, total: 0, buffered: 0 };
   for (let segment = 1; table.has(segment); segment++) {
     const state = table.state(segment);
-    assert(table.liveOf(segment) === (live.get(segment) ?? 0), "a segment knows what it holds");
+    assert(
+      table.liveOf(segment) === (liveBytes.get(segment) ?? 0),
+      "a segment counts its live bytes",
+    );
     const inMemory = state === Log.OPEN || state === Log.FULL || state === Log.FLUSHING;
-    assert((table.bufferOf(segment) !== NIL) === inMemory, "what is not written is here");
+    assert(
+      (table.bufferOf(segment) !== NIL) === inMemory,
+      "segments not yet written are in memory",
+    );
     const isOpen = words[at + Log.OPEN_SEGMENT] === segment;
-    assert(isOpen === (state === Log.OPEN), "one segment at most is open, and known");
+    assert(isOpen === (state === Log.OPEN), "at most one segment is open, and it is recorded");
     const isCleaned = words[at + Log.CLEANER] !== 0 && words[at + Log.CLEANED] === segment;
-    assert(isCleaned === (state === Log.CLEANING), "one segment at most is cleaned, and known");
+    assert(
+      isCleaned === (state === Log.CLEANING),
+      "at most one segment is cleaned, and it is recorded",
+    );
     const filled = isOpen ? words[at + Log.OPEN_USED]! : table.filledOf(segment);
     const room = state === Log.FREE ? 0 : filled - Rec.HEADER_BYTES;
-    assert(table.liveOf(segment) <= room, "what is wanted is within what is filled");
+    assert(table.liveOf(segment) <= room, "live records are within the filled part");
     if (state === Log.FREE) tally.free++;
     if (inMemory) tally.buffered++;
-    // Who holds nothing is free, but for those that somebody is at work with.
-    if (state === Log.FULL || state === Log.ON_FILE) assert(table.liveOf(segment) > 0, "no husks");
+    // A segment without live records is free, unless a thread is writing or cleaning it.
+    if (state === Log.FULL || state === Log.ON_FILE)
+      assert(table.liveOf(segment) > 0, "a segment that is not free has live records");
     tally.total += table.liveOf(segment);
   }
-  assert(tally.total === table.liveBytes, "the bytes that are wanted are counted");
+  assert(tally.total === table.liveBytes, "live bytes are counted");
   assert(tally.free === words[at + Log.FREE_COUNT], "free segments are counted");
   assert(listedFree(words, at, table) === tally.free, "free segments are listed, once each");
   let buffered = 0;
@@ -48,25 +58,28 @@ export function verifyLog(
   assert(buffered === tally.buffered, "segments in memory are listed, once each");
 }
 
-function wantedBySegment(
+function liveBySegment(
   table: SegmentTable,
   places: Rec.Places,
-  wanted: readonly Wanted[],
+  live: readonly LiveRecord[],
 ): Map<number, number> {
-  const live = new Map<number, number>();
+  const bytes = new Map<number, number>();
   const seen = new Set<number>();
-  for (const [place, sizeBytes] of wanted) {
+  for (const [place, sizeBytes] of live) {
     const segment = places.segmentOf(place);
-    assert(!seen.has(place), "no two pages have one place");
+    assert(!seen.has(place), "no two pages have the same place");
     seen.add(place);
     assert(table.has(segment), "a place is in a segment that was used");
-    assert(table.state(segment) !== Log.FREE, "what is wanted is in no free segment");
-    live.set(segment, (live.get(segment) ?? 0) + Rec.recordBytes(sizeBytes));
+    assert(table.state(segment) !== Log.FREE, "no free segment has a live record");
+    bytes.set(segment, (bytes.get(segment) ?? 0) + Rec.recordBytes(sizeBytes));
   }
-  return live;
+  return bytes;
 }
 
-/** Walks the list of free segments. @returns its length, −1 for a loop or a stranger in it */
+/**
+ * Walks the list of free segments.
+ * @returns its length, −1 if it has a loop or a segment that is not free
+ */
 function listedFree(words: Int32Array, at: number, table: SegmentTable): number {
   let count = 0;
   for (let segment = words[at + Log.FREE_FIRST]!; segment !== 0; count++) {

@@ -1,15 +1,22 @@
-// cleancache: a second chance for clean pages of files that the system forgets. What is put here
-// may be gone when it is asked for, and costs then no more than reading the file, as before.
+// cleancache, a frontend: a second chance for clean pages of files that the system drops. A page
+// that was put may be gone when it is requested; the caller then reads the file, as without a
+// cache.
 //
-// The kernel's door (until 5.17), one step for one: file systems announce themselves, private ones
-// or those that several machines share by a UUID; a get from a private one takes the page out, as
-// the page is then in the system's own cache again. An inode is named by up to 24 bytes, its pages
-// by 64-bit numbers, of which nothing is cut off.
+//   cleancache.ts   ephemeral pages of files
+//   frontswap.ts    persistent pages of swap areas
+//   zswap.ts        frontswap with write-back to a swap file
+//
+// It follows the kernel's interface (until 5.17). File systems register, as private ones or as ones
+// that several machines share by a UUID. A get from a private file system removes the page, because
+// it is then in the system's own cache. An inode is named by up to 24 bytes, its pages by 64-bit
+// numbers; nothing is truncated.
+//
+// Concurrency: each thread has an object of its own over its own Store.
 import { ZcacheError } from "../base/errors.ts";
 import type { Store } from "../store/store.ts";
 import { TmemKey } from "../tmem/key.ts";
 
-/** Counters by the kernel's names. */
+/** Counters of this object, by the kernel's names. */
 export interface CleancacheStats {
   readonly succ_gets: number;
   readonly failed_gets: number;
@@ -17,7 +24,7 @@ export interface CleancacheStats {
   readonly invalidates: number;
 }
 
-/** A file system's inode: a number, or up to 24 bytes where numbers are not unique. */
+/** An inode of a file system: a number, or up to 24 bytes if numbers are not unique. */
 export type FileKey = number | bigint | Uint8Array;
 
 export class Cleancache {
@@ -33,9 +40,9 @@ export class Cleancache {
   }
 
   /**
-   * Announces a file system.
-   * @param pageSize bytes of its pages: the store's
-   * @returns the number to name it by; negative (an Errno) if there are too many
+   * Registers a file system.
+   * @param pageSize bytes of its pages, which must be the store's page size
+   * @returns its number; a negative Errno if there are too many
    * @throws ZcacheError ERR_OPTION for another page size
    */
   initFs(pageSize: number): number {
@@ -43,52 +50,53 @@ export class Cleancache {
     return this.#store.createPool();
   }
 
-  /** As `initFs`, for a file system that all who name its 16 bytes share. */
+  /** As `initFs`, for a file system that is shared by all who pass its 16-byte UUID. */
   initSharedFs(uuid: Uint8Array, pageSize: number): number {
     this.#checkPageSize(pageSize);
     return this.#store.createPool({ uuid });
   }
 
-  /** Restores a page. @returns whether it was there; from a private file system it is gone then */
+  /**
+   * Loads a page, and removes it if the file system is private.
+   * @returns whether it was stored
+   */
   getPage(fs: number, file: FileKey, index: number | bigint, page: Uint8Array): boolean {
     const key = this.#key.setObject(file).setIndex(index);
-    // The store knows, whoever announced the file system, in whatever thread.
+    // The store knows which file systems are shared, even if another thread has registered them.
     const found = this.#store.get(fs, key, page, !this.#store.isShared(fs));
     if (found) this.#succGets++;
     else this.#failedGets++;
     return found;
   }
 
-  /** Takes a clean page that the system is about to forget; or does not, and says nothing. */
+  /** Stores a clean page that the system is about to drop, if there is room. */
   putPage(fs: number, file: FileKey, index: number | bigint, page: Uint8Array): void {
     this.#puts++;
     this.#store.put(fs, this.#key.setObject(file).setIndex(index), page);
   }
 
-  /**
-   * A page of the file has changed, or is in the system's cache: what is here is not to be used.
-   */
+  /** Removes a page, because it has changed or is in the system's cache. */
   invalidatePage(fs: number, file: FileKey, index: number | bigint): void {
     this.#invalidates++;
     this.#store.flush(fs, this.#key.setObject(file).setIndex(index));
   }
 
-  /** All pages of a file: it was cut off or removed. */
+  /** Removes all pages of a file, because it was truncated or removed. */
   invalidateInode(fs: number, file: FileKey): void {
     this.#invalidates++;
     this.#store.flushObject(fs, this.#key.setObject(file).setIndex(0));
   }
 
   /**
-   * All files of a file system: it was unmounted. What others share by a UUID stays until the last
-   * of them has unmounted it.
+   * Removes all pages of a file system, because it was unmounted. Pages of a shared file system
+   * stay until the last client has unmounted it.
    */
   invalidateFs(fs: number): void {
     this.#invalidates++;
     this.#store.destroyPool(fs);
   }
 
-  /** What this thread has done. */
+  /** Counters of this object. */
   stats(): CleancacheStats {
     return {
       succ_gets: this.#succGets,

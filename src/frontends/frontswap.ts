@@ -1,14 +1,15 @@
-// frontswap: pages on their way to a swap area are kept here instead, if there is room. What was
-// taken must be given back until it is invalidated; what was not goes to the swap area.
+// frontswap, a frontend: pages on their way to a swap area are stored here instead, if there is
+// room. A stored page can be loaded until it is invalidated; a refused page goes to the swap area.
 //
-// The kernel's door (until 6.6). A page is named by the number of its swap area and its slot there.
+// It follows the kernel's interface (until 6.6). A page is named by the number of its swap area and
+// its slot.
 import { bytesOf } from "../base/bytes.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { UUID_BYTES } from "../store/arguments.ts";
 import type { Store } from "../store/store.ts";
 import { TmemKey } from "../tmem/key.ts";
 
-/** Counters by the kernel's names. */
+/** Counters of this object, by the kernel's names. */
 export interface FrontswapStats {
   readonly loads: number;
   readonly succ_stores: number;
@@ -26,8 +27,8 @@ export class Frontswap {
   #invalidates = 0;
 
   /**
-   * @param uuid 16 bytes that name these swap areas: the same in all threads that use them
-   * @throws ZcacheError ERR_OPTION if the pool can't be made
+   * @param uuid 16 bytes that name these swap areas, the same in all threads that use them
+   * @throws ZcacheError ERR_OPTION if the pool can't be created
    */
   constructor(store: Store, uuid: Uint8Array) {
     this.#store = store;
@@ -38,9 +39,11 @@ export class Frontswap {
   }
 
   /**
-   * Keeps a page.
-   * @param area number of the swap area  @param slot the page's place there
-   * @returns whether it is kept; if not, what was kept of this slot is gone: it would be old
+   * Stores a page.
+   * @param area number of the swap area
+   * @param slot the page's slot there
+   * @returns whether it is stored; if not, an older page of the slot, which would be outdated, is
+   *   removed
    */
   store(area: number, slot: number | bigint, page: Uint8Array): boolean {
     const kept = this.#store.put(this.#pool, this.#at(area, slot), page) === 0;
@@ -49,26 +52,32 @@ export class Frontswap {
     return kept;
   }
 
-  /** Restores a page. @returns whether it is kept; if not, it is in the swap area */
+  /**
+   * Loads a page.
+   * @returns whether it is stored; if not, it is in the swap area
+   */
   load(area: number, slot: number | bigint, page: Uint8Array): boolean {
     const found = this.#store.get(this.#pool, this.#at(area, slot), page);
     if (found) this.#loads++;
     return found;
   }
 
-  /** The slot is free: nobody will ask for it again. */
+  /** Removes the page of a slot that is free now. */
   invalidatePage(area: number, slot: number | bigint): void {
     this.#invalidates++;
     this.#store.flush(this.#pool, this.#at(area, slot));
   }
 
-  /** The swap area is switched off. @returns pages that were kept */
+  /**
+   * Removes all pages of a swap area that is switched off.
+   * @returns how many were stored
+   */
   invalidateArea(area: number): number {
     this.#invalidates++;
     return this.#store.flushObject(this.#pool, this.#at(area, 0));
   }
 
-  /** What this thread has done. */
+  /** Counters of this object. */
   stats(): FrontswapStats {
     return {
       loads: this.#loads,

@@ -1,10 +1,11 @@
-// zswap: a compressed cache in front of a swap file. Pages are kept compressed in memory; when
-// there are too many, the coldest go to the file, and a load takes a page out wherever it is.
+// zswap, a frontend: a compressed cache in front of a swap file. Pages are stored compressed in
+// memory; when there are too many, the coldest move to the file. A load removes the page wherever
+// it is.
 //
-// As in the kernel, but that what goes to the file stays compressed (zram's
-// `compressed_writeback`), packed in segments and with a checksum, instead of a whole page for each
-// slot: the swap file is the store's write-back file. Without one, nothing is written back, and
-// what does not fit is refused.
+// Unlike in the kernel, pages in the file stay compressed (as with zram's `compressed_writeback`),
+// packed in segments and with checksums, instead of one whole page per slot: the swap file is the
+// store's write-back file. Without such a file, nothing is written back, and pages without room are
+// refused.
 import { bytesOf } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -15,15 +16,15 @@ import { TmemKey } from "../tmem/key.ts";
 
 export interface ZswapOptions {
   /**
-   * Percent of the store's `memoryMax` that may be used: `max_pool_percent`. A setting of the whole
-   * store: the value set last counts. If it is left out, the limit stays as it is.
+   * Percentage of the store's `memoryMax` that may be used: `max_pool_percent`. A setting of the
+   * whole store: the last one counts. By default the limit stays as it is.
    */
   readonly maxPoolPercent?: number;
-  /** 16 bytes that name the swap areas: the same in all threads that use them. */
+  /** 16 bytes that name the swap areas, the same in all threads that use them. */
   readonly uuid: Uint8Array;
 }
 
-/** Counters by the kernel's names, of all threads. */
+/** Counters of all threads, by the kernel's names. */
 export interface ZswapStats {
   readonly pool_total_size: number;
   readonly stored_pages: number;
@@ -42,7 +43,7 @@ export class Zswap {
   readonly #pool: number;
   readonly #key = new TmemKey();
 
-  /** @throws ZcacheError ERR_OPTION for a percentage that can't be, or if there is no pool left */
+  /** @throws ZcacheError ERR_OPTION for a percentage out of range, or if no pool is left */
   constructor(store: Store, options: ZswapOptions) {
     const { maxPoolPercent, uuid } = readOptions(options, ["maxPoolPercent", "uuid"], "zswap");
     const percent = typeof maxPoolPercent === "number" ? maxPoolPercent : Number.NaN;
@@ -62,31 +63,38 @@ export class Zswap {
 
   /**
    * Stores the page of a swap slot.
-   * @returns whether it is stored; if not, the slot is empty here and the page the caller's
+   * @returns whether it is stored; if not, the slot is empty, and the caller keeps the page
    */
   store(area: number, slot: number | bigint, page: Uint8Array): boolean {
     return this.#store.put(this.#pool, this.#at(area, slot), page) === 0;
   }
 
   /**
-   * Takes the page of a swap slot out. @returns whether it was there
-   * @throws ZcacheError ERR_CORRUPT, ERR_IO: the swap file did not give it back
+   * Loads the page of a swap slot and removes it.
+   * @returns whether it was stored
+   * @throws ZcacheError ERR_CORRUPT, ERR_IO if the swap file does not return it
    */
   load(area: number, slot: number | bigint, page: Uint8Array): boolean {
     return this.#store.get(this.#pool, this.#at(area, slot), page, true);
   }
 
-  /** The slot is free. */
+  /** Removes the page of a slot that is free now. */
   invalidate(area: number, slot: number | bigint): void {
     this.#store.flush(this.#pool, this.#at(area, slot));
   }
 
-  /** The swap area is switched off. @returns pages that were stored */
+  /**
+   * Removes all pages of a swap area that is switched off.
+   * @returns how many were stored
+   */
   invalidateArea(area: number): number {
     return this.#store.flushObject(this.#pool, this.#at(area, 0));
   }
 
-  /** The shrinker: writes back the coldest pages. @returns how many have left memory */
+  /**
+   * Writes back the coldest pages, as the kernel's shrinker does.
+   * @returns how many have left memory
+   */
   shrink(pages: number): number {
     return this.#store.shrink(pages);
   }
@@ -95,7 +103,7 @@ export class Zswap {
     const { mem_used_total, persistent, counters } = this.#store.stats();
     return {
       pool_total_size: mem_used_total,
-      // What was written back is in the swap file, and not in the pool any more.
+      // Pages that were written back are in the swap file and not in the pool.
       stored_pages: persistent.pagesInMemory + persistent.samePages,
       same_filled_pages: persistent.samePages,
       stored_incompressible_pages: persistent.hugePages,

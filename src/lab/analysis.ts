@@ -1,5 +1,17 @@
-// What an analysis says: the shape of `zcache analyze --json`, described field by field in
-// docs/cli.md, and what all reports are made from.
+// The result of an analysis: the JSON of `zcache analyze --json`, which docs/cli.md describes field
+// by field, and the input of all reports.
+//
+// The lab measures and simulates, without I/O of its own:
+//   1. analyzer.ts, feed.ts, page_window.ts, staging.ts, pool_lane.ts, tally.ts
+//                         measures pages with every codec and pool
+//   2. analysis.ts, recommend.ts, report/   its result, a recommendation, reports
+//   3. trace.ts, replay.ts                  replays allocations on a pool
+//   4. simulate/          simulates caches with every eviction policy
+//   5. what_if.ts         a sample of a store's content with other codecs and pools
+//   6. frame_map.ts       a map of a store's page frames
+//
+// Long work is a generator that yields after each bounded step, so that its driver can draw a
+// progress bar or stop.
 
 /** Time per page, in nanoseconds. */
 export interface PageTimes {
@@ -36,11 +48,11 @@ export interface PoolResult {
   readonly metadata_bytes: number;
   /** Bytes of the objects stored in the pool. */
   readonly payload_bytes: number;
-  /** Pages too large for the pool: held as they are, in a page frame of their own. */
+  /** Pages too large for the pool, stored raw in a page frame each. */
   readonly held_raw_pages: number;
   /** payload ÷ pool bytes. */
   readonly utilisation: number;
-  /** Bytes of everything held: pool, metadata, pages held raw, 8 bytes per same-filled page. */
+  /** Bytes of pool, metadata, raw pages, and 8 bytes per same-filled page. */
   readonly held_bytes: number;
   /** original ÷ held. */
   readonly effective_ratio: number;
@@ -58,17 +70,19 @@ export interface Analysis {
   readonly pages: number;
   /** pages × page size. */
   readonly original_bytes: number;
-  /** Pages of zeros only; they are among the same-filled ones. */
+  /** Pages of zeros; included in the same-filled pages. */
   readonly zero_pages: number;
-  /** Pages of one 64-bit pattern over and over. */
+  /** Pages that repeat one 64-bit pattern. */
   readonly same_filled_pages: number;
   readonly windows: number;
   readonly memory: {
     /** Raw bytes of one window. */
     readonly window_bytes: number;
-    /** The arena: window + compressed objects of one codec + one pool can't take more. */
+    /**
+     * Size of the arena: enough for a window, the compressed objects of one codec, and one pool.
+     */
     readonly bound_bytes: number;
-    /** The most of it that was in use. */
+    /** The most bytes of the arena ever in use. */
     readonly peak_bytes: number;
   };
   readonly codec_seconds: number;
@@ -76,18 +90,18 @@ export interface Analysis {
   readonly results: readonly PoolResult[];
 }
 
-/** Something that was not read, and why. */
+/** An input that was not read, and why. */
 export interface Skip {
   readonly name: string;
   readonly reason: string;
 }
 
-/** What was read. */
+/** The input. */
 export interface InputSummary {
   readonly sources: readonly string[];
   /** Files or memory regions of which at least one page was read. */
   readonly pieces: number;
-  /** Bytes read, before the last page of each piece was filled up. */
+  /** Bytes read, without the padding of each piece's last page. */
   readonly bytes: number;
   readonly sample: {
     readonly pages: number;
@@ -95,7 +109,7 @@ export interface InputSummary {
     readonly seed: number;
   } | null;
   readonly limit_bytes: number | null;
-  /** Whether the limit left something unread. */
+  /** Whether the limit left some input unread. */
   readonly limited: boolean;
   readonly empty: number;
   readonly links: number;

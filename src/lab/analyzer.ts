@@ -1,16 +1,16 @@
-// The analyzer: takes pages, and says for every codec × pool what they would cost.
+// The analyzer measures what pages would cost with every codec and pool.
 //
-// One window of raw pages after the other. For each codec the window's pages are compressed into a
-// staging log and restored again; then, in the lane (pool_lane.ts), each pool is filled from the
-// log, read back and dropped. So compression is paid once per codec, and yet every page of every
-// combination is really stored: what the pool returns is compared with the log, and what the log
-// restores is compared with the raw page.
+// It works on one window of raw pages at a time. For each codec, the window's pages are compressed
+// into a staging log and decompressed again; then the lane (pool_lane.ts) fills each pool from the
+// log, reads it back and empties it. So each page is compressed once per codec, and still stored in
+// every combination: what a pool returns is compared with the log, and what the log decompresses to
+// is compared with the raw page.
 //
 // There are two staging logs: while the lane works on one, the next codec or window fills the
 // other.
 //
-// Loops over pages are functions of numbers that allocate nothing; the generators around them yield
-// after each chunk, so that whoever drives them can draw a progress bar or stop.
+// Loops over pages are functions of numbers that allocate nothing. The generators around them yield
+// after each chunk.
 import type { Address } from "../base/brand.ts";
 import { type Clock, platformClock } from "../base/clock.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -37,7 +37,7 @@ import { Staging } from "./staging.ts";
 import { CodecTally } from "./tally.ts";
 
 export const WINDOW_BYTES_DEFAULT = 256 * MIB;
-/** Four and a half times this still fit in one arena of 4 GiB. */
+/** Four and a half times this fits into one arena of 4 GiB. */
 export const WINDOW_BYTES_MAX = (3 * GIB) / 4;
 /** Staging logs and page tables. */
 const SLOTS = 2;
@@ -47,7 +47,7 @@ export interface CodecChoice {
   create(memory: CodecMemory): Codec;
 }
 
-/** What a lane is made over; a lane in another thread attaches to both. */
+/** The memory of a lane; a lane in another thread attaches to both. */
 export interface LaneMemory {
   readonly arena: Arena;
   /** One page table for each slot. */
@@ -62,15 +62,14 @@ export interface AnalyzerOptions {
   /** Raw bytes of one window, at most WINDOW_BYTES_MAX (default WINDOW_BYTES_DEFAULT). */
   readonly windowBytes?: number;
   readonly clock?: Clock;
-  /** Makes the lane in which pools are filled (default: one in this thread). */
+  /** Creates the lane that fills pools (default: one in this thread). */
   readonly lane?: (memory: LaneMemory) => PoolLane;
 }
 
 /**
- * Bytes of an arena in which no window can run out of room: the raw pages; two staging logs; a
- * pool in which every object takes a page frame and 64 bytes of metadata; a partly filled unit of
- * up to 16 frames for each of 256 size classes; 8 MiB for the codecs' scratch; 16 bytes per frame
- * of all that.
+ * Bytes of an arena that is enough for any window: the raw pages; two staging logs; a pool in which
+ * every object takes a page frame and 64 bytes of metadata; a partly filled unit of up to 16 frames
+ * for each of 256 size classes; 8 MiB of scratch for codecs; 16 bytes per frame of all that.
  */
 function arenaBytes(windowPages: number, pageSize: number): number {
   const staging = SLOTS * Staging.bytesMax(windowPages, pageSize);
@@ -88,9 +87,9 @@ export class Analyzer {
   readonly window: PageWindow;
   /** The arena's bytes: input is written at `window.nextAddress()`. */
   readonly bytes: Uint8Array;
-  /** What is being done, for a progress bar. */
+  /** The current step, for a progress bar. */
   step = "";
-  /** How much of the present window's work is done, 0 … 1. */
+  /** The completed part of the current window's work, 0 … 1. */
   stepShare = 0;
 
   readonly #arena: Arena;
@@ -99,9 +98,9 @@ export class Analyzer {
   readonly #lane: PoolLane;
   readonly #staging: readonly Staging[];
   readonly #tables: readonly PageTable[];
-  /** SAME_FILLED or COMPRESSED, by page, before any codec has had its say. */
+  /** By page: SAME_FILLED, or COMPRESSED before a codec has been tried. */
   readonly #kind: Uint8Array;
-  /** BLOCK_PAGES pages into which codecs restore. */
+  /** BLOCK_PAGES pages into which codecs decompress. */
   readonly #scratch: Address;
   #slot = 0;
   #pagesBefore = 0;
@@ -109,7 +108,7 @@ export class Analyzer {
   #zeroPages = 0;
   #sameFilledPages = 0;
 
-  /** @throws ZcacheError ERR_OPTION for a page size that can't be, and what the codecs throw */
+  /** @throws ZcacheError ERR_OPTION for an invalid page size, and what the codecs throw */
   constructor(options: AnalyzerOptions) {
     const { pageSize, windowBytes = WINDOW_BYTES_DEFAULT } = options;
     if (!(windowBytes > 0 && windowBytes <= WINDOW_BYTES_MAX)) {
@@ -139,15 +138,15 @@ export class Analyzer {
       new PoolRunner(arena, this.#clock, options.pools, this.#tables);
   }
 
-  /** Pages measured, the window that is being filled not included. */
+  /** Pages measured, without those in the current window. */
   get pagesDone(): number {
     return this.#pagesBefore;
   }
 
   /**
-   * Measures the pages of the window and empties it; nothing if there are none. The lane may still
-   * be at work on the last of it.
-   * @throws ZcacheError ERR_MISMATCH if a page does not come back as it went in
+   * Measures the pages of the window and empties it; without pages, does nothing. The lane may
+   * still be working on the last codec.
+   * @throws ZcacheError ERR_MISMATCH if a page is not returned as it was stored
    */
   *flush(): Work {
     const pages = this.window.pages;
@@ -167,7 +166,7 @@ export class Analyzer {
         pages,
         firstPage: this.#pagesBefore,
       });
-      // The lane has done the job before this one, so the other slot is free.
+      // The lane has completed the preceding job, so the other slot is free.
       this.#slot = (this.#slot + 1) % SLOTS;
     }
     this.#pagesBefore += pages;
@@ -175,14 +174,14 @@ export class Analyzer {
     this.window.clear();
   }
 
-  /** Measures what is left in the window, and waits for the lane. */
+  /** Measures the rest of the window, and waits for the lane. */
   *finish(): Work {
     yield* this.flush();
     this.step = "pools";
     yield* this.#lane.drain();
   }
 
-  /** The sums over all windows. After `finish`. */
+  /** The result over all windows. After `finish`. */
   async result(): Promise<Analysis> {
     const pageSize = this.window.pageSize;
     const pages = this.#pagesBefore;
@@ -206,7 +205,7 @@ export class Analyzer {
     };
   }
 
-  /** Gives the arena and the lane up. */
+  /** Frees the arena and the lane. */
   close(): void {
     this.#lane.close();
     this.#arena.close();
@@ -269,7 +268,7 @@ export class Analyzer {
       const spent = now - before;
       before = now;
       if (size === 0) {
-        // Copied, not pointed at: the window is filled anew while the lane still reads this.
+        // A copy, because the window is refilled while the lane still reads this.
         this.#arena.kernels.copy(place, raw, pageSize);
         table.kind[page] = INCOMPRESSIBLE;
         size = pageSize;
@@ -284,7 +283,9 @@ export class Analyzer {
     }
   }
 
-  /** Restores up to BLOCK_PAGES pages; they are compared later, which is part of no time. */
+  /**
+   * Decompresses up to BLOCK_PAGES pages; they are compared later, outside of the measured time.
+   */
   #restoreBatch({ codec, tally }: CodecRun, table: PageTable, from: number, to: number): void {
     const pageSize = this.window.pageSize;
     let before = this.#clock.nowNs();

@@ -1,9 +1,8 @@
-// From pieces of input (a file, a memory region) to the analyzer's window: everything in order, up
-// to a limit, or a fair sample of pages. Reading is the caller's: node/inputs.ts and
-// node/processes.ts.
+// Feeds pieces of input (a file, a memory region) to the analyzer's window: everything in order up
+// to a limit, or a uniform sample of pages. The caller reads: node/inputs.ts and node/processes.ts.
 //
-// Pieces come from a generator and are forgotten when they have been read, so a tree of any size is
-// walked in little memory. Sampling walks twice, first to count pages, then to read the ones drawn.
+// Pieces come from a generator and are dropped once they are read, so that a tree of any size needs
+// little memory. Sampling walks twice: to count pages, and to read the drawn ones.
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import { Xorshift32 } from "../base/random.ts";
@@ -11,12 +10,12 @@ import type { InputSummary, Skip } from "./analysis.ts";
 import type { Analyzer } from "./analyzer.ts";
 import type { Work } from "./pool_lane.ts";
 
-/** Something that can be cut into pages. */
+/** Something that can be read as pages. */
 export interface Piece {
   readonly name: string;
-  /** Bytes, as far as known without opening it. */
+  /** Bytes, as far as they are known without opening the piece. */
   readonly sizeBytes: number;
-  /** @throws ZcacheError ERR_INPUT whose message is the reason why it can't be read */
+  /** @throws ZcacheError ERR_INPUT whose message says why the piece can't be read */
   open(): PieceReader;
 }
 
@@ -31,21 +30,21 @@ export interface PieceReader {
   close(): void;
 }
 
-/** Skips that are kept by name; later ones are only counted. */
+/** Skipped pieces to list by name; further ones are only counted. */
 const SKIPS_KEPT = 1000;
 /** A sample of so many pages is 64 GiB of 4 KiB pages; its page numbers take 128 MiB. */
 export const SAMPLE_PAGES_MAX = 1 << 24;
 /** Pieces between two yields while pages are counted. */
 const COUNT_CHUNK = 256;
 
-/** What was left out, and why: names and counts. */
+/** The pieces that were skipped, and why: names and counts. */
 export class SkipList {
   readonly kept: Skip[] = [];
   readonly notes = new Set<string>();
   count = 0;
   /** Pieces without a single byte. */
   empty = 0;
-  /** Symbolic links met in folders: never followed. */
+  /** Symbolic links in folders, which are never followed. */
   links = 0;
 
   add(name: string, reason: string): void {
@@ -54,7 +53,7 @@ export class SkipList {
     this.kept.push({ name: printable(name), reason: printable(reason) });
   }
 
-  /** Forgets everything, before a second walk over the same input. */
+  /** Clears everything, before a second walk over the same input. */
   clear(): void {
     this.kept.length = 0;
     this.notes.clear();
@@ -82,8 +81,8 @@ export function drawSample(total: number, count: number, seed: number): Float64A
   const random = new Xorshift32(seed);
   const drawn = new Float64Array(count);
   let have = 0;
-  // Draws as many as are missing, sorts, drops what came twice, and again: as if one number after
-  // the other were drawn and those that are there already were thrown away.
+  // Draws as many numbers as are missing, sorts, drops duplicates, and repeats: the same as drawing
+  // one number after the other and rejecting those already drawn.
   while (have < count) {
     for (let i = have; i < count; i++) {
       const fraction = (random.next() * 2 ** 21 + (random.next() >>> 11)) / 2 ** 53;
@@ -101,7 +100,7 @@ export function drawSample(total: number, count: number, seed: number): Float64A
 export class Feed {
   /** Bytes read so far. */
   bytesRead = 0;
-  /** Bytes that will be read, once that is known. */
+  /** Bytes to read, once that is known. */
   bytesExpected: number | undefined;
   readonly #analyzer: Analyzer;
   readonly #options: FeedOptions;
@@ -117,7 +116,7 @@ export class Feed {
     this.#pageSize = analyzer.window.pageSize;
   }
 
-  /** Reads and measures all that is asked for; yields after each chunk of work. */
+  /** Reads and measures the requested input; yields after each chunk of work. */
   *run(): Work {
     const { samplePages, pieces } = this.#options;
     const drawn = samplePages === undefined ? undefined : yield* this.#draw(samplePages);
@@ -171,7 +170,7 @@ export class Feed {
     return pages;
   }
 
-  /** @returns the page numbers to read, or undefined if the sample would be everything */
+  /** @returns the page numbers to read, or undefined if the sample would be the whole input */
   *#draw(samplePages: number): Generator<undefined, Float64Array | undefined> {
     const { limitBytes, seed, skips } = this.#options;
     this.#analyzer.step = "counting pages";
@@ -203,8 +202,7 @@ export class Feed {
     const { window, bytes } = this.#analyzer;
     const { limitBytes = Number.POSITIVE_INFINITY } = this.#options;
     let position = 0;
-    // Not past the size that it had when it was opened: a log that grows while it is read would
-    // never end.
+    // Reads no further than the size at opening: a log that grows while it is read would never end.
     while (position < reader.sizeBytes) {
       if (this.bytesRead >= limitBytes) {
         this.#limited = true;
@@ -285,14 +283,14 @@ export class Feed {
     }
   }
 
-  /** Names what the outside world refused; anything else is thrown on. */
+  /** Records an input error as skipped; throws any other error on. */
   #skip(piece: Piece, error: unknown): void {
     if (!(error instanceof ZcacheError) || error.code !== "ERR_INPUT") throw error;
     this.#options.skips.add(piece.name, error.message);
   }
 }
 
-/** The numbers below `total` that are not in `left`, which is in rising order. */
+/** The numbers below `total` that are not in `left`, which is sorted in ascending order. */
 function complement(left: Float64Array, total: number): Float64Array {
   const rest = new Float64Array(total - left.length);
   let skip = 0;

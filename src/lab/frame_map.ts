@@ -1,6 +1,6 @@
-// A map of a store's page frames, put together in steps: frames are described a run at a time
-// (store/frame_map.ts), and summed up in cells, so that a map of a million frames is no larger than
-// a screen. What a cell says of more than one frame is what most of them are, and means.
+// A map of a store's page frames, built in steps: store/frame_map.ts describes a run of frames at a
+// time, and the map sums them up in cells, so that a map of a million frames is no larger than a
+// screen. A cell of several frames has their most frequent use and their mean fullness.
 
 import { FRAME_FULL } from "../pool/contract.ts";
 import {
@@ -15,7 +15,7 @@ import {
 } from "../store/frame_map.ts";
 import type { Store } from "../store/store.ts";
 
-/** Bytes of a cell, as dashboard/api.ts describes it. */
+/** Bytes of a cell (dashboard/api.ts). */
 export const CELL_BYTES = 8;
 const USES = OTHER + 1;
 const FULL_SHARE = 255;
@@ -32,26 +32,29 @@ export class FrameMapBuilder {
   readonly #store: Store;
   readonly #run = new Int32Array(FRAMES_PER_HOLD);
   #next: number;
-  // Of the cell that is being filled.
+  // The counts of the current cell.
   readonly #cellUses = new Int32Array(USES);
   readonly #cellClasses = new Map<number, number>();
   #cellFullness = 0;
   #cellFrames = 0;
 
-  /** Frames [from, to) of those that there are, in at most `cellsMax` cells. */
+  /** Begins a map of the frames [from, to) in at most `cellsMax` cells. */
   constructor(store: Store, from: number, to: number, cellsMax: number) {
     this.#store = store;
     this.framesTotal = store.arena.frames.framesTotal;
     this.from = Math.min(from, this.framesTotal);
     this.to = Math.max(this.from, Math.min(to, this.framesTotal));
     const frames = this.to - this.from;
-    // A power of two: cells begin at round numbers of frames, and so do blocks of frames.
+    // A power of two, so that cells begin at round frame numbers, as blocks of frames do.
     this.perCell = 2 ** Math.max(0, Math.ceil(Math.log2(frames / cellsMax)));
     this.cells = new Uint8Array(Math.ceil(frames / this.perCell) * CELL_BYTES);
     this.#next = this.from;
   }
 
-  /** Describes some frames more. @returns whether that was all */
+  /**
+   * Describes some more frames.
+   * @returns whether the map is complete
+   */
   step(): boolean {
     const left = this.to - this.#next;
     if (left > 0) {
@@ -104,7 +107,9 @@ export class FrameMapBuilder {
   }
 }
 
-/** What there is most of, the first where several are; and how many there are at all. */
+/**
+ * Returns the key of the largest count, the first of several, and the number of keys with a count.
+ */
 function most(counts: Iterable<[what: number, count: number]>): [what: number, kinds: number] {
   let best = 0;
   let bestCount = 0;

@@ -1,8 +1,8 @@
-// The window: raw pages of the input that are in memory at one time. Whatever the size of the
-// input, the analyzer holds one window of it, so its memory is bounded by the window's size.
+// The window: the raw pages of the input that are in memory at one time. The analyzer holds one
+// window, so the size of the window bounds its memory, whatever the size of the input.
 //
-// The pages stand in blocks of 16 page frames, the largest the arena hands out, taken when the
-// input reaches them and kept for the next window.
+// The pages are in blocks of 16 page frames, the largest that the arena has. Blocks are allocated
+// when the input reaches them, and kept for the next window.
 import { type Address, NIL } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import { ARENA_OWNER, type Arena } from "../memory/arena.ts";
@@ -24,7 +24,7 @@ export function takeBlock(arena: Arena): Address {
 
 export class PageWindow {
   readonly pageSize: number;
-  /** Pages that fit; a multiple of BLOCK_PAGES. */
+  /** Pages that fit into the window; a multiple of BLOCK_PAGES. */
   readonly pagesMax: number;
   readonly #arena: Arena;
   readonly #blocks: Float64Array;
@@ -38,12 +38,12 @@ export class PageWindow {
     this.#blocks = new Float64Array(this.pagesMax / BLOCK_PAGES);
   }
 
-  /** Whole pages, the one that is being filled included. */
+  /** Pages in the window, including the page that is being filled. */
   get pages(): number {
     return Math.ceil(this.#filledBytes / this.pageSize);
   }
 
-  /** Where page `index` begins. */
+  /** Address of page `index`. */
   addressOf(index: number): Address {
     const block = Math.floor(index / BLOCK_PAGES);
     return (this.#blocks[block]! + (index % BLOCK_PAGES) * this.pageSize) as Address;
@@ -59,7 +59,7 @@ export class PageWindow {
     return blockBytes - (this.#filledBytes % blockBytes);
   }
 
-  /** Where the next byte of input goes. Only while there is room. */
+  /** Address for the next byte of input. Only while there is room. */
   nextAddress(): Address {
     const blockBytes = BLOCK_PAGES * this.pageSize;
     const block = Math.floor(this.#filledBytes / blockBytes);

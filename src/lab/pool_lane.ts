@@ -1,7 +1,7 @@
-// The second half of the analyzer's work: what a codec has made of a window is put into one pool
-// after the other, read back and compared. It needs nothing but the staging log and the page
-// table, both in shared memory, so it can be a thread of its own: while it works, the next codec
-// or the next window is being compressed.
+// The second half of the analyzer's work: stores the compressed pages of a window in one pool after
+// the other, reads them back and compares them. The lane needs only the staging log and the page
+// table, both in shared memory, so it can run in a thread of its own while the next codec or window
+// is being compressed.
 import type { Address, Handle } from "../base/brand.ts";
 import type { Clock } from "../base/clock.ts";
 import { ENOSPC, type Errno, errnoName } from "../base/errno.ts";
@@ -16,14 +16,17 @@ import { PoolTally } from "./tally.ts";
 /** Bytes of pages between two yields: about 5 ms with zstd. */
 const CHUNK_BYTES = MIB;
 
-/** What is known of a page of the window. */
+/** The state of a page of the window. */
 export const SAME_FILLED = 0;
 export const COMPRESSED = 1;
 export const INCOMPRESSIBLE = 2;
-/** Stands for a handle where the pool refused the object for its size. */
+/** In place of a handle: the pool refused the object for its size. */
 const HELD_RAW = 0;
 
-/** Work in steps: after each, its driver may turn to something else, or must wait for a promise. */
+/**
+ * Work in steps. Between two steps, the driver may do something else; if a step yields a promise,
+ * it must wait for that.
+ */
 export type Work = Generator<Promise<void> | undefined>;
 
 /** Pages between two yields. */
@@ -36,7 +39,7 @@ export interface PageTable {
   readonly kind: Uint8Array;
   /** Bytes of the page's object: its compressed size, or the page size if incompressible. */
   readonly sizes: Int32Array;
-  /** Where the object stands in the staging log. */
+  /** Address of the object in the staging log. */
   readonly objectAt: Float64Array;
   readonly compressNs: Float64Array;
   readonly decompressNs: Float64Array;
@@ -45,7 +48,7 @@ export interface PageTable {
 /** Bytes of memory that a page table takes for each page. */
 export const PAGE_TABLE_BYTES = 3 * 8 + 4 + 1;
 
-/** Lays a page table over memory of `pages` × PAGE_TABLE_BYTES bytes. */
+/** Views memory of `pages` × PAGE_TABLE_BYTES bytes as a page table. */
 export function layoutPageTable(memory: SharedArrayBuffer, pages: number): PageTable {
   return {
     objectAt: new Float64Array(memory, 0, pages),
@@ -63,34 +66,34 @@ export interface PoolChoice {
 
 /** One window of one codec. */
 export interface LaneJob {
-  /** Which codec it was. */
+  /** The codec's index. */
   readonly codec: number;
-  /** Which of the two page tables. */
+  /** The page table and staging log: 0 or 1. */
   readonly table: number;
   readonly pages: number;
   /** Number of the window's first page in the input, for messages. */
   readonly firstPage: number;
 }
 
-/** What the results need to know of the whole input. */
+/** Facts of the whole input that the results need. */
 export interface Totals {
   readonly pageSize: number;
   readonly pages: number;
   readonly sameFilledPages: number;
 }
 
-/** Where the jobs are done: here, or in another thread. */
+/** Runs jobs, in this thread or in another. */
 export interface PoolLane {
-  /** Waits until the job before is done, then does this one, or at least begins with it. */
+  /** Waits for the preceding job, then runs this one, or at least starts it. */
   start(job: LaneJob): Work;
-  /** Waits until all jobs are done. */
+  /** Waits for all jobs. */
   drain(): Work;
-  /** One entry for each pool, for each codec. After `drain`. */
+  /** By codec, by pool. After `drain`. */
   results(codecs: readonly string[], totals: Totals): Promise<PoolResult[]>;
   close(): void;
 }
 
-/** Does the jobs, in whichever thread; the lane of a single thread. */
+/** Runs the jobs in the calling thread. */
 export class PoolRunner implements PoolLane {
   readonly #arena: Arena;
   readonly #clock: Clock;
@@ -118,7 +121,7 @@ export class PoolRunner implements PoolLane {
     this.#pageSize = arena.pageSize;
   }
 
-  /** @throws ZcacheError ERR_MISMATCH if a pool does not return what it was given */
+  /** @throws ZcacheError ERR_MISMATCH if a pool does not return an object as it was stored */
   *start(job: LaneJob): Work {
     const tallies = this.#tallies.get(job.codec) ?? this.#pools.map(() => new PoolTally());
     this.#tallies.set(job.codec, tallies);
@@ -187,7 +190,7 @@ export class PoolRunner implements PoolLane {
     }
   }
 
-  /** Reads up to BLOCK_PAGES objects; they are compared later, which is part of no time. */
+  /** Reads up to BLOCK_PAGES objects; they are compared later, outside of the measured time. */
   #readBatch(pool: Zpool, table: PageTable, tally: PoolTally, from: number, to: number): void {
     let before = this.#clock.nowNs();
     for (let page = from; page < to; page++) {
@@ -222,7 +225,7 @@ export class PoolRunner implements PoolLane {
   }
 }
 
-/** The loud failure: a page that did not come back as it went in. */
+/** The error for a page that was not returned as it was stored. */
 export function mismatch(page: number, what: string, cause?: unknown): ZcacheError {
   return new ZcacheError("ERR_MISMATCH", `page ${page} of the input came back wrong: ${what}`, {
     context: { page },

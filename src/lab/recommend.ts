@@ -1,10 +1,10 @@
-// One sentence that says which codec and pool to take for what was measured, and why.
+// Recommends a codec and a pool for what was measured, and says why, in one sentence.
 import { formatBytes } from "../base/units.ts";
 import type { Analysis, PoolResult } from "./analysis.ts";
 
-/** A faster codec is worth this much of the best ratio. */
+/** A faster codec is preferred if its ratio is at least this part of the best one. */
 const FAST_ENOUGH_SHARE = 0.85;
-/** Below this ratio compression costs more than it brings. */
+/** Below this ratio, compression costs more than it saves. */
 const WORTH_IT_RATIO = 1.05;
 
 /** Median time of one put and one get. */
@@ -43,7 +43,7 @@ export function recommend(analysis: Analysis): string {
     const gives = `even the best, ${name(best)}, gives only ${ratio}x`;
     return `Leave these pages uncompressed, because ${gives}.`;
   }
-  // A codec that gains nothing is no rival, however fast: `none` is the fastest of all.
+  // A codec that saves nothing is no alternative, however fast: `none` is the fastest of all.
   const worthIt = results.filter((one) => one.effective_ratio >= WORTH_IT_RATIO);
   const codecs = [...new Set(worthIt.map((one) => one.codec))];
   const fast = codecs

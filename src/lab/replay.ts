@@ -1,5 +1,5 @@
-// Replays a trace of allocations and frees on one pool and counts the page frames it holds: the
-// way to compare an allocator with its original, or with another.
+// Replays a trace of allocations and frees on a pool and counts its page frames, to compare
+// allocators with each other or with their originals.
 import type { Handle } from "../base/brand.ts";
 import { EINVAL, ENOSPC, type Errno, errnoName } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -11,7 +11,7 @@ export interface ReplayRow {
   readonly alloc: string;
   /** `cp` for a checkpoint, else the phase that has ended. */
   readonly phase: string;
-  /** Allocations and frees so far, rejected ones included. */
+  /** Allocations and frees so far, including rejected ones. */
   readonly ops: number;
   readonly objs: number;
   /** Slots whose last allocation the pool refused for its size. */
@@ -33,9 +33,9 @@ export const REPLAY_COLUMNS = [
 ] as const satisfies readonly (keyof ReplayRow)[];
 
 const CHECKPOINT_OPS = 256;
-/** A phase of this name has no checkpoints: it ends with nothing, whatever the allocator. */
+/** A phase of this name has no checkpoints: it ends with an empty pool, whatever the allocator. */
 const EMPTY_PHASE = "empty";
-/** A phase of this name asks the pool to compact fully; pools that can't have no row for it. */
+/** A phase of this name compacts the pool fully; pools that can't compact have no row for it. */
 const COMPACT_PHASE = "compact";
 
 interface Slot {
@@ -54,7 +54,10 @@ export class Replay {
   #rejects = 0;
   #storedBytes = 0;
 
-  /** @param name what the rows call the allocator  @param onRow called for each row in order */
+  /**
+   * @param name the allocator's name in the rows
+   * @param onRow called with each row, in order
+   */
   constructor(pool: Zpool, name: string, onRow: (row: ReplayRow) => void) {
     this.#pool = pool;
     this.#name = name;
@@ -62,8 +65,8 @@ export class Replay {
   }
 
   /**
-   * @param line of the step in its file, for messages
-   * @throws ZcacheError ERR_TRACE for a step that can't be, ERR_ARENA_FULL if memory runs out
+   * @param line line number of the step, for messages
+   * @throws ZcacheError ERR_TRACE for an impossible step, ERR_ARENA_FULL if memory runs out
    */
   step(step: TraceStep, line = 0): void {
     this.#line = line;

@@ -1,11 +1,11 @@
-// The staging log: the compressed objects of one window and one codec, packed one behind the other
-// in blocks of 16 page frames. It is what the pools are filled from and compared with.
+// The staging log: the compressed objects of one window and one codec, packed in blocks of 16 page
+// frames. Pools are filled from the log and compared with it.
 import type { Address } from "../base/brand.ts";
 import type { Arena } from "../memory/arena.ts";
 import { MAX_ORDER } from "../memory/frame.layout.ts";
 import { BLOCK_PAGES, takeBlock } from "./page_window.ts";
 
-/** Objects begin at multiples of this, so that no codec meets an odd address. */
+/** Objects begin at multiples of this, so that no codec gets an odd address. */
 const ALIGN = 8;
 
 export class Staging {
@@ -18,7 +18,7 @@ export class Staging {
     this.#arena = arena;
   }
 
-  /** A place with room for one page, where the next object is to be written. */
+  /** Address with room for one page, at which to write the next object. */
   place(): Address {
     if (this.#end - this.#at < this.#arena.pageSize) {
       this.#at = takeBlock(this.#arena);
@@ -28,12 +28,12 @@ export class Staging {
     return this.#at as Address;
   }
 
-  /** Keeps the `bytes` that were written at `place()`. */
+  /** Appends the `bytes` that were written at `place()`. */
   keep(bytes: number): void {
     this.#at += Math.ceil(bytes / ALIGN) * ALIGN;
   }
 
-  /** Gives all blocks back. */
+  /** Frees all blocks. */
   clear(): void {
     const { frames, pageSize } = this.#arena;
     for (const block of this.#blocks) {
@@ -45,7 +45,7 @@ export class Staging {
     this.#end = 0;
   }
 
-  /** Bytes that a log of `pages` objects may take at most: one page in 16 is lost at block ends. */
+  /** Bytes of a log of `pages` objects, at most: one page in 16 is lost at block ends. */
   static bytesMax(pages: number, pageSize: number): number {
     const blocks = Math.ceil(pages / (BLOCK_PAGES - 1)) + 1;
     return blocks * (pageSize << MAX_ORDER);

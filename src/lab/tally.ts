@@ -1,11 +1,11 @@
-// Sums over windows: what one codec, and one codec with one pool, has done so far.
+// Sums over windows: the results so far of one codec, and of one codec with one pool.
 import { Histogram } from "../base/histogram.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import type { CodecResult, PageTimes, PoolResult } from "./analysis.ts";
 
-/** Bins of the histogram of sizes, besides the one of incompressible pages. */
+/** Bins of the size histogram, without the bin of incompressible pages. */
 export const SIZE_BINS = 64;
-/** What a same-filled page costs: its pattern. */
+/** Bytes that a same-filled page costs: its pattern. */
 export const SAME_FILLED_BYTES = 8;
 
 function times(histogram: Histogram): PageTimes {
@@ -19,7 +19,7 @@ function times(histogram: Histogram): PageTimes {
 export class CodecTally {
   readonly compressNs = new Histogram();
   readonly decompressNs = new Histogram();
-  /** Pages by exact compressed size; those of the page size are incompressible. */
+  /** Pages by exact compressed size; pages of the page size are incompressible. */
   readonly sizes: Float64Array;
 
   constructor(pageSize: number) {
@@ -108,7 +108,7 @@ export class PoolTally {
   }
 }
 
-/** 0 where there is nothing to divide by: no page was held at all. */
+/** part ÷ whole; 0 if no page was stored at all. */
 function ratio(part: number, whole: number): number {
   return whole === 0 ? 0 : part / whole;
 }

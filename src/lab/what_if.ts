@@ -1,9 +1,9 @@
-// What a sample of a store's content would take with other codecs and pools. For pages it is what
-// the analyzer says of the same pages, and counts as that does; besides, it takes values, each of
-// its own length and behind a prefix that is not compressed, as a store of values keeps them.
+// Estimates what a sample of a store's content would take with other codecs and pools. For pages,
+// the figures are those of the analyzer. It also takes values, of any length and with an
+// uncompressed prefix, as a store of values has them.
 //
-// No object is written to a pool: what a pool takes depends on sizes alone. Every codec restores
-// what it has compressed, and the two are compared.
+// No object is written to a pool, because what a pool takes depends on sizes alone. Every codec
+// decompresses what it has compressed, and the result is compared.
 import type { Address } from "../base/brand.ts";
 import { type Clock, platformClock } from "../base/clock.ts";
 import { ENOSPC, type Errno, errnoName } from "../base/errno.ts";
@@ -16,12 +16,12 @@ import type { CodecChoice } from "./analyzer.ts";
 import type { PoolChoice } from "./pool_lane.ts";
 import { SAME_FILLED_BYTES } from "./tally.ts";
 
-/** Pages, or values, one behind the other. */
+/** Pages or values, concatenated. */
 export interface SampledContent {
   readonly pageSizeBytes: number;
   readonly holds: "pages" | "values";
   readonly bytes: Uint8Array;
-  /** Of each, its length in `bytes`, and what stands before it when it is stored. */
+  /** By page or value: its length in `bytes`, and the length of its uncompressed prefix. */
   readonly sizes: Uint32Array;
   readonly prefixes: Uint16Array;
   /** Same-filled pages, which are not in `bytes`. */
@@ -41,13 +41,16 @@ export interface WhatIfResult {
 }
 
 interface Compressed {
-  /** Bytes of each as it would be stored, the prefix included. */
+  /** Bytes of each as stored, the prefix included. */
   readonly sizes: Uint32Array;
   readonly compressNs: number;
   readonly decompressNs: number;
 }
 
-/** Every codec with every pool. @throws ZcacheError ERR_MISMATCH, ERR_ARENA_FULL */
+/**
+ * Measures every codec with every pool.
+ * @throws ZcacheError ERR_MISMATCH, ERR_ARENA_FULL
+ */
 export function whatIf(
   content: SampledContent,
   codecs: readonly CodecChoice[],
@@ -67,8 +70,8 @@ export function whatIf(
 }
 
 /**
- * A frame for each object and 64 bytes of metadata, a partly filled unit of up to 16 frames for
- * each of 256 classes, 16 MiB for codecs: the system commits of it only what is used.
+ * Bytes of the arena: a frame per object and 64 bytes of metadata, a partly filled unit of up to 16
+ * frames for each of 256 classes, 16 MiB for codecs. The system commits only what is used.
  */
 function arenaBytes({ sizes, pageSizeBytes }: SampledContent): number {
   const pool = sizes.length * (pageSizeBytes + 64) + 256 * 16 * pageSizeBytes;
@@ -101,7 +104,7 @@ class Bench {
       const size = sizes[nth]!;
       this.#arena.bytes.set(bytes.subarray(at, at + size), this.#plain);
       at += size;
-      // As the analyzer for pages, and as a store of values for values.
+      // As the analyzer does for pages, and a store of values for values.
       const limit = holds === "pages" ? size - 1 : size - (size >>> 6) - 1;
       const begun = this.#clock.nowNs();
       const packed = limit > 0 ? codec.compress(this.#plain, size, this.#packed, limit) : 0;
@@ -142,7 +145,10 @@ class Bench {
     return bytes.length + sameFilled * pageSizeBytes;
   }
 
-  /** Restores, and compares. @returns the time it took, in ns */
+  /**
+   * Decompresses and compares.
+   * @returns the time it took, in ns
+   */
   #restore(codec: Codec, packed: number, size: number): number {
     const begun = this.#clock.nowNs();
     codec.decompress(this.#packed, packed, this.#restored, size);

@@ -1,12 +1,12 @@
-// The charts of an analysis, as configurations for Chart.js: plain data without functions, so that
-// they travel inside of the page as JSON.
+// The charts of an analysis, as configurations for Chart.js: plain data without functions, which a
+// page can embed as JSON.
 import type { Report } from "../analysis.ts";
 import { SIZE_BINS } from "../tally.ts";
 
 export interface ChartSpec {
   readonly id: string;
   readonly title: string;
-  /** What the chart shows, for those who can't see it. */
+  /** A description of the chart for screen readers. */
   readonly label: string;
   /** A line under the title. */
   readonly caption: string;
@@ -14,9 +14,11 @@ export interface ChartSpec {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
-/** Told apart by most people with a colour deficiency, and on light and dark ground alike. */
+/**
+ * Colours that most people with a colour deficiency can distinguish, on light and dark backgrounds.
+ */
 export const CODEC_COLOURS = ["#4269d0", "#e08a00", "#3ca951", "#c0507f", "#9c6ade", "#00a3b4"];
-/** Point shapes of Chart.js, and signs that look like them. */
+/** Point shapes of Chart.js, and characters that look like them. */
 export const POOL_SHAPES = [
   ["circle", "●"],
   ["rect", "■"],
@@ -59,7 +61,7 @@ function sizesChart({ codecs, page_size, pages, same_filled_pages }: Report): Ch
       data: {
         labels: Array.from({ length: SIZE_BINS + 1 }, (_, bin) => bin * binBytes),
         datasets: codecs.flatMap(({ codec, size_histogram, incompressible_share }, index) => {
-          // One that compresses nothing, such as `none`, would press all others to the ground.
+          // A codec that compresses nothing, such as `none`, would flatten all others.
           if (incompressible_share === 1) return [];
           return {
             label: codec,
@@ -121,7 +123,7 @@ function densityChart({ codecs, results }: Report): ChartSpec {
   };
 }
 
-/** Ratio against time: the codec is the colour, the pool the shape. */
+/** Ratio against time; the codec sets the colour, the pool the shape. */
 function speedChart({ codecs, results }: Report): ChartSpec {
   const pools = [...new Set(results.map(({ pool }) => pool))];
   return {
@@ -149,7 +151,7 @@ function speedChart({ codecs, results }: Report): ChartSpec {
         ...COMMON,
         interaction: { mode: "nearest", intersect: false },
         plugins: NO_LEGEND,
-        // The ratio need not begin at zero: the pools of one codec would stand on one another.
+        // The axis does not begin at zero, where the pools of one codec would overlap.
         scales: {
           x: axis("µs per page, put + get, median"),
           y: axis("effective ratio", { beginAtZero: false, grace: "10%" }),

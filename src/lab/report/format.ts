@@ -1,4 +1,4 @@
-// Numbers for people, the same in the terminal and on the page.
+// Formats numbers for people, the same in the terminal and on the page.
 
 /** A share as percent: `12.3 %`. */
 export function percent(share: number): string {
@@ -15,7 +15,7 @@ export function times(ratio: number): string {
   return `${ratio.toFixed(2)}x`;
 }
 
-/** A whole number with its thousands apart: `1,234,567`. */
+/** A whole number with thousands separators: `1,234,567`. */
 export function count(number: number): string {
   return number.toLocaleString("en-US");
 }

@@ -1,4 +1,5 @@
-// The report of an analysis as a page: its charts with their keys, its tables, what was not read.
+// The report of an analysis as a page: charts with their legends, tables, and the list of skipped
+// input.
 import type { Report } from "../analysis.ts";
 import { chartsOf, colourOf, shapeOf } from "./charts.ts";
 import { escapeHtml, htmlPage, swatch } from "./page.ts";

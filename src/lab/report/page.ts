@@ -1,7 +1,7 @@
-// A report as one page that needs nothing else: style, data and the charting library are inside,
-// and its security policy forbids any request. Chart.js draws in the browser, because so the
-// charts fit the width of a phone or a screen with letters of the same size; the tables say the
-// same in text.
+// A report as one self-contained page: style, data and the chart library are inside, and its
+// content security policy forbids any request. Chart.js draws in the browser, so that charts fit
+// the width of a phone or a screen with text of the same size. The tables have the same content as
+// text.
 import { printableJson, printableLines } from "../../base/printable.ts";
 import type { ChartSpec } from "./charts.ts";
 import type { Table } from "./tables.ts";
@@ -44,7 +44,10 @@ details { margin: 1rem 0; }
 footer { color: var(--soft); font-size: .85rem; }
 `;
 
-/** Runs in the browser. Colours come from the style, and again whenever light turns to dark. */
+/**
+ * Runs in the browser. Reads the colours from the style, and again whenever the colour scheme
+ * changes.
+ */
 const SCRIPT = `
 const specs = JSON.parse(document.getElementById("charts").textContent);
 let drawn = [];
@@ -61,9 +64,10 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();
 `;
 
-/** Text as it may stand in HTML, between tags or in a quoted attribute. */
+/** Escapes text for HTML, between tags or in a quoted attribute. */
 export function escapeHtml(text: string): string {
-  // A page is also read in a terminal, and its text may be anybody's.
+  // Replaces control characters too: a page may be printed in a terminal, and anybody may have
+  // written its text.
   return printableLines(text)
     .replaceAll("&", "&amp;")
     .replaceAll("<", "&lt;")
@@ -72,7 +76,7 @@ export function escapeHtml(text: string): string {
     .replaceAll("'", "&#39;");
 }
 
-/** A value as JSON that may stand in a script element: no `<` can end it. */
+/** A value as JSON for a script element, which no `<` in it can end. */
 function scriptJson(value: unknown): string {
   return printableJson(value).replaceAll("<", "\\u003c");
 }
@@ -94,7 +98,7 @@ ${rows.map((row) => `<tr>${cells(row, "td")}</tr>`).join("\n")}
 </tbody></table></div></section>`;
 }
 
-/** A chart with what tells its lines apart. */
+/** A chart with its legend. */
 export interface KeyedChart {
   readonly spec: ChartSpec;
   /** HTML, each part a line. */
@@ -111,7 +115,7 @@ ${keys.map((key) => `<div class="key">${key}</div>`).join("")}
 </section>`;
 }
 
-/** A colour and what it stands for. */
+/** An entry of a legend: a colour and what it means. */
 export function swatch(colour: string, name: string): string {
   const sign = `<span class="swatch" style="background:${colour}"></span>`;
   return `<span>${sign}${escapeHtml(name)}</span>`;
@@ -123,7 +127,7 @@ export interface Page {
   readonly advice: string;
   readonly charts: readonly KeyedChart[];
   readonly tables: readonly Table[];
-  /** HTML behind the tables. */
+  /** HTML after the tables. */
   readonly more: string;
   readonly footer: string;
 }

@@ -1,11 +1,11 @@
-// The tables of an analysis, as cells of text: drawn as plain text by text.ts, as HTML by html.ts.
+// The tables of an analysis, as cells of text; text.ts draws them as plain text, html.ts as HTML.
 import { formatBytes, KIB } from "../../base/units.ts";
 import type { Report } from "../analysis.ts";
 import { count, micros, percent, plural, times } from "./format.ts";
 
 export interface Table {
   readonly title: string;
-  /** Columns before this one hold names and stand left; the others hold numbers and stand right. */
+  /** Columns before this one have names, aligned left; the others have numbers, aligned right. */
   readonly names: number;
   readonly head: readonly string[];
   readonly rows: readonly (readonly string[])[];
@@ -60,10 +60,13 @@ export function poolTable({ results }: Report): Table {
   };
 }
 
-/** Below this, the half-full units at the ends of a pool's classes weigh as much as its content. */
+/**
+ * With fewer pages, the partly filled units at the ends of a pool's classes weigh as much as its
+ * content.
+ */
 const PAGES_FEW = 2048;
 
-/** What was read and what of it needs no codec, a sentence each. */
+/** Sentences on the input, and on the part of it that needs no codec. */
 export function summary(report: Report): string[] {
   const { input, pages, page_size, same_filled_pages, zero_pages } = report;
   const what = `${formatBytes(report.original_bytes)} in ${plural(pages, "page")}`;

@@ -4,7 +4,7 @@ import { SIZE_BINS } from "../tally.ts";
 import { percent } from "./format.ts";
 import { codecTable, poolTable, summary, type Table } from "./tables.ts";
 
-/** Rows of the histogram: four of the 64 bins each, and one of incompressible pages. */
+/** Rows of the histogram: 16 of four bins each, and one of incompressible pages. */
 const ROWS = 16;
 /** Columns for the bars of all codecs together, and for those of one. */
 const BARS_WIDTH = 56;
@@ -26,7 +26,7 @@ export function alignTable({ head, rows, names }: Omit<Table, "title">): string[
   );
 }
 
-/** A bar of block characters, as wide as the largest is to be. */
+/** A bar of block characters. */
 export function bar(share: number, shareMax: number, width: number): string {
   const eighths = shareMax === 0 ? 0 : Math.round((share / shareMax) * width * 8);
   const full = Math.floor(eighths / 8);

@@ -1,6 +1,6 @@
-// A simulated cache under one of the policies that stores run, in an arena as there: what is
-// measured is the code that is used. Before it may stand an admission: once the budget is used up,
-// a newcomer comes in only if it is worth more than who would have to go.
+// A simulated cache with one of the policies of stores, in an arena, so that the simulation runs
+// the code that stores run. An admission filter may precede it: once the budget is used up, a new
+// value enters only if it is worth more than the victim.
 import { NIL, type WordIndex } from "../../base/brand.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
@@ -12,26 +12,32 @@ import { FrequencySketch, SKETCH_WORDS } from "../../policy/sketch.ts";
 import { type CacheSpace, SimulatedCache } from "./cache.ts";
 import { keyHash } from "./request.ts";
 
-// An entry: its number, the policy's bits, the policy's link.
+// Words of an entry: its number, the policy's bits, the policy's link.
 const VALUE = 0;
 const META = 1;
 const LINKS = 2;
 const ENTRY_WORDS = 4;
-/** Room for so many times the values that are expected: what is smaller than the mean is more. */
+/**
+ * Entries allocated, as a multiple of the expected number of values: values smaller than the mean
+ * are more.
+ */
 const VALUES_SPARE = 8;
 
-/** Says who may enter. */
+/** An admission filter. */
 interface Admission {
-  /** Every request, hit or miss. */
+  /** Counts a request, hit or miss. */
   recordRequest(hash: number): void;
-  /** Whether a newcomer may take the place of a victim. */
+  /** Whether a new value may replace the victim. */
   admits(hash: number, costBytes: number, victimHash: number, victimBytes: number): boolean;
 }
 
 export const ADMISSIONS = ["tinylfu", "tinylfu-size", "twice"] as const;
 export type AdmissionName = (typeof ADMISSIONS)[number];
 
-/** tinylfu: more requests than the victim lately; tinylfu-size: for each byte that they take. */
+/**
+ * tinylfu admits a value with more recent requests than the victim; tinylfu-size compares requests
+ * per byte.
+ */
 class TinyLfuAdmission implements Admission {
   readonly #sketch: FrequencySketch;
   readonly #perByte: boolean;
@@ -54,7 +60,7 @@ class TinyLfuAdmission implements Admission {
   }
 }
 
-/** Who was refused once and comes back soon is let in: no value enters for one request. */
+/** Admits a value at its second request within some time: no value enters for a single request. */
 class SecondRequest implements Admission {
   readonly #seen: Ghosts;
   readonly #length: number;
@@ -127,7 +133,10 @@ export class ArenaCache extends SimulatedCache {
     return false;
   }
 
-  /** Lets others go until there is room. @returns false if those are worth more */
+  /**
+   * Evicts values until there is room.
+   * @returns false if the victims are worth more
+   */
   #makeRoom(hash: number, costBytes: number): boolean {
     while (this.tally.usedBytes + costBytes > this.budgetBytes) {
       const victim = this.#policy.victim();
@@ -177,7 +186,10 @@ export class ArenaCache extends SimulatedCache {
     }
   }
 
-  /** Takes a frame for more entries. @returns one of them; the others are free */
+  /**
+   * Allocates a frame for more entries.
+   * @returns one of them; the others are free
+   */
   #newEntries(): WordIndex {
     const { frames } = this.#arena;
     const frame = frames.alloc(0, frames.firstFrame + 2);

@@ -1,19 +1,19 @@
-// What every simulated cache is: a budget in bytes, a value for each key that it holds, and a count
-// of what happened. What leaves and what may enter, its kind says.
+// The base of all simulated caches: a budget in bytes, a value per key, and counts. Subclasses
+// decide what to evict and what to admit.
 
-/** What one cache did. */
+/** The counts of one cache. */
 export interface Tally {
   requests: number;
   hits: number;
-  /** Bytes of the values asked for, and of those found. */
+  /** Bytes of the requested values, and of those found. */
   bytes: number;
   hitBytes: number;
   evictions: number;
-  /** Values that were not let in, because others were worth more. */
+  /** Values refused because others were worth more. */
   refused: number;
   /** Values larger than the whole budget. */
   tooLarge: number;
-  /** Values held, now and at most; bytes held at most. */
+  /** Values stored now, and the most values and bytes ever stored. */
   values: number;
   valuesMax: number;
   usedBytes: number;
@@ -37,15 +37,15 @@ function newTally(): Tally {
 }
 
 export interface CacheSpace {
-  /** Bytes that all values may take, with what each costs beside its bytes. */
+  /** Budget of all values in bytes, including what each costs besides its content. */
   readonly budgetBytes: number;
-  /** About how many values there will be at once: for tables of a fixed size. */
+  /** Expected number of values stored at once, for tables of a fixed size. */
   readonly valuesExpected: number;
 }
 
 /**
- * A cache in which a miss is followed by a set, as an application's is. What a request costs in
- * room is given with it, since a value may have changed.
+ * A cache in which a set follows each miss, as in an application. Each request states its cost,
+ * because a value may have changed.
  */
 export abstract class SimulatedCache {
   readonly tally = newTally();
@@ -56,15 +56,15 @@ export abstract class SimulatedCache {
   }
 
   /**
-   * @param sizeBytes of the value, for the rate of bytes
-   * @param costBytes that it takes of the budget
+   * @param sizeBytes bytes of the value, for the byte hit rate
+   * @param costBytes bytes of the budget that it takes
    */
   request(key: number, sizeBytes: number, costBytes: number): void {
     const { tally } = this;
     tally.requests++;
     tally.bytes += sizeBytes;
     const found = this.access(key, costBytes);
-    // After it: a kind may let one in before another goes.
+    // Afterwards, because a subclass may admit a value before it evicts another.
     if (tally.values > tally.valuesMax) tally.valuesMax = tally.values;
     if (tally.usedBytes > tally.usedBytesMax) tally.usedBytesMax = tally.usedBytes;
     if (!found) return;
@@ -72,17 +72,17 @@ export abstract class SimulatedCache {
     tally.hitBytes += sizeBytes;
   }
 
-  /** Begins to count anew; what is held stays. */
+  /** Resets the counts; values stay. */
   forget(): void {
     const { values, usedBytes } = this.tally;
     Object.assign(this.tally, newTally(), { values, valuesMax: values, usedBytes });
     this.tally.usedBytesMax = usedBytes;
   }
 
-  /** Gives back what it holds outside of the heap. */
+  /** Frees what the cache has allocated outside of the heap. */
   close(): void {}
 
-  /** @returns whether the key was there; afterwards it is, unless it was refused */
+  /** @returns whether the key was stored; afterwards it is stored, unless it was refused */
   protected abstract access(key: number, costBytes: number): boolean;
 
   protected entered(costBytes: number): void {

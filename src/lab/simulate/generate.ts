@@ -1,9 +1,9 @@
-// Traces made from a seed: Zipf's distribution, with scans or without, loops, and popularity that
-// shifts. A key's size is drawn from the key, so that it is the same in every request.
+// Generates traces from a seed: Zipf distributions, with or without scans, loops, and shifting
+// popularity. The size of a value is derived from its key, so that it is the same in every request.
 import { Xorshift32 } from "../../base/random.ts";
 import { keyHash, type Visit } from "./request.ts";
 
-/** Keys drawn by a Zipf distribution: the k-th most frequent as 1 / k^exponent. */
+/** Draws keys by a Zipf distribution: the k-th most frequent in proportion to 1 / k^exponent. */
 export class Zipf {
   readonly #cumulative: Float64Array;
   readonly #random: Xorshift32;
@@ -35,24 +35,24 @@ export const TRACE_SHAPES = ["zipf", "scan", "loop", "shift"] as const;
 
 export interface GeneratedTrace {
   /**
-   * zipf: independent draws. scan: after every 70 parts of these, 30 parts of keys that are asked
-   * for once and never come again. loop: all keys, round and round. shift: draws whose ranks move
-   * on, so that all of the keys have been the favourite twice by the end.
+   * zipf: independent draws. scan: 70 parts of such draws, then 30 parts of keys that are requested
+   * only once, in turn. loop: all keys in order, again and again. shift: draws whose ranks move, so
+   * that by the end each key has been the most popular twice.
    */
   readonly shape: (typeof TRACE_SHAPES)[number];
   readonly exponent: number;
   readonly keys: number;
   readonly requests: number;
   readonly seed: number;
-  /** Sizes are drawn evenly between these, both included. */
+  /** Sizes are uniform between these two, inclusive. */
   readonly sizeMin: number;
   readonly sizeMax: number;
 }
 
-/** Requests between two turns for others. */
+/** Requests between two yields. */
 const TURN = 16_384;
 
-/** Hands all requests on; yields now and then, with the number of those done. */
+/** Passes all requests on; yields the number of those done now and then. */
 export function* generate(trace: GeneratedTrace, visit: Visit): Generator<number, void> {
   const next = drawer(trace);
   const { requests, sizeMin, sizeMax, seed } = trace;

@@ -1,4 +1,4 @@
-// A heap of slots by worth, the least at its top, in which the worth of any may change.
+// A min-heap of slots by worth, in which the worth of any slot may change.
 import { NIL } from "../../base/brand.ts";
 
 export class SlotHeap {
@@ -10,7 +10,7 @@ export class SlotHeap {
     this.#worth = worth;
   }
 
-  /** The slot worth least, or NIL. */
+  /** The slot of least worth, or NIL. */
   get least(): number {
     return this.#heap[0] ?? NIL;
   }
@@ -29,7 +29,7 @@ export class SlotHeap {
     this.changed(last);
   }
 
-  /** To be called when the worth of a slot is another. */
+  /** Must be called when the worth of a slot has changed. */
   changed(slot: number): void {
     this.#up(this.#placeOf[slot]!);
     this.#down(this.#placeOf[slot]!);

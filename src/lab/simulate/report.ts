@@ -1,4 +1,4 @@
-// What a simulation found, as tables of text and as a page with charts.
+// The results of a simulation, as tables of text and as a page with charts.
 import { formatBytes } from "../../base/units.ts";
 import { type ChartSpec, colourOf } from "../report/charts.ts";
 import { count, plural } from "../report/format.ts";
@@ -74,7 +74,7 @@ function tableOf(report: SimulationReport, memoryBytes: number): Table {
   };
 }
 
-/** Policies differ by tenths of a percent. */
+/** A share in percent, with two decimals, because policies differ by tenths of a percent. */
 function rate(share: number): string {
   return `${(share * 100).toFixed(2)} %`;
 }

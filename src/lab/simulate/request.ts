@@ -1,16 +1,16 @@
 // Traces of requests to a cache, as text: `time key size` on each line, separated by blanks, tabs
-// or commas. Two columns are `key size`; columns after the third are passed over, as are blank
-// lines, comments and a header.
+// or commas. Two columns are `key size`. Columns after the third are ignored, as are blank lines,
+// comments and a header.
 //
-// A key becomes a number, so that a trace of any length needs no table of names: whole numbers stay
-// what they are, other names become 52 bits of hash, told apart from numbers by the sign. Of a
-// billion keys, one in nine million then shares the place of another.
+// A key becomes a number, so that a trace of any length needs no table of names. Whole numbers
+// stay; other names become 52 bits of hash, with a negative sign. In a trace of a billion keys, one
+// key in nine million collides with another.
 import { ZcacheError } from "../../base/errors.ts";
 
-/** What a trace asks for; in the order of the calls. */
+/** Called with each request, in order. */
 export type Visit = (key: number, sizeBytes: number) => void;
 
-/** Larger values are a mistake in the trace, such as columns in another order. */
+/** Larger sizes are a mistake in the trace, such as columns in another order. */
 export const VALUE_BYTES_MAX = 2 ** 40;
 const NUMBER = /^(?:0|[1-9]\d{0,14})$/;
 const SEPARATOR = /[\s,;]+/;
@@ -43,8 +43,8 @@ function mix(value: number): number {
 }
 
 /**
- * Reads one line and hands its request on.
- * @param line 1-based, for messages; the first may be a header
+ * Reads one line and passes its request on.
+ * @param line 1-based, for messages; the first line may be a header
  * @throws ZcacheError ERR_TRACE naming the line
  */
 export function readRequest(text: string, line: number, visit: Visit): void {

@@ -1,6 +1,6 @@
-// One trace on many caches at once, in one pass: each kind with each budget. What is held is what
-// the caches hold, so a trace may be of any length; only belady, which knows the future, needs all
-// of it, and for that the trace is kept, up to a limit.
+// Runs one trace on many simulated caches in one pass: each kind with each budget. Memory is what
+// the caches hold, so a trace may have any length. Only belady, which knows the future, needs the
+// whole trace, which is then kept, up to a limit.
 import { ZcacheError } from "../../base/errors.ts";
 import { policyNames } from "../../policy/registry.ts";
 import { ADMISSIONS, type AdmissionName, ArenaCache } from "./arena_cache.ts";
@@ -8,13 +8,13 @@ import type { CacheSpace, SimulatedCache, Tally } from "./cache.ts";
 import { WTinyLfu } from "./w_tinylfu.ts";
 import { Belady, Gdsf, nextUses } from "./weighed.ts";
 
-/** Requests by which the size of values is judged before the caches are made. */
+/** Requests from which the mean size of values is estimated before the caches are created. */
 const JUDGED = 10_000;
-/** Requests that are kept for belady at most: 16 bytes each, and 8 for the next use. */
+/** Requests kept for belady, at most: 16 bytes each, and 8 for the next use. */
 export const KEPT_MAX = 20_000_000;
 export const BELADY = "belady";
 
-/** Every kind of cache by name, those that a store can have first. */
+/** All kinds of cache by name; those that a store offers come first. */
 export function kindNames(): string[] {
   const plain = policyNames().filter((policy) => policy !== "tinylfu");
   const combined = ADMISSIONS.flatMap((admission) =>
@@ -23,7 +23,7 @@ export function kindNames(): string[] {
   return [...policyNames(), ...combined, "w-tinylfu", "w-tinylfu-adaptive", "gdsf", BELADY];
 }
 
-/** What is compared where nothing is asked for: every policy, and what promises most. */
+/** The default kinds: every policy, and the most promising others. */
 export function kindsByDefault(): string[] {
   return [...policyNames(), "tinylfu+lru", "tinylfu+sieve", "w-tinylfu-adaptive", "gdsf"];
 }
@@ -39,11 +39,11 @@ export interface SimulationOptions {
   /** Names of kinds. */
   readonly kinds: readonly string[];
   readonly budgetsBytes: readonly number[];
-  /** Bytes that a value costs beside its own: key, entry, handle. */
+  /** Bytes that a value costs besides its content: key, entry, handle. */
   readonly overheadBytes: number;
-  /** How many times smaller values are when they are held, 1 or more. */
+  /** The compression ratio of stored values, 1 or more. */
   readonly ratio: number;
-  /** Requests at the beginning that are not counted: an empty cache says little of a full one. */
+  /** Requests at the start that are not counted: an empty cache says little about a full one. */
   readonly warmup: number;
 }
 
@@ -68,14 +68,17 @@ export class Simulation {
     for (const kind of options.kinds) checkKind(kind);
   }
 
-  /** @throws ZcacheError ERR_OPTION where belady is asked for and the trace is too long */
+  /** @throws ZcacheError ERR_OPTION if belady is requested and the trace is too long */
   request(key: number, sizeBytes: number): void {
     this.requests++;
     if (!this.#isJudging) this.#give(key, sizeBytes);
     if (this.#isJudging || this.#keepAll) this.#keep(key, sizeBytes);
   }
 
-  /** Ends the trace. @returns a row for each budget and kind, in the order of the options */
+  /**
+   * Ends the trace.
+   * @returns a row for each budget and kind, in the order of the options
+   */
   result(): SimulationRow[] {
     if (this.#isJudging) this.#begin();
     const next = this.#keepAll ? nextUses(this.#keys) : new Float64Array();
@@ -93,7 +96,7 @@ export class Simulation {
     return rows;
   }
 
-  /** Gives all memory back; also after a failure. */
+  /** Frees all memory; also after a failure. */
   close(): void {
     for (const { cache } of this.#caches) cache.close();
     this.#caches = [];
@@ -127,7 +130,7 @@ export class Simulation {
     for (const { cache } of this.#caches) if (!(cache instanceof Belady)) cache.forget();
   }
 
-  /** Makes the caches, for values as those seen so far, and gives them these. */
+  /** Creates the caches, sized for the values seen so far, and passes these to them. */
   #begin(): void {
     this.#isJudging = false;
     const { budgetsBytes, kinds } = this.#options;

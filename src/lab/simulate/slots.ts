@@ -1,5 +1,5 @@
-// Values of a simulated cache, for kinds that no store has: numbered slots, which a kind strings
-// into lists of its own, newest first.
+// Values of a simulated cache, for kinds that no store has: numbered slots, which a subclass links
+// in lists, newest first.
 import { NIL } from "../../base/brand.ts";
 
 const FIRST_SLOTS = 1024;
@@ -10,9 +10,9 @@ export class Slots {
   #length = 0;
   keys = new Float64Array(FIRST_SLOTS);
   costs = new Float64Array(FIRST_SLOTS);
-  /** For the kind: which list a slot is in. */
+  /** For the subclass: the list that a slot is in. */
   tags = new Uint8Array(FIRST_SLOTS);
-  /** For the kind: what a value is worth. */
+  /** For the subclass: the worth of a value. */
   worths = new Float64Array(FIRST_SLOTS);
   newer = new Int32Array(FIRST_SLOTS);
   older = new Int32Array(FIRST_SLOTS);
@@ -55,7 +55,7 @@ export class Slots {
   }
 }
 
-/** A list of slots, with the bytes that they take. */
+/** A list of slots, with the sum of their bytes. */
 export class SlotList {
   readonly #slots: Slots;
   readonly #tag: number;

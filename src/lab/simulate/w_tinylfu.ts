@@ -1,6 +1,7 @@
 // W-TinyLFU in its plain form: a window in the order of use, and a main part of two segments,
-// probation and protected. Who leaves the window must have been asked for more often than the
-// oldest in probation, or goes. The share of the window climbs towards more hits.
+// probation and protected. A value that leaves the window replaces the oldest in probation if it
+// was requested more often, and is evicted if not. The share of the window climbs towards more
+// hits.
 //
 //   new ──► window ──► more often than the oldest in probation? ──no──► gone
 //                           │ yes: that one is gone
@@ -23,11 +24,14 @@ const PROTECTED = 2;
 
 const WINDOW_SHARE = 0.01;
 const PROTECTED_SHARE = 0.8;
-/** The climb: after so many requests for each value, by so much of the budget, ever less. */
+/**
+ * The climb: after so many requests per value, the window changes by this part of the budget, less
+ * each time.
+ */
 const SAMPLE = 10;
 const STEP = 0.0625;
 const STEP_DECAY = 0.98;
-/** A change of hits by so much begins the climb anew. */
+/** A change of the hit rate by this much restarts the climb. */
 const RESTART = 0.05;
 
 export class WTinyLfu extends SimulatedCache {
@@ -93,7 +97,7 @@ export class WTinyLfu extends SimulatedCache {
     return tag === WINDOW ? this.#window : tag === PROBATION ? this.#probation : this.#protected;
   }
 
-  /** Puts everything back within its limits. */
+  /** Moves and evicts values until all parts are within their limits. */
   #settle(): void {
     const mainBytes = this.budgetBytes - this.#windowBytes;
     const protectedBytes = mainBytes * PROTECTED_SHARE;
@@ -108,7 +112,7 @@ export class WTinyLfu extends SimulatedCache {
     while (this.tally.usedBytes > this.budgetBytes) this.#drop(this.#victim());
   }
 
-  /** Makes room for one that has come from the window, or lets it go. */
+  /** Makes room for a value from the window, or evicts it. */
   #duel(candidate: number): void {
     const its = this.#estimate(candidate);
     while (this.tally.usedBytes > this.budgetBytes) {
@@ -155,7 +159,7 @@ export class WTinyLfu extends SimulatedCache {
     const most = this.budgetBytes * 0.8;
     const least = this.budgetBytes * WINDOW_SHARE;
     this.#windowBytes = Math.min(most, Math.max(least, this.#windowBytes + this.#step));
-    // A window that grows takes over what would leave the main part first.
+    // A growing window takes over values that would leave the main part first.
     const room = this.#windowBytes;
     while (this.#probation.oldest !== NIL && this.#window.bytes < room * 0.95) {
       move(this.#probation.oldest, this.#probation, this.#window);

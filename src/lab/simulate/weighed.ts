@@ -1,11 +1,11 @@
-// Simulated caches that give every value a worth and let go of the least: no store has them, they
-// say how much there is to gain.
+// Simulated caches that evict the value of least worth. No store has them; they show how much could
+// be gained.
 //
-// gdsf: (requests since it came) ÷ bytes, plus the worth of what left last, so that the old fades.
-//   After L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency
-//   Caching Policy" (HP Labs 1998).
-// belady: who is asked for again last goes first. It knows the future: the best possible for values
-//   of one size, and close to it for others.
+// gdsf: worth is (requests since the value entered) ÷ bytes, plus the worth of the value evicted
+// last, so that old values lose weight. After L. Cherkasova, "Improving WWW Proxies Performance
+// with Greedy-Dual-Size-Frequency Caching Policy" (HP Labs 1998).
+// belady: evicts the value whose next request is last. It knows the future: optimal for values of
+// one size, and close to that for others.
 import { NIL } from "../../base/brand.ts";
 import { SimulatedCache } from "./cache.ts";
 import { SlotHeap } from "./heap.ts";
@@ -44,7 +44,7 @@ abstract class WeighedCache extends SimulatedCache {
     return false;
   }
 
-  /** A request begins. */
+  /** Called when a request begins. */
   protected arrives(): void {}
   protected abstract worthNew(slot: number): number;
   protected abstract worthAgain(slot: number): number;
@@ -89,7 +89,7 @@ export class Belady extends WeighedCache {
   #nextUse: ArrayLike<number> = [];
   #nth = -1;
 
-  /** @param nextUse of the n-th request: the number of the next one for its key, or infinity */
+  /** @param nextUse by request: the number of the next request for its key, or infinity */
   foresee(nextUse: ArrayLike<number>): void {
     this.#nextUse = nextUse;
   }
@@ -107,7 +107,7 @@ export class Belady extends WeighedCache {
   }
 }
 
-/** For each request of a trace, when its key is asked for again. */
+/** For each request of a trace, the number of the next request for its key. */
 export function nextUses(keys: ArrayLike<number>): Float64Array {
   const next = new Float64Array(keys.length);
   const lastSeen = new Map<number, number>();
