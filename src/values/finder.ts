@@ -1,4 +1,4 @@
-// Finds values in WebAssembly (wasm/find_value.as.ts): fills in what the kernels need to know of a
+// Finds values in WebAssembly (find_value.as.ts): fills in what the kernels need to know of a
 // store, and reports their hits to the store's policy and counters.
 //
 // The kernels handle the common case only: the dense pool, no header before an object. A store that
@@ -11,7 +11,7 @@ import * as Page from "../store/page.layout.ts";
 import type { StoreState } from "../store/state.ts";
 import * as Store from "../store/store.layout.ts";
 import * as Index from "../tmem/index.layout.ts";
-import * as Find from "../wasm/find.layout.ts";
+import * as Find from "./find.layout.ts";
 
 const POOL_TYPE = "dense";
 /** Below this a copy byte by byte is quicker than a call. */
@@ -19,17 +19,24 @@ const COPY_BYTES_MIN = 32;
 
 export class Finder {
   readonly #state: StoreState;
-  /** Where the context stands (wasm/find.layout.ts). */
+  /** Address of the kernels' context (find.layout.ts). */
   readonly #at: Address;
-  /** The address behind the last answer. */
+  // What `answerGets` is asked.
+  /** Address at which answers begin; afterwards, the address behind the last one. */
   out = 0;
+  /** Address at which the room for answers ends. */
+  outEnd = 0;
+  /** Seconds since 1970. */
+  now = 0;
+  /** How often all items were flushed. */
+  flushes = 0;
   /** Values that were found for the last answers. */
   found = 0;
 
   /**
-   * @param pool the tmem pool in which the values are
+   * @param pool the tmem pool of the values
    * @param seeds of the keys' hash
-   * @returns undefined where the kernels can't find any
+   * @returns undefined where the kernels can't find values
    */
   static of(state: StoreState, pool: number, seeds: readonly number[]): Finder | undefined {
     const isUsual =
@@ -68,36 +75,28 @@ export class Finder {
   }
 
   /**
-   * Answers lines of memcached's protocol at [from, to), as far as they are plain gets (wasm/
-   * memcached_gets.as.ts), and takes note of what was found for them as of any other hits.
-   * @param out where the answers are to stand in the arena, before `outEnd`
-   * @param now seconds since 1970  @param flushes how often all items were flushed
+   * Answers lines of memcached's protocol at [from, to), as far as they are plain gets
+   * (memcached/plain_gets.as.ts), and records what was found for them as any other hits. The fields
+   * `out`, `outEnd`, `now` and `flushes` are set before.
    * @returns bytes of the lines that were answered; `out` and `found` tell the rest
    * @throws ZcacheError ERR_STORE_CLOSED
    */
-  answerGets(
-    lines: Uint8Array,
-    from: number,
-    to: number,
-    out: number,
-    outEnd: number,
-    now: number,
-    flushes: number,
-  ): number {
+  answerGets(lines: Uint8Array, from: number, to: number): number {
     const { words, arena } = this.#state.assertOpen();
     const { bytes, kernels } = arena;
     const input = this.#at + Find.INPUT_AT * 4;
     const count = Math.min(to - from, Find.INPUT_BYTES);
     if (count > COPY_BYTES_MIN) bytes.set(lines.subarray(from, from + count), input);
     else for (let at = 0; at < count; at++) bytes[input + at] = lines[from + at]!;
-    const end = kernels.answerGets(this.#at, input, input + count, out, outEnd, now, flushes);
+    const { outEnd, now, flushes } = this;
+    const end = kernels.answerGets(this.#at, input, input + count, this.out, outEnd, now, flushes);
     this.out = words[this.#at / 4 + Find.OUT]! >>> 0;
     this.found = words[this.#at / 4 + Find.COUNT]!;
-    this.#noteHits();
+    this.#recordHits();
     return (end >>> 0) - input;
   }
 
-  #noteHits(): void {
+  #recordHits(): void {
     const { words, policies, readBuffer } = this.#state;
     const first = this.#at / 4 + Find.FOUND_AT;
     for (let nth = 0; nth < this.found; nth++) {

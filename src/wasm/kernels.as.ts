@@ -2,9 +2,9 @@
 // per thread, no state of its own: every table and buffer is an address that the caller gives.
 // Addresses are bytes, lengths are bytes. Nothing here checks bounds: callers own that.
 
-export { lz4Compress, lz4Decompress, lz4DecompressDictionary } from "./lz4.as";
-export { lz4CompressDictionary, lz4PrepareDictionary } from "./lz4_dictionary.as";
-export { answerGets } from "./memcached_gets.as";
+export { lz4Compress, lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
+export { lz4CompressDictionary, lz4PrepareDictionary } from "../codec/lz4_dictionary.as";
+export { answerGets } from "../memcached/plain_gets.as";
 
 /** Copies `size` bytes; the regions may overlap. */
 export function copy(target: usize, source: usize, size: usize): void {

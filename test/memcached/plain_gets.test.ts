@@ -1,4 +1,4 @@
-// Gets that the kernels answer (wasm/memcached_gets.as.ts) against the same gets answered by the
+// Gets that the kernels answer (memcached/plain_gets.as.ts) against the same gets answered by the
 // engine: whatever the items are and however they are asked for, the bytes are the same, and so is
 // what is counted.
 import assert from "node:assert/strict";

@@ -147,8 +147,11 @@ export class ValueItemStore implements ItemStore {
     this.hits = 0;
     if (finder === undefined || target.bytes !== this.#buffer) return 0;
     const out = this.#bufferAt;
-    const outEnd = out + target.bytes.length;
-    const used = finder.answerGets(lines, from, to, out + target.at, outEnd, now, flushes);
+    finder.out = out + target.at;
+    finder.outEnd = out + target.bytes.length;
+    finder.now = now;
+    finder.flushes = flushes;
+    const used = finder.answerGets(lines, from, to);
     target.at = finder.out - out;
     this.hits = finder.found;
     return used;

@@ -1,9 +1,9 @@
-// Looks at what several keys lead to before the first of them is asked for. A key leads from a
+// Reads ahead what several keys lead to, before the first of them is looked up. A key leads from a
 // bucket to a record, to an entry of the handle table, to a value: four places that the processor's
-// caches mostly do not have, each known only when the one before has come. One key after the other
-// waits for all four each time; some keys side by side, step by step, wait for them together.
+// caches mostly do not have, each known only when the one before has been read. One key after the
+// other waits for all four; some keys side by side, step by step, wait for them together.
 //
-// Nothing is found here and nothing decided: what is read is thrown away, but for the hashes.
+// Nothing is found here, and nothing decided: all that is kept of it are the hashes.
 import * as Entry from "../tmem/entry.layout";
 import * as Obj from "../tmem/object.layout";
 import * as Find from "./find.layout";

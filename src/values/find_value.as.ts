@@ -1,11 +1,11 @@
-// Finds a value by its key, as `Values.find` does, without leaving WebAssembly:
-// what is read in the same order from the same words, for the usual case and no other. A value that
-// is long, may expire by itself, lies in the file, or is not there at all is found by nobody here,
-// and the caller asks the other way. Each function names its twin; a test compares the two.
+// Finds a value by its key, as `Values.find` does, without leaving WebAssembly: it reads the same
+// words in the same order, in the common case only. A value that has chunks, may expire, is in the
+// write-back file, or does not exist is never found here, and the caller asks `Values.find`. Each
+// function names its twin in TypeScript; test/memcached/plain_gets.test.ts compares the two.
 //
-// What is found is copied, as it is stored, to scratch of this thread, between the two marks that
-// keep writers out (memory/arena_lock.ts); it is looked at afterwards.
-import * as Prefix from "../values/prefix.layout";
+// The value is copied, as it is stored, to scratch of this thread between `enter` and `leave`,
+// which keep writers out (memory/arena_lock.ts); it is checked and decompressed afterwards.
+import * as Prefix from "./prefix.layout";
 import * as Entry from "../tmem/entry.layout";
 import * as Obj from "../tmem/object.layout";
 import * as Frame from "../memory/frame.layout";
@@ -13,7 +13,7 @@ import * as Dense from "../pool/dense/dense.layout";
 import * as Page from "../store/page.layout";
 import * as Value from "../store/value.layout";
 import * as Find from "./find.layout";
-import { lz4Decompress, lz4DecompressDictionary } from "./lz4.as";
+import { lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
 
 /** One of the context's own words. */
 // @ts-ignore: decorator

@@ -1,13 +1,13 @@
-// Answers the plainest lines of memcached's text protocol, from the bytes that came to the bytes
-// that go: `get`, `gets`, and `mg` with flags that ask for nothing but what stands beside the
-// value, of items that are there, whole, alive and used lately. Anything else ends the work: the
-// rest of the server answers that line, as it could have answered all of them (server/memcached/
-// text.ts, meta.ts, memcached/items/items.ts), and a test compares the two.
-import * as Item from "../memcached/items/items.layout";
-import * as Find from "./find.layout";
-import { addAhead, forgetAhead, hashOf, isAheadOver, lookAhead } from "./find_ahead.as";
-import { findValue, metaAt, own, restore, setOwn, valueBytes } from "./find_value.as";
-import { copyExact } from "./lz4.as";
+// Plain gets of memcached's text protocol, from the bytes received to the bytes sent: `get`,
+// `gets`, and `mg` whose flags ask for nothing but the value and its meta data. A line is answered
+// if its items are in memory as they came in, in one page, alive, not stale, and their use was
+// recorded lately. Any other line ends the work: the commands (commands/, items/items.ts) answer
+// it, as they could have answered all lines; test/memcached/plain_gets.test.ts compares the two.
+import * as Item from "./items/items.layout";
+import * as Find from "../values/find.layout";
+import { addAhead, forgetAhead, hashOf, isAheadOver, lookAhead } from "../values/find_ahead.as";
+import { findValue, metaAt, own, restore, setOwn, valueBytes } from "../values/find_value.as";
+import { copyExact } from "../codec/lz4.as";
 
 const SPACE: u32 = 32;
 const NEWLINE: u32 = 10;
