@@ -1,4 +1,4 @@
-// The options of a cache: what they are, what stands in for those left out, what is refused.
+// The options of a cache and of its methods: defaults and checks.
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames, readOptions } from "../base/option_names.ts";
@@ -7,95 +7,110 @@ import { type PersistOptions, type ResolvedPersist, resolvePersist } from "../pe
 import type { StoreOptions, WriteBackOptions } from "../store/options.ts";
 import type { Serializer } from "./serializer/serializer.ts";
 
+/** Which decoded values each thread keeps. */
 export interface NearOptions {
-  /** Bytes of values that a thread keeps, about (default 8 MiB). */
+  /** Approximate limit per thread: bytes or text such as "8MiB" (default 8 MiB). */
   readonly max?: number | string;
   /**
-   * Also keep values of plain objects and arrays: `get` gives everybody the same frozen one then
-   * (default false).
+   * Also keep plain objects and arrays, deeply frozen: all calls of `get` in a thread then return
+   * the same object (default false).
    */
   readonly frozen?: boolean;
 }
 
+/** Options of `set`, `setMany` and `touch`; the defaults are those of the cache. */
 export interface SetOptions {
-  /** How long the value lives: ms or text such as "10m". */
+  /** How long the value is fresh: ms, text such as "10m", or Infinity. */
   readonly ttl?: number | string | undefined;
-  /** How long after that `fetch` may still give it while it loads a new one. */
+  /** How long after that `fetch` may return it while it loads a new one: ms or text. */
   readonly staleWhileRevalidate?: number | string | undefined;
 }
 
+/** Options of `get` and `getMany`. */
 export interface GetOptions {
-  /** Give the value also when its time is over and it is only kept for `fetch` (default false). */
+  /** Also return a stale value, which is kept for `staleWhileRevalidate` (default false). */
   readonly allowStale?: boolean | undefined;
 }
 
+/** Options of `fetch`, with the lifetime of the loaded value. */
 export interface FetchOptions extends SetOptions {
   /** Load even if there is a value (default false). */
   readonly forceRefresh?: boolean | undefined;
-  /** Ends this wait with the signal's reason; the load goes on for others who wait for it. */
+  /** Ends this call with the signal's reason; other callers go on waiting for the load. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How long a value lives, in ms. */
+/** How long a value is stored. */
 export interface Lifetime {
+  /** ms for which it is fresh; Infinity: for ever. */
   readonly ttlMs: number;
+  /** ms after that for which it is stale. */
   readonly staleMs: number;
 }
 
-/** The options of a `fetch`, checked. */
+/** The options of `fetch` with defaults, checked. */
 export interface FetchPlan extends Lifetime {
   readonly forceRefresh: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
+/** Options of `Cache.create` that hold for all threads. */
 export interface CacheOptions {
-  /** Bytes of everything, counted honestly: a number or text such as "512MiB" (default 64 MiB). */
+  /**
+   * Limit of memory in use, with all overhead: bytes or text such as "512MiB" (default 64 MiB).
+   */
   readonly memoryMax?: number | string;
-  /** How long values live: ms or text such as "10m" (default: until they are evicted). */
+  /** How long values are fresh: ms or text such as "10m" (default Infinity: until evicted). */
   readonly ttl?: number | string;
-  /** How long after that `fetch` may still give a value while it loads a new one (default 0). */
+  /** How long after that `fetch` may return a value while it loads a new one (default 0). */
   readonly staleWhileRevalidate?: number | string;
-  /** Compresses what comes in: "lz4" or "zstd", or another of `zcache codecs` (default "lz4"). */
+  /** Compresses new values: "lz4", "zstd" or another of `zcache codecs` (default "lz4"). */
   readonly codec?: string;
+  /** `level` is the codec's own (default: 3 for zstd). */
   readonly codecOptions?: { readonly level?: number };
-  /** Compress idle values with zstd where that pays, in the background (default true). */
+  /** Recompress idle values with zstd in the background if that saves memory (default true). */
   readonly tiers?: boolean;
-  /** Train a dictionary from the values, where it pays (default true); or its size at most. */
+  /**
+   * Train a dictionary from the values if that saves memory: true, false, or its maximum size,
+   * 1 KiB to 112 KiB (default true: 64 KiB).
+   */
   readonly dictionary?: boolean | number | string;
-  /** Which value leaves first (default "tinylfu"). */
+  /** Name of the eviction policy (default "tinylfu"). */
   readonly policy?: string;
-  /** Bytes of a page of the store; longer values are stored in chunks (default 8 KiB). */
+  /** Bytes of a page of the store; longer values are stored in several (default 8 KiB). */
   readonly pageSize?: number;
-  /** A file for what memory has no room for. */
+  /** A file for values that exceed memory. */
   readonly writeBack?: WriteBackOptions;
-  /** Begin with what the process before had, however it ended (default false). */
+  /** Start with the values of the previous process, however that ended (default false). */
   readonly persist?: boolean | PersistOptions;
-  /** Keep decoded values that are read all the time in each thread (default: don't). */
+  /** Keep decoded values that are read often in each thread (default false). */
   readonly near?: boolean | NearOptions;
   /**
-   * Instances of classes of yours: "refuse" them, or store them "plain": their own properties,
-   * which come back as a plain object (default "refuse").
+   * What to do with instances of application classes: "refuse" them, or store their own properties
+   * and return a "plain" object (default "refuse").
    */
   readonly classes?: "refuse" | "plain";
-  /** What is done while nobody asks: every so many ms (default 100); 0: nothing. */
+  /** Interval of background work in ms (default 100); 0: none. */
   readonly backgroundMs?: number;
 }
 
-/** For one thread: they don't travel. */
+/** Options of `Cache.create` and `Cache.attach` that hold for one thread. */
 export interface LocalOptions {
   /** Turns structured values into bytes (default: `node:v8`'s structured clone). */
   readonly serializer?: Serializer;
 }
 
-/** All of them, checked; plain, goes through `postMessage`. */
+/** The options that threads share, with defaults, checked; plain data for `postMessage`. */
 export interface ResolvedCacheOptions {
   readonly ttlMs: number;
   readonly staleMs: number;
   readonly tiers: boolean;
-  /** 0: none. */
+  /** 0: no dictionary. */
   readonly dictionaryBytes: number;
+  /** 0: no near cache. */
   readonly nearBytes: number;
   readonly nearFrozen: boolean;
+  /** 0: no background work. */
   readonly backgroundMs: number;
   readonly classes: "refuse" | "plain";
   readonly codec: string;
@@ -122,7 +137,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
 ];
 
 const DEFAULT_CODEC = "lz4";
-/** For values, whose sizes differ (docs/decisions/0012-value-eviction.md). */
+/** Takes the sizes of values into account (docs/decisions/0012-value-eviction.md). */
 const DEFAULT_POLICY = "tinylfu";
 const ZSTD_LEVEL = 3;
 const DICTIONARY_BYTES = 64 * KIB;
@@ -134,7 +149,7 @@ const GET_KEYS: readonly (keyof GetOptions)[] = ["allowStale"];
 const NEAR_KEYS: readonly (keyof NearOptions)[] = ["max", "frozen"];
 const LOCAL_KEYS: readonly (keyof LocalOptions)[] = ["serializer"];
 
-/** Reads each option of a `set` once. @throws ZcacheError ERR_OPTION */
+/** The options of `set`; each getter runs once. @throws ZcacheError ERR_OPTION */
 export function lifetimeOf(
   options: SetOptions | number | string | undefined,
   defaults: Lifetime,
@@ -147,7 +162,7 @@ export function lifetimeOf(
   return lifetimeIn(options, defaults);
 }
 
-/** Reads each option of a `fetch` once. @throws ZcacheError ERR_OPTION */
+/** The options of `fetch`; each getter runs once. @throws ZcacheError ERR_OPTION */
 export function fetchPlanOf(options: FetchOptions, defaults: Lifetime): FetchPlan {
   checkOptionNames(options, FETCH_KEYS, "fetch");
   const { forceRefresh = false, signal } = options;
@@ -166,7 +181,7 @@ function signalOf(signal: AbortSignal): AbortSignal {
   throw new ZcacheError("ERR_OPTION", `signal ${describe(signal)}: allowed is an AbortSignal`);
 }
 
-/** @throws ZcacheError ERR_OPTION */
+/** The option of `get`. @throws ZcacheError ERR_OPTION */
 export function allowStaleOf(options: GetOptions | undefined): boolean {
   if (options === undefined) return false;
   checkOptionNames(options, GET_KEYS, "get");
@@ -180,7 +195,7 @@ function lifetimeIn({ ttl, staleWhileRevalidate }: SetOptions, defaults: Lifetim
   };
 }
 
-/** Reads the options of `attach` once. @throws ZcacheError ERR_OPTION */
+/** The options of `attach`; each getter runs once. @throws ZcacheError ERR_OPTION */
 export function localOptionsOf(options: LocalOptions): LocalOptions {
   checkOptionNames(options, LOCAL_KEYS, "Cache.attach");
   const { serializer } = options;
@@ -188,10 +203,7 @@ export function localOptionsOf(options: LocalOptions): LocalOptions {
   return serializer === undefined ? {} : { serializer };
 }
 
-/**
- * The options of a cache as a plain object: each getter has run once.
- * @throws ZcacheError ERR_OPTION
- */
+/** A copy of the options, for which each getter has run once. @throws ZcacheError ERR_OPTION */
 export function readCacheOptions<O extends CacheOptions & LocalOptions>(options: O): O {
   return readOptions(options, KEYS, "a cache");
 }
@@ -228,26 +240,26 @@ function nearOf(near: boolean | NearOptions): NearOptions {
   return readOptions(near, NEAR_KEYS, "near");
 }
 
-/** Infinity is a time to live, though no other time may be that. */
+/** @param ttl may be Infinity @returns ms @throws ZcacheError ERR_OPTION */
 export function ttlOf(ttl: number | string): number {
   return ttl === Number.POSITIVE_INFINITY ? ttl : parseTime(ttl, "ttl");
 }
 
-/** @throws ZcacheError ERR_OPTION if it is none */
+/** @throws ZcacheError ERR_OPTION if it is not a serializer */
 export function checkSerializer(serializer: Serializer | undefined): void {
   if (serializer === undefined) return;
-  // A null is no serializer either.
+  // JavaScript code may pass null.
   const { encode, decode } = (serializer ?? {}) as Partial<Serializer>;
   if (typeof encode === "function" && typeof decode === "function") return;
   throw wrong("serializer", serializer, "an object with the functions encode and decode");
 }
 
-/** zstd's level 3 makes values with a dictionary 3 % smaller than 1, and takes little longer. */
+/** With a dictionary, zstd level 3 saves 3 % more than level 1 and takes little longer. */
 function codecOptionsOf({ codec, codecOptions }: CacheOptions): { readonly level?: number } {
   return codecOptions ?? (codec === "zstd" ? { level: ZSTD_LEVEL } : {});
 }
 
-/** What the store under a cache is made with. */
+/** The options of the store under a cache. */
 export function storeOptionsOf(options: CacheOptions): StoreOptions {
   const { codec = DEFAULT_CODEC, memoryMax, writeBack, tiers = true } = options;
   const dense = { codec: "zstd", codecOptions: { level: ZSTD_LEVEL } };
@@ -256,8 +268,8 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     codec,
     pageSize: options.pageSize ?? 8 * KIB,
     codecOptions: codecOptionsOf(options),
-    // What is kept free lies idle, and a put that finds no room makes some by itself: by dropping
-    // others, so where they are to go to a file there is more time for that.
+    // Little memory is kept free: a put that finds no space evicts by itself. That is slow if
+    // values go to a file first, so the default watermarks hold with `writeBack`.
     ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
     policy: options.policy ?? DEFAULT_POLICY,
@@ -265,6 +277,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
   };
 }
 
+/** @returns ms @throws ZcacheError ERR_OPTION */
 export function staleOf(time: number | string | undefined): number {
   return time === undefined || time === 0 ? 0 : parseTime(time, "staleWhileRevalidate");
 }

@@ -1,26 +1,27 @@
-// What a loader throws, as bytes for the threads that wait for it, and back.
+// Errors of loaders as bytes, for threads that wait for the load, and back.
 //
-// The classes of the language, DOMException and ZcacheError stay what they are; an error of any
-// other class arrives as an Error with its name. Message, code, cause, stack and the fields that
-// can be cloned are kept, within limits. Nothing of an error is certain to be what it should be:
-// reading any property may throw.
+// The error classes of the language, DOMException and ZcacheError keep their class; an error of any
+// other class becomes an Error with its name. Message, code, cause, stack and all fields that can
+// be cloned are kept, within limits. A loader may throw any value, of which no property can be
+// relied on: reading one may throw.
 import { inspect, types } from "node:util";
 import { deserialize, serialize } from "node:v8";
 import { ZcacheError } from "../base/errors.ts";
 
-/** Characters of a message or a stack that are kept. */
+/** Characters of a message or a stack; the rest is cut. */
 const TEXT_MAX = 32 * 1024;
-/** Errors that are kept of a cause's cause's cause, or of an AggregateError. */
+/** Errors in a chain of causes or in an AggregateError. */
 const ERRORS_MAX = 100;
-/** Fields of an error, and bytes of one, that are kept. */
+/** Fields of an error. */
 const FIELDS_MAX = 32;
+/** Bytes of a field; larger ones are left out. */
 const FIELD_BYTES_MAX = 16 * 1024;
-/** Bytes of something else that is thrown. */
+/** Bytes of a thrown value that is not an error. */
 const VALUE_BYTES_MAX = 256 * 1024;
-/** What all causes have together, at most; what comes later is left out. */
+/** Characters and bytes of an error with all its causes; the rest is left out. */
 const CHARACTERS_MAX = 512 * 1024;
 
-/** Classes of errors that a waiting thread has too, and how an error of theirs is made. */
+/** The classes that errors keep. */
 const CLASSES: Record<string, { prototype: object; make(packed: PackedError): Error }> = {
   Error: { prototype: Error.prototype, make: ({ message }) => new Error(message) },
   EvalError: { prototype: EvalError.prototype, make: ({ message }) => new EvalError(message) },
@@ -49,17 +50,17 @@ const CLASSES: Record<string, { prototype: object; make(packed: PackedError): Er
   },
 };
 
-/** Of an engine that has it, a SuppressedError: its constructor takes what it is made of. */
+/** SuppressedError, if the engine has it; its constructor takes error, suppressed and message. */
 const Suppressed = (globalThis as { SuppressedError?: new (...of: unknown[]) => Error })
   .SuppressedError;
 if (Suppressed !== undefined) {
   const make = ({ message }: PackedError) => new Suppressed(undefined, undefined, message);
   CLASSES["SuppressedError"] = { prototype: Suppressed.prototype as object, make };
 }
-/** And the names of that, which are listed nowhere. */
+/** The fields of a SuppressedError, which are not enumerable. */
 const SUPPRESSED_FIELDS = ["error", "suppressed"] as const;
 
-/** Something thrown, in a form that can be cloned. */
+/** A thrown value in a form that can be cloned. */
 type Packed =
   | PackedError
   | { readonly kind: "symbol"; readonly text: string; isShared: boolean }
@@ -72,7 +73,7 @@ interface PackedValue {
 
 interface PackedError {
   readonly kind: "error";
-  /** One of CLASSES. */
+  /** Name of the class in CLASSES. */
   readonly of: string;
   readonly name: string;
   readonly message: string;
@@ -85,24 +86,24 @@ interface PackedError {
   suppressed?: Packed;
 }
 
-/** @param thrown anything @returns bytes that `unpackError` takes; some 500 KB at most */
+/** @param thrown any value @returns bytes for `unpackError`, some 500 KB at most */
 export function packError(thrown: unknown): Uint8Array {
   try {
     return serialize(new Packer().pack(thrown));
   } catch (cause) {
-    // It may have been changed by its own getters while it was read.
+    // Getters of the error may have changed it while it was read.
     const message = `an error that can't be sent to another thread was thrown: ${inspect(cause)}`;
     return serialize(new Packer().pack(new Error(message)));
   }
 }
 
-/** @param bytes what `packError` gave */
+/** @param bytes the result of `packError` */
 export function unpackError(bytes: Uint8Array): unknown {
   return unpack(deserialize(bytes) as Packed, new Map());
 }
 
 class Packer {
-  /** Those of the errors that are packed already, or just now: causes may lead back to them. */
+  /** The errors that are packed or being packed: causes may be cyclic. */
   readonly #packed = new Map<object, Packed>();
   #characters = CHARACTERS_MAX;
 
@@ -117,12 +118,12 @@ class Packer {
     if (before !== undefined) return before;
     if (isError(thrown)) return this.#packError(thrown);
     const value = cloned(thrown, Math.min(VALUE_BYTES_MAX, this.#characters));
-    if (value === undefined) return this.#packError(thrown, `${seen(thrown)} was thrown`);
+    if (value === undefined) return this.#packError(thrown, `${describeThrown(thrown)} was thrown`);
     this.#characters -= value.bytes;
     return { kind: "value", value: value.copy };
   }
 
-  /** @param message what stands for the message of something that is no error */
+  /** @param message for an object that is not an error */
   #packError(error: object, message?: string): PackedError {
     const of = message === undefined ? classOf(error) : "Error";
     const stack = message === undefined ? read(error, "stack") : undefined;
@@ -157,7 +158,7 @@ class Packer {
   }
 
   #packFields(error: object, fields: Record<string, unknown>): void {
-    // One that is inherited, or that is not listed, is kept too if it is the code.
+    // `code` is kept even if it is inherited or not enumerable.
     const names = ["code", ...fieldsOf(error)];
     for (const name of names) {
       if (STANDARD.has(name) || Object.keys(fields).length >= FIELDS_MAX) continue;
@@ -166,7 +167,7 @@ class Packer {
       const field = cloned(value, Math.min(FIELD_BYTES_MAX, this.#characters));
       if (field === undefined) continue;
       this.#characters -= field.bytes;
-      // Not by an assignment: "__proto__" is a name like any other.
+      // An assignment would not create a field with the name "__proto__".
       Object.defineProperty(fields, name, { ...OWN, enumerable: true, value: field.copy });
     }
   }
@@ -183,7 +184,7 @@ class Packer {
   }
 }
 
-/** Properties that have places of their own. */
+/** Properties of PackedError. */
 const STANDARD: ReadonlySet<string> = new Set(["name", "message", "stack", "cause", "errors"]);
 const OWN = { configurable: true, writable: true, enumerable: false };
 
@@ -201,7 +202,7 @@ function unpack(packed: Packed, unpacked: Map<Packed, unknown>): unknown {
   own("stack", packed.stack ?? `${packed.name}: ${packed.message}`);
   if (error.name !== packed.name) own("name", packed.name);
   for (const [name, value] of Object.entries(packed.fields)) {
-    // A DOMException has its code from its name.
+    // The code of a DOMException follows from its name.
     if (name !== "code" || packed.of !== "DOMException") own(name, value, true);
   }
   if (packed.cause !== undefined) own("cause", unpack(packed.cause, unpacked));
@@ -235,13 +236,13 @@ function isError(thrown: object): boolean {
   }
 }
 
-/** The class of CLASSES that an error is of, and of no subclass; else Error. */
+/** The name in CLASSES of the error's own class; Error for subclasses and all others. */
 function classOf(error: object): string {
   try {
     const prototype: object | null = Object.getPrototypeOf(error);
     const own = Object.entries(CLASSES).find(([, one]) => one.prototype === prototype);
     if (own !== undefined) return own[0];
-    // One of another context of this thread has classes of its own.
+    // An error of another vm context has other class objects with the same names.
     if (error instanceof Error || !types.isNativeError(error)) return "Error";
     const name = String(read(prototype ?? {}, "name"));
     return Object.hasOwn(prototype ?? {}, "name") && name in CLASSES ? name : "Error";
@@ -274,7 +275,7 @@ function fieldsOf(error: object): string[] {
   }
 }
 
-/** A clone of a value, and how large it is; undefined if it has none or is too large. */
+/** A clone of a value, and its size; undefined if it can't be cloned or is too large. */
 function cloned(value: unknown, bytesMax: number): { copy: unknown; bytes: number } | undefined {
   try {
     const bytes = serialize(value);
@@ -285,8 +286,8 @@ function cloned(value: unknown, bytesMax: number): { copy: unknown; bytes: numbe
   }
 }
 
-/** What can be said of something that can't be sent to another thread. */
-function seen(thrown: object): string {
+/** Describes a thrown object that can't be sent to another thread. */
+function describeThrown(thrown: object): string {
   const what = typeof thrown === "function" ? "a function" : "an object";
   try {
     const text = inspect(thrown, {

@@ -1,13 +1,13 @@
-// Which classes are built in, and which of them a value is of. A value is known by its internal
-// slots (node:util/types), never by what it says of itself; its prototype tells whether it is of
-// the class itself or of one that a user has derived from it.
+// The built-in classes, and which of them a value belongs to. A value is recognized by its internal
+// slots (node:util/types), never by its properties; its prototype tells whether it belongs to the
+// class itself or to a class that an application derived from it.
 import { Buffer } from "node:buffer";
 import { types } from "node:util";
 import { AssertionError, ZcacheError } from "../../base/errors.ts";
 
 type ErrorClass = new (message?: string) => Error;
 
-/** Errors that come back as what they were. The order is the number in the format. */
+/** Error classes that errors keep. The position is the number in the format: append only. */
 export const ERROR_CLASSES: readonly { readonly name: string; make(): Error }[] = [
   ...[Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError].map(
     (Class: ErrorClass) => ({ name: Class.name, make: () => new Class() }),
@@ -17,7 +17,7 @@ export const ERROR_CLASSES: readonly { readonly name: string; make(): Error }[] 
   { name: "AssertionError", make: () => new AssertionError("") },
 ];
 
-/** Views over bytes. The order is the one by which Node numbers them. */
+/** Views of buffers, in the order of Node's own numbers for them. */
 const { Float16Array: Float16 } = globalThis as { Float16Array?: Uint8ArrayConstructor };
 export const VIEW_CLASSES: readonly (Uint8ArrayConstructor | DataViewConstructor | undefined)[] = [
   ...[Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array],
@@ -25,7 +25,7 @@ export const VIEW_CLASSES: readonly (Uint8ArrayConstructor | DataViewConstructor
   Float16,
 ] as never;
 
-/** What makes itself known by its tag alone. */
+/** Iterators and generators have no internal slot that can be tested, only a tag. */
 const ITERATOR = /(Iterator|Generator|Iterator Helper)\]$/;
 
 const PROTOTYPES = new Map<object, string>();
@@ -39,7 +39,7 @@ function add(Class: { readonly name: string; readonly prototype?: unknown }): vo
   PROTOTYPES.set(Class.prototype as object, Class.name);
 }
 
-/** The name of the built-in class of which this is the prototype, in whatever realm; or "". */
+/** The name of the built-in class with this prototype, in any realm; "" for other prototypes. */
 export function builtinOf(prototype: object | null): string {
   if (prototype === null) return "";
   const known = PROTOTYPES.get(prototype);
@@ -50,14 +50,14 @@ export function builtinOf(prototype: object | null): string {
   return [...PROTOTYPES.values()].includes(name) ? name : "";
 }
 
-/** The class that a prototype names, if that is a function; runs no getter. */
+/** The constructor of a prototype, if it is a function; runs no getter. */
 export function constructorOf(prototype: object): (new () => unknown) | undefined {
   if (types.isProxy(prototype)) return undefined;
   const Class: unknown = Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
   return typeof Class === "function" && !types.isProxy(Class) ? (Class as never) : undefined;
 }
 
-/** What an object is to its user: "an instance of User". */
+/** Describes an object for a message: "an instance of User". */
 export function describeInstance(value: object): string {
   const tag = Object.prototype.toString.call(value);
   if (ITERATOR.test(tag)) return `a ${tag.slice("[object ".length, -1)}`;
@@ -71,8 +71,8 @@ export function describeInstance(value: object): string {
 }
 
 /**
- * Whether an object is of a class that the platform has, or of one derived from such: it has state
- * that is no property, and without that it would be something else.
+ * Whether an object belongs to a class of the platform or to a class derived from one: such an
+ * object has state outside of its properties, and can't be restored from them.
  */
 export function isOfPlatform(value: object): boolean {
   if (types.isModuleNamespaceObject(value) || types.isExternal(value)) return true;

@@ -1,4 +1,4 @@
-// Makes values of the bytes that encoder.ts, or `v8.serialize`, has made of them.
+// Decodes the bytes that encoder.ts or `v8.serialize` has made of a value.
 import { Buffer } from "node:buffer";
 import { DefaultDeserializer } from "node:v8";
 import { ERROR_CLASSES, VIEW_CLASSES } from "./builtin.ts";
@@ -6,15 +6,15 @@ import { KIND_MIN, Kind } from "./format.ts";
 
 type Fields = Record<string, unknown>;
 
-/** Has V8 read, and makes the host objects. */
+/** V8's deserializer, extended by the host objects of format.ts. */
 class Decoder extends DefaultDeserializer {
-  /** How to fill in those that have contents, in their order. */
+  /** Read the contents of the host objects, in their order in the value. */
   readonly #contents: (() => void)[] = [];
 
   decode(): unknown {
     this.readHeader();
     const value: unknown = this.readValue();
-    // The list grows while it is read.
+    // Contents may have further host objects: the list grows during the loop.
     for (const read of this.#contents) read();
     return value;
   }
@@ -51,7 +51,7 @@ class Decoder extends DefaultDeserializer {
     }
   }
 
-  /** With a buffer of its own: what V8 gives lies in the bytes of the whole value. */
+  /** A view of a buffer of its own; V8's raw bytes belong to the whole input. */
   #view(index: number): object {
     const bytes = this.readRawBytes(this.readUint32());
     const own = new Uint8Array(bytes.length);
@@ -79,7 +79,7 @@ class Decoder extends DefaultDeserializer {
   }
 }
 
-/** @throws Error for bytes that are no value */
+/** @throws Error for bytes that are not an encoded value */
 export function decodeValue(bytes: Uint8Array): unknown {
   return new Decoder(bytes).decode();
 }

@@ -1,9 +1,9 @@
-// Turns a value into bytes in one walk, and refuses what can't be made again from them.
+// Encodes a value in one walk, and refuses values that could not be restored.
 //
-// `v8.serialize` makes `{}` of a URL or a Promise, drops the fields of errors and forgets what a
-// prototype was, without a word. So the walk is here: each property is read once, and so a getter
-// runs once; the class of an object is found by builtin.ts, and what can't be kept is named by its
-// path. For documents as JSON has them, the walk takes half the time of `v8.serialize`.
+// `v8.serialize` silently turns a URL or a Promise into `{}`, drops the fields of errors and loses
+// prototypes. This encoder reads each property once, so a getter runs once; builtin.ts recognizes
+// the class of an object; a value that can't be encoded is reported with its path. Documents such
+// as JSON can express are encoded in half the time of `v8.serialize`.
 import { types } from "node:util";
 import {
   builtinOf,
@@ -22,17 +22,17 @@ import {
   primitiveOf,
   viewIndexOf,
 } from "./inside.ts";
-import { further, Refusal, refusalOf, stepOf } from "./refusal.ts";
+import { atStep, Refusal, refusalOf, stepOf } from "./refusal.ts";
 import { ByteWriter } from "./writer.ts";
 
-/** What is done with instances of the user's classes. */
+/** What to do with instances of application classes. */
 export type Classes = "refuse" | "plain";
 
-/** Objects within each other: what V8 can read again in any thread, with its stack half full. */
+/** Depth of nested objects that V8 can read in any thread, even with half of the stack in use. */
 const DEPTH_MAX = 1500;
-/** Holes of an array beside its elements, above which it is written as sparse. */
+/** An array with this many more holes than keys is written as sparse. */
 const HOLES_MAX = 64;
-/** Fields of errors that can't be enumerated. */
+/** Fields of errors that are not enumerable. */
 const HIDDEN: readonly string[] = ["name", "message", "stack", "cause", "errors"];
 
 const { entries: mapEntries } = Map.prototype;
@@ -43,11 +43,11 @@ type Contents = () => void;
 export class ValueEncoder {
   readonly #classes: Classes;
   readonly #writer = new ByteWriter();
-  /** The numbers of the objects that have been met. */
+  /** Numbers of the objects written so far, for references to them. */
   readonly #numbers = new Map<object, number>();
   #next = 0;
   #depth = 0;
-  /** What is in the host objects, to be written behind the value. */
+  /** Write the contents of the host objects, behind the value. */
   readonly #contents: Contents[] = [];
 
   constructor(classes: Classes) {
@@ -55,8 +55,8 @@ export class ValueEncoder {
   }
 
   /**
-   * @returns bytes that are good until the next call
-   * @throws ZcacheError ERR_VALUE with the path to what can't be kept
+   * @returns bytes that are valid until the next call
+   * @throws ZcacheError ERR_VALUE with the path to the part that can't be encoded
    */
   encode(value: unknown): Uint8Array {
     this.#next = 0;
@@ -64,7 +64,7 @@ export class ValueEncoder {
     this.#writer.begin();
     try {
       this.#value(value);
-      // The list grows while it is written.
+      // Contents may have further host objects: the list grows during the loop.
       for (const write of this.#contents) write();
       return this.#writer.end();
     } catch (error) {
@@ -130,13 +130,13 @@ export class ValueEncoder {
     this.#numbers.set(value, this.#next++);
   }
 
-  /** Properties that are named by symbols: those that can be enumerated can't be kept. */
+  /** @throws Refusal for an enumerable property named by a symbol, and for a class by tag only */
   #checkSymbols(value: object): void {
     const symbols = Object.getOwnPropertySymbols(value);
     if (symbols.length === 0) return;
     for (const symbol of symbols) {
       if (!Object.prototype.propertyIsEnumerable.call(value, symbol)) continue;
-      throw further(new Refusal("a property that is named by a symbol"), `[${String(symbol)}]`);
+      throw atStep(new Refusal("a property that is named by a symbol"), `[${String(symbol)}]`);
     }
     if (types.isArgumentsObject(value)) throw new Refusal("an arguments object");
     if (!symbols.includes(Symbol.toStringTag)) return;
@@ -161,7 +161,7 @@ export class ValueEncoder {
         this.#value(value[key]);
       }
     } catch (error) {
-      throw further(error, stepOf(key));
+      throw atStep(error, stepOf(key));
     }
   }
 
@@ -171,7 +171,7 @@ export class ValueEncoder {
     this.#checkSymbols(value);
     this.#number(value);
     let extra = 0;
-    // The keys that are indexes come first. Whether the last one is, tells whether all are.
+    // Keys that are indexes come first: if the last key is the last index, there are no others.
     if (keys.length !== length || (length > 0 && keys[length - 1] !== `${length - 1}`)) {
       while (extra < keys.length && !isIndex(keys[keys.length - 1 - extra]!)) extra++;
       const holes = length - (keys.length - extra);
@@ -191,7 +191,7 @@ export class ValueEncoder {
         else this.#value(element);
       }
     } catch (error) {
-      throw further(error, stepOf(i));
+      throw atStep(error, stepOf(i));
     }
     if (extra > 0) this.#pairs(value as never, keys.slice(keys.length - extra));
     writer.byte(Tag.END_DENSE);
@@ -211,7 +211,7 @@ export class ValueEncoder {
         this.#value((value as unknown as Record<string, unknown>)[key]);
       }
     } catch (error) {
-      throw further(error, isIndex(key) ? `[${key}]` : stepOf(key));
+      throw atStep(error, isIndex(key) ? `[${key}]` : stepOf(key));
     }
     writer.byte(Tag.END_SPARSE);
     writer.varint(keys.length);
@@ -232,7 +232,7 @@ export class ValueEncoder {
     );
   }
 
-  /** What is neither an array nor a plain object of this realm. */
+  /** An object that is neither an array nor a plain object of this realm. */
   #other(value: object, prototype: object | null): void {
     const builtin = builtinOf(prototype);
     if (types.isModuleNamespaceObject(value)) throw new Refusal("the namespace of a module");
@@ -241,9 +241,9 @@ export class ValueEncoder {
       this.#host(value, Kind.NULL_PROTOTYPE);
       this.#later(() => this.#plain(value, Object.keys(value)));
     } else if (types.isNativeError(value) && prototype !== DOMException.prototype) {
-      // A DOMException is one in later versions of Node, and has state that is no property.
+      // In later versions of Node a DOMException is a native error; #web handles it.
       this.#error(value, builtin);
-    } else if (!this.#known(value, builtin) && !this.#web(value, prototype)) {
+    } else if (!this.#builtin(value, builtin) && !this.#web(value, prototype)) {
       if (builtin !== "Object") {
         if (isOfPlatform(value)) {
           throw new Refusal(`${describeInstance(value)}, which can't be stored`);
@@ -256,8 +256,8 @@ export class ValueEncoder {
     }
   }
 
-  /** What V8 has a form for, or a kind of ours. @returns false for anything else */
-  #known(value: object, builtin: string): boolean {
+  /** Writes an object of a built-in class that can be restored. @returns false for others */
+  #builtin(value: object, builtin: string): boolean {
     let name: string;
     let write: () => void;
     if (types.isDate(value)) {
@@ -293,7 +293,7 @@ export class ValueEncoder {
     return true;
   }
 
-  /** Classes of the web that tell all that they hold. */
+  /** Writes an object of a web class that can be restored. @returns false for others */
   #web(value: object, prototype: object): boolean {
     if (prototype === URL.prototype) {
       const href = getterOf(URL.prototype, "href").call(value);
@@ -318,7 +318,7 @@ export class ValueEncoder {
     return true;
   }
 
-  /** Writes an object, with the properties that its form has no place for behind the value. */
+  /** Writes an object whose format has no place for additional own properties. */
   #withExtras(value: object, write: () => void): void {
     const keys = extraKeysOf(value);
     this.#checkSymbols(value);
@@ -343,7 +343,7 @@ export class ValueEncoder {
     this.#contents.push(write);
   }
 
-  /** Some properties of an object, as a plain one. */
+  /** Writes some properties of an object as a plain object. */
   #plain(value: object, keys: readonly string[]): void {
     this.#next++;
     this.#properties(value, keys, Tag.BEGIN_OBJECT, Tag.END_OBJECT);
@@ -360,19 +360,19 @@ export class ValueEncoder {
     this.#number(value);
     writer.byte(Tag.BEGIN_MAP);
     let count = 0;
-    // What is written may change the map.
+    // A copy: getters of the entries may change the map.
     for (const [key, one] of [...mapEntries.call(value)] as [unknown, unknown][]) {
       try {
         this.#value(key);
       } catch (error) {
-        throw further(error, `.keys()[${count}]`);
+        throw atStep(error, `.keys()[${count}]`);
       }
       try {
         this.#value(one);
       } catch (error) {
         const step =
           typeof key === "string" ? `.get(${JSON.stringify(key)})` : `.values()[${count}]`;
-        throw further(error, step);
+        throw atStep(error, step);
       }
       count++;
     }
@@ -391,7 +391,7 @@ export class ValueEncoder {
         count++;
       }
     } catch (error) {
-      throw further(error, `.values()[${count}]`);
+      throw atStep(error, `.values()[${count}]`);
     }
     writer.byte(Tag.END_SET);
     writer.varint(count);
@@ -406,7 +406,7 @@ export class ValueEncoder {
     try {
       this.#value(value.lastIndex);
     } catch (error) {
-      throw further(error, ".lastIndex");
+      throw atStep(error, ".lastIndex");
     }
   }
 
@@ -438,11 +438,11 @@ export class ValueEncoder {
     this.#checkSymbols(value);
     this.#host(value, Kind.ERROR);
     this.#writer.varint(Math.max(0, index));
-    // One of a user's class is named by its class.
+    // The name of an application class is kept as the error's own name.
     this.#later(() => this.#fields(value, builtin === "" ? value.name : undefined));
   }
 
-  /** The fields of an error: those that can't be enumerated, and those that can. */
+  /** Writes the fields of an error: first those that are not enumerable. */
   #fields(value: object, name: unknown): void {
     const hidden: Record<string, unknown> = {};
     for (const key of Object.getOwnPropertyNames(value)) {

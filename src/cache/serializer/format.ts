@@ -1,11 +1,12 @@
-// Values as bytes: the format of `node:v8`'s structured clone (version 15), which `v8.deserialize`
-// reads and former versions of this cache wrote. What V8 has no form for stands in it as a *host
-// object*: the tag `\`, a kind, and what the kind needs to make an empty object. What is in such an
-// object may lead back to it, so it follows behind the value, in the order in which they came.
+// The format of encoded values: that of `node:v8`'s structured clone (version 15), which
+// `v8.deserialize` reads and earlier versions of this cache wrote. Objects for which V8 has no
+// format are *host objects*: the tag `\`, a kind, and the data that make an empty object. The
+// contents of such an object may refer to the object, so they follow behind the value, in the same
+// order as the objects.
 //
 //  │ FF 0F │ the value … `\` kind payload … │ contents of the first │ of the second │ …
 //
-// Kinds below KIND_MIN are the views over bytes that Node itself writes so.
+// Kinds below KIND_MIN are views of buffers, as Node itself writes them.
 
 export const VERSION = 15;
 
@@ -40,15 +41,15 @@ export const Tag = {
   HOST_OBJECT: 0x5c, // \ kind
 } as const;
 
-/** Kinds of host objects. Those with a * have contents. */
+/** Kinds of host objects and their data; a * marks those with contents. */
 export const Kind = {
-  /** A value of V8's own, and the properties that V8 leaves out.* */
+  /** A value in V8's format; contents: the properties that V8 leaves out.* */
   EXTRA: 64,
-  /** Properties without a prototype.* */
+  /** An object without a prototype; contents: its properties.* */
   NULL_PROTOTYPE: 65,
-  /** Its class; fields that are not enumerable, and those that are.* */
+  /** Number of its class; contents: fields that are not enumerable, and fields that are.* */
   ERROR: 66,
-  /** Message and name; as an error's.* */
+  /** Message and name; contents as of ERROR.* */
   DOM_EXCEPTION: 67,
   /** Source, flags and lastIndex. */
   REGEXP: 68,
@@ -56,7 +57,7 @@ export const Kind = {
   BOXED: 69,
   /** Its href. */
   URL: 70,
-  /** As text. */
+  /** Its text. */
   SEARCH_PARAMS: 71,
 } as const;
 

@@ -1,5 +1,5 @@
-// What is inside of objects: read by the getters and methods of their classes, which no property of
-// an object's own stands in for.
+// Reads the internal state of objects through the getters and methods of their classes, which an
+// object's own properties can't override.
 import { Buffer } from "node:buffer";
 import { isDeepStrictEqual, types } from "node:util";
 import { builtinOf, VIEW_CLASSES } from "./builtin.ts";
@@ -11,10 +11,9 @@ export function isIndex(key: string): boolean {
   return `${number}` === key && Number.isInteger(number) && number >= 0 && number < 2 ** 32 - 1;
 }
 
-/** Own properties beside those that a class has by itself. */
+/** Own properties beside those that all instances of the class have. */
 export function extraKeysOf(value: object): readonly string[] {
-  // The keys of a view are as many as its elements: a comparison with its like tells sooner that
-  // there are no others.
+  // A view has a key for each element: comparing it with a fresh view of the same bytes is faster.
   if (ArrayBuffer.isView(value) && isDeepStrictEqual(value, likeOf(value))) return [];
   const keys = Object.keys(value);
   if (ArrayBuffer.isView(value)) return keys.filter((key) => !isIndex(key));
@@ -38,7 +37,7 @@ export function primitiveOf(value: object): string | number | boolean | bigint |
   return Symbol.prototype.valueOf.call(value);
 }
 
-/** The number of a view's class: by what it is inside, and of the Uint8Arrays, a Buffer. */
+/** Index of a view's class in VIEW_CLASSES: by its internal slots; Buffer by its prototype. */
 export function viewIndexOf(value: ArrayBufferView, builtin: string): number {
   if (types.isDataView(value)) return VIEW_CLASSES.indexOf(DataView);
   const name =

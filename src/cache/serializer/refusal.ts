@@ -1,16 +1,16 @@
-// Why a value can't be kept, and where in it that is.
+// The reason why a value can't be encoded, and the path to the part that can't.
 import { types } from "node:util";
 import { ZcacheError } from "../../base/errors.ts";
 
-/** Steps of a path that a message shows at most. */
+/** Steps of a path that a message shows. */
 const STEPS_MAX = 12;
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
 
-/** Thrown where it is found; each container on the way out says how it got there. */
+/** Thrown at the part that can't be encoded; each container around it adds a step to the path. */
 export class Refusal {
   readonly reason: string;
   readonly cause: unknown;
-  /** The innermost first. */
+  /** Steps of the path, the innermost first. */
   readonly steps: string[] = [];
 
   constructor(reason: string, cause?: unknown) {
@@ -29,14 +29,14 @@ export class Refusal {
   }
 }
 
-/** What was thrown while a container was written, one step further out. */
-export function further(error: unknown, step: string): Refusal {
+/** An error while a container was encoded, with a step added to its path. */
+export function atStep(error: unknown, step: string): Refusal {
   const refusal = refusalOf(error);
   refusal.steps.push(step);
   return refusal;
 }
 
-/** What the caller's code, or the engine, has thrown as a refusal. */
+/** Any error as a refusal: getters of the value may throw, and the stack may overflow. */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   if (types.isNativeError(error) && /call stack/.test(messageOf(error))) {
@@ -45,7 +45,7 @@ export function refusalOf(error: unknown): Refusal {
   return new Refusal("reading it failed", error);
 }
 
-/** Without a getter of the caller's. */
+/** The message of an error; runs no getter. */
 function messageOf(error: Error): string {
   return String(Object.getOwnPropertyDescriptor(error, "message")?.value);
 }

@@ -1,20 +1,20 @@
-// Bytes as they are written, one after the other, into a memory that grows.
+// A growing buffer to which the encoder appends.
 import { Buffer } from "node:buffer";
 import { Tag, VERSION } from "./format.ts";
 import { Refusal } from "./refusal.ts";
 
 const BYTES_MIN = 16 * 1024;
-/** What a large value has made larger than that is given back before the next. */
+/** A buffer that a large value made larger than this is replaced before the next value. */
 const KEPT_BYTES_MAX = 1024 * 1024;
-/** Far above what a cache stores: so the memory ends before that of the process does. */
+/** Far above the limit of a value; protects the memory of the process. */
 const BYTES_MAX = 512 * 1024 * 1024;
-/** Characters up to which a loop is faster than a call out of JavaScript. */
+/** Up to this length a loop is faster than a call out of JavaScript. */
 const SHORT_CHARACTERS = 40;
 const VARINT_BYTES = 5;
 const BEYOND_LATIN1 = /[^\0-\xff]/;
 const WORD_BITS = 64;
 
-/** What of Node's Buffer its types leave out. */
+/** Native methods of Buffer that the types of Node leave out. */
 interface NativeText {
   latin1Write(text: string, at: number): number;
   ucs2Write(text: string, at: number): number;
@@ -27,13 +27,13 @@ export class ByteWriter {
   #at = 0;
 
   begin(): void {
-    if (this.#bytes.length === 0 || this.#bytes.length > KEPT_BYTES_MAX) this.#take(BYTES_MIN);
+    if (this.#bytes.length === 0 || this.#bytes.length > KEPT_BYTES_MAX) this.#allocate(BYTES_MIN);
     this.#at = 0;
     this.byte(Tag.VERSION);
     this.byte(VERSION);
   }
 
-  /** What has been written: good until the next `begin`. */
+  /** The bytes written since `begin`; valid until the next `begin`. */
   end(): Uint8Array {
     return this.#bytes.subarray(0, this.#at);
   }
@@ -43,7 +43,7 @@ export class ByteWriter {
     this.#bytes[this.#at++] = value;
   }
 
-  /** A whole number below 2³². */
+  /** @param value an integer from 0 to 2³² − 1 */
   varint(value: number): void {
     if (this.#at + VARINT_BYTES > this.#bytes.length) this.#grow(VARINT_BYTES);
     const bytes = this.#bytes;
@@ -81,7 +81,7 @@ export class ByteWriter {
     }
     this.byte(Tag.BIGINT);
     this.varint((digits.length * 16) | (isNegative ? 1 : 0));
-    this.#room(digits.length * 8);
+    this.#reserve(digits.length * 8);
     for (const digit of digits) {
       this.#view.setBigUint64(this.#at, digit, true);
       this.#at += 8;
@@ -90,12 +90,12 @@ export class ByteWriter {
 
   string(text: string): void {
     const { length } = text;
-    this.#room(length + VARINT_BYTES + 1);
+    this.#reserve(length + VARINT_BYTES + 1);
     const start = this.#at;
     this.byte(Tag.LATIN1);
     this.varint(length);
     if (length > SHORT_CHARACTERS) {
-      // The first says it of plain ASCII, and is faster.
+      // The first test recognizes plain ASCII, and is faster than the second.
       if (Buffer.byteLength(text) === length || !BEYOND_LATIN1.test(text)) {
         this.#at += this.#text.latin1Write(text, this.#at);
         return;
@@ -119,23 +119,24 @@ export class ByteWriter {
   }
 
   raw(source: Uint8Array): void {
-    this.#room(source.length);
+    this.#reserve(source.length);
     this.#bytes.set(source, this.#at);
     this.#at += source.length;
   }
 
   #twoByte(text: string): void {
     const count = text.length * 2;
-    this.#room(count + VARINT_BYTES + 2);
+    this.#reserve(count + VARINT_BYTES + 2);
     const varintBytes = Math.max(1, Math.ceil((32 - Math.clz32(count)) / 7));
-    // V8 has the characters at an even place.
+    // V8 wants the characters at an even offset.
     if (((this.#at + 1 + varintBytes) & 1) !== 0) this.byte(Tag.PADDING);
     this.byte(Tag.TWO_BYTE);
     this.varint(count);
     this.#at += this.#text.ucs2Write(text, this.#at);
   }
 
-  #room(count: number): void {
+  /** Makes space for so many bytes. */
+  #reserve(count: number): void {
     if (this.#at + count > this.#bytes.length) this.#grow(count);
   }
 
@@ -143,11 +144,11 @@ export class ByteWriter {
     const needed = this.#at + count;
     if (needed > BYTES_MAX) throw new Refusal("more bytes than can be stored");
     const before = this.#bytes;
-    this.#take(Math.max(needed, before.length * 2));
+    this.#allocate(Math.max(needed, before.length * 2));
     this.#bytes.set(before.subarray(0, this.#at));
   }
 
-  #take(count: number): void {
+  #allocate(count: number): void {
     this.#bytes = new Uint8Array(count);
     const { buffer } = this.#bytes;
     this.#text = Buffer.from(buffer) as never;
