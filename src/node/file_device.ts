@@ -140,9 +140,13 @@ function checkExisting(path: string, existing: "reuse" | "refuse" | "discard"): 
     });
   }
   if (existing !== "refuse") return;
-  throw new ZcacheError("ERR_OPTION", `${path} is there already, and is not to be reused`, {
-    context: { path },
-  });
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `${path} exists, and existing: "refuse" does not allow its reuse`,
+    {
+      context: { path },
+    },
+  );
 }
 
 /** The first of PATH, PATH.1, PATH.2 … that is not a foreign file. */

@@ -95,9 +95,13 @@ export function lockFile(path: string): () => void {
   } finally {
     removeIfThere(claim);
   }
-  throw new ZcacheError("ERR_FILE_LOCKED", `others want ${path} at the same time: try again`, {
-    context: { path },
-  });
+  throw new ZcacheError(
+    "ERR_FILE_LOCKED",
+    `other processes try to lock ${path} at the same time: try again`,
+    {
+      context: { path },
+    },
+  );
 }
 
 function lockedError(path: string, pid: number): ZcacheError {
@@ -178,7 +182,7 @@ function readLock(lock: string): Lock | undefined {
   }
   return isOurs(text)
     ? { state: "damaged", text }
-    : { state: "foreign", why: "is no lock of ours" };
+    : { state: "foreign", why: "is not a lock of zcache" };
 }
 
 /**

@@ -30,7 +30,10 @@ export function createDevicePool(store: Store, number: number): number {
   if (pool < 0) throw new ZcacheError("ERR_OPTION", "the store has no room for another pool");
   if (store.poolInfo(pool)?.users === 1) return pool;
   store.destroyPool(pool);
-  throw new ZcacheError("ERR_OPTION", `device number ${number}: the store has such a device`);
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `device number ${number}: the store has a device of that number`,
+  );
 }
 
 /** @throws ZcacheError ERR_OPTION for a size that a device can't have */

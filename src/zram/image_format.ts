@@ -97,7 +97,7 @@ export function identifyImage(path: string): string {
       return `${OTHER_VERSION} ${JSON.stringify(version)}, and this zcache reads versions ${read}`;
     }
     const isOwn = bits <= NEAR_BITS || isZeroFile(fd, stat.size);
-    return isOwn ? "own" : "is no image of zcache";
+    return isOwn ? "own" : "is not an image of zcache";
   } catch (error) {
     return `can't be read (${(error as Error).message})`;
   } finally {

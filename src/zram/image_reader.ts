@@ -238,7 +238,10 @@ export class ImageReader {
       const found = this.#named.find((one) => one.name === name)?.device;
       if (found !== undefined && found.sizeBytes >= sizeBytes) return found;
       const wanted = `a device "${name}" of ${sizeBytes} bytes`;
-      throw new ZcacheError("ERR_OPTION", `${this.#path} has ${wanted}: give it that, or a larger`);
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `${this.#path} has ${wanted}: make one of that size or larger`,
+      );
     });
   }
 

@@ -36,7 +36,7 @@ function deviceKnobs({ exports }: ZramParts): Knob[] {
         set: (text) => {
           const size = parseSize(text, "disksize");
           if (device.resize(size) === 0) return;
-          throw new ZcacheError("ERR_ARENA_FULL", "no room to cut the last page that stays");
+          throw new ZcacheError("ERR_ARENA_FULL", "no memory to zero the rest of the last page");
         },
       },
       {

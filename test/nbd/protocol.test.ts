@@ -1,6 +1,6 @@
-// The NBD protocol without a socket: messages there and back; a handshake and a transmission that
-// are fed random bytes in random pieces, and must answer the same whatever the pieces are, never
-// throw, and never write where they should not.
+// The NBD protocol without a socket: messages are written and parsed again; a handshake and a
+// transmission get random bytes in random pieces, and must give the same replies for any pieces,
+// never throw, and never write outside of their buffers.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -25,7 +25,7 @@ import { openStore } from "../doubles/store_fixture.ts";
 
 const SIZE = 40 * 4096 + 512;
 
-test("the greeting and a reply are what the specification writes", () => {
+test("the greeting and a reply equal those of the specification", () => {
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
   assert.equal(hex(greeting()), "4e42444d4147494349484156454f50540003");
   assert.equal(
@@ -39,7 +39,7 @@ test("the greeting and a reply are what the specification writes", () => {
   }
 });
 
-test("a request comes back as it was written", () => {
+test("a request is parsed as it was written", () => {
   const word = fc.integer({ min: 0, max: 2 ** 32 - 1 });
   const half = fc.integer({ min: 0, max: 2 ** 16 - 1 });
   const fields = fc.record({
@@ -59,7 +59,7 @@ test("a request comes back as it was written", () => {
   );
 });
 
-test("options are parsed or refused, never misread: random bytes", () => {
+test("options of random bytes are parsed or refused, never misread", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
       for (const parse of [parseInfoRequest, parseMetaRequest]) {
@@ -105,7 +105,7 @@ const handshake = fc
   )
   .map(([options, isSound]) => Buffer.concat([u32(isSound ? 3 : 1), ...options]));
 
-test("a handshake of any bytes in any pieces: the same answers, and none after its end", () => {
+test("a handshake of any bytes has the same replies in any pieces, and none after its end", () => {
   const store = openStore();
   const device = Zram.create(store, SIZE);
   const exports: NbdExport[] = [{ name: "disk", description: "", readOnly: false, device }];
@@ -233,7 +233,7 @@ async function transmit(bytes: Buffer, sizes: readonly number[], slow: readonly 
   return { sent: Buffer.concat(link.taken), content: Buffer.from(content), closed: link.isClosed };
 }
 
-test("a transmission in any pieces, to a client that reads when it likes", async () => {
+test("a transmission in any pieces, to a client that reads at any time", async () => {
   const sizes = fc.array(fc.integer({ min: 1, max: 60_000 }), { minLength: 1, maxLength: 6 });
   const slow = fc.array(fc.boolean(), { minLength: 1, maxLength: 5 });
   const requests = fc.array(request, { minLength: 1, maxLength: 25 });
@@ -261,7 +261,7 @@ test("a transmission in any pieces, to a client that reads when it likes", async
   );
 });
 
-test("random bytes end a transmission, and nothing else", async () => {
+test("random bytes end a transmission and have no other effect", async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ minLength: 28, maxLength: 300 }), cuts, async (bytes, cut) => {
       fc.pre(bytes[0] !== 0x25);

@@ -1,5 +1,5 @@
-// The NBD server with a client of our own: every option and command and what is wrong with it,
-// connections that end in the middle, several of them at once on several threads, TLS.
+// The NBD server with the tests' own client: every option and command with its errors, connections
+// that end at any point, several connections on several threads, TLS.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -56,7 +56,7 @@ async function serving(
   store.close();
 }
 
-test("options: list, info, unknown names, unknown options, lengths that lie", async () => {
+test("options: list, info, unknown names, unknown options, wrong lengths", async () => {
   await serving(async (path) => {
     const client = await NbdClient.connect(path);
     client.sendOption(Option.LIST);
@@ -101,7 +101,7 @@ test("options: list, info, unknown names, unknown options, lengths that lie", as
   });
 });
 
-test("the old way: EXPORT_NAME, with zeros and without, and unknown names hang up", async () => {
+test("EXPORT_NAME: with zeros and without; an unknown name ends the connection", async () => {
   await serving(async (path) => {
     for (const [flags, zeros] of [
       [1, 124],
@@ -188,7 +188,7 @@ test("block status: holes, zeros and data", async () => {
   });
 });
 
-test("read-only: what would change anything is not permitted", async () => {
+test("read-only: every command that changes data is refused with EPERM", async () => {
   await serving(
     async (path) => {
       const client = await NbdClient.open(path);
@@ -203,7 +203,7 @@ test("read-only: what would change anything is not permitted", async () => {
   );
 });
 
-test("a full store: ENOSPC, and what was acknowledged is still there", async () => {
+test("a full store: ENOSPC, and acknowledged data is kept", async () => {
   await serving(
     async (path) => {
       const client = await NbdClient.open(path);
@@ -239,7 +239,7 @@ function noise(seed: number): Buffer {
   );
 }
 
-test("connections that end anywhere leave others alone, and all buffers come back", async () => {
+test("connections that end at any point affect no others, and free all buffers", async () => {
   await serving(async (path, device, server) => {
     const steady = await NbdClient.open(path);
     const data = Buffer.alloc(100_000, 5);
@@ -268,7 +268,7 @@ async function until(condition: () => boolean): Promise<void> {
   assert.ok(condition(), "it came to that in time");
 }
 
-test("who hangs up without reading leaves nothing behind for the next of its number", async () => {
+test("replies of a client that hangs up never reach the next on its descriptor", async () => {
   await serving(async (path) => {
     for (let round = 0; round < 20; round++) {
       const rude = connect(path);
@@ -282,7 +282,7 @@ test("who hangs up without reading leaves nothing behind for the next of its num
   });
 });
 
-test("a client that does not read is waited for, and costs nobody else anything", async () => {
+test("the server waits for a client that does not read, and serves others meanwhile", async () => {
   await serving(async (path) => {
     const stuck = await Promise.all([0, 1, 2, 3].map(() => NbdClient.open(path)));
     for (const client of stuck) {
@@ -317,7 +317,7 @@ test("a server ends although a client does not read, and the next one works", as
   });
 });
 
-test("half a handshake is cut off in time; later a client may be idle", async () => {
+test("an unfinished handshake ends at its time limit; after it, a client may be idle", async () => {
   await serving(
     async (path) => {
       const client = await NbdClient.open(path);
@@ -331,7 +331,7 @@ test("half a handshake is cut off in time; later a client may be idle", async ()
   );
 });
 
-test("too many connections: one that has chosen no export gives way, others do not", async () => {
+test("too many connections: only one that has chosen no export is replaced", async () => {
   await serving(
     async (path, _device, server) => {
       const silent = [];
@@ -355,7 +355,7 @@ test("too many connections: one that has chosen no export gives way, others do n
   );
 });
 
-test("a flood of clients that say nothing keeps nobody out", async () => {
+test("a flood of silent clients keeps no other client out", async () => {
   await serving(
     async (path) => {
       const silent = Array.from({ length: 200 }, () => connect(path).on("error", () => {}));
@@ -368,7 +368,7 @@ test("a flood of clients that say nothing keeps nobody out", async () => {
   );
 });
 
-test("parts of one page, written by several connections at once: none is lost", async () => {
+test("several connections write parts of one page at the same time: none is lost", async () => {
   await serving(async (path, device) => {
     const parts = 8;
     const part = 4096 / parts;
@@ -387,7 +387,7 @@ test("parts of one page, written by several connections at once: none is lost", 
   });
 });
 
-test("only addresses on the list may connect by TCP", async () => {
+test("only allowed addresses may connect over TCP", async () => {
   for (const [allow, isAllowed] of [
     ["127.0.0.0/8", true],
     ["10.0.0.0/8", false],
@@ -409,7 +409,7 @@ test("only addresses on the list may connect by TCP", async () => {
   );
 });
 
-test("a socket that is left over is replaced, one that is served is not", async () => {
+test("a stale socket is replaced, a served one is not", async () => {
   await serving(async (path) => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
     await assert.rejects(
@@ -421,7 +421,7 @@ test("a socket that is left over is replaced, one that is served is not", async 
   });
 });
 
-test("no room for the buffers of all connections is said at the start", async () => {
+test("no room for the buffers of all connections is an error at the start", async () => {
   const many = { store: { memoryMax: "2MiB" }, connectionsMax: 100 };
   await assert.rejects(
     serving(async () => {}, many),
@@ -464,7 +464,7 @@ before(() => {
 
 const pem = (name: string) => readFileSync(join(folder, name), "utf8");
 
-test("TLS: nothing before it, everything through it, only with a certificate", {
+test("TLS: required for all requests, and only with a client certificate", {
   skip,
 }, async () => {
   const tls = { key: pem("server.key"), cert: pem("server.crt"), ca: pem("ca.crt") };
@@ -510,7 +510,7 @@ test("TLS: nothing before it, everything through it, only with a certificate", {
   );
 });
 
-test("TLS: small replies that the client is slow to read all come", { skip }, async () => {
+test("TLS: a slow client receives all small replies", { skip }, async () => {
   await serving(
     async (path) => {
       const before = await NbdClient.connect(path);
@@ -538,7 +538,7 @@ test("TLS: small replies that the client is slow to read all come", { skip }, as
 
 for (const structured of [true, false]) {
   const how = structured ? "structured" : "simple";
-  test(`a page that the file does not give back: EIO, in ${how} replies`, async () => {
+  test(`a page that can't be read from the file: EIO, in ${how} replies`, async () => {
     const file = join(folder, `${how}.pages`);
     const store = { memoryMax: "8MiB", writeBack: { path: file, max: "32MiB" } };
     await serving(
@@ -574,7 +574,7 @@ for (const structured of [true, false]) {
   });
 }
 
-test("200 clients that ask for much and read nothing keep no other waiting", async () => {
+test("200 clients that request much and read nothing delay no other client", async () => {
   await serving(
     async (path, _device, server) => {
       const other = await NbdClient.open(path);

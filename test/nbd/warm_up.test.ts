@@ -1,4 +1,4 @@
-// Threads that practise before they serve: they must have done something, and nothing of it stays.
+// The warm-up of threads: it must have processed requests, and leaves no trace in the store.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,11 +11,11 @@ import { NbdClient } from "../doubles/nbd_client.ts";
 
 const SIZE = 8 * 1024 * 1024;
 const PAGE = 4096;
-const folder = mkdtempSync(join(tmpdir(), "zcache-practice-"));
+const folder = mkdtempSync(join(tmpdir(), "zcache-warm-up-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 for (const memoryMax of ["32MiB", "3MiB"]) {
-  test(`practice in ${memoryMax} leaves a store as it was, and its device works`, async () => {
+  test(`a warm-up in ${memoryMax} leaves the store as it was, and its device works`, async () => {
     using store = createStore({ memoryMax });
     const device = Zram.create(store, SIZE);
     const kept = Buffer.alloc(PAGE, "what was there before ");
@@ -29,10 +29,10 @@ for (const memoryMax of ["32MiB", "3MiB"]) {
       connectionsMax: 2,
       practiceMs: 100,
     });
-    const practised = store.stats();
-    assert.ok(practised.mem_used_max > before.mem_used_max + 64 * PAGE, "it has stored pages");
-    assert.deepEqual(practised.counters, before.counters);
-    assert.deepEqual(practised.persistent.pagesInMemory, 1);
+    const warm = store.stats();
+    assert.ok(warm.mem_used_max > before.mem_used_max + 64 * PAGE, "it has stored pages");
+    assert.deepEqual(warm.counters, before.counters);
+    assert.deepEqual(warm.persistent.pagesInMemory, 1);
     assert.deepEqual(device.requests(), { reads: 0, writes: 1, discards: 0 });
     const client = await NbdClient.open(path);
     const reply = await client.reply(client.send(Command.READ, PAGE, PAGE));
@@ -43,7 +43,7 @@ for (const memoryMax of ["32MiB", "3MiB"]) {
   });
 }
 
-test("what is done uncounted is done, and counted nowhere", async () => {
+test("`uncounted` work has its effects, and no counter counts it", async () => {
   using store = createStore({ memoryMax: "8MiB" });
   const device = Zram.create(store, SIZE);
   device.write(0, Buffer.alloc(PAGE, "counted "));

@@ -1,5 +1,5 @@
-// The write-back file as a file: whose it is, what is done with what lies there already, and what
-// becomes of a store when it is cut, overwritten or full.
+// The write-back file: its lock, existing and foreign files of its name, and the effects of
+// truncation, overwriting and a full file on a store.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -74,7 +74,7 @@ function readAll({ store, pool, key, page, stored }: ReturnType<typeof spilled>)
   return seen;
 }
 
-test("more persistent pages than memory: all come back, byte for byte", () => {
+test("more persistent pages than memory: all are read back, byte for byte", () => {
   const fixture = spilled(join(folder, "all"));
   assert.equal(fixture.stored, PAGES);
   assert.ok(fixture.store.stats().counters.written_back_pages > PAGES / 3);
@@ -86,7 +86,7 @@ test("more persistent pages than memory: all come back, byte for byte", () => {
   assert.ok(!existsSync(join(folder, "all.lock")), "the lock is given back");
 });
 
-test("a file that is cut or overwritten gives typed errors, never other bytes", () => {
+test("a truncated or overwritten file causes typed errors, never other bytes", () => {
   for (const harm of ["cut", "overwritten"]) {
     const path = join(folder, harm);
     const fixture = spilled(path);
@@ -110,7 +110,7 @@ test("a file that is cut or overwritten gives typed errors, never other bytes", 
   }
 });
 
-test("a full file refuses what is more, and keeps what there is", () => {
+test("a full file refuses further pages, and keeps those that it has", () => {
   const fixture = spilled(join(folder, "full"), { max: "1MiB" });
   assert.ok(fixture.stored < PAGES);
   assert.equal(readAll(fixture).right, fixture.stored);
@@ -126,7 +126,7 @@ test("a full file refuses what is more, and keeps what there is", () => {
   fixture.store.close();
 });
 
-test("a file of somebody else's is left as it is", () => {
+test("a foreign file is left as it is", () => {
   const path = join(folder, "foreign");
   writeFileSync(path, "a letter to my mother");
   assert.throws(() => device(path), { code: "ERR_OPTION", message: /no write-back file/ });
@@ -136,7 +136,7 @@ test("a file of somebody else's is left as it is", () => {
   assert.throws(() => device(join(folder, "no/such/folder")), { code: "ERR_IO" });
 });
 
-test("one process at a time; what a killed one left is reused or refused", async () => {
+test("one process at a time; the file of a killed process is reused or refused", async () => {
   const path = join(folder, "left");
   const script = `import { FileDevice } from ${JSON.stringify(DEVICE)};
     const device = FileDevice.open({ path: ${JSON.stringify(path)}, sizeBytesMax: 1048576,
@@ -157,7 +157,7 @@ test("one process at a time; what a killed one left is reused or refused", async
   assert.equal(statSync(path).size, 1 << 20);
 });
 
-test("whatever has become of a file of ours is used again; what is foreign stays", () => {
+test("a write-back file with any damage is reused; a foreign file is not", () => {
   const path = join(folder, "used");
   const fixture = spilled(path);
   while (fixture.store.maintain());
@@ -212,7 +212,7 @@ test("whatever has become of a file of ours is used again; what is foreign stays
   }
 });
 
-test("a cache tells that its write-back file has another name", async () => {
+test("a cache reports that its write-back file has another name", async () => {
   const path = join(folder, "diary");
   writeFileSync(path, "my diary");
   const writeBack = { path, existing: "discard", max: "1MiB" } as const;

@@ -1,5 +1,5 @@
-// The lock beside a file: one process has it, one that died has not, and of many that find a dead
-// one's lock at the same moment a single one takes it over.
+// The lock of a file: one process has it, a process that has ended does not, and of many processes
+// that find a stale lock at the same time exactly one takes it.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -38,7 +38,7 @@ function leftovers(name: string): string[] {
   return readdirSync(folder).filter((entry) => entry.startsWith(`${name}.lock`));
 }
 
-test("a second one is refused, whoever it is, until the first gives it back", () => {
+test("a second lock, also of the same process, is refused until the first is released", () => {
   const path = join(folder, "twice");
   const unlock = lockFile(path);
   assert.throws(() => lockFile(path), { code: "ERR_FILE_LOCKED", message: /in use by process/ });
@@ -53,7 +53,7 @@ test("a second one is refused, whoever it is, until the first gives it back", ()
   });
 });
 
-test("a lock is stale if its process is gone, or another one under its number", () => {
+test("a lock is stale if its process has ended, or a later process has its number", () => {
   const path = join(folder, "stale");
   const unlock = lockFile(path);
   const own = readFileSync(`${path}.lock`, "latin1");
@@ -87,7 +87,7 @@ test("a lock is stale if its process is gone, or another one under its number", 
   }
 });
 
-test("what is no lock of ours is refused at once, with the way out, and left as it is", () => {
+test("a foreign file is refused at once with a remedy, and left as it is", () => {
   const path = join(folder, "yarn");
   const lock = `${path}.lock`;
   const others = [
@@ -114,7 +114,7 @@ test("what is no lock of ours is refused at once, with the way out, and left as 
   }
 });
 
-test("a killed process that its parent has not buried has no lock", { skip: isLinux }, async () => {
+test("a zombie process has no lock", { skip: isLinux }, async () => {
   const path = join(folder, "zombie");
   // The shell becomes `sleep`, which never asks for the end of the child that it has.
   const inner = `"$0" --input-type=module -e "$1" & exec sleep 600`;
@@ -135,7 +135,7 @@ test("a killed process that its parent has not buried has no lock", { skip: isLi
   await once(parent, "exit");
 });
 
-test("of many that find a stale lock at the same time, one takes it over", async () => {
+test("of many processes that find a stale lock at the same time, one takes it", async () => {
   const path = join(folder, "race");
   const tally = join(folder, "tally");
   // Each child takes the lock again and again, leaves it as the lock of a dead process, and adds
@@ -169,7 +169,7 @@ test("of many that find a stale lock at the same time, one takes it over", async
   assert.match(readFileSync(tally, "latin1"), /^\.+$/, "one child at a time holds the lock");
 });
 
-test("room that can't be had is given back", { skip: isLinux }, () => {
+test("a failed preallocation frees its room", { skip: isLinux }, () => {
   const path = join(folder, "no-room");
   const text = `import { FileDevice } from ${JSON.stringify(DEVICE)};
     try {

@@ -29,7 +29,7 @@ test("an error is counted each time and logged once, with its stack and its caus
   );
 });
 
-test("another unit, another place and another kind of error are logged, too", () => {
+test("errors of another unit, place or kind are logged too", () => {
   const { errors, log } = collector();
   const one = new Error("x");
   errors.report("a connection", one);
@@ -41,7 +41,7 @@ test("another unit, another place and another kind of error are logged, too", ()
   assert.match(log[3]!, /thrown text/);
 });
 
-test("messages that differ at one place are one line of the log", () => {
+test("errors at one place are logged once, whatever their messages", () => {
   const { errors, log } = collector();
   for (let i = 0; i < 50; i++) errors.report("a task", new Error(`client ${i} said ${i}`));
   assert.equal(log.length, 1);

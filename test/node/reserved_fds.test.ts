@@ -1,4 +1,4 @@
-// A worker that is started when others bear numbers of closed descriptors gets none of them.
+// Reserved descriptors: a worker that is started later gets none of them.
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { test } from "node:test";
@@ -19,7 +19,7 @@ function loops(): Set<number> {
   return found;
 }
 
-test("a worker gets no descriptor that another thread bears", { skip: skip() }, async () => {
+test("a worker gets no reserved descriptor", { skip: skip() }, async () => {
   const once = startWorker(IDLE);
   await new Promise((online) => once.once("online", online));
   await once.terminate();

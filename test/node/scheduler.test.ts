@@ -1,5 +1,5 @@
-// The scheduler of background work, and what it does for stores: by a time that the test owns, and
-// once by Node's timers.
+// The scheduler of background work, alone and with stores: with a time that the test controls, and
+// once with Node's timers.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -54,7 +54,7 @@ function checkPages(store: Store, pool: number): void {
 const recompressed = (store: Store) => store.stats().counters.recompressed_pages;
 const DENSE: StoreOptions = { memoryMax: "4MiB", recompress: { codec: "zstd" } };
 
-test("a task runs each period; one that leaves work comes back sooner, within its budget", () => {
+test("a task runs each period; after a run that leaves work, it runs again sooner", () => {
   const time = new FakeTime();
   const scheduler = new Scheduler(() => false, undefined, time);
   const runs: [at: number, left: number][] = [];
@@ -135,7 +135,7 @@ test("any tasks with any errors: each error ends its run only, and is counted", 
   );
 });
 
-test("without anybody to take it an error is thrown, and the task runs again", () => {
+test("without onError an error of a task is thrown, and the task runs again", () => {
   const time = new FakeTime();
   const scheduler = new Scheduler(() => false, undefined, time);
   let turns = 0;
@@ -158,6 +158,7 @@ test("a step that stops the scheduler is the last one, of all tasks", () => {
   let steps = 0;
   const step = () => {
     steps++;
+    time.spend(1);
     scheduler.stop();
     return true;
   };
@@ -167,7 +168,7 @@ test("a step that stops the scheduler is the last one, of all tasks", () => {
   assert.deepEqual([steps, time.pending], [1, 0]);
 });
 
-test("when others close the store, each task does its last work and ends", () => {
+test("when another thread closes the store, each task does its last work and ends", () => {
   const time = new FakeTime();
   let isClosed = false;
   const errors: unknown[] = [];
@@ -192,7 +193,7 @@ test("when others close the store, each task does its last work and ends", () =>
   assert.deepEqual([done, errors, time.pending], [["step", "last"], [], 0]);
 });
 
-test("a store recompresses what is idle for as long as its options say", () => {
+test("a store recompresses pages that are idle for as long as its options say", () => {
   const time = new FakeTime();
   const store = openStore({ ...DENSE, recompress: { codec: "zstd", idleSeconds: 60 } });
   recompressInBackground(store, time);
@@ -215,7 +216,7 @@ test("a store recompresses what is idle for as long as its options say", () => {
   assert.equal(time.pending, 0, "closing ends it");
 });
 
-test("detaching ends it, and so does another thread that closes", async () => {
+test("background work ends when its thread detaches, and when another thread closes", async () => {
   const time = new FakeTime();
   const store = openStore(DENSE);
   recompressInBackground(store, time);

@@ -1,5 +1,4 @@
-// Threads of zcache's own start without what the application was started with: its flags, its
-// preloads, its NODE_OPTIONS.
+// Workers of zcache do not inherit the application's flags, preloads and NODE_OPTIONS.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

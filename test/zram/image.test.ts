@@ -1,5 +1,5 @@
-// The image of devices: what is saved is loaded, and of a damaged one what is whole. A page reads
-// as it was saved, or as an error: never as zeros or as other bytes.
+// The image of devices: saved pages are loaded, of a damaged image all undamaged ones. A page reads
+// as it was saved or as an error, never as zeros or other bytes.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {
@@ -97,7 +97,7 @@ function loaded(bytes: Uint8Array) {
   return { ...opened, ...seen, loss };
 }
 
-test("all that is saved is loaded, also into larger devices", () => {
+test("all saved pages are loaded, also into larger devices", () => {
   const { store, right, lost, loss } = loaded(whole);
   assert.deepEqual([right, lost, loss], [total, 0, undefined]);
   store.close();
@@ -117,7 +117,7 @@ test("all that is saved is loaded, also into larger devices", () => {
   other.store.close();
 });
 
-test("of a damaged image what is whole is loaded, and the rest reads as errors", () => {
+test("undamaged pages of a damaged image are loaded, all others read as errors", () => {
   const kinds = fc.constantFrom("cut", "flip", "zeros", "random", "grow", "insert", "remove");
   const part = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
   let most = 0;
@@ -148,7 +148,7 @@ test("of a damaged image what is whole is loaded, and the rest reads as errors",
   assert.ok(most > total / 2, `${most} pages of ${total}: damage costs a part alone`);
 });
 
-test("an image of zeros, or without a beginning, loses all, and starts", () => {
+test("an image of zeros or without its beginning loads, with all pages lost", () => {
   const starts = [Buffer.alloc(whole.length), Buffer.alloc(0), whole.subarray(0, 5)];
   for (const bytes of starts) {
     const { store, right, lost } = loaded(bytes);
@@ -157,7 +157,7 @@ test("an image of zeros, or without a beginning, loses all, and starts", () => {
   }
 });
 
-test("what is lost stays lost until it is written, zeroed or reset, and over a save", () => {
+test("lost pages stay lost, also in a saved image, until they are written, zeroed or reset", () => {
   const bytes = Buffer.from(whole);
   const quarter = Math.floor(whole.length / 4);
   bytes.fill(7, quarter, quarter + 5000);
@@ -201,7 +201,7 @@ test("what is lost stays lost until it is written, zeroed or reset, and over a s
   first.store.close();
 });
 
-test("foreign files and other versions are refused with the way out, and stay", () => {
+test("foreign files and other versions are refused with a remedy, and left as they are", () => {
   const image = join(home, "foreign");
   const others: Record<string, () => void> = {
     text: () => writeFileSync(image, "my diary ".repeat(1000)),
@@ -242,7 +242,7 @@ test("foreign files and other versions are refused with the way out, and stay", 
 });
 
 for (const version of ["1", "2"]) {
-  test(`an image of version ${version} is read`, () => {
+  test(`an image of version ${version} is loaded`, () => {
     const image = join(home, "old");
     copyFileSync(join(FIXTURES, `image-${version}/image`), image);
     const { store, devices, image: own } = open(image, 1 << 20);

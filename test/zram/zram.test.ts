@@ -1,6 +1,6 @@
-// The block device against a plain array of bytes: any sequence of reads, writes, discards and
-// zeroes, at any offset, with the store verified after each step; and what it promises when memory
-// is short.
+// The block device beside a plain array of bytes: any sequence of reads, writes, discards and
+// zeroes at any offset, with the store verified after each step; and its guarantees when memory is
+// short.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -41,7 +41,7 @@ const step = fc.oneof(
   fc.record({ do: fc.constant("status" as const), range, seed: fc.nat(9) }),
 );
 
-test("model: any sequence of requests leaves what a plain array of bytes would hold", () => {
+test("model: any sequence of requests leaves the same bytes as on a plain array", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const { store, device } = open();
@@ -103,7 +103,7 @@ function checkStatus(device: Zram, model: Uint8Array, at: number, size: number, 
   }
 }
 
-test("whole pages become holes, and their memory comes back", () => {
+test("whole pages become holes, and their memory is freed", () => {
   const { store, device } = open({ memoryMax: "8MiB" }, 256 * PAGE);
   const page = new Uint8Array(PAGE);
   for (let n = 0; n < 256; n++) device.write(n * PAGE, fillPage(page, "text", n));
@@ -117,7 +117,7 @@ test("whole pages become holes, and their memory comes back", () => {
   store.close();
 });
 
-test("out of memory: ENOSPC, and every byte that was written before stays", () => {
+test("out of memory: ENOSPC, and all bytes written before are kept", () => {
   const { store, device } = open({ memoryMax: "2MiB" }, 4096 * PAGE);
   const page = new Uint8Array(PAGE);
   const got = new Uint8Array(PAGE);
@@ -146,7 +146,7 @@ test("out of memory: ENOSPC, and every byte that was written before stays", () =
   store.close();
 });
 
-test("beyond the end nothing is read or written, and it is counted", () => {
+test("requests beyond the end are refused and counted", () => {
   const { store, device } = open();
   const bytes = new Uint8Array(10);
   for (const at of [SIZE, SIZE - 9, -1, 2 ** 60]) {
@@ -159,7 +159,7 @@ test("beyond the end nothing is read or written, and it is counted", () => {
   store.close();
 });
 
-test("resize: what is cut off is gone, and what is new reads as zeros", () => {
+test("resize: data beyond the new end is dropped, and a new range reads as zeros", () => {
   const { store, device } = open();
   device.write(0, new Uint8Array(SIZE).fill(7));
   assert.equal(device.resize(PAGE + 100), 0);
@@ -176,7 +176,7 @@ test("resize: what is cut off is gone, and what is new reads as zeros", () => {
   store.close();
 });
 
-test("two devices of one store do not see each other", () => {
+test("two devices of one store share no data", () => {
   const store = openStore();
   const [one, two] = [Zram.create(store, SIZE, 0), Zram.create(store, SIZE, 1)];
   one!.write(100, new Uint8Array(PAGE).fill(1));
@@ -188,7 +188,7 @@ test("two devices of one store do not see each other", () => {
   store.close();
 });
 
-test("statistics stand in the kernel's order", () => {
+test("statistics are in the kernel's order", () => {
   const { store, device } = open();
   const page = new Uint8Array(PAGE);
   device.write(0, fillPage(page, "noise", 1));
@@ -206,7 +206,7 @@ test("statistics stand in the kernel's order", () => {
   store.close();
 });
 
-test("idle pages are recompressed with the denser codec, and stay what they were", () => {
+test("idle pages are recompressed with the denser codec, and read as before", () => {
   const { store, device } = open({ recompress: { codec: "zstd" } }, 64 * PAGE);
   const page = new Uint8Array(PAGE);
   for (let n = 0; n < 64; n++) device.write(n * PAGE, fillPage(page, "text", n));

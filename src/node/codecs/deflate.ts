@@ -59,7 +59,8 @@ function selfTest(): void {
   const size = codec.compress(page!, 1024, packed!, 1024);
   codec.decompress(packed!, size, back!, 1024);
   const right = bytes.subarray(2048, 3072).every((byte) => byte === 7);
-  if (size === 0 || !right) throw new Error("the handles of zlib streams work otherwise here");
+  if (size === 0 || !right)
+    throw new Error("the handles of zlib streams behave differently in this Node");
 }
 
 /** One direction of zlib, with a context that is kept. */

@@ -1,4 +1,4 @@
-// The mode of a Unix socket is the one that was asked for, whatever the umask is.
+// A Unix socket has the mode of its options, with any umask.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
