@@ -1,9 +1,9 @@
-// Time comes in from outside, so that a test or a simulation can own it.
+// The clock is passed in, so that tests and simulations can control time.
 
 export interface Clock {
-  /** @returns nanoseconds since some fixed instant, never decreasing */
+  /** @returns nanoseconds since a fixed instant, never decreasing */
   nowNs(): number;
 }
 
-/** The clock of the platform: `performance.now()`, a call takes 50 to 70 ns in Node. */
+/** The platform's clock, `performance.now()`; a call takes 50 to 70 ns in Node. */
 export const platformClock: Clock = { nowNs: () => performance.now() * 1e6 };

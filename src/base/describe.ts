@@ -1,5 +1,5 @@
-// What an error message says of a value that a caller gave: never by code of the caller's, which
-// `String(value)` runs, and never more than a line.
+// Describes a caller's value for error messages in at most a line, without running the caller's
+// code, as `String(value)` would.
 
 const TEXT_MAX = 40;
 

@@ -1,17 +1,17 @@
-// Expected refusals are values, not exceptions: the kernel's negative error numbers, which no
-// frame, address, handle or length can be mistaken for.
+// Expected refusals are values, not exceptions: the kernel's negative error numbers, which can't be
+// mistaken for a frame, address, handle or length.
 
-/** No such object: the handle is foreign, stale, already freed, or an argument makes no sense. */
+/** No such object: the handle is foreign, stale or already freed, or an argument is invalid. */
 export const EINVAL = -22;
-/** The size is above what the pool can hold in one object. */
+/** The size exceeds the largest object of the pool. */
 export const ENOSPC = -28;
-/** No page frame is left. */
+/** No page frame is free. */
 export const ENOMEM = -12;
-/** The object is mapped, or it is being reclaimed by another thread. */
+/** The object is mapped, or another thread is reclaiming it. */
 export const EBUSY = -16;
-/** Nothing to do now: nothing can be reclaimed, or the callback refused. */
+/** Nothing can be reclaimed, or the callback refused. */
 export const EAGAIN = -11;
-/** What was to be done only under a condition was not done: the condition did not hold. */
+/** The condition of a conditional operation did not hold. */
 export const ECANCELED = -125;
 
 export type Errno =

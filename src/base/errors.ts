@@ -1,7 +1,8 @@
-// Three failures, three forms: an expected outcome is a value (errno.ts), the outside world and bad
-// options are a ZcacheError with a code, and a bug is an AssertionError that nobody catches.
+// The three kinds of failure: an expected outcome is a value (errno.ts); an error of the outside
+// world or in options is a ZcacheError with a code; a bug is an AssertionError, which is never
+// caught.
 
-/** Every code that a ZcacheError can carry; `docs/errors.md` has cause and remedy of each. */
+/** Every code of a ZcacheError; docs/errors.md has cause and remedy of each. */
 export type ErrorCode =
   | "ERR_OPTION"
   | "ERR_ARENA_SHARE"
@@ -30,7 +31,7 @@ export type ErrorCode =
   | "ERR_WORKER"
   | "ERR_INTERNAL";
 
-/** An error that a caller can act on: `code` says which, `context` holds the numbers involved. */
+/** An error that a caller can act on: `code` says which, `context` has the values involved. */
 export class ZcacheError extends Error {
   readonly code: ErrorCode;
   readonly context: Readonly<Record<string, unknown>>;
@@ -47,7 +48,7 @@ export class ZcacheError extends Error {
   }
 }
 
-/** A broken invariant: a bug in this library, never the caller's doing. */
+/** A broken invariant: a bug in this library, not in its caller. */
 export class AssertionError extends Error {
   constructor(message: string) {
     super(`assertion failed: ${message}`);
@@ -55,7 +56,7 @@ export class AssertionError extends Error {
   }
 }
 
-/** Checks a fact that must hold in every build; `what` states the fact, not the failure. */
+/** Checks a fact, in every build; `what` states the fact, not the failure. */
 export function assert(fact: boolean, what: string): asserts fact {
   if (!fact) throw new AssertionError(what);
 }

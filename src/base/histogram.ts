@@ -1,9 +1,9 @@
-// Log-linear histogram: 16 buckets per power of two, so a percentile is off by at most 1/32 of its
-// value, in constant memory for any number of samples. For times in ns and sizes in bytes.
+// A log-linear histogram: 16 buckets per power of two, so that a percentile is off by at most 1/32
+// of its value, in constant memory for any number of samples. For times in ns and sizes in bytes.
 
 const SUB_BITS = 4;
 const SUB = 1 << SUB_BITS;
-/** Values of up to 2⁴⁰ are told apart; larger ones share the last bucket. */
+/** Values up to 2⁴⁰ have buckets of their own; larger ones share the last. */
 const VALUE_BITS = 40;
 const BUCKETS = (VALUE_BITS - SUB_BITS + 1) * SUB;
 
@@ -13,7 +13,7 @@ function bucketOf(value: number): number {
     const log2 = 31 - Math.clz32(value);
     return (log2 - SUB_BITS) * SUB + (value >>> (log2 - SUB_BITS));
   }
-  // From 2³² on, where shifts would wrap: the same with the upper half of the number.
+  // From 2³² on, where shifts wrap, the upper half of the number chooses the bucket.
   const log2 = 63 - Math.clz32(value / 2 ** 32);
   const top = Math.floor(value / 2 ** (log2 - SUB_BITS));
   return Math.min(BUCKETS - 1, (log2 - SUB_BITS) * SUB + top);
@@ -44,7 +44,10 @@ export class Histogram {
     return this.count === 0 ? 0 : this.sum / this.count;
   }
 
-  /** @param share 0 … 1, such as 0.99  @returns the value below which that share of samples lies */
+  /**
+   * @param share 0 … 1, such as 0.99
+   * @returns the value below which that share of the samples is
+   */
   percentile(share: number): number {
     const rank = Math.max(1, Math.ceil(share * this.count));
     let seen = 0;

@@ -1,16 +1,16 @@
-// Histograms of times in shared memory, to which all threads add without a lock.
+// Latency histograms in shared memory, to which all threads add without a lock.
 //
-// Eight buckets to a power of two, from 64 ns on, so a percentile is off by at most a sixteenth of
-// its value. A bucket is one word, added to atomically.
+// Eight buckets per power of two, from 64 ns on, so that a percentile is off by at most 1/16 of its
+// value. A bucket is one word, added to atomically.
 
 const SUB_BITS = 3;
 const SUB = 1 << SUB_BITS;
-/** Below 2⁶ ns all times share the first bucket, from 2³⁶ ns (a minute) on the last. */
+/** Times below 2⁶ ns share the first bucket, times from 2³⁶ ns (a minute) on the last. */
 const FIRST_LOG2 = 6;
 const LAST_LOG2 = 35;
 export const LATENCY_WORDS = (LAST_LOG2 - FIRST_LOG2 + 1) * SUB + 1;
 
-/** What a histogram says at one moment; times in ns. */
+/** Summary of a histogram at one moment; times in ns. */
 export interface LatencySummary {
   readonly count: number;
   readonly p50: number;
@@ -24,8 +24,8 @@ export function latencyRecord(words: Int32Array, at: number, ns: number): void {
 }
 
 /**
- * The buckets that hold anything, in order: up to which time, in ns, and how many. So the times of
- * an interval can be told from two moments, and several threads' or services' be put together.
+ * The buckets that are not empty, in order: upper bound in ns, and count. Differences between two
+ * moments give an interval; sums give several threads or services.
  */
 export function latencyBuckets(words: Int32Array, at: number): [upToNs: number, count: number][] {
   const buckets: [number, number][] = [];

@@ -1,9 +1,9 @@
-// What somebody may have meant who wrote a name that there is not.
+// Suggests the existing name that a misspelt one probably means.
 
-/** How far a name may be from what was written: a letter or two. */
+/** Maximum distance of a suggestion: a letter or two. */
 const DISTANCE_MAX = 3;
 
-/** The nearest of `names`, if one is near; undefined otherwise. */
+/** The nearest of `names`; undefined if none is near. */
 export function nearest(text: string, names: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Math.min(DISTANCE_MAX, Math.ceil(text.length / 2)) + 1;
@@ -14,7 +14,7 @@ export function nearest(text: string, names: readonly string[]): string | undefi
   return best;
 }
 
-/** Letters to be added, taken away or changed to make one of the other (Levenshtein). */
+/** Letters to insert, delete or replace to turn one name into the other (Levenshtein distance). */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, at) => at);
   for (let i = 1; i <= a.length; i++) {

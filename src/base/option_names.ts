@@ -1,11 +1,12 @@
-// The names of options: an unknown one is refused, so that a slip of the pen is not ignored.
+// Checks the names of options: an unknown name is an error, so that a typing mistake is not
+// ignored.
 import { describe } from "./describe.ts";
 import { ZcacheError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
 
 /**
- * Checks that options are an object and that each of them is known.
- * @param what whose options they are, with its article: "a cache"
+ * Checks that options are an object, and that each name is known.
+ * @param what whose options they are, with an article: "a cache"
  * @throws ZcacheError ERR_OPTION
  */
 export function checkOptionNames(
@@ -21,9 +22,9 @@ export function checkOptionNames(
 }
 
 /**
- * Options as a plain object, each of which has been read once: a getter may say something else the
- * next time.
- * @throws ZcacheError ERR_OPTION as `checkOptionNames`, and for null, which stands for nothing
+ * Copies options to a plain object, and reads each once: a getter may return another value the next
+ * time.
+ * @throws ZcacheError ERR_OPTION as `checkOptionNames`, and for null
  */
 export function readOptions<O extends object>(
   options: O,

@@ -1,4 +1,5 @@
-// Seeded chance: one seed, one run. The generator of the trace files (xorshift32, Marsaglia 2003).
+// A seeded random generator: the same seed gives the same run. xorshift32 (Marsaglia 2003), as in
+// the trace files.
 
 export class Xorshift32 {
   #state: number;

@@ -1,18 +1,18 @@
-// How a thread is told from others, and a dead one from one that is slow: a contract, because only
-// the platform knows (node/threads.ts).
+// Names threads, and tells a dead thread from a slow one. A contract, because only the platform
+// knows (node/threads.ts).
 
 export interface Threads {
   /**
-   * What names the calling thread among all that ever run on this machine's process: 1 … 2³¹ − 1.
-   * The same thread always gets the same answer.
+   * The calling thread's name, unique among all threads that this process ever runs: 1 … 2³¹ − 1,
+   * always the same for one thread.
    */
   self(): number;
   /**
-   * Whether the thread of that name may still run. False only if it certainly never runs again; to
-   * be asked rarely, it may cost a system call.
+   * Whether the thread of that name may still run. False only if it certainly never runs again. May
+   * cost a system call, so it should be called rarely.
    */
   mayRun(name: number): boolean;
 }
 
-/** Where nothing can be known: nobody is ever taken for dead, so their locks stay theirs. */
+/** For platforms that can't know: no thread is ever taken for dead, and no lock is taken over. */
 export const UNKNOWN_THREADS: Threads = { self: () => 1, mayRun: () => true };

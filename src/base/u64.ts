@@ -1,13 +1,13 @@
-// Unsigned 64-bit numbers as two 32-bit halves, read from and written as decimal digits. A BigInt
-// would be an object for each, and a number is exact up to 2⁵³ only.
+// Unsigned 64-bit numbers as two 32-bit halves, with reading and writing of decimal digits. A
+// BigInt would allocate an object for each, and a number is exact up to 2⁵³ only.
 
 const TWO_32 = 2 ** 32;
-/** With so many digits a number is still exact, whatever they are. */
+/** Any number with so many digits is exact. */
 const EXACT_DIGITS = 15;
 const ZERO = 48;
 const NINE = 57;
 
-/** One number, made once and filled again and again. */
+/** One number, allocated once and reused. */
 export class U64 {
   /** Both halves are 0 … 2³² − 1. */
   high = 0;
@@ -24,7 +24,7 @@ export class U64 {
     this.low = value >>> 0;
   }
 
-  /** As a number: exact up to 2⁵³. */
+  /** The value as a number, exact up to 2⁵³. */
   get number(): number {
     return this.high * TWO_32 + this.low;
   }
@@ -37,7 +37,7 @@ export class U64 {
     return this.high === high && this.low === low;
   }
 
-  /** −1, 0 or 1, as this is less than, equal to or greater than the other. */
+  /** −1, 0 or 1 if this is less than, equal to or greater than the other. */
   compare(high: number, low: number): number {
     if (this.high !== high) return this.high < high ? -1 : 1;
     return this.low === low ? 0 : this.low < low ? -1 : 1;
@@ -50,7 +50,7 @@ export class U64 {
     this.low = sum >>> 0;
   }
 
-  /** Subtracts, and stays at 0 where the other is greater. */
+  /** Subtracts; the result is 0 if the other is greater. */
   subtract(high: number, low: number): void {
     if (this.compare(high, low) < 0) {
       this.set(0, 0);
@@ -63,8 +63,8 @@ export class U64 {
 }
 
 /**
- * Reads decimal digits, nothing else.
- * @returns whether they are a number below 2⁶⁴; `out` is meaningful only then
+ * Reads decimal digits only.
+ * @returns whether they are a number below 2⁶⁴; `out` is valid only then
  */
 export function parseU64(bytes: Uint8Array, from: number, to: number, out: U64): boolean {
   if (to <= from) return false;

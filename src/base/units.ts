@@ -1,4 +1,4 @@
-// Sizes in bytes and times in milliseconds, as people write and read them.
+// Reads and writes sizes in bytes and times in milliseconds as text.
 import { describe } from "./describe.ts";
 import { ZcacheError } from "./errors.ts";
 
@@ -6,10 +6,10 @@ export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const GIB = 1024 * MIB;
 
-/** A number with a unit behind it, or none. */
+/** A number, with a unit or without. */
 const AMOUNT = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i;
 
-/** Whatever else there is to be made text of is the caller's, and is not asked for it. */
+/** Other values are not converted to text, because that could run the caller's code. */
 function isAmount(value: unknown): value is string | number {
   return typeof value === "string" || typeof value === "number";
 }
@@ -36,7 +36,7 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 export function parseSize(text: string | number, what: string): number {
   const match = AMOUNT.exec(isAmount(text) ? String(text).trim() : "");
   const factor = match ? SUFFIXES[match[2]!.toLowerCase()] : undefined;
-  // The millionth makes up for fractions that binary numbers just miss: 2.3 * 1e6 is 2299999.9999….
+  // Adds a millionth, because binary fractions just miss some numbers: 2.3 * 1e6 is 2299999.9999….
   const bytes = match && factor ? Math.floor(Number(match[1]) * factor + 1e-6) : Number.NaN;
   if (!Number.isSafeInteger(bytes)) {
     throw new ZcacheError(

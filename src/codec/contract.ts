@@ -1,62 +1,62 @@
-// The codec contract: bytes → bytes, from a region of a shared memory into a given region of it.
+// The contract of codecs: bytes → bytes, from a region of a shared memory to a given region of it.
 //
-// Why regions and not buffers: a result that is returned as a fresh buffer costs microseconds and
+// Regions instead of buffers, because a result returned as a new buffer costs microseconds and
 // garbage, as much as the compression itself. Nothing is allocated per call.
 import type { Address } from "../base/brand.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 
-/** What a codec needs of the memory it works in; `memory/arena.ts` provides it. */
+/** What a codec needs of its memory; memory/arena.ts provides it. */
 export interface CodecMemory {
-  /** The whole memory, byte by byte; one view for the life of the thread. */
+  /** The whole memory as bytes; one view for the life of the thread. */
   readonly bytes: Uint8Array;
   readonly kernels: Kernels;
-  /** Takes `sizeBytes` of scratch that belongs to the calling thread until it detaches. */
+  /** Allocates scratch that belongs to the calling thread until it detaches. */
   reserve(sizeBytes: number): Address;
 }
 
-/** One codec for one thread: instances hold scratch and are not shared between threads. */
+/** A codec of one thread: instances have scratch and are not shared between threads. */
 export interface Codec {
   /** `lz4`, `zstd`, `deflate`, `lzo`, `none`. */
   readonly name: string;
-  /** What does the work and its version, such as `zstd-napi 0.0.13 (native)`. */
+  /** The implementation and its version, such as `zstd-napi 0.0.13 (native)`. */
   readonly implementation: string;
 
   /**
-   * Compresses `sourceBytes` (1 … 65536) from `source` to `target`.
-   * Reads only the source, writes only [target, target + limitBytes). The regions must not overlap.
-   * @returns the compressed size in bytes, or 0 if it would exceed `limitBytes` (what stands in the
-   *   target is then undefined)
+   * Compresses `sourceBytes` (1 … 65536) bytes from `source` to `target`. Reads only the source,
+   * writes only [target, target + limitBytes). The regions must not overlap.
+   * @returns the compressed size in bytes, or 0 if it would exceed `limitBytes` (the target is then
+   *   undefined)
    */
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number;
 
   /**
-   * Restores exactly `targetBytes` from the `sourceBytes` at `source`.
-   * Writes only [target, target + targetBytes), whatever the source holds.
-   * @throws ZcacheError ERR_CODEC_CORRUPT if the source is malformed, truncated, has bytes left
-   *   over, or does not give exactly `targetBytes`; what stands in the target is then undefined
+   * Decompresses the `sourceBytes` at `source` to exactly `targetBytes`. Writes only [target,
+   * target + targetBytes), whatever the source contains.
+   * @throws ZcacheError ERR_CODEC_CORRUPT if the source is malformed, truncated, too long, or does
+   *   not decompress to exactly `targetBytes`; the target is then undefined
    */
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void;
 
   /**
-   * Ends the codec's use: what it holds of a dictionary is free again, in WebAssembly memories at
-   * once, in native ones when the collector comes by. Scratch in the memory goes to the next codec
-   * of the thread that wants as much. Absent where nothing is held; a second call does nothing. A
-   * call of the codec after it is a bug.
+   * Closes the codec, and frees its copy of a dictionary: in WebAssembly memories at once, in
+   * native ones at the next garbage collection. Its scratch goes to the thread's next codec that
+   * needs as much. Absent if there is nothing to free. A second call does nothing; any other call
+   * after it is a bug.
    */
   close?(): void;
 }
 
-/** Settings of a codec; each codec says which it takes and refuses others with ERR_OPTION. */
+/** Settings of a codec. A codec refuses settings that it does not have with ERR_OPTION. */
 export interface CodecOptions {
   /** Compression level: zstd 1 … 19 (default 1), deflate 1 … 9 (default 1), lzo and lz4 none. */
   readonly level?: number;
   /**
-   * Bytes that both sides know, 8 … 65,536 for lz4, 8 … 1 MiB for zstd: matches may begin in them,
-   * the most useful at their end. What was compressed with a dictionary is restored with the same
-   * one only, and nothing in it says which that was: whoever stores it keeps that.
+   * A dictionary: bytes that compressor and decompressor know, 8 … 65,536 for lz4, 8 … 1 MiB for
+   * zstd, with the most useful at the end. Compressed data decompresses only with the same
+   * dictionary, and does not say which that is: the caller records it.
    *
-   * A view over the memory's own bytes is used where it lies, so all threads can share one copy;
-   * it must stay as it is until `close()`. Any other is copied. zstd copies in either case.
+   * A view over the memory's own bytes is used in place, so that threads can share one copy, and
+   * must not change until `close()`. Other bytes are copied. zstd copies in either case.
    */
   readonly dictionary?: Uint8Array;
 }

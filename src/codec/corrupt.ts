@@ -1,4 +1,4 @@
-// What every decompressor says of bytes that it can't restore.
+// The error of all decompressors for data that they can't decompress.
 import { ZcacheError } from "../base/errors.ts";
 
 /** @param why completes "a <codec> object of so many bytes" */

@@ -1,4 +1,4 @@
-// What codecs check of a dictionary, each with its own limit.
+// Checks of a dictionary that several codecs make, each with its own limit.
 import { ZcacheError } from "../base/errors.ts";
 import { DICTIONARY_BYTES_MIN } from "./limits.ts";
 
@@ -14,7 +14,8 @@ export function checkDictionaryBytes(codec: string, sizeBytes: number, maxBytes:
 }
 
 /**
- * What begins as a dictionary of zstd and is none; with any other begin, it is plain content.
+ * The message for bytes that begin like a dictionary of zstd and are not one; other bytes are plain
+ * content.
  */
 export function malformedDictionary(dictionary: Uint8Array, cause?: unknown): ZcacheError {
   return new ZcacheError(

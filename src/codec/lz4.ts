@@ -1,5 +1,5 @@
-// LZ4: the fastest codec here, and the default. Its kernels run inside the shared memory, so a page
-// is neither copied out nor in; the blocks are plain LZ4 blocks, which any LZ4 library reads.
+// LZ4: the fastest codec here, and the default. Its kernels run inside the shared memory, so that
+// pages are not copied. The output is plain LZ4 blocks, which any LZ4 library reads.
 import type { Address } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import { LZ4_DICTIONARY_TABLE_BYTES, LZ4_TABLE_BYTES } from "../wasm/kernels.ts";
@@ -12,11 +12,11 @@ import { giveScratch, sharedScratch, takeScratch } from "./scratch.ts";
 const IMPLEMENTATION = "zcache's own (WebAssembly)";
 
 /**
- * The `lz4` codec for the calling thread; takes LZ4_TABLE_BYTES of scratch from the memory. With a
- * dictionary, all codecs of the thread share those, and each takes LZ4_DICTIONARY_TABLE_BYTES and,
- * if the dictionary does not lie in the memory, LZ4_DICTIONARY_BYTES_MAX for its copy.
- * @throws ZcacheError ERR_OPTION if a level is given: LZ4 has none, or if the dictionary is too
- *   short or too long; ERR_ARENA_FULL for want of scratch
+ * Opens the `lz4` codec for the calling thread; takes LZ4_TABLE_BYTES of scratch. Codecs with a
+ * dictionary share those within a thread, and each takes LZ4_DICTIONARY_TABLE_BYTES and, unless the
+ * dictionary is in the memory, LZ4_DICTIONARY_BYTES_MAX for a copy.
+ * @throws ZcacheError ERR_OPTION for a level, which LZ4 does not have, or a dictionary that is too
+ *   short or too long; ERR_ARENA_FULL without room for scratch
  */
 export function createLz4(memory: CodecMemory, options: CodecOptions = {}): Codec {
   if (options.level !== undefined) {
@@ -40,7 +40,7 @@ class Lz4 implements Codec {
   }
 
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
-    // The kernel's table holds positions in 16 bits: a longer source would come back wrong.
+    // The kernel's table has 16-bit positions: a longer source would be corrupted.
     assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
     return this.#kernels.lz4Compress(source, sourceBytes, target, limitBytes, this.#table);
   }

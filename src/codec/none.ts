@@ -1,5 +1,5 @@
-// No compression: a copy by the kernels. For data that is compressed already, and to measure what
-// everything around a codec costs.
+// No compression: the kernels copy. For data that is compressed already, and to measure the cost of
+// everything around a codec.
 import type { Address } from "../base/brand.ts";
 import type { Codec, CodecMemory } from "./contract.ts";
 import { corruptError } from "./corrupt.ts";
@@ -7,7 +7,7 @@ import type { CodecDriver } from "./registry.ts";
 
 const IMPLEMENTATION = "memory.copy (WebAssembly)";
 
-/** The `none` codec for the calling thread; takes no scratch. */
+/** Opens the `none` codec for the calling thread; takes no scratch. */
 export function createNone(memory: CodecMemory): Codec {
   return new None(memory);
 }

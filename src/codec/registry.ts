@@ -1,6 +1,6 @@
-// Every codec by name, those that can't be had included: a codec that is missing says so by name,
-// and says what to do about it. Which codecs there are depends on the platform, so the registry is
-// a value that the platform fills (`node/codecs.ts` for Node), not a table in this folder.
+// The codecs by name, including those that are not available here, with the reason and the remedy.
+// Which codecs exist depends on the platform, so the registry is a value that the platform fills
+// (node/codecs.ts for Node), not a table in this folder.
 import { bytesOf } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -12,33 +12,33 @@ export interface CodecLevels {
   readonly min: number;
   readonly max: number;
   readonly default: number;
-  /** The default where there is a dictionary, if it is another one. */
+  /** The default with a dictionary, if it differs. */
   readonly withDictionary?: number;
 }
 
-/** A codec that can be had: how to open it. */
+/** An available codec, and how to open it. */
 export interface CodecDriver {
   readonly name: string;
-  /** What does the work and its version, such as `zstd-napi 0.0.13 (native)`. */
+  /** The implementation and its version, such as `zstd-napi 0.0.13 (native)`. */
   readonly implementation: string;
   /** Absent for a codec without levels. */
   readonly levels?: CodecLevels;
-  /** Whether it takes the option `dictionary`. */
+  /** Whether it supports the option `dictionary`. */
   readonly dictionaries: boolean;
-  /** Opens it for the calling thread. The options have been checked. */
+  /** Opens the codec for the calling thread. The options have been checked. */
   open(memory: CodecMemory, options: CodecOptions): Codec;
 }
 
-/** A codec that can't be had here. */
+/** A codec that is not available here. */
 export interface MissingCodec {
   readonly name: string;
-  /** Why, as the middle of a sentence: `zstd is not available: <reason>`. */
+  /** The reason, to complete the sentence `zstd is not available: <reason>`. */
   readonly reason: string;
-  /** What makes it available, as an instruction. */
+  /** The remedy, as an instruction. */
   readonly remedy: string;
 }
 
-/** One line of the registry's list. */
+/** An entry of the registry's list. */
 export type CodecListing =
   | {
       readonly name: string;
@@ -54,29 +54,29 @@ type Entry = CodecDriver | MissingCodec;
 export class CodecRegistry {
   readonly #entries = new Map<string, Entry | (() => Entry)>();
 
-  /** Adds a codec, or the reason why it is missing; a second entry of a name replaces the first. */
+  /** Adds a codec, or the reason why it is missing; replaces an entry of the same name. */
   register(entry: CodecDriver | MissingCodec): this {
     this.#entries.set(entry.name, entry);
     return this;
   }
 
-  /** Adds a codec that is found out about when it is asked for, once. */
+  /** Adds a codec that is looked up at its first use. */
   registerLater(name: string, load: () => CodecDriver | MissingCodec): this {
     this.#entries.set(name, load);
     return this;
   }
 
-  /** The names of all codecs in the order of their registration. */
+  /** The names of all codecs, in the order of their registration. */
   names(): string[] {
     return [...this.#entries.keys()];
   }
 
-  /** All codecs in the order of their registration, the missing ones with their reason. */
+  /** All codecs in the order of their registration, missing ones with their reason. */
   list(): CodecListing[] {
     return this.names().map((name) => this.find(name)!);
   }
 
-  /** What `list` says of one codec; undefined: there is none of that name. */
+  /** The entry of one codec; undefined if there is none of that name. */
   find(name: string): CodecListing | undefined {
     const entry = this.#entryOf(name);
     if (entry === undefined) return undefined;
@@ -89,8 +89,8 @@ export class CodecRegistry {
   /**
    * Opens a codec for the calling thread.
    * @throws ZcacheError ERR_CODEC_UNKNOWN listing the names, ERR_CODEC_UNAVAILABLE with reason and
-   *   remedy, ERR_OPTION for a level that the codec doesn't have or a dictionary that it can't use,
-   *   ERR_ARENA_FULL without room
+   *   remedy, ERR_OPTION for a level that the codec does not have or a dictionary that it can't
+   *   use, ERR_ARENA_FULL without room
    */
   create(name: string, memory: CodecMemory, options: CodecOptions = {}): Codec {
     const entry = this.#entryOf(name);
@@ -123,7 +123,10 @@ export class CodecRegistry {
   }
 }
 
-/** The one place where a codec's options are checked. @returns them, with the level filled in */
+/**
+ * Checks a codec's options.
+ * @returns them, with the default level filled in
+ */
 function checkOptions(driver: CodecDriver, options: CodecOptions): CodecOptions {
   checkOptionNames(options, ["level", "dictionary"], `codec ${driver.name}`);
   const { dictionary: given, level: wanted } = options;
@@ -157,7 +160,7 @@ function checkLevel(
   return level;
 }
 
-/** How long it may be is the codec's to say. */
+/** The codec checks the length. */
 function checkDictionary(
   { name, implementation, dictionaries }: CodecDriver,
   dictionary: Uint8Array | undefined,

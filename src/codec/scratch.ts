@@ -1,16 +1,16 @@
-// Scratch in the memory for codecs that come and go. A thread's memory gives scratch and takes none
-// back until the thread detaches, but dictionaries are replaced while the thread goes on: what a
-// closed codec had is kept here for the next one.
+// Scratch for codecs that are opened and closed. A thread's memory frees scratch only when the
+// thread detaches, but dictionaries are replaced meanwhile: the scratch of a closed codec is kept
+// here for the next one.
 import type { Address } from "../base/brand.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import type { CodecMemory } from "./contract.ts";
 
-/** What is free in the memory of one thread, by size. */
+/** Free scratch of one thread, by size. */
 type FreeScratch = Map<number, Address[]>;
 
 /**
- * By the kernels, of which there is one instance for each thread and each time it attaches. With
- * it goes what is noted here, at the time at which the memory takes back all of the thread's.
+ * By the instance of the kernels, of which there is one per thread and attachment: the entry is
+ * garbage once the thread has detached and its memory is freed.
  */
 const FREE = new WeakMap<Kernels, FreeScratch>();
 const SHARED = new WeakMap<Kernels, FreeScratch>();
@@ -34,13 +34,13 @@ export function takeScratch(memory: CodecMemory, sizeBytes: number): Address {
   return ofSize(FREE, memory, sizeBytes).pop() ?? memory.reserve(sizeBytes);
 }
 
-/** Gives back what `takeScratch` gave. */
+/** Returns scratch from `takeScratch`. */
 export function giveScratch(memory: CodecMemory, sizeBytes: number, at: Address): void {
   ofSize(FREE, memory, sizeBytes).push(at);
 }
 
 /**
- * Scratch that keeps nothing from one call of a codec to the next: one for all of the thread.
+ * Scratch without content between calls of a codec: one for the whole thread.
  * @throws ZcacheError ERR_ARENA_FULL
  */
 export function sharedScratch(memory: CodecMemory, sizeBytes: number): Address {

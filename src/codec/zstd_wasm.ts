@@ -1,8 +1,8 @@
-// zstd compiled to WebAssembly, by the package `@bokuweb/zstd-wasm`: the zstd that is always there.
+// zstd compiled to WebAssembly, from the package `@bokuweb/zstd-wasm`: always available.
 //
-// The package's own functions allocate contexts and buffers for every call. Beneath them its module
-// has zstd's C functions by name; with contexts and buffers that are made once, a page takes about
-// twice the time of native zstd. zstd works in a memory of its own, so each call copies in and out.
+// The package's own functions allocate contexts and buffers per call. Its module exports zstd's C
+// functions by name; with contexts and buffers allocated once, a page takes about twice the time of
+// native zstd. zstd has a memory of its own, so each call copies in and out.
 import type { Address } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Codec, CodecMemory } from "./contract.ts";
@@ -12,9 +12,9 @@ import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX, ZSTD_DICTIONARY_BYTES_MAX } fro
 import type { CodecDriver } from "./registry.ts";
 import { isStoredFrame, storeFrame, ZSTD_LEVELS, ZSTD_MAGIC } from "./zstd_frame.ts";
 
-/** What is used of the package's module once it is initialized; addresses are in its own memory. */
+/** What this file uses of the initialized module; addresses are in the module's memory. */
 export interface ZstdModule {
-  /** Its memory; another view after the memory has grown. */
+  /** The module's memory; a new view after the memory has grown. */
   readonly HEAPU8: Uint8Array;
   _malloc(sizeBytes: number): number;
   _free(address: number): void;
@@ -53,8 +53,8 @@ interface Workbench {
 }
 
 /**
- * The driver of `zstd` over an initialized module, for the calling thread.
- * @param version of the package, for `implementation`
+ * The driver of `zstd` with an initialized module, for the calling thread.
+ * @param version version of the package, for `implementation`
  */
 export function zstdWasmDriver(module: ZstdModule, version: string): CodecDriver {
   const implementation = `@bokuweb/zstd-wasm ${version} (WebAssembly)`;
@@ -88,7 +88,7 @@ function furnish(module: ZstdModule): Workbench {
   return bench;
 }
 
-/** A dictionary in the module's memory; of 0 bytes, none. */
+/** A dictionary in the module's memory; 0 bytes mean none. */
 interface Known {
   readonly at: number;
   readonly sizeBytes: number;
@@ -96,10 +96,10 @@ interface Known {
 const NO_DICTIONARY: Known = { at: 0, sizeBytes: 0 };
 
 /**
- * Copies a dictionary into the module's memory. The package hands out no function that keeps one
- * prepared, so each call reads it anew: to compress takes a multiple of the time, to restore some
- * microseconds more.
- * @throws ZcacheError ERR_OPTION for one that zstd can't use
+ * Copies a dictionary to the module's memory. The package has no function that prepares a
+ * dictionary, so each call reads it anew: compression takes a multiple of the time, decompression
+ * some microseconds more.
+ * @throws ZcacheError ERR_OPTION for a dictionary that zstd can't use
  */
 function load(module: ZstdModule, bench: Workbench, dictionary: Uint8Array): Known {
   checkDictionaryBytes("zstd", dictionary.length, ZSTD_DICTIONARY_BYTES_MAX);
@@ -171,7 +171,7 @@ class ZstdWasm implements Codec {
       this.#level,
     );
     assert(module._ZSTD_isError(frameBytes) === 0, "zstd compresses into a buffer of its bound");
-    // Read after the call: zstd may have let the memory grow, which replaces the view.
+    // Read after the call, because a growing memory replaces the view.
     const heap = module.HEAPU8;
     return storeFrame(heap, frame, frameBytes, sourceBytes, this.#bytes, target, limitBytes);
   }
@@ -202,7 +202,7 @@ class ZstdWasm implements Codec {
       dictionary.at,
       dictionary.sizeBytes,
     );
-    // An error is a number too, far above any size.
+    // An error is a number far above any size.
     if (written !== targetBytes) {
       throw corruptError("zstd", sourceBytes, targetBytes, "is malformed or gives another length");
     }

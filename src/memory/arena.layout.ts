@@ -7,47 +7,47 @@
  *  └────────────┴──────────────┴─────────────────────┴─────────────┴───────────────────┘
  *
  * Frame numbers count from the start of the memory, so that frame × page size is an address; the
- * frames that the first three parts fill are never handed out. The whole is made at its full size
- * and the system commits a page when it is first touched.
+ * frames of the first three parts are never allocated. The memory is created at its full size, and
+ * the system commits a page when it is first touched.
  *
- * Words marked "fixed" are written before the arena is shared and never again.
+ * Words marked "fixed" are written before the arena is shared, and never again.
  */
 export const MAGIC = 0; // fixed: ARENA_MAGIC, written last
 export const VERSION = 1; // fixed: ARENA_VERSION
 export const PAGE_SHIFT = 2; // fixed: 12 … 16
-export const FRAMES_TOTAL = 3; // fixed: frames in the memory, those of this header included
-export const FIRST_FRAME = 4; // fixed: the first frame that can be handed out
+export const FRAMES_TOTAL = 3; // fixed: frames in the memory, including those of this header
+export const FIRST_FRAME = 4; // fixed: the first frame that can be allocated
 export const CLOSED = 5; // atomic: 1 after close()
 export const FRAMES_LOCK = 6; // atomic: the lock of the frame allocator
-export const FRAMES_FREE = 7; // guarded by FRAMES_LOCK: frames free, all orders together
+export const FRAMES_FREE = 7; // guarded by FRAMES_LOCK: free frames of all orders
 export const FRAMES_PEAK = 8; // guarded by FRAMES_LOCK: most frames ever in use at once
-export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this were in use once
+export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this have been in use
 export const ALLOC_FAILURES = 10; // guarded by FRAMES_LOCK: requests that found no block
-export const POOLS_MADE = 11; // atomic: pools made in this arena, modulo 2³²: their generations
+export const POOLS_MADE = 11; // atomic: pools created in this arena, modulo 2³²: their generations
 export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free blocks by order
-export const ARENA_LOCK = 21; // atomic: the lock of transactions, where a journal is kept
+export const ARENA_LOCK = 21; // atomic: the lock of transactions, if there is a journal
 export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
 export const JOURNAL_AT = 23; // fixed: word index of the journal's log
-export const WRITING = 28; // atomic: 1 while a thread changes what readers look at
-export const READERS_AT = 29; // fixed: word index of a word for each reader, a cache line apart
-export const READERS_TOP = 30; // atomic: the highest number of a thread that has read
-export const JOURNAL_LIMIT = 27; // fixed: entries that the log has room for
-export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: counts those committed, modulo 2³²
+export const WRITING = 28; // atomic: 1 while a thread changes words that readers look at
+export const READERS_AT = 29; // fixed: word index of the readers' words, a cache line apart
+export const READERS_TOP = 30; // atomic: the highest thread number of any reader so far
+export const JOURNAL_LIMIT = 27; // fixed: maximum of entries in the log
+export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: commits so far, modulo 2³²
 export const REPAIR = 25; // guarded by ARENA_LOCK: 1 from a dead owner until its repair is complete
-export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock that were found dead
-export const SCRATCH_BLOCKS = 31; // fixed: largest blocks kept for threads that come late
-export const THREADS = 32; // atomic: MAX_THREADS words, what Threads.self() gave, 0 = free
-export const ATTACHMENTS = 224; // atomic: MAX_THREADS words, how often each number was given out
+export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock found dead so far
+export const SCRATCH_BLOCKS = 31; // fixed: largest blocks reserved for threads that attach later
+export const THREADS = 32; // atomic: MAX_THREADS words: Threads.self() of each thread, 0 = free
+export const ATTACHMENTS = 224; // atomic: MAX_THREADS words: how often each number was assigned
 export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, a cache line apart
 
 /**
- * Locks for pools, by generation. They stand here and not in the pools' descriptors, because a
- * thread may still reach for the lock of a pool whose memory has been given to somebody else.
+ * Locks of pools, by generation. They are here and not in the pools' descriptors, because a thread
+ * may still reach for the lock of a pool whose memory has been reused.
  */
 export const POOL_LOCKS_MAX = 16;
 export const POOL_LOCK_WORDS = 16;
 
-/** Threads that can be attached at once: one word each in the superblock. */
+/** Threads that can be attached at once; each has one word in the superblock. */
 export const MAX_THREADS = 192;
 export const SUPERBLOCK_WORDS = 768;
 

@@ -1,8 +1,20 @@
 // The arena: one shared memory that holds everything, and what one thread needs to work in it.
 //
-// `Arena.create` makes it, `share()` gives a value that `postMessage` and `workerData` carry, and
-// `Arena.attach` opens it in another thread. Each thread has its own Arena object with its own
-// views, kernels and scratch; nothing else exists per thread, and nothing at all per object stored.
+//   1. arena.ts, arena.layout.ts     creates and attaches arenas; scratch of threads
+//   2. frames.ts, frame.layout.ts, bitmap.ts   the page frame allocator
+//   3. slab.ts, list.ts              records of one size; intrusive lists
+//   4. mutex.ts, arena_lock.ts       locks that survive the death of their owner
+//   5. journal.ts                    undoes what a transaction has not committed
+//   6. owner.ts                      names of threads in shared words
+//
+// `Arena.create` makes an arena, `share()` returns a value for `postMessage` or `workerData`, and
+// `Arena.attach` opens it in another thread. Each thread has its own Arena object, with views,
+// kernels and scratch; there is no object per stored page.
+//
+// Concurrency: with a journal, the arena's lock guards everything but attaching and detaching;
+// without one, each pool has a lock.
+//
+// Limits: 4 GiB less 64 KiB; 192 threads at once.
 import { type Address, NIL, type Nil, type PageFrame } from "../base/brand.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -23,16 +35,16 @@ import { newOwner, ownerMayRun } from "./owner.ts";
 /** WebAssembly counts memory in pages of 64 KiB. */
 const WASM_PAGE = 64 * KIB;
 /**
- * One WebAssembly page less than 4 GiB, so that the address behind the last byte has 32 bits too.
+ * One WebAssembly page less than 4 GiB, so that the address after the last byte fits into 32 bits.
  */
 export const ARENA_BYTES_MAX = 4 * GIB - WASM_PAGE;
 export const PAGE_SIZES: readonly number[] = [4, 8, 16, 32, 64].map((kib) => kib * KIB);
-/** The frame number that owns what belongs to no pool: the arena itself. */
+/** The owner number of frames that belong to no pool, but to the arena. */
 export const ARENA_OWNER = 0;
 /**
- * The owner of a thread's scratch is this plus its number, and of what is kept for threads to come,
- * this: far above every frame number, and within
- * the 27 bits that a frame's state has for it.
+ * The owner number of a thread's scratch is this plus the thread's number; of blocks reserved for
+ * threads that attach later, this. Above every frame number, and within the 27 bits for owners in a
+ * frame's state.
  */
 const THREAD_OWNER = 2 ** 26;
 
@@ -43,16 +55,16 @@ export interface ArenaOptions {
   readonly pageSize?: number;
 }
 
-/** What travels to another thread. */
+/** The value that `share` returns for another thread. */
 export interface ArenaShare {
   readonly zcacheArena: WasmMemory;
   /** The version of zcache that shares it. */
   readonly zcache: string;
 }
 
-/** @throws ZcacheError ERR_ARENA_SHARE, naming what was found and what this thread works with */
+/** @throws ZcacheError ERR_ARENA_SHARE, naming both versions */
 function checkVersions(layout: number, zcache: string | undefined): void {
-  // Shares of before versions were named have none.
+  // Old versions of the library did not name their version.
   if (layout === Super.ARENA_VERSION && (zcache ?? VERSION) === VERSION) return;
   const found = `layout ${layout} of zcache ${zcache ?? "of unknown version"}`;
   const own = `layout ${Super.ARENA_VERSION} of zcache ${VERSION}`;
@@ -72,22 +84,22 @@ export class Arena {
   readonly kernels: Kernels;
   readonly frames: FrameAllocator;
   readonly pageSize: number;
-  /** This thread's number in the arena, 1 … MAX_THREADS; used again by others once it is free. */
+  /** This thread's number in the arena, 1 … MAX_THREADS; another thread gets it once it is free. */
   readonly thread: number;
-  /** What locks and tasks in shared words name this thread by: never used again (owner.ts). */
+  /** This thread's name in locks and shared words; never reused (owner.ts). */
   readonly owner: number;
   /** Whether an owner certainly never runs again. */
   readonly isDead: IsDead = (owner) => !this.ownerMayRun(owner);
   /**
-   * As `isDead`, for locks below the arena's: where a journal is kept, a dead owner has changed
-   * nothing that is not undone; elsewhere nothing repairs what the dead owner left half done.
+   * As `isDead`, for locks below the arena's. With a journal, all changes of a dead owner are
+   * undone; without one, nothing repairs what it has left half done.
    * @throws ZcacheError ERR_ARENA_DAMAGED
    */
   readonly isDeadInside: IsDead;
-  /** Where a journal is kept: everything but attaching and detaching is done under this lock. */
+  /** The arena's lock. With a journal, it guards everything but attaching and detaching. */
   readonly lock: ArenaLock;
   readonly #threads: Threads;
-  /** The frames of a kept block that are left, of one that this thread was given. */
+  /** The unused frames of a reserved block that this thread was given. */
   #keptNext = 0;
   #keptEnd = 0;
   #detached = false;
@@ -109,8 +121,8 @@ export class Arena {
   }
 
   /**
-   * Makes an arena. Memory is committed by the system when it is touched, not here.
-   * @throws ZcacheError ERR_OPTION for a size or page size that can't be, ERR_ARENA_MEMORY if the
+   * Creates an arena. The system commits memory when it is touched, not here.
+   * @throws ZcacheError ERR_OPTION for an impossible size or page size, ERR_ARENA_MEMORY if the
    *   platform refuses the memory
    */
   static create(options: ArenaOptions, threads = UNKNOWN_THREADS): Arena {
@@ -141,10 +153,10 @@ export class Arena {
   }
 
   /**
-   * Opens, in the calling thread, an arena that another thread shared.
-   * @param threads how to tell which threads are dead; the same in all threads
-   * @throws ZcacheError ERR_ARENA_SHARE for anything that is no share, ERR_ARENA_CLOSED after
-   *   close(), ERR_ARENA_THREADS when MAX_THREADS are attached
+   * Opens a shared arena in the calling thread.
+   * @param threads tells which threads are dead; the same in all threads
+   * @throws ZcacheError ERR_ARENA_SHARE if `share` is not a share, ERR_ARENA_CLOSED after close(),
+   *   ERR_ARENA_THREADS if MAX_THREADS are attached
    */
   static attach(share: ArenaShare, threads = UNKNOWN_THREADS): Arena {
     const memory = (share as Partial<ArenaShare> | null | undefined)?.zcacheArena;
@@ -152,7 +164,7 @@ export class Arena {
       throw new ZcacheError("ERR_ARENA_SHARE", "this is not what an arena's share() returned");
     }
     const words = new Int32Array(memory.buffer);
-    // A foreign memory may have no bytes at all, where Atomics.load would throw a RangeError.
+    // Another memory may have no bytes at all, and Atomics.load would throw a RangeError.
     if (words.length === 0 || Atomics.load(words, Super.MAGIC) !== Super.ARENA_MAGIC) {
       throw new ZcacheError("ERR_ARENA_SHARE", "the shared memory holds no zcache arena");
     }
@@ -163,13 +175,14 @@ export class Arena {
     const arena = new Arena(memory, threads);
     if (journalIsKept(words)) {
       arena.lock.openReader();
-      // The dead leave their numbers and scratch behind: each thread that attaches clears up.
+      // Dead threads leave their numbers and scratch behind; each thread that attaches reclaims
+      // these.
       arena.#orDetach(() => arena.reapThreads());
     }
     return arena;
   }
 
-  /** A value for `workerData` or `postMessage`, from which another thread attaches. */
+  /** Returns a value for `workerData` or `postMessage`, from which another thread attaches. */
   share(): ArenaShare {
     this.#assertOpen();
     return { zcacheArena: this.memory, zcache: VERSION };
@@ -181,9 +194,9 @@ export class Arena {
   }
 
   /**
-   * Takes `sizeBytes` contiguous bytes of scratch, page-aligned, that this thread owns until it
-   * detaches: for tables and buffers that are made once.
-   * @throws ZcacheError ERR_ARENA_FULL; ERR_OPTION above 16 page frames, the largest block there is
+   * Allocates contiguous, page-aligned scratch that this thread owns until it detaches: for tables
+   * and buffers that are allocated once.
+   * @throws ZcacheError ERR_ARENA_FULL; ERR_OPTION above 16 page frames, the largest block
    */
   reserve(sizeBytes: number): Address {
     this.#assertOpen();
@@ -206,8 +219,8 @@ export class Arena {
   }
 
   /**
-   * Ends this thread's use: its scratch and its thread number are free again. Whatever its owner
-   * still has is taken over as if the thread had died.
+   * Ends this thread's use of the arena, and frees its scratch and its thread number. Locks that it
+   * still holds are taken over as if it had died.
    */
   detach(): void {
     if (this.#detached) return;
@@ -226,8 +239,8 @@ export class Arena {
   }
 
   /**
-   * Gives back the scratch and the numbers of threads that are dead; where a journal is kept.
-   * @returns how many there were
+   * Frees scratch and numbers of dead threads; requires a journal.
+   * @returns how many threads there were
    */
   reapThreads(): number {
     const dead: number[] = [];
@@ -239,7 +252,7 @@ export class Arena {
     return reaped;
   }
 
-  /** Detaches, and refuses all later attempts to attach; threads that are attached go on. */
+  /** Detaches, and makes all later attempts to attach fail; attached threads go on. */
   close(): void {
     Atomics.store(this.words, Super.CLOSED, 1);
     this.detach();
@@ -250,27 +263,28 @@ export class Arena {
   }
 
   #reap(thread: number): boolean {
-    // Looked at again under the lock: another may have been faster, and the number be given out.
+    // Checked again under the lock: another thread may have freed the number, and a third one taken
+    // it.
     return this.#underLock(() => {
       const name = this.#nameOfDead(thread);
       if (name === 0) return false;
       this.#giveScratchOf(thread);
       this.lock.commit();
-      // A thread that found all numbers taken may have this one already (claimThread).
+      // A thread that has found all numbers taken may have claimed this one already (claimThread).
       Atomics.compareExchange(this.words, Super.THREADS + thread - 1, name, 0);
       return true;
     });
   }
 
-  /** The name in the thread table under a number if that thread is dead, else 0. */
+  /** The name in the thread table under a number, if that thread is dead, else 0. */
   #nameOfDead(thread: number): number {
     const name = Atomics.load(this.words, Super.THREADS + thread - 1);
     return name === 0 || this.#threads.mayRun(name) ? 0 : name;
   }
 
   /**
-   * Keeps so many of the largest blocks for the scratch of threads that attach when nothing else is
-   * left; once, by the maker.
+   * Reserves so many of the largest blocks for the scratch of threads that attach when nothing else
+   * is free; called once, by the creator.
    * @throws ZcacheError ERR_ARENA_FULL
    */
   keepScratch(blocks: number): void {
@@ -282,8 +296,8 @@ export class Arena {
   }
 
   /**
-   * From here on everything but attaching and detaching is done under `lock`: arena_lock.ts. Once,
-   * before the arena is shared. Takes 32 KiB.
+   * Creates the journal: from here on, everything but attaching and detaching runs under `lock`
+   * (arena_lock.ts). Called once, before the arena is shared. Takes 32 KiB.
    * @throws ZcacheError ERR_ARENA_FULL
    */
   keepJournal(): void {
@@ -301,12 +315,12 @@ export class Arena {
     journalFormat(this.words, this.frames.frameToWord(frame));
   }
 
-  /** Takes scratch from what is free, or if that is nothing, from a block kept for the purpose. */
+  /** Allocates scratch from free frames, or, if there are none, from a reserved block. */
   #takeScratch(order: number): PageFrame | Nil {
     const owner = THREAD_OWNER + this.thread;
     const frame = this.frames.alloc(order, owner);
     if (frame !== NIL) return frame;
-    // Only blocks of the size of what is asked for begin where such a block may.
+    // An aligned block begins at a multiple of its size.
     const size = 1 << order;
     let start = Math.ceil(this.#keptNext / size) * size;
     if (start + size > this.#keptEnd) {
@@ -320,7 +334,7 @@ export class Arena {
     return start as PageFrame;
   }
 
-  /** Gives a thread's scratch back: first to what is kept for others, as far as that was used. */
+  /** Frees a thread's scratch: first refills the reserve, as far as it was used. */
   #giveScratchOf(thread: number): void {
     let missing = this.words[Super.SCRATCH_BLOCKS]!;
     if (missing > 0) missing -= this.frames.blocksOf(THREAD_OWNER).length;
@@ -331,7 +345,9 @@ export class Arena {
     }
   }
 
-  /** Runs `work` as a transaction if there are such; frames have a lock of their own besides. */
+  /**
+   * Runs `work` as a transaction, if there is a journal; frames have a lock of their own as well.
+   */
   #underLock<T>(work: () => T): T {
     if (!journalIsKept(this.words)) return work();
     this.lock.lock();
@@ -344,7 +360,7 @@ export class Arena {
     }
   }
 
-  /** Runs the last step of attaching: if it throws, this thread's number is free again. */
+  /** Runs the last step of attaching; if it throws, detaches. */
   #orDetach(step: () => void): void {
     try {
       step();
@@ -395,8 +411,8 @@ function checkOptions(options: ArenaOptions) {
 }
 
 /**
- * Finds a free thread number; numbers of threads that detached are used again. Where all are taken
- * and a journal is kept, the number of a dead thread is taken over, with the scratch it had.
+ * Finds a free thread number. If all are taken and there is a journal, takes over the number of a
+ * dead thread, with its scratch.
  */
 function claimThread(words: Int32Array, threads: Threads): { thread: number; wasDead: boolean } {
   const self = threads.self();

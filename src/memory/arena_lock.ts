@@ -1,5 +1,5 @@
-// The lock of a whole arena, for those who keep everything in it under one lock: what is done
-// between `lock` and `commit` is done entirely or not at all.
+// The lock of a whole arena. What is done between `lock` and `commit` is done entirely or not at
+// all.
 //
 //   lock();
 //   try {
@@ -9,19 +9,20 @@
 //     unlock();        undoes what was not committed
 //   }
 //
-// A thread that is terminated in between leaves its owner in the lock word and its steps in the
-// journal. A waiter finds that the thread is dead, takes the lock over, undoes the steps, and runs
-// the repair of the arena's content (`onDeath`) for what no journal holds: locks below this one,
-// work that was begun and lies between two transactions.
+// A thread that is terminated in between leaves its owner number in the lock word and its changes
+// in the journal. A waiter finds that the thread is dead, takes the lock over, undoes the changes,
+// and runs the repair of the arena's content (`onDeath`) for state that the journal does not cover:
+// locks below this one, and work between two transactions.
 //
 // REPAIR records a death until its repair is complete. A thread that is attaching has no repair
-// yet: such a thread undoes the steps only, and REPAIR makes the next owner of the lock run the
-// repair. The same holds if a thread dies within a repair, or if the repair throws.
+// yet; it only undoes the changes, and REPAIR makes the next owner of the lock run the repair. The
+// same holds if a thread dies during a repair, or if the repair throws.
 //
-// Who only reads need not wait for others that do. A reader says so in a word of its own, which no
-// other thread writes; a writer, once it has the lock, waits until nobody reads. As the kernel's
-// "big reader" locks: cheap for many readers, dearer for the writer, who has to look at each word.
-// What readers never look at (the order of the policy) may be changed beside them: `lockBeside`.
+// Readers run beside each other. A reader announces itself in a word of its own, which no other
+// thread writes; a writer, once it has the lock, waits until no reader is left. As with the
+// kernel's "big reader" locks, this is cheap for many readers and dearer for the writer, which has
+// to look at each word. Words that readers never look at, such as the order of the policy, may be
+// changed beside readers: `lockBeside`.
 import { ZcacheError } from "../base/errors.ts";
 import type { Threads } from "../base/threads.ts";
 import type { Kernels } from "../wasm/kernels.ts";
@@ -30,16 +31,16 @@ import type { FrameAllocator } from "./frames.ts";
 import { add, journalCommit, journalRollBack } from "./journal.ts";
 import { type IsDead, Mutex } from "./mutex.ts";
 
-/** Threads that may read beside others; those with higher numbers take the lock instead. */
+/** Threads that may read beside others; threads with higher numbers take the lock instead. */
 export const READERS_MAX = 64;
-/** A cache line: no reader's word moves when another's does. */
+/** A cache line per reader, so that readers do not slow each other down. */
 const READER_WORDS = 16;
 /** Bytes of the readers' words. */
 export const READERS_BYTES = READERS_MAX * READER_WORDS * 4;
-/** Looks at a reader's word before sleeping: readers are done in a microsecond or two. */
+/** Reads of a reader's word before sleeping: readers are done in a microsecond or two. */
 const SPINS = 200;
 const WAIT_MS = 0.05;
-/** Sleeps after which it is asked whether the reader lives: 20 ms. */
+/** Sleeps after which to check that the reader is alive: 20 ms. */
 const LOOK_EVERY = 400;
 
 /** What the lock needs of its arena, as one thread has it open. */
@@ -59,9 +60,9 @@ export class ArenaLock {
   #mutex: Mutex;
   readonly #kernels: Kernels;
   readonly #threads: Threads;
-  /** The word in which this thread says that it reads; 0 = it has none. */
+  /** Word index at which this thread announces that it reads; 0 = it has none. */
   #readerAt = 0;
-  /** Called with the lock held and all undone, before the lock is used. */
+  /** Called with the lock held, after the rollback, before the lock is used. */
   #onDeath: (() => void) | undefined;
 
   constructor(arena: LockedArena, threads: Threads) {
@@ -72,7 +73,7 @@ export class ArenaLock {
     this.#mutex = this.#mutexOf(arena.owner);
   }
 
-  /** Gets this thread a word to say that it reads; once, when a journal is kept. */
+  /** Gives this thread a word to announce that it reads; called once, when there is a journal. */
   openReader(): void {
     const { thread } = this.#arena;
     if (thread > READERS_MAX) return;
@@ -83,14 +84,14 @@ export class ArenaLock {
     }
   }
 
-  /** The word index at which this thread says that it reads; 0 = it has none. */
+  /** The word index at which this thread announces that it reads; 0 = it has none. */
   get readerAt(): number {
     return this.#readerAt;
   }
 
   /**
-   * The repair of what a thread left that has died inside: run under the lock, by the thread that
-   * finds the death. It must be possible to run it again from the start.
+   * Sets the repair after the death of a thread: it runs under the lock, in the thread that finds
+   * the death, and must be repeatable from the start.
    */
   set onDeath(repair: () => void) {
     this.#onDeath = repair;
@@ -108,29 +109,36 @@ export class ArenaLock {
     if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recover(dead);
   }
 
-  /** Takes the lock for changes of what no reader looks at. @throws as `lock` */
+  /**
+   * Takes the lock, to change words that no reader looks at.
+   * @throws as `lock`
+   */
   lockBeside(): void {
     const dead = this.#mutex.lock();
     if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recoverBeside(dead);
   }
 
-  /** As `lockBeside`, if nobody has the lock. @returns whether it was taken  @throws as `lock` */
+  /**
+   * As `lockBeside`, if the lock is free.
+   * @returns whether it was taken
+   * @throws as `lock`
+   */
   tryLockBeside(): boolean {
     if (!this.#mutex.tryLock()) return false;
     if (this.#words[Super.REPAIR] !== 0) this.#recoverBeside(0);
     return true;
   }
 
-  /** The calling thread detaches: its lock can't be taken any more. */
+  /** Called when the thread detaches: it can't take the lock any more. */
   end(): void {
     this.#readerAt = 0;
     this.#mutex = new EndedMutex(this.#words, this.#kernels, Super.ARENA_LOCK, 0, () => false);
   }
 
   /**
-   * Begins to read, together with others; not while this thread has the lock.
-   * @returns false if somebody writes, or this thread has no word to say that it reads: `lock`,
-   *   then
+   * Begins to read beside other readers; must not be called while this thread has the lock.
+   * @returns false if a thread is writing, or this thread has no word to announce that it reads:
+   *   the caller then uses `lock`
    */
   enterReader(): boolean {
     if (this.#readerAt === 0) return false;
@@ -141,28 +149,28 @@ export class ArenaLock {
     this.#kernels.exchange(this.#readerAt * 4, 0);
   }
 
-  /** All that was done since `lock` or the last `commit` stays. */
+  /** Makes all changes since `lock` or the last `commit` permanent. */
   commit(): void {
     this.#words[Super.TRANSACTIONS]!++;
     journalCommit(this.#words);
   }
 
-  /** As `commit`, for changes of what no reader looks at. */
+  /** As `commit`, for words that no reader looks at. */
   commitBeside(): void {
     journalCommit(this.#words);
   }
 
-  /** Changes whenever something has changed that readers look at. */
+  /** A number that changes with every commit of words that readers look at. */
   get version(): number {
     return this.#words[Super.TRANSACTIONS]!;
   }
 
-  /** Undoes what was done since `lock` or the last `commit`. */
+  /** Undoes all changes since `lock` or the last `commit`. */
   rollBack(): void {
     if (this.#words[Super.JOURNAL_NEXT]! > 1) journalRollBack(this.#words, this.#arena.kernels);
   }
 
-  /** Undoes what was not committed, and gives the lock up. */
+  /** Undoes what was not committed, and releases the lock. */
   unlock(): void {
     this.rollBack();
     this.#kernels.exchange(Super.WRITING * 4, 0);
@@ -183,7 +191,7 @@ export class ArenaLock {
     }
   }
 
-  /** A reader copies a page at most; one that takes long may be dead, and never say so. */
+  /** A reader copies a page at most. A reader that takes long may be dead. */
   #waitForReader(thread: number, at: number): void {
     for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(this.#words, at) === 0) return;
     for (let waits = 1; Atomics.load(this.#words, at) !== 0; waits++) {
@@ -205,15 +213,15 @@ export class ArenaLock {
     this.#recover(dead);
   }
 
-  /** @param dead the owner that was found dead; 0: a repair that is due from before */
+  /** @param dead the dead owner; 0 for a repair due from before */
   #recover(dead: number): void {
     const words = this.#words;
     if (dead === 0 && this.#onDeath === undefined) return;
     try {
-      // A plain word, so that nothing undoes it.
+      // Written without the journal, so that the rollback does not undo it.
       words[Super.REPAIR] = 1;
       journalRollBack(words, this.#arena.kernels);
-      // Locks below this one are taken only under it: whoever has one now is dead.
+      // Locks below this one are taken only under it, so their holder is dead.
       this.#arena.frames.resetLock();
       if (dead !== 0) add(words, Super.RECOVERIES, 1);
       this.#onDeath?.();
@@ -226,7 +234,7 @@ export class ArenaLock {
   }
 }
 
-/** What stands in the place of the lock once the thread has detached. */
+/** The lock of a thread that has detached. */
 class EndedMutex extends Mutex {
   override lock(): number {
     throw new ZcacheError("ERR_ARENA_CLOSED", "this thread has detached from the arena");

@@ -1,20 +1,22 @@
-// A set of small numbers that finds its lowest member fast: a bitmap with summaries above it.
+// A set of small numbers that finds its lowest member fast: a bitmap with summaries.
 //
 //   level 2   one bit for each word of level 1 that is not 0
 //   level 1   one bit for each word of level 0 that is not 0
 //   level 0   one bit for each number
 //
-// Four levels cover 2²⁰ numbers, each at most one word to look at. Guarded by whoever owns the set.
+// Four levels cover 2²⁰ numbers; a search reads one word per level. Guarded by the owner of the
+// set.
 import { put } from "./journal.ts";
 
-/** Where the levels stand, lowest first. */
+/** Word indexes of the levels, lowest first. */
 export interface BitmapLayout {
   readonly levelAt: readonly number[];
   readonly size: number;
 }
 
 /**
- * Lays out a set over 0 … size − 1 from word `at` on. @returns the layout and the words it takes
+ * Lays out a set over 0 … size − 1 from word `at` on.
+ * @returns the layout and the number of words it takes
  */
 export function layoutBitmap(at: number, size: number): { layout: BitmapLayout; words: number } {
   const levelAt: number[] = [];
@@ -55,7 +57,10 @@ export function bitmapDelete(words: Int32Array, map: BitmapLayout, member: numbe
   }
 }
 
-/** Takes the lowest member out of a set that is not empty. @returns it */
+/**
+ * Removes the lowest member of a set that is not empty.
+ * @returns the member
+ */
 export function bitmapTakeLowest(words: Int32Array, map: BitmapLayout): number {
   const levels = map.levelAt;
   let member = 0;
@@ -68,7 +73,7 @@ export function bitmapTakeLowest(words: Int32Array, map: BitmapLayout): number {
 }
 
 /**
- * Walks the whole set: every summary bit says the truth about the word below. For `verify()`.
+ * Checks every summary bit against the word below. For `verify()`.
  * @returns the number of members, or −1 if a summary is wrong or a member out of range
  */
 export function bitmapCheck(words: Int32Array, map: BitmapLayout): number {

@@ -1,11 +1,11 @@
-/** struct page: four words for each page frame of the arena, beside the data and never inside it.
+/** struct page: four words per page frame of the arena, beside the data and never inside it.
  *
  *  ┌───────────────┬───────────────┬───────────────┬───────────────┐
  *  │ STATE         │ LINK.next     │ LINK.prev     │ PRIVATE       │
  *  └───────────────┴───────────────┴───────────────┴───────────────┘
  *
- * STATE is written by the frame allocator only, under the arena's lock. The other three belong to
- * whoever owns the frame, under the owner's lock; they hold leftovers when the frame is handed out.
+ * Only the frame allocator writes STATE, under its lock. The other three words belong to the owner
+ * of the frame, under the owner's lock; they are undefined when the frame is allocated.
  */
 
 /** Words per frame. */

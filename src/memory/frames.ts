@@ -1,9 +1,9 @@
-// The page frame allocator: a binary buddy system, as in the kernel, over bitmaps instead of lists.
+// The page frame allocator: a binary buddy system, as in the kernel, with bitmaps instead of lists.
 //
-// A free block of order k is one bit in the set of order k. The lowest block is taken first: what
-// was never touched stays untouched, so the process holds little more than it uses, and what is
-// freed at the top of the arena stays free. A block whose buddy is free too is joined with it at
-// once, so after any sequence the free frames stand in the fewest possible blocks.
+// A free block of order k is one bit in the set of order k. The lowest block is allocated first:
+// untouched memory stays untouched, so that the process commits little more than it uses, and what
+// is freed at the top of the arena stays free. A freed block is joined with its buddy at once if
+// that is free, so that free frames always form the fewest possible blocks.
 import { type Address, NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
@@ -21,7 +21,7 @@ import * as Frame from "./frame.layout.ts";
 import { add, put } from "./journal.ts";
 import { type IsDead, Mutex } from "./mutex.ts";
 
-/** Where the parts of an arena with `framesTotal` frames of `pageSize` bytes stand. */
+/** The positions of the parts of an arena with `framesTotal` frames of `pageSize` bytes. */
 export function layoutArena(framesTotal: number, pageSize: number) {
   let at = Super.SUPERBLOCK_WORDS;
   const free: BitmapLayout[] = [];
@@ -41,19 +41,22 @@ export class FrameAllocator {
   readonly pageShift: number;
   readonly wordsPerPage: number;
   readonly framesTotal: number;
-  /** Word index of the frame table; frame f's words begin at `tableAt + f * FRAME_WORDS`. */
+  /** Word index of the frame table; the words of frame f begin at `tableAt + f * FRAME_WORDS`. */
   readonly tableAt: number;
   readonly firstFrame: number;
   /**
-   * Frames that `alloc` leaves free when this thread asks: for whoever works within a limit that is
-   * lower than what the arena has. Set for one operation, and then 0 again.
+   * Frames that `alloc` leaves free for this thread: to work within a limit lower than the arena.
+   * Set for one operation, and then reset to 0.
    */
   keepFree = 0;
   readonly #words: Int32Array;
   readonly #free: readonly BitmapLayout[];
   readonly #mutex: Mutex;
 
-  /** @param owner the calling thread, for the lock  @param isDead see `Mutex` */
+  /**
+   * @param owner the calling thread, for the lock
+   * @param isDead see `Mutex`
+   */
   constructor(words: Int32Array, kernels: Kernels, owner: number, isDead: IsDead) {
     this.#words = words;
     this.#mutex = new Mutex(words, kernels, Super.FRAMES_LOCK, owner, isDead);
@@ -67,7 +70,7 @@ export class FrameAllocator {
     this.firstFrame = firstFrame;
   }
 
-  /** Makes every frame free; once, by the arena's maker, before anyone else attaches. */
+  /** Initializes all frames as free; called once, by the arena's creator, before others attach. */
   format(): void {
     this.#mutex.lock();
     for (let frame = this.firstFrame; frame < this.framesTotal; ) {
@@ -82,8 +85,8 @@ export class FrameAllocator {
   }
 
   /**
-   * Takes a block of 2^order contiguous frames, the lowest there is; its bytes hold leftovers.
-   * @param owner the frame number that stands for whoever takes it (a pool's descriptor)
+   * Allocates the lowest free block of 2^order contiguous frames; its content is undefined.
+   * @param owner the owner's number, a frame number such as that of a pool's descriptor
    * @returns the block's first frame, or NIL if there is no such block
    */
   alloc(order: number, owner: number): PageFrame | Nil {
@@ -97,8 +100,8 @@ export class FrameAllocator {
   }
 
   /**
-   * Takes a block as `alloc` does, but as single frames, each of which is given back by itself: for
-   * owners that want many, at a fraction of the cost of one by one.
+   * As `alloc`, but the frames of the block are then freed one by one: for owners of many frames,
+   * at a fraction of the cost of single allocations.
    * @returns the first of 2^order frames, or NIL
    */
   allocSingles(order: number, owner: number): PageFrame | Nil {
@@ -114,7 +117,7 @@ export class FrameAllocator {
     }
   }
 
-  /** Gives back a block that `alloc` handed out; `frame` is its first. */
+  /** Frees a block that `alloc` has returned; `frame` is its first. */
   free(frame: PageFrame): void {
     this.#mutex.lock();
     try {
@@ -126,8 +129,7 @@ export class FrameAllocator {
 
   /** The STATE word of a frame (see frame.layout.ts); 0 for a frame that does not exist. */
   state(frame: number): number {
-    // `frame | 0` so that a fraction or NaN, from a share or a handle that someone made up, is
-    // none.
+    // `frame | 0`, so that a fraction or NaN, from an invented share or handle, is no frame.
     if (frame < this.firstFrame || frame >= this.framesTotal || frame !== (frame | 0)) return 0;
     return this.#words[this.tableAt + frame * Frame.FRAME_WORDS]!;
   }
@@ -143,17 +145,17 @@ export class FrameAllocator {
     return (this.tableAt + frame * Frame.FRAME_WORDS + Frame.LINK) as WordIndex;
   }
 
-  /** The frame whose list link stands at this word index. */
+  /** The frame whose list link is at this word index. */
   frameOfLink(link: WordIndex): PageFrame {
     return ((link - this.tableAt - Frame.LINK) / Frame.FRAME_WORDS) as PageFrame;
   }
 
-  /** The word index of the word that a frame's owner may use. */
+  /** The word index of the owner's word of a frame. */
   privateOf(frame: PageFrame): WordIndex {
     return (this.tableAt + frame * Frame.FRAME_WORDS + Frame.PRIVATE) as WordIndex;
   }
 
-  /** The first byte of a frame. By multiplication: a shift would wrap past 2 GiB. */
+  /** The address of a frame. By multiplication: a shift would wrap past 2 GiB. */
   frameToAddress(frame: PageFrame): Address {
     return (frame * this.pageSize) as Address;
   }
@@ -163,17 +165,17 @@ export class FrameAllocator {
     return (frame * this.wordsPerPage) as WordIndex;
   }
 
-  /** Frames that are free now, all orders together. */
+  /** Free frames. */
   get framesFree(): number {
     return this.#words[Super.FRAMES_FREE]!;
   }
 
-  /** Frames in use now, without those of the arena's own header. */
+  /** Frames in use, without those of the arena's header. */
   get framesUsed(): number {
     return this.framesTotal - this.firstFrame - this.framesFree;
   }
 
-  /** The most frames that were ever in use at once. */
+  /** The most frames ever in use at once. */
   get framesPeak(): number {
     return this.#words[Super.FRAMES_PEAK]!;
   }
@@ -183,12 +185,12 @@ export class FrameAllocator {
     return this.#words[Super.FREE_BLOCKS + order]!;
   }
 
-  /** Frees the allocator's lock, of which the caller knows that its owner is dead. */
+  /** Frees the allocator's lock, whose owner the caller knows to be dead. */
   resetLock(): void {
     this.#mutex.reset();
   }
 
-  /** The blocks of an owner. Looks at all frames: for what is rare. */
+  /** The blocks of an owner. Reads all frames, so it is for rare use. */
   blocksOf(owner: number): PageFrame[] {
     const blocks: PageFrame[] = [];
     for (let frame = this.firstFrame; frame < this.framesTotal; frame++) {
@@ -197,7 +199,7 @@ export class FrameAllocator {
     return blocks;
   }
 
-  /** Hands a block that is in use to another owner. */
+  /** Assigns a block in use to another owner. */
   handOver(frame: PageFrame, owner: number): void {
     this.#mutex.lock();
     try {
@@ -207,7 +209,7 @@ export class FrameAllocator {
     }
   }
 
-  /** Walks all frames: every one is free in exactly one block or in use, and the counts agree. */
+  /** Checks that each frame is in exactly one free block or in use, and that the counts agree. */
   verify(): void {
     this.#mutex.lock();
     try {
@@ -278,8 +280,8 @@ export class FrameAllocator {
 
   #takeLocked(order: number): number | Nil {
     const words = this.#words;
-    // The lowest of the blocks that are just large enough; a larger one is split only when there is
-    // none, which keeps large blocks whole.
+    // Takes the lowest of the smallest sufficient blocks; splits a larger block only if there is
+    // none, which preserves large blocks.
     let have = order;
     while (words[Super.FREE_BLOCKS + have] === 0) {
       if (++have > Frame.MAX_ORDER) return NIL;
@@ -309,7 +311,7 @@ export class FrameAllocator {
   }
 
   #buddyIsFree(frame: number, order: number): boolean {
-    // A buddy that would lie behind the last frame is the bit behind the last member: never set.
+    // A buddy beyond the last frame is a bit beyond the last member, which is never set.
     return (
       order < Frame.MAX_ORDER && bitmapHas(this.#words, this.#free[order]!, (frame >>> order) ^ 1)
     );

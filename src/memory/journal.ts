@@ -1,51 +1,51 @@
-// The undo log of an arena: makes what is done under the arena's lock all or nothing, also when the
-// thread that does it is terminated in the middle.
+// The undo log of an arena: makes the changes of a transaction all or nothing, even if the thread
+// is terminated in the middle.
 //
 // A worker thread can be terminated between any two of its steps: no `finally` runs, and the lock
-// word keeps its number. What it leaves half done is made undone by whoever waits for the lock and
-// finds the owner dead: every word is first written down, then written.
+// word still has its number. The next thread that waits for the lock finds the owner dead and
+// undoes its changes: every word is logged before it is written.
 //
-//   superblock:  JOURNAL_NEXT  0: no journal, words are just written; else 1 + entries in the log
+//   superblock:  JOURNAL_NEXT  0 = no journal; else 1 + entries in the log
 //                JOURNAL_AT    word index of the log
-//                JOURNAL_LIMIT entries that it has room for
-//   log:         entry 1, entry 2, …: two words each, (word index, what stood there)
+//                JOURNAL_LIMIT maximum of entries
+//   log:         entry 1, entry 2, …: two words each, (word index, old value)
 //
-// `put` and `add` do so for one word, `moveBytes` for bytes that move within live data, `keepBytes`
-// for bytes that are to be overwritten. Not
-// written down, because nothing leads to them before the transaction is committed: the bytes of
-// an object that is being stored, and the content of a frame that was free when it began.
+// `put` and `add` log one word, `moveBytes` logs a move of bytes within live data, `keepBytes`
+// saves bytes that are about to be overwritten. Not logged, because nothing refers to them before
+// the commit: the bytes of an object that is being stored, and the content of frames that were free
+// when the transaction began.
 //
-// That a log written by plain stores is exact rests on how an engine stops a thread: at the entry
-// of a function or the end of a loop's round, never within a line of stores, and with all stores
-// before that point done. And a `memory.copy` is one instruction.
+// A log written with plain stores is exact because of how an engine stops a thread: at the entry of
+// a function or at the end of a loop iteration, never within a sequence of stores, and with all
+// earlier stores done. A `memory.copy` is one instruction.
 //
-// An arena has one log, written by the thread that holds its lock (transaction.ts). An arena whose
-// pools are used by themselves, each under its own lock, has none.
+// An arena has one log, written by the thread that holds its lock (arena_lock.ts). An arena whose
+// pools are used without a store, each under its own lock, has none.
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
 
 /**
  * Entries of the log. The longest transaction is a malloc in the dense pool that splits all its
- * classes: two words for each of 512 sizes; with room for four times that.
+ * classes, two words for each of 512 sizes; the log has room for four times that.
  */
 const JOURNAL_ENTRIES = 4095;
-/** Bytes of the log; entry 0 is not used. */
+/** Bytes of the log; entry 0 is unused. */
 export const JOURNAL_BYTES = (JOURNAL_ENTRIES + 1) * 8;
 
-// In the place of a word index, of a move of bytes: first three that say what is about to be moved,
-// then one that it was.
+// In place of a word index, for a move of bytes: three entries describe a move that is about to be
+// made, a fourth says that it was made.
 const MOVE_FROM = -1;
 const MOVE_TO = -2;
 const MOVE_BYTES = -3;
 const MOVED = -4;
-// And of bytes that were copied to where they are kept: where they stood and how many, then one
-// that says that they are kept, and where.
+// And for saved bytes: their address and length, then their copy's address, which marks the copy as
+// complete.
 const KEPT_FROM = -5;
 const KEPT_BYTES = -6;
 const KEPT = -7;
 
-/** Writes a word, so that it can be undone. */
+/** Logs a word, and writes it. */
 export function put(words: Int32Array, at: number, value: number): void {
   const next = words[Super.JOURNAL_NEXT]!;
   if (next !== 0) {
@@ -58,19 +58,22 @@ export function put(words: Int32Array, at: number, value: number): void {
   words[at] = value;
 }
 
-/** Adds to a word, so that it can be undone. @returns what stood there before */
+/**
+ * Logs a word, and adds to it.
+ * @returns its old value
+ */
 export function add(words: Int32Array, at: number, delta: number): number {
   const before = words[at]!;
   put(words, at, before + delta);
   return before;
 }
 
-/** Notes a word that is about to be overwritten by bytes: the link in a free object, say. */
+/** Logs a word that bytes are about to overwrite, such as the link in a free object. */
 export function keep(words: Int32Array, at: number): void {
   if (words[Super.JOURNAL_NEXT]! !== 0) put(words, at, words[at]!);
 }
 
-/** Moves bytes within live data, source and target may overlap, so that it can be undone. */
+/** Logs and makes a move of bytes within live data; source and target may overlap. */
 export function moveBytes(
   words: Int32Array,
   kernels: Kernels,
@@ -86,15 +89,16 @@ export function moveBytes(
   record(words, MOVE_TO, target);
   record(words, MOVE_BYTES, sizeBytes);
   kernels.copy(target, source, sizeBytes);
-  // The copy returns into this line of stores: from here on it is done and known to be done.
+  // No thread is stopped between the copy and this store: from here on the move is made and logged
+  // as made.
   const next = words[Super.JOURNAL_NEXT]!;
   words[words[Super.JOURNAL_AT]! + next * 2] = MOVED;
   words[Super.JOURNAL_NEXT] = next + 1;
 }
 
 /**
- * Copies live bytes that are about to be overwritten to `save`, from where they are copied back if
- * the transaction is undone: nothing else may be written there before it is committed.
+ * Copies live bytes that are about to be overwritten to `save`, from where a rollback restores
+ * them: nothing else may be written there before the commit.
  */
 export function keepBytes(
   words: Int32Array,
@@ -110,26 +114,27 @@ export function keepBytes(
   record(words, KEPT, save);
 }
 
-/** Whether the arena keeps a journal. */
+/** Whether the arena has a journal. */
 export function journalIsKept(words: Int32Array): boolean {
   return words[Super.JOURNAL_NEXT]! !== 0;
 }
 
-/** Begins to keep a journal in the JOURNAL_BYTES from word `at` on; once, before others attach. */
+/** Creates a journal in the JOURNAL_BYTES from word `at` on; called once, before others attach. */
 export function journalFormat(words: Int32Array, at: number): void {
   words[Super.JOURNAL_AT] = at;
   words[Super.JOURNAL_LIMIT] = JOURNAL_ENTRIES;
   words[Super.JOURNAL_NEXT] = 1;
 }
 
-/** Everything since the last commit stays. A single store: there is no half of it. */
+/** Commits all changes since the last commit. A single store, so it can't be done in half. */
 export function journalCommit(words: Int32Array): void {
   if (words[Super.JOURNAL_NEXT]! !== 0) words[Super.JOURNAL_NEXT] = 1;
 }
 
 /**
- * Undoes everything since the last commit, latest first. Who is terminated in here leaves a shorter
- * log, which the next one undoes. @returns entries undone
+ * Undoes all changes since the last commit, latest first. A thread that is terminated here leaves a
+ * shorter log, which the next one undoes.
+ * @returns entries undone
  */
 export function journalRollBack(words: Int32Array, kernels: Kernels): number {
   const log = words[Super.JOURNAL_AT]!;
@@ -142,12 +147,12 @@ export function journalRollBack(words: Int32Array, kernels: Kernels): number {
       words[Super.JOURNAL_NEXT] = next;
     } else if (at === MOVED) {
       const bytes = words[entry - 1]!;
-      // Addresses are unsigned. Nothing can stop a thread between the copy and the store behind it,
-      // so the bytes are moved back once, though where the two overlap twice would be wrong.
+      // Addresses are unsigned. A thread can't be stopped between the copy and the store after it,
+      // so the bytes are moved back exactly once; twice would be wrong if the regions overlap.
       kernels.copy(words[entry - 5]! >>> 0, words[entry - 3]! >>> 0, bytes);
       words[Super.JOURNAL_NEXT] = next - 3;
     } else {
-      // Copied back as often as need be, should the thread that does so die in the middle.
+      // Can be repeated, if the thread dies in the middle.
       if (at === KEPT) {
         const save = words[entry + 1]! >>> 0;
         kernels.copy(words[entry - 3]! >>> 0, save, words[entry - 1]!);
@@ -160,7 +165,7 @@ export function journalRollBack(words: Int32Array, kernels: Kernels): number {
 
 function record(words: Int32Array, at: number, value: number): void {
   const next = words[Super.JOURNAL_NEXT]!;
-  // One more is kept free for MOVED.
+  // Leaves room for one more entry, MOVED.
   assert(next < words[Super.JOURNAL_LIMIT]!, "a transaction fits into the journal");
   const entry = words[Super.JOURNAL_AT]! + next * 2;
   words[entry] = at;

@@ -1,23 +1,23 @@
 // Intrusive circular lists in the arena, the kernel's `struct list_head`.
 //
-// A link is two words, [next, prev], each the word index of another link; the head is a link too,
-// so an empty list points to itself and no operation has a special case. Whoever owns the list
+// A link is two words, [next, prev], each the word index of another link. The head is a link too,
+// so that an empty list points to itself and no operation has a special case. The owner of a list
 // guards it.
 import type { WordIndex } from "../base/brand.ts";
 import { put } from "./journal.ts";
 
-/** Words that one link takes. */
+/** Words of a link. */
 export const LINK_WORDS = 2;
 const NEXT = 0;
 const PREV = 1;
 
-/** Makes `link` an empty list, or a node that is in none. */
+/** Initializes an empty list, or a node that is in no list. */
 export function listInit(words: Int32Array, link: number): void {
   put(words, link + NEXT, link);
   put(words, link + PREV, link);
 }
 
-/** Inserts `node` behind `head`: as the first of the list. */
+/** Inserts `node` after `head`, as the first of the list. */
 export function listAdd(words: Int32Array, node: number, head: number): void {
   const next = words[head + NEXT]!;
   put(words, node + NEXT, next);
@@ -26,12 +26,12 @@ export function listAdd(words: Int32Array, node: number, head: number): void {
   put(words, head + NEXT, node);
 }
 
-/** Inserts `node` before `head`: as the last of the list. */
+/** Inserts `node` before `head`, as the last of the list. */
 export function listAddTail(words: Int32Array, node: number, head: number): void {
   listAdd(words, node, words[head + PREV]!);
 }
 
-/** Takes `node` out of its list and leaves it pointing to itself; harmless if it was in none. */
+/** Removes `node` from its list and points it to itself; has no effect if it is in no list. */
 export function listDel(words: Int32Array, node: number): void {
   const next = words[node + NEXT]!;
   const prev = words[node + PREV]!;
@@ -67,7 +67,7 @@ export function listPrev(words: Int32Array, node: number): WordIndex {
 }
 
 /**
- * Walks the whole list and checks that every link's neighbours agree. For `verify()`.
+ * Checks that the links of the whole list agree. For `verify()`.
  * @param limit more nodes than this mean a loop that misses the head
  * @returns the number of nodes, or −1 if a link is broken
  */

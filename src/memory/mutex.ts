@@ -1,15 +1,15 @@
-// A lock that is one word of shared memory, with the futex of the platform for waiting.
+// A lock in one word of shared memory; threads wait for it with the platform's futex.
 //
 //   0                free
-//   owner            held, nobody waits
-//   owner | WAITED   held, and others may be asleep on the word
+//   owner            held, no thread waits
+//   owner | WAITED   held, and threads may sleep on the word
 //
-// The word names its owner, so that a debugger, an assertion, or a repair after the death of a
-// thread can tell who is inside. After U. Drepper, "Futexes are tricky", mutex 2.
+// The word names its owner, so that a debugger, an assertion, or a repair after a thread's death
+// can tell which thread holds the lock. After U. Drepper, "Futexes are tricky", mutex 2.
 //
-// A waiter looks from time to time whether the owner's thread still exists, and takes the lock over
-// if it does not: as a "robust" futex does, by the same word. Owners are never used again
-// (owner.ts), so a word that still names a dead owner can't be the lock of a living one.
+// A waiter checks from time to time that the owner's thread still exists, and takes the lock over
+// if not, as with a "robust" futex. Owner numbers are never reused (owner.ts), so a word that names
+// a dead owner can't be the lock of a living one.
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 
@@ -17,17 +17,17 @@ import type { Kernels } from "../wasm/kernels.ts";
 const WAITED = 0x4000_0000;
 
 /**
- * Looks at the word before sleeping on it, for two or three microseconds: as long as sections are
- * that find nothing in the cache, and a futex call takes. On a machine with one processor the loop
- * is wasted, but it is short.
+ * Reads of the word before sleeping, for two or three microseconds: as long as critical sections
+ * with cache misses take, and as a futex call takes. On a single processor the loop is wasted, but
+ * short.
  */
 const SPINS = 1000;
 
-/** Between two looks at whether the owner lives; only who waits as long as that ever looks. */
+/** Time between two checks that the owner is alive; only long waits ever check. */
 const LOOK_AFTER_MS = 20;
 
 /**
- * Whether this owner certainly never runs again. May throw instead of answering true, where nothing
+ * Whether this owner certainly never runs again. May throw instead of returning true, if nothing
  * can repair what a dead owner left: then the lock can't be taken any more.
  */
 export type IsDead = (owner: number) => boolean;
@@ -41,8 +41,9 @@ export class Mutex {
   readonly #isDead: IsDead;
 
   /**
-   * @param at word index of the lock word  @param owner the calling thread (owner.ts), 1 … 2³⁰ − 1
-   * @param isDead asked about an owner that has held the lock for long
+   * @param at word index of the lock word
+   * @param owner the calling thread (owner.ts), 1 … 2³⁰ − 1
+   * @param isDead called for an owner that has held the lock for long
    */
   constructor(words: Int32Array, kernels: Kernels, at: number, owner: number, isDead: IsDead) {
     this.#words = words;
@@ -53,12 +54,12 @@ export class Mutex {
   }
 
   /**
-   * Takes the lock; waits as long as a living thread has it. Not recursive.
-   * @returns 0, or the dead owner from which it was taken
+   * Takes the lock; waits while a living thread has it. Not recursive.
+   * @returns 0, or the dead owner from which the lock was taken
    */
   lock(): number {
-    // In WebAssembly the atomic instruction stands in the code, where `Atomics` is a call into the
-    // engine: 9 ns instead of 22 for lock and unlock.
+    // In WebAssembly the atomic operation is an instruction, in JavaScript a call into the engine:
+    // 9 ns instead of 22 for lock and unlock.
     if (this.#kernels.compareExchange(this.#at * 4, 0, this.#owner) === 0) return 0;
     return lockContended(this.#words, this.#at, this.#owner, this.#isDead);
   }
@@ -76,7 +77,7 @@ export class Mutex {
     Atomics.notify(this.#words, this.#at, 1);
   }
 
-  /** Makes the lock free, whoever has it: for one whose owner is known to be dead. */
+  /** Frees the lock, whose owner is known to be dead. */
   reset(): void {
     Atomics.store(this.#words, this.#at, 0);
     Atomics.notify(this.#words, this.#at);
@@ -84,8 +85,8 @@ export class Mutex {
 
   /**
    * Asserts that this thread holds the lock: the first line of every `…Locked` method. A plain
-   * read, which spares 9 ns and is exact here: only the owner itself writes its number into the
-   * word or takes it out.
+   * read, which saves 9 ns, is exact here: only the owner itself writes its number to the word or
+   * removes it.
    */
   assertLocked(): void {
     assert((this.#words[this.#at]! & ~WAITED) === this.#owner, "the caller holds the lock");
@@ -98,8 +99,8 @@ function lockContended(words: Int32Array, at: number, owner: number, isDead: IsD
     if (Atomics.load(words, at) !== 0) continue;
     if (Atomics.compareExchange(words, at, 0, owner) === 0) return 0;
   }
-  // From here on the lock is taken with WAITED set: this thread cannot know whether others sleep,
-  // and a wake-up too many is harmless where one too few is a hang.
+  // From here on, the lock is taken with WAITED set: this thread can't know whether others sleep. A
+  // wake-up too many is harmless, one too few is a hang.
   for (;;) {
     const seen = Atomics.load(words, at);
     if (seen === 0) {
@@ -111,7 +112,7 @@ function lockContended(words: Int32Array, at: number, owner: number, isDead: IsD
       if (Atomics.wait(words, at, seen | WAITED, LOOK_AFTER_MS) !== "timed-out") continue;
       const found = seen & ~WAITED;
       if (!isDead(found)) continue;
-      // Whoever else found it out at the same time finds another word here.
+      // Another thread that found the death at the same time finds another word here.
       if (Atomics.compareExchange(words, at, seen | WAITED, owner | WAITED) === (seen | WAITED)) {
         return found;
       }

@@ -1,13 +1,14 @@
-// The name by which shared words say which thread has a lock or a task: an owner.
+// Owner numbers: the names by which shared words say which thread has a lock or a task.
 //
 //   31   30      29 …           8   7 …         0
 //  ┌───┬────────┬────────────────┬───────────────┐
-//  │ 0 │ WAITED │ attachment     │ thread        │   attachment: how often this thread number has
-//  └───┴────────┴────────────────┴───────────────┘   been given out; thread: 1 … MAX_THREADS
+//  │ 0 │ WAITED │ attachment     │ thread        │   attachment: how often the thread number was
+//  └───┴────────┴────────────────┴───────────────┘   assigned; thread: 1 … MAX_THREADS
 //
-// Thread numbers are used again, owners are not: a word that still names the owner of a terminated
-// thread is never mistaken for a word of the thread that has its number now. An attachment has 22
-// bits; a stale word would have to survive four million attachments of one number to be mistaken.
+// Thread numbers are reused, owner numbers are not: a word that still names the owner of a
+// terminated thread is never mistaken for a word of the thread that has its number now. An
+// attachment has 22 bits: a stale word would have to survive four million attachments of one
+// number.
 import type { Threads } from "../base/threads.ts";
 import * as Super from "./arena.layout.ts";
 
@@ -15,7 +16,7 @@ const THREAD_BITS = 8;
 const THREAD_MASK = (1 << THREAD_BITS) - 1;
 const ATTACHMENT_MASK = (1 << 22) - 1;
 
-/** The owner that a thread is from now on: to be called once by the thread that took the number. */
+/** Assigns an owner number; called once by the thread that has claimed the thread number. */
 export function newOwner(words: Int32Array, thread: number): number {
   const attachment = Atomics.add(words, Super.ATTACHMENTS + thread - 1, 1) + 1;
   return ((attachment & ATTACHMENT_MASK) << THREAD_BITS) | thread;
@@ -27,8 +28,8 @@ export function threadOf(owner: number): number {
 }
 
 /**
- * Whether an owner is attached and its thread may still run. A number that was taken a moment ago
- * and whose attachment is not counted yet is answered with true: the next look is exact.
+ * Whether an owner is attached and its thread may still run. Returns true for a number that was
+ * claimed a moment ago and whose attachment is not counted yet; the next call is exact.
  */
 export function ownerMayRun(words: Int32Array, threads: Threads, owner: number): boolean {
   const thread = threadOf(owner);

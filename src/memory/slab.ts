@@ -1,19 +1,19 @@
-// Records of one size in the arena: for structures that are not page data (zspage descriptors,
-// handle entries). A slab is one page frame cut into records; what the kernel calls a kmem_cache.
+// Records of one size in the arena, for structures that are not page data (zspage descriptors,
+// handle entries). A slab is one page frame divided into records: the kernel's kmem_cache.
 //
-//  frame table:  LINK     in the list of slabs with room, in no list when the slab is full
+//  frame table:  LINK     in the list of slabs with room; in no list if the slab is full
 //                PRIVATE  used << 16 | first free record (NO_RECORD if none)
-//  slab:         records; a free one holds the number of the next free one in its first word
+//  slab:         records; the first word of a free record is the number of the next free one
 //
-// A slab whose last record is freed goes back to the frame allocator: metadata shrinks with its
-// load. Guarded by the lock of whoever owns the slab (the pool's lock).
+// An empty slab is returned to the frame allocator, so that metadata shrinks with its load. Guarded
+// by the lock of the slab's owner, such as a pool's.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "./arena.ts";
 import { add, keep, put } from "./journal.ts";
 import { listAdd, listCheck, listDel, listEmpty, listFirst, listInit, listNext } from "./list.ts";
 
-/** Words of the slab's own that its owner keeps: link of the list with room, then two counts. */
+/** Words that the owner provides: link of the list of slabs with room, then two counts. */
 export const SLAB_HEAD_WORDS = 4;
 const WITH_ROOM = 0;
 const RECORDS_USED = 2;
@@ -32,7 +32,7 @@ export class Slab {
   /**
    * @param headAt word index of SLAB_HEAD_WORDS words that the owner provides
    * @param recordWords words per record, 1 or more
-   * @param owner frame number under which the frames are taken
+   * @param owner the owner number for its frames
    */
   constructor(arena: Arena, headAt: number, recordWords: number, owner: number) {
     this.#arena = arena;
@@ -41,18 +41,21 @@ export class Slab {
     this.#owner = owner;
     this.recordWords = recordWords;
     assert(recordWords >= 1 && recordWords <= arena.frames.wordsPerPage, "a record fits a frame");
-    // 0xffff stands for "none", so a slab of 64 KiB frames and tiny records leaves its end unused.
+    // 0xffff means "none", so that a slab of 64 KiB with tiny records leaves its end unused.
     this.recordsPerFrame = Math.min(NO_RECORD, Math.floor(arena.frames.wordsPerPage / recordWords));
   }
 
-  /** Makes the head an empty slab; once, by the owner's maker. */
+  /** Initializes an empty slab; called once, by its creator. */
   format(): void {
     listInit(this.#words, this.#headAt + WITH_ROOM);
     put(this.#words, this.#headAt + RECORDS_USED, 0);
     put(this.#words, this.#headAt + FRAMES, 0);
   }
 
-  /** @returns the word index of a record, its content undefined, or NIL if no frame is left */
+  /**
+   * Allocates a record.
+   * @returns its word index, with undefined content, or NIL if no frame is left
+   */
   alloc(): WordIndex | Nil {
     const words = this.#words;
     const frames = this.#arena.frames;
@@ -66,7 +69,7 @@ export class Slab {
     const record = state & NO_RECORD;
     const at = frames.frameToWord(frame) + record * this.recordWords;
     const next = words[at]! & NO_RECORD;
-    // The record is its new owner's to write as it likes; but here stands the list.
+    // Logs the list link, because the new owner may write to the record without the journal.
     keep(words, at);
     put(words, privateAt, (((state >>> 16) + 1) << 16) | next);
     if (next === NO_RECORD) listDel(words, frames.linkOf(frame));
@@ -74,7 +77,7 @@ export class Slab {
     return at as WordIndex;
   }
 
-  /** Gives back the record at this word index. */
+  /** Frees the record at this word index. */
   free(at: WordIndex): void {
     const words = this.#words;
     const frames = this.#arena.frames;
@@ -99,9 +102,9 @@ export class Slab {
   }
 
   /**
-   * @returns whether a record can begin at this word index: inside a slab of this owner. Two slabs
-   *   of one owner with different records are not told apart; records must carry a mark of their
-   *   own.
+   * @returns whether a record can begin at this word index, in a slab of this owner. Two slabs of
+   *   one owner with different records are not distinguished; their records must carry a mark of
+   *   their own.
    */
   contains(at: number): boolean {
     const frame = Math.floor(at / this.#arena.frames.wordsPerPage);
@@ -116,14 +119,12 @@ export class Slab {
     return this.#words[this.#headAt + RECORDS_USED]!;
   }
 
-  /** Frames held. */
+  /** Page frames of all slabs. */
   get framesHeld(): number {
     return this.#words[this.#headAt + FRAMES]!;
   }
 
-  /**
-   * Walks the slabs with room: each has a free record, and the free records are as many as counted.
-   */
+  /** Checks the slabs with room: each has a free record, and as many as counted. */
   verify(): void {
     const words = this.#words;
     const frames = this.#arena.frames;

@@ -1,5 +1,5 @@
-// What all pools have in common: the descriptor, the lock around each operation, the checks of what
-// callers pass, the counters. An allocator adds the `…Locked` methods.
+// The common part of all pools: the descriptor, the lock around each operation, the checks of
+// arguments, the counters. An allocator adds the `…Locked` methods.
 import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
 import { EAGAIN, EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -12,12 +12,12 @@ import type { ClassStats, Evict, MapMode, PoolShare, PoolStats, Zpool } from "./
 import { ObjectWriter } from "./object_writer.ts";
 import * as Pool from "./pool.layout.ts";
 
-/** What an allocator tells the base about itself. */
+/** The properties of an allocator. */
 export interface PoolSpec {
   readonly type: string;
-  /** Index in the registry, written into the descriptor. */
+  /** Index in the registry, which the descriptor records. */
   readonly typeIndex: number;
-  /** Words of the descriptor that the allocator needs from Pool.OWN on. */
+  /** Words of the allocator in the descriptor, from Pool.OWN on. */
   readonly ownWords: number;
   readonly maxSizeBytes: number;
   /** As `Zpool.hugeSizeBytes` (default: maxSizeBytes). */
@@ -25,19 +25,19 @@ export interface PoolSpec {
   readonly canCompact: boolean;
 }
 
-/** Where a pool comes from: made anew (id NIL), or attached by its descriptor's frame. */
+/** Where a pool is: a new one (id NIL), or an existing one by its descriptor's frame. */
 export type PoolId = PageFrame | typeof NIL;
 
 /**
- * Units whose objects the callback refuses to give up before `shrink` stops asking: the kernel's
- * zbud and z3fold use 8 too. A refused unit is not asked again in the same pass.
+ * Refused units after which `shrink` stops: the kernel's zbud and z3fold use 8 too. A refused unit
+ * is not tried again in the same pass.
  */
 const RECLAIM_RETRIES = 8;
 
-/** Where the handles of two pools that stand in one place begin is so far apart; odd. */
+/** Distance between the first handle generations of two pools at the same place; odd. */
 const SERIAL_STEP = 40_503;
 
-/** Where nothing is copied to: reading 0 bytes asks whether an object is there. */
+/** A target for reads of 0 bytes, which only check that an object exists. */
 const NO_ADDRESS = 0 as Address;
 
 export abstract class BasePool implements Zpool {
@@ -54,7 +54,9 @@ export abstract class BasePool implements Zpool {
   protected readonly at: number;
   /** Word index of the allocator's own part of the descriptor. */
   protected readonly own: number;
-  /** Tells the pool from those that were, and will be, made in the same place. */
+  /**
+   * The pool's generation, which distinguishes it from earlier and later pools at the same place.
+   */
   protected readonly generation: number;
   /** Word index of the pool's lock. */
   protected readonly lockAt: number;
@@ -82,7 +84,7 @@ export abstract class BasePool implements Zpool {
   }
 
   malloc(sizeBytes: number): Handle | Errno {
-    // Written so that NaN fails too.
+    // Written so that NaN fails, too.
     if (!(sizeBytes >= 1) || sizeBytes !== Math.floor(sizeBytes)) return EINVAL;
     if (sizeBytes > this.maxSizeBytes) return ENOSPC;
     this.lock();
@@ -232,8 +234,8 @@ export abstract class BasePool implements Zpool {
   }
 
   /**
-   * Puts right what a thread left that died inside, its steps having been undone: under the arena's
-   * lock, where a journal is kept (memory/arena_lock.ts).
+   * Repairs the pool after a thread has died inside it and its changes were undone: under the
+   * arena's lock, if there is a journal (memory/arena_lock.ts).
    */
   recover(): void {
     this.assertAlive();
@@ -259,7 +261,7 @@ export abstract class BasePool implements Zpool {
   }
 
   abstract describeFrame(frame: PageFrame): number;
-  /** As `malloc`; the size is in range. */
+  /** As `malloc`, with a size in range. */
   protected abstract mallocLocked(sizeBytes: number): Handle | Errno;
   protected abstract freeLocked(handle: Handle): 0 | Errno;
   protected abstract readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno;
@@ -267,29 +269,32 @@ export abstract class BasePool implements Zpool {
   protected abstract mapLocked(handle: Handle, mode: MapMode, sizeBytes: number): Address | Errno;
   protected abstract unmapLocked(handle: Handle): 0 | Errno;
   protected abstract classStatsLocked(): ClassStats[];
-  /** Walks and checks. @returns what it found, to compare with the counters */
+  /**
+   * Checks the allocator's structures.
+   * @returns what it has counted, to compare with the counters
+   */
   protected abstract verifyLocked(): { objects: number; pages: number };
-  /** Gives back every frame but the descriptor's. */
+  /** Frees all frames but the descriptor's. */
   protected abstract destroyLocked(): void;
-  /** Frames that hold metadata, besides the descriptor. */
+  /** Page frames of metadata, without the descriptor. */
   protected abstract metadataFramesLocked(): number;
 
   /**
    * Chooses the coldest unit (page, block, zspage) that is neither mapped nor under reclaim nor
-   * marked with this `pass`; marks it with the pass and as under reclaim, so that no object is
-   * placed in it and a free leaves it where it is; adds the handles of its objects to `handles`.
-   * @returns what names the unit for `endReclaimLocked`, or NIL if there is none to try
+   * marked with this `pass`. Marks it with the pass and as under reclaim, so that malloc does not
+   * use it and a free leaves it in place; appends the handles of its objects to `handles`.
+   * @returns the unit's name for `endReclaimLocked`, or NIL if there is none
    */
   protected abstract beginReclaimLocked(pass: number, handles: Handle[]): number;
 
   /**
-   * Ends the reclaim of a unit: frees it if it is empty, else puts it back into its lists, at the
-   * cold end where it was.
+   * Ends the reclaim of a unit: frees it if it is empty, else returns it to its lists, at the cold
+   * end.
    * @returns page frames freed
    */
   protected abstract endReclaimLocked(unit: number): number;
 
-  /** @returns page frames freed, 0 if the callback refused, EAGAIN if there was nothing to try */
+  /** @returns page frames freed, 0 if the callback refused, EAGAIN if there was no unit to try */
   #reclaimUnit(pass: number, evict: Evict): number {
     const handles: Handle[] = [];
     this.lock();
@@ -298,8 +303,8 @@ export abstract class BasePool implements Zpool {
       put(this.words, this.at + Pool.RECLAIMING, 1);
       put(this.words, this.at + Pool.RECLAIMED_UNIT, unit);
     }
-    // The callback may undo what it has begun itself: the unit that it is asked about stays off its
-    // lists then, and a thread that dies in the callback leaves a unit that `recover` puts back.
+    // Commits first: a rollback by the callback must not put the unit back into its lists, and if a
+    // thread dies in the callback, `recover` returns the unit.
     journalCommit(this.words);
     this.unlock();
     if (unit === NIL) return EAGAIN;
@@ -307,14 +312,14 @@ export abstract class BasePool implements Zpool {
     let isDone = false;
     try {
       for (const handle of handles) {
-        // Its owner may have freed it since; nobody must be asked about an object that is gone.
+        // Its owner may have freed it since; the callback must not see an object that is gone.
         if (this.read(handle, NO_ADDRESS, 0) !== 0) continue;
         if (evict(handle) !== 0 || !this.#evicted(handle)) break;
       }
       isDone = true;
     } finally {
-      // Also when the callback throws: the unit must not stay under reclaim for ever, and what the
-      // callback has left half done must not be committed with it.
+      // Runs even if the callback throws: the unit must not stay under reclaim forever, and what
+      // the callback has left half done must not be committed with it.
       if (!isDone) journalRollBack(this.words, this.arena.kernels);
       this.lock();
       freed = this.endReclaimLocked(unit);
@@ -326,7 +331,7 @@ export abstract class BasePool implements Zpool {
     return freed;
   }
 
-  /** Ends the reclaim that a dead thread has begun, so that its unit takes objects again. */
+  /** Ends the reclaim of a dead thread, so that its unit takes objects again. */
   #endReclaimLocked(): void {
     if (this.words[this.at + Pool.RECLAIMING] === 0) return;
     const freed = this.endReclaimLocked(this.words[this.at + Pool.RECLAIMED_UNIT]!);
@@ -335,8 +340,8 @@ export abstract class BasePool implements Zpool {
   }
 
   /**
-   * Frees an object whose eviction was agreed to, unless that has happened. @returns whether it is
-   * gone
+   * Frees an object that the callback let go, unless the callback has freed it.
+   * @returns whether it is gone
    */
   #evicted(handle: Handle): boolean {
     this.lock();
@@ -367,7 +372,7 @@ export abstract class BasePool implements Zpool {
     this.#mutex.assertLocked();
   }
 
-  /** Adds to one of the common counters (pool.layout.ts), under the lock. */
+  /** Adds to a common counter (pool.layout.ts), under the lock. */
   protected count(counter: number, by: number): void {
     add(this.words, this.at + counter, by);
   }
@@ -377,7 +382,7 @@ export abstract class BasePool implements Zpool {
     if (!this.#isAlive()) throw this.#closed();
   }
 
-  /** Whether the descriptor is still this pool's: the lock holder knows for certain. */
+  /** Whether the descriptor is still this pool's; exact while the lock is held. */
   #isAlive(): boolean {
     const { words, at } = this;
     return (
@@ -407,7 +412,7 @@ function makeDescriptor(arena: Arena, spec: PoolSpec, order: number): PageFrame 
   const generation = (Atomics.add(arena.words, POOLS_MADE, 1) + 1) | 0;
   arena.words[at + Pool.TYPE] = spec.typeIndex;
   arena.words[at + Pool.GENERATION] = generation;
-  // Handles of the pool that stood here before are, as a rule, no handles of this one.
+  // Handles of an earlier pool at this place are, as a rule, invalid in this one.
   arena.words[at + Pool.SERIAL] = Math.imul(generation, SERIAL_STEP) & 0x3fff_ffff;
   arena.words[at + Pool.MAGIC] = Pool.POOL_MAGIC;
   return id;

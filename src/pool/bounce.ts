@@ -1,8 +1,8 @@
-// Bounce buffers: where a thread sees an object in one piece that lies in two frames.
+// Bounce buffers: give a thread a contiguous copy of an object that lies in two frames.
 //
-// Two for each thread and arena, whatever the number of pools: an object being read and another
-// being written. They are part of the thread, not of a pool, so making and destroying pools leaves
-// nothing.
+// Each thread has two per arena, for any number of pools: one for an object being read, one for an
+// object being written. They belong to the thread, so that creating and destroying pools leaves
+// nothing behind.
 import { type Address, type Handle, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -14,23 +14,23 @@ const ofArena = new WeakMap<Arena, BounceBuffers>();
 
 export class BounceBuffers {
   readonly #arena: Arena;
-  /** Of each buffer, its address; none before the first need. */
+  /** The address of each buffer; empty before the first use. */
   readonly #address: Address[] = [];
-  // Of each mapping: the word index of the pool's descriptor (0 = the buffer is free), the pool's
+  // For each mapping: the word index of the pool's descriptor (0 = the buffer is free), the pool's
   // generation, and what `unmap` needs.
   readonly #poolAt = new Int32Array(BUFFERS);
   readonly #generation = new Int32Array(BUFFERS);
   readonly #handle = new Int32Array(BUFFERS);
   readonly #mode = new Int32Array(BUFFERS);
   readonly #sizeBytes = new Int32Array(BUFFERS);
-  /** The buffer taken last: of two mappings of one object, that one ends first. */
+  /** The buffer taken last: of two mappings of one object, the later ends first. */
   #latest = 0;
 
   private constructor(arena: Arena) {
     this.#arena = arena;
   }
 
-  /** The buffers of the calling thread, to which this Arena object belongs. */
+  /** The buffers of the calling thread, whose Arena object this is. */
   static of(arena: Arena): BounceBuffers {
     let buffers = ofArena.get(arena);
     if (buffers === undefined) {
@@ -40,7 +40,10 @@ export class BounceBuffers {
     return buffers;
   }
 
-  /** Takes memory for the buffers, if that has not happened. @returns whether they are there */
+  /**
+   * Allocates the buffers, if that has not happened.
+   * @returns whether they exist
+   */
   prepare(): boolean {
     try {
       while (this.#address.length < BUFFERS) {
@@ -94,12 +97,12 @@ export class BounceBuffers {
     this.#poolAt[nth] = 0;
   }
 
-  /** Gives back whatever this thread has mapped of a pool. */
+  /** Frees the buffers of all mappings of a pool by this thread. */
   giveAllOf(generation: number): void {
     for (let nth = 0; nth < BUFFERS; nth++) if (this.#isOf(nth, generation)) this.give(nth);
   }
 
-  /** Gives back what this thread has mapped of pools that other threads have destroyed since. */
+  /** Frees the buffers of mappings of pools that other threads have destroyed since. */
   #giveAllOfDestroyed(): void {
     const { words } = this.#arena;
     for (let nth = 0; nth < BUFFERS; nth++) {

@@ -1,29 +1,36 @@
-// The contract over all allocators of compressed pages, after the kernel's zpool.
+// The contract of all allocators of compressed pages, after the kernel's zpool.
 //
-// A pool hands out handles for objects of 1 … maxSizeBytes bytes. It knows the room it gave an
-// object, not the object's length: that is the caller's to keep. Refusals are negative error
-// numbers (base/errno.ts), because a full pool and a stale handle are expected; nothing here throws
-// for them.
+//   contract.ts, registry.ts, driver.ts   the contract; the pools by name
+//   base.ts, pool.layout.ts, handle_bits.ts, bounce.ts, object_writer.ts   what all pools share
+//   dense/                  one vector per size class: objects move, always dense
+//   zbud.ts, z3fold.ts      two or three objects per page frame
+//   zblock*.ts              blocks of frames divided into equal slots
+//   zsmalloc/               chains of frames; compaction
 //
-// All methods may be called from any thread that has the pool attached. Cost is the cost under one
-// lock: a few list steps, and for `read`, `write` and a moving `free` one copy of one object.
+// A pool returns handles for objects of 1 … maxSizeBytes bytes. It knows the room of an object, not
+// its length, which the caller records. Refusals are negative error numbers (base/errno.ts),
+// because a full pool and a stale handle are expected; nothing here throws for them.
+//
+// Concurrency: every thread that has attached the pool may call any method. Costs are those under
+// one lock: a few list operations, and one copy of one object for `read`, `write` and a moving
+// `free`.
 import type { Address, Handle, PageFrame } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 
-/** How an object is mapped. Under MAP_WO the old content need not be there at `map`. */
+/** How an object is mapped. With MAP_WO, the old content may be missing after `map`. */
 export const MAP_RW = 0;
 export const MAP_RO = 1;
 export const MAP_WO = 2;
 export type MapMode = typeof MAP_RW | typeof MAP_RO | typeof MAP_WO;
 
 /**
- * Asked by `shrink` for each object of the page frame that is to be emptied, without any lock held:
- * it may read the object, map it, and use the pool in any way.
+ * Called by `shrink` for each object of the page frame to empty, without any lock: it may read or
+ * map the object, and use the pool in any way.
  *
- * An object that another thread maps between the question and the answer is not freed, whatever the
- * answer. A callback that must know for certain frees the object itself, and refuses on EBUSY.
- * @returns 0 if the object may go: the pool frees it unless the callback has done so itself.
- *   Anything else refuses: the object stays, and so does its page frame.
+ * If another thread maps the object during the call, the object is not freed, whatever the result.
+ * A callback that must know for certain frees the object itself, and refuses on EBUSY.
+ * @returns 0 to let the object go: the pool frees it unless the callback has. Any other number
+ *   refuses: the object stays, and so does its page frame.
  */
 export type Evict = (handle: Handle) => number;
 
@@ -36,37 +43,40 @@ export interface PoolStats {
    * Bytes of everything else: descriptor, handles, descriptors of pages, 16 bytes per page frame.
    */
   readonly metadataBytes: number;
-  /** Page frames that compaction freed since the pool was made. */
+  /** Page frames freed by compaction since the pool was created. */
   readonly pagesCompacted: number;
-  /** Page frames that `shrink` freed since the pool was made. */
+  /** Page frames freed by `shrink` since the pool was created. */
   readonly pagesReclaimed: number;
-  /** Objects that `shrink` evicted since the pool was made. */
+  /** Objects evicted by `shrink` since the pool was created. */
   readonly objectsEvicted: number;
 }
 
-/** One size class, free-space list or block type of a pool: what its kind calls it. */
+/** A size class, free-space list or block type of a pool. */
 export interface ClassStats {
-  /** What the class is: `size 112`, `free chunks 17`, `7 slots in 8 pages`. */
+  /** The name of the class: `size 112`, `free chunks 17`, `7 slots in 8 pages`. */
   readonly name: string;
-  /** The largest object that fits, in bytes; 0 where the class is not about size. */
+  /** The largest object that fits, in bytes; 0 if the class is not about size. */
   readonly sizeBytes: number;
   readonly objects: number;
-  /** Objects that the class's pages could hold; equal to `objects` where nothing is known. */
+  /** Objects that the class's pages could hold; equal to `objects` if that is unknown. */
   readonly capacity: number;
   readonly pages: number;
 }
 
-/** The fullest that `describeFrame` says a page frame is: all of what it can hold. */
+/** The fullness that `describeFrame` returns for a full page frame. */
 export const FRAME_FULL = 255;
 
-/** What `describeFrame` says of a frame that holds objects. */
+/** Encodes the result of `describeFrame` for a frame that holds objects. */
 export function describedFrame(objectClass: number, share: number): number {
   return objectClass * (FRAME_FULL + 1) + Math.round(share * FRAME_FULL);
 }
 
-/** What another thread needs to attach: plain, goes through `postMessage`. */
+/** What another thread needs to attach. A plain object, which `postMessage` can carry. */
 export interface PoolShare {
-  /** The frame of the pool's descriptor, and what tells the pool from others made in its place. */
+  /**
+   * The frame of the pool's descriptor, and the pool's generation, which distinguishes it from
+   * other pools at the same place.
+   */
   readonly zcachePool: number;
   readonly generation: number;
   readonly type: string;
@@ -79,18 +89,18 @@ export interface Zpool {
   readonly maxSizeBytes: number;
   /**
    * The smallest object that takes as much room as the largest: compressing to this size or more
-   * saves nothing. `maxSizeBytes` in pools that have no such class.
+   * saves nothing. Equal to `maxSizeBytes` in pools without such a class.
    */
   readonly hugeSizeBytes: number;
   /** Whether `compact` can ever free a page frame. */
   readonly canCompact: boolean;
-  /** What tells the page frames of a pool apart: bytes of their slots, or objects in them. */
+  /** How page frames are classified: by the size of their slots, or by the objects in them. */
   readonly frameClasses: "slot" | "buddies";
 
   /**
-   * Takes room for an object of `sizeBytes`; its content is undefined.
-   * @returns a handle, or EINVAL (size 0, negative or no whole number), ENOSPC (above
-   *   maxSizeBytes), ENOMEM (no page frame left)
+   * Allocates an object of `sizeBytes`; its content is undefined.
+   * @returns a handle, or EINVAL (size 0, negative or not a whole number), ENOSPC (above
+   *   maxSizeBytes), ENOMEM (no free page frame)
    */
   malloc(sizeBytes: number): Handle | Errno;
 
@@ -98,40 +108,39 @@ export interface Zpool {
   free(handle: Handle): 0 | Errno;
 
   /**
-   * Copies the object's first `sizeBytes` to `target`, elsewhere in the arena.
-   * @returns 0, or EINVAL (no such object, or the object has less room than that)
+   * Copies the object's first `sizeBytes` bytes to `target`, which is outside of the pool.
+   * @returns 0, or EINVAL (no such object, or the object has less room)
    */
   read(handle: Handle, target: Address, sizeBytes: number): 0 | Errno;
 
   /**
-   * As `read`, without the pool's lock and for an object that is known to be there: for callers
-   * that keep out by themselves all who change anything in this pool. What comes of another handle
-   * is undefined.
+   * As `read`, without the pool's lock, for an object that is known to exist: for callers that
+   * exclude all changes of the pool by other means. The result for another handle is undefined.
    */
   readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno;
 
   /**
-   * Copies `sizeBytes` from `source`, elsewhere in the arena, into the object. Returns as `read`.
+   * Copies `sizeBytes` bytes from `source`, which is outside of the pool, to the object.
+   * @returns as `read`
    */
   write(handle: Handle, source: Address, sizeBytes: number): 0 | Errno;
 
-  /** As `write`, under the conditions of `readShared`, and only by who keeps all others out. */
+  /** As `write`, under the conditions of `readShared`; the caller excludes all other threads. */
   writeShared(handle: Handle, source: Address, sizeBytes: number): 0 | Errno;
 
   /**
-   * As `write`; where a journal is kept, what the object held comes back if the transaction is
-   * undone.
-   * @param save room for `sizeBytes`, for what is overwritten, until the transaction ends
+   * As `write`. With a journal, a rollback of the transaction restores the old content.
+   * @param save room for `sizeBytes` bytes of old content, until the transaction ends
    */
   overwrite(handle: Handle, source: Address, sizeBytes: number, save: Address): 0 | Errno;
 
   /**
-   * Gives an address at which the object can be read and written: its own, where the pool has it
-   * in one piece and keeps it in place meanwhile, else that of a buffer of this thread into which
-   * it is copied (RW, RO) and from which it is copied back at `unmap` (RW, WO). What the caller
-   * writes under RO may or may not be kept. While mapped, the object can be neither freed nor
-   * evicted. Mappings nest: each wants its own `unmap`.
-   * @param sizeBytes how much of the object the caller will touch
+   * Returns an address at which the object can be read and written: its own, if the pool has it in
+   * one piece and does not move it meanwhile, else that of a buffer of this thread, to which it is
+   * copied (RW, RO) and from which it is copied back at `unmap` (RW, WO). Changes under RO may be
+   * lost. A mapped object can be neither freed nor evicted. Mappings nest; each needs an `unmap` of
+   * its own.
+   * @param sizeBytes how much of the object the caller accesses
    * @returns an address, or EINVAL (as `read`), EBUSY (no buffer of this thread is left)
    */
   map(handle: Handle, mode: MapMode, sizeBytes: number): Address | Errno;
@@ -142,23 +151,23 @@ export interface Zpool {
   /**
    * Empties page frames, coldest first as far as the pool knows, until `pages` are freed or no more
    * can be. `evict` is called without locks. `pages` ≤ 0 does nothing.
-   * @returns page frames really freed, or EAGAIN if none (nothing there, or refused)
+   * @returns page frames freed, or EAGAIN if none (no objects, or all refused)
    */
   shrink(pages: number, evict: Evict): number;
 
   /**
-   * Moves objects together, where the pool can, until `pagesMax` frames are freed or nothing is
-   * left to gain. Bounded steps: the lock is given up between two objects' moves or a few of them.
-   * @returns page frames freed; 0 in pools that cannot move objects
+   * Compacts the pool, if it can move objects, until `pagesMax` frames are freed or nothing is left
+   * to gain. Runs in bounded steps: the lock is released after every few moves.
+   * @returns page frames freed; 0 in pools that can't move objects
    */
   compact(pagesMax: number): number;
 
   /**
-   * What one page frame holds, for a map of the memory: O(1), without the pool's lock and under the
+   * Describes one page frame, for a map of the memory: O(1), without the pool's lock, under the
    * conditions of `readShared`.
-   * @param frame one of those whose owner is the pool's `share().zcachePool`
-   * @returns class × 256 + fullness in 255ths, where the class is as `frameClasses` says; NIL for a
-   *   frame that holds no objects but the pool's own records
+   * @param frame a frame whose owner is the pool's `share().zcachePool`
+   * @returns class × 256 + fullness in 255ths, with the class in terms of `frameClasses`; NIL for a
+   *   frame that holds only the pool's own records
    */
   describeFrame(frame: PageFrame): number;
 
@@ -168,23 +177,23 @@ export interface Zpool {
   classStats(): ClassStats[];
 
   /**
-   * Walks everything and checks it: lists, counts, every page frame's ownership.
+   * Checks lists, counts, and the ownership of every page frame.
    * @throws AssertionError naming what does not hold
    */
   verify(): void;
 
-  /** A value from which another thread of the same arena attaches (`attachPool`). */
+  /** Returns a value from which another thread of the same arena attaches (`attachPool`). */
   share(): PoolShare;
 
   /**
-   * Puts right what a thread left that died in one of these calls. Where a journal is kept, under
-   * the arena's lock, after the dead thread's steps were undone (memory/arena_lock.ts).
+   * Repairs the pool after a thread has died in one of these calls. With a journal: under the
+   * arena's lock, after the dead thread's changes were undone (memory/arena_lock.ts).
    */
   recover(): void;
 
   /**
-   * Gives back all page frames, objects or not. Any later use, in any thread, throws
-   * ERR_POOL_CLOSED, whatever has been made in the pool's place.
+   * Frees all page frames, with or without objects. Any later use, in any thread, throws
+   * ERR_POOL_CLOSED, even if another pool has been created at the same place.
    */
   destroy(): void;
 }

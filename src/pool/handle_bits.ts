@@ -1,14 +1,14 @@
-// Handles that say directly where an object is: frame and slot, and in the bits that are left over
-// a generation, so that a handle that was freed is told from the one that now stands in its place.
+// Direct handles: frame and slot of an object, and a generation in the remaining bits, which
+// distinguishes a freed handle from the handle of a later object at the same place.
 //
 //   30           frameBits + slotBits        slotBits          0
 //  ┌────────────────┬─────────────────────────┬───────────────┐
 //  │ generation     │ frame                   │ slot          │
 //  └────────────────┴─────────────────────────┴───────────────┘
 //
-// 31 bits, so that every handle is a small integer to the engine. In an arena of 64 MiB a zbud
-// handle has 16 bits of generation, in one of 4 GiB 10. Frame 0 is never handed out, so no handle
-// is 0.
+// A handle has 31 bits, so that it is a small integer to the engine. In an arena of 64 MiB, a zbud
+// handle has 16 bits of generation, in one of 4 GiB 10. Frame 0 is never allocated, so no handle is
+// 0.
 import type { Handle } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 
@@ -19,7 +19,7 @@ export interface HandleBits {
   readonly generationMask: number;
 }
 
-/** @param slots slots per frame (or per block that a handle's frame begins) */
+/** @param slots slots per frame, or per block */
 export function handleBits(framesTotal: number, slots: number): HandleBits {
   const slotBits = Math.ceil(Math.log2(slots));
   const frameBits = Math.ceil(Math.log2(framesTotal));

@@ -1,5 +1,5 @@
-// How pools copy bytes into objects: as they are, or, where a write is to be undone with its
-// transaction, after what stood there has been kept.
+// Copies bytes into objects: directly, or, if a rollback must restore the old bytes, after saving
+// those.
 import type { Address } from "../base/brand.ts";
 import type { Arena } from "../memory/arena.ts";
 import { keepBytes } from "../memory/journal.ts";
@@ -7,7 +7,7 @@ import { keepBytes } from "../memory/journal.ts";
 export class ObjectWriter {
   readonly #words: Int32Array;
   readonly #kernels: Arena["kernels"];
-  /** Where the next bytes that are overwritten are kept; 0 = nowhere. */
+  /** Where to save the next overwritten bytes; 0 = nowhere. */
   #saveAt = 0;
 
   constructor(arena: Arena) {
@@ -23,7 +23,7 @@ export class ObjectWriter {
     this.#kernels.copy(target, source, sizeBytes);
   }
 
-  /** From here on what is overwritten is kept, one piece behind the other. */
+  /** From here on, saves overwritten bytes, one piece after the other. */
   beginKeeping(save: Address): void {
     this.#saveAt = save;
   }

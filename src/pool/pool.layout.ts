@@ -4,8 +4,8 @@
  *  │ common words, 0 … 15       │ the allocator's own, from OWN on      │
  *  └────────────────────────────┴───────────────────────────────────────┘
  *
- * The descriptor's frame number is the pool's id: the owner of all its frames. Its lock stands in
- * the arena's superblock (POOL_LOCKS), at the place that the generation says.
+ * The descriptor's frame number is the pool's id, and the owner of all its frames. Its lock is in
+ * the arena's superblock (POOL_LOCKS), at an index given by the generation.
  */
 import { POOL_LOCK_WORDS, POOL_LOCKS, POOL_LOCKS_MAX } from "../memory/arena.layout.ts";
 
@@ -20,9 +20,9 @@ export const COMPACTING = 8; // guarded by the lock: the owner that compacts, 0 
 export const SHRINK_PASS = 9; // guarded by the lock: number of the next shrink(), marks its units
 export const SERIAL = 10; // guarded by the lock: counts mallocs, for the generation in handles
 export const RECLAIMING = 11; // guarded by the lock: 1 while a unit is emptied; only with a journal
-export const RECLAIMED_UNIT = 12; // guarded by the lock: that unit, as its pool names it
-export const GENERATION = 13; // fixed: tells the pool from all others ever made in the arena
-export const OWN = 16; // the allocator's own words begin here
+export const RECLAIMED_UNIT = 12; // guarded by the lock: the name of that unit
+export const GENERATION = 13; // fixed: distinguishes the pool from all others of the arena
+export const OWN = 16; // the allocator's words begin here
 
 /** "zpol" */
 export const POOL_MAGIC = 0x7a706f6c;

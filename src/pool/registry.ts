@@ -1,5 +1,5 @@
-// Every allocator by name. A new one is one entry in its own driver table and one line here, and it
-// inherits the contract suite, the model tests, `replay` and `analyze`.
+// The allocators by name. A new allocator is one entry in its own driver table and one line here,
+// and is then covered by the contract suite, the model tests, `replay` and `analyze`.
 import { NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -13,7 +13,7 @@ import { ZBLOCK_DRIVERS } from "./zblock_drivers.ts";
 import { ZBUD_DRIVERS } from "./zbud.ts";
 import { ZSMALLOC_DRIVERS } from "./zsmalloc/drivers.ts";
 
-/** The order is the type's number in a pool's descriptor: the same in all threads of a process. */
+/** The index is the type in a pool's descriptor: the same in all threads of a process. */
 const DRIVERS: readonly PoolDriver[] = [
   ...ZBUD_DRIVERS,
   ...Z3FOLD_DRIVERS,
@@ -22,7 +22,10 @@ const DRIVERS: readonly PoolDriver[] = [
   ...ZSMALLOC_DRIVERS,
 ];
 
-/** The names that `createPool` knows. @param all also the variants made for comparison */
+/**
+ * The names that `createPool` accepts.
+ * @param all includes the variants made for comparison
+ */
 export function poolTypes(all = false): string[] {
   return DRIVERS.filter((driver) => all || !driver.variant).map((driver) => driver.type);
 }
@@ -38,7 +41,7 @@ export function findPoolDriver(name: string): PoolDriver {
 }
 
 /**
- * Makes an empty pool over an arena.
+ * Creates an empty pool in an arena.
  * @throws ZcacheError ERR_POOL_UNKNOWN; ERR_ARENA_FULL if there is no room for its descriptor
  */
 export function createPool(name: string, arena: Arena): Zpool {
@@ -47,8 +50,8 @@ export function createPool(name: string, arena: Arena): Zpool {
 }
 
 /**
- * Opens, in another thread, a pool of the same arena from what its `share()` gave.
- * @throws ZcacheError ERR_POOL_CLOSED if there is no such pool (any more)
+ * Opens a pool that another thread has shared, in the same arena.
+ * @throws ZcacheError ERR_POOL_CLOSED if the pool does not exist any more
  */
 export function attachPool(arena: Arena, share: PoolShare): Zpool {
   const index = typeAt(arena, share?.zcachePool);
@@ -59,13 +62,19 @@ export function attachPool(arena: Arena, share: PoolShare): Zpool {
   throw new ZcacheError("ERR_POOL_CLOSED", `this ${share.type} pool has been destroyed`);
 }
 
-/** Opens whatever pool has its descriptor in this frame. @throws ZcacheError ERR_POOL_CLOSED */
+/**
+ * Opens the pool whose descriptor is in this frame.
+ * @throws ZcacheError ERR_POOL_CLOSED
+ */
 export function openPool(arena: Arena, frame: number): Zpool {
   const index = typeAt(arena, frame);
   return DRIVERS[index]!.open(arena, index, frame as PoolId);
 }
 
-/** The type of the pool that has its descriptor in a frame. @throws ZcacheError ERR_POOL_CLOSED */
+/**
+ * The type of the pool whose descriptor is in this frame.
+ * @throws ZcacheError ERR_POOL_CLOSED
+ */
 function typeAt(arena: Arena, frame: number): number {
   const at = frame * arena.frames.wordsPerPage;
   if (arena.frames.isHeadOf(frame, 0) && arena.words[at + Pool.MAGIC] === Pool.POOL_MAGIC) {

@@ -1,10 +1,10 @@
-// z3fold: at most three objects to a page frame.
+// z3fold: at most three objects per page frame.
 //
-// zbud with a third buddy in the middle. The order of things is zbud's: pages with room are listed
-// by their free chunks, the first that is roomy enough is taken, and reclaim empties whole pages.
-// What is new is that the middle object may move inside its page, so that the free chunks come
-// together. A handle names an object and not a buddy, so the middle can become the first under the
-// same handle.
+// It is zbud with a third, middle buddy. As in zbud, pages with room are listed by their free
+// chunks, malloc takes the first page with enough room, and reclaim empties whole pages. In
+// addition, the middle object may move within its page, so that the free chunks become contiguous.
+// A handle names an object and not a buddy, so that the middle object can become the first and keep
+// its handle.
 import { type Address, type Handle, NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -48,7 +48,9 @@ export class Z3foldPool extends BasePool {
   readonly #chunkShift: number;
   readonly #bits: HandleBits;
   readonly #headers: Slab;
-  /** As the patch of 2016 has it: counts a chunk too few, and moves only a middle that is alone. */
+  /**
+   * As in the patch of 2016: counts a chunk too few, and moves only a middle object that is alone.
+   */
   readonly #asSeed: boolean;
 
   constructor(arena: Arena, type: string, typeIndex: number, id: PoolId, asSeed: boolean) {
@@ -68,7 +70,7 @@ export class Z3foldPool extends BasePool {
 
   protected override mallocLocked(sizeBytes: number): Handle | Errno {
     const words = this.words;
-    // A page with a header must have a chunk left, or nobody could ever join.
+    // A page with a header must have a chunk left, or no other object could ever join.
     const headless = sizeBytes > this.arena.pageSize - 2 * this.#chunkBytes;
     const chunks = (sizeBytes + this.#chunkBytes - 1) >>> this.#chunkShift;
     const page = headless ? this.#growLocked(true) : this.#findOrGrowLocked(chunks);
@@ -138,7 +140,7 @@ export class Z3foldPool extends BasePool {
     const mapsAt = page + Page.MAPS + this.#findBuddy(page, handle);
     if (words[mapsAt] === 0) return EINVAL;
     add(words, mapsAt, -1);
-    // A middle that was pinned while its neighbour went may move now.
+    // A middle object that was mapped while its neighbour was freed may move now.
     const listed = words[page + Page.HEADLESS] === 0 && words[page + Page.UNDER_RECLAIM] === 0;
     if (!this.#asSeed && listed && this.#joinHolesLocked(page)) {
       listDel(words, page + Page.LINK);
@@ -166,15 +168,15 @@ export class Z3foldPool extends BasePool {
     return NIL;
   }
 
-  // A page whose objects were refused stays at the cold end of the LRU; the pass that it is marked
-  // with keeps it from being asked again at once.
+  // A refused page stays at the cold end of the LRU; its pass mark keeps it from being tried again
+  // at once.
   protected override endReclaimLocked(page: number): number {
     put(this.words, page + Page.UNDER_RECLAIM, 0);
     if (this.#isEmpty(page)) {
       this.#freePageLocked(page);
       return 1;
     }
-    // A headless page is in no list by room, and the words where its header would be are data.
+    // A headless page is in no list by free chunks, and the words of its header would be data.
     if (this.words[page + Page.HEADLESS] === 0) {
       this.#joinHolesLocked(page);
       this.#listByRoomLocked(page);
@@ -240,7 +242,9 @@ export class Z3foldPool extends BasePool {
     }
   }
 
-  /** The header of the page with room for `chunks`, taken off its list, or a new page's, or NIL. */
+  /**
+   * The header of a page with room for `chunks`, removed from its list, or of a new page; or NIL.
+   */
   #findOrGrowLocked(chunks: number): number {
     for (let free = chunks; free < Page.CHUNKS; free++) {
       const head = this.own + UNBUDDIED + free * LINK_WORDS;
@@ -281,7 +285,7 @@ export class Z3foldPool extends BasePool {
     this.count(Pool.PAGES, -1);
   }
 
-  /** Which buddy an object of so many chunks becomes in a page that has room for it. */
+  /** The buddy that an object of so many chunks becomes in a page that has room for it. */
   #buddyFor(page: number, chunks: number): number {
     const used = page + Page.CHUNKS_USED;
     if (this.words[used + FIRST] === 0) {
@@ -297,7 +301,7 @@ export class Z3foldPool extends BasePool {
     listAdd(this.words, page + Page.LINK, this.own + list);
   }
 
-  /** The largest run of chunks that one more object could take. */
+  /** The most chunks that another object can take. */
   #freeChunks(page: number): number {
     const words = this.words;
     const used = page + Page.CHUNKS_USED;
@@ -305,15 +309,16 @@ export class Z3foldPool extends BasePool {
     if (middle === 0) return Page.CHUNKS - 1 - words[used + FIRST]! - words[used + LAST]!;
     const start = words[page + Page.START_MIDDLE]!;
     const before = words[used + FIRST] !== 0 ? 0 : start - 1;
-    // The seed forgets that chunk 0 is the header's, so a chunk behind the middle is never used.
+    // The original forgets that chunk 0 is the header's, so a chunk after the middle object is
+    // never used.
     const end = this.#asSeed ? Page.CHUNKS - 1 : Page.CHUNKS;
     const after = words[used + LAST] !== 0 ? 0 : end - start - middle;
     return Math.max(before, after);
   }
 
   /**
-   * Moves the middle object so that the page's free chunks come together: alone, it becomes the
-   * first; beside a first or a last one, it joins that. Not while it is mapped.
+   * Moves the middle object to make the page's free chunks contiguous: alone, it becomes the first;
+   * beside a first or last object, it moves next to that. A mapped object does not move.
    * @returns whether it moved
    */
   #joinHolesLocked(page: number): boolean {
@@ -357,7 +362,7 @@ export class Z3foldPool extends BasePool {
     return 31 - Math.clz32(~taken & (taken + 1));
   }
 
-  /** The header of a live object's page, or NIL if the handle is foreign, stale or made up. */
+  /** The header of a live object's page, or NIL if the handle is foreign, stale or invented. */
   #findPage(handle: Handle): number {
     const { frames } = this.arena;
     const frame = frameOf(this.#bits, handle) as PageFrame;
@@ -423,7 +428,7 @@ export class Z3foldPool extends BasePool {
   /** Checks the pages of one list: `buddied`, or `unbuddied` with so many free chunks. */
   #verifyList(list: number, free: number): number {
     const head = this.own + list + (list === UNBUDDIED ? free * LINK_WORDS : 0);
-    // Counted first: a list that is not whole might never come back to its head.
+    // Counts first: a broken list might never return to its head.
     const pages = this.#countLocked(head);
     for (let link = listFirst(this.words, head); link !== head; link = listNext(this.words, link)) {
       const page = link - Page.LINK;
@@ -445,7 +450,7 @@ export class Z3foldPool extends BasePool {
     assert(inPlace, "a header is in its page, or in a record if that is headless");
     assert(words[page + Page.FRAME] === frame, "a header names its page");
     assert(reclaimed === 1 || !this.#isEmpty(page), "a page holds something");
-    // Listed it would be found by malloc, and given away while a thread empties it.
+    // In a list, malloc would find the page while a thread empties it.
     const unlisted = (headless | reclaimed) === 1;
     assert(listEmpty(words, page + Page.LINK) === unlisted, "a page is listed by room, or exempt");
     this.#verifyPlaces(page);

@@ -1,4 +1,4 @@
-// The names of z3fold: the one that stands for itself, and the patch of 2016.
+// The drivers of z3fold: the current form, and the patch of 2016.
 import type { PoolDriver } from "./driver.ts";
 import { Z3foldPool } from "./z3fold.ts";
 

@@ -5,19 +5,19 @@
  *  │ header       │ first →   │      │ middle →   │           │     ← last │
  *  └──────────────┴───────────┴──────┴────────────┴───────────┴────────────┘
  *
- * An object too large to leave room for header and another has the page to itself (a headless
- * page); its header is then a record outside of the page, with the object as its first: handle,
- * map count and marks are more than the one free word of the frame table holds, and so only
- * headless pages pay for them. The header's word index stands in PRIVATE of the frame table for
- * both, the LRU link in LINK. All words are guarded by the pool's lock.
+ * An object too large to leave room for the header and another object has the page to itself (a
+ * headless page). Its header is then a record outside of the page, with the object as its first:
+ * handle, map count and marks need more than the one free word of the frame table, and only
+ * headless pages pay for them. PRIVATE of the frame table has the header's word index for both,
+ * LINK the LRU link. All words are guarded by the pool's lock.
  */
 export const LINK = 0; // link: in unbuddied[free chunks], buddied, or none (reclaimed, headless)
 export const CHUNKS_USED = 2; // three words, by buddy: chunks, 0 = free
-export const HANDLES = 5; // three words, by buddy: the handle given out
-export const MAPS = 8; // three words, by buddy: how often it is mapped
+export const HANDLES = 5; // three words, by buddy: the object's handle
+export const MAPS = 8; // three words, by buddy: number of mappings
 export const START_MIDDLE = 11; // the middle buddy's first chunk, 0 if there is none
 export const UNDER_RECLAIM = 12; // 1 while a thread empties the page
-export const PASS = 13; // the last shrink() that asked for this page's objects
+export const PASS = 13; // the last shrink() that tried this page
 export const FRAME = 14; // fixed: the page's frame
 export const HEADLESS = 15; // fixed: 1 if the object has the page to itself
 export const HEADER_WORDS = 16;
@@ -27,6 +27,6 @@ export const MIDDLE = 1;
 export const LAST = 2;
 export const BUDDIES = 3;
 
-/** 2⁶ chunks to a page, one of them the header's. */
+/** 2⁶ chunks per page, one of them for the header. */
 export const CHUNKS_ORDER = 6;
 export const CHUNKS = 1 << CHUNKS_ORDER;

@@ -1,12 +1,13 @@
-// zblock: blocks of a few page frames, each cut into slots of one size; an object takes one slot.
+// zblock: blocks of a few page frames, each divided into slots of one size; an object takes one
+// slot.
 //
-// After A. Badmaev's posting of 2022 (v6) and V. Wool's of 2025. Nothing ever moves and no object
-// is in two pieces, so every operation is a few steps and a mapping is an address; the price is
-// that a block is given back only when all its objects are gone. Two forms are for use, three are
-// the originals' placement to the page, for comparison (zblock_tables.ts says what differs).
+// After A. Badmaev's posting of 2022 (v6) and V. Wool's of 2025. Objects never move and are always
+// in one piece, so that every operation is a few steps and a mapping is an address; the price is
+// that a block is freed only when all its objects are gone. Two forms are for use; three place
+// objects exactly as the originals do, for comparison (zblock_tables.ts has the differences).
 //
-// Blocks with room stand in one list per type. Reclaim takes the block to which an object was added
-// longest ago, whatever its type, and only if none of its objects is mapped.
+// Blocks with room are in one list per type. Reclaim takes the block to which an object was added
+// longest ago, of any type, if none of its objects is mapped.
 import { type Address, type Handle, NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -35,7 +36,7 @@ import * as Block from "./zblock_block.layout.ts";
 import { CACHE_WORDS, cacheFind, cacheIndexOf, cacheInsert, cacheRemove } from "./zblock_cache.ts";
 import * as Tables from "./zblock_tables.ts";
 
-/** A record has a word per slot; four sizes of records waste little, at one page frame each. */
+/** A record has a word per slot; four record sizes waste little, at one page frame each. */
 const RECORD_SLOTS = [1, 16, 32, Block.SLOTS_MAX] as const;
 
 // The pool's own words: the LRU, the slabs' heads, a list of blocks with room per type, and for the
@@ -271,7 +272,10 @@ export class ZblockPool extends BasePool {
     return link === head ? NIL : link - Block.LINK;
   }
 
-  /** A new block of this type, listed as having room, or NIL if there are no frames for it. */
+  /**
+   * A new block of this type, in the list of blocks with room, or NIL if there are no frames for
+   * it.
+   */
   #growLocked(type: number): number {
     const words = this.words;
     const frames = this.arena.frames;
@@ -302,9 +306,9 @@ export class ZblockPool extends BasePool {
   }
 
   /**
-   * When no block of the wanted type can be had: room in a larger type, or a block of a larger type
-   * that takes fewer contiguous frames. The last type takes one frame, so an object is refused only
-   * if not even that is left, or none for the record.
+   * If no block of the type is available: room in a larger type, or a block of a larger type that
+   * needs fewer contiguous frames. The last type needs one frame, so an object is refused only if
+   * that is missing, or a frame for the record.
    */
   #fallBackLocked(wanted: number): number {
     const orders = this.#types.orders;
@@ -341,7 +345,7 @@ export class ZblockPool extends BasePool {
     this.count(Pool.PAGES, -(1 << this.#types.orders[type]!));
   }
 
-  /** Makes malloc unaware of the block's room. */
+  /** Hides the block's room from malloc. */
   #unlistLocked(block: number): void {
     listDel(this.words, block + Block.LINK);
     if (!this.#setting.cached) return;
@@ -353,7 +357,7 @@ export class ZblockPool extends BasePool {
     if (cacheIndexOf(this.words, cacheAt, block) === NIL) cacheInsert(this.words, cacheAt, block);
   }
 
-  /** The block's record of a live handle, or NIL if the handle is foreign, stale or made up. */
+  /** The record of a live handle's block, or NIL if the handle is foreign, stale or invented. */
   #findLocked(handle: Handle): number {
     const words = this.words;
     const frames = this.arena.frames;

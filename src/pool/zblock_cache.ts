@@ -1,6 +1,6 @@
-// zblock's block cache of 2022: per type, 32 places for blocks that may have room, and no other
-// memory of them. It is kept as it was, for comparison: a block that is pushed out is not filled
-// again until one of its own slots is freed, which under churn leaves pools half empty.
+// zblock's block cache of 2022: per type, 32 entries for blocks that may have room, and no other
+// record of them. It is kept for comparison: a block pushed out of the cache is not filled again
+// until one of its own slots is freed, which leaves pools half empty under churn.
 //
 // An entry is the word index of a block's record, 0 for none. Guarded by the pool's lock.
 import { NIL } from "../base/brand.ts";
@@ -19,7 +19,7 @@ export function cacheFind(words: Int32Array, cacheAt: number): number {
   return NIL;
 }
 
-/** Where the block stands in the cache, or NIL. */
+/** The block's entry in the cache, or NIL. */
 export function cacheIndexOf(words: Int32Array, cacheAt: number, block: number): number {
   for (let at = cacheAt; at < cacheAt + CACHE_WORDS; at++) {
     if (words[at] === block) return at;
@@ -28,9 +28,8 @@ export function cacheIndexOf(words: Int32Array, cacheAt: number, block: number):
 }
 
 /**
- * Puts a block into an empty place or that of a full block, else in place of the block with the
- * least room. Blocks that are free altogether leave the original without a choice; here the first
- * one goes.
+ * Adds a block in an empty entry or that of a full block, else in place of the block with the least
+ * room. If all blocks are empty, the original has no rule; here the first is replaced.
  */
 export function cacheInsert(words: Int32Array, cacheAt: number, block: number): void {
   let least = Block.SLOTS_MAX;
@@ -50,7 +49,7 @@ export function cacheInsert(words: Int32Array, cacheAt: number, block: number): 
   put(words, leastAt, block);
 }
 
-/** Takes a block out, if it is in. */
+/** Removes a block, if it is in the cache. */
 export function cacheRemove(words: Int32Array, cacheAt: number, block: number): void {
   const at = cacheIndexOf(words, cacheAt, block);
   if (at !== NIL) put(words, at, 0);

@@ -1,4 +1,4 @@
-// The names of zblock: two that stand for themselves, and one for each of the postings.
+// The drivers of zblock: two forms for use, and one for each posting.
 import type { PoolDriver } from "./driver.ts";
 import { ZblockPool } from "./zblock.ts";
 import * as Tables from "./zblock_tables.ts";

@@ -1,27 +1,27 @@
-// The block types of zblock: how many slots in how many page frames, and what follows from that for
-// a page size. Facts of the three postings; the repaired forms differ by header, comparison and
-// last type.
+// The block types of zblock: how many slots in how many page frames, and the resulting sizes for a
+// page size. The numbers are those of the three postings; the repaired forms differ in header,
+// comparison and last type.
 //
 // A type with n slots in 2^order pages holds objects of up to (pages − header) / n bytes, rounded
-// down to 8. The tables were made for 4 KiB pages; with larger pages the same numbers give slots
-// that are larger in proportion. (The last posting has a second table for other page sizes, which
+// down to 8. The tables were made for pages of 4 KiB; with larger pages the same numbers give
+// proportionally larger slots. (The last posting has a second table for other page sizes, which
 // refuses all objects above 80 % of a page; it is not used here.)
 import { assert } from "../base/errors.ts";
 
-/** [slots per block, order], by growing slot size. */
+/** [slots per block, order], by increasing slot size. */
 export type BlockType = readonly [slots: number, order: number];
 
 export interface ZblockSetting {
   readonly types: readonly BlockType[];
   /** Bytes of each block that no slot may use. */
   readonly headerBytes: number;
-  /** Whether an object may fill its slot to the last byte. The 2025 postings want one byte more. */
+  /** Whether an object may fill its slot completely. The 2025 postings require one byte more. */
   readonly exactFit: boolean;
-  /** Only 32 blocks of each type are remembered as having room, as in 2022. */
+  /** Whether only 32 blocks of each type are recorded as having room, as in 2022. */
   readonly cached: boolean;
   /**
-   * Not an original's behaviour: a block that has room again is filled first, not last (2 to 5 %
-   * fewer pages after churn), and when no block of a type can be had, a larger type does.
+   * Not in the originals: a block that has room again is filled first, not last (2 to 5 % fewer
+   * pages after churn), and if no block of a type is available, a larger type is used.
    */
   readonly repaired: boolean;
 }
@@ -42,7 +42,10 @@ const TYPES_2025: readonly BlockType[] = [
   [15, 3], [14, 3], [13, 3], [6, 2], [11, 3], [10, 3], [9, 3], [4, 2],
 ];
 
-/** The last type of each posting, 7 slots in 8 pages or 4 in 4, gives way to a page of its own. */
+/**
+ * In the repaired forms, a whole page replaces the last type of each posting, 7 slots in 8 pages or
+ * 4 in 4.
+ */
 function withWholePages(types: readonly BlockType[]): readonly BlockType[] {
   return [...types.slice(0, -1), [1, 0]];
 }
@@ -77,17 +80,17 @@ export const REPAIRED_2022: ZblockSetting = {
 };
 export const REPAIRED_2025: ZblockSetting = { ...REPAIRED_2022, types: withWholePages(TYPES_2025) };
 
-/** Slots begin and end at multiples of this, the originals' `sizeof(long)`. */
+/** Slots begin and end at multiples of this: the originals' `sizeof(long)`. */
 const SLOT_ALIGN_SHIFT = 3;
 
-/** The types of one setting for one page size, column by column, as the hot paths want them. */
+/** The types of one setting for one page size, in columns, as hot paths need them. */
 export class ZblockTypes {
   readonly count: number;
   readonly slots: Uint8Array;
   readonly orders: Uint8Array;
   readonly slotBytes: Int32Array;
   readonly slotsMax: number;
-  /** The largest object of all. */
+  /** The largest object of any type. */
   readonly maxSizeBytes: number;
   /** The type of a size is typeOf[(size + round) >>> 3]: slots are multiples of 8 bytes. */
   readonly #typeOf: Uint8Array;
@@ -122,7 +125,7 @@ export class ZblockTypes {
     return this.#typeOf[(sizeBytes + this.#round) >>> SLOT_ALIGN_SHIFT]!;
   }
 
-  /** The largest object that is put into this type. */
+  /** The largest object of this type. */
   largestOf(type: number): number {
     return Math.min(this.maxSizeBytes, this.slotBytes[type]! - this.#unused);
   }

@@ -1,15 +1,15 @@
-// zbud: at most two objects to a page frame, simple and deterministic.
+// zbud: at most two objects per page frame, simple and deterministic.
 //
-// An object takes whole chunks of 1/64 page; pages with one object are listed by their free chunks,
-// and malloc takes the first page of the first list that is roomy enough. Freeing one object of a
-// page never needs another page to be looked at, and reclaiming one page evicts at most two
-// objects: that is what zbud is for. Density is at most 2.
+// An object takes whole chunks of 1/64 page. Pages with one object are listed by their free chunks,
+// and malloc takes the first page of the first list with enough room. Freeing an object never
+// involves another page, and reclaiming a page evicts at most two objects, which is the purpose of
+// zbud. At most two objects share a page, so the density is at most 2.
 //
-// There are two forms of it. That of zcache (2012) has a header of two chunks, lists in order of
-// arrival, and keeps pages that have become empty in a list of its own. That of Linux 6.12, the
-// last one upstream, has a header of one chunk, lists with the newest first, and gives empty pages
-// back. Reclaim is the same in both: least recently added-to pages first, as upstream had it before
-// 6.6.
+// There are two forms. zcache's (2012) has a header of two chunks, lists in order of arrival, and
+// keeps empty pages in a list of their own. That of Linux 6.12, the last one upstream, has a header
+// of one chunk, lists with the newest page first, and frees empty pages. Reclaim is the same in
+// both, as upstream had it before 6.6: the pages to which an object was added longest ago come
+// first.
 import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -42,22 +42,25 @@ const LRU = BUDDIED + LINK_WORDS;
 const UNUSED = LRU + LINK_WORDS;
 const OWN_WORDS = UNUSED + LINK_WORDS;
 
-/** What tells the forms of zbud apart. */
+/** The differences between the forms of zbud. */
 interface ZbudForm {
-  /** Chunks that the page's header takes. */
+  /** Chunks of the page's header. */
   readonly headerChunks: number;
   /** Chunks of the largest object. */
   readonly objectChunksMax: number;
-  /** Lists by free chunks: the page that came first is taken first, not the one that came last. */
+  /**
+   * Whether lists by free chunks are in order of arrival: the oldest page is taken first, not the
+   * newest.
+   */
   readonly inOrderOfArrival: boolean;
-  /** Empty pages stay with the pool, until they are used again or `compact` gives them back. */
+  /** Whether the pool keeps empty pages until it reuses them or `compact` frees them. */
   readonly keepsEmptyPages: boolean;
 }
 
 const FIRST = 0;
 const LAST = 1;
 
-/** Pages that `compact` gives back under one hold of the lock: each is some bitmap words. */
+/** Pages that `compact` frees under one hold of the lock; each costs some bitmap words. */
 const PAGES_PER_HOLD = 16;
 
 export class ZbudPool extends BasePool {
@@ -171,7 +174,8 @@ export class ZbudPool extends BasePool {
     const lru = this.own + LRU;
     const unused = this.#takeUnusedLocked();
     if (unused !== NIL) {
-      // An empty page goes before any object does. In the LRU list so that every page is in one.
+      // An empty page is freed before any object is evicted. It is in the LRU list because every
+      // page is.
       listAddTail(words, unused + Page.LRU, lru);
       put(words, unused + Page.UNDER_RECLAIM, 1);
       return unused;
@@ -259,7 +263,9 @@ export class ZbudPool extends BasePool {
     }
   }
 
-  /** The page (its word index) that has `chunks` free, taken off its list, or a new one, or NIL. */
+  /**
+   * The word index of a page with `chunks` free, removed from its list, or of a new page; or NIL.
+   */
   #findOrGrowLocked(chunks: number): number {
     const words = this.words;
     for (let slack = chunks; slack < this.#chunks; slack++) {
@@ -291,13 +297,13 @@ export class ZbudPool extends BasePool {
     return page;
   }
 
-  /** Takes an empty page off the LRU and keeps it for later. */
+  /** Moves an empty page from the LRU to the unused list. */
   #keepPageLocked(page: number): void {
     listDel(this.words, page + Page.LRU);
     listAdd(this.words, page + Page.LINK, this.own + UNUSED);
   }
 
-  /** A page of the unused list, taken off it, or NIL. */
+  /** A page removed from the unused list, or NIL. */
   #takeUnusedLocked(): number {
     const unused = this.own + UNUSED;
     if (listEmpty(this.words, unused)) return NIL;
@@ -337,7 +343,7 @@ export class ZbudPool extends BasePool {
     add(words, page + Page.LINK, this.own + list);
   }
 
-  /** The page of a live handle, or NIL if the handle is foreign, stale or made up. */
+  /** The page of a live handle, or NIL if the handle is foreign, stale or invented. */
   #findLocked(handle: Handle): number {
     const frame = frameOf(this.#bits, handle);
     if (!this.arena.frames.isHeadOf(frame, this.id)) return NIL;
@@ -380,7 +386,7 @@ export class ZbudPool extends BasePool {
   #verifyListLocked(list: number, slack: number): number {
     const words = this.words;
     const head = this.own + list + (list === UNBUDDIED ? slack * LINK_WORDS : 0);
-    // Counted first: a list that is not whole might never come back to its head.
+    // Counts first: a broken list might never return to its head.
     const pages = this.#countLocked(head);
     for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
       const page = link - Page.LINK;
@@ -398,7 +404,7 @@ export class ZbudPool extends BasePool {
     assert(this.#freeChunks(page) >= 0, "first + last + slack = chunks");
     assert(reclaimed === 0 || reclaimed === 1, "a page is under reclaim or not");
     assert(reclaimed === 1 || !this.#isEmpty(page), "a page holds something");
-    // Listed it would be found by malloc, and given away while a thread empties it.
+    // In a list, malloc would find the page while a thread empties it.
     assert(
       listEmpty(words, page + Page.LINK) === (reclaimed === 1),
       "a page is in a list by room unless it is under reclaim",
@@ -437,7 +443,7 @@ export class ZbudPool extends BasePool {
   }
 }
 
-/** The last one upstream: an object leaves a chunk, so that a second one can ever fit. */
+/** The last form upstream: an object leaves a chunk free, so that a second one can fit. */
 const LINUX_6_12: ZbudForm = {
   headerChunks: 1,
   objectChunksMax: Page.CHUNKS - 2,
@@ -445,7 +451,7 @@ const LINUX_6_12: ZbudForm = {
   keepsEmptyPages: false,
 };
 
-/** As the patch has it: the largest object is a chunk smaller than what is free in a page. */
+/** As in the patch: the largest object is a chunk smaller than the free part of a page. */
 const ZCACHE_2012: ZbudForm = {
   headerChunks: 2,
   objectChunksMax: Page.CHUNKS - 3,
@@ -454,7 +460,7 @@ const ZCACHE_2012: ZbudForm = {
 };
 
 /**
- * Repaired: takes what fits, and gives empty pages back at once. Without a reserve, because the
+ * Repaired: stores whatever fits, and frees empty pages at once. It needs no reserve, because the
  * arena is the reserve of all its pools, and a frame from there costs a lock and some bitmap words.
  */
 const ZCACHE_REPAIRED: ZbudForm = {

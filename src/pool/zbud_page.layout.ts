@@ -13,13 +13,13 @@ export const LINK = 0; // link: in unbuddied[slack], in buddied, or in none whil
 export const LRU = 2; // link: in the pool's LRU list, most recently added-to first
 export const FIRST = 4; // chunks of the first buddy, 0 = free
 export const LAST = 5; // chunks of the last buddy, 0 = free
-export const FIRST_HANDLE = 6; // the handle given out for the first buddy
-export const LAST_HANDLE = 7; // the handle given out for the last buddy
-export const FIRST_MAPS = 8; // how often the first buddy is mapped
-export const LAST_MAPS = 9; // how often the last buddy is mapped
+export const FIRST_HANDLE = 6; // the first buddy's handle
+export const LAST_HANDLE = 7; // the last buddy's handle
+export const FIRST_MAPS = 8; // mappings of the first buddy
+export const LAST_MAPS = 9; // mappings of the last buddy
 export const UNDER_RECLAIM = 10; // 1 while a thread empties the page
-export const PASS = 11; // the last shrink() that asked for this page's objects
+export const PASS = 11; // the last shrink() that tried this page
 
-/** 2⁶ chunks to a page. */
+/** 2⁶ chunks per page. */
 export const NCHUNKS_ORDER = 6;
 export const CHUNKS = 1 << NCHUNKS_ORDER;
