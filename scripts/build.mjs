@@ -1,13 +1,12 @@
 // `npm run build [-- --force]`: builds everything, unless `dist/` is current.
 //
-// The WebAssembly kernels come first, because the TypeScript sources embed them, then `tsc` over
-// src, test and bench. One tree `dist/` mirrors the sources, so that relative URLs hold. It is made
-// anew each time, so that nothing of a deleted source is tested or packed.
+// What the sources embed comes first (embed.mjs), then `tsc` over src, test and bench. One tree
+// `dist/` mirrors the sources, so that relative URLs hold. It is made anew each time, so that
+// nothing of a deleted source is tested or packed.
 //
 // npm calls this after `npm ci` and before each `npx zcache` in a clone (`prepare`). So a current
 // build is left alone, and a new one is made beside it and takes its place when it is whole: a
 // build that fails or is interrupted leaves the last one.
-import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
@@ -18,57 +17,22 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { alone, fingerprint, isBuilt, root, stamp } from "./build_state.mjs";
-
-const packageBin = (name, file) =>
-  join(dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)), file);
-
-function run(packageName, file, args) {
-  execFileSync(process.execPath, [packageBin(packageName, file), ...args], {
-    stdio: "inherit",
-    cwd: root,
-  });
-}
-
-/** Writes a source that the build makes, in one step, and only if it is another than before. */
-function writeMade(path, text) {
-  const file = join(root, path);
-  if (existsSync(file) && readFileSync(file, "utf8") === text) return;
-  const temporary = `${file}.${process.pid}`;
-  writeFileSync(temporary, text);
-  renameSync(temporary, file);
-}
-
-/** Base64 as TypeScript that is joined from lines. */
-function base64Source(bytes) {
-  const lines = Buffer.from(bytes)
-    .toString("base64")
-    .match(/.{1,92}/g);
-  return `[\n${lines.map((line) => `  "${line}",`).join("\n")}\n].join("")`;
-}
-
-function buildKernels(target) {
-  const wasm = join(target, "kernels.wasm");
-  const flags = ["-O3", "--converge", "--noAssert", "--runtime", "stub", "--importMemory"];
-  const memory = ["--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65535"];
-  const features = ["--enable", "simd", "--enable", "bulk-memory", "--enable", "threads"];
-  const source = join(root, "src/wasm/kernels.as.ts");
-  const args = [source, ...flags, ...memory, ...features, "--outFile", wasm];
-  run("assemblyscript", "bin/asc.js", args);
-  writeMade(
-    "src/wasm/kernels.binary.ts",
-    `// Made by scripts/build.mjs from kernels.as.ts; not for editing.\n` +
-      `export const KERNELS_BASE64 = ${base64Source(readFileSync(wasm))};\n`,
-  );
-}
+import {
+  embedKernels,
+  embedWorkers,
+  embedZstd,
+  packageFolder,
+  runTool,
+  writeNotices,
+} from "./embed.mjs";
 
 /** The web page: checked against a browser's library, then bundled into one script. */
 async function buildDashboard(target) {
   const source = join(root, "src/dashboard");
   const page = join(target, "src/dashboard");
-  run("typescript", "bin/tsc", ["-p", source]);
+  runTool("typescript", "bin/tsc", ["-p", source]);
   const { build } = await import("esbuild");
   await build({
     entryPoints: [join(source, "main.ts")],
@@ -81,6 +45,9 @@ async function buildDashboard(target) {
     banner: { js: "// zcache's web page; the sources are in src/dashboard." },
   });
   for (const file of ["index.html", "app.css"]) copyFileSync(join(source, file), join(page, file));
+  const chart = readFileSync(join(packageFolder("chart.js"), "dist/chart.umd.min.js"), "utf8");
+  // A map is not there to be found.
+  writeFileSync(join(page, "chart.js"), chart.replace(/^\/\/# sourceMappingURL=.*$/m, ""));
 }
 
 /**
@@ -106,10 +73,13 @@ async function buildAll(folder) {
   const made = join(folder, `dist-${process.pid}`);
   mkdirSync(made);
   try {
-    buildKernels(made);
+    embedKernels(made);
+    await embedZstd();
+    await embedWorkers();
     const info = join(made, "tsconfig.tsbuildinfo");
-    run("typescript", "bin/tsc", ["-p", root, "--outDir", made, "--tsBuildInfoFile", info]);
+    runTool("typescript", "bin/tsc", ["-p", root, "--outDir", made, "--tsBuildInfoFile", info]);
     await buildDashboard(made);
+    writeNotices(made);
     chmodSync(join(made, "src/cli/main.js"), 0o755);
     stamp(made, print);
     replaceDist(folder, made);

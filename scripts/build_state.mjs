@@ -24,6 +24,8 @@ const INPUT_FILES = [
   "package-lock.json",
   "scripts/build.mjs",
   "scripts/build_state.mjs",
+  "scripts/embed.mjs",
+  "scripts/zstd_notice.txt",
   "tsconfig.json",
 ];
 /** Sources that the build writes itself. */

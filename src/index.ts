@@ -1,4 +1,5 @@
 // The entry point `zcache`: the arena, the pools over it, and the codecs that Node has.
+/// <reference types="node" preserve="true" />
 export { AssertionError, type ErrorCode, ZcacheError } from "./base/errors.ts";
 export { formatBytes, GIB, KIB, MIB, parseSize } from "./base/units.ts";
 export { Cache } from "./cache/cache.ts";
@@ -21,7 +22,8 @@ export { Cleancache } from "./frontends/cleancache.ts";
 export { Frontswap } from "./frontends/frontswap.ts";
 export { Zswap } from "./frontends/zswap.ts";
 export { nodeCodecs } from "./node/codecs.ts";
-export { attachStore, createStore, startMaintainer } from "./node/stores.ts";
+export { startMaintainer } from "./node/maintainer.ts";
+export { attachStore, createStore } from "./node/stores.ts";
 export type { PersistOptions } from "./persist/options.ts";
 export type { PersistStats } from "./persist/persistence.ts";
 export * from "./pool/index.ts";

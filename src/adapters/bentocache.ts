@@ -3,6 +3,7 @@
 //
 // bentocache is not imported: what it asks of a driver is a shape. A namespace is a prefix of keys,
 // with a ":" behind it.
+/// <reference types="node" preserve="true" />
 
 import type { Cache } from "../cache/cache.ts";
 import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";

@@ -4,6 +4,7 @@
 // A chunk is an object of a persistent pool, under its index, and consists of pages of which the
 // last is filled up with zeros; these cost next to nothing once compressed. So what was put stays,
 // in memory or in the write-back file, or the put fails and says so.
+/// <reference types="node" preserve="true" />
 import { bytesOf } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";

@@ -7,6 +7,7 @@
 // An adapter is told the namespace of a Keyv once, and not by which Keyv it is called: with several
 // of them, KeyvClears says which one clears. Keyv is not imported: what it asks of an adapter is a
 // shape.
+/// <reference types="node" preserve="true" />
 import { EventEmitter } from "node:events";
 import { ZcacheError } from "../base/errors.ts";
 import type { Cache } from "../cache/cache.ts";

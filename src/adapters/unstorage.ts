@@ -3,6 +3,7 @@
 //
 // unstorage is not imported: what it asks of a driver is a shape. It makes text of values itself;
 // raw items come as they are, and so they are kept.
+/// <reference types="node" preserve="true" />
 
 import type { Cache } from "../cache/cache.ts";
 import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";

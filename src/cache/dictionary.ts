@@ -8,6 +8,7 @@ import { KIB, MIB } from "../base/units.ts";
 import type { CodecOptions } from "../codec/contract.ts";
 import { startWorker, workerError } from "../node/reserved_fds.ts";
 import type { Values } from "../values/values.ts";
+import { WORKER } from "./dictionary_worker.binary.ts";
 
 /** The result of a training, measured on samples that the dictionary was not trained from. */
 export interface DictionaryReport {
@@ -59,8 +60,6 @@ const LATER_GAIN = 0.03;
 /** New values until the next training; four times as many after each. */
 const RETRY_VALUES = 50_000;
 const RETRY_FACTOR = 4;
-
-const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
 export class DictionaryTrainer {
   readonly #values: Values;
@@ -181,8 +180,7 @@ export class DictionaryTrainer {
   }
 
   #runWorker(job: TrainingJob): Promise<TrainingResult> {
-    const url = new URL(`./dictionary_worker.${EXTENSION}`, import.meta.url);
-    const worker = startWorker(url, {
+    const worker = startWorker(WORKER, {
       workerData: job,
       transferList: [job.samples.buffer as ArrayBuffer],
     });

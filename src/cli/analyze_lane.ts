@@ -7,6 +7,7 @@ import type { LaneMemory } from "../lab/analyzer.ts";
 import type { LaneJob, PoolLane, Totals, Work } from "../lab/pool_lane.ts";
 import type { ArenaShare } from "../memory/arena.ts";
 import { startWorker, workerError } from "../node/reserved_fds.ts";
+import { WORKER } from "./analyze_worker.binary.ts";
 
 /** What the thread is started with. */
 export interface LaneSetup {
@@ -29,12 +30,6 @@ export interface LaneAnswer {
   };
 }
 
-/** Beside this file, built or not. */
-const WORKER_URL = new URL(
-  import.meta.url.endsWith(".ts") ? "analyze_worker.ts" : "analyze_worker.js",
-  import.meta.url,
-);
-
 export class WorkerLane implements PoolLane {
   readonly #worker: Worker;
   /** The answer that is being waited for. */
@@ -44,7 +39,7 @@ export class WorkerLane implements PoolLane {
 
   constructor({ arena, tables, windowPages }: LaneMemory, pools: readonly string[]) {
     const workerData: LaneSetup = { arena: arena.share(), tables, windowPages, pools };
-    this.#worker = startWorker(WORKER_URL, { workerData });
+    this.#worker = startWorker(WORKER, { workerData });
     this.#failure = new Promise((_, reject) => {
       const what = "the thread that fills pools";
       this.#worker.once("error", (cause) => reject(workerError(what, cause)));

@@ -1,5 +1,6 @@
 // The entry point `zcache/codec`. Which codecs exist depends on the platform, so a registry starts
 // empty; on Node, `nodeCodecs()` fills one with all of them.
+/// <reference types="node" preserve="true" />
 export type { Address } from "../base/brand.ts";
 export type { Codec, CodecMemory, CodecOptions } from "./contract.ts";
 export { trainDictionary, trainDictionaryInSteps } from "./dictionary/train.ts";

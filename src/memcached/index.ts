@@ -1,5 +1,6 @@
 // memcached on Node: the protocol's server over a store of values. The entry point
 // `zcache/memcached`.
+/// <reference types="node" preserve="true" />
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { checkListen } from "../node/net/listen_options.ts";
@@ -8,6 +9,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { openItemStore } from "./item_stores.ts";
 import { MemcachedServer } from "./server.ts";
 import { DEFAULT_SETTINGS, type MemcachedSettings } from "./settings.ts";
+import { WORKER } from "./worker.binary.ts";
 
 export type { Endpoint, TlsFiles } from "./endpoint.ts";
 export { type Knob, MemcachedServer } from "./server.ts";
@@ -37,7 +39,6 @@ export interface StartedMemcached {
 const NAMES = ["listen", "onShutdown", "onFault", "log"];
 const TLS_NAMES = ["cert", "key", "ca", "minVersion"];
 const DEFAULT_LISTEN: Endpoint = { host: "127.0.0.1", port: 11_211 };
-const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
 /**
  * Serves memcached's protocols.
@@ -64,7 +65,7 @@ export async function startMemcachedServer(
       store = opened.valueStore;
       return opened;
     },
-    workerUrl: new URL(`./worker.${EXTENSION}`, import.meta.url),
+    worker: WORKER,
     onShutdown: onShutdown ?? (() => {}),
     ...(onFault === undefined ? {} : { onFault }),
     log,

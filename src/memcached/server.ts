@@ -5,6 +5,7 @@
 // close it again, when its number may be another file's: so workers go on until the process ends.
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
+import type { EmbeddedWorker } from "../node/embedded_worker.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
 import { startWorker } from "../node/reserved_fds.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -41,7 +42,7 @@ export interface MemcachedOptions {
     onError: (task: string, error: unknown) => void,
   ) => OpenedItemStore;
   /** The module that a worker runs; it is given a WorkerTask. */
-  readonly workerUrl: URL;
+  readonly worker: EmbeddedWorker | URL;
   /** A client has asked for the end, and may. */
   readonly onShutdown: (graceful: boolean) => void;
   /** What is to be kept for the next process could not be written; the server goes on. */
@@ -292,7 +293,7 @@ async function untilClosed(worker: Worker): Promise<void> {
 async function startServing(parts: ServeParts, task: WorkerTask, hub: WatchHub): Promise<Worker> {
   const { errors, onShutdown } = parts;
   const { thread } = task;
-  const worker = startWorker(parts.workerUrl, { workerData: task });
+  const worker = startWorker(parts.worker, { workerData: task });
   await new Promise<void>((resolve, reject) => {
     const fail = (why: string, cause?: unknown) =>
       reject(

@@ -31,19 +31,23 @@ function obey(thread: ServerThread, message: ToWorker): void {
   }
 }
 
-try {
-  const { settings, share, endpoints, fds } = task;
-  const thread = await ServerThread.start({
-    ...{ settings, share, endpoints, fds, errors },
-    store: attachItemStore(task.store),
-    thread: task.thread,
-    shutdown: (graceful) => tell({ type: "shutdown", graceful }),
-    tellOthers: tell,
-  });
-  port.on("message", (message: ToWorker) => {
-    errors.run("memcached: a message of the main thread", () => obey(thread, message));
-  });
-  tell({ type: "listening" });
-} catch (error) {
-  tell({ type: "failed", message: (error as Error).message });
+async function start(): Promise<void> {
+  try {
+    const { settings, share, endpoints, fds } = task;
+    const thread = await ServerThread.start({
+      ...{ settings, share, endpoints, fds, errors },
+      store: attachItemStore(task.store),
+      thread: task.thread,
+      shutdown: (graceful) => tell({ type: "shutdown", graceful }),
+      tellOthers: tell,
+    });
+    port.on("message", (message: ToWorker) => {
+      errors.run("memcached: a message of the main thread", () => obey(thread, message));
+    });
+    tell({ type: "listening" });
+  } catch (error) {
+    tell({ type: "failed", message: (error as Error).message });
+  }
 }
+
+void start();

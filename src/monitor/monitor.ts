@@ -27,6 +27,7 @@ import type { SizeHistogram } from "../store/size_histogram.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import type { Store } from "../store/store.ts";
 import type { Observed } from "./contract.ts";
+import { WORKER } from "./what_if_worker.binary.ts";
 
 /** What a service knows that its store does not, at one moment. */
 export interface ServiceFigures {
@@ -257,9 +258,7 @@ class StoreService implements Observed {
   }
 
   async #compare(task: WhatIfTask): Promise<readonly WhatIfResult[]> {
-    const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    const url = new URL(`./what_if_worker.${ending}`, import.meta.url);
-    const worker = startWorker(url, { workerData: task });
+    const worker = startWorker(WORKER, { workerData: task });
     worker.unref();
     this.#workers.add(worker);
     let timer: NodeJS.Timeout | undefined;

@@ -12,6 +12,7 @@
 // Concurrency: the main thread accepts; each connection is served by one worker, and all workers
 // share one store. Limits: 64 threads, 4096 connections, 64 MiB in one READ or WRITE, 16 KiB in an
 // option of the handshake; a connection takes 68 KiB of the store's memory.
+/// <reference types="node" preserve="true" />
 import { availableParallelism } from "node:os";
 import { createSecureContext, type TlsOptions } from "node:tls";
 import type { Worker } from "node:worker_threads";
@@ -26,6 +27,7 @@ import { REQUEST_KINDS } from "./request_check.ts";
 import { type Listen, NbdServer } from "./server.ts";
 import type { ServeOrder, TlsShare, WarmUpShare } from "./thread.ts";
 import { WARM_UP_PAGES } from "./warm_up.ts";
+import { WORKER } from "./worker.binary.ts";
 
 export type { BdStat, IoStat, MmStat } from "../zram/stat.ts";
 export { Extent, Zram, type ZramShare } from "../zram/zram.ts";
@@ -76,7 +78,6 @@ export interface NbdOptions {
 const THREADS_MAX = 64;
 /** Number of the device for the warm-up: no other device has it. */
 const WARM_UP_NUMBER = 0x7fff_ffff;
-const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 /** Workers without a server, for the next one: a worker never ends (shared_fd_socket.ts). */
 const idle: Worker[] = [];
 
@@ -138,7 +139,7 @@ function defaultThreads(): number {
 }
 
 function newWorker(): Worker {
-  const worker = startWorker(new URL(`./worker.${EXTENSION}`, import.meta.url));
+  const worker = startWorker(WORKER);
   // A worker without a server may fail too; then it is not used again.
   worker.on("error", () => {});
   worker.once("exit", () => {

@@ -1,12 +1,13 @@
-// Chart.js as one script, for pages that draw charts: from the package's folder, because its
-// exports do not name that file.
+// Chart.js as one script, for pages that draw charts. The build copies it from its package.
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+
+/** The web page's files: beside the built modules, also for sources that run unbuilt. */
+export const PAGE_FOLDER = new URL(
+  import.meta.url.endsWith(".ts") ? "../../dist/src/dashboard/" : "../dashboard/",
+  import.meta.url,
+);
 
 /** Source text that defines the global `Chart`. */
 export function chartLibrary(): string {
-  const main = createRequire(import.meta.url).resolve("chart.js");
-  const source = readFileSync(join(dirname(main), "chart.umd.min.js"), "utf8");
-  return source.replace(/^\/\/# sourceMappingURL=.*$/m, "");
+  return readFileSync(new URL("chart.js", PAGE_FOLDER), "utf8");
 }

@@ -5,6 +5,7 @@
 import { closeSync, openSync } from "node:fs";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
+import { type EmbeddedWorker, unpackWorker } from "./embedded_worker.ts";
 
 const reserved = new Set<number>();
 
@@ -20,7 +21,7 @@ export function reserveFd(descriptor: number): void {
  * @throws ZcacheError ERR_WORKER: no memory or no thread. A script that is missing or fails is
  *   reported by the worker's event "error"
  */
-export function startWorker(url: URL, options?: WorkerOptions): Worker {
+export function startWorker(script: EmbeddedWorker | URL, options?: WorkerOptions): Worker {
   const held = occupy(Math.max(-1, ...reserved));
   const release = () => {
     for (const descriptor of held.splice(0)) closeSync(descriptor);
@@ -28,7 +29,10 @@ export function startWorker(url: URL, options?: WorkerOptions): Worker {
   const { NODE_OPTIONS: _, ...env } = process.env;
   let worker: Worker;
   try {
-    worker = new Worker(url, { ...options, execArgv: [], env });
+    worker =
+      script instanceof URL
+        ? new Worker(script, { ...options, execArgv: [], env })
+        : new Worker(unpackWorker(script), { ...options, execArgv: [], env, eval: true });
   } catch (cause) {
     release();
     const { message } = cause as Error;

@@ -1,5 +1,4 @@
-// Stores on Node: makes them, attaches to them, and starts background work for them.
-import type { Worker } from "node:worker_threads";
+// Stores on Node: makes them, attaches to them, and recompresses their idle pages.
 import { ZcacheError } from "../base/errors.ts";
 import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
@@ -7,11 +6,8 @@ import { Store, type StoreShare } from "../store/store.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
-import { startWorker } from "./reserved_fds.ts";
 import { SCAN_ENTRIES, ScanRounds, scanTask, tickSecondsFor, ticksToAge } from "./scan_rounds.ts";
 import { Scheduler, type SchedulerTime } from "./scheduler.ts";
-
-const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 
 /**
  * Makes a store. With a codec for recompression, the calling thread recompresses idle pages in the
@@ -85,22 +81,4 @@ export function attachWith<T>(share: StoreShare, open: (store: Store) => T): T {
     store.detach();
     throw error;
   }
-}
-
-/**
- * Starts a worker that makes room and writes to the file in the background, until the store is
- * closed. The worker does not keep the process alive.
- * @param onError called if the worker fails; then threads that put do its work (default: a warning
- *   of the process)
- * @throws ZcacheError ERR_WORKER
- */
-export function startMaintainer(
-  store: Store,
-  onError: (error: Error) => void = (error) => process.emitWarning(error),
-): Worker {
-  const url = new URL(`./maintainer_worker.${EXTENSION}`, import.meta.url);
-  const worker = startWorker(url, { workerData: store.share() });
-  worker.unref();
-  worker.on("error", onError);
-  return worker;
 }

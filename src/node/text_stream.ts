@@ -1,10 +1,10 @@
 // A text file as a stream of pieces, decompressed if its name ends in .gz or .zst.
 import { createReadStream, statSync } from "node:fs";
-import { createRequire } from "node:module";
 import { pipeline, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { ZcacheError } from "../base/errors.ts";
 import { rawArguments, reasonOf } from "./inputs.ts";
+import { requireOptional } from "./optional_packages.ts";
 
 /** zstd of newer versions of Node, and of `zstd-napi`. */
 interface ZstdStreams {
@@ -16,7 +16,7 @@ function unzstd(): Transform {
   const { createZstdDecompress } = zlib as ZstdStreams;
   if (createZstdDecompress !== undefined) return createZstdDecompress();
   try {
-    const { DecompressStream } = createRequire(import.meta.url)("zstd-napi") as ZstdStreams;
+    const { DecompressStream } = requireOptional("zstd-napi") as ZstdStreams;
     return new DecompressStream!();
   } catch (cause) {
     const message = "no zstd here: install zstd-napi, take Node 22.15 or later, or unpack it";

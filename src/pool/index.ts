@@ -1,4 +1,5 @@
 // The entry point `zcache/pool`: the pools, the arena that they are in, and their error numbers.
+/// <reference types="node" preserve="true" />
 export type { Address, Handle, PageFrame } from "../base/brand.ts";
 export { EAGAIN, EBUSY, EINVAL, ENOMEM, ENOSPC, type Errno, errnoName } from "../base/errno.ts";
 export { Arena, type ArenaOptions, type ArenaShare } from "../memory/arena.ts";

@@ -147,9 +147,9 @@ describe("in a worker thread", () => {
       await import(${JSON.stringify(WORKER_URL.href)});
     `;
     const log: string[] = [];
-    const workerUrl = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+    const worker = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
     const server = await startServer({ threads: 3 }, {}, openItemStore, {
-      workerUrl,
+      worker,
       log: (text) => log.push(text),
     });
     servers.push(server);
@@ -187,8 +187,8 @@ describe("in a worker thread", () => {
   });
 
   test("a missing file is an error of the start, with a code", async () => {
-    const workerUrl = pathToFileURL("/nowhere/memcached_worker.js");
-    await assert.rejects(startServer({ threads: 2 }, {}, openItemStore, { workerUrl }), {
+    const worker = pathToFileURL("/nowhere/memcached_worker.js");
+    await assert.rejects(startServer({ threads: 2 }, {}, openItemStore, { worker }), {
       name: "ZcacheError",
       code: "ERR_IO",
       message: /memcached: thread 1 can't start: .*memcached_worker/,

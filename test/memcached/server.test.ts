@@ -330,7 +330,7 @@ test("further threads listen on the same descriptor, and figures are of all", as
     settings: { threads: 2 },
     endpoints: [{}],
     open: openItemStore,
-    workerUrl: WORKER_URL,
+    worker: WORKER_URL,
     onShutdown: () => {},
   });
   const clients = await Promise.all(

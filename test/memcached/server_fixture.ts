@@ -23,7 +23,7 @@ export async function startServer(
     settings,
     endpoints: [endpoint],
     open,
-    workerUrl: WORKER_URL,
+    worker: WORKER_URL,
     onShutdown: () => {},
     ...more,
   });

@@ -93,7 +93,7 @@ export async function startMemcached(
       opened = openItemStore(checked);
       return opened;
     },
-    workerUrl: WORKER_URL,
+    worker: WORKER_URL,
     onShutdown: () => {},
   });
   const store = opened!.valueStore;

@@ -22,7 +22,8 @@ process.on("exit", () => require("node:fs").appendFileSync(process.env.COUNT_FIL
 /** Trains a dictionary, compares codecs, works in the background: a worker for each. */
 const APPLICATION = `
 import { Cache } from "${source("index")}";
-import { createStore, startMaintainer } from "${source("node/stores")}";
+import { startMaintainer } from "${source("node/maintainer")}";
+import { createStore } from "${source("node/stores")}";
 import { observe } from "${source("monitor/monitor")}";
 const cache = Cache.create({ memoryMax: "32MiB" });
 for (let n = 0; n < 3000; n++) cache.set("k" + n, { n, text: "lorem ipsum dolor ".repeat(20) + n });

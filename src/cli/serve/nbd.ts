@@ -15,9 +15,10 @@ import {
 } from "../../nbd/index.ts";
 import { reasonOf } from "../../node/inputs.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
+import { startMaintainer } from "../../node/maintainer.ts";
 import { scanTask } from "../../node/scan_rounds.ts";
 import { Scheduler } from "../../node/scheduler.ts";
-import { openStore, renamedFile, startMaintainer } from "../../node/stores.ts";
+import { openStore, renamedFile } from "../../node/stores.ts";
 import type { Store } from "../../store/store.ts";
 import { type PageType, ZramIdleScan } from "../../zram/idle_scan.ts";
 import { DeviceImage } from "../../zram/image.ts";

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { ZcacheError } from "../../base/errors.ts";
-import { chartLibrary } from "../../node/chart_library.ts";
+import { PAGE_FOLDER } from "../../node/chart_library.ts";
 
 export interface Asset {
   readonly type: string;
@@ -15,22 +15,18 @@ const FILES: readonly (readonly [path: string, file: string, type: string])[] = 
   ["/", "index.html", "text/html; charset=utf-8"],
   ["/app.css", "app.css", "text/css; charset=utf-8"],
   ["/app.js", "app.js", "text/javascript; charset=utf-8"],
+  ["/chart.js", "chart.js", "text/javascript; charset=utf-8"],
 ];
-
-/** The folder of the built page: beside this one, or in `dist/` for sources that run unbuilt. */
-function folder(): URL {
-  const isBuilt = !import.meta.url.endsWith(".ts");
-  return new URL(isBuilt ? "../../dashboard/" : "../../../dist/src/dashboard/", import.meta.url);
-}
 
 /** By path. @throws ZcacheError ERR_IO if the page was not built */
 export function readAssets(): ReadonlyMap<string, Asset> {
   try {
-    const assets = FILES.map(
-      ([path, file, type]) => [path, assetOf(readFileSync(new URL(file, folder())), type)] as const,
+    return new Map(
+      FILES.map(([path, file, type]) => [
+        path,
+        assetOf(readFileSync(new URL(file, PAGE_FOLDER)), type),
+      ]),
     );
-    const chart = assetOf(Buffer.from(chartLibrary()), "text/javascript; charset=utf-8");
-    return new Map([...assets, ["/chart.js", chart]]);
   } catch (cause) {
     const message = `the web page is not built: ${(cause as Error).message}`;
     throw new ZcacheError("ERR_IO", message, { cause });

@@ -3,7 +3,6 @@
 //
 // The package's functions allocate each result, so its binding is called directly. The binding's
 // compressor ignores the size of its target, so it gets a buffer for the worst case.
-import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
@@ -11,6 +10,7 @@ import type { Codec } from "../../codec/contract.ts";
 import { corruptError } from "../../codec/corrupt.ts";
 import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX } from "../../codec/limits.ts";
 import type { CodecDriver } from "../../codec/registry.ts";
+import { requireOptional } from "../optional_packages.ts";
 
 /** `err` is 0, or one of LZO's negative error numbers. */
 interface LzoResult {
@@ -24,10 +24,9 @@ interface LzoBinding {
 
 /** @throws Error if the package is not installed, or its binary does not load here */
 export function loadLzo(): CodecDriver {
-  const require = createRequire(import.meta.url);
-  const root = dirname(require.resolve("lzo/package.json"));
-  const binding = require(join(root, "build/Release/node_lzo.node")) as LzoBinding;
-  const { version } = require("lzo/package.json") as { version: string };
+  const root = dirname(requireOptional.resolve("lzo/package.json"));
+  const binding = requireOptional(join(root, "build/Release/node_lzo.node")) as LzoBinding;
+  const { version } = requireOptional("lzo/package.json") as { version: string };
   const implementation = `lzo ${version} (native)`;
   return {
     name: "lzo",

@@ -3,7 +3,6 @@
 // The package accepts views over the shared memory. A frame is compressed to a private buffer
 // first, because zstd needs eight bytes more than it writes: in the target itself it would refuse a
 // limit that the frame just meets.
-import { createRequire } from "node:module";
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Codec, CodecMemory } from "../../codec/contract.ts";
@@ -23,6 +22,7 @@ import {
   ZSTD_MAGIC,
   ZSTD_PREPARED_LEVELS,
 } from "../../codec/zstd_frame.ts";
+import { requireOptional } from "../optional_packages.ts";
 
 interface CompressContext {
   compress2(target: Uint8Array, source: Uint8Array): number;
@@ -57,9 +57,8 @@ const FORMAT_MAGICLESS = 1;
 
 /** @throws Error if the package is not installed, or its binary does not load or work here */
 export function loadZstdNative(): CodecDriver {
-  const require = createRequire(import.meta.url);
-  const binding = require("zstd-napi/binding") as Binding;
-  const { version } = require("zstd-napi/package.json") as { version: string };
+  const binding = requireOptional("zstd-napi/binding") as Binding;
+  const { version } = requireOptional("zstd-napi/package.json") as { version: string };
   const implementation = `zstd-napi ${version} (native)`;
   let contexts: Contexts | undefined;
   selfTest(binding);
