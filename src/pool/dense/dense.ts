@@ -1,13 +1,13 @@
-// The dense pool: every class full but for its last frame, at any time, after any history.
+// The dense pool: every class is full except for its last frame, at any time, after any history.
 //
 // malloc appends at the end of the class's vector of slots; free moves the vector's last object
-// into the hole and updates that object's entry in the handle table. There is nothing to compact,
-// no pass, no fullness groups and no fragmentation to manage: the longest operation is one copy of
-// one object and one page frame taken or given back. Slots run across the borders of frames, so no
-// bytes are lost there either, and any single frames will do.
+// into the hole and updates that object's entry in the handle table. There is no compaction, no
+// fullness group and no fragmentation: the longest operation is one copy of one object, and one
+// page frame allocated or freed. Slots cross the borders of frames, so no bytes are lost there, and
+// any single frames will do.
 //
-// Objects are mapped through buffers: so they may move while they are mapped, and a mapping never
-// stands in the way of filling a hole.
+// Objects are mapped through buffers, so that mapped objects can move, and a mapping never prevents
+// filling a hole.
 import {
   type Address,
   type Handle,
@@ -33,7 +33,7 @@ export class DensePool extends BasePool {
   readonly #vectors: SlotVectors;
   readonly #handles: Slab;
   readonly #classes: SizeClasses;
-  /** Bits of a handle that are the entry's word index; the generation has the rest of 31. */
+  /** Bits of a handle for the entry's word index; the generation has the rest of 31 bits. */
   readonly #indexBits: number;
   readonly #indexMask: number;
   readonly #generationMask: number;
@@ -98,7 +98,7 @@ export class DensePool extends BasePool {
     return 0;
   }
 
-  /** The entry alone is looked at: what proves a handle live lies in other cache lines. */
+  /** Reads the entry only: the words that prove a handle live are in other cache lines. */
   override readShared(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
     this.assertAlive();
     this.#vectors.copyOut(this.words[this.#entryOf(handle)]!, target, sizeBytes);
@@ -153,9 +153,9 @@ export class DensePool extends BasePool {
     return 0;
   }
 
-  // The pool has no order of age: whoever wants one keeps a list of objects above it, and any order
-  // of frees gives whole frames back. Here the classes with the most frames are emptied first, each
-  // from its start, where the objects have been longest.
+  // The pool has no order of age: the owner of the objects may keep one, and any order of frees
+  // empties whole frames. Here the classes with the most frames are emptied first, each from its
+  // start, where the oldest objects are.
   protected override beginReclaimLocked(pass: number, handles: Handle[]): number {
     const { words, own } = this;
     if (words[own + Dense.CURSOR_PASS] !== pass + 1) {
@@ -182,8 +182,8 @@ export class DensePool extends BasePool {
 
   protected override endReclaimLocked(returnedBefore: number): number {
     const freed = this.words[this.own + Dense.FRAMES_RETURNED]! - returnedBefore;
-    // The holes were filled with objects from the end, which have not been asked: the same frame is
-    // next. Only where nothing came of it does the cursor move on.
+    // The holes were filled with objects from the end, which have not been tried: the same frame is
+    // next. The cursor advances only if nothing was freed.
     if (freed === 0) add(this.words, this.own + Dense.CURSOR_FRAME, 1);
     return freed;
   }
@@ -250,9 +250,9 @@ export class DensePool extends BasePool {
   }
 
   /**
-   * The word index at which a live object's slot names its owner, or NIL. The entry of a handle
-   * that is not live may hold anything; what proves it live is that the slot it leads to is owned
-   * by this very handle, generation and all.
+   * The word index of the owner word of a live object's slot, or NIL. The entry of a dead handle
+   * may hold anything; a handle is live if the slot to which its entry leads is owned by this very
+   * handle, generation included.
    */
   #ownerOf(handle: Handle): number {
     if (!(handle > 0 && handle <= 0x7fff_ffff)) return NIL;
@@ -287,7 +287,7 @@ export class DensePool extends BasePool {
     return this.#mappedSlot(handle) !== NIL;
   }
 
-  /** The word in the table of mapped handles that holds `handle` (0: an unused one), or NIL. */
+  /** The word of `handle` (0: an unused word) in the table of mapped handles, or NIL. */
   #mappedSlot(handle: Handle): number {
     const start = this.own + Dense.MAPPED;
     for (let at = start; at < start + Dense.MAPPINGS_MAX; at++) {
@@ -304,7 +304,7 @@ export class DensePool extends BasePool {
   }
 }
 
-/** `dense` and, to compare, the same with classes at fixed distances. */
+/** The drivers: `dense`, and variants with classes at fixed distances for comparison. */
 export const DENSE_DRIVERS: readonly PoolDriver[] = [
   {
     type: "dense",

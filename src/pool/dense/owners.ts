@@ -1,12 +1,12 @@
-// Records of who owns the slots of a frame, a word for each slot that begins in it.
+// Owner records: for each slot that begins in a frame, the handle of its object.
 //
-// Records of the same number of words form a stack over page frames of their own; a record that is
-// freed is replaced by the last one. So the records hold as many frames as they fill, whatever was
-// freed before: the idea of the pool, once more. A moved record's frame is found by its first word
-// and told where the record is now.
+// Records of the same number of words form a stack over page frames of their own; the last record
+// replaces a freed one. So records occupy as many frames as they fill, whatever was freed before,
+// as the pool itself does. The first word of a moved record leads to its frame, whose reference is
+// then updated.
 //
-// Guarded by the pool's lock. What a record leaves behind is noted in the journal too, as its place
-// may get other content in the same transaction; so nothing has to be noted when a record is made.
+// Guarded by the pool's lock. The content of a freed record is logged, because its place may be
+// reused in the same transaction; so a new record need not be logged.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
@@ -15,8 +15,8 @@ import * as Dense from "./dense.layout.ts";
 import type { FrameReserve } from "./reserve.ts";
 
 /**
- * Words of a record, by kind. A word too many in each record costs as much as a tenth of all
- * metadata, a kind more costs half a frame: so the small ones, which most frames have, are exact.
+ * Words of a record, by kind. An unused word in each record costs a tenth of all metadata, another
+ * kind costs half a frame; so the small sizes, which most frames have, are exact.
  */
 const KIND_OF_WORDS = [1, 2, 3, 4, 5, 6, 7, 9, 12, 17, 24, 36, 60, 102, 204, 512] as const;
 
@@ -27,14 +27,14 @@ export class OwnerRecords {
   readonly #reserve: FrameReserve;
   readonly #entryMask: number;
   readonly #frameShift: number;
-  /** Records of a kind that a frame holds. */
+  /** Records per frame, by kind. */
   readonly #perFrame: readonly number[];
   /** The kind for each number of words. */
   readonly #kinds = new Uint8Array(Dense.GRANULES + 1);
 
   /**
-   * @param own word index of the pool's own words (dense.layout.ts)
-   * @param entryMask the bits of a handle that are its entry's word index
+   * @param own word index of the pool's words (dense.layout.ts)
+   * @param entryMask the bits of a handle for its entry's word index
    */
   constructor(arena: Arena, own: number, reserve: FrameReserve, entryMask: number) {
     this.#arena = arena;
@@ -50,12 +50,15 @@ export class OwnerRecords {
     }
   }
 
-  /** Frames that hold records. */
+  /** Page frames of records. */
   get frames(): number {
     return this.#words[this.#own + Dense.RECORD_FRAMES]!;
   }
 
-  /** Makes a frame's record, with `starts` words or some more, all unowned. @returns it or NIL */
+  /**
+   * Allocates a frame's record, with at least `starts` words, all unowned.
+   * @returns it, or NIL
+   */
   alloc(frame: PageFrame, starts: number): WordIndex | Nil {
     const words = this.#words;
     const kind = this.#kinds[starts]!;
@@ -70,7 +73,7 @@ export class OwnerRecords {
     return record as WordIndex;
   }
 
-  /** Gives back a record with room for `starts` words. */
+  /** Frees a record with room for `starts` words. */
   free(record: WordIndex, starts: number): void {
     const words = this.#words;
     const kind = this.#kinds[starts]!;
@@ -88,7 +91,10 @@ export class OwnerRecords {
     if (used === 0) this.#shrink(at, kind);
   }
 
-  /** Walks all records: each is the one that its frame names. @returns records in use */
+  /**
+   * Checks that each record is the one to which its frame refers.
+   * @returns records in use
+   */
   verify(): number {
     const { frames } = this.#arena;
     const words = this.#words;
@@ -115,7 +121,7 @@ export class OwnerRecords {
     return records;
   }
 
-  /** The frame that a record belongs to. */
+  /** The frame of a record. */
   #frameOf(record: number): PageFrame {
     const first = this.#words[record]!;
     if (first < 0) return ~first as PageFrame;

@@ -1,10 +1,11 @@
-// A few page frames in reserve. A vector takes or returns a frame with about every second object,
-// and the buddy allocator's work for one frame is half the time of such an operation: so frames are
-// taken a block at a time, and a frame that is returned is kept for the next class that needs one.
+// A reserve of page frames. A vector takes or returns a frame with about every second object, and
+// the buddy allocator's work for one frame is half the time of such an operation. So frames are
+// allocated a block at a time, and a returned frame is kept for the next class that needs one.
 //
-// The frames in reserve count as the pool's metadata: 1/1024 of its pages, but at least 4 and at
-// most 16, 64 KiB at 4 KiB pages. A few more stay for a moment: a free that empties a frame is the
-// longest operation as it is, so the next one that does not gives a frame back to the arena.
+// The reserve counts as the pool's metadata: 1/1024 of its pages, but at least 4 and at most 16
+// frames (64 KiB with pages of 4 KiB). A few more may stay for a moment: a free that empties a
+// frame is the longest operation already, so the next free that does not returns a frame to the
+// arena.
 //
 // Guarded by the pool's lock.
 import { NIL, type Nil, type PageFrame } from "../../base/brand.ts";
@@ -17,7 +18,7 @@ import * as Dense from "./dense.layout.ts";
 const SHARE_SHIFT = 10;
 const LIMIT_MIN = 4;
 const LIMIT_MAX = 16;
-/** Frames above the limit that wait to be given back. */
+/** Frames above the limit that may wait to be freed. */
 const WAITING_MAX = Dense.RESERVE_MAX - LIMIT_MAX;
 
 export class FrameReserve {
@@ -28,7 +29,7 @@ export class FrameReserve {
   readonly #pagesAt: number;
   readonly #owner: PageFrame;
 
-  /** @param own word index of the pool's own words (dense.layout.ts) */
+  /** @param own word index of the pool's words (dense.layout.ts) */
   constructor(arena: Arena, own: number, owner: PageFrame) {
     this.#arena = arena;
     this.#words = arena.words;
@@ -50,18 +51,18 @@ export class FrameReserve {
     return this.#words[this.#framesAt + last]! as PageFrame;
   }
 
-  /** Keeps a frame that is no longer needed; gives one back to the arena if there are too many. */
+  /** Adds an unused frame to the reserve; frees one if there are too many. */
   give(frame: PageFrame): void {
     if (this.count >= this.#limit() + WAITING_MAX) this.#arena.frames.free(frame);
     else this.#keep(frame);
   }
 
-  /** Gives a frame back to the arena if there are more than the pool's size asks for. */
+  /** Frees a frame if the reserve exceeds its share of the pool. */
   trim(): void {
     if (this.count > this.#limit()) this.#arena.frames.free(this.take() as PageFrame);
   }
 
-  /** Gives all frames back to the arena. */
+  /** Frees all frames. */
   clear(): void {
     while (this.count > 0) this.#arena.frames.free(this.take() as PageFrame);
   }
@@ -72,12 +73,14 @@ export class FrameReserve {
   }
 
   #keep(frame: PageFrame): void {
-    // Nobody may take the frame for one with slots: see SlotVectors.ownerAt.
+    // Marks the frame as one without slots: see SlotVectors.ownerAt.
     put(this.#words, this.#arena.frames.privateOf(frame), 0);
     put(this.#words, this.#framesAt + add(this.#words, this.#countAt, 1), frame);
   }
 
-  /** Takes the largest block there is. The lowest frame is to be taken first, so it goes on top. */
+  /**
+   * Allocates the largest available block. Its lowest frame is to be used first, so it goes on top.
+   */
   #refill(): void {
     for (let order = Math.floor(Math.log2(this.#limit())); order >= 0; order--) {
       const first = this.#arena.frames.allocSingles(order, this.#owner);

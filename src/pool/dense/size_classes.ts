@@ -1,47 +1,44 @@
-// Which class takes an object of which size, when a class is divided, and when two are merged.
+// Chooses the class for an object's size, and decides when a class is split and when two are
+// merged.
 //
-// A class of width w (it takes sizes of w different granules) wastes half of w in each object; a
-// class more wastes half a page frame, its last one. So many classes suit a large pool and few a
-// small one: a class is worth splitting in the middle when what the lower half of its objects would
-// save is more than what the new class costs:
+// A class of width w, which takes sizes of w different granules, wastes half of w per object; one
+// class more wastes half a page frame, its last. So a large pool needs many classes and a small one
+// few: a class is worth splitting in the middle if the lower half of its objects would save more
+// than the new class costs:
 //
 //   objects / 2 × width / 2 × granule  >  page / 2
 //
-// The division starts coarse, and a class is split as it fills, which fits the classes to the sizes
-// that do occur. Objects that came before a split stay in slots that are too large for them, and a
-// pool that grows to fill its arena would pay for that at every doubling: so once the pool has
-// taken a small share of the arena's frames, all classes are split to the width that suits a full
-// arena.
+// The division starts coarse, and a class is split as it fills, so that classes fit the sizes that
+// occur. Objects stored before a split stay in slots that are too large for them, and a pool that
+// grows to fill its arena would pay for that at every doubling. So once the pool has a small share
+// of the arena's frames, all classes are split to the width for a full arena.
 //
-// Objects stay where they are when their class is split, in slots that may now be larger than
-// needed; by the rule above that costs no more than the new class itself, and ends when they are
-// replaced.
+// Objects do not move when their class is split. By the above rule, the waste in their slots is no
+// more than the cost of the new class, and it ends when they are replaced.
 //
-// A pool that shrinks has too many classes: one that has become nearly empty is retired, and the
-// class above takes its sizes and drains it: a free there fills the hole with the retired class's
-// last object instead of its own, which fits. So merging takes no copy that a free would not make
-// anyway, and both classes are full but for their last frame meanwhile.
+// A shrinking pool has too many classes: a nearly empty class is retired, and the class above takes
+// its sizes and drains it: a free there fills the hole with the retired class's last object instead
+// of its own, which fits. So merging needs no copy beyond those of frees, and meanwhile both
+// classes are full except for their last frames.
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { add, put } from "../../memory/journal.ts";
 import * as Dense from "./dense.layout.ts";
 
-/** Instead of a fixed width: classes are split as they fill. */
+/** In place of a width: classes are split as they fill. */
 export const ADAPTIVE = 0;
-/** The classes that an adaptive division starts with: 128 bytes wide at 4 KiB, 32 classes. */
+/** Granules per class at the start of an adaptive division: 128 bytes at 4 KiB, 32 classes. */
 const FIRST_WIDTH = 16;
-/**
- * The share of the arena's frames from which on a pool is taken for one that will fill it: 1/512.
- */
+/** The share of the arena's frames above which a pool is expected to fill the arena: 1/512. */
 const GROWING_SHIFT = 9;
 /**
- * objects × width above which a split pays: see above, in granules, of which a page has GRANULES.
+ * objects × width above which a split pays (see above), in granules, of which a page has GRANULES.
  */
 const SPLIT_ABOVE = 2 * Dense.GRANULES;
 
 /**
  * objects of the lower class × width of the upper one below which two classes are merged: a fifth
- * of where it would pay, so that a pool which loses half of its objects and gets them back keeps
+ * of the split threshold, so that a pool that loses half of its objects and gets them back keeps
  * its classes.
  */
 const MERGE_BELOW = SPLIT_ABOVE / 4 / 5;
@@ -52,10 +49,13 @@ export class SizeClasses {
   readonly #granuleShift: number;
   readonly #width: number;
   readonly #fullWidth: number;
-  /** Pages from which on classes have the width that suits a full arena. */
+  /** Pages of the pool above which classes have the width for a full arena. */
   readonly #growingPages: number;
 
-  /** @param own word index of the pool's own words  @param width granules, or ADAPTIVE */
+  /**
+   * @param own word index of the pool's words
+   * @param width granules, or ADAPTIVE
+   */
   constructor(arena: Arena, own: number, width: number) {
     this.#words = arena.words;
     this.#own = own;
@@ -65,7 +65,7 @@ export class SizeClasses {
     this.#growingPages = arena.frames.framesTotal >>> GROWING_SHIFT;
   }
 
-  /** Makes the first division; once, by the pool's maker. */
+  /** Creates the first division; called once, by the pool's creator. */
   format(): void {
     const width = this.#width === ADAPTIVE ? FIRST_WIDTH : this.#width;
     for (let index = width - 1; index < Dense.GRANULES; index += width) {
@@ -73,7 +73,7 @@ export class SizeClasses {
     }
   }
 
-  /** The class for objects of this size, 1 … page size. */
+  /** The class of a size of 1 … page size bytes. */
   find(sizeBytes: number): number {
     return this.#words[this.#own + Dense.CLASS_FOR + ((sizeBytes - 1) >>> this.#granuleShift)]!;
   }
@@ -90,8 +90,8 @@ export class SizeClasses {
   }
 
   /**
-   * The class whose last object is to fill a hole in this one: the class itself, or one that was
-   * merged into it and still has objects.
+   * The class whose last object fills a hole in this one: the class itself, or one that was merged
+   * into it and still has objects.
    */
   donor(index: number): number {
     const drainsAt = this.#classAt(index) + Dense.DRAINS;
@@ -104,7 +104,7 @@ export class SizeClasses {
     return index;
   }
 
-  /** Takes note that a class has one object less: may merge it with the class above. */
+  /** Called after an object was removed from a class: may merge it with the class above. */
   shrunk(index: number): void {
     if (this.#width !== ADAPTIVE || index + 1 === Dense.GRANULES) return;
     const words = this.#words;
@@ -114,7 +114,7 @@ export class SizeClasses {
     const aboveAt = this.#classAt(above);
     const floor = words[at + Dense.FLOOR]!;
     if (above + 1 - floor > FIRST_WIDTH) return;
-    // One at a time: a class that nobody drains any more would keep what it has for ever.
+    // Only one at a time: a class that no other drains would keep its objects forever.
     if (words[aboveAt + Dense.DRAINS] !== 0) return;
     assert(words[at + Dense.DRAINS] === 0, "a class loses its own objects when it drains no other");
     this.#assign(above, floor);
@@ -122,8 +122,8 @@ export class SizeClasses {
   }
 
   /**
-   * Every size has one class, the smallest of those in use that it fits, and what is left in a
-   * retired class is drained by one in use.
+   * Checks that every size has one class, the smallest in use that it fits, and that a class in use
+   * drains each retired class.
    */
   verify(): void {
     const words = this.#words;
@@ -142,7 +142,7 @@ export class SizeClasses {
     }
   }
 
-  /** Splits every class down to the width that suits a full arena; moves nothing. */
+  /** Splits every class down to the width for a full arena; moves no objects. */
   #splitAll(): void {
     put(this.#words, this.#own + Dense.GROWN, 1);
     for (let index = 0; index < Dense.GRANULES; ) {
@@ -181,8 +181,8 @@ export class SizeClasses {
 }
 
 /**
- * The width at which classes are no longer worth splitting in an arena that holds an object for
- * each frame, of sizes spread evenly.
+ * The width at which splitting no longer pays in an arena with an object per frame and uniformly
+ * distributed sizes.
  */
 function fullWidth(framesTotal: number): number {
   const objectsPerGranule = framesTotal / Dense.GRANULES;

@@ -1,7 +1,7 @@
-// The vectors of slots: chains of page frames that are filled from the start without gaps.
+// Vectors of slots: chains of page frames that are filled from the start without gaps.
 //
-// A slot is named by its place: the word index of its first word. A slot that crosses the border of
-// a frame goes on at the start of the next frame of its chain. Guarded by the pool's lock.
+// The place of a slot is the word index of its first word. A slot that crosses the border of a
+// frame continues at the start of the next frame of its chain. Guarded by the pool's lock.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
@@ -31,9 +31,9 @@ export class SlotVectors {
   readonly #granuleShift: number;
 
   /**
-   * @param own word index of the pool's own words (dense.layout.ts)
+   * @param own word index of the pool's words (dense.layout.ts)
    * @param id owner of the frames
-   * @param entryMask the bits of a handle that are its entry's word index
+   * @param entryMask the bits of a handle for its entry's word index
    */
   constructor(arena: Arena, own: number, id: PageFrame, entryMask: number, writer: ObjectWriter) {
     this.#arena = arena;
@@ -51,7 +51,7 @@ export class SlotVectors {
     assert(arena.frames.framesTotal <= Dense.FRAME_MASK + 1, "a frame number has 20 bits");
   }
 
-  /** Makes an empty vector of each class; once, by the pool's maker. */
+  /** Initializes an empty vector for each class; called once, by the pool's creator. */
   format(): void {
     for (let index = 0; index < Dense.GRANULES; index++) {
       put(this.#words, this.classAt(index) + Dense.TAIL_END, this.#arena.pageSize);
@@ -68,32 +68,35 @@ export class SlotVectors {
     return (index + 1) << this.#granuleShift;
   }
 
-  /** Frames of a class: as many as its objects fill, by what the pool is about. */
+  /** Frames of a class: exactly as many as its objects fill. */
   framesOf(index: number): number {
     const filledBytes = this.#words[this.classAt(index) + Dense.COUNT]! * this.slotBytes(index);
     return Math.ceil(filledBytes / this.#arena.pageSize);
   }
 
-  /** The class that a frame belongs to, or NIL: it holds records, or is in reserve. */
+  /** The class of a frame, or NIL if it holds records or is in reserve. */
   classOfFrame(frame: PageFrame): number | Nil {
     return this.#words[this.#arena.frames.linkOf(frame) + Dense.RECORD] === 0
       ? NIL
       : this.#classOfFrame(frame);
   }
 
-  /** How much of a frame of a class slots fill: all, but of the last one. */
+  /** The part of a frame that slots fill: all, except in the class's last frame. */
   filledShare(frame: PageFrame, index: number): number {
     const at = this.classAt(index);
     if (this.#words[at + Dense.TAIL] !== frame) return 1;
     return this.#words[at + Dense.TAIL_END]! / this.#arena.pageSize;
   }
 
-  /** Frames that hold records or are in reserve. */
+  /** Frames of records and of the reserve. */
   get metadataFrames(): number {
     return this.#records.frames + this.#reserve.count;
   }
 
-  /** Adds a slot at the end of a class. @returns its place, or NIL if no frame is left */
+  /**
+   * Appends a slot to a class.
+   * @returns its place, or NIL if no frame is left
+   */
   push(index: number): WordIndex | Nil {
     const words = this.#words;
     const pageSize = this.#arena.pageSize;
@@ -132,7 +135,7 @@ export class SlotVectors {
     return ((frame << this.#frameShift) + (start >>> 2)) as WordIndex;
   }
 
-  /** Takes the last slot, at place `last`, off a class, and its frame if that is empty. */
+  /** Removes the last slot, at place `last`, from a class, and its frame if that is empty. */
   pop(index: number, last: WordIndex): void {
     const words = this.#words;
     const at = this.classAt(index);
@@ -165,8 +168,8 @@ export class SlotVectors {
   }
 
   /**
-   * The word index of the owner of the slot that begins at this place, or NIL if none does: a place
-   * that comes from outside may be any number.
+   * The word index of the owner of the slot at this place, or NIL if no slot begins there: the
+   * place may be any number.
    */
   ownerAt(place: number): number | Nil {
     const frame = (place >>> this.#frameShift) as PageFrame;
@@ -213,7 +216,7 @@ export class SlotVectors {
     const first = Math.min(sizeBytes, fromRoom, toRoom);
     moveBytes(words, kernels, to * 4, from * 4, first);
     if (first === sizeBytes) return;
-    // Behind the first border, one of the two goes on in its next frame, or both do.
+    // After the first border, one of the two continues in its next frame, or both do.
     const fromNext = fromRoom < sizeBytes ? this.#continuation(from) - fromRoom : 0;
     const toNext = toRoom < sizeBytes ? this.#continuation(to) - toRoom : 0;
     const second = Math.min(sizeBytes, Math.max(fromRoom, toRoom));
@@ -243,14 +246,14 @@ export class SlotVectors {
     }
   }
 
-  /** Gives back all frames of all classes, and all records; calls `before` for each frame first. */
+  /** Frees all frames of all classes, and all records; calls `before` with each frame first. */
   clear(before: (frame: PageFrame) => void): void {
     for (let index = 0; index < Dense.GRANULES; index++) {
       const tailAt = this.classAt(index) + Dense.TAIL;
       while (this.#words[tailAt] !== 0) {
         before(this.#words[tailAt]! as PageFrame);
         this.#dropTail(index);
-        // A whole pool would not fit into the journal, and each step is a whole one.
+        // A step per frame, because the journal has no room for a whole pool.
         journalCommit(this.#words);
       }
     }
@@ -258,7 +261,7 @@ export class SlotVectors {
   }
 
   /**
-   * Walks a class: full but for its last frame.
+   * Checks that a class is full except for its last frame.
    * @param check called with each slot's place and owner
    * @returns its frames
    */
@@ -303,7 +306,7 @@ export class SlotVectors {
     return held;
   }
 
-  /** Checks the records and the frames in all, of which `pages` are those of the classes. */
+  /** Checks the records, and the sum of frames, of which `pages` are those of the classes. */
   verifyFrames(pages: number): void {
     const { frames } = this.#arena;
     assert(this.#records.verify() === pages, "there is a record for each frame");
@@ -384,7 +387,7 @@ export class SlotVectors {
     return this.#arena.pageSize - ((place & this.#wordMask) << 2);
   }
 
-  /** The address at which a slot that crosses the border goes on. */
+  /** The address at which a slot continues that crosses the border. */
   #continuation(place: number): number {
     const frame = (place >>> this.#frameShift) as PageFrame;
     return this.#arena.frames.frameToAddress(this.#next(frame));
@@ -402,7 +405,7 @@ export class SlotVectors {
   }
 }
 
-/** A frame number, or 0, and what else stands in its word: fewer than 2048. */
+/** Combines a frame number, or 0, with the other number in its word, which is below 2048. */
 function packed(frame: number, other: number): number {
   return (other << Dense.FRAME_BITS) | frame;
 }

@@ -1,22 +1,25 @@
-// Compaction: objects of the emptiest zspage of a class move to the fullest one that has room,
-// until the class has less free room than one zspage.
+// Compaction: moves objects of the emptiest zspage of a class to the fullest one with room, until
+// the class has less free room than one zspage.
 //
-// As in Linux 6.12, down to the order of the zspages in their lists, but cut into steps: the pool's
-// lock is held for a few objects, and between two steps every list is as it must be. What the next
-// step takes is again the fullest and the emptiest, and these are the two that the last one left
-// first in their lists, so a compaction that nobody disturbs does what one in a single piece would.
+// As in Linux 6.12, down to the order of zspages in their lists, but in steps: the pool's lock is
+// held for a few objects, and the lists are valid between two steps. The next step again takes the
+// fullest and the emptiest zspage, which the last step left first in their lists, so that an
+// undisturbed compaction gives the same result as one in a single piece.
 import { NIL } from "../../base/brand.ts";
 import type { Objects } from "./objects.ts";
 import * as Zspage from "./zspage.layout.ts";
 import type { Zspages } from "./zspages.ts";
 
-/** What one step copies, in bytes: about a microsecond's work. At least one object. */
+/** Bytes that one step copies, at most: about a microsecond's work. At least one object. */
 const STEP_BYTES = 8192;
-/** And objects at most, as the smallest cost more for their words than for their bytes. */
+/**
+ * Objects that one step moves, at most, because small ones cost more for their words than for their
+ * bytes.
+ */
 const STEP_OBJECTS = 32;
 
 /**
- * One step in one class, under the pool's lock. A zspage that it empties is left in no list.
+ * Runs one step in one class, under the pool's lock. A zspage that it empties is left in no list.
  * @returns that zspage, 0 if there is more to do, or NIL if nothing is to gain in this class
  */
 export function compactStepLocked(
@@ -39,7 +42,7 @@ export function compactStepLocked(
   return emptied ? source : 0;
 }
 
-/** Moves objects in the order of their places, as many as a step may and as there is room for. */
+/** Moves objects in the order of their places, as many as a step may and as fit. */
 function moveSome(
   words: Int32Array,
   zspages: Zspages,

@@ -1,10 +1,10 @@
-// The names of zsmalloc: the two that stand for themselves, and one for every setting of today's
-// that the kernel can be built with.
+// The drivers of zsmalloc: today's and that of 2012, and one for each setting of today's that the
+// kernel can be built with.
 import type { PoolDriver } from "../driver.ts";
 import { ZsmallocPool } from "./zsmalloc.ts";
 import { Zsmalloc2012Pool } from "./zsmalloc2012.ts";
 
-/** Frames in a chain: the kernel's choice of settings, and its default. */
+/** Frames in a chain: the kernel's settings, and its default. */
 const CHAIN_MIN = 4;
 const CHAIN_MAX = 16;
 const CHAIN_DEFAULT = 8;

@@ -1,17 +1,16 @@
-// Handles with indirection: a handle names an entry, the entry says where the object is, and so the
-// object can move.
+// Handles with indirection: a handle names an entry, and the entry holds the place of the object,
+// so that the object can move.
 //
 //  handle:   30 ………………… indexBits    indexBits − 1 ……… 0
 //           ┌──────────────────────┬────────────────────────┐
 //           │ generation           │ entry's word index / 2 │
 //           └──────────────────────┴────────────────────────┘
 //  entry:   word 0   live: LIVE | place; free: the next free entry of its slab, never LIVE
-//           word 1   generation, and in the low indexBits how often the object is mapped
+//           word 1   generation, and in the low indexBits the object's mappings
 //
-// The index alone leads to the entry: there is no directory. indexBits is just enough for the
-// arena, which leaves 2 bits for the generation at 4 GiB and 8 at 64 MiB. The generation goes on
-// from one use of an entry to the next, so that a handle freed just now is never one just given
-// out.
+// The index leads to the entry without a directory. indexBits is just enough for the arena, which
+// leaves 2 bits for the generation at 4 GiB and 8 at 64 MiB. The generation continues from one use
+// of an entry to the next, so that a new handle differs from the one freed last.
 import { type Handle, NIL, type Nil, type WordIndex } from "../../base/brand.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { FrameAllocator } from "../../memory/frames.ts";
@@ -20,7 +19,7 @@ import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
 
 /** Words of the pool's descriptor for the table. */
 export const HANDLES_WORDS = SLAB_HEAD_WORDS;
-/** Set in words that hold a live object's place or entry: so they are negative. */
+/** Set in words that hold a live object's place or entry, which makes them negative. */
 export const LIVE = 0x8000_0000 | 0;
 
 const ENTRY_WORDS = 2;
@@ -38,7 +37,7 @@ export class Handles {
   readonly #indexBits: number;
   readonly #wordShift: number;
 
-  /** @param owner the number under which the entries' frames are taken, and no others */
+  /** @param owner the owner number of the entries' frames, and of no others */
   constructor(arena: Arena, headAt: number, owner: number) {
     this.#words = arena.words;
     this.#frames = arena.frames;
@@ -53,7 +52,7 @@ export class Handles {
     this.#slab.format();
   }
 
-  /** Takes an entry and gives it its next generation; it is live from `setPlace` on. */
+  /** Allocates an entry with its next generation; it is live from `setPlace` on. */
   alloc(): WordIndex | Nil {
     const entry = this.#slab.alloc();
     if (entry === NIL) return NIL;
@@ -63,12 +62,12 @@ export class Handles {
   }
 
   free(entry: number): void {
-    // The slab writes the number of the next free entry over the place only when it keeps the
-    // frame; a frame that it gives back is told by its owner.
+    // The slab overwrites the place with the number of the next free entry only if it keeps the
+    // frame; a frame that it frees has another owner.
     this.#slab.free(entry as WordIndex);
   }
 
-  /** The live entry that a handle names, or NIL. */
+  /** The live entry of a handle, or NIL. */
   find(handle: Handle): number {
     if ((handle | 0) !== handle || handle <= 0) return NIL;
     const entry = (handle & this.pinMask) * ENTRY_WORDS;
@@ -102,7 +101,7 @@ export class Handles {
     return this.#slab.recordsUsed;
   }
 
-  /** Frames that hold entries. */
+  /** Page frames of entries. */
   get frames(): number {
     return this.#slab.framesHeld;
   }

@@ -1,5 +1,5 @@
-// The objects of zspages whose handles have indirection: each live one says which handle entry it
-// belongs to, so that whoever finds the object (compaction, reclaim) finds its handle.
+// The objects of zspages with indirect handles. A live object names its handle's entry, so that
+// compaction and reclaim, which find the object, find its handle.
 //
 //   live:  ┌────────────────┬────────┬───────────────────────────┐
 //          │ LIVE | entry   │ unused │ content                   │
@@ -8,9 +8,9 @@
 //          │ next free | 0  │ leftovers                          │
 //          └────────────────┴────────────────────────────────────┘
 //
-// The header has 8 bytes, as in the kernel. The next free object is given as its place, which is
-// never negative, as a word with LIVE always is.
-// A huge object has its frame to itself and no header: its owner word is in the zspage's record.
+// The header has 8 bytes, as in the kernel. The next free object is given by its place, which is
+// never negative, as a word with LIVE always is. A huge object has its frame to itself and no
+// header: its owner word is in the zspage's record.
 import { NIL } from "../../base/brand.ts";
 import { keep, put } from "../../memory/journal.ts";
 import { type Handles, LIVE } from "./handles.ts";
@@ -46,7 +46,7 @@ export class Objects {
     put(words, place, 0);
   }
 
-  /** Makes the first free object of a zspage, which has one, that of an entry. */
+  /** Allocates the first free object of a zspage, which has one, for an entry. */
   take(zspage: number, cls: number, entry: number): void {
     const words = this.#words;
     const place = words[zspage + Zspage.FREE]!;
@@ -56,7 +56,7 @@ export class Objects {
     this.#handles.setPlace(entry, place);
   }
 
-  /** Makes the object at a place free; its entry is the caller's to free or to move. */
+  /** Frees the object at a place; the caller frees or moves its entry. */
   put(zspage: number, cls: number, place: number): void {
     const words = this.#words;
     put(words, this.#ownerWord(zspage, cls, place), 0);

@@ -1,15 +1,16 @@
-// Size classes: which sizes share a chain of frames, how long the chain is, and how full it can be.
+// Size classes: which sizes share a chain of frames, the length of the chain, and its fullness
+// groups.
 //
-// A class is worth having for what it wastes little: the longer the chain, the more sizes divide it
-// well. Two rules are here, that of 2012 and that of Linux 6.12; both give plain tables of numbers,
-// so that the way from a size to its class is one shift and one look-up.
+// The longer a chain, the more sizes divide it with little waste. Two rules are here, that of 2012
+// and that of Linux 6.12; both give plain tables of numbers, so that the way from a size to its
+// class is one shift and one look-up.
 import { assert } from "../../base/errors.ts";
 
 /** Objects begin at multiples of this, so the first 8 bytes of an object never cross a frame. */
 const ALIGN = 8;
 /**
- * The smallest class. The kernel's rule is max(32, bytes of the longest chain / objects that a
- * location can number); ours numbers by words, so that the second term is 8 at most.
+ * The smallest class. The kernel's rule is max(32, bytes of the longest chain ÷ objects that a
+ * location can number); a location here numbers words, so that the second term is at most 8.
  */
 const MIN_BYTES = 32;
 
@@ -18,12 +19,12 @@ export interface SizeClasses {
   readonly count: number;
   /** Fullness groups: 0 = empty … groups − 1 = full. */
   readonly groups: number;
-  /** Bytes that a request grows by before its class is looked up. */
+  /** Bytes added to a request before its class is looked up. */
   readonly headerBytes: number;
   readonly deltaShift: number;
   /** The class of each step of sizes. */
   readonly classOfStep: Uint16Array;
-  // Of each class:
+  // By class:
   /** Bytes from one object to the next. */
   readonly sizeBytes: Int32Array;
   /** Page frames of a chain. */
@@ -34,7 +35,7 @@ export interface SizeClasses {
   readonly ownerBytes: Int32Array;
   /** The largest content, in bytes. */
   readonly roomBytes: Int32Array;
-  /** Where the class's part of `groupOf` begins: that of n objects stands at + n. */
+  /** The start of the class's part of `groupOf`: index of n objects minus n. */
   readonly groupAt: Int32Array;
   readonly groupOf: Uint8Array;
 }
@@ -44,7 +45,7 @@ interface Rules {
   readonly delta: number;
   readonly headerBytes: number;
   readonly groups: number;
-  /** Whether sizes that lead to the same chain with as many objects become one class. */
+  /** Whether sizes with the same chain and number of objects become one class. */
   readonly merge: boolean;
   chainPages(sizeBytes: number): number;
   group(inUse: number, objects: number): number;
@@ -87,7 +88,7 @@ export function classOf(classes: SizeClasses, sizeBytes: number): number {
   return classes.classOfStep[(above + (1 << classes.deltaShift) - 1) >>> classes.deltaShift]!;
 }
 
-/** The smallest request that is given a frame of its own: storing it compressed saves nothing. */
+/** The smallest request that gets a frame of its own: storing it compressed saves nothing. */
 export function hugeSizeBytes(classes: SizeClasses): number {
   let cls = classes.count - 1;
   while (classes.objects[cls] === 1) cls--;
@@ -95,9 +96,9 @@ export function hugeSizeBytes(classes: SizeClasses): number {
 }
 
 /**
- * The chain of the original: the best used percentage, the shorter chain where two are equal.
- * Percentages are cut to whole numbers as there (defect S2: up to 1 % of a class is lost by it),
- * because the page counts of this allocator are compared with the original's.
+ * The original's chain: the best used percentage, the shorter of equal chains. Percentages are
+ * truncated as there (defect S2: up to 1 % of a class is lost by that), because this allocator's
+ * page counts are compared with the original's.
  */
 function chainByPercent(sizeBytes: number, pageSize: number): number {
   let best = 1;
@@ -112,7 +113,7 @@ function chainByPercent(sizeBytes: number, pageSize: number): number {
   return best;
 }
 
-/** The chain of 6.12: the fewest bytes left over, the shorter where two are equal. */
+/** The chain of 6.12: the fewest unused bytes, the shorter of equal chains. */
 function chainByWaste(sizeBytes: number, pageSize: number, chainMax: number): number {
   // A power of two divides one page already.
   if ((sizeBytes & (sizeBytes - 1)) === 0) return 1;
@@ -184,7 +185,7 @@ function tabulate(rules: Rules): SizeClasses {
   };
 }
 
-/** The group for every number of objects: no division stands in the way of malloc and free. */
+/** The group of every number of objects, so that malloc and free need no division. */
 function tabulateGroups(classes: readonly SizeClass[], { group }: Rules) {
   const groupAt = new Int32Array(classes.length);
   const groupOf: number[] = [];

@@ -1,11 +1,11 @@
-// zsmalloc as Linux 6.12 has it: the densest of the kernel's allocators.
+// zsmalloc as in Linux 6.12: the densest of the kernel's allocators.
 //
-// Objects of a class fill chains of frames without regard to the frames' borders. Each new object
-// goes to the fullest zspage that has room, so that the emptier ones run dry; and because handles
-// have indirection, compaction can move what is left and give frames back. Reclaim is that of the
-// time when the LRU was in zsmalloc (2022, 6.2 to 6.6): the coldest zspage is offered to the
-// callback, object by object. A handle stays what it is until its object is freed, under reclaim as
-// always: there is nothing deferred that could be mistaken for an object's place.
+// Objects of a class fill chains of frames regardless of the frames' borders. A new object goes to
+// the fullest zspage with room, so that emptier ones run dry. Handles have indirection, so that
+// compaction can move the remaining objects and free frames. Reclaim is that of the time when
+// zsmalloc had the LRU (2022, 6.2 to 6.6): the coldest zspage is offered to the callback, object by
+// object. A handle stays valid until its object is freed, also during reclaim; nothing deferred
+// could be mistaken for an object's place.
 import { type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
@@ -20,13 +20,13 @@ import { classOf, sizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 import { ZspagePool } from "./zspage_pool.ts";
 
-/** How long compaction steps aside when another thread wants the lock, in milliseconds. */
+/** How long compaction pauses if another thread wants the lock, in milliseconds. */
 const STEP_ASIDE_MS = 0.05;
 
 export interface ZsmallocOptions {
   /** Frames in a chain, at most: 4 … 16. */
   readonly chainMax: number;
-  /** Size classes to a page size: 256 (16 bytes apart at 4 KiB) or 512 (8 bytes). */
+  /** Size classes per page size: 256 (16 bytes apart at 4 KiB) or 512 (8 bytes). */
   readonly classesPerPage: number;
 }
 
@@ -78,8 +78,8 @@ export class ZsmallocPool extends ZspagePool {
   }
 
   /**
-   * One thread at a time; a second one returns 0 at once. From the largest class down, as large
-   * objects give the most for a move.
+   * One thread at a time; a second one returns 0 at once. From the largest class down, because
+   * large objects free the most per move.
    */
   override compact(pagesMax: number): number {
     if (!this.#beginCompaction()) return 0;
@@ -125,12 +125,12 @@ export class ZsmallocPool extends ZspagePool {
       isDone = true;
       return pages;
     } finally {
-      // A step is whole by itself, and all steps together would not fit into a journal. A step that
-      // has failed in the middle is undone.
+      // Commits each step, because all steps together would not fit into a journal. A step that
+      // fails halfway is rolled back.
       if (isDone) journalCommit(this.words);
       else journalRollBack(this.words, this.arena.kernels);
       this.unlock();
-      // Or this thread would have the lock again before the one that sleeps on it is awake.
+      // Otherwise this thread would take the lock again before the waiting thread is awake.
       if (wanted) {
         const at = this.at + Pool.COMPACTING;
         Atomics.wait(this.words, at, this.arena.owner, STEP_ASIDE_MS);
@@ -164,7 +164,7 @@ export class ZsmallocPool extends ZspagePool {
 
   protected override releaseLocked(zspage: number): number {
     const live: Handle[] = [];
-    // Only where the pool is destroyed is there anything left in it.
+    // Only a pool that is destroyed has anything left in it.
     if (this.words[zspage + Zspage.IN_USE] !== 0) this.handlesOfLocked(zspage, live);
     for (const handle of live) this.#handles.free(this.#handles.find(handle));
     return this.zspages.release(zspage);

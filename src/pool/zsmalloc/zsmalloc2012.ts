@@ -1,10 +1,10 @@
 // zsmalloc as it was first proposed (2012): chains of up to four frames, direct handles.
 //
-// A handle says where its object is, so nothing can move and nothing compacts. There are two lists
-// of partial zspages for each class, and the fuller is used first. Page counts are those of the
-// original, row for row; that keeps defect S2 (chains chosen by whole per cents). Repaired are S1
-// (a handle is never 0, as frame 0 is never handed out), S3 (full zspages are in a list and in the
-// LRU, so all is freed with the pool) and S5 (copies are as long as the caller asks, and two
+// A handle is the object's place, so nothing can move or be compacted. Each class has two lists of
+// partial zspages, and the fuller is used first. Page counts are those of the original, row for
+// row, which preserves defect S2 (chains chosen by whole percentages). Repaired are S1 (a handle is
+// never 0, because frame 0 is never allocated), S3 (full zspages are in a list and in the LRU, so
+// that everything is freed with the pool) and S5 (copies are as long as the caller asks, and two
 // mappings nest).
 import { type Handle, NIL, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
@@ -110,7 +110,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     if (states === NIL) return false;
     put(words, zspage + Zspage.OWN, states);
     put(words, zspage + Zspage.FREE, 0);
-    // Where a new zspage stands in an old one's frames, its first handles must differ from the old.
+    // If a new zspage is in an old one's frames, its first handles must differ from the old ones.
     const generation = words[this.at + Pool.SERIAL]!++ & this.#bits.generationMask;
     const objects = this.classes.objects[cls]!;
     let place = this.zspages.firstPlace(zspage);
@@ -178,7 +178,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     return { live, pins };
   }
 
-  /** The state of a live object, or NIL if the handle is foreign, stale or made up. */
+  /** The state of a live object, or NIL if the handle is foreign, stale or invented. */
   #stateOf(handle: Handle): number {
     const words = this.words;
     const frame = frameOf(this.#bits, handle);
@@ -202,7 +202,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     return frame as PageFrame;
   }
 
-  /** The place of the n-th object of a zspage, which begins in this frame. */
+  /** The place of the n-th object of a zspage, given the frame in which it begins. */
   #placeOf(frame: number, cls: number, object: number): number {
     const bytes = Math.imul(object, this.classes.sizeBytes[cls]!) & (this.arena.pageSize - 1);
     return this.arena.frames.frameToWord(frame as PageFrame) + (bytes >>> 2);

@@ -5,12 +5,11 @@
  *   │  0  │  1  │  2  │  3   │  4  │  5  │  6       │  7  │  8  │   │ ← all that is lost
  *   └─────┴─────┴─────┴──  ──┴─────┴─────┴────  ────┴─────┴─────┴───┘
  *
- * The frames need not be neighbours: an object that begins in one ends in the next of the chain. A
- * free object names the next free one in its first word, so the list of free objects takes no
- * memory.
+ * The frames need not be adjacent: an object that begins in one ends in the next of the chain. The
+ * first word of a free object names the next one, so that the list of free objects takes no memory.
  *
- * The words below are a record outside of the frames, guarded by the pool's lock as all of this
- * file.
+ * The words below are a record outside of the frames. All words of this file are guarded by the
+ * pool's lock.
  */
 export const LINK = 0; // link: in its class's list of GROUP; in none while UNDER_RECLAIM
 export const LRU = 2; // link: in the pool's LRU list, the warmest first
@@ -21,19 +20,19 @@ export const FREE = 7; // the first free object, as the pool's kind numbers them
 export const FIRST_FRAME = 8;
 export const PINS = 9; // mappings of its objects
 export const UNDER_RECLAIM = 10; // 1 while a thread empties it: nothing is placed or moved here
-export const PASS = 11; // 1 + the last shrink() that asked for its objects
-export const FRESH = 12; // objects placed here since it was last the warmest
-export const OWN = 13; // zsmalloc: owner word of a huge object; 2012: where the states are
+export const PASS = 11; // 1 + the last shrink() that tried its objects
+export const FRESH = 12; // objects added since it was last the warmest
+export const OWN = 13; // zsmalloc: owner word of a huge object; 2012: word index of the states
 export const RECORD_WORDS = 14;
 
-// A frame of a chain, in the words of the frame table that its owner may use: offsets from
+// A frame of a chain, in its owner's words of the frame table: offsets from
 // FrameAllocator.linkOf(frame).
-export const FRAME_NEXT = 0; // the next frame of the chain, 0 behind the last
+export const FRAME_NEXT = 0; // the next frame of the chain, 0 after the last
 export const FRAME_CLASS = 1; // class << 16 | number of the first object that begins in this frame
 export const FRAME_ZSPAGE = 2; // PRIVATE: word index of the zspage's record
 
-// The class stands in the frame table too, because reading an object needs nothing else of its
-// zspage. There are 304 classes at most, and 2,048 objects in a chain (32 bytes each of 64 KiB).
+// The class is in the frame table too, because reading an object needs nothing else of its zspage.
+// There are at most 304 classes, and 2,048 objects in a chain (32 bytes each of 64 KiB).
 const CLASS_SHIFT = 16;
 
 export function frameClass(cls: number, firstObject: number): number {

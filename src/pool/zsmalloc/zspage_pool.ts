@@ -1,4 +1,5 @@
-// What zsmalloc of 2012 and of today share: everything but how a handle leads to an object.
+// The common part of zsmalloc of 2012 and of today: everything except how a handle leads to an
+// object.
 import { type Address, type Handle, NIL, type PageFrame } from "../../base/brand.ts";
 import { EBUSY, EINVAL, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
@@ -16,7 +17,7 @@ export interface ZspagePoolSpec {
   readonly typeIndex: number;
   readonly canCompact: boolean;
   readonly classes: SizeClasses;
-  /** Words of the descriptor for the kind itself: they begin at `kindAt`. */
+  /** Words of the descriptor for the subclass, from `kindAt` on. */
   readonly kindWords: number;
 }
 
@@ -37,28 +38,31 @@ export abstract class ZspagePool extends BasePool {
     const recordsOwner = this.ownerOfKind(1);
     const zspagesAt = this.own + kindWords;
     this.zspages = new Zspages(arena, classes, this.id, zspagesAt, recordsOwner, this.writer);
-    // Who stores objects that lie in two frames will map some: the buffers are taken while there is
-    // memory, not when it may have run out. Where they can't be had now, `map` tries again.
+    // Objects in two frames are mapped through buffers, so these are allocated now, while there is
+    // memory. If there is none, `map` tries again.
     this.#bounce = BounceBuffers.of(arena);
     this.#bounce.prepare();
     if (id === NIL) this.zspages.format();
   }
 
-  /** The place of a live object, or NIL if the handle is foreign, stale or made up. */
+  /** The place of a live object, or NIL if the handle is foreign, stale or invented. */
   protected abstract placeLocked(handle: Handle): number;
   /** The word of a live object whose bits `pinMask` count its mappings. */
   protected abstract pinWordLocked(handle: Handle): number;
   protected abstract readonly pinMask: number;
   /** Adds the handles of a zspage's objects. */
   protected abstract handlesOfLocked(zspage: number, handles: Handle[]): void;
-  /** Gives a zspage back, with what the kind keeps for it. @returns page frames freed */
+  /**
+   * Frees a zspage, with the subclass's data for it.
+   * @returns page frames freed
+   */
   protected abstract releaseLocked(zspage: number): number;
   /** Links the free objects of a new zspage. @returns whether there was memory for it */
   protected abstract formatLocked(zspage: number, cls: number): boolean;
   /** Checks every object of a zspage. @returns how many are live, and their mappings */
   protected abstract verifyObjectsLocked(zspage: number): { live: number; pins: number };
 
-  /** The number that owns the n-th kind of metadata: no frame has it, so it is no pool's either. */
+  /** The owner number of the n-th kind of metadata: no frame has this number, so no pool does. */
   protected ownerOfKind(nth: number): number {
     return this.id + nth * this.arena.frames.framesTotal;
   }
@@ -106,7 +110,7 @@ export abstract class ZspagePool extends BasePool {
     if ((this.words[pinWord]! & this.pinMask) === this.pinMask) return EBUSY;
     const skip = this.classes.ownerBytes[cls]!;
     let address = 0;
-    // By the object's room and not by `sizeBytes`: so an object is mapped the same way each time,
+    // By the object's room and not by `sizeBytes`, so that an object is always mapped the same way,
     // and `unmap` knows which of two nested mappings has a buffer.
     if (this.zspages.spans(place, cls)) {
       const nth = this.#bounce.take(this.at, this.generation, handle, mode, sizeBytes);
@@ -159,7 +163,7 @@ export abstract class ZspagePool extends BasePool {
   protected override endReclaimLocked(zspage: number): number {
     put(this.words, zspage + Zspage.UNDER_RECLAIM, 0);
     if (this.words[zspage + Zspage.IN_USE] === 0) return this.releaseLocked(zspage);
-    // Its place in the LRU it has kept.
+    // It has kept its place in the LRU.
     this.zspages.list(zspage);
     return 0;
   }
@@ -180,7 +184,7 @@ export abstract class ZspagePool extends BasePool {
     return stats;
   }
 
-  /** A zspage is filled as a whole: all frames of a chain are as full as the chain is. */
+  /** All frames of a chain count as full as the chain is. */
   override describeFrame(frame: PageFrame): number {
     this.assertAlive();
     const zspage = this.words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;

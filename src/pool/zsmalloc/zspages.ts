@@ -1,8 +1,8 @@
-// The zspages of one pool: building and freeing chains of frames, the lists by class and fullness,
-// the LRU, and the way from an object's place to its bytes, which may lie in two frames.
+// The zspages of a pool: allocates and frees chains of frames, keeps the lists by class and
+// fullness and the LRU, and finds an object's bytes, which may be in two frames.
 //
-// A place is the word index where an object begins. It needs no more bits than a frame number with
-// an object number would, and saves the division and the look-up that those need to find a byte.
+// The place of an object is the word index of its start. It needs no more bits than a frame number
+// and an object number, and saves the division and the look-up to find a byte.
 //
 // Every method here runs under the pool's lock, except the constructor.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
@@ -27,8 +27,8 @@ import * as Pool from "../pool.layout.ts";
 import type { SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 
-// The pool's own words that are kept here: slab of records, LRU, then for each class two counts and
-// the heads of its lists, group 0 first.
+// The words of the pool here: slab of records, LRU, then for each class two counts and the heads of
+// its lists, group 0 first.
 const RECORDS = 0;
 const LRU = RECORDS + SLAB_HEAD_WORDS;
 const CLASSES = LRU + LINK_WORDS;
@@ -36,7 +36,7 @@ const OBJECTS = 0;
 const ZSPAGES = 1;
 const GROUPS = 2;
 
-/** Words of the pool's descriptor that the zspages of these classes need. */
+/** Words of the pool's descriptor for the zspages of these classes. */
 export function zspagesWords({ count, groups }: SizeClasses): number {
   return CLASSES + count * (GROUPS + groups * LINK_WORDS);
 }
@@ -60,8 +60,8 @@ export class Zspages {
 
   /**
    * @param ownAt word index of `zspagesWords` words in the pool's descriptor
-   * @param recordsOwner the number under which the records' frames are taken: not the pool's id, so
-   *   that no frame of records is taken for one of objects
+   * @param recordsOwner the owner number of the records' frames: not the pool's id, so that no
+   *   frame of records is taken for one of objects
    */
   constructor(
     arena: Arena,
@@ -87,7 +87,7 @@ export class Zspages {
     this.#wordMask = arena.frames.wordsPerPage - 1;
   }
 
-  /** Makes all lists empty; once, by the pool's maker. */
+  /** Initializes all lists; called once, by the pool's creator. */
   format(): void {
     this.#records.format();
     listInit(this.#words, this.#lru);
@@ -102,7 +102,7 @@ export class Zspages {
 
   // ── Zspages ────────────────────────────────────────────────────────────
 
-  /** Builds an empty zspage, in no fullness list; its free objects are the caller's to link. */
+  /** Allocates an empty zspage, in no fullness list; the caller links its free objects. */
   build(cls: number): WordIndex | Nil {
     const words = this.#words;
     const zspage = this.#records.alloc();
@@ -135,7 +135,7 @@ export class Zspages {
     const cls = words[zspage + Zspage.CLASS]!;
     const pages = this.classes.pages[cls]!;
     listDel(words, zspage + Zspage.LINK);
-    // Off the LRU under the same lock as off its list: nobody finds it there half freed.
+    // Leaves the LRU and its list under one hold of the lock: no thread finds it half freed.
     listDel(words, zspage + Zspage.LRU);
     this.#freeChain(words[zspage + Zspage.FIRST_FRAME]!);
     add(words, this.#classAt(cls) + OBJECTS, -words[zspage + Zspage.IN_USE]!);
@@ -145,7 +145,7 @@ export class Zspages {
     return pages;
   }
 
-  /** The zspage of a class that has room and is fullest, the last put there first; or NIL. */
+  /** The fullest zspage of a class with room, the last one put there first; or NIL. */
   fullest(cls: number): number {
     const words = this.#words;
     const empty = this.#listOf(cls, 0);
@@ -169,7 +169,7 @@ export class Zspages {
     return NIL;
   }
 
-  /** Whether the free objects of a class would make a zspage: else moving objects gains nothing. */
+  /** Whether the free objects of a class fill a zspage; otherwise moving objects gains nothing. */
   canGain(cls: number): boolean {
     const at = this.#classAt(cls);
     const objects = this.classes.objects[cls]!;
@@ -177,12 +177,12 @@ export class Zspages {
     return capacity - this.#words[at + OBJECTS]! >= objects;
   }
 
-  /** Takes a zspage off its fullness list. */
+  /** Removes a zspage from its fullness list. */
   unlist(zspage: number): void {
     listDel(this.#words, zspage + Zspage.LINK);
   }
 
-  /** Puts a zspage that is in no list first into that of its fullness. */
+  /** Adds a zspage that is in no list to the front of the list of its fullness. */
   list(zspage: number): void {
     const cls = this.#words[zspage + Zspage.CLASS]!;
     const group = this.#groupOf(cls, this.#words[zspage + Zspage.IN_USE]!);
@@ -190,14 +190,14 @@ export class Zspages {
     listAdd(this.#words, zspage + Zspage.LINK, this.#listOf(cls, group));
   }
 
-  /** Counts an object in that the pool has placed. */
+  /** Counts an object that the pool has added. */
   added(zspage: number, cls: number): void {
     const words = this.#words;
     const inUse = add(words, zspage + Zspage.IN_USE, 1) + 1;
     add(words, this.#classAt(cls) + OBJECTS, 1);
     this.#regroup(zspage, cls, inUse);
-    // A zspage counts as warm when half of what it holds is new. If one new object were enough, it
-    // would keep a hundred cold ones from being reclaimed.
+    // A zspage is warm if half of its objects are new. If one new object were enough, it would
+    // protect a hundred cold ones from reclaim.
     const fresh = add(words, zspage + Zspage.FRESH, 1) + 1;
     if (2 * fresh < inUse) return;
     put(words, zspage + Zspage.FRESH, 0);
@@ -206,7 +206,10 @@ export class Zspages {
     listAdd(words, zspage + Zspage.LRU, this.#lru);
   }
 
-  /** Counts an object out. @returns whether the zspage is now empty and is to be released */
+  /**
+   * Counts an object that the pool has removed.
+   * @returns whether the zspage is now empty and must be freed
+   */
   removed(zspage: number, cls: number): boolean {
     const words = this.#words;
     const inUse = add(words, zspage + Zspage.IN_USE, -1) - 1;
@@ -242,7 +245,7 @@ export class Zspages {
     return this.#frameWordsAt + frame * FRAME_WORDS;
   }
 
-  /** The zspage in which a place lies. */
+  /** The zspage of a place. */
   zspageAt(place: number): number {
     return this.#words[this.frameWords(place >>> this.#wordShift) + Zspage.FRAME_ZSPAGE]!;
   }
@@ -258,7 +261,7 @@ export class Zspages {
     return this.#words[zspage + Zspage.FIRST_FRAME]! << this.#wordShift;
   }
 
-  /** The place after this one; behind the last object it means nothing. */
+  /** The next place; undefined after the last object. */
   nextPlace(place: number, sizeBytes: number): number {
     const offset = (place & this.#wordMask) + (sizeBytes >>> 2);
     const frame = place >>> this.#wordShift;
@@ -275,14 +278,14 @@ export class Zspages {
     return next * this.#arena.pageSize + offset - this.#arena.pageSize;
   }
 
-  /** Whether the content of the object at a place, all its room, lies in two frames. */
+  /** Whether the content of the object at a place, all its room, is in two frames. */
   spans(place: number, cls: number): boolean {
     const start = (place & this.#wordMask) * 4 + this.classes.ownerBytes[cls]!;
     const { pageSize } = this.#arena;
     return start < pageSize && start + this.classes.roomBytes[cls]! > pageSize;
   }
 
-  /** Copies `sizeBytes` out of the object at a place, from `skipBytes` behind it on. */
+  /** Copies `sizeBytes` bytes from the object at a place, starting at offset `skipBytes`. */
   copyOut(place: number, skipBytes: number, target: number, sizeBytes: number): void {
     const { kernels, pageSize } = this.#arena;
     const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
@@ -297,7 +300,7 @@ export class Zspages {
     }
   }
 
-  /** Copies `sizeBytes` into the object at a place, from `skipBytes` behind it on. */
+  /** Copies `sizeBytes` bytes to the object at a place, starting at offset `skipBytes`. */
   copyIn(place: number, skipBytes: number, source: number, sizeBytes: number): void {
     const { pageSize } = this.#arena;
     const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
@@ -335,7 +338,7 @@ export class Zspages {
     return this.#words[this.#classAt(cls) + ZSPAGES]!;
   }
 
-  /** Frames that hold records. */
+  /** Page frames of records. */
   get recordFrames(): number {
     return this.#records.framesHeld;
   }
@@ -435,7 +438,8 @@ export class Zspages {
     let runEnd = 0;
     for (let nth = 0; nth < pages; nth++, frame++) {
       if (frame === runEnd) {
-        // As many at a time as there are together: one by one, the frames are most of the cost.
+        // Allocates as many adjacent frames at a time as there are: one by one, frames would be
+        // most of the cost.
         let order = 31 - Math.clz32(pages - nth);
         frame = frames.allocSingles(order, this.#poolId);
         while (frame === NIL && order > 0) frame = frames.allocSingles(--order, this.#poolId);
