@@ -1,8 +1,8 @@
-// Rounds of the idle scan: each tick of the store's clock begins one, and a round ends when all
+// Rounds of the idle scan: each tick of the store's clock begins a round, which ends when all
 // entries have been looked at.
 //
-// An entry knows the tick at which it was used last, modulo 128. So an age in seconds becomes a
-// number of ticks, and the length of a tick depends on the ages that are asked for.
+// An entry has the tick of its last use, modulo 128. So an age in seconds becomes a number of
+// ticks, and the length of a tick depends on the ages that a scan needs.
 
 import type { IdleScanOptions } from "../store/idle_scan.ts";
 import type { Store } from "../store/store.ts";
@@ -22,13 +22,13 @@ export interface ScanCounts {
   readonly expired: number;
 }
 
-/** A tick is a quarter of the shortest age … */
+/** A tick is a quarter of the shortest age, or longer because of TICKS_MAX. */
 const TICKS_TO_IDLE = 4;
-/** … but the longest has at most so many: of 127 that are told apart, some are for rounding up. */
+/** The longest age in ticks: an entry's age counts to 127, and `ticksToAge` rounds up. */
 const TICKS_MAX = 120;
 const TICK_SECONDS_MIN = 1;
 
-/** How long a tick is for ages of so many seconds. */
+/** The length of a tick for ages in seconds. */
 export function tickSecondsFor(...ages: readonly number[]): number {
   return Math.max(
     TICK_SECONDS_MIN,

@@ -37,7 +37,7 @@ export interface SchedulerTime {
   after(ms: number, work: () => void): () => void;
 }
 
-/** Takes an error of a task; what it throws itself is an uncaught exception. */
+/** Takes an error of a task; an error that it throws itself is an uncaught exception. */
 export type OnTaskError = (task: TaskName, error: unknown) => void;
 
 /** A longer timeout overflows in Node's timers and fires at once. */

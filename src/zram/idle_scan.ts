@@ -1,5 +1,5 @@
-// The idle scan of block devices: pages that nobody has used for some time are recompressed with
-// the denser codec, or written to the write-back file. The kernel's zram does so when its files
+// The idle scan of block devices: pages that were not used for some time are recompressed with the
+// denser codec, or written to the write-back file. The kernel's zram does so when its files
 // `recompress` and `writeback` are written to; this scan runs by itself, and the same words set it.
 import { SCAN_ENTRIES, ScanRounds, tickSecondsFor, ticksToAge } from "../node/scan_rounds.ts";
 import type { Store } from "../store/store.ts";
@@ -64,7 +64,7 @@ export class ZramIdleScan {
 
   #plan() {
     const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
-    // What is switched off does not count.
+    // The age of a task that is switched off does not count.
     const one = recompress === "none" ? writeBackIdleSeconds : recompressIdleSeconds;
     const other = writeBack === "none" ? one : writeBackIdleSeconds;
     const tickSeconds = tickSecondsFor(one, other);
