@@ -70,7 +70,12 @@ function brokenLinks(page: Page, textOf: (path: string) => string | undefined): 
 /** Names of source files in backticks, from the root, below `src/`, or without their folder. */
 function missingFiles(page: Page, files: readonly string[]): string[] {
   const named = [...proseOf(page.text).matchAll(/`([\w./-]+\.(?:ts|mjs|sh))`/g)];
-  return named.flatMap(([, name]) => {
+  const folders = [...proseOf(page.text).matchAll(/`((?:src|test|bench|scripts)\/[\w./-]*)`/g)]
+    .map(([, name]) => name!)
+    .filter((name) => !/\.\w+$/.test(name))
+    .filter((name) => !files.some((path) => path.startsWith(`${name.replace(/\/$/, "")}/`)))
+    .map((name) => `${page.path}: there is no folder ${name}`);
+  const missing = named.flatMap(([, name]) => {
     // NAME stands for a name to choose.
     if (BUILT.test(name!) || /\bNAME\b/.test(name!)) return [];
     const found = name!.includes("/")
@@ -78,6 +83,7 @@ function missingFiles(page: Page, files: readonly string[]): string[] {
       : files.some((path) => basename(path) === name);
     return found ? [] : [`${page.path}: there is no file ${name}`];
   });
+  return [...missing, ...folders];
 }
 
 /** The rows of folders, as the laws in test/tidy.test.ts have them. */
