@@ -27,6 +27,7 @@ import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreContext, StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
+import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
@@ -67,6 +68,8 @@ export class StoreState implements StoreContext {
   readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
   readonly victimKey = new TmemKey();
+  /** The put of this thread; there is one at a time. */
+  readonly putRequest = new PutRequest();
   /**
    * META and VALUE of the entry that a search has found, for use after the lock is released
    * (load_page.ts).

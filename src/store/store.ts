@@ -5,7 +5,8 @@
 //   2. open.ts, options.ts, arguments.ts, platform.ts, parts.ts   makes and opens a store
 //   3. store.layout.ts, page.layout.ts, value.layout.ts           its words in the arena
 //   4. state.ts, transaction.ts       a store as one thread sees it; work under the arena's lock
-//   5. store_page.ts, load_page.ts, remove_pages.ts               what a page passes on its way
+//   5. store_page.ts, put_request.ts, admit.ts, load_page.ts, remove_pages.ts
+//                                      stores, loads and removes pages
 //   6. evict.ts, expiry.ts, compaction.ts, write_back.ts, maintainer.ts, idle_scan.ts
 //                                     reclaims memory, in the foreground and in the background
 //   7. read_buffer.ts, versions.ts, eviction_events.ts            hits, changes, evictions

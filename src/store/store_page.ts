@@ -8,14 +8,21 @@ import type { Address, WordIndex } from "../base/brand.ts";
 import { NIL } from "../base/brand.ts";
 import { EAGAIN, ECANCELED, EINVAL, ENOMEM, ENOSPC, type Errno } from "../base/errno.ts";
 import { put } from "../memory/journal.ts";
-import { ADMITTED, admitCount, admitSize } from "../policy/admission.ts";
-import { fullNext } from "../policy/watermarks.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
+import {
+  admitLocked,
+  dropOldLocked,
+  indexReserve,
+  isFullLocked,
+  refuseFullLocked,
+  refuseLocked,
+} from "./admit.ts";
 import { compactLocked } from "./compaction.ts";
-import { REASON_OF_REFUSAL, Reason } from "./counters.ts";
+import { Reason } from "./counters.ts";
 import { makeRoomLocked } from "./evict.ts";
 import * as Page from "./page.layout.ts";
+import type { PutRequest } from "./put_request.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { isHead } from "./versions.ts";
@@ -28,8 +35,6 @@ export const STORED = 0;
  * place an object after so many rounds has its room in places where this size does not fit.
  */
 const ROUNDS = 8;
-/** The part of the frames within the limit that objects leave to the index, as a shift. */
-const INDEX_RESERVE_SHIFT = 8;
 /** Segments that one put writes, at most, if nothing can be evicted before some are written. */
 const FLUSHES = 8;
 /**
@@ -56,18 +61,20 @@ export function storePage(
   if (state.arena.kernels.sameFilled(address, state.pageSize) !== 0) {
     const low = words[address / 4]!;
     const high = words[address / 4 + 1]!;
-    if (low === high || Page.holdsWidePatterns(kind))
+    if (low === high || Page.holdsWidePatterns(kind)) {
       return storeSameFilled(state, pool, key, low, high);
+    }
   }
   const target = (state.packed + state.headerBytes) as Address;
   const packedBytes = pack(state, address, state.pageSize, target, state.packedMax[kind]!, 0);
-  if (packedBytes !== 0) return storePacked(state, pool, key, Page.FAST, packedBytes, target);
-  // Objects with headers need room for one right before their data, which the scratch has.
-  if (state.headerBytes === 0) {
-    return storePacked(state, pool, key, Page.RAW, state.pageSize, address);
+  if (packedBytes !== 0) {
+    return storePacked(state, pool, key, Page.withSize(0, Page.FAST, packedBytes), target);
   }
+  const raw = Page.withSize(0, Page.RAW, state.pageSize);
+  // Objects with headers need room for one right before their data, which the scratch has.
+  if (state.headerBytes === 0) return storePacked(state, pool, key, raw, address);
   state.arena.kernels.copy(target, address, state.pageSize);
-  return storePacked(state, pool, key, Page.RAW, state.pageSize, target);
+  return storePacked(state, pool, key, raw, target);
 }
 
 /**
@@ -91,33 +98,35 @@ export function pack(
 }
 
 /**
- * Stores `sizeBytes` bytes at `source`, which are compressed already or stay raw.
+ * Stores bytes at `source`, which are compressed already or stay raw.
+ * @param packed their CODEC and SIZE as in META: `Page.withSize(0, codec, sizeBytes)`
  * @returns as `storePage`
  */
 export function storePacked(
   state: StoreState,
   pool: number,
   key: TmemKey,
-  codec: number,
-  sizeBytes: number,
+  packed: number,
   source: Address,
 ): typeof STORED | Errno {
   const { lock, frames } = state.arena;
   const { changes } = state;
-  const hash = state.hash(pool, key);
-  for (let flushes = 0; ; ) {
+  const request = beginRequest(state, pool, key, packed);
+  const { sizeBytes } = request;
+  request.source = source;
+  for (;;) {
     if (changes !== undefined) changes.prepare(source, sizeBytes);
     let result: number = EAGAIN;
     lock.lock();
     try {
       if (changes !== undefined && !changes.hasRoomLocked(sizeBytes)) continue;
-      result = storeLocked(state, pool, key, hash, codec, sizeBytes, source, flushes);
+      result = storeLocked(state, request);
     } finally {
       frames.keepFree = 0;
       lock.unlock();
     }
     if (result !== EAGAIN) return result as typeof STORED | Errno;
-    flushes = flushStep(state) ? flushes + 1 : FLUSHES;
+    request.flushes = flushStep(state) ? request.flushes + 1 : FLUSHES;
   }
 }
 
@@ -129,98 +138,93 @@ function storeSameFilled(
   high: number,
 ): typeof STORED | Errno {
   const { lock, frames } = state.arena;
-  const hash = state.hash(pool, key);
-  for (let flushes = 0; ; ) {
+  const request = beginRequest(state, pool, key, 0);
+  request.low = low;
+  request.high = high;
+  for (;;) {
     let result: number = EAGAIN;
     lock.lock();
     try {
-      result = storeSameLocked(state, pool, key, hash, low, high, flushes);
+      result = storeSameLocked(state, request);
     } finally {
       frames.keepFree = 0;
       lock.unlock();
     }
     if (result !== EAGAIN) return result as typeof STORED | Errno;
-    flushes = flushStep(state) ? flushes + 1 : FLUSHES;
+    request.flushes = flushStep(state) ? request.flushes + 1 : FLUSHES;
   }
+}
+
+/** The thread's record for the put that begins. */
+function beginRequest(state: StoreState, pool: number, key: TmemKey, packed: number): PutRequest {
+  const { putRequest: request } = state;
+  request.pool = pool;
+  request.key = key;
+  request.hash = state.hash(pool, key);
+  request.packed = packed;
+  request.sizeBytes = Page.sizeOf(packed);
+  request.flushes = 0;
+  return request;
 }
 
 /**
  * Stores a page that needs an object.
- * @param flushes segments that this put has written so far
  * @returns as `storePage`, or EAGAIN if a segment must be written first
  */
-function storeLocked(
-  state: StoreState,
-  pool: number,
-  key: TmemKey,
-  hash: number,
-  codec: number,
-  sizeBytes: number,
-  source: Address,
-  flushes: number,
-): typeof STORED | Errno {
+function storeLocked(state: StoreState, request: PutRequest): typeof STORED | Errno {
+  const { key } = request;
   if (state.condition !== undefined && isHead(key) && !state.condition()) return ECANCELED;
-  if (flushes === 0) state.count("puts");
-  const kind = state.index.kindOf(pool);
+  if (request.flushes === 0) state.count("puts");
+  const kind = state.index.kindOf(request.pool);
   if (kind === NIL) return EINVAL;
-  const refusal = admitLocked(state, pool, kind, key, hash, sizeBytes);
+  request.kind = kind;
+  const refusal = admitLocked(state, request);
   if (refusal !== STORED) return refusal;
   for (let round = 0; ; round++) {
-    const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, 0);
+    const result = placeObjectLocked(state, request, 0);
     if (result === STORED) return STORED;
-    if (overwriteLocked(state, pool, key, kind, hash, codec, sizeBytes, source)) return STORED;
+    if (overwriteLocked(state, request)) return STORED;
     if (result === ENOSPC) {
       state.count("reject_compress_poor");
-      return refuseLocked(state, pool, key, hash, Reason.COMPRESS_POOR, ENOSPC);
+      return refuseLocked(state, request, Reason.COMPRESS_POOR, ENOSPC);
     }
     if (round === ROUNDS || !makeRoomLocked(state, kind)) break;
   }
   // Nothing more can be evicted: use larger slots, and the gaps between objects.
   const step = state.pageSize / ROOM_STEPS;
   do {
-    const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
-    if (result === STORED) return STORED;
+    if (placeObjectLocked(state, request, step) === STORED) return STORED;
   } while (compactLocked(state, kind));
-  if (canFlushLocked(state, flushes)) return EAGAIN;
+  if (canFlushLocked(state, request)) return EAGAIN;
   // A refusal would remove the old page anyway; its room is the last there is.
-  if (dropOldLocked(state, pool, key, hash)) {
-    const result = placeObjectLocked(state, pool, key, kind, hash, codec, sizeBytes, source, step);
-    if (result === STORED) {
-      state.count("duplicate_puts");
-      return STORED;
-    }
+  if (dropOldLocked(state, request) && placeObjectLocked(state, request, step) === STORED) {
+    state.count("duplicate_puts");
+    return STORED;
   }
-  return refuseFullLocked(state, pool, key, hash);
+  return refuseFullLocked(state, request);
 }
 
-function storeSameLocked(
-  state: StoreState,
-  pool: number,
-  key: TmemKey,
-  hash: number,
-  low: number,
-  high: number,
-  flushes: number,
-): typeof STORED | Errno {
-  if (flushes === 0) state.count("puts");
-  const kind = state.index.kindOf(pool);
+function storeSameLocked(state: StoreState, request: PutRequest): typeof STORED | Errno {
+  if (request.flushes === 0) state.count("puts");
+  const kind = state.index.kindOf(request.pool);
   if (kind === NIL) return EINVAL;
-  const refusal = admitLocked(state, pool, kind, key, hash, 0);
+  request.kind = kind;
+  const refusal = admitLocked(state, request);
   if (refusal !== STORED) return refusal;
   const { frames, lock } = state.arena;
   for (let round = 0; ; round++) {
     frames.keepFree = state.framesAboveLimit;
-    const entry = state.insertLocked(pool, key);
+    const entry = state.insertLocked(request.pool, request.key);
     frames.keepFree = 0;
     if (entry !== NIL) {
-      placeLocked(state, entry, low, high, kind, Page.SAME_FILLED, hash, Page.RAW, 0);
+      placeLocked(state, request, entry, Page.SAME_FILLED, request.low);
       return STORED;
     }
     lock.rollBack();
     const isMore = round < ROUNDS && makeRoomLocked(state, kind);
     if (!isMore && !compactLocked(state, kind)) break;
   }
-  return canFlushLocked(state, flushes) ? EAGAIN : refuseFullLocked(state, pool, key, hash);
+  return canFlushLocked(state, request) ? EAGAIN : refuseFullLocked(state, request);
 }
 
 /**
@@ -230,16 +234,11 @@ function storeSameLocked(
  */
 function placeObjectLocked(
   state: StoreState,
-  pool: number,
-  key: TmemKey,
-  kind: number,
-  hash: number,
-  codec: number,
-  sizeBytes: number,
-  source: Address,
+  request: PutRequest,
   step: number,
 ): typeof STORED | Errno {
   const { frames, lock } = state.arena;
+  const { pool, key, kind, sizeBytes, source } = request;
   const isFull = isFullLocked(state);
   const above = state.framesAboveLimit;
   frames.keepFree = above;
@@ -259,9 +258,9 @@ function placeObjectLocked(
     return handle === ENOSPC && step === 0 ? ENOSPC : ENOMEM;
   }
   state.hasOthers = !state.index.isInline(entry);
-  state.changes?.putLocked(pool, key, codec, source, sizeBytes);
+  state.changes?.putLocked(pool, key, Page.codecOf(request.packed), source, sizeBytes);
   state.versions?.changedLocked(key);
-  placeLocked(state, entry, handle, 0, kind, Page.MEMORY, hash, codec, sizeBytes);
+  placeLocked(state, request, entry, Page.MEMORY, handle);
   return STORED;
 }
 
@@ -269,21 +268,14 @@ function placeObjectLocked(
  * Overwrites the page's object if the new one fits into it, which needs no room. A rollback
  * restores the old bytes.
  */
-function overwriteLocked(
-  state: StoreState,
-  pool: number,
-  key: TmemKey,
-  kind: number,
-  hash: number,
-  codec: number,
-  sizeBytes: number,
-  source: Address,
-): boolean {
+function overwriteLocked(state: StoreState, request: PutRequest): boolean {
+  const { pool, key, kind, hash, packed, sizeBytes, source } = request;
   const entry = state.findLocked(pool, key);
   if (entry === NIL) return false;
   const before = state.words[entry + Entry.META]!;
   if (Page.whereOf(before) !== Page.MEMORY) return false;
   const handle = state.words[entry + Entry.VALUE]!;
+  const codec = Page.codecOf(packed);
   state.unaccountLocked(entry);
   if (!state.overwriteObjectLocked(kind, entry, source, sizeBytes)) {
     state.arena.lock.rollBack();
@@ -296,24 +288,24 @@ function overwriteLocked(
   state.changes?.putLocked(pool, key, codec, source, sizeBytes);
   state.versions?.changedLocked(key);
   const meta = Page.makeMeta(kind, Page.MEMORY, state.words[state.root + Store.TICK]!);
-  state.attachLocked(entry, handle, Page.withSize(meta, codec, sizeBytes), hash);
+  state.attachLocked(entry, handle, meta | packed, hash);
   state.commitLocked();
   return true;
 }
 
-/** Attaches the page to a new or existing entry, and commits. */
+/**
+ * Attaches the page to a new or existing entry, and commits.
+ * @param value as META's WHERE says (page.layout.ts)
+ */
 function placeLocked(
   state: StoreState,
+  request: PutRequest,
   entry: WordIndex,
-  value: number,
-  high: number,
-  kind: number,
   where: number,
-  hash: number,
-  codec: number,
-  sizeBytes: number,
+  value: number,
 ): void {
-  if (where === Page.MEMORY && codec === Page.RAW) state.count("huge_pages_since");
+  const { kind, packed } = request;
+  if (where === Page.MEMORY && Page.codecOf(packed) === Page.RAW) state.count("huge_pages_since");
   const before = state.words[entry + Entry.META]!;
   if (before !== 0) {
     state.count("duplicate_puts");
@@ -321,114 +313,14 @@ function placeLocked(
     state.detachLocked(entry);
   }
   if (where === Page.SAME_FILLED && Page.holdsWidePatterns(kind)) {
-    put(state.words, entry + Entry.LINKS, high);
+    put(state.words, entry + Entry.LINKS, request.high);
   }
   const meta = Page.makeMeta(kind, where, state.words[state.root + Store.TICK]!);
-  state.attachLocked(entry, value, Page.withSize(meta, codec, sizeBytes), hash);
+  state.attachLocked(entry, value, meta | packed, request.hash);
   state.commitLocked();
 }
 
-/** Applies the admission rules to a page of this size. */
-function admitLocked(
-  state: StoreState,
-  pool: number,
-  kind: number,
-  key: TmemKey,
-  hash: number,
-  sizeBytes: number,
-): typeof STORED | Errno {
-  const { words, root } = state;
-  if (words[root + Store.FROZEN] !== 0) {
-    state.count("put_to_flush");
-    return refuseLocked(state, pool, key, hash, Reason.FROZEN, ENOSPC);
-  }
-  const { admission, acceptPercent } = state.options;
-  // As in zswap, a store that was full takes nothing until its use has fallen to the threshold.
-  if (acceptPercent < 100 && isFullLocked(state)) {
-    makeRoomLocked(state, kind);
-    if (isFullLocked(state)) return refuseFullLocked(state, pool, key, hash);
-  }
-  const pages = words[state.gaugeAt(kind, Store.IN_MEMORY)]!;
-  const bytes = words[state.gaugeAt(kind, Store.BYTES)]! >>> 0;
-  const count = admitCount(admission, pages, words[root + Store.LIMIT_FRAMES]!);
-  const verdict =
-    count === ADMITTED ? admitSize(admission, sizeBytes, state.pageSize, pages, bytes) : count;
-  if (verdict === ADMITTED) return STORED;
-  state.count(verdict);
-  return refuseLocked(state, pool, key, hash, REASON_OF_REFUSAL[verdict], ENOSPC);
-}
-
-/**
- * Whether objects may not take another frame: the limit is reached, or it was and the threshold is
- * not reached yet.
- */
-function isFullLocked(state: StoreState): boolean {
-  const { words, root } = state;
-  const before = words[root + Store.FULL] !== 0;
-  const limit = words[root + Store.LIMIT_FRAMES]! - indexReserve(state);
-  const used = state.arena.frames.framesUsed;
-  const now = fullNext(before, used, limit, state.options.acceptPercent);
-  if (now === before) return now;
-  put(words, root + Store.FULL, now ? 1 : 0);
-  state.arena.lock.commit();
-  return now;
-}
-
-/**
- * Frames that objects leave to the index. Without them, a store whose frames all hold objects could
- * not store a page under a new key, although slots of removed objects are free.
- */
-function indexReserve(state: StoreState): number {
-  return Math.max(2, state.words[state.root + Store.LIMIT_FRAMES]! >>> INDEX_RESERVE_SHIFT);
-}
-
 /** Whether writing a segment may make evictions possible. */
-function canFlushLocked(state: StoreState, flushes: number): boolean {
+function canFlushLocked(state: StoreState, { flushes }: PutRequest): boolean {
   return state.backing !== undefined && flushes < FLUSHES;
-}
-
-/**
- * Removes the old page, unless the pool keeps it.
- * @returns whether a page was removed
- */
-function dropOldLocked(state: StoreState, pool: number, key: TmemKey, hash: number): boolean {
-  const entry = state.findLocked(pool, key);
-  if (entry === NIL || state.index.keepsOld(pool)) return false;
-  state.changes?.removeLocked(pool, key);
-  state.versions?.changedLocked(key);
-  state.removeLocked(entry, hash, Reason.NO_ROOM);
-  return true;
-}
-
-function refuseFullLocked(state: StoreState, pool: number, key: TmemKey, hash: number): Errno {
-  const atLimit = isFullLocked(state);
-  state.count(atLimit ? "pool_limit_hit" : "reject_alloc_fail");
-  state.count("reject_reclaim_fail");
-  const reason = atLimit ? Reason.LIMIT : Reason.NO_ROOM;
-  return refuseLocked(state, pool, key, hash, reason, atLimit ? ENOSPC : ENOMEM);
-}
-
-/** Removes the page that the key had, unless the pool keeps it, and records the reason. */
-function refuseLocked(
-  state: StoreState,
-  pool: number,
-  key: TmemKey,
-  hash: number,
-  reason: number,
-  errno: Errno,
-): Errno {
-  const entry = state.findLocked(pool, key);
-  if (entry !== NIL && state.index.keepsOld(pool)) {
-    state.commitLocked();
-    return errno;
-  }
-  state.changes?.removeLocked(pool, key);
-  state.versions?.changedLocked(key);
-  if (entry !== NIL) {
-    state.removeLocked(entry, hash, reason);
-  } else {
-    state.recordMissReasonLocked(hash, reason);
-    state.commitLocked();
-  }
-  return errno;
 }

@@ -53,7 +53,8 @@ export function putValue(
     dictionary = 0;
   }
   state.words[prefix / 4] = Value.makeHeader(sizeBytes, prefixBytes, dictionary);
-  const result = storePacked(state, pool, key, codec, prefixBytes + packed, prefix);
+  const stored = Page.withSize(0, codec, prefixBytes + packed);
+  const result = storePacked(state, pool, key, stored, prefix);
   makeRoomAfterPut(state);
   if (timed) recordSince(state, Latency.PUT, begin);
   return result;
@@ -180,7 +181,8 @@ function putPacked(
   codec: number,
   storedBytes: number,
 ): 0 | Errno {
-  const result = storePacked(state, pool, key, codec, storedBytes, state.packed);
+  const stored = Page.withSize(0, codec, storedBytes);
+  const result = storePacked(state, pool, key, stored, state.packed);
   makeRoomAfterPut(state);
   return result;
 }

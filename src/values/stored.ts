@@ -104,7 +104,7 @@ export function putStored(
   sizeBytes: number,
 ): 0 | Errno {
   const state = stateOf(store).assertOpen();
-  const result = storePacked(state, pool, key, codec, sizeBytes, source);
+  const result = storePacked(state, pool, key, Page.withSize(0, codec, sizeBytes), source);
   makeRoomAfterPut(state);
   if (state.backing !== undefined) while (maintain(state));
   return result;
