@@ -437,7 +437,7 @@ test("no import cycles", async (t) => {
     const cycle = ["src/a.ts ↔ src/b/b.ts ↔ src/b/c.ts"];
     assert.deepEqual(importCycles([...files, file("src/b/c.ts", "../a.ts")]), cycle);
   });
-  await t.test("the sources have none", () => assert.deepEqual(importCycles(SOURCES), []));
+  await t.test("the code has none", () => assert.deepEqual(importCycles(CODE), []));
 });
 
 test("what the laws allow is really there", () => {

@@ -15,6 +15,7 @@ import { writePages } from "./data.ts";
 import type { Answer, Job, Task } from "./job.ts";
 import type { Speed } from "./lane.ts";
 import { cacheReport } from "./report.ts";
+import type { CacheRow, HitsResult, MemoryResult } from "./result.ts";
 
 export interface CacheBenchOptions {
   /** Few values, once: whether it works. */
@@ -24,35 +25,6 @@ export interface CacheBenchOptions {
   readonly only?: readonly string[];
   /** Where the result goes as JSON (default: nowhere). */
   readonly json?: string;
-}
-
-/** What one contender showed; what is missing was not measured, and `skipped` says why. */
-export interface CacheRow {
-  readonly name: string;
-  /** By task, or by task and kind: why not. */
-  readonly skipped: Readonly<Record<string, string>>;
-  readonly documents?: MemoryResult;
-  readonly pages?: MemoryResult;
-  readonly hits?: HitsResult;
-  readonly speed?: Speed;
-  /** Mixed operations a second of two threads together, and what the cache takes then. */
-  readonly twoThreads?: { readonly mixedPerSecond: number; readonly residentBytes: number };
-  readonly collector?: { readonly share: number; readonly pauseMsMax: number };
-}
-
-export interface MemoryResult {
-  readonly rawBytes: number;
-  /** Beyond what the loops take without a cache. */
-  readonly residentBytes: number;
-  readonly peakBytes: number;
-  readonly fileBytes: number;
-}
-
-export interface HitsResult {
-  readonly rate: number;
-  readonly peakBytes: number;
-  /** What the contender was told to keep to, so that its peak is what it is. */
-  readonly toldBytes: number;
 }
 
 interface Scale {

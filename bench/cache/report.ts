@@ -1,8 +1,9 @@
 // The comparison as tables in Markdown. After each figure of a peer stands what ours is to it, from
 // the same run: above 1 is better for us.
 import { formatBytes, MIB } from "../../src/base/units.ts";
-import type { CacheRow } from "./cache.ts";
+import type { CacheRow } from "./result.ts";
 
+/** What one contender showed; what is missing was not measured, and `skipped` says why. */
 /** Ours, if it is there: the first of the names that begin so and has the figure. */
 const OURS = "zcache";
 
