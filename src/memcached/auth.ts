@@ -1,5 +1,5 @@
-// Names and passwords of those who may come in, as memcached's -Y file has them: `name:password`
-// in each line, at most eight.
+// Names and passwords of clients, from a file as of memcached's -Y: lines `name:password`, at most
+// eight.
 import { timingSafeEqual } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { ZcacheError } from "../base/errors.ts";
@@ -20,7 +20,7 @@ export class Credentials {
   }
 
   /**
-   * @throws ZcacheError ERR_INPUT where the file can't be read, ERR_OPTION where it is no such file
+   * @throws ZcacheError ERR_INPUT if the file can't be read, ERR_OPTION if it is not such a file
    */
   static read(path: string): Credentials {
     let text: string;
@@ -42,12 +42,12 @@ export class Credentials {
     return new Credentials(entries);
   }
 
-  /** Those of `others` may come in from now on, in place of these. */
+  /** Replaces these names and passwords by those of `others`. */
   replace(others: Credentials): void {
     this.#entries = others.#entries;
   }
 
-  /** Whether somebody with this name and password may come in; takes as long for any. */
+  /** Whether a name has this password; takes equally long for any. */
   allows(name: Uint8Array, password: Uint8Array): boolean {
     let found = false;
     for (const entry of this.#entries) {

@@ -1,4 +1,4 @@
-// One connection, as the thread that serves it knows it.
+// The state of one connection, in the thread that serves it.
 import { writeSync } from "node:fs";
 import type { Socket } from "node:net";
 import type { Receiver } from "./send_queue.ts";
@@ -6,7 +6,7 @@ import { Session } from "./session.ts";
 import type { ConnectionFacts } from "./watch/records.ts";
 import type { Watcher } from "./watch/watch.ts";
 
-/** The part of a socket that is not public: where it stands, and what is moved to another. */
+/** A part of sockets that is not public: the handle, which another socket can take over. */
 export interface WithHandle {
   _handle: { readonly fd?: number } | null | undefined;
 }
@@ -17,19 +17,19 @@ export class Connection implements Receiver {
   readonly cfd: number;
   socket: Socket;
   readonly isEncrypted: boolean;
-  /** Of the unix socket that it came by. */
+  /** Of the unix socket that it was accepted on. */
   readonly path: string | undefined;
   readonly session = new Session();
-  /** What a log says of it, once somebody watches connections: later it can't be asked for. */
+  /** What log lines say of it. Set once connections are watched: a closed one has no address. */
   facts: ConnectionFacts | undefined = undefined;
   watcher: Watcher | undefined = undefined;
-  /** Those who watch connections have been told that it ends. */
-  isEndTold = false;
-  /** Nothing is read: replies wait for the client, or it waits for its turn. */
+  /** Watchers of connections have been told that it has ended. */
+  isEndLogged = false;
+  /** Nothing is read: replies wait for the client, or the connection waits for its turn. */
   isBlocked = false;
   /** It waits for its turn. */
   isQueued = false;
-  /** Its last turn was not long enough for it. */
+  /** Its last turn ended before its commands did. */
   isBusy = false;
   unsentBytes = 0;
   takenAtMs = 0;
@@ -45,13 +45,13 @@ export class Connection implements Receiver {
     this.session.lastCommandAt = Math.floor(Date.now() / 1000);
   }
 
-  /** Whether commands wait for its next turn. */
+  /** Whether commands wait for the next turn. */
   get hasWork(): boolean {
     return this.session.pendingBytes > 0 || this.session.longReply !== undefined;
   }
 
-  /** Asked for while it is open: a closed one has no address any more. */
-  tellFacts(): ConnectionFacts {
+  /** To be called while it is open. */
+  logFacts(): ConnectionFacts {
     if (this.facts === undefined) {
       const { remoteAddress, remotePort } = this.socket;
       this.facts = { cfd: this.cfd, host: remoteAddress, port: remotePort ?? 0 };
@@ -59,7 +59,7 @@ export class Connection implements Receiver {
     return this.facts;
   }
 
-  /** What `stats conns` tells of it. */
+  /** Its lines of `stats conns`. */
   row(isCurrent: boolean, now: number) {
     const { cfd, path, session, socket } = this;
     return {
@@ -81,7 +81,7 @@ export class Connection implements Receiver {
     return isCurrent ? "conn_parse_cmd" : "conn_read";
   }
 
-  /** @returns bytes that the system has taken; 0 also where it can't be written to so */
+  /** Writes without a queue. @returns bytes that the system has accepted; 0 if it accepts none */
   writeAtOnce(bytes: Uint8Array, length: number): number {
     const { socket, isEncrypted } = this;
     const fd = isEncrypted ? undefined : (socket as unknown as WithHandle)._handle?.fd;
@@ -89,7 +89,7 @@ export class Connection implements Receiver {
     try {
       return writeSync(fd, bytes, 0, length);
     } catch {
-      // It takes nothing now, or nothing any more: the stream finds out which.
+      // The system accepts nothing now, or the connection has ended: the stream finds out which.
       return 0;
     }
   }

@@ -1,5 +1,5 @@
-// One thread's connections: what comes is worked through, its replies go out in one write, and a
-// client that does not take them is not read from until it does.
+// The connections of one thread. The requests of a read are executed, their replies are sent in one
+// write, and a client that does not accept its replies is not read from until it does.
 import { Socket } from "node:net";
 import type { SampledTimes } from "../base/sampled_times.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
@@ -9,8 +9,8 @@ import { Connection, type WithHandle } from "./connection.ts";
 import type { Engine } from "./engine.ts";
 import { C, type Counters } from "./items/counters.ts";
 import { Reply } from "./protocol/reply.ts";
-import { Intake } from "./receive_buffer.ts";
-import { Unsent } from "./send_queue.ts";
+import { ReceiveBuffer } from "./receive_buffer.ts";
+import { SendQueue } from "./send_queue.ts";
 import { type Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
 import { Turns } from "./turns.ts";
@@ -19,21 +19,21 @@ import type { Watch, WatchRefusal } from "./watch/watch.ts";
 
 const REPLY_BYTES = 65_536;
 const IDLE_CHECK_MS = 1000;
-/** How long a client may keep open what has been ended here, once it has all that was sent. */
+/** How long a client that has all replies may keep a connection open that the server has ended. */
 const END_WAIT_MS = 2000;
-/** And how long it may leave those untaken. */
+/** How long it may go without accepting any of them. */
 const END_TAKE_MS = 10_000;
 
 export interface ConnectionsParts {
   readonly settings: MemcachedSettings;
   readonly counters: Counters;
-  /** Times of what one read brings, until its replies are handed on. */
+  /** Times from a read to the writes of its replies. */
   readonly times: SampledTimes;
   readonly makeEngine: (reply: Reply) => Engine;
   readonly watch: Watch;
-  /** Told of what nobody expected; it ends the connection in which it happens. */
+  /** Takes unexpected errors; one ends the connection in which it happens. */
   readonly errors: InternalErrors;
-  /** Gives a buffer that the store fills faster than others, if it has one. */
+  /** Makes a buffer that the store fills without a copy, if there is room for it. */
   readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
 }
 
@@ -41,20 +41,20 @@ export class Connections {
   readonly engine: Engine;
   readonly #settings: MemcachedSettings;
   readonly #counters: Counters;
-  readonly #intake: Intake;
+  readonly #receiveBuffer: ReceiveBuffer;
   readonly #reply: Reply;
   readonly #open = new Map<number, Connection>();
-  /** Those that this side has ended, and when, in ms since 1970. */
+  /** Connections that the server has ended, and when, in ms since 1970. */
   readonly #ending = new Map<Connection, number>();
   #ids = 0;
-  /** Whose commands are being worked on, and whose the replies therefore are. */
+  /** The connection whose commands are being executed. */
   #current: Connection | undefined;
   readonly #turns: Turns<Connection>;
-  readonly #unsent: Unsent<Connection>;
+  readonly #sendQueue: SendQueue<Connection>;
   readonly #watch: Watch;
   readonly #errors: InternalErrors;
   readonly #times: SampledTimes;
-  /** When its turn began, if it is timed, else 0. */
+  /** When its turn began, if the turn is timed, else 0. */
   #begunMs = 0;
   readonly #idleCheck: NodeJS.Timeout;
 
@@ -68,14 +68,14 @@ export class Connections {
     const buffer = makeBuffer(REPLY_BYTES);
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
-    this.#intake = new Intake(this.engine);
+    this.#receiveBuffer = new ReceiveBuffer(this.engine);
     this.#turns = new Turns((connection) => this.#giveTurn(connection), errors);
-    this.#unsent = new Unsent({
+    this.#sendQueue = new SendQueue({
       counters,
-      // One reply must be possible, however long.
+      // The longest reply must be possible.
       bytesMax: () => Math.max(settings.unsentBytesMax, 2 * settings.itemBytesMax),
       receivers: () => this.#open.values(),
-      taken: (connection) => this.#taken(connection),
+      accepted: (connection) => this.#accepted(connection),
     });
     this.#idleCheck = setInterval(() => {
       errors.run("memcached: a look at idle connections", () => this.#lookAround());
@@ -84,7 +84,7 @@ export class Connections {
 
   /**
    * Takes over a socket that was accepted with `pauseOnConnect`.
-   * @param path of the unix socket that it came by
+   * @param path of the unix socket that it was accepted on
    */
   accept(accepted: Socket, encrypted: boolean, path?: string): void {
     try {
@@ -112,8 +112,8 @@ export class Connections {
   }
 
   /**
-   * Apart from `accept`: closures that are made there keep the accepted socket, which has no handle
-   * any more, for as long as the connection is open.
+   * Not a part of `accept`, whose closures would keep the accepted socket, which has no handle any
+   * more, for as long as the connection is open.
    */
   #listenTo(connection: Connection): void {
     const { socket } = connection;
@@ -127,17 +127,17 @@ export class Connections {
       }
     });
     this.#watch.begin(-1);
-    if (this.#watch.hasConnections) this.#watch.connection(connection.tellFacts());
+    if (this.#watch.hasConnections) this.#watch.connection(connection.logFacts());
     this.#watch.end();
   }
 
-  /** What `stats conns` tells. */
+  /** What `stats conns` lists. */
   rows(): ConnectionRow[] {
     const now = Math.floor(Date.now() / 1000);
     return [...this.#open.values()].map((one) => one.row(one === this.#current, now));
   }
 
-  /** The connection that is being worked on reads log lines from now on; or why not. */
+  /** Makes the current connection a watcher. @returns why it can't be one, or undefined */
   watch(flags: number): WatchRefusal | undefined {
     const connection = this.#current!;
     const { socket } = connection;
@@ -149,24 +149,24 @@ export class Connections {
     });
     if (typeof result === "string") return result;
     connection.watcher = result;
-    // Who does not read would never take the rest; nobody waits for it.
+    // A watcher that has ended its side reads no more: the rest of its lines is dropped.
     socket.once("end", () => socket.destroy());
     return undefined;
   }
 
-  /** What is watched has changed, perhaps in another thread. */
+  /** To be called when what is watched has changed, perhaps by another thread. */
   lookAtWatched(): void {
     this.#watch.refresh();
     if (!this.#watch.hasConnections) return;
-    for (const connection of this.#open.values()) connection.tellFacts();
+    for (const connection of this.#open.values()) connection.logFacts();
   }
 
-  /** Once for each connection, if that is watched; a client may keep its own half open for long. */
-  #tellEnd(connection: Connection, reason: CloseReason): void {
-    if (connection.isEndTold) return;
-    connection.isEndTold = true;
+  /** Reports the end of a connection to watchers, once: its client may keep its half open. */
+  #logEnd(connection: Connection, reason: CloseReason): void {
+    if (connection.isEndLogged) return;
+    connection.isEndLogged = true;
     this.#watch.begin(-1);
-    if (this.#watch.hasConnections) this.#watch.connection(connection.tellFacts(), reason);
+    if (this.#watch.hasConnections) this.#watch.connection(connection.logFacts(), reason);
     this.#watch.end();
   }
 
@@ -174,13 +174,13 @@ export class Connections {
     return this.#open.size;
   }
 
-  /** Ends all connections: after what is on its way out, or at once. */
+  /** Ends all connections: after their replies are sent, or at once. */
   close(gracefully: boolean): void {
     clearInterval(this.#idleCheck);
     for (const { session, socket, watcher } of this.#open.values()) {
-      // The store, which it may hear of, is soon closed.
+      // It listens to the store, which is closed soon.
       if (watcher !== undefined) this.#watch.remove(watcher);
-      // What comes now is not done any more, so that nothing changes behind who saves the items.
+      // No further request is executed, so that no item changes while the items are saved.
       session.closing = true;
       session.endsFor = "shutdown";
       if (gracefully) socket.end();
@@ -188,7 +188,7 @@ export class Connections {
     }
   }
 
-  /** Whether there may be one more connection, beside so many that have not begun. */
+  /** Whether one more connection is allowed, beside so many that have not begun. */
   hasRoom(others: number): boolean {
     const counters = this.#counters;
     const open = counters.sum("total_connections") - counters.sum("closed_connections");
@@ -196,9 +196,9 @@ export class Connections {
   }
 
   /**
-   * Reads without an object for each read. Only a socket that is made so can, and a server makes
-   * its own: so a new one takes the accepted one's handle. Where there is no handle to take, the
-   * accepted socket is read as any other.
+   * Reads into the receive buffer, without an object for each read. Node reads so only for a
+   * socket that was constructed for it, so a new socket takes over the handle of the accepted one.
+   * Where there is no handle to take over, the accepted socket is read in chunks.
    */
   #readIntoTarget(connection: Connection): void {
     const accepted = connection.socket as unknown as WithHandle;
@@ -209,11 +209,11 @@ export class Connections {
     }
     accepted._handle = null;
     const callback = this.#callbackOf(connection);
-    const options = { handle, onread: { buffer: this.#intake.target, callback } };
+    const options = { handle, onread: { buffer: this.#receiveBuffer.target, callback } };
     connection.socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
   }
 
-  /** Apart for the same reason as `#listenTo`. */
+  /** A method of its own for the same reason as `#listenTo`. */
   #callbackOf(connection: Connection): (length: number) => boolean {
     return (length) => this.#received(connection, length, undefined);
   }
@@ -230,24 +230,24 @@ export class Connections {
   #received(connection: Connection, length: number, chunk: Uint8Array | undefined): boolean {
     const { session } = connection;
     this.#counters.own[C.bytes_read]! += length;
-    // Passed over; but it is read, because so its end is seen.
+    // Skipped, but read: otherwise the end of the stream is not seen.
     if (session.closing) return true;
     try {
       this.#begin(connection);
-      // Others have had much in this round: it waits for its turn.
+      // The budget of this round is used up: the connection waits for its turn.
       if (connection.isBlocked || !this.#turns.isOpen) this.engine.paused = true;
-      const bearable =
+      const fits =
         chunk === undefined
-          ? this.#intake.received(session, length)
-          : this.#intake.receivedCopy(session, chunk);
-      return this.#finish(connection, bearable);
+          ? this.#receiveBuffer.received(session, length)
+          : this.#receiveBuffer.receivedCopy(session, chunk);
+      return this.#finish(connection, fits);
     } catch (error) {
       this.#fail(connection, error);
       return false;
     }
   }
 
-  /** Nobody knows what of its commands is done: the connection ends, without a further reply. */
+  /** Which of its commands were executed is not known: the connection ends without a reply. */
   #fail(connection: Connection, error: unknown): void {
     this.#errors.report("memcached: a connection", error);
     this.#reply.discard();
@@ -265,19 +265,19 @@ export class Connections {
   }
 
   /** @returns whether reading goes on */
-  #finish(connection: Connection, bearable: boolean): boolean {
+  #finish(connection: Connection, fits: boolean): boolean {
     const { session, socket } = connection;
-    if (!bearable) this.#refuse(session);
+    if (!fits) this.#refuse(session);
     this.#reply.flush();
     this.#watch.end();
     if (this.#begunMs !== 0) this.#times.end(0, this.#begunMs);
     this.#current = undefined;
     this.#turns.spend(this.engine.spent);
-    this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
+    this.#counters.own[C.read_buf_bytes] = this.#receiveBuffer.pendingBytes;
     if (session.closing) {
       socket.end();
       this.#ending.set(connection, Date.now());
-      this.#tellEnd(connection, session.endsFor);
+      this.#logEnd(connection, session.endsFor);
       return true;
     }
     const isBehind = this.#isBehind(socket);
@@ -285,7 +285,7 @@ export class Connections {
     connection.isBlocked = isBehind || connection.isBusy;
     if (!connection.isBlocked) return true;
     this.#counters.own[C.conn_yields]!++;
-    // If the client has replies to take, that wakes it.
+    // A client that is behind continues when it has accepted replies.
     if (!isBehind) this.#queue(connection);
     return false;
   }
@@ -296,29 +296,29 @@ export class Connections {
     this.#turns.add(connection, connection.isBusy);
   }
 
-  /** The connection goes on with what had to wait. */
+  /** The connection continues with requests that had to wait. */
   #giveTurn(connection: Connection): void {
     connection.isQueued = false;
     const { session, socket } = connection;
     if (session.closing || socket.destroyed || this.#isBehind(socket)) return;
     try {
       this.#begin(connection);
-      const bearable = this.#intake.resume(session);
-      if (this.#finish(connection, bearable)) socket.resume();
+      const fits = this.#receiveBuffer.resume(session);
+      if (this.#finish(connection, fits)) socket.resume();
     } catch (error) {
       this.#fail(connection, error);
     }
   }
 
-  /** The client has taken some of its replies. */
-  #taken(connection: Connection): void {
+  /** The client has accepted some of its replies. */
+  #accepted(connection: Connection): void {
     const { isBlocked, session, socket } = connection;
     if (!isBlocked || session.closing || connection.isQueued || this.#isBehind(socket)) return;
     if (this.#turns.isOpen) this.#giveTurn(connection);
     else this.#queue(connection);
   }
 
-  /** Too much is kept for half-sent commands: this one is given up. */
+  /** Requests that are not complete take too much memory: this one is refused. */
   #refuse(session: Session): void {
     this.#counters.own[C.read_buf_oom]!++;
     session.closing = true;
@@ -329,9 +329,8 @@ export class Connections {
   }
 
   /**
-   * Hands replies to the socket of the connection that is being worked on. What the system does not
-   * take at once waits as a copy, which is no larger than it is: so the buffer is free for others,
-   * however long a client does not read.
+   * Sends replies to the current connection. Bytes that the system does not accept at once are
+   * copied to the send queue, so that the reply buffer is free for other connections.
    */
   #write(reply: Reply): void {
     const connection = this.#current!;
@@ -341,7 +340,7 @@ export class Connections {
     reply.at = 0;
     if (socket.destroyed || !socket.writable) return;
     const taken = socket.writableLength > 0 ? 0 : connection.writeAtOnce(reply.bytes, length);
-    if (taken < length) this.#unsent.send(connection, reply.bytes.slice(taken, length));
+    if (taken < length) this.#sendQueue.send(connection, reply.bytes.slice(taken, length));
     this.engine.spend(length);
     if (this.#isBehind(socket)) this.engine.paused = true;
   }
@@ -350,19 +349,19 @@ export class Connections {
     return socket.writableLength > this.#settings.backlogBytesMax;
   }
 
-  /** @param failed with an error, which is not what clients mean to do */
+  /** @param failed whether an error has closed the connection */
   #closed(connection: Connection, failed: boolean): void {
     if (!this.#open.delete(connection.id)) return;
     this.#ending.delete(connection);
     const { session, watcher } = connection;
     if (watcher !== undefined) this.#watch.remove(watcher);
-    // Who was not sent away by us has gone, and if without an error, of its own will.
-    this.#tellEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
+    // A connection that the server has not ended, and that had no error, was ended by the client.
+    this.#logEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
     session.closing = true;
     session.longReply = undefined;
-    this.#intake.forget(session);
-    this.#unsent.forget(connection);
-    this.#counters.own[C.read_buf_bytes] = this.#intake.pendingBytes;
+    this.#receiveBuffer.forget(session);
+    this.#sendQueue.forget(connection);
+    this.#counters.own[C.read_buf_bytes] = this.#receiveBuffer.pendingBytes;
     this.#counters.own[C.closed_connections]!++;
   }
 
@@ -391,7 +390,7 @@ export class Connections {
   }
 }
 
-/** One for all sockets. */
+/** One listener for all sockets. */
 function destroyThis(this: Socket): void {
   this.destroy();
 }

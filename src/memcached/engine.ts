@@ -1,5 +1,6 @@
-// One thread's work on commands: bytes of a connection go in, replies come out, items change in
-// between. It knows no sockets; tests feed it from arrays.
+// Executes the requests of a thread's connections: bytes go in, replies come out. The engine knows
+// which protocol a connection speaks, and how long a turn is, but no sockets; tests feed it from
+// arrays.
 
 import { assert } from "../base/errors.ts";
 import { BinaryProtocol } from "./commands/binary/protocol.ts";
@@ -9,23 +10,23 @@ import { REQUEST } from "./protocol/binary.ts";
 import { LINE_BYTES_MAX } from "./protocol/text.ts";
 import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
 
-/** What a command with a value takes besides an item's bytes: its line, or a password. */
+/** Bytes of a request with a value beside those of the item: its line, or a password. */
 const COMMAND_BYTES_MAX = 2 * LINE_BYTES_MAX;
 
 /**
- * Work is counted in units, one for each byte of a reply or of a value that is stored; a command by
- * itself takes as long as this many bytes.
+ * Work is counted in units: one for each byte of a reply or of a value that is stored, and so many
+ * for each command.
  */
 const COMMAND_UNITS = 128;
 /**
- * After so much of it others have their turn: 64 KiB of short requests for long values would take
- * milliseconds.
+ * The work of a turn. Without a limit, 64 KiB of short requests for long values would take
+ * milliseconds, and other connections would wait.
  */
 const TURN_UNITS_MAX = 131_072;
 
 export class Engine implements Turn {
   readonly parts: CommandParts;
-  /** The client takes no more replies for now, or others have their turn. */
+  /** The turn has ended, or the client accepts no more replies for now. */
   paused = false;
   #units = 0;
   readonly #text: TextProtocol;
@@ -38,14 +39,14 @@ export class Engine implements Turn {
   }
 
   /**
-   * Does the commands that stand at [from, to), as far as they are complete and replies are taken.
-   * @returns where it stopped; `session.need` says how much a command takes that has begun there
+   * Executes the requests at [from, to), as far as they are complete and the turn lasts.
+   * @returns where it stopped; `session.need` says how many bytes the request there takes
    */
   feed(session: Session, bytes: Uint8Array, from: number, to: number): number {
     const { items } = this.parts;
     let at = from;
     session.need = 0;
-    this.#goOn(session);
+    this.#continueReply(session);
     while (at < to && !session.closing && !this.paused && session.longReply === undefined) {
       if (session.swallow > 0) {
         const passed = Math.min(session.swallow, to - at);
@@ -61,30 +62,30 @@ export class Engine implements Turn {
       at += used;
       this.spend(COMMAND_UNITS + items.workBytes);
       items.workBytes = 0;
-      this.#goOn(session);
+      this.#continueReply(session);
     }
     return at;
   }
 
-  /** A connection's turn begins. */
+  /** Begins the turn of a connection. */
   begin(): void {
     this.paused = false;
     this.#units = 0;
   }
 
-  /** Counts work; when it is much, the turn ends after the command under way. */
+  /** Counts work; much work ends the turn after the command that is being executed. */
   spend(units: number): void {
     this.#units += units;
     if (this.#units > TURN_UNITS_MAX) this.paused = true;
   }
 
-  /** Units of work since the turn began. */
+  /** Units of work in this turn. */
   get spent(): number {
     return this.#units;
   }
 
-  /** Tells more of a long reply, until it ends, or the turn does. */
-  #goOn(session: Session): void {
+  /** Continues a long reply until it ends, or the turn does. */
+  #continueReply(session: Session): void {
     while (session.longReply !== undefined && !this.paused) {
       if (session.longReply.step()) session.longReply = undefined;
     }
@@ -92,7 +93,7 @@ export class Engine implements Turn {
 
   /**
    * Every step uses bytes, or waits for more of them below a limit: so no input makes the loop
-   * turn for ever, or a connection keep more and more.
+   * endless, or lets the buffer of a connection grow without bound.
    * @throws AssertionError, which ends the connection
    */
   #checkStep({ need }: Session, used: number, left: number): void {

@@ -1,5 +1,5 @@
-// Where a server listens: TCP, a unix socket, TLS. The thread that binds passes the descriptor on,
-// and each thread listens on it, so that the system spreads connections over the threads.
+// Listens: on TCP or a unix socket, with or without TLS. One thread binds and passes the descriptor
+// on; each thread listens on it, so that the system distributes connections over the threads.
 import { lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Server as TlsServer } from "node:tls";
@@ -17,7 +17,7 @@ export interface Listener {
   readonly fd: number;
 }
 
-/** As memcached: who runs the server, and nobody else. */
+/** As memcached's: only the user that runs the server may connect. */
 const SOCKET_MODE = 0o700;
 
 interface ListenOptions {
@@ -35,19 +35,19 @@ async function makeServer({ tls }: Endpoint, accept: Accept, limits: HandshakeLi
     const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket, false));
     return { server, certificates: undefined };
   }
-  // Node's TLS takes a megabyte or two: only who has a certificate loads it.
+  // Node's TLS takes a megabyte or two: it is loaded only where there is a certificate.
   const { makeTlsServer } = await import("./listen_tls.ts");
   return makeTlsServer(tls, (socket) => accept(socket, true), limits);
 }
 
-/** What is to be listened on: an endpoint, or the descriptor that another thread has bound. */
+/** Listens on an endpoint, or on the descriptor that another thread has bound for it. */
 export async function listen(
   endpoint: Endpoint,
   accept: Accept,
   { fd, backlog, errors, handshakes }: ListenOptions,
 ): Promise<Listener> {
   const { server, certificates } = await makeServer(endpoint, accept, handshakes);
-  if (endpoint.path !== undefined && fd === undefined) await removeLeftover(endpoint.path);
+  if (endpoint.path !== undefined && fd === undefined) await removeStaleSocket(endpoint.path);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       const name = endpoint.path ?? `${endpoint.host ?? "127.0.0.1"}:${endpoint.port}`;
@@ -60,14 +60,14 @@ export async function listen(
     else if (path !== undefined) listenOnSocket(server, { path, mode, backlog });
     else server.listen({ host, port, backlog });
   });
-  // A failure to accept one connection, for want of descriptors say, is not the server's end.
+  // A connection that can't be accepted, for want of descriptors say, does not end the server.
   server.on("error", (error) => errors.report("memcached: a connection not accepted", error));
   const handle = (server as unknown as { _handle?: { fd?: number } })._handle;
   return { endpoint, server, certificates, fd: handle?.fd ?? -1 };
 }
 
-/** A socket that nobody listens on any more is what a killed server has left: it goes. */
-async function removeLeftover(path: string): Promise<void> {
+/** Removes a socket that a killed server has left: one that nobody listens on. */
+async function removeStaleSocket(path: string): Promise<void> {
   const code = await new Promise<string | undefined>((resolve) => {
     const probe = connect(path);
     probe.once("connect", () => {
@@ -76,7 +76,7 @@ async function removeLeftover(path: string): Promise<void> {
     });
     probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code));
   });
-  // Refused by a socket; a file that is no socket is ENOTSOCK or the like, and stays.
+  // A socket refuses; a file that is not a socket gives ENOTSOCK or the like, and stays.
   if (code !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return;
   unlinkSync(path);
 }

@@ -1,4 +1,4 @@
-// A listening server with TLS: apart, so that who serves without does not load Node's TLS.
+// A listening server with TLS, in a file of its own so that a server without TLS does not load it.
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { createSecureContext, createServer, type Server, type TlsOptions } from "node:tls";
@@ -26,8 +26,8 @@ function readPem(path: string, what: string): Buffer {
 }
 
 function limitHandshakes(server: Server, { handshakeMs, mayBegin }: HandshakeLimits): void {
-  // By the client's address, which is all that a socket before and after the handshake have in
-  // common. Node's own limit begins anew with each byte that comes.
+  // By the client's address, which is all that the sockets before and after the handshake have in
+  // common. Node's own limit restarts with each byte that is received.
   const begun = new Map<string, NodeJS.Timeout>();
   const end = (address: string) => {
     clearTimeout(begun.get(address));
@@ -77,7 +77,7 @@ export function makeTlsServer(
   return { server, certificates };
 }
 
-/** What OpenSSL says of a file is told as an error of ours. */
+/** Reports errors of OpenSSL about a file as ERR_INPUT. */
 function orInputError<T>(make: () => T): T {
   try {
     return make();

@@ -1,31 +1,33 @@
-// Where a thread's bytes come in. All its connections read into one buffer, because each read is
-// worked through before the next begins; what can't be used yet is copied to the connection.
+// The receive buffer of a thread. All its connections read into this one buffer, because each read
+// is processed before the next begins. Bytes of a request that is not complete are copied to a
+// buffer of the connection.
 //
 //   HEAD_BYTES                     READ_BYTES
 //  ┌──────────────┬───────────────────────────────────────┐
-//  │     part of ◄│► what has just come                   │
+//  │     part of ◄│► bytes of the last read               │
 //  └──────────────┴───────────────────────────────────────┘
 //
-// A part of a line is put in front of what comes, so that a line always lies in one piece. A value
-// that does not fit grows in a buffer of its connection, which is as large as what has come.
+// A part of a line is put in front of the next read, so that a line is always in one piece. A
+// value that is not complete grows in the connection's buffer, which is as large as what was
+// received, and at most as large as the value.
 import { assert } from "../base/errors.ts";
 import type { Engine } from "./engine.ts";
 import type { Session } from "./session.ts";
 
-/** Longer than any line that may still become whole. */
+/** Longer than any line that may still be completed. */
 const HEAD_BYTES = 4096;
 const READ_BYTES = 65_536;
 const NOTHING = new Uint8Array(0);
-/** A growing value's buffer begins with this. */
+/** The first size of a connection's buffer. */
 const PENDING_BYTES_MIN = 512;
 
-export class Intake {
+export class ReceiveBuffer {
   readonly #engine: Engine;
   readonly #buffer = new Uint8Array(HEAD_BYTES + READ_BYTES);
-  /** What sockets read into. */
+  /** Sockets read into this part. */
   readonly target = this.#buffer.subarray(HEAD_BYTES);
   readonly #pendingBytesMax: number;
-  /** Bytes of all connections' own buffers. */
+  /** Bytes of the buffers of all connections. */
   pendingBytes = 0;
 
   constructor(engine: Engine) {
@@ -34,21 +36,21 @@ export class Intake {
   }
 
   /**
-   * Works through what a connection has read into `target`.
-   * @returns false when the connection takes too much memory and must end
+   * Processes the bytes that a connection has read into `target`.
+   * @returns false if buffers take too much memory, and the connection must end
    */
   received(session: Session, length: number): boolean {
     let from = HEAD_BYTES;
     const to = HEAD_BYTES + length;
     while (session.need > 0 && !this.#engine.paused) {
       const taken = Math.min(session.need - session.pendingBytes, to - from);
-      if (!this.#keep(session, this.#buffer, from, from + taken)) return false;
+      if (!this.#keepRest(session, this.#buffer, from, from + taken)) return false;
       from += taken;
       if (session.pendingBytes < session.need) return true;
       if (!this.resume(session)) return false;
       if (session.closing) return true;
     }
-    if (this.#engine.paused) return this.#keep(session, this.#buffer, from, to);
+    if (this.#engine.paused) return this.#keepRest(session, this.#buffer, from, to);
     if (session.pendingBytes > 0) {
       const part = session.pendingBytes;
       assert(part <= HEAD_BYTES, "a part of a line is shorter than a line may be");
@@ -56,10 +58,10 @@ export class Intake {
       this.#buffer.set(session.pending!.subarray(0, part), from);
       this.forget(session);
     }
-    return this.#work(session, this.#buffer, from, to);
+    return this.#process(session, this.#buffer, from, to);
   }
 
-  /** Works through bytes that came otherwise. */
+  /** Processes bytes that were read into another buffer. */
   receivedCopy(session: Session, bytes: Uint8Array): boolean {
     for (let at = 0; at < bytes.length; at += READ_BYTES) {
       const piece = bytes.subarray(at, at + READ_BYTES);
@@ -69,7 +71,7 @@ export class Intake {
     return true;
   }
 
-  /** Goes on with what had to wait. */
+  /** Continues with bytes that had to wait in the connection's buffer. */
   resume(session: Session): boolean {
     const { pending, pendingBytes } = session;
     const used = this.#engine.feed(session, pending ?? NOTHING, 0, pendingBytes);
@@ -77,7 +79,7 @@ export class Intake {
     if (pending === undefined || left === 0 || session.closing) this.forget(session);
     else if (pending.length > 2 * left + PENDING_BYTES_MIN) {
       this.forget(session);
-      return this.#keep(session, pending, used, pendingBytes);
+      return this.#keepRest(session, pending, used, pendingBytes);
     } else {
       pending.copyWithin(0, used, pendingBytes);
       session.pendingBytes = left;
@@ -85,26 +87,26 @@ export class Intake {
     return true;
   }
 
-  /** Drops what a connection has kept. */
+  /** Drops a connection's buffer. */
   forget(session: Session): void {
     this.pendingBytes -= session.pending?.length ?? 0;
     session.pending = undefined;
     session.pendingBytes = 0;
   }
 
-  #work(session: Session, bytes: Uint8Array, from: number, to: number): boolean {
+  #process(session: Session, bytes: Uint8Array, from: number, to: number): boolean {
     const used = this.#engine.feed(session, bytes, from, to);
     if (used === to || session.closing) return true;
-    return this.#keep(session, bytes, used, to);
+    return this.#keepRest(session, bytes, used, to);
   }
 
-  #keep(session: Session, bytes: Uint8Array, from: number, to: number): boolean {
+  #keepRest(session: Session, bytes: Uint8Array, from: number, to: number): boolean {
     const total = session.pendingBytes + to - from;
     if (total === 0) return true;
     const capacity = session.pending?.length ?? 0;
     if (capacity < total) {
-      // Twice what has come, so that a value that comes byte by byte is not copied as often; but
-      // never more than the value takes.
+      // Doubled, so that a value that comes byte by byte is not copied for each byte; but never
+      // larger than the value.
       const most = Math.max(session.need, total);
       const wanted = Math.min(Math.max(total * 2, PENDING_BYTES_MIN), most);
       if (this.pendingBytes + wanted - capacity > this.#pendingBytesMax) return false;

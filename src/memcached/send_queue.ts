@@ -1,38 +1,38 @@
-// Replies that the system did not take at once: copies that wait for their clients. All of them
-// together stay below a limit. Where more must wait, the connection that has taken nothing for
-// longest is closed: who does not read keeps no memory from those who do.
+// The send queue of a thread: copies of replies that the system did not accept at once. All of them
+// together stay below a limit. Above it, the connection that has accepted nothing for longest is
+// closed: a client that does not read takes no memory from clients that do.
 import type { Socket } from "node:net";
 import { C, type Counters } from "./items/counters.ts";
 
-/** What is known of a connection's replies. */
+/** A connection with replies in the queue. */
 export interface Receiver {
   readonly socket: Socket;
-  /** Bytes that wait. */
+  /** Bytes in the queue. */
   unsentBytes: number;
-  /** When the client last took some, or some began to wait: ms since 1970. */
+  /** When the client last accepted some, or the queue began: ms since 1970. */
   takenAtMs: number;
-  /** Called when some have been taken. Made when it is first needed. */
+  /** Called when the client has accepted some. Created when it is first needed. */
   onTaken: ((error?: Error | null) => void) | undefined;
 }
 
-export interface UnsentOptions<R extends Receiver> {
+export interface SendQueueOptions<R extends Receiver> {
   readonly counters: Counters;
-  /** Of all receivers together. */
+  /** The limit for all receivers together. */
   readonly bytesMax: () => number;
   readonly receivers: () => Iterable<R>;
-  /** A receiver has taken what waited, or some of it. */
-  readonly taken: (receiver: R) => void;
+  /** Called when a receiver has accepted bytes of the queue. */
+  readonly accepted: (receiver: R) => void;
 }
 
-export class Unsent<R extends Receiver> {
-  readonly #options: UnsentOptions<R>;
+export class SendQueue<R extends Receiver> {
+  readonly #options: SendQueueOptions<R>;
   #bytes = 0;
 
-  constructor(options: UnsentOptions<R>) {
+  constructor(options: SendQueueOptions<R>) {
     this.#options = options;
   }
 
-  /** @param bytes to be sent when the client takes them; they belong to the socket now */
+  /** Queues bytes, which belong to the socket from now on. */
   send(receiver: R, bytes: Uint8Array): void {
     const { socket } = receiver;
     if (receiver.unsentBytes === 0) receiver.takenAtMs = Date.now();
@@ -42,31 +42,31 @@ export class Unsent<R extends Receiver> {
     if (this.#bytes > this.#options.bytesMax()) this.#makeRoom(receiver);
   }
 
-  /** A connection has been closed. */
+  /** To be called when a connection has been closed. */
   forget(receiver: R): void {
     this.#bytes -= receiver.unsentBytes;
     receiver.unsentBytes = 0;
-    this.#tell();
+    this.#publish();
   }
 
   #progress(receiver: R, error: Error | null | undefined): void {
-    // A client that is gone takes nothing, and nothing more is done for it. Node tells of the error
-    // before it destroys the socket.
+    // A client that is gone accepts nothing more. Node reports the error before it destroys the
+    // socket.
     if (error !== undefined && error !== null) receiver.socket.destroy();
     if (receiver.socket.destroyed) return;
     receiver.takenAtMs = Date.now();
     this.#count(receiver);
-    this.#options.taken(receiver);
+    this.#options.accepted(receiver);
   }
 
   #count(receiver: R): void {
     const now = receiver.socket.writableLength;
     this.#bytes += now - receiver.unsentBytes;
     receiver.unsentBytes = now;
-    this.#tell();
+    this.#publish();
   }
 
-  #tell(): void {
+  #publish(): void {
     this.#options.counters.own[C.response_obj_bytes] = this.#bytes;
   }
 

@@ -1,5 +1,5 @@
-// What is remembered of a connection between two reads. Small, because ten thousand of them may
-// be idle: bytes are kept only while a command is incomplete, or cannot go on.
+// The state of a connection between two reads. It is small, because ten thousand connections may
+// be idle: bytes are kept only while a request is not complete, or waits for its turn.
 
 import type { CloseReason } from "./watch/records.ts";
 
@@ -20,28 +20,28 @@ export interface KeyList {
 }
 
 export class Session {
-  /** Decided by the first byte that comes. */
+  /** Decided by the first byte. */
   protocol: typeof UNDECIDED | typeof TEXT | typeof BINARY = UNDECIDED;
   authenticated = false;
-  /** Nothing more is read; the connection ends when the replies are out. */
+  /** Nothing more is read; the connection ends when its replies are sent. */
   closing = false;
-  /** So many bytes to come belong to a value that was refused. */
+  /** So many of the next bytes belong to a value that was refused. */
   swallow = 0;
-  /** The rest of a line that was refused is passed over. */
+  /** The rest of a line that was refused is skipped. */
   skipLine = false;
   /** The list whose keys are being read, one after the other. */
   keyList: KeyList | undefined = undefined;
   /** For that command, if it touches: when items expire, seconds since 1970. */
   keysExpires = 0;
-  /** Bytes that have come and not been used: a part of a command, or all that has to wait. */
+  /** Bytes that were received and not used: a part of a request, or all that has to wait. */
   pending: Uint8Array | undefined = undefined;
   pendingBytes = 0;
-  /** How many bytes the command that `pending` begins with takes; 0: not known yet. */
+  /** How many bytes the request that `pending` begins with takes; 0: not known yet. */
   need = 0;
-  /** A reply that is made in steps; what comes behind it waits. */
+  /** A reply that is made in steps; later requests wait for it. */
   longReply: LongReply | undefined = undefined;
   /** Seconds since 1970. */
   lastCommandAt = 0;
-  /** Why the connection ends, if it is this side that ends it. */
+  /** Why the connection ends, if the server ends it. */
   endsFor: CloseReason = "error";
 }

@@ -1,4 +1,4 @@
-// What can be set about serving memcached. Checked once, at the border.
+// The settings of a memcached server, with their defaults and ranges; checked once, at the start.
 import { ZcacheError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/units.ts";
 import type { CacheOptions } from "../cache/options.ts";
@@ -11,11 +11,11 @@ export interface MemcachedSettings {
   readonly memoryMax: number;
   /** Compresses the values: one that `zcache codecs` lists. */
   readonly codec: string;
-  /** Items that lie idle are compressed anew with zstd, where that makes them smaller. */
+  /** Idle items are recompressed with zstd, where that makes them smaller. */
   readonly tiers: boolean;
   /** A dictionary is trained from the values, and used where it pays. */
   readonly dictionary: boolean;
-  /** A file for what memory has no room for. */
+  /** A file for items that memory has no room for. */
   readonly writeBack: WriteBackOptions | undefined;
   /** Begin with the items of the process before. */
   readonly persist: PersistOptions | undefined;
@@ -23,32 +23,32 @@ export interface MemcachedSettings {
   readonly itemBytesMax: number;
   readonly connectionsMax: number;
   readonly threads: number;
-  /** Seconds after which a connection that says nothing is closed, 0 never. */
+  /** Seconds without a command after which a connection is closed, 0 never. */
   readonly idleTimeoutS: number;
   /** Seconds that a TLS handshake may take. */
   readonly tlsHandshakeS: number;
-  /** Replies that a client has not taken: above this many bytes nothing more is done for it. */
+  /** Bytes of replies that a client has not accepted; above, it is not read from. */
   readonly backlogBytesMax: number;
   /**
-   * Replies that clients have not taken, of all connections of a thread together, in bytes; above,
-   * the one that has taken nothing for longest is closed.
+   * Bytes of replies that all clients of a thread together have not accepted; above, the connection
+   * that has accepted nothing for longest is closed.
    */
   readonly unsentBytesMax: number;
-  /** Parts of commands that one thread keeps for all its connections together, in bytes. */
+  /** Bytes of incomplete requests that a thread keeps for all its connections together. */
   readonly pendingBytesMax: number;
   readonly protocol: "auto" | "ascii" | "binary";
   readonly flushEnabled: boolean;
   readonly shutdownEnabled: boolean;
-  /** People may list keys. */
+  /** Clients may list keys. */
   readonly dumpEnabled: boolean;
-  /** People may `watch`. */
+  /** Clients may `watch`. */
   readonly watchEnabled: boolean;
   /** Bytes of log lines that a watcher may leave unread before further ones are skipped. */
   readonly watchBytesMax: number;
-  /** Where there is no room: drop others, or refuse. */
+  /** Where there is no room: evict other items, or refuse the new one. */
   readonly evicts: boolean;
   readonly casEnabled: boolean;
-  /** Items that have expired are looked for; otherwise they stay until room is needed. */
+  /** Expired items are searched for; otherwise they stay until room is needed. */
   readonly sweeps: boolean;
   /** `debugtime` moves the clock: for memcached's own tests. */
   readonly debugTime: boolean;

@@ -1,16 +1,16 @@
-// Who is served when. What a connection sends is worked on as it comes, until much has been done
-// since the event loop went round; whoever comes later then waits for a turn. Turns are short, and
-// those that send little have theirs before those that have used up their last one: so a new client
-// is answered soon, whatever others ask for.
+// The order in which connections are served. Requests are executed as they are read, until a budget
+// of work for this round of the event loop is used up; connections that are read later wait for a
+// turn. Turns are short, and connections whose last turn was long enough have theirs before those
+// whose last turn was not: so a new client is answered soon, whatever others ask for.
 //
-//   poll: reads ──► work, while there is budget ──► else: queue
-//   check: the queue, for as long a budget; fresh ones first, then at least one of the others
+//   poll: reads ──► execute, while there is budget ──► else: queue
+//   check: the queue, with the same budget; fresh connections first, then at least one busy one
 import type { InternalErrors } from "../node/internal_errors.ts";
 
-/** Units of work (engine.ts) for each round of the event loop, twice: two milliseconds or so. */
+/** Units of work (engine.ts) for each half of a round of the event loop: about a millisecond. */
 const ROUND_UNITS_MAX = 524_288;
 
-/** First in, first out; what was taken leaves the array now and then. */
+/** First in, first out; entries that were taken leave the array now and then. */
 class Queue<T> {
   #items: T[] = [];
   #from = 0;
@@ -43,13 +43,13 @@ export class Turns<T> {
   #spent = 0;
   #isScheduled = false;
 
-  /** @param give does what one has waited for; must not throw */
+  /** @param give gives a connection its turn; must not throw */
   constructor(give: (one: T) => void, errors: InternalErrors) {
     this.#give = give;
     this.#errors = errors;
   }
 
-  /** Whether work that comes now is done at once. */
+  /** Whether requests that are read now are executed at once. */
   get isOpen(): boolean {
     return this.#spent < ROUND_UNITS_MAX;
   }
@@ -59,7 +59,7 @@ export class Turns<T> {
     this.#spent += units;
   }
 
-  /** @param isBusy its last turn was not long enough for it */
+  /** @param isBusy whether its last turn ended before its commands did */
   add(one: T, isBusy: boolean): void {
     (isBusy ? this.#busy : this.#fresh).add(one);
     this.#schedule();

@@ -7,7 +7,7 @@ import { describe, test } from "node:test";
 import { Credentials } from "../../src/memcached/auth.ts";
 import * as Op from "../../src/memcached/protocol/binary.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, type RigOptions } from "./fixture.ts";
+import { EngineFixture, type FixtureOptions } from "./fixture.ts";
 
 interface Parts {
   readonly key?: string;
@@ -61,7 +61,7 @@ function responses(bytes: Buffer): Response[] {
   return all;
 }
 
-class BinaryRig extends EngineRig {
+class BinaryFixture extends EngineFixture {
   readonly session = new Session();
 
   all(...requests: readonly Buffer[]): Response[] {
@@ -98,52 +98,52 @@ const PLAIN = storing(0, 0);
 
 describe("binary", () => {
   test("set, get, getk, add, replace, delete", () => {
-    const rig = new BinaryRig();
-    assert.equal(rig.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
-    assert.equal(rig.one(Op.GETK, { key: "a" }).key, "a");
-    assert.equal(rig.status(Op.REPLACE, { key: "a", extras: PLAIN }), Op.KEY_NOT_FOUND);
-    const stored = rig.one(Op.SET, { key: "a", extras: storing(7, 0), value: "va" });
+    const fixture = new BinaryFixture();
+    assert.equal(fixture.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
+    assert.equal(fixture.one(Op.GETK, { key: "a" }).key, "a");
+    assert.equal(fixture.status(Op.REPLACE, { key: "a", extras: PLAIN }), Op.KEY_NOT_FOUND);
+    const stored = fixture.one(Op.SET, { key: "a", extras: storing(7, 0), value: "va" });
     assert.equal(stored.status, Op.OK);
     assert.equal(stored.cas, 1n);
-    const got = rig.one(Op.GETK, { key: "a" });
+    const got = fixture.one(Op.GETK, { key: "a" });
     assert.deepEqual([got.key, got.value, got.extras.readUInt32BE(0), got.cas], ["a", "va", 7, 1n]);
-    assert.equal(rig.status(Op.ADD, { key: "a", extras: PLAIN, value: "x" }), Op.KEY_EXISTS);
-    assert.equal(rig.status(Op.REPLACE, { key: "a", extras: PLAIN, value: "y" }), Op.OK);
-    assert.equal(rig.status(Op.APPEND, { key: "a", value: "z" }), Op.OK);
-    assert.equal(rig.status(Op.PREPEND, { key: "a", value: "x" }), Op.OK);
-    assert.equal(rig.one(Op.GET, { key: "a" }).value, "xyz");
-    assert.equal(rig.status(Op.APPEND, { key: "b", value: "z" }), Op.NOT_STORED);
-    assert.equal(rig.status(Op.DELETE, { key: "a", cas: 99n }), Op.KEY_EXISTS);
-    assert.equal(rig.status(Op.DELETE, { key: "a" }), Op.OK);
-    assert.equal(rig.status(Op.DELETE, { key: "a" }), Op.KEY_NOT_FOUND);
+    assert.equal(fixture.status(Op.ADD, { key: "a", extras: PLAIN, value: "x" }), Op.KEY_EXISTS);
+    assert.equal(fixture.status(Op.REPLACE, { key: "a", extras: PLAIN, value: "y" }), Op.OK);
+    assert.equal(fixture.status(Op.APPEND, { key: "a", value: "z" }), Op.OK);
+    assert.equal(fixture.status(Op.PREPEND, { key: "a", value: "x" }), Op.OK);
+    assert.equal(fixture.one(Op.GET, { key: "a" }).value, "xyz");
+    assert.equal(fixture.status(Op.APPEND, { key: "b", value: "z" }), Op.NOT_STORED);
+    assert.equal(fixture.status(Op.DELETE, { key: "a", cas: 99n }), Op.KEY_EXISTS);
+    assert.equal(fixture.status(Op.DELETE, { key: "a" }), Op.OK);
+    assert.equal(fixture.status(Op.DELETE, { key: "a" }), Op.KEY_NOT_FOUND);
   });
 
   test("cas", () => {
-    const rig = new BinaryRig();
+    const fixture = new BinaryFixture();
     const set = { key: "a", extras: PLAIN, value: "1" };
-    assert.equal(rig.status(Op.SET, { ...set, cas: 5n }), Op.KEY_NOT_FOUND);
-    assert.equal(rig.one(Op.SET, set).cas, 1n);
-    assert.equal(rig.status(Op.SET, { ...set, cas: 2n ** 60n }), Op.KEY_EXISTS);
-    assert.equal(rig.status(Op.REPLACE, { ...set, cas: 1n }), Op.OK);
-    assert.equal(rig.status(Op.APPEND, { key: "a", value: "2", cas: 1n }), Op.KEY_EXISTS);
+    assert.equal(fixture.status(Op.SET, { ...set, cas: 5n }), Op.KEY_NOT_FOUND);
+    assert.equal(fixture.one(Op.SET, set).cas, 1n);
+    assert.equal(fixture.status(Op.SET, { ...set, cas: 2n ** 60n }), Op.KEY_EXISTS);
+    assert.equal(fixture.status(Op.REPLACE, { ...set, cas: 1n }), Op.OK);
+    assert.equal(fixture.status(Op.APPEND, { key: "a", value: "2", cas: 1n }), Op.KEY_EXISTS);
   });
 
   test("incr and decr: 64 bits, made where asked", () => {
-    const rig = new BinaryRig();
+    const fixture = new BinaryFixture();
     const number = (value: Response) => Buffer.from(value.value, "latin1").readBigUInt64BE();
     const none = counting(1n, 0n, 0xffff_ffff);
-    assert.equal(rig.status(Op.INCREMENT, { key: "n", extras: none }), Op.KEY_NOT_FOUND);
+    assert.equal(fixture.status(Op.INCREMENT, { key: "n", extras: none }), Op.KEY_NOT_FOUND);
     const made = counting(5n, 2n ** 64n - 2n, 0);
-    assert.equal(number(rig.one(Op.INCREMENT, { key: "n", extras: made })), 2n ** 64n - 2n);
-    assert.equal(number(rig.one(Op.INCREMENT, { key: "n", extras: made })), 3n);
-    assert.equal(number(rig.one(Op.DECREMENT, { key: "n", extras: made })), 0n);
-    rig.status(Op.SET, { key: "n", extras: PLAIN, value: "x" });
-    assert.equal(rig.status(Op.INCREMENT, { key: "n", extras: none }), Op.NOT_NUMBER);
+    assert.equal(number(fixture.one(Op.INCREMENT, { key: "n", extras: made })), 2n ** 64n - 2n);
+    assert.equal(number(fixture.one(Op.INCREMENT, { key: "n", extras: made })), 3n);
+    assert.equal(number(fixture.one(Op.DECREMENT, { key: "n", extras: made })), 0n);
+    fixture.status(Op.SET, { key: "n", extras: PLAIN, value: "x" });
+    assert.equal(fixture.status(Op.INCREMENT, { key: "n", extras: none }), Op.NOT_NUMBER);
   });
 
   test("quiet operations say only what went wrong, or what was found", () => {
-    const rig = new BinaryRig();
-    const all = rig.all(
+    const fixture = new BinaryFixture();
+    const all = fixture.all(
       request(0x11, { key: "a", extras: PLAIN, value: "1" }),
       request(0x12, { key: "a", extras: PLAIN, value: "2" }),
       request(0x09, { key: "b" }),
@@ -167,48 +167,48 @@ describe("binary", () => {
   });
 
   test("touch, gat and expiry", () => {
-    const rig = new BinaryRig();
+    const fixture = new BinaryFixture();
     const ten = Buffer.from([0, 0, 0, 10]);
-    rig.status(Op.SET, { key: "a", extras: storing(3, 5), value: "va" });
-    assert.equal(rig.one(Op.TOUCH, { key: "a", extras: ten }).extras.readUInt32BE(0), 3);
-    rig.nowS += 7;
-    assert.equal(rig.one(Op.GAT, { key: "a", extras: ten }).value, "va");
-    assert.equal(rig.one(Op.GATK, { key: "a", extras: ten }).key, "a");
-    rig.nowS += 10;
-    assert.equal(rig.status(Op.GAT, { key: "a", extras: ten }), Op.KEY_NOT_FOUND);
-    assert.deepEqual(rig.all(request(0x1e, { key: "a", extras: ten })), []);
+    fixture.status(Op.SET, { key: "a", extras: storing(3, 5), value: "va" });
+    assert.equal(fixture.one(Op.TOUCH, { key: "a", extras: ten }).extras.readUInt32BE(0), 3);
+    fixture.nowS += 7;
+    assert.equal(fixture.one(Op.GAT, { key: "a", extras: ten }).value, "va");
+    assert.equal(fixture.one(Op.GATK, { key: "a", extras: ten }).key, "a");
+    fixture.nowS += 10;
+    assert.equal(fixture.status(Op.GAT, { key: "a", extras: ten }), Op.KEY_NOT_FOUND);
+    assert.deepEqual(fixture.all(request(0x1e, { key: "a", extras: ten })), []);
   });
 
   test("flush, version, stat, quit", () => {
-    const rig = new BinaryRig();
-    rig.status(Op.SET, { key: "a", extras: PLAIN, value: "1" });
-    assert.equal(rig.status(Op.FLUSH, { extras: Buffer.from([0, 0, 0, 9]) }), Op.OK);
-    assert.equal(rig.one(Op.GET, { key: "a" }).value, "1");
-    rig.nowS += 9;
-    assert.equal(rig.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
-    assert.match(rig.one(Op.VERSION).value, /^1\.6/);
-    const stats = rig.all(request(Op.STAT));
+    const fixture = new BinaryFixture();
+    fixture.status(Op.SET, { key: "a", extras: PLAIN, value: "1" });
+    assert.equal(fixture.status(Op.FLUSH, { extras: Buffer.from([0, 0, 0, 9]) }), Op.OK);
+    assert.equal(fixture.one(Op.GET, { key: "a" }).value, "1");
+    fixture.nowS += 9;
+    assert.equal(fixture.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
+    assert.match(fixture.one(Op.VERSION).value, /^1\.6/);
+    const stats = fixture.all(request(Op.STAT));
     assert.equal(stats.at(-1)?.key, "");
     assert.equal(stats.find(({ key }) => key === "cmd_flush")?.value, "1");
-    assert.equal(rig.status(Op.STAT, { key: "nothing" }), Op.KEY_NOT_FOUND);
-    assert.equal(rig.all(request(Op.QUIT)).length, 1);
-    assert.equal(rig.session.closing, true);
+    assert.equal(fixture.status(Op.STAT, { key: "nothing" }), Op.KEY_NOT_FOUND);
+    assert.equal(fixture.all(request(Op.QUIT)).length, 1);
+    assert.equal(fixture.session.closing, true);
   });
 
   test("a value that is too large is passed over, and the old one goes", () => {
-    const rig = new BinaryRig();
-    rig.status(Op.SET, { key: "a", extras: PLAIN, value: "1" });
+    const fixture = new BinaryFixture();
+    fixture.status(Op.SET, { key: "a", extras: PLAIN, value: "1" });
     const value = "x".repeat(1 << 20);
-    const all = rig.all(request(Op.SET, { key: "a", extras: PLAIN, value }), request(Op.NOOP));
+    const all = fixture.all(request(Op.SET, { key: "a", extras: PLAIN, value }), request(Op.NOOP));
     assert.deepEqual(
       all.map(({ status }) => status),
       [Op.VALUE_TOO_LARGE, Op.OK],
     );
-    assert.equal(rig.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
+    assert.equal(fixture.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
   });
 
   test("unknown operations are passed over; malformed ones end the connection", () => {
-    const unknown = new BinaryRig();
+    const unknown = new BinaryFixture();
     const all = unknown.all(request(0x77, { key: "abc", value: "xyz" }), request(Op.NOOP));
     assert.deepEqual(
       all.map(({ status }) => status),
@@ -220,11 +220,11 @@ describe("binary", () => {
       request(Op.GET, { key: "k".repeat(251) }),
       request(Op.NOOP, { key: "a" }),
     ]) {
-      const rig = new BinaryRig();
-      assert.equal(rig.all(bad).length, 1);
-      assert.equal(rig.session.closing, true);
+      const fixture = new BinaryFixture();
+      assert.equal(fixture.all(bad).length, 1);
+      assert.equal(fixture.session.closing, true);
     }
-    const garbage = new BinaryRig();
+    const garbage = new BinaryFixture();
     garbage.send(garbage.session, Buffer.concat([request(Op.NOOP), Buffer.alloc(30, 0x42)]));
     assert.equal(garbage.session.closing, true);
   });
@@ -232,18 +232,18 @@ describe("binary", () => {
   test("SASL PLAIN lets in whom the auth file names", () => {
     const folder = mkdtempSync(join(tmpdir(), "zcache-auth-"));
     writeFileSync(join(folder, "auth"), "foo:bar\n");
-    const options: RigOptions = { credentials: Credentials.read(join(folder, "auth")) };
+    const options: FixtureOptions = { credentials: Credentials.read(join(folder, "auth")) };
     rmSync(folder, { recursive: true });
-    const stranger = new BinaryRig(options);
+    const stranger = new BinaryFixture(options);
     assert.equal(stranger.status(Op.GET, { key: "a" }), Op.AUTH_ERROR);
     assert.equal(stranger.session.closing, true);
-    const rig = new BinaryRig(options);
-    assert.equal(rig.one(Op.SASL_LIST).value, "PLAIN");
-    const plain = (value: string) => rig.status(Op.SASL_AUTH, { key: "PLAIN", value });
+    const fixture = new BinaryFixture(options);
+    assert.equal(fixture.one(Op.SASL_LIST).value, "PLAIN");
+    const plain = (value: string) => fixture.status(Op.SASL_AUTH, { key: "PLAIN", value });
     assert.equal(plain("\0foo\0no"), Op.AUTH_ERROR);
     assert.equal(plain("foo bar"), Op.AUTH_ERROR);
     assert.equal(plain("\0foo\0bar"), Op.OK);
-    assert.equal(rig.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
-    assert.equal(new BinaryRig().status(Op.SASL_LIST), Op.UNKNOWN_COMMAND);
+    assert.equal(fixture.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
+    assert.equal(new BinaryFixture().status(Op.SASL_LIST), Op.UNKNOWN_COMMAND);
   });
 });

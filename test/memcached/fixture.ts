@@ -10,7 +10,7 @@ import { Counters } from "../../src/memcached/items/counters.ts";
 import { Items } from "../../src/memcached/items/items.ts";
 import { ItemsShared } from "../../src/memcached/items/shared.ts";
 import { Reply } from "../../src/memcached/protocol/reply.ts";
-import { Intake } from "../../src/memcached/receive_buffer.ts";
+import { ReceiveBuffer } from "../../src/memcached/receive_buffer.ts";
 import { Session } from "../../src/memcached/session.ts";
 import { checkSettings, type MemcachedSettings } from "../../src/memcached/settings.ts";
 import { WatchBoard } from "../../src/memcached/watch/board.ts";
@@ -23,15 +23,15 @@ export const NOW_S = 1_790_000_000;
 /** The number of the connection that commands come from. */
 export const CFD = 7;
 
-export interface RigOptions extends Partial<MemcachedSettings> {
+export interface FixtureOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
   /** Whether plain gets are answered by the kernels (default), or all by the engine. */
   readonly isQuick?: boolean;
 }
 
-export class EngineRig {
+export class EngineFixture {
   readonly engine: Engine;
-  readonly intake: Intake;
+  readonly receiveBuffer: ReceiveBuffer;
   readonly items: Items;
   readonly counters = Counters.create(1);
   readonly store: ItemStore;
@@ -49,7 +49,7 @@ export class EngineRig {
   /** Items that were found by the kernels. */
   quickHits = 0;
 
-  constructor({ credentials, isQuick = true, ...given }: RigOptions = {}) {
+  constructor({ credentials, isQuick = true, ...given }: FixtureOptions = {}) {
     const settings = checkSettings(given);
     this.store = openItemStore(settings).store;
     const { store, counters } = this;
@@ -89,7 +89,7 @@ export class EngineRig {
       refreshCertificates: () => false,
     };
     this.engine = new Engine({ items, reply, settings, stats, hooks, credentials });
-    this.intake = new Intake(this.engine);
+    this.receiveBuffer = new ReceiveBuffer(this.engine);
   }
 
   #countQuickHits(): void {
@@ -108,11 +108,11 @@ export class EngineRig {
     this.items.tick(this.nowS * 1000);
     this.watch.begin(CFD);
     this.engine.begin();
-    if (!session.closing) this.intake.receivedCopy(session, sent);
+    if (!session.closing) this.receiveBuffer.receivedCopy(session, sent);
     while (this.engine.paused && !session.closing) {
       this.turns++;
       this.engine.begin();
-      this.intake.resume(session);
+      this.receiveBuffer.resume(session);
     }
     const out = this.take();
     this.watch.end();
@@ -144,7 +144,7 @@ export class EngineRig {
 }
 
 /** One text connection to an engine of its own: `ask` gives the reply as text. */
-export class TextRig extends EngineRig {
+export class TextFixture extends EngineFixture {
   readonly session = new Session();
 
   ask(text: string): string {

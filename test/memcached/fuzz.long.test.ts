@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, NOW_S } from "./fixture.ts";
+import { EngineFixture, NOW_S } from "./fixture.ts";
 
 const words = fc.constantFrom(
   ...["get", "gets", "gat", "gats", "set", "add", "replace", "append", "prepend", "cas", "incr"],
@@ -87,11 +87,14 @@ function binaryStream(): Buffer {
   return Buffer.concat(parts);
 }
 
-function answer(pieces: readonly Uint8Array[]): { readonly out: string; readonly rig: EngineRig } {
-  const rig = new EngineRig({ pendingBytesMax: 1 << 20 });
+function answer(pieces: readonly Uint8Array[]): {
+  readonly out: string;
+  readonly fixture: EngineFixture;
+} {
+  const fixture = new EngineFixture({ pendingBytesMax: 1 << 20 });
   const session = new Session();
-  const out = pieces.map((piece) => rig.send(session, piece));
-  return { out: Buffer.concat(out).toString("latin1"), rig };
+  const out = pieces.map((piece) => fixture.send(session, piece));
+  return { out: Buffer.concat(out).toString("latin1"), fixture };
 }
 
 function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
@@ -109,9 +112,9 @@ describe("fuzz", () => {
     fc.assert(
       fc.property(streams, places, (parts, at) => {
         const bytes = Buffer.concat(parts);
-        const { out, rig } = answer(cut(bytes, at));
+        const { out, fixture } = answer(cut(bytes, at));
         assert.equal(out, answer([bytes]).out);
-        assert.ok(rig.intake.pendingBytes <= 1 << 20);
+        assert.ok(fixture.receiveBuffer.pendingBytes <= 1 << 20);
       }),
       { numRuns: 300 },
     );
@@ -134,30 +137,30 @@ describe("fuzz", () => {
       // Far into a long line one place is as another.
       const step = (place: number) => (place < 300 || bytes.length - place < 300 ? 1 : 97);
       for (let at = 0; at < bytes.length; at += step(at)) {
-        const { out, rig } = answer([bytes.subarray(0, at), bytes.subarray(at)]);
+        const { out, fixture } = answer([bytes.subarray(0, at), bytes.subarray(at)]);
         assert.equal(
           out,
           whole,
           `cut at ${at} of ${JSON.stringify(bytes.toString().slice(0, 60))}`,
         );
-        assert.equal(rig.intake.pendingBytes, 0);
+        assert.equal(fixture.receiveBuffer.pendingBytes, 0);
       }
     }
   });
 
   test("a list of keys that never ends is refused, however its pieces are cut", () => {
     for (const first of [1, 2040, 2049, 2300]) {
-      const rig = new EngineRig();
+      const fixture = new EngineFixture();
       const session = new Session();
       const list = Buffer.from(`get ${"k ".repeat(1100)}${"x".repeat(200)}`);
-      let out = rig.send(session, list.subarray(0, first)).toString();
-      out += rig.send(session, list.subarray(first)).toString();
+      let out = fixture.send(session, list.subarray(0, first)).toString();
+      out += fixture.send(session, list.subarray(first)).toString();
       for (let i = 0; i < 20; i++) {
-        out += rig.send(session, "x".repeat(6000)).toString();
-        assert.ok(rig.intake.pendingBytes < 4096);
+        out += fixture.send(session, "x".repeat(6000)).toString();
+        assert.ok(fixture.receiveBuffer.pendingBytes < 4096);
       }
       assert.equal(out, "CLIENT_ERROR bad command line format\r\n");
-      assert.equal(rig.send(session, "\r\nmn\r\n").toString(), "MN\r\n");
+      assert.equal(fixture.send(session, "\r\nmn\r\n").toString(), "MN\r\n");
     }
   });
 
@@ -165,9 +168,9 @@ describe("fuzz", () => {
     const some = "set a 1 0 5\r\nhello\r\nget a\r\nms b 3 c k\r\nabc\r\nmg b v\r\n";
     const bytes = Buffer.from(`${some}get ${"a ".repeat(1300)}\r\n`);
     const single = [...bytes].map((byte) => Uint8Array.of(byte));
-    const { out, rig } = answer(single);
+    const { out, fixture } = answer(single);
     assert.equal(out, answer([bytes]).out);
-    assert.equal(rig.intake.pendingBytes, 0);
+    assert.equal(fixture.receiveBuffer.pendingBytes, 0);
   });
 
   test("a binary stream cut anywhere is answered as one that came whole", () => {
@@ -191,14 +194,14 @@ describe("fuzz", () => {
     );
     fc.assert(
       fc.property(fc.array(any, { maxLength: 30 }), (parts) => {
-        const rig = new EngineRig({ pendingBytesMax: 1 << 20 });
+        const fixture = new EngineFixture({ pendingBytesMax: 1 << 20 });
         const session = new Session();
-        for (const part of parts) rig.send(session, part);
+        for (const part of parts) fixture.send(session, part);
         // Whatever that was, another connection is served.
         const other = new Session();
-        const out = rig.send(other, "set sane 0 0 2\r\nok\r\nget sane\r\n").toString();
+        const out = fixture.send(other, "set sane 0 0 2\r\nok\r\nget sane\r\n").toString();
         assert.equal(out, "STORED\r\nVALUE sane 0 2\r\nok\r\nEND\r\n");
-        assert.ok(rig.items.now >= NOW_S);
+        assert.ok(fixture.items.now >= NOW_S);
       }),
       { numRuns: 500 },
     );

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { Session } from "../../src/memcached/session.ts";
-import { CFD, TextRig } from "./fixture.ts";
+import { CFD, TextFixture } from "./fixture.ts";
 
 /** A set of the binary protocol, whose keys may hold any byte. */
 function binarySet(key: Uint8Array, value: string): Buffer {
@@ -38,9 +38,9 @@ const READ: Readonly<Record<string, string>> = {
 describe("figures", () => {
   for (const [kind, names] of Object.entries(READ)) {
     test(`stats ${kind} has what monitors read, and each name once`, () => {
-      const rig = new TextRig();
-      rig.ask("set a 0 0 1\r\nx\r\nget a\r\n");
-      const lines = rig.ask(`stats ${kind}\r\n`).split("\r\n");
+      const fixture = new TextFixture();
+      fixture.ask("set a 0 0 1\r\nx\r\nget a\r\n");
+      const lines = fixture.ask(`stats ${kind}\r\n`).split("\r\n");
       const all = new Map(
         lines.flatMap((line) => {
           const match = /^STAT (?:items:1:|1:)?(\S+) (.*)$/.exec(line);
@@ -55,22 +55,28 @@ describe("figures", () => {
 
 describe("classes", () => {
   test("items are of class 1, and of no other", () => {
-    const rig = new TextRig();
-    for (let i = 0; i < 30; i++) rig.ask(`set f${i} 0 0 1\r\nx\r\n`);
+    const fixture = new TextFixture();
+    for (let i = 0; i < 30; i++) fixture.ask(`set f${i} 0 0 1\r\nx\r\n`);
     for (let id = 0; id < 64; id++) {
-      const items = rig.ask(`stats cachedump ${id} 0\r\n`).match(/^ITEM /gm)?.length ?? 0;
+      const items = fixture.ask(`stats cachedump ${id} 0\r\n`).match(/^ITEM /gm)?.length ?? 0;
       assert.equal(items, id === 1 ? 30 : 0, `class ${id}`);
     }
     for (const id of [64, 65, 200, 4_294_967_295]) {
-      assert.equal(rig.ask(`stats cachedump ${id} 0\r\n`), "CLIENT_ERROR Illegal slab id\r\n");
+      assert.equal(fixture.ask(`stats cachedump ${id} 0\r\n`), "CLIENT_ERROR Illegal slab id\r\n");
     }
-    assert.equal(rig.ask("stats cachedump 1 5\r\n").match(/^ITEM /gm)!.length, 5);
-    assert.equal(rig.ask("stats cachedump x 5\r\n"), "CLIENT_ERROR bad command line format\r\n");
-    assert.equal(rig.ask("lru_crawler metadump 1\r\n").match(/^key=f\d+ exp=-1 /gm)!.length, 30);
-    assert.equal(rig.ask("lru_crawler metadump 5,1,2\r\n").match(/^key=/gm)!.length, 30);
-    assert.equal(rig.ask("lru_crawler metadump 2\r\n"), "END\r\n");
+    assert.equal(fixture.ask("stats cachedump 1 5\r\n").match(/^ITEM /gm)!.length, 5);
+    assert.equal(
+      fixture.ask("stats cachedump x 5\r\n"),
+      "CLIENT_ERROR bad command line format\r\n",
+    );
+    assert.equal(
+      fixture.ask("lru_crawler metadump 1\r\n").match(/^key=f\d+ exp=-1 /gm)!.length,
+      30,
+    );
+    assert.equal(fixture.ask("lru_crawler metadump 5,1,2\r\n").match(/^key=/gm)!.length, 30);
+    assert.equal(fixture.ask("lru_crawler metadump 2\r\n"), "END\r\n");
     for (const bad of ["0", "64", "x", "1,,2", "1,900"]) {
-      assert.equal(rig.ask(`lru_crawler metadump ${bad}\r\n`), "BADCLASS invalid class id\r\n");
+      assert.equal(fixture.ask(`lru_crawler metadump ${bad}\r\n`), "BADCLASS invalid class id\r\n");
     }
   });
 });
@@ -100,14 +106,14 @@ describe("keys of any bytes", () => {
   test("make one well-formed line each, in every list", () => {
     fc.assert(
       fc.property(keys, (some) => {
-        const rig = new TextRig();
-        rig.ask("stats detail on\r\n");
+        const fixture = new TextFixture();
+        fixture.ask("stats detail on\r\n");
         const binary = new Session();
         const watcher = new Session();
-        rig.send(watcher, "watch fetchers mutations\r\n");
-        for (const key of some) rig.send(binary, binarySet(key, "v"));
+        fixture.send(watcher, "watch fetchers mutations\r\n");
+        for (const key of some) fixture.send(binary, binarySet(key, "v"));
         const lines = (text: string, line: RegExp, end: string) => {
-          const whole = rig.ask(text);
+          const whole = fixture.ask(text);
           assert.ok(whole.endsWith(end), whole);
           const parts = whole.slice(0, -end.length).split("\n").slice(0, -1);
           for (const part of parts) assert.match(part, line);
@@ -133,7 +139,7 @@ describe("keys of any bytes", () => {
         );
         // Each of them gets what it names.
         for (const command of commands) {
-          assert.equal(rig.ask(`${command.replace("\r", " v")}\r\n`), "VA 1\r\nv\r\n", command);
+          assert.equal(fixture.ask(`${command.replace("\r", " v")}\r\n`), "VA 1\r\nv\r\n", command);
         }
         lines(
           "stats detail dump\r\n",
@@ -141,10 +147,10 @@ describe("keys of any bytes", () => {
           "END\r\n",
         );
         for (const key of some) {
-          const debug = rig.ask(`me ${key.toString("base64")} b\r\n`);
+          const debug = fixture.ask(`me ${key.toString("base64")} b\r\n`);
           assert.match(debug, /^ME [!-~\u0080-\u00ff]+ exp=-1 .*size=\d+\r\n$/);
         }
-        for (const line of rig.watched.split("\n").slice(0, -1)) {
+        for (const line of fixture.watched.split("\n").slice(0, -1)) {
           assert.match(
             line,
             new RegExp(`^ts=[\\d.]+ gid=\\d+ type=item_\\w+ key=[\\w\\-.~%]+ .*cfd=${CFD} `),

@@ -1,7 +1,7 @@
 // The meta commands: flags, their order in replies, recaching, staleness, base64 keys.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { TextRig } from "./fixture.ts";
+import { TextFixture } from "./fixture.ts";
 
 type Steps = readonly (readonly [sent: string, reply: string])[];
 
@@ -120,19 +120,20 @@ const CONVERSATIONS: Readonly<Record<string, Steps>> = {
 describe("meta", () => {
   for (const [name, steps] of Object.entries(CONVERSATIONS)) {
     test(name, () => {
-      const rig = new TextRig();
-      for (const [sent, reply] of steps) assert.equal(rig.ask(sent), reply, JSON.stringify(sent));
+      const fixture = new TextFixture();
+      for (const [sent, reply] of steps)
+        assert.equal(fixture.ask(sent), reply, JSON.stringify(sent));
     });
   }
 
   test("h, l and u: what was before, and looking without a trace", () => {
-    const rig = new TextRig();
-    rig.ask("ms a 1\r\na\r\n");
-    rig.nowS += 5;
-    assert.equal(rig.ask("mg a h l u\r\n"), "HD h0 l5\r\n");
-    assert.equal(rig.ask("mg a h l\r\n"), "HD h0 l5\r\n");
-    rig.nowS += 2;
-    assert.equal(rig.ask("mg a h l\r\n"), "HD h1 l2\r\n");
-    assert.equal(rig.ask("me a\r\n"), "ME a exp=-1 la=0 cas=1 fetch=yes cls=1 size=2\r\n");
+    const fixture = new TextFixture();
+    fixture.ask("ms a 1\r\na\r\n");
+    fixture.nowS += 5;
+    assert.equal(fixture.ask("mg a h l u\r\n"), "HD h0 l5\r\n");
+    assert.equal(fixture.ask("mg a h l\r\n"), "HD h0 l5\r\n");
+    fixture.nowS += 2;
+    assert.equal(fixture.ask("mg a h l\r\n"), "HD h1 l2\r\n");
+    assert.equal(fixture.ask("me a\r\n"), "ME a exp=-1 la=0 cas=1 fetch=yes cls=1 size=2\r\n");
   });
 });

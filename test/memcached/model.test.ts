@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { NOW_S, TextRig } from "./fixture.ts";
+import { NOW_S, TextFixture } from "./fixture.ts";
 
 interface ModelItem {
   flags: number;
@@ -98,10 +98,10 @@ class Model {
   }
 }
 
-type Step = (rig: TextRig, model: Model) => void;
+type Step = (fixture: TextFixture, model: Model) => void;
 
-function compare(rig: TextRig, sent: string, expected: string): void {
-  assert.equal(rig.ask(sent), expected, JSON.stringify(sent));
+function compare(fixture: TextFixture, sent: string, expected: string): void {
+  assert.equal(fixture.ask(sent), expected, JSON.stringify(sent));
 }
 
 const keys = fc.constantFrom("a", "b", "c");
@@ -124,66 +124,70 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
     )
     .map(
       ([how, key, flag, exptime, value]): Step =>
-        (rig, model) => {
+        (fixture, model) => {
           const sent = `${how} ${key} ${flag} ${exptime} ${value.length}\r\n${value}\r\n`;
-          compare(rig, sent, model.store(how, key, flag, exptime, value));
+          compare(fixture, sent, model.store(how, key, flag, exptime, value));
         },
     ),
   fc.tuple(keys, values, fc.integer({ min: 0, max: 20 })).map(
     ([key, value, cas]): Step =>
-      (rig, model) => {
+      (fixture, model) => {
         // Mostly the right one, else hardly any would succeed.
         const given = cas > 10 ? (model.find(key)?.cas ?? 0) : cas;
         const sent = `cas ${key} 0 0 ${value.length} ${given}\r\n${value}\r\n`;
-        compare(rig, sent, model.cas(key, value, given));
+        compare(fixture, sent, model.cas(key, value, given));
       },
   ),
   fc.tuple(keys, fc.boolean()).map(
     ([key, withCas]): Step =>
-      (rig, model) => {
-        compare(rig, `${withCas ? "gets" : "get"} ${key}\r\n`, model.get(key, withCas));
+      (fixture, model) => {
+        compare(fixture, `${withCas ? "gets" : "get"} ${key}\r\n`, model.get(key, withCas));
       },
   ),
   fc.tuple(keys, exptimes).map(
     ([key, exptime]): Step =>
-      (rig, model) => {
+      (fixture, model) => {
         const found = model.touch(key, exptime);
-        compare(rig, `touch ${key} ${exptime}\r\n`, found ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
+        compare(fixture, `touch ${key} ${exptime}\r\n`, found ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
       },
   ),
   fc.tuple(keys, exptimes).map(
     ([key, exptime]): Step =>
-      (rig, model) => {
+      (fixture, model) => {
         const shown = model.get(key, true);
         model.touch(key, exptime);
-        compare(rig, `gats ${exptime} ${key}\r\n`, shown);
+        compare(fixture, `gats ${exptime} ${key}\r\n`, shown);
       },
   ),
   keys.map(
     (key): Step =>
-      (rig, model) => {
+      (fixture, model) => {
         const found = model.find(key) !== undefined;
         model.items.delete(key);
-        compare(rig, `delete ${key}\r\n`, found ? "DELETED\r\n" : "NOT_FOUND\r\n");
+        compare(fixture, `delete ${key}\r\n`, found ? "DELETED\r\n" : "NOT_FOUND\r\n");
       },
   ),
   fc.tuple(keys, fc.bigInt({ min: 0n, max: TWO_64 - 1n }), fc.boolean()).map(
     ([key, delta, up]): Step =>
-      (rig, model) => {
-        compare(rig, `${up ? "incr" : "decr"} ${key} ${delta}\r\n`, model.count(key, delta, up));
+      (fixture, model) => {
+        compare(
+          fixture,
+          `${up ? "incr" : "decr"} ${key} ${delta}\r\n`,
+          model.count(key, delta, up),
+        );
       },
   ),
   fc.constantFrom(0, 2, 5).map(
     (delay): Step =>
-      (rig, model) => {
+      (fixture, model) => {
         model.flush(delay);
-        compare(rig, `flush_all ${delay}\r\n`, "OK\r\n");
+        compare(fixture, `flush_all ${delay}\r\n`, "OK\r\n");
       },
   ),
   fc.integer({ min: 0, max: 4 }).map(
     (seconds): Step =>
-      (rig, model) => {
-        rig.nowS += seconds;
+      (fixture, model) => {
+        fixture.nowS += seconds;
         model.advance(seconds);
       },
   ),
@@ -193,9 +197,9 @@ describe("items", () => {
   test("any sequence of commands gets the model's replies", () => {
     fc.assert(
       fc.property(fc.array(steps, { maxLength: 60 }), (sequence) => {
-        const rig = new TextRig();
+        const fixture = new TextFixture();
         const model = new Model();
-        for (const step of sequence) step(rig, model);
+        for (const step of sequence) step(fixture, model);
       }),
       { numRuns: 300 },
     );

@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { ValueItemStore } from "../../src/memcached/items/value_store.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, TextRig } from "./fixture.ts";
+import { EngineFixture, TextFixture } from "./fixture.ts";
 
 const noise = (bytes: number, seed: number) =>
   Array.from({ length: bytes }, (_, i) =>
@@ -78,17 +78,17 @@ const reads = fc.tuple(
 
 function bothAnswer(options: { tiers?: boolean; codec?: string }) {
   return fc.property(begins, fc.array(reads, { maxLength: 12 }), (begin, turns) => {
-    const rigs = [true, false].map((isQuick) => new TextRig({ ...options, isQuick }));
-    for (const rig of rigs) rig.ask(begin);
+    const fixtures = [true, false].map((isQuick) => new TextFixture({ ...options, isQuick }));
+    for (const fixture of fixtures) fixture.ask(begin);
     for (const [lines, seconds] of turns) {
-      for (const rig of rigs) rig.nowS += seconds;
-      const [quick, slow] = rigs.map((rig) => rig.ask(lines.join("")));
+      for (const fixture of fixtures) fixture.nowS += seconds;
+      const [quick, slow] = fixtures.map((fixture) => fixture.ask(lines.join("")));
       assert.equal(quick, slow);
     }
-    const [quick, slow] = rigs.map(({ counters }) => [...counters.own]);
+    const [quick, slow] = fixtures.map(({ counters }) => [...counters.own]);
     assert.deepEqual(quick, slow);
-    quickHits += rigs[0]!.quickHits;
-    assert.equal(rigs[1]!.quickHits, 0);
+    quickHits += fixtures[0]!.quickHits;
+    assert.equal(fixtures[1]!.quickHits, 0);
   });
 }
 
@@ -103,13 +103,13 @@ describe("plain gets", () => {
     });
   }
 
-  /** A rig with items that have been read, and are therefore found by the kernels. */
-  function rigWith(lines: string): TextRig {
-    const rig = new TextRig();
-    rig.ask(lines);
-    rig.ask("get a\r\nget b\r\n");
-    rig.quickHits = 0;
-    return rig;
+  /** A fixture with items that have been read, and are therefore found by the kernels. */
+  function fixtureWith(lines: string): TextFixture {
+    const fixture = new TextFixture();
+    fixture.ask(lines);
+    fixture.ask("get a\r\nget b\r\n");
+    fixture.quickHits = 0;
+    return fixture;
   }
   const A = "set a 5 0 3\r\nabc\r\n";
   const B = `set b 0 100 200\r\n${words(200)}\r\n`;
@@ -122,10 +122,10 @@ describe("plain gets", () => {
       [`get ${Array(80).fill("a").join(" ")}\r\n`, 80],
     ];
     for (const [asked, hits] of lines) {
-      const rig = rigWith(A + B);
-      rig.ask(asked);
-      assert.equal(rig.quickHits, hits, asked);
-      assert.equal(rig.counters.sum("get_hits"), 2 + hits, asked);
+      const fixture = fixtureWith(A + B);
+      fixture.ask(asked);
+      assert.equal(fixture.quickHits, hits, asked);
+      assert.equal(fixture.counters.sum("get_hits"), 2 + hits, asked);
     }
   });
 
@@ -140,56 +140,56 @@ describe("plain gets", () => {
       `get ${Array(81).fill("a").join(" ")}\r\n`,
     ];
     for (const asked of lines) {
-      const rig = rigWith(A + B);
-      rig.ask(asked);
-      assert.equal(rig.quickHits, 0, asked);
+      const fixture = fixtureWith(A + B);
+      fixture.ask(asked);
+      assert.equal(fixture.quickHits, 0, asked);
     }
     const long = noise(70_000, 9);
-    const parted = rigWith(`set a 0 0 70000\r\n${long}\r\n`);
+    const parted = fixtureWith(`set a 0 0 70000\r\n${long}\r\n`);
     assert.equal(parted.ask("get a\r\n"), `VALUE a 0 70000\r\n${long}\r\nEND\r\n`);
     assert.equal(parted.quickHits, 0, "it lies in several pages");
-    const late = rigWith(A + B);
+    const late = fixtureWith(A + B);
     late.nowS += 61;
     late.ask("get a\r\n");
     assert.equal(late.quickHits, 0, "its use is to be noted first");
     late.ask("get a\r\n");
     assert.equal(late.quickHits, 1);
-    const watched = rigWith(A + B);
+    const watched = fixtureWith(A + B);
     watched.send(new Session(), "watch fetchers\r\n");
     watched.ask("get a\r\n");
     assert.equal(watched.quickHits, 0, "somebody is told of each");
-    const detailed = rigWith(A + B);
+    const detailed = fixtureWith(A + B);
     detailed.ask("stats detail on\r\nget a\r\n");
     assert.equal(detailed.quickHits, 0, "prefixes are counted");
   });
 
   test("what has no room in the buffer is answered in turns", () => {
-    const rig = rigWith(`set a 0 0 4000\r\n${noise(4000, 5)}\r\n`);
-    const one = rig.ask("get a\r\n");
-    assert.equal(rig.ask("get a\r\n".repeat(64)), one.repeat(64));
-    assert.ok(rig.quickHits > 50, `${rig.quickHits} by the kernels`);
+    const fixture = fixtureWith(`set a 0 0 4000\r\n${noise(4000, 5)}\r\n`);
+    const one = fixture.ask("get a\r\n");
+    assert.equal(fixture.ask("get a\r\n".repeat(64)), one.repeat(64));
+    assert.ok(fixture.quickHits > 50, `${fixture.quickHits} by the kernels`);
   });
 
   test("a dictionary is found where it stands", () => {
-    const rig = new TextRig({ dictionary: false });
-    const { dictionaries } = (rig.store as ValueItemStore).values;
+    const fixture = new TextFixture({ dictionary: false });
+    const { dictionaries } = (fixture.store as ValueItemStore).values;
     assert.equal(dictionaries.add(new Uint8Array(Buffer.from(words(4096)))), 1);
     const value = `${words(300)}!`;
     const one = `VALUE a 0 301\r\n${value}\r\nEND\r\n`;
-    assert.equal(rig.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);
-    assert.equal(rig.ask("get a\r\n"), one);
-    assert.equal(rig.quickHits, 1);
-    const { compr_data_size } = rig.store.stats().more;
+    assert.equal(fixture.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);
+    assert.equal(fixture.ask("get a\r\n"), one);
+    assert.equal(fixture.quickHits, 1);
+    const { compr_data_size } = fixture.store.stats().more;
     assert.ok(Number(compr_data_size) < 100, `compressed with it to ${compr_data_size}`);
   });
 
   test("hits are told to the store as all others are", () => {
     const counts = [true, false].map((isQuick) => {
-      const rig = new EngineRig({ isQuick });
+      const fixture = new EngineFixture({ isQuick });
       const session = new Session();
-      rig.send(session, A + B);
-      for (let i = 0; i < 3000; i++) rig.send(session, "mg a v\r\nget b\r\n");
-      const { gets, hits, misses } = rig.store.stats().more as Record<string, number>;
+      fixture.send(session, A + B);
+      for (let i = 0; i < 3000; i++) fixture.send(session, "mg a v\r\nget b\r\n");
+      const { gets, hits, misses } = fixture.store.stats().more as Record<string, number>;
       return { gets, hits, misses };
     });
     assert.ok(counts[0]!.hits! > 5000, JSON.stringify(counts));

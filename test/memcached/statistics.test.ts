@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { C, type CounterName } from "../../src/memcached/items/counters.ts";
-import { TextRig } from "./fixture.ts";
+import { TextFixture } from "./fixture.ts";
 
 const LOOKS: readonly CounterName[] = [
   ...(["cmd_get", "get_hits", "get_misses", "get_expired", "get_flushed"] as const),
@@ -26,25 +26,25 @@ const CASES: readonly (readonly [text: string, counts: Partial<Record<CounterNam
 
 for (const [text, counts] of CASES) {
   test(`${JSON.stringify(text)} is ${JSON.stringify(counts)}`, () => {
-    const rig = new TextRig();
-    rig.ask("set x 0 0 1\r\n1\r\nset e 0 -1 1\r\n1\r\n");
-    rig.counters.own.fill(0);
-    rig.ask(text);
-    const counted = LOOKS.filter((name) => rig.counters.own[C[name]] !== 0).map((name) => [
+    const fixture = new TextFixture();
+    fixture.ask("set x 0 0 1\r\n1\r\nset e 0 -1 1\r\n1\r\n");
+    fixture.counters.own.fill(0);
+    fixture.ask(text);
+    const counted = LOOKS.filter((name) => fixture.counters.own[C[name]] !== 0).map((name) => [
       name,
-      rig.counters.own[C[name]],
+      fixture.counters.own[C[name]],
     ]);
     assert.deepEqual(Object.fromEntries(counted), counts);
   });
 }
 
 test("only set and ms remove what a too large value was to replace", () => {
-  const rig = new TextRig({ itemBytesMax: 1024 });
+  const fixture = new TextFixture({ itemBytesMax: 1024 });
   const value = "w".repeat(2000);
   for (const how of ["add", "replace", "append", "prepend", "set"]) {
-    rig.ask("set x 0 0 1\r\n1\r\n");
-    const refused = rig.ask(`${how} x 0 0 2000\r\n${value}\r\n`);
+    fixture.ask("set x 0 0 1\r\n1\r\n");
+    const refused = fixture.ask(`${how} x 0 0 2000\r\n${value}\r\n`);
     assert.equal(refused, "SERVER_ERROR object too large for cache\r\n");
-    assert.equal(rig.ask("mg x v\r\n"), how === "set" ? "EN\r\n" : "VA 1\r\n1\r\n", how);
+    assert.equal(fixture.ask("mg x v\r\n"), how === "set" ? "EN\r\n" : "VA 1\r\n1\r\n", how);
   }
 });

@@ -8,13 +8,13 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/memcached/auth.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineRig, NOW_S, TextRig } from "./fixture.ts";
+import { EngineFixture, NOW_S, TextFixture } from "./fixture.ts";
 
 /** Steps of a conversation: what is sent, and what must come back. */
 type Steps = readonly (readonly [sent: string, reply: string])[];
 
-function converse(rig: TextRig, steps: Steps): void {
-  for (const [sent, reply] of steps) assert.equal(rig.ask(sent), reply, JSON.stringify(sent));
+function converse(fixture: TextFixture, steps: Steps): void {
+  for (const [sent, reply] of steps) assert.equal(fixture.ask(sent), reply, JSON.stringify(sent));
 }
 
 const CONVERSATIONS: Readonly<Record<string, Steps>> = {
@@ -121,53 +121,53 @@ const CONVERSATIONS: Readonly<Record<string, Steps>> = {
 
 describe("text", () => {
   for (const [name, steps] of Object.entries(CONVERSATIONS)) {
-    test(name, () => converse(new TextRig(), steps));
+    test(name, () => converse(new TextFixture(), steps));
   }
 
   test("times: relative, absolute, negative, never", () => {
-    const rig = new TextRig();
-    const alive = (): string => rig.ask("get r a n z\r\n").replace(/ 0 1\r\n.\r\n/g, " ");
-    rig.ask("set r 0 10 1\r\nr\r\n");
-    rig.ask(`set a 0 ${NOW_S + 20} 1\r\na\r\n`);
-    rig.ask("set n 0 -1 1\r\nn\r\n");
-    rig.ask("set z 0 0 1\r\nz\r\n");
+    const fixture = new TextFixture();
+    const alive = (): string => fixture.ask("get r a n z\r\n").replace(/ 0 1\r\n.\r\n/g, " ");
+    fixture.ask("set r 0 10 1\r\nr\r\n");
+    fixture.ask(`set a 0 ${NOW_S + 20} 1\r\na\r\n`);
+    fixture.ask("set n 0 -1 1\r\nn\r\n");
+    fixture.ask("set z 0 0 1\r\nz\r\n");
     assert.equal(alive(), "VALUE r VALUE a VALUE z END\r\n");
-    rig.nowS += 9;
+    fixture.nowS += 9;
     assert.equal(alive(), "VALUE r VALUE a VALUE z END\r\n");
-    rig.nowS += 1;
+    fixture.nowS += 1;
     assert.equal(alive(), "VALUE a VALUE z END\r\n");
-    rig.ask("touch a 100\r\n");
-    rig.nowS += 50;
+    fixture.ask("touch a 100\r\n");
+    fixture.nowS += 50;
     assert.equal(alive(), "VALUE a VALUE z END\r\n");
-    assert.match(rig.ask("gat -1 a\r\n"), /^VALUE a/);
+    assert.match(fixture.ask("gat -1 a\r\n"), /^VALUE a/);
     assert.equal(alive(), "VALUE z END\r\n");
     // Thirty days are relative, a second more is a date that has long passed.
-    rig.ask(`set r 0 ${30 * 86_400} 1\r\nr\r\nset a 0 ${30 * 86_400 + 1} 1\r\na\r\n`);
+    fixture.ask(`set r 0 ${30 * 86_400} 1\r\nr\r\nset a 0 ${30 * 86_400 + 1} 1\r\na\r\n`);
     assert.equal(alive(), "VALUE r VALUE z END\r\n");
   });
 
   test("flush_all at once, later, and again", () => {
-    const rig = new TextRig();
-    rig.ask("set a 0 0 1\r\na\r\nflush_all\r\nset b 0 0 1\r\nb\r\n");
-    assert.equal(rig.ask("get a b\r\n"), "VALUE b 0 1\r\nb\r\nEND\r\n");
-    assert.equal(rig.ask("flush_all 10\r\n"), "OK\r\n");
-    rig.nowS += 9;
-    assert.equal(rig.ask("get b\r\n"), "VALUE b 0 1\r\nb\r\nEND\r\n");
-    rig.ask("set c 0 0 1\r\nc\r\n");
-    rig.nowS += 1;
-    assert.equal(rig.ask("get b c\r\n"), "END\r\n");
-    rig.ask("set d 0 0 1\r\nd\r\n");
-    assert.equal(rig.ask("get d\r\n"), "VALUE d 0 1\r\nd\r\nEND\r\n");
-    assert.equal(rig.counters.sum("get_flushed"), 3);
+    const fixture = new TextFixture();
+    fixture.ask("set a 0 0 1\r\na\r\nflush_all\r\nset b 0 0 1\r\nb\r\n");
+    assert.equal(fixture.ask("get a b\r\n"), "VALUE b 0 1\r\nb\r\nEND\r\n");
+    assert.equal(fixture.ask("flush_all 10\r\n"), "OK\r\n");
+    fixture.nowS += 9;
+    assert.equal(fixture.ask("get b\r\n"), "VALUE b 0 1\r\nb\r\nEND\r\n");
+    fixture.ask("set c 0 0 1\r\nc\r\n");
+    fixture.nowS += 1;
+    assert.equal(fixture.ask("get b c\r\n"), "END\r\n");
+    fixture.ask("set d 0 0 1\r\nd\r\n");
+    assert.equal(fixture.ask("get d\r\n"), "VALUE d 0 1\r\nd\r\nEND\r\n");
+    assert.equal(fixture.counters.sum("get_flushed"), 3);
   });
 
   test("a list of keys longer than any line is answered key by key", () => {
-    const rig = new TextRig();
-    rig.ask("set key 0 0 1\r\nk\r\n");
+    const fixture = new TextFixture();
+    fixture.ask("set key 0 0 1\r\nk\r\n");
     const one = "VALUE key 0 1\r\nk\r\n";
     const list = "key ".repeat(50_000);
-    assert.equal(rig.ask(`get ${list}\r\n`), `${one.repeat(50_000)}END\r\n`);
-    const bad = rig.ask(`gets ${list}${"x".repeat(300)} key\r\nget key\r\n`);
+    assert.equal(fixture.ask(`get ${list}\r\n`), `${one.repeat(50_000)}END\r\n`);
+    const bad = fixture.ask(`gets ${list}${"x".repeat(300)} key\r\nget key\r\n`);
     assert.ok(
       bad.endsWith("CLIENT_ERROR bad command line format\r\nVALUE key 0 1\r\nk\r\nEND\r\n"),
     );
@@ -175,29 +175,29 @@ describe("text", () => {
 
   test("other long lines end the connection", () => {
     for (const line of ["x".repeat(2100), `set ${"y".repeat(3000)}`, `${" ".repeat(200)}get a `]) {
-      const rig = new TextRig();
-      assert.equal(rig.ask(line.padEnd(2500, "z")), "");
-      assert.equal(rig.session.closing, true);
-      assert.equal(rig.intake.pendingBytes, 0);
+      const fixture = new TextFixture();
+      assert.equal(fixture.ask(line.padEnd(2500, "z")), "");
+      assert.equal(fixture.session.closing, true);
+      assert.equal(fixture.receiveBuffer.pendingBytes, 0);
     }
   });
 
   test("a request of a browser ends the connection", () => {
-    const rig = new TextRig();
-    assert.equal(rig.ask("GET / HTTP/1.1\r\nset a 0 0 1\r\n1\r\n"), "");
-    assert.equal(rig.session.closing, true);
-    assert.equal(rig.store.stats().items, 0);
+    const fixture = new TextFixture();
+    assert.equal(fixture.ask("GET / HTTP/1.1\r\nset a 0 0 1\r\n1\r\n"), "");
+    assert.equal(fixture.session.closing, true);
+    assert.equal(fixture.store.stats().items, 0);
   });
 
   test("shutdown where it is allowed", () => {
-    const rig = new TextRig({ shutdownEnabled: true });
-    assert.equal(rig.ask("shutdown now\r\n"), "CLIENT_ERROR invalid shutdown mode\r\n");
-    assert.equal(rig.ask("shutdown graceful\r\n"), "");
-    assert.deepEqual(rig.shutdowns, [true]);
+    const fixture = new TextFixture({ shutdownEnabled: true });
+    assert.equal(fixture.ask("shutdown now\r\n"), "CLIENT_ERROR invalid shutdown mode\r\n");
+    assert.equal(fixture.ask("shutdown graceful\r\n"), "");
+    assert.deepEqual(fixture.shutdowns, [true]);
   });
 
   test("no room: refused where nothing may be dropped, else the others go", () => {
-    const fixed = new TextRig({ memoryMax: 1 << 20, itemBytesMax: 1 << 19, evicts: false });
+    const fixed = new TextFixture({ memoryMax: 1 << 20, itemBytesMax: 1 << 19, evicts: false });
     // Bytes of chance: what compresses would all find room.
     const random = new Xorshift32(7);
     const value = Array.from({ length: 100_000 }, () => 33 + (random.next() % 94))
@@ -208,7 +208,7 @@ describe("text", () => {
     );
     assert.equal(replies.at(-1), "SERVER_ERROR out of memory storing object\r\n");
     assert.match(fixed.ask("get k0\r\n"), /^VALUE/);
-    const evicting = new TextRig({ memoryMax: 1 << 20, itemBytesMax: 1 << 19 });
+    const evicting = new TextFixture({ memoryMax: 1 << 20, itemBytesMax: 1 << 19 });
     for (let i = 0; i < 12; i++) {
       assert.equal(evicting.ask(`set k${i} 0 0 ${value.length}\r\n${value}\r\n`), "STORED\r\n");
     }
@@ -219,47 +219,47 @@ describe("text", () => {
   });
 
   test("stats: all kinds, and reset", () => {
-    const rig = new TextRig();
-    rig.ask("set a 0 0 1\r\na\r\nget a\r\nget b\r\n");
-    const stats = rig.ask("stats\r\n");
+    const fixture = new TextFixture();
+    fixture.ask("set a 0 0 1\r\na\r\nget a\r\nget b\r\n");
+    const stats = fixture.ask("stats\r\n");
     assert.match(stats, /STAT get_hits 1\r\nSTAT get_misses 1\r\n/);
     // As many as memcached 1.6.18 has without its LRU maintainer: its own tests count them.
-    const few = new TextRig({ sweeps: false }).ask("stats\r\n");
+    const few = new TextFixture({ sweeps: false }).ask("stats\r\n");
     assert.equal(few.match(/^STAT /gm)?.length, 83);
     assert.match(stats, /STAT internal_errors 0\r\n/);
     for (const kind of ["settings", "items", "slabs", "sizes", "conns", "zcache"]) {
-      assert.match(rig.ask(`stats ${kind}\r\n`), /END\r\n$/, kind);
+      assert.match(fixture.ask(`stats ${kind}\r\n`), /END\r\n$/, kind);
     }
-    assert.equal(rig.ask("stats cachedump 1 10\r\n"), "ITEM a [1 b; 0 s]\r\nEND\r\n");
+    assert.equal(fixture.ask("stats cachedump 1 10\r\n"), "ITEM a [1 b; 0 s]\r\nEND\r\n");
     assert.match(
-      rig.ask("lru_crawler metadump all\r\n"),
+      fixture.ask("lru_crawler metadump all\r\n"),
       /^key=a exp=-1 la=\d+ cas=1 .*\nEND\r\n$/,
     );
-    assert.equal(rig.ask("stats reset\r\n"), "RESET\r\n");
-    assert.match(rig.ask("stats\r\n"), /STAT get_hits 0\r\n/);
+    assert.equal(fixture.ask("stats reset\r\n"), "RESET\r\n");
+    assert.match(fixture.ask("stats\r\n"), /STAT get_hits 0\r\n/);
   });
 
   test("a set counts what has expired under its key, and is no get", () => {
-    const rig = new TextRig();
-    rig.ask("set a 0 1 1\r\nx\r\n");
-    rig.nowS += 2;
-    assert.equal(rig.ask("set a 0 0 1\r\ny\r\n"), "STORED\r\n");
-    assert.equal(rig.ask("set a 0 0 1\r\nz\r\n"), "STORED\r\n");
-    assert.equal(rig.counters.sum("reclaimed"), 1);
-    const { gets, hits } = rig.store.stats().more;
+    const fixture = new TextFixture();
+    fixture.ask("set a 0 1 1\r\nx\r\n");
+    fixture.nowS += 2;
+    assert.equal(fixture.ask("set a 0 0 1\r\ny\r\n"), "STORED\r\n");
+    assert.equal(fixture.ask("set a 0 0 1\r\nz\r\n"), "STORED\r\n");
+    assert.equal(fixture.counters.sum("reclaimed"), 1);
+    const { gets, hits } = fixture.store.stats().more;
     assert.deepEqual({ gets, hits }, { gets: 0, hits: 0 });
   });
 
   test("what is dead is swept", () => {
-    const rig = new TextRig();
-    for (let i = 0; i < 200; i++) rig.ask(`set k${i} 0 ${i % 2 === 0 ? 5 : 0} 1\r\nx\r\n`);
-    rig.nowS += 5;
-    assert.equal(rig.ask("lru_crawler crawl 1\r\n"), "OK\r\n");
-    assert.equal(rig.store.stats().items, 100);
-    assert.equal(rig.counters.sum("crawler_reclaimed"), 100);
-    const dump = rig.ask("lru_crawler metadump all\r\n");
+    const fixture = new TextFixture();
+    for (let i = 0; i < 200; i++) fixture.ask(`set k${i} 0 ${i % 2 === 0 ? 5 : 0} 1\r\nx\r\n`);
+    fixture.nowS += 5;
+    assert.equal(fixture.ask("lru_crawler crawl 1\r\n"), "OK\r\n");
+    assert.equal(fixture.store.stats().items, 100);
+    assert.equal(fixture.counters.sum("crawler_reclaimed"), 100);
+    const dump = fixture.ask("lru_crawler metadump all\r\n");
     assert.equal(dump.match(/^key=/gm)?.length, 100);
-    const pipelined = rig.ask("mn\r\nlru_crawler metadump all\r\n");
+    const pipelined = fixture.ask("mn\r\nlru_crawler metadump all\r\n");
     assert.match(pipelined, /^MN\r\nERROR cannot pipeline/);
   });
 
@@ -273,15 +273,15 @@ describe("text", () => {
     writeFileSync(file, "nocolon\n");
     assert.throws(() => Credentials.read(file), isOptionError);
     rmSync(folder, { recursive: true });
-    const rig = new TextRig({ credentials });
-    converse(rig, [
+    const fixture = new TextFixture({ credentials });
+    converse(fixture, [
       ["get a\r\n", "CLIENT_ERROR unauthenticated\r\n"],
       ["set x 0 0 7\r\nfoo baz\r\n", "CLIENT_ERROR authentication failure\r\n"],
       ["set x 0 0 3\r\nfoo\r\n", "CLIENT_ERROR bad authentication token format\r\n"],
       ["set x 0 0 3\r\nfoooo", "CLIENT_ERROR bad command line termination\r\n"],
       ["set x 0 0 12\r\nother secret\r\n", "CLIENT_ERROR authentication failure\r\n"],
     ]);
-    const again = new TextRig({ credentials });
+    const again = new TextFixture({ credentials });
     converse(again, [
       ["set x 0 0 13\r\nother se:cret\r\n", "STORED\r\n"],
       ["get x\r\n", "END\r\n"],
@@ -291,16 +291,16 @@ describe("text", () => {
 });
 
 test("connections share items, and nothing else", () => {
-  const rig = new EngineRig();
+  const fixture = new EngineFixture();
   const [one, two] = [new Session(), new Session()];
-  assert.equal(rig.send(one, "set a 0 0 5\r\nab").length, 0);
-  assert.equal(rig.send(two, "set b 0 0 1\r\nb\r\n").toString(), "STORED\r\n");
+  assert.equal(fixture.send(one, "set a 0 0 5\r\nab").length, 0);
+  assert.equal(fixture.send(two, "set b 0 0 1\r\nb\r\n").toString(), "STORED\r\n");
   assert.equal(
-    rig.send(one, "cde\r\nget b\r\n").toString(),
+    fixture.send(one, "cde\r\nget b\r\n").toString(),
     "STORED\r\nVALUE b 0 1\r\nb\r\nEND\r\n",
   );
-  assert.equal(rig.send(two, "get a\r\n").toString(), "VALUE a 0 5\r\nabcde\r\nEND\r\n");
-  assert.equal(rig.intake.pendingBytes, 0);
+  assert.equal(fixture.send(two, "get a\r\n").toString(), "VALUE a 0 5\r\nabcde\r\nEND\r\n");
+  assert.equal(fixture.receiveBuffer.pendingBytes, 0);
 });
 
 function isOptionError(error: unknown): boolean {

@@ -8,12 +8,12 @@ import { describe, test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/memcached/auth.ts";
 import { Session } from "../../src/memcached/session.ts";
-import { CFD, NOW_S, type RigOptions, TextRig } from "./fixture.ts";
+import { CFD, type FixtureOptions, NOW_S, TextFixture } from "./fixture.ts";
 import { Client, portOf, startServer } from "./server_fixture.ts";
 
 /** A server that a second connection watches: `told` gives what it reads, without ts and gid. */
-class WatchedRig extends TextRig {
-  constructor(flags: string, options: RigOptions = {}) {
+class WatchedFixture extends TextFixture {
+  constructor(flags: string, options: FixtureOptions = {}) {
     super(options);
     assert.equal(this.send(new Session(), `watch ${flags}\r\n`).toString(), "OK\r\n");
   }
@@ -31,10 +31,10 @@ const MISS = "status=not_found clsid=0 cfd=7 size=0";
 
 describe("watch", () => {
   test("fetchers read of every look for an item", () => {
-    const rig = new WatchedRig("fetchers");
+    const fixture = new WatchedFixture("fetchers");
     const get = "type=item_get key=";
-    assert.deepEqual(rig.told("get a b\r\n"), [`${get}a ${MISS}`, `${get}b ${MISS}`]);
-    assert.deepEqual(rig.told("set a 0 0 4\r\nabcd\r\n"), [`${get}a ${MISS}`]);
+    assert.deepEqual(fixture.told("get a b\r\n"), [`${get}a ${MISS}`, `${get}b ${MISS}`]);
+    assert.deepEqual(fixture.told("set a 0 0 4\r\nabcd\r\n"), [`${get}a ${MISS}`]);
     const hit = "status=found clsid=1 cfd=7 size=4";
     for (const ask of [
       "get a",
@@ -44,95 +44,95 @@ describe("watch", () => {
       "touch a 9",
       "append a 0 0 0\r\n",
     ]) {
-      assert.deepEqual(rig.told(`${ask}\r\n`), [`${get}a ${hit}`], ask);
+      assert.deepEqual(fixture.told(`${ask}\r\n`), [`${get}a ${hit}`], ask);
     }
-    rig.nowS += 9;
-    assert.deepEqual(rig.told("get a\r\n"), [`${get}a status=expired clsid=0 cfd=7 size=0`]);
-    rig.told("set a 0 0 0\r\n\r\nflush_all\r\n");
-    assert.deepEqual(rig.told("get a\r\n"), [`${get}a status=flushed clsid=0 cfd=7 size=0`]);
+    fixture.nowS += 9;
+    assert.deepEqual(fixture.told("get a\r\n"), [`${get}a status=expired clsid=0 cfd=7 size=0`]);
+    fixture.told("set a 0 0 0\r\n\r\nflush_all\r\n");
+    assert.deepEqual(fixture.told("get a\r\n"), [`${get}a status=flushed clsid=0 cfd=7 size=0`]);
   });
 
   test("without a word, fetchers", () => {
-    const rig = new TextRig();
-    rig.send(new Session(), "watch\n");
-    rig.ask("set a 0 0 0\r\n\r\n");
-    assert.match(rig.watched, /^ts=\d{10}\.\d{6} gid=1 type=item_get key=a [^\n]*\n$/);
+    const fixture = new TextFixture();
+    fixture.send(new Session(), "watch\n");
+    fixture.ask("set a 0 0 0\r\n\r\n");
+    assert.match(fixture.watched, /^ts=\d{10}\.\d{6} gid=1 type=item_get key=a [^\n]*\n$/);
   });
 
   test("mutations read how storing ended", () => {
-    const rig = new WatchedRig("mutations");
+    const fixture = new WatchedFixture("mutations");
     const line = (status: string, cmd: string, size: number, ttl = 0) => [
       `type=item_store key=a status=${status} cmd=${cmd} ttl=${ttl} clsid=1 cfd=7 size=${size}`,
     ];
-    assert.deepEqual(rig.told("replace a 0 0 1\r\nx\r\n"), line("not_stored", "replace", 1));
-    assert.deepEqual(rig.told("cas a 0 0 1 5\r\nx\r\n"), line("not_found", "cas", 1));
-    assert.deepEqual(rig.told("set a 0 60 4\r\nabcd\r\n"), line("stored", "set", 4, 60));
-    assert.deepEqual(rig.told("add a 0 0 1\r\nx\r\n"), line("not_stored", "add", 1));
-    assert.deepEqual(rig.told("cas a 0 0 1 5\r\nx\r\n"), line("exists", "cas", 1));
-    assert.deepEqual(rig.told("append a 0 0 2\r\nxy\r\n"), line("stored", "append", 6, 60));
-    assert.deepEqual(rig.told("ms a 1 MP\r\nx\r\n"), line("stored", "prepend", 7, 60));
-    assert.deepEqual(rig.told("ms a 1 C5\r\nx\r\n"), line("exists", "cas", 1));
-    assert.deepEqual(rig.told("set a 0 0 2000000\r\n"), line("too_large", "set", 0));
-    assert.deepEqual(rig.told("get a\r\ndelete a\r\n"), []);
+    assert.deepEqual(fixture.told("replace a 0 0 1\r\nx\r\n"), line("not_stored", "replace", 1));
+    assert.deepEqual(fixture.told("cas a 0 0 1 5\r\nx\r\n"), line("not_found", "cas", 1));
+    assert.deepEqual(fixture.told("set a 0 60 4\r\nabcd\r\n"), line("stored", "set", 4, 60));
+    assert.deepEqual(fixture.told("add a 0 0 1\r\nx\r\n"), line("not_stored", "add", 1));
+    assert.deepEqual(fixture.told("cas a 0 0 1 5\r\nx\r\n"), line("exists", "cas", 1));
+    assert.deepEqual(fixture.told("append a 0 0 2\r\nxy\r\n"), line("stored", "append", 6, 60));
+    assert.deepEqual(fixture.told("ms a 1 MP\r\nx\r\n"), line("stored", "prepend", 7, 60));
+    assert.deepEqual(fixture.told("ms a 1 C5\r\nx\r\n"), line("exists", "cas", 1));
+    assert.deepEqual(fixture.told("set a 0 0 2000000\r\n"), line("too_large", "set", 0));
+    assert.deepEqual(fixture.told("get a\r\ndelete a\r\n"), []);
   });
 
   test("deletions, and several words at once", () => {
-    const rig = new WatchedRig("deletions mutations", {});
-    rig.told("set a 0 0 3\r\nabc\r\nset b 0 0 0\r\n\r\n");
-    assert.deepEqual(rig.told("delete a\r\nmd b\r\ndelete none\r\n"), [
+    const fixture = new WatchedFixture("deletions mutations", {});
+    fixture.told("set a 0 0 3\r\nabc\r\nset b 0 0 0\r\n\r\n");
+    assert.deepEqual(fixture.told("delete a\r\nmd b\r\ndelete none\r\n"), [
       "type=deleted key=a cmd=delete clsid=1 size=3",
       "type=deleted key=b cmd=md clsid=1 size=0",
     ]);
-    rig.told("set c 0 0 1\r\nc\r\n");
-    assert.deepEqual(rig.told("md c I\r\n"), [], "marked stale, it is there yet");
+    fixture.told("set c 0 0 1\r\nc\r\n");
+    assert.deepEqual(fixture.told("md c I\r\n"), [], "marked stale, it is there yet");
   });
 
   test("commands of the binary protocol are told like others", () => {
-    const rig = new WatchedRig("fetchers");
+    const fixture = new WatchedFixture("fetchers");
     const get = Buffer.alloc(24 + 3);
     get.set([0x80, 0x00, 0, 3, 0, 0, 0, 0, 0, 0, 0, 3]);
     get.write("foo", 24);
-    assert.deepEqual(rig.told(get), [`type=item_get key=foo ${MISS}`]);
+    assert.deepEqual(fixture.told(get), [`type=item_get key=foo ${MISS}`]);
   });
 
   test("keys are told as in a URI, at any length", () => {
-    const rig = new WatchedRig("fetchers");
-    assert.match(rig.told("get n,foo-._~%\xff\r\n")[0]!, / key=n%2Cfoo-\._~%25%FF /);
-    assert.equal(rig.told(`get ${"#".repeat(250)}\r\n`)[0]!.split(" ")[1]!.length, 4 + 750);
+    const fixture = new WatchedFixture("fetchers");
+    assert.match(fixture.told("get n,foo-._~%\xff\r\n")[0]!, / key=n%2Cfoo-\._~%25%FF /);
+    assert.equal(fixture.told(`get ${"#".repeat(250)}\r\n`)[0]!.split(" ")[1]!.length, 4 + 750);
   });
 
   test("what was before a watcher came is not told, and numbers go up", () => {
-    const rig = new WatchedRig("fetchers");
-    rig.told("get a\r\nget b\r\n");
-    const before = rig.watched;
+    const fixture = new WatchedFixture("fetchers");
+    fixture.told("get a\r\nget b\r\n");
+    const before = fixture.watched;
     // This one is not told yet when the next watcher comes.
-    rig.watch.begin(CFD);
-    rig.items.get(Buffer.from("old"), 0, 3);
-    rig.watch.end();
-    rig.send(new Session(), "watch fetchers\r\n");
-    assert.equal(rig.watched.match(/key=old/g)!.length, 1, "to the first watcher only");
-    rig.ask("get c\r\n");
-    const gids = [...`${before}${rig.watched}`.matchAll(/gid=(\d+)/g)].map(([, gid]) =>
+    fixture.watch.begin(CFD);
+    fixture.items.get(Buffer.from("old"), 0, 3);
+    fixture.watch.end();
+    fixture.send(new Session(), "watch fetchers\r\n");
+    assert.equal(fixture.watched.match(/key=old/g)!.length, 1, "to the first watcher only");
+    fixture.ask("get c\r\n");
+    const gids = [...`${before}${fixture.watched}`.matchAll(/gid=(\d+)/g)].map(([, gid]) =>
       Number(gid),
     );
-    // Both watchers of the rig read to the same text.
+    // Both watchers of the fixture read to the same text.
     assert.deepEqual(gids, [1, 2, 3, 4, 4]);
   });
 
   test("what may be asked for, and what not", () => {
-    const rig = new TextRig();
-    assert.equal(rig.ask("watch fetchers nonsense\r\n"), "ERROR\r\n");
-    assert.equal(rig.ask("watch toString\r\n"), "ERROR\r\n");
+    const fixture = new TextFixture();
+    assert.equal(fixture.ask("watch fetchers nonsense\r\n"), "ERROR\r\n");
+    assert.equal(fixture.ask("watch toString\r\n"), "ERROR\r\n");
     assert.equal(
-      rig.ask("version\r\nwatch\r\n").split("\r\n")[1],
+      fixture.ask("version\r\nwatch\r\n").split("\r\n")[1],
       "ERROR cannot pipeline other commands before watch",
     );
     const all = "rawcmds evictions fetchers mutations sysevents connevents proxyreqs proxyevents";
-    assert.equal(rig.ask(`watch ${all} proxyuser deletions\r\nget a\r\n`), "OK\r\n");
-    assert.equal(rig.ask("get a\r\n"), "", "what a watcher sends is passed over");
-    const refusing = new TextRig({ watchEnabled: false });
+    assert.equal(fixture.ask(`watch ${all} proxyuser deletions\r\nget a\r\n`), "OK\r\n");
+    assert.equal(fixture.ask("get a\r\n"), "", "what a watcher sends is passed over");
+    const refusing = new TextFixture({ watchEnabled: false });
     assert.equal(refusing.ask("watch\r\n"), "CLIENT_ERROR watch commands not allowed\r\n");
-    const binary = new TextRig({ protocol: "binary" });
+    const binary = new TextFixture({ protocol: "binary" });
     assert.equal(binary.ask("watch fetchers mutations\r\n"), "");
     assert.ok(binary.session.closing);
     assert.equal(binary.watcher, undefined);
@@ -142,116 +142,116 @@ describe("watch", () => {
     const folder = mkdtempSync(join(tmpdir(), "zcache-watch-"));
     try {
       writeFileSync(join(folder, "users"), "me:secret\n");
-      const rig = new TextRig({ credentials: Credentials.read(join(folder, "users")) });
-      assert.equal(rig.ask("watch\r\n"), "CLIENT_ERROR unauthenticated\r\n");
-      assert.equal(rig.ask("set x 0 0 9\r\nme secret\r\n"), "STORED\r\n");
-      assert.equal(rig.ask("watch\r\n"), "OK\r\n");
+      const fixture = new TextFixture({ credentials: Credentials.read(join(folder, "users")) });
+      assert.equal(fixture.ask("watch\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+      assert.equal(fixture.ask("set x 0 0 9\r\nme secret\r\n"), "STORED\r\n");
+      assert.equal(fixture.ask("watch\r\n"), "OK\r\n");
     } finally {
       rmSync(folder, { recursive: true });
     }
   });
 
   test("twenty may watch; one that goes makes room for another", () => {
-    const rig = new TextRig();
+    const fixture = new TextFixture();
     for (let i = 0; i < 20; i++) {
-      assert.equal(rig.send(new Session(), "watch\r\n").toString(), "OK\r\n");
+      assert.equal(fixture.send(new Session(), "watch\r\n").toString(), "OK\r\n");
     }
     const tooMany = "WATCHER_TOO_MANY log watcher limit reached\r\n";
-    assert.equal(rig.ask("watch evictions\r\n"), tooMany);
-    assert.match(rig.ask("stats\r\n"), /STAT log_watchers 20\r\n/);
-    rig.watch.remove(rig.watcher!);
-    rig.watch.remove(rig.watcher!);
-    assert.match(rig.ask("stats\r\n"), /STAT log_watchers 19\r\n/);
-    assert.equal(rig.ask("watch\r\n"), "OK\r\n");
-    assert.equal(rig.send(new Session(), "watch\r\n").toString(), tooMany);
+    assert.equal(fixture.ask("watch evictions\r\n"), tooMany);
+    assert.match(fixture.ask("stats\r\n"), /STAT log_watchers 20\r\n/);
+    fixture.watch.remove(fixture.watcher!);
+    fixture.watch.remove(fixture.watcher!);
+    assert.match(fixture.ask("stats\r\n"), /STAT log_watchers 19\r\n/);
+    assert.equal(fixture.ask("watch\r\n"), "OK\r\n");
+    assert.equal(fixture.send(new Session(), "watch\r\n").toString(), tooMany);
   });
 
   test("nothing is written while nobody watches items", () => {
-    const rig = new TextRig();
-    const quiet = () => assert.ok(rig.items.log === undefined && !rig.watch.active);
-    rig.ask("get a\r\n");
+    const fixture = new TextFixture();
+    const quiet = () => assert.ok(fixture.items.log === undefined && !fixture.watch.active);
+    fixture.ask("get a\r\n");
     quiet();
-    rig.send(new Session(), "watch connevents evictions\r\n");
-    rig.ask("get a\r\n");
+    fixture.send(new Session(), "watch connevents evictions\r\n");
+    fixture.ask("get a\r\n");
     quiet();
-    rig.send(new Session(), "watch fetchers\r\n");
-    rig.ask("get a\r\n");
-    assert.ok(rig.items.log !== undefined && rig.watch.active);
-    rig.watch.remove(rig.watcher!);
-    rig.ask("get a\r\n");
+    fixture.send(new Session(), "watch fetchers\r\n");
+    fixture.ask("get a\r\n");
+    assert.ok(fixture.items.log !== undefined && fixture.watch.active);
+    fixture.watch.remove(fixture.watcher!);
+    fixture.ask("get a\r\n");
     quiet();
-    assert.match(rig.ask("stats\r\n"), /log_worker_written 1\r\n/);
+    assert.match(fixture.ask("stats\r\n"), /log_worker_written 1\r\n/);
   });
 
   test("lines that a watcher leaves unread are skipped, and it is told how many", () => {
-    const rig = new WatchedRig("fetchers", { watchBytesMax: 4096 });
-    rig.watcherWaits = 4000;
-    assert.deepEqual(rig.told("get a\r\n".repeat(30)), []);
-    rig.watcherWaits = 0;
-    const told = rig.told("get a\r\n");
+    const fixture = new WatchedFixture("fetchers", { watchBytesMax: 4096 });
+    fixture.watcherWaits = 4000;
+    assert.deepEqual(fixture.told("get a\r\n".repeat(30)), []);
+    fixture.watcherWaits = 0;
+    const told = fixture.told("get a\r\n");
     assert.deepEqual(told, ["skipped=30", `type=item_get key=a ${MISS}`]);
-    assert.deepEqual(rig.told("get b\r\n"), [`type=item_get key=b ${MISS}`], "told once");
-    const stats = rig.ask("stats\r\n");
+    assert.deepEqual(fixture.told("get b\r\n"), [`type=item_get key=b ${MISS}`], "told once");
+    const stats = fixture.ask("stats\r\n");
     assert.match(stats, /log_watcher_skipped 30\r\n/);
     assert.match(stats, /log_watcher_sent 2\r\n/);
     assert.match(stats, /log_worker_written 32\r\n/);
   });
 
   test("one command that makes too many lines loses some, and they are counted", () => {
-    const rig = new WatchedRig("fetchers");
+    const fixture = new WatchedFixture("fetchers");
     const keys = "k ".repeat(30_000);
-    const lines = rig.told(`get ${keys}\r\n`).length;
-    const stats = rig.ask("stats\r\n");
+    const lines = fixture.told(`get ${keys}\r\n`).length;
+    const stats = fixture.ask("stats\r\n");
     const dropped = Number(/log_worker_dropped (\d+)/.exec(stats)![1]);
     assert.ok(dropped > 0);
     assert.equal(lines + dropped, 30_000);
   });
 
   test("evictions: each item that goes, once, with what it was", () => {
-    const rig = new WatchedRig("evictions", { memoryMax: 4 * 1024 * 1024, codec: "none" });
+    const fixture = new WatchedFixture("evictions", { memoryMax: 4 * 1024 * 1024, codec: "none" });
     const random = new Xorshift32(5);
     const told: string[] = [];
     const count = 3000;
     for (let i = 0; i < count; i++) {
       const value = Buffer.from(Array.from({ length: 2000 }, () => random.next() & 0xff));
       const head = `set key${i} 0 ${i % 2 === 0 ? 0 : 100} 2000\r\n`;
-      told.push(...rig.told(Buffer.concat([Buffer.from(head), value, Buffer.from("\r\n")])));
+      told.push(...fixture.told(Buffer.concat([Buffer.from(head), value, Buffer.from("\r\n")])));
     }
     const gone = new Set(told.map((line) => / key=(\w+) /.exec(line)![1]!));
     assert.equal(gone.size, told.length);
     assert.ok(gone.size > 500);
     for (let i = 0; i < count; i++) {
-      const isThere = rig.ask(`mg key${i}\r\n`).startsWith("HD");
+      const isThere = fixture.ask(`mg key${i}\r\n`).startsWith("HD");
       assert.equal(isThere, !gone.has(`key${i}`), `key${i}`);
     }
     const odd = told.find((line) => / key=key\d*[13579] /.test(line))!;
     assert.match(odd, /^type=eviction key=key\d+ fetch=no ttl=100 la=0 clsid=1 size=2000$/);
     const even = told.find((line) => / key=key\d*[02468] /.test(line))!;
     assert.match(even, / ttl=-1 /);
-    assert.equal(rig.items.now, NOW_S);
+    assert.equal(fixture.items.now, NOW_S);
   });
 
   test("evictions can be watched when memory is full, and again after nobody did", () => {
-    const rig = new TextRig({ memoryMax: 4 * 1024 * 1024, codec: "none" });
-    rig.watch.reserve();
+    const fixture = new TextFixture({ memoryMax: 4 * 1024 * 1024, codec: "none" });
+    fixture.watch.reserve();
     const random = new Xorshift32(6);
     const fill = () => {
       for (let i = 0; i < 3000; i++) {
         const value = Array.from({ length: 500 }, () => random.next().toString(36)).join("");
-        rig.ask(`set key${i} 0 0 2000\r\n${value.slice(0, 2000)}\r\n`);
+        fixture.ask(`set key${i} 0 0 2000\r\n${value.slice(0, 2000)}\r\n`);
       }
     };
     fill();
     for (let times = 0; times < 2; times++) {
-      assert.equal(rig.send(new Session(), "watch evictions\r\n").toString(), "OK\r\n");
+      assert.equal(fixture.send(new Session(), "watch evictions\r\n").toString(), "OK\r\n");
       fill();
-      assert.match(rig.watched, /type=eviction/);
-      rig.watch.remove(rig.watcher!);
-      rig.watched = "";
+      assert.match(fixture.watched, /type=eviction/);
+      fixture.watch.remove(fixture.watcher!);
+      fixture.watched = "";
       fill();
-      assert.equal(rig.watched, "");
+      assert.equal(fixture.watched, "");
     }
-    assert.match(rig.ask("stats\r\n"), /log_worker_dropped 0\r\n/);
+    assert.match(fixture.ask("stats\r\n"), /log_worker_dropped 0\r\n/);
   });
 });
 

@@ -1,4 +1,5 @@
-// Base64 as it stands in the meta commands' keys: padded, without spaces, into a given target.
+// Base64 of keys in meta commands: padded, without spaces, read and written in given buffers.
+// `Buffer` would allocate a string for each key.
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const PAD = 61;

@@ -1,5 +1,5 @@
-// Keys in lines that people and programs read. A key of the binary protocol, or one that came in
-// base64, may hold any byte; none of them may end a line or look like another part of it.
+// Keys in lines for people and programs. A key of the binary protocol, or a key in base64, may
+// contain any byte; none of these bytes may end a line or look like another part of it.
 const CONTROL_MAX = 32;
 const DELETE = 127;
 
@@ -13,7 +13,7 @@ const ENCODED = Array.from({ length: 256 }, (_, byte) => {
   return /[A-Za-z0-9\-._~]/.test(letter) ? letter : encode(byte);
 });
 
-/** Each byte as it is, but for spaces and control characters. */
+/** Each byte as it is, except spaces and control characters. */
 const PRINTABLE = Array.from({ length: 256 }, (_, byte) =>
   byte <= CONTROL_MAX || byte === DELETE ? encode(byte) : String.fromCharCode(byte),
 );

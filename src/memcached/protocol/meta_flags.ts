@@ -1,5 +1,5 @@
-// The flags of the meta commands: one letter each, some with a token behind it. They are read once
-// into a struct of numbers; the answer goes over the tokens again, in the client's order.
+// The flags of meta commands: one letter each, some followed by a token. They are read once into
+// numbers; the reply goes over the tokens again, in the client's order.
 import { parseU64, U64 } from "../../base/u64.ts";
 import { parseSigned, parseU32 } from "./text.ts";
 import type { Tokens } from "./tokens.ts";
@@ -27,7 +27,7 @@ const FLAG_q = 113;
 const FLAG_u = 117;
 const FLAG_v = 118;
 const FLAG_x = 120;
-/** For proxies; a server passes over them. */
+/** For proxies; a server ignores them. */
 const FLAG_L = 76;
 const FLAG_P = 80;
 
@@ -36,7 +36,7 @@ const OPAQUE_BYTES_MAX = 32;
 /** memcached's limit of flags in a line. */
 const FLAGS_MAX = 21;
 
-/** Why flags are refused; 0: they are not. */
+/** Why flags are refused; 0: they are good. */
 export type FlagError = number;
 export const FLAGS_GOOD = 0;
 export const FLAGS_TOO_MANY = 1;
@@ -47,7 +47,7 @@ export const FLAG_BAD_MODE = 5;
 export const FLAG_BAD_INITIAL = 6;
 export const FLAG_BAD_DELTA = 7;
 export const FLAG_LONG_OPAQUE = 8;
-/** A number that is none, of which memcached has no word of its own. */
+/** A bad number, for which memcached has no error of its own. */
 export const FLAG_BAD_FORMAT = 9;
 
 export class MetaFlags {
@@ -66,12 +66,12 @@ export class MetaFlags {
   touchFirst = false;
   /** N stands behind T. */
   vivifyLast = false;
-  /** Something that changes or asks about what a plain read would hide. */
+  /** Asks for more than a plain read, which takes one look. */
   special = false;
-  /** Which token is wrong, and which one says that the key is in base64; 0: none. */
+  /** The number of the token that is wrong, and of the one that says base64; 0: none. */
   errorAt = 0;
   keyBinaryAt = 0;
-  /** Times as the client gave them, in seconds: exptime rules apply. */
+  /** Times as the client gave them, in seconds (`expiryOf` of items/lifetime.ts). */
   recache = 0;
   vivify = 0;
   expiry = 0;
@@ -86,8 +86,8 @@ export class MetaFlags {
 
   /**
    * Reads the tokens from number `first` on.
-   * @returns FLAGS_GOOD, or what memcached says of several things that are wrong: a flag that is
-   *   unknown or there twice, else the last that it has a word of its own for
+   * @returns FLAGS_GOOD, or the error that memcached reports: an unknown or duplicate flag first,
+   *   else the last error
    */
   read(bytes: Uint8Array, tokens: Tokens, first: number): FlagError {
     this.#reset();
@@ -204,7 +204,7 @@ export class MetaFlags {
   }
 }
 
-/** Another error takes the place of such a one, and not the other way round. */
+/** Any other error replaces such an error. */
 function isWeak(error: FlagError): boolean {
   return error === FLAG_BAD_FORMAT || error === FLAG_LONG_OPAQUE;
 }

@@ -1,5 +1,5 @@
-// Replies on their way out: bytes in one buffer, handed on when it is full or when the batch of
-// commands that came together is done.
+// The reply buffer of a thread. It is flushed when it is full, and when all requests of a read have
+// been executed.
 import { assert } from "../../base/errors.ts";
 import { writeU32, writeU64 } from "../../base/u64.ts";
 
@@ -15,39 +15,39 @@ export class Reply {
   bytes: Uint8Array;
   at = 0;
   readonly #flush: (reply: Reply) => void;
-  /** The buffer, but for replies that are longer. */
+  /** The buffer of all replies but those that are longer. */
   readonly #home: Uint8Array;
-  /** For those; kept for the next one, because a new one costs more than the reply. */
+  /** The buffer of longer replies; kept, because a new one costs more than the reply. */
   #spare: Uint8Array | undefined;
   #isSpareUsed = false;
 
   /**
    * @param capacity bytes of the buffer; single replies may be longer
    * @param flush takes bytes [0, at) and sets `at` to 0; the buffer is free again when it returns
-   * @param home a buffer of `capacity` bytes, if there is one that is better than others
+   * @param home a buffer of `capacity` bytes that the store fills without a copy, if there is one
    */
   constructor(capacity: number, flush: (reply: Reply) => void, home?: Uint8Array) {
     assert(capacity >= 2 * REPLY_BYTES_MAX, "every reply without a value fits");
     this.#home = home ?? new Uint8Array(capacity);
-    assert(this.#home.length === capacity, "it is as long as was said");
+    assert(this.#home.length === capacity, "the given buffer has the capacity");
     this.bytes = this.#home;
     this.#flush = flush;
   }
 
-  /** Hands on what there is. */
+  /** Sends what is in the buffer. */
   flush(): void {
     if (this.at > 0) this.#flush(this);
-    assert(this.at === 0, "what was flushed is gone");
+    assert(this.at === 0, "a flush empties the buffer");
     this.bytes = this.#home;
   }
 
-  /** Drops what there is. */
+  /** Drops what is in the buffer. */
   discard(): void {
     this.at = 0;
     this.bytes = this.#home;
   }
 
-  /** Makes sure of room for so many bytes more. */
+  /** Makes room for so many more bytes. */
   room(bytes: number): void {
     if (this.bytes.length - this.at >= bytes) return;
     this.flush();
@@ -57,7 +57,7 @@ export class Reply {
     this.bytes = this.#spare!;
   }
 
-  /** Gives back what long replies have needed, unless there was one since the last call. */
+  /** Frees the buffer of longer replies, unless there was one since the last call. */
   trim(): void {
     if (!this.#isSpareUsed) this.#spare = undefined;
     this.#isSpareUsed = false;

@@ -1,5 +1,5 @@
-// A line of the text protocol, cut at its spaces. Positions go into tables that are made once, so
-// that a line costs no object.
+// A line of the text protocol, cut at its spaces. The positions are written to tables that are
+// allocated once.
 import { NEWLINE, RETURN, SPACE } from "./text.ts";
 
 /** A line of 2048 bytes has at most half as many tokens. */
@@ -14,8 +14,8 @@ export class Tokens {
   next = 0;
 
   /**
-   * Reads the line that begins at `from`. Tokens beyond the table are passed over: a line with so
-   * many is longer than any but a list of keys may be, and that is read another way.
+   * Reads the line that begins at `from`. Tokens beyond the table are ignored: only a list of keys
+   * may be so long, and that is read another way.
    * @returns whether its newline lies before `to`; if not, nothing else is meaningful
    */
   read(bytes: Uint8Array, from: number, to: number): boolean {
