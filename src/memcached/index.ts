@@ -1,12 +1,29 @@
-// memcached on Node: the protocol's server over a store of values. The entry point
-// `zcache/memcached`.
+// A memcached server over a compressed store: the entry point `zcache/memcached`.
+//
+//  1. index.ts        the options of a server, and its start
+//  2. server.ts       a server: its threads, knobs, refresh of certificates, its end
+//  3. thread.ts       one thread: items, engine, connections, sockets; worker.ts runs further ones
+//  4. listen.ts       sockets of endpoint.ts; listen_tls.ts those with TLS; auth.ts passwords
+//  5. connections.ts  reads and writes; receive_buffer.ts, send_queue.ts, turns.ts
+//  6. engine.ts       finds requests in what was read, and calls their commands
+//  7. protocol/       bytes ⇄ numbers: lines, headers, flags; no sockets, no items
+//  8. commands/       a function for each command, in tables text/table.ts and binary/table.ts
+//  9. items/          items in the store: what commands read and change
+// 10. watch/          log lines for clients that watch
+//
+// Concurrency: each thread accepts connections on one shared descriptor and serves them by itself.
+// Threads share the items, in one store, and counters and cas numbers, in shared words; a change of
+// an item is one step for all threads, under the lock of its key.
+//
+// Limits: keys of 250 bytes, items of 128 MiB, 64 threads, lines of 2,048 bytes except lists of
+// keys. `pendingBytesMax` and `unsentBytesMax` bound what a thread keeps for its clients.
 /// <reference types="node" preserve="true" />
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { checkListen } from "../node/net/listen_options.ts";
 import type { Store } from "../store/store.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { openItemStore } from "./item_stores.ts";
+import { openItems } from "./items/open.ts";
 import { MemcachedServer } from "./server.ts";
 import { DEFAULT_SETTINGS, type MemcachedSettings } from "./settings.ts";
 import { WORKER } from "./worker.binary.ts";
@@ -16,23 +33,23 @@ export { type Knob, MemcachedServer } from "./server.ts";
 export type { MemcachedSettings } from "./settings.ts";
 
 export interface MemcachedServerOptions extends Partial<MemcachedSettings> {
-  /** Where to listen: addresses and paths of sockets (default: 127.0.0.1, port 11211). */
+  /** Where to listen: addresses, and paths of unix sockets (default: 127.0.0.1, port 11211). */
   readonly listen?: readonly Endpoint[];
-  /** A client has asked for the end, which `shutdownEnabled` allows; nothing is done about it. */
+  /** Called for a client's `shutdown`, if `shutdownEnabled`; the server does not end by itself. */
   readonly onShutdown?: (graceful: boolean) => void;
-  /** What `persist` is to keep could not be written; the server goes on. */
+  /** Takes errors of writing the files of `persist`; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
   /**
-   * Takes unexpected errors with their stacks, one text of several lines for each place in the code
-   * (default: writes them to stderr). `stats().internal_errors` counts all of them.
+   * Takes unexpected errors with their stacks, a text of several lines for each place in the code
+   * (default: writes to stderr). `stats().internal_errors` counts all of them.
    */
   readonly log?: (text: string) => void;
 }
 
-/** A server that listens, and the store that its items are in. */
+/** A server that listens, and the store of its items. */
 export interface StartedMemcached {
   readonly server: MemcachedServer;
-  /** To be looked at; the server closes it. */
+  /** For statistics; the server closes it. */
   readonly store: Store;
 }
 
@@ -41,9 +58,9 @@ const TLS_NAMES = ["cert", "key", "ca", "minVersion"];
 const DEFAULT_LISTEN: Endpoint = { host: "127.0.0.1", port: 11_211 };
 
 /**
- * Serves memcached's protocols.
- * @throws ZcacheError ERR_OPTION naming the option and what is allowed; ERR_IO: it can't listen,
- *   or write its files; ERR_FILE_LOCKED: another process uses them; ERR_ARENA_MEMORY
+ * Starts a server of memcached's protocols.
+ * @throws ZcacheError ERR_OPTION, with the option and what is allowed; ERR_IO: the server can't
+ *   listen, or write its files; ERR_FILE_LOCKED: another process uses them; ERR_ARENA_MEMORY
  */
 export async function startMemcachedServer(
   options: MemcachedServerOptions = {},
@@ -61,8 +78,8 @@ export async function startMemcachedServer(
     settings,
     endpoints: listen,
     open: (checked, fault, onError) => {
-      const opened = openItemStore(checked, fault, onError);
-      store = opened.valueStore;
+      const opened = openItems(checked, fault, onError);
+      store = opened.values.store;
       return opened;
     },
     worker: WORKER,

@@ -1,37 +1,20 @@
-// The whole memcached server: the thread that is asked for it serves, and workers beside it where
-// more than one is wanted. It can be told to end, and what of it can be changed while it runs.
+// A memcached server: the thread that starts it serves, and so do workers beside it, if there is to
+// be more than one thread. Settings that can be changed while it runs are its knobs.
 //
 // All threads listen on one descriptor, which the main thread closes. A worker that ended would
-// close it again, when its number may be another file's: so workers go on until the process ends.
+// close it again, when its number may be another file's: so workers run until the process ends.
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
 import type { EmbeddedWorker } from "../node/embedded_worker.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
 import { startWorker } from "../node/reserved_fds.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { ItemStore } from "./items/contract.ts";
 import { Counters } from "./items/counters.ts";
-import type { ItemsBegin } from "./items/shared.ts";
+import { limitMemory } from "./items/memory.ts";
+import type { ItemsShare, OpenedItems } from "./items/open.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
 import { errorsOf, makeShare, ServerThread, type ThreadShare } from "./thread.ts";
 import { WatchHub, type WatchMessage, type WatchOrder } from "./watch/hub.ts";
-
-/** What else there is to be told of a store, by its own names. */
-export type ItemStoreFigures = Readonly<Record<string, number>>;
-
-/** A store that is open in this thread, and how others come to it. */
-export interface OpenedItemStore {
-  readonly store: ItemStore;
-  /** What the process before has left, if this one goes on with its items. */
-  readonly begin: ItemsBegin | undefined;
-  /** Whether threads that attach see the same items. */
-  readonly isShared: boolean;
-  /** What travels to a worker, which attaches with it. */
-  share(): unknown;
-  figures(): ItemStoreFigures;
-  /** Ends it for all threads, after what is to be kept has been written. */
-  close(): void;
-}
 
 export interface MemcachedOptions {
   readonly settings: Partial<MemcachedSettings>;
@@ -40,23 +23,23 @@ export interface MemcachedOptions {
     settings: MemcachedSettings,
     onFault: (error: ZcacheError) => void,
     onError: (task: string, error: unknown) => void,
-  ) => OpenedItemStore;
-  /** The module that a worker runs; it is given a WorkerTask. */
+  ) => OpenedItems;
+  /** The module that a worker runs, with a WorkerTask as `workerData`. */
   readonly worker: EmbeddedWorker | URL;
-  /** A client has asked for the end, and may. */
+  /** Called when a client has sent `shutdown`, which is allowed; does nothing by itself. */
   readonly onShutdown: (graceful: boolean) => void;
-  /** What is to be kept for the next process could not be written; the server goes on. */
+  /** Takes errors of writing the files of `persist`; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
   /** Takes the stacks of unexpected errors (default: stderr). */
   readonly log?: ((text: string) => void) | undefined;
 }
 
-/** What a worker is started with. */
+/** The `workerData` of a worker. */
 export interface WorkerTask {
   readonly settings: MemcachedSettings;
   readonly thread: number;
   readonly share: ThreadShare;
-  readonly store: unknown;
+  readonly items: ItemsShare;
   readonly endpoints: readonly Endpoint[];
   readonly fds: readonly number[];
 }
@@ -72,21 +55,21 @@ export type ToWorker =
   | { readonly type: "refresh" }
   | WatchOrder
   | { readonly type: "close"; readonly gracefully: boolean };
-/** And back. */
+/** From a worker to the main thread. */
 export type FromWorker =
   | { readonly type: "listening" }
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "shutdown"; readonly graceful: boolean }
   | WatchMessage
-  /** For the log. */
+  /** A text for the log. */
   | { readonly type: "error"; readonly text: string }
-  /** It does nothing more to the items. */
+  /** The worker does nothing more to the items. */
   | { readonly type: "closed" };
 
-/** Something that can be changed while the server runs. */
+/** A setting that can be changed while the server runs. */
 export interface Knob {
   readonly name: string;
-  /** What it does, its unit and what is allowed. */
+  /** What the setting is, its unit, and what is allowed. */
   readonly describe: string;
   get(): number | boolean;
   /** @throws ZcacheError ERR_OPTION where the value is not allowed */
@@ -107,13 +90,13 @@ const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] =
   ["watchEnabled", "whether clients may watch"],
 ];
 
-/** A worker is done with what it has begun after this time: a batch of commands. */
+/** In this time a worker completes the commands of the read that it is processing. */
 const WORKER_CLOSE_MS = 2000;
 
-/** What a server is started with, once its settings are checked and its store is open. */
+/** What is needed to serve, once settings are checked and the store is open. */
 interface ServeParts extends Omit<MemcachedOptions, "settings" | "open"> {
   readonly settings: MemcachedSettings;
-  readonly opened: OpenedItemStore;
+  readonly opened: OpenedItems;
   readonly share: ThreadShare;
   readonly errors: InternalErrors;
 }
@@ -121,10 +104,10 @@ interface ServeParts extends Omit<MemcachedOptions, "settings" | "open"> {
 export class MemcachedServer {
   readonly #main: ServerThread;
   readonly #workers: readonly Worker[];
-  readonly #opened: OpenedItemStore;
+  readonly #opened: OpenedItems;
   #isClosed = false;
 
-  private constructor(main: ServerThread, workers: readonly Worker[], opened: OpenedItemStore) {
+  private constructor(main: ServerThread, workers: readonly Worker[], opened: OpenedItems) {
     this.#main = main;
     this.#workers = workers;
     this.#opened = opened;
@@ -132,7 +115,7 @@ export class MemcachedServer {
 
   /**
    * Opens the store, listens, and starts the other threads.
-   * @throws ZcacheError ERR_OPTION, ERR_INPUT or ERR_IO: a setting, a file, an address
+   * @throws ZcacheError ERR_OPTION, ERR_INPUT, ERR_IO: a setting, a file or an address is bad
    */
   static async start(options: MemcachedOptions): Promise<MemcachedServer> {
     const settings = checkSettings(options.settings);
@@ -143,12 +126,6 @@ export class MemcachedServer {
     const opened = options.open(settings, fault, (task, error) =>
       errors.report(`memcached: ${task}`, error),
     );
-    if (settings.threads > 1 && !opened.isShared) {
-      throw new ZcacheError(
-        "ERR_OPTION",
-        `threads: ${settings.threads} is not allowed; the store of this build serves one thread`,
-      );
-    }
     try {
       const share = makeShare(settings, counters, opened.begin);
       return await MemcachedServer.#serve({ ...options, settings, opened, share, errors });
@@ -163,7 +140,15 @@ export class MemcachedServer {
     const workers: Worker[] = [];
     const hub = new WatchHub(share.watch, workers);
     const main = await ServerThread.start({
-      ...{ settings, store: opened.store, thread: 0, share, endpoints, errors },
+      ...{
+        settings,
+        values: opened.values,
+        sampler: opened.sampler,
+        thread: 0,
+        share,
+        endpoints,
+        errors,
+      },
       shutdown: parts.onShutdown,
       tellOthers: (message) => hub.take(message, 0),
     });
@@ -171,7 +156,7 @@ export class MemcachedServer {
     try {
       for (let thread = 1; thread < settings.threads; thread++) {
         const task: WorkerTask = {
-          ...{ settings, thread, share, endpoints, store: opened.share() },
+          ...{ settings, thread, share, endpoints, items: opened.share() },
           fds: main.listeners.map(({ fd }) => fd),
         };
         workers.push(await startServing(parts, task, hub));
@@ -183,7 +168,7 @@ export class MemcachedServer {
     return new MemcachedServer(main, workers, opened);
   }
 
-  /** Where it listens, as `host:port` or a path. */
+  /** Where the server listens, as `host:port` or a path. */
   get addresses(): string[] {
     return this.#main.listeners.map(({ server }) => {
       const address = server.address();
@@ -193,25 +178,25 @@ export class MemcachedServer {
     });
   }
 
-  /** Connections that are open, of all threads. */
+  /** Open connections of all threads. */
   get connections(): number {
     const { counters } = this.#main;
     return counters.sum("total_connections") - counters.sum("closed_connections");
   }
 
-  /** Figures by memcached's names, of all threads. */
+  /** Statistics of all threads, by memcached's names. */
   stats(): Record<string, number | string> {
     const figures: Record<string, number | string> = {};
     this.#main.items.tick(Date.now());
     for (const kind of ["", "zcache"]) {
-      this.#main.stats.tell(kind, (name, value) => {
+      this.#main.stats.add(kind, (name, value) => {
         figures[name] = value;
       });
     }
     return { ...figures, ...this.#opened.figures() };
   }
 
-  /** Times of what one read brings, of one in sixty-four: ns, and how many took up to that. */
+  /** Times from a read to its replies, of one read in 64: how many took up to so many ns. */
   latency(): [upToNs: number, count: number][] {
     return this.#main.times.buckets(0);
   }
@@ -232,7 +217,7 @@ export class MemcachedServer {
       throw new ZcacheError("ERR_OPTION", `memcached.${name}: ${value} is not ${allowed}`);
     }
     checkSettings({ ...this.#main.settings, [name]: value });
-    if (name === "memoryMax" && !this.#opened.store.limit(value as number)) {
+    if (name === "memoryMax" && !limitMemory(this.#opened.values, value as number)) {
       throw new ZcacheError("ERR_OPTION", `memcached.memoryMax: ${value} is more than was set up`);
     }
     this.#main.set(name, value);
@@ -241,9 +226,9 @@ export class MemcachedServer {
   }
 
   /**
-   * Reads certificates and passwords again, in all threads, for connections to come.
-   * @returns what does so, once all of it has been found to be good
-   * @throws ZcacheError ERR_INPUT, ERR_OPTION: a file can't be read, or is no such file
+   * Checks the files of certificates and passwords.
+   * @returns a function that makes all threads use them for new connections
+   * @throws ZcacheError ERR_INPUT, ERR_OPTION: a file can't be read, or is not such a file
    */
   prepareRefresh(): () => void {
     this.#main.checkFiles();
@@ -255,8 +240,8 @@ export class MemcachedServer {
   }
 
   /**
-   * Accepts nothing more, ends connections, and then the store: what is to be kept for the next
-   * process is written. The process should end soon after.
+   * Stops listening, ends connections, writes what the next process needs, and closes the store.
+   * The process should end soon after.
    */
   async close(gracefully = true): Promise<void> {
     if (this.#isClosed) return;
@@ -275,7 +260,7 @@ export class MemcachedServer {
   }
 }
 
-/** Until a worker does nothing more; one that does not say so is not waited for without end. */
+/** Waits until a worker has closed its connections, but not for ever. */
 async function untilClosed(worker: Worker): Promise<void> {
   await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, WORKER_CLOSE_MS);

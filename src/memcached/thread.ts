@@ -1,5 +1,4 @@
-// What one thread of the server is made of: its view of the items, its engine, its connections and
-// the sockets that it listens on.
+// One thread of a server: its items, its engine, its connections, and its listening sockets.
 
 import type { Socket } from "node:net";
 import { ZcacheError } from "../base/errors.ts";
@@ -7,13 +6,15 @@ import { SampledTimes } from "../base/sampled_times.ts";
 import { MIB } from "../base/units.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { Scheduler } from "../node/scheduler.ts";
+import type { ScanCursor } from "../tmem/scan_cursor.ts";
+import type { Values } from "../values/values.ts";
 import { Credentials } from "./auth.ts";
 import type { ServerHooks } from "./commands/contract.ts";
 import { Statistics } from "./commands/statistics.ts";
 import { Connections } from "./connections.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Engine } from "./engine.ts";
-import type { ItemScan, ItemStore } from "./items/contract.ts";
+import type { Sampler } from "./items/access.ts";
 import { C, Counters } from "./items/counters.ts";
 import { Items } from "./items/items.ts";
 import { type ItemsBegin, ItemsShared } from "./items/shared.ts";
@@ -24,39 +25,41 @@ import { WatchBoard } from "./watch/board.ts";
 import type { WatchMessage } from "./watch/hub.ts";
 import { Watch } from "./watch/watch.ts";
 
-/** Dead items are looked for so often, for at most so long: clients wait meanwhile. */
+/** How often expired items are searched for, and for how long: clients wait meanwhile. */
 const SWEEP_MS = 1000;
 const SWEEP_WORK_MS = 3;
 
-/** Less memory has no 64 KiB to spare for who may watch evictions some day. */
+/** With less memory, the 64 KiB for eviction events are not reserved beforehand. */
 const RESERVE_MEMORY_MIN = 16 * MIB;
 
-/** What all threads of a server share; travels to workers. */
+/** What all threads of a server share; passed to workers. */
 export interface ThreadShare {
   readonly items: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
-  /** Of the times of requests (base/sampled_times.ts). */
+  /** Times of requests (base/sampled_times.ts). */
   readonly times: SharedArrayBuffer;
-  /** Who watches (watch_board.ts). */
+  /** Who watches (watch/board.ts). */
   readonly watch: SharedArrayBuffer;
 }
 
 export interface ThreadParts {
   readonly settings: MemcachedSettings;
-  readonly store: ItemStore;
-  /** Which row of the counters is this thread's. */
+  readonly values: Values;
+  /** Takes samples of values for dictionaries, in one thread. */
+  readonly sampler?: Sampler | undefined;
+  /** The number of this thread: 0 is the main thread. */
   readonly thread: number;
   readonly share: ThreadShare;
   readonly endpoints: readonly Endpoint[];
   /** Descriptors of those endpoints where another thread has bound them. */
   readonly fds?: readonly number[] | undefined;
   readonly shutdown: (graceful: boolean) => void;
-  /** Tells the other threads what is watched, and what is to be told of it. */
+  /** Sends log records to other threads, and tells them that what is watched has changed. */
   readonly tellOthers: (message: WatchMessage) => void;
   readonly errors: InternalErrors;
 }
 
-/** @param counters of all threads  @param begin what the process before has left */
+/** @param counters of all threads  @param begin what the previous process has left */
 export function makeShare(
   settings: MemcachedSettings,
   counters: Counters,
@@ -70,7 +73,7 @@ export function makeShare(
   };
 }
 
-/** Unexpected errors of a thread, counted in its row. */
+/** Takes unexpected errors of a thread, and counts them. */
 export function errorsOf(counters: Counters, log?: (text: string) => void): InternalErrors {
   const onError = () => {
     counters.own[C.internal_errors]!++;
@@ -91,11 +94,11 @@ export class ServerThread {
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
   readonly #scheduler: Scheduler;
-  #sweeping: ItemScan | undefined;
+  #sweeping: ScanCursor | undefined;
 
   private constructor(parts: ThreadParts) {
-    const { store, share, thread } = parts;
-    // A copy, because it may be changed.
+    const { values, share, thread } = parts;
+    // A copy, because settings may be changed.
     const settings = { ...parts.settings };
     this.settings = settings;
     const { errors } = parts;
@@ -104,7 +107,7 @@ export class ServerThread {
     this.errors = errors;
     this.times = new SampledTimes(share.times);
     this.items = new Items({
-      store,
+      ...{ values, sampler: parts.sampler },
       shared: ItemsShared.attach(share.items),
       counters: this.counters,
       itemBytesMax: settings.itemBytesMax,
@@ -159,7 +162,7 @@ export class ServerThread {
       watch: this.watch,
       times: this.times,
       errors,
-      makeBuffer: (bytes) => store.makeBuffer(bytes),
+      makeBuffer: (bytes) => items.makeBuffer(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }
@@ -193,7 +196,7 @@ export class ServerThread {
   }
 
   /**
-   * Looks whether certificates and passwords can be read again, and uses nothing of them.
+   * Checks the files of certificates and passwords, and changes nothing.
    * @throws ZcacheError ERR_INPUT, ERR_OPTION
    */
   checkFiles(): void {
@@ -202,20 +205,20 @@ export class ServerThread {
     if (authFile !== undefined) Credentials.read(authFile);
   }
 
-  /** Reads certificates and passwords again; those that can't be read stay as they are. */
+  /** Reads certificates and passwords again; a file that can't be read changes nothing. */
   refreshFiles(): void {
     this.refreshCertificates();
     const { authFile } = this.settings;
     try {
       if (authFile !== undefined) this.#credentials?.replace(Credentials.read(authFile));
     } catch (error) {
-      // It was good a moment ago: whoever writes it now sends another signal.
+      // It was good when it was checked: whoever has written it since sends another signal.
       if (!(error instanceof ZcacheError)) throw error;
     }
   }
 
   refreshCertificates(): boolean {
-    // All of them, also after one that is good.
+    // All are read, also after one that is good.
     const refreshed = this.listeners.filter(({ certificates }) => certificates?.refresh()).length;
     if (refreshed > 0) this.#certificatesReadAt = Date.now();
     return refreshed > 0;
@@ -227,7 +230,7 @@ export class ServerThread {
     if (name === "itemBytesMax") this.items.itemBytesMax = value as number;
   }
 
-  /** Accepts nothing more, and ends what is open. */
+  /** Stops listening and ends all connections. */
   close(gracefully: boolean): void {
     this.#scheduler.stop();
     for (const { server } of this.listeners) server.close();
@@ -239,7 +242,7 @@ export class ServerThread {
     if (!this.stats.sweeps) return false;
     this.items.tick(Date.now());
     if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]!++;
-    this.#sweeping ??= this.items.store.beginScan();
+    this.#sweeping ??= this.items.values.beginScan();
     if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
     return this.#sweeping !== undefined;
   }

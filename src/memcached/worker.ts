@@ -1,7 +1,7 @@
-// What a further thread of the memcached server runs; see memcached/server.ts.
+// The module that a further thread of a server runs; see server.ts.
 import { parentPort, workerData } from "node:worker_threads";
-import { attachItemStore } from "./item_stores.ts";
 import { Counters } from "./items/counters.ts";
+import { attachItems } from "./items/open.ts";
 import type { FromWorker, ToWorker, WorkerTask } from "./server.ts";
 import { errorsOf, ServerThread } from "./thread.ts";
 
@@ -25,7 +25,7 @@ function obey(thread: ServerThread, message: ToWorker): void {
   else if (message.type === "watched") thread.connections.lookAtWatched();
   else if (message.type === "log") thread.watch.receive(message.records, message.from);
   else {
-    // The descriptor is the main thread's to close.
+    // The main thread closes the descriptor.
     thread.connections.close(message.gracefully);
     tell({ type: "closed" });
   }
@@ -36,7 +36,7 @@ async function start(): Promise<void> {
     const { settings, share, endpoints, fds } = task;
     const thread = await ServerThread.start({
       ...{ settings, share, endpoints, fds, errors },
-      store: attachItemStore(task.store),
+      values: attachItems(task.items),
       thread: task.thread,
       shutdown: (graceful) => tell({ type: "shutdown", graceful }),
       tellOthers: tell,

@@ -1,13 +1,13 @@
-// A memcached engine without sockets: text or bytes in, replies out, over the plain store, with a
+// A memcached engine without sockets: bytes in, replies out, over a store of its own, with a
 // clock that the test owns.
 
 import type { Credentials } from "../../src/memcached/auth.ts";
 import { Statistics } from "../../src/memcached/commands/statistics.ts";
 import { Engine } from "../../src/memcached/engine.ts";
-import { openItemStore } from "../../src/memcached/item_stores.ts";
-import type { ItemStore } from "../../src/memcached/items/contract.ts";
 import { Counters } from "../../src/memcached/items/counters.ts";
 import { Items } from "../../src/memcached/items/items.ts";
+import { type MemoryStats, memoryStats } from "../../src/memcached/items/memory.ts";
+import { openItems } from "../../src/memcached/items/open.ts";
 import { ItemsShared } from "../../src/memcached/items/shared.ts";
 import { Reply } from "../../src/memcached/protocol/reply.ts";
 import { ReceiveBuffer } from "../../src/memcached/receive_buffer.ts";
@@ -34,7 +34,6 @@ export class EngineFixture {
   readonly receiveBuffer: ReceiveBuffer;
   readonly items: Items;
   readonly counters = Counters.create(1);
-  readonly store: ItemStore;
   nowS = NOW_S;
   shutdowns: boolean[] = [];
   readonly watch: Watch;
@@ -51,10 +50,10 @@ export class EngineFixture {
 
   constructor({ credentials, isQuick = true, ...given }: FixtureOptions = {}) {
     const settings = checkSettings(given);
-    this.store = openItemStore(settings).store;
-    const { store, counters } = this;
+    const { counters } = this;
+    const { values, sampler } = openItems(settings);
     this.items = new Items({
-      store,
+      ...{ values, sampler },
       shared: ItemsShared.create(),
       counters,
       itemBytesMax: settings.itemBytesMax,
@@ -73,7 +72,7 @@ export class EngineFixture {
       this.#out.push(Buffer.from(full.bytes.subarray(0, full.at)));
       full.at = 0;
     };
-    const buffer = isQuick ? this.store.makeBuffer(65_536) : undefined;
+    const buffer = isQuick ? items.makeBuffer(65_536) : undefined;
     const reply = new Reply(65_536, take, buffer);
     this.#countQuickHits();
     this.watch = new Watch({
@@ -93,13 +92,19 @@ export class EngineFixture {
   }
 
   #countQuickHits(): void {
-    const { store } = this;
-    const answer = store.answerGets.bind(store);
-    store.answerGets = (...asked) => {
+    const { items } = this;
+    const answer = items.answerGets.bind(items);
+    items.answerGets = (...asked) => {
+      items.hits = 0;
       const used = answer(...asked);
-      this.quickHits += store.hits;
+      this.quickHits += items.hits;
       return used;
     };
+  }
+
+  /** What the items take. */
+  get memory(): MemoryStats {
+    return memoryStats(this.items.values);
   }
 
   /** What a connection answers to bytes that come in one piece. */

@@ -3,42 +3,40 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { openItems } from "../../src/memcached/items/open.ts";
 import type { MemcachedServer } from "../../src/memcached/server.ts";
 import { Client, portOf, startServer, WORKER_URL } from "./server_fixture.ts";
 
-const VALUE_STORE_URL = new URL(
-  WORKER_URL.href.replace("memcached/worker", "memcached/items/value_store"),
-);
+const ACCESS_URL = new URL(WORKER_URL.href.replace("memcached/worker", "memcached/items/access"));
 
 const servers: MemcachedServer[] = [];
 after(async () => {
   for (const server of servers) await server.close(false);
 });
 
-/** A store that throws when something is done with a key that says so. */
-const openFailing: typeof openItemStore = (settings, onFault, onError) => {
-  const opened = openItemStore(settings, onFault, onError);
-  const { store } = opened;
+/** Items that throw when something is done with a key that says so. */
+const openFailing: typeof openItems = (settings, onFault, onError) => {
+  const opened = openItems(settings, onFault, onError);
+  const { values } = opened;
   let key = "";
-  const lock = store.lock.bind(store);
-  store.lock = (bytes, from, to) => {
-    key = Buffer.from(bytes.subarray(from, to)).toString("latin1");
-    lock(bytes, from, to);
+  const lock = values.lock.bind(values);
+  values.lock = (bytes, keyBytes) => {
+    key = Buffer.from(bytes.subarray(0, keyBytes)).toString("latin1");
+    lock(bytes, keyBytes);
   };
-  for (const name of ["find", "look", "put", "read"] as const) {
-    const method = (store[name] as (...args: never[]) => boolean).bind(store);
-    Object.assign(store, {
+  for (const name of ["find", "has", "set", "read"] as const) {
+    const method = (values[name] as (...args: never[]) => unknown).bind(values);
+    Object.assign(values, {
       [name]: (...args: never[]) => {
         if (key === `boom-${name}`) throw new RangeError(`planted in ${name}`);
         return method(...args);
       },
     });
   }
-  const scan = store.scan.bind(store);
-  store.scan = (walk, visit) => {
+  const scan = values.scan.bind(values);
+  values.scan = (cursor, visit) => {
     if (key === "scan") throw new TypeError("planted in scan");
-    return scan(walk, visit);
+    return scan(cursor, visit);
   };
   return opened;
 };
@@ -60,8 +58,8 @@ describe("an unexpected error", () => {
     assert.equal(await other.ask("set sane 0 0 2\r\nok\r\n"), "STORED\r\n");
     const asked = [
       "get boom-find\r\n",
-      "set boom-look 0 0 1\r\nx\r\n",
-      "set boom-put 0 0 1\r\nx\r\n",
+      "set boom-has 0 0 1\r\nx\r\n",
+      "set boom-set 0 0 1\r\nx\r\n",
       "mg boom-find v t\r\n",
       "get sane sane boom-find\r\n",
     ];
@@ -114,7 +112,7 @@ describe("an unexpected error", () => {
       throw new Error("planted by the caller");
     };
     const log: string[] = [];
-    const server = await startServer({ shutdownEnabled: true }, {}, openItemStore, {
+    const server = await startServer({ shutdownEnabled: true }, {}, openItems, {
       onShutdown: fail,
       log: (text) => log.push(text),
     });
@@ -131,14 +129,14 @@ describe("in a worker thread", () => {
   test("errors, uncaught exceptions and rejections end one unit; the thread goes on", async () => {
     // The worker's module first plants the errors, then is what it always is.
     const source = `
-      const { ValueItemStore } = await import(${JSON.stringify(VALUE_STORE_URL.href)});
-      const find = ValueItemStore.prototype.find, lock = ValueItemStore.prototype.lock;
+      const { ItemAccess } = await import(${JSON.stringify(ACCESS_URL.href)});
+      const find = ItemAccess.prototype.find, lock = ItemAccess.prototype.lock;
       let key = "";
-      ValueItemStore.prototype.lock = function (bytes, from, to) {
+      ItemAccess.prototype.lock = function (bytes, from, to) {
         key = Buffer.from(bytes.subarray(from, to)).toString("latin1");
         lock.call(this, bytes, from, to);
       };
-      ValueItemStore.prototype.find = function () {
+      ItemAccess.prototype.find = function () {
         if (key === "boom") throw new RangeError("planted in a worker");
         if (key === "later") setTimeout(() => { throw new RangeError("planted in a timer"); });
         if (key === "reject") Promise.reject(new RangeError("planted in a promise"));
@@ -148,7 +146,7 @@ describe("in a worker thread", () => {
     `;
     const log: string[] = [];
     const worker = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
-    const server = await startServer({ threads: 3 }, {}, openItemStore, {
+    const server = await startServer({ threads: 3 }, {}, openItems, {
       worker,
       log: (text) => log.push(text),
     });
@@ -188,7 +186,7 @@ describe("in a worker thread", () => {
 
   test("a missing file is an error of the start, with a code", async () => {
     const worker = pathToFileURL("/nowhere/memcached_worker.js");
-    await assert.rejects(startServer({ threads: 2 }, {}, openItemStore, { worker }), {
+    await assert.rejects(startServer({ threads: 2 }, {}, openItems, { worker }), {
       name: "ZcacheError",
       code: "ERR_IO",
       message: /memcached: thread 1 can't start: .*memcached_worker/,

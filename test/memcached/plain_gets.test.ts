@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import type { ValueItemStore } from "../../src/memcached/items/value_store.ts";
 import { Session } from "../../src/memcached/session.ts";
 import { EngineFixture, TextFixture } from "./fixture.ts";
 
@@ -172,14 +171,14 @@ describe("plain gets", () => {
 
   test("a dictionary is found where it stands", () => {
     const fixture = new TextFixture({ dictionary: false });
-    const { dictionaries } = (fixture.store as ValueItemStore).values;
+    const { dictionaries } = fixture.items.values;
     assert.equal(dictionaries.add(new Uint8Array(Buffer.from(words(4096)))), 1);
     const value = `${words(300)}!`;
     const one = `VALUE a 0 301\r\n${value}\r\nEND\r\n`;
     assert.equal(fixture.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);
     assert.equal(fixture.ask("get a\r\n"), one);
     assert.equal(fixture.quickHits, 1);
-    const { compr_data_size } = fixture.store.stats().more;
+    const { compr_data_size } = fixture.memory.more;
     assert.ok(Number(compr_data_size) < 100, `compressed with it to ${compr_data_size}`);
   });
 
@@ -189,7 +188,7 @@ describe("plain gets", () => {
       const session = new Session();
       fixture.send(session, A + B);
       for (let i = 0; i < 3000; i++) fixture.send(session, "mg a v\r\nget b\r\n");
-      const { gets, hits, misses } = fixture.store.stats().more as Record<string, number>;
+      const { gets, hits, misses } = fixture.memory.more as Record<string, number>;
       return { gets, hits, misses };
     });
     assert.ok(counts[0]!.hits! > 5000, JSON.stringify(counts));

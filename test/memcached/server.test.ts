@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
 import { ZcacheError } from "../../src/base/errors.ts";
 import { startMemcachedServer } from "../../src/memcached/index.ts";
-import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { openItems } from "../../src/memcached/items/open.ts";
 import { MemcachedServer } from "../../src/memcached/server.ts";
 import { Client, portOf, startServer, WORKER_URL } from "./server_fixture.ts";
 
@@ -55,16 +55,18 @@ describe("server", () => {
 
   test("who does not read keeps no buffer from others, whose gets the kernels answer", async () => {
     let hits = 0;
-    const open: typeof openItemStore = (settings, onFault) => {
-      const opened = openItemStore(settings, onFault);
-      const { store } = opened;
-      const answer = store.answerGets.bind(store);
-      store.answerGets = (...asked) => {
+    const open: typeof openItems = (settings, onFault) => {
+      const opened = openItems(settings, onFault);
+      const { values } = opened;
+      const finder = values.finder()!;
+      const answer = finder.answerGets.bind(finder);
+      finder.answerGets = (...asked) => {
         const [lines, from] = asked;
         const used = answer(...asked);
-        if (lines[from + "get ".length] === "b".charCodeAt(0)) hits += store.hits;
+        if (lines[from + "get ".length] === "b".charCodeAt(0)) hits += finder.found;
         return used;
       };
+      values.finder = () => finder;
       return opened;
     };
     const server = await startServer({}, {}, open);
@@ -329,7 +331,7 @@ test("further threads listen on the same descriptor, and figures are of all", as
   const server = await MemcachedServer.start({
     settings: { threads: 2 },
     endpoints: [{}],
-    open: openItemStore,
+    open: openItems,
     worker: WORKER_URL,
     onShutdown: () => {},
   });

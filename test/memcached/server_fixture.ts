@@ -3,7 +3,7 @@
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
 import type { Endpoint } from "../../src/memcached/endpoint.ts";
-import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { openItems } from "../../src/memcached/items/open.ts";
 import { type MemcachedOptions, MemcachedServer } from "../../src/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/memcached/settings.ts";
 
@@ -16,7 +16,7 @@ export const WORKER_URL = new URL(
 export async function startServer(
   settings: Partial<MemcachedSettings> = {},
   endpoint: Endpoint = {},
-  open: typeof openItemStore = openItemStore,
+  open: typeof openItems = openItems,
   more: Partial<MemcachedOptions> = {},
 ): Promise<MemcachedServer> {
   return MemcachedServer.start({

@@ -186,7 +186,7 @@ describe("text", () => {
     const fixture = new TextFixture();
     assert.equal(fixture.ask("GET / HTTP/1.1\r\nset a 0 0 1\r\n1\r\n"), "");
     assert.equal(fixture.session.closing, true);
-    assert.equal(fixture.store.stats().items, 0);
+    assert.equal(fixture.memory.items, 0);
   });
 
   test("shutdown where it is allowed", () => {
@@ -215,7 +215,7 @@ describe("text", () => {
     const left = Array.from({ length: 12 }, (_, i) => evicting.ask(`get k${i}\r\n`));
     assert.ok(left.some((reply) => reply === "END\r\n"));
     assert.ok(left.some((reply) => reply.startsWith("VALUE")));
-    assert.ok(evicting.store.stats().evictions > 0);
+    assert.ok(evicting.memory.evictions > 0);
   });
 
   test("stats: all kinds, and reset", () => {
@@ -246,7 +246,7 @@ describe("text", () => {
     assert.equal(fixture.ask("set a 0 0 1\r\ny\r\n"), "STORED\r\n");
     assert.equal(fixture.ask("set a 0 0 1\r\nz\r\n"), "STORED\r\n");
     assert.equal(fixture.counters.sum("reclaimed"), 1);
-    const { gets, hits } = fixture.store.stats().more;
+    const { gets, hits } = fixture.memory.more;
     assert.deepEqual({ gets, hits }, { gets: 0, hits: 0 });
   });
 
@@ -255,7 +255,7 @@ describe("text", () => {
     for (let i = 0; i < 200; i++) fixture.ask(`set k${i} 0 ${i % 2 === 0 ? 5 : 0} 1\r\nx\r\n`);
     fixture.nowS += 5;
     assert.equal(fixture.ask("lru_crawler crawl 1\r\n"), "OK\r\n");
-    assert.equal(fixture.store.stats().items, 100);
+    assert.equal(fixture.memory.items, 100);
     assert.equal(fixture.counters.sum("crawler_reclaimed"), 100);
     const dump = fixture.ask("lru_crawler metadump all\r\n");
     assert.equal(dump.match(/^key=/gm)?.length, 100);

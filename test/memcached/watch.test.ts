@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Credentials } from "../../src/memcached/auth.ts";
+import { getItem } from "../../src/memcached/items/get.ts";
 import { Session } from "../../src/memcached/session.ts";
 import { CFD, type FixtureOptions, NOW_S, TextFixture } from "./fixture.ts";
 import { Client, portOf, startServer } from "./server_fixture.ts";
@@ -107,7 +108,7 @@ describe("watch", () => {
     const before = fixture.watched;
     // This one is not told yet when the next watcher comes.
     fixture.watch.begin(CFD);
-    fixture.items.get(Buffer.from("old"), 0, 3);
+    getItem(fixture.items, Buffer.from("old"), 0, 3);
     fixture.watch.end();
     fixture.send(new Session(), "watch fetchers\r\n");
     assert.equal(fixture.watched.match(/key=old/g)!.length, 1, "to the first watcher only");

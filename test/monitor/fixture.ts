@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-import { type OpenedItems, openItemStore } from "../../src/memcached/item_stores.ts";
+import { type OpenedItems, openItems } from "../../src/memcached/items/open.ts";
 import { MemcachedServer } from "../../src/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/memcached/settings.ts";
 import type { Observed } from "../../src/monitor/contract.ts";
@@ -90,13 +90,13 @@ export async function startMemcached(
     settings: { memoryMax: 8 * MIB, ...settings },
     endpoints: [{ host: "127.0.0.1", port: 0 }],
     open: (checked) => {
-      opened = openItemStore(checked);
+      opened = openItems(checked);
       return opened;
     },
     worker: WORKER_URL,
     onShutdown: () => {},
   });
-  const store = opened!.valueStore;
+  const store = opened!.values.store;
   const client = await Client.open({ port: portOf(server), host: "127.0.0.1" });
   return {
     ...{ store, server, client },

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Cache, TmemKey } from "../../src/index.ts";
-import { attachItemStore, openItemStore } from "../../src/memcached/item_stores.ts";
+import { attachItems, openItems } from "../../src/memcached/items/open.ts";
 import { DEFAULT_SETTINGS } from "../../src/memcached/settings.ts";
 import { MAX_THREADS, THREADS } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
@@ -21,11 +21,11 @@ function threadsOf({ words }: { readonly words: Int32Array }): number {
 
 test("attaching until there is no room left leaves no thread number and no scratch behind", () => {
   const cache = Cache.create({ memoryMax: MIB, dictionary: false });
-  const items = openItemStore({ ...DEFAULT_SETTINGS, memoryMax: MIB, dictionary: false });
+  const items = openItems({ ...DEFAULT_SETTINGS, memoryMax: MIB, dictionary: false });
   const page = Store.create({ memoryMax: MIB }, nodePlatform());
   const kinds = [
     { store: cache.store, attach: () => Cache.attach(cache.share()) },
-    { store: items.valueStore, attach: () => attachItemStore(items.share()) },
+    { store: items.values.store, attach: () => attachItems(items.share()) },
     { store: page, attach: () => Store.attach(page.share(), nodePlatform()) },
   ];
   for (const { store, attach } of kinds) {

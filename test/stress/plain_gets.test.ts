@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { ItemAccess } from "../../src/memcached/items/access.ts";
 import * as Item from "../../src/memcached/items/items.layout.ts";
+import { openItems } from "../../src/memcached/items/open.ts";
 import { checkSettings } from "../../src/memcached/settings.ts";
 import {
   KEYS,
@@ -22,19 +23,18 @@ const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const WORKER = new URL(`./plain_gets_worker.${EXTENSION}`, import.meta.url);
 
 test(`a thread gets what another sets, ${ROUNDS} rounds`, async () => {
-  const opened = openItemStore(checkSettings({ memoryMax: 32 << 20 }));
-  const { store } = opened;
+  const opened = openItems(checkSettings({ memoryMax: 32 << 20 }));
+  const items = new ItemAccess(opened.values);
   const random = new Xorshift32(5);
   const set = (nth: number) => {
     const key = keyOf(nth);
     const value = valueUnder(nth, random.below(SERIALS));
-    store.prepare(value, 0, value.length);
-    store.lock(key, 0, key.length);
-    store.meta.fill(0);
-    store.meta[Item.ACCESSED] = NOW_S;
-    store.meta[Item.BITS] = Item.FETCHED;
-    assert.ok(store.put());
-    store.unlock();
+    items.lock(key, 0, key.length);
+    items.meta.fill(0);
+    items.meta[Item.ACCESSED] = NOW_S;
+    items.meta[Item.BITS] = Item.FETCHED;
+    assert.ok(items.put(value, 0, value.length));
+    items.unlock();
   };
   for (let nth = 0; nth < KEYS; nth++) set(nth);
   const input: PlainGetsInput = { share: opened.share(), rounds: ROUNDS };

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
-import { attachItemStore } from "../../src/memcached/item_stores.ts";
+import { ItemAccess } from "../../src/memcached/items/access.ts";
+import { attachItems } from "../../src/memcached/items/open.ts";
 
 export interface PlainGetsInput {
   readonly share: unknown;
@@ -54,8 +55,9 @@ function check(bytes: Uint8Array, at: number, nth: number): number {
 }
 
 function work({ share, rounds }: PlainGetsInput): number {
-  const store = attachItemStore(share);
-  const bytes = store.makeBuffer(BUFFER_BYTES);
+  const items = new ItemAccess(attachItems(share));
+  items.now = NOW_S;
+  const bytes = items.makeBuffer(BUFFER_BYTES);
   assert.ok(bytes !== undefined, "there is room for answers");
   const target = { bytes, at: 0 };
   const random = new Xorshift32(9);
@@ -65,12 +67,12 @@ function work({ share, rounds }: PlainGetsInput): number {
     const lines = asked.map((nth) => `mg ${keyOf(nth)} v\r\n`);
     const sent = Buffer.from(lines.join(""));
     target.at = 0;
-    store.answerGets(sent, 0, sent.length, target, NOW_S, 0);
+    items.answerLines(sent, 0, sent.length, target, 0);
     let at = 0;
     // It ends with the first that is being written, or that has gone.
-    for (let nth = 0; nth < store.hits; nth++) at = check(bytes, at, asked[nth]!);
+    for (let nth = 0; nth < items.hits; nth++) at = check(bytes, at, asked[nth]!);
     assert.equal(at, target.at, "nothing else is answered");
-    hits += store.hits;
+    hits += items.hits;
   }
   return hits;
 }

@@ -2,7 +2,8 @@
 import { workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { attachStore, Cache, TmemKey } from "../../src/index.ts";
-import { attachItemStore } from "../../src/memcached/item_stores.ts";
+import { ItemAccess } from "../../src/memcached/items/access.ts";
+import { attachItems } from "../../src/memcached/items/open.ts";
 import { Zram } from "../../src/zram/zram.ts";
 import { type Acks, makeValue, openAcks, type StopInput, writePage } from "./stop_model.ts";
 import { ENDED, endThread, stopAtPoint } from "./stop_points.ts";
@@ -74,32 +75,33 @@ function useCache(acks: Acks): () => void {
 }
 
 function useItems(acks: Acks): () => void {
-  const store = attachItemStore(fixture.items);
-  const turns = new Int32Array(fixture.turns);
-  if (rnd(2) === 0) store.noteEvicted(turns, true);
+  const items = new ItemAccess(attachItems(fixture.items));
+  const evictions = items.values.evictionListener(new Int32Array(fixture.turns));
+  if (rnd(2) === 0) evictions.begin();
   return () => {
     const n = rnd(acks.count);
     const key = Buffer.from(`${slot}/${n}`);
     const what = rnd(8);
     const version = what < 4 ? acks.begin(n) : 0;
     const value = Buffer.from(JSON.stringify(makeValue(slot, n, version, what === 0)));
-    if (what < 4) store.prepare(value, 0, value.length);
-    store.lock(key, 0, key.length);
+    items.lock(key, 0, key.length);
     try {
-      const isThere = store.find();
+      const isThere = items.find();
       if (what < 4) {
-        store.meta.fill(version);
-        acks.end(n, store.put() ? version : 0);
+        items.meta.fill(version);
+        acks.end(n, items.put(value, 0, value.length) ? version : 0);
       } else if (what === 4) {
         acks.begin(n);
-        store.remove();
+        items.remove();
         acks.end(n, 0);
-      } else if (what === 5 && isThere) store.writeMeta();
-      else if (what === 6 && isThere) store.writeUse();
+      } else if (what === 5 && isThere) items.writeMeta();
+      else if (what === 6 && isThere) items.writeUse();
     } finally {
-      store.unlock();
+      items.unlock();
     }
-    if (what === 7) store.noteEvicted(turns, rnd(2) === 0);
+    if (what !== 7) return;
+    if (rnd(2) === 0) evictions.begin();
+    else evictions.end();
   };
 }
 

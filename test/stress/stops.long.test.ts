@@ -12,7 +12,8 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Cache, createStore, TmemKey } from "../../src/index.ts";
-import { openItemStore } from "../../src/memcached/item_stores.ts";
+import { ItemAccess } from "../../src/memcached/items/access.ts";
+import { openItems } from "../../src/memcached/items/open.ts";
 import { DEFAULT_SETTINGS } from "../../src/memcached/settings.ts";
 import { Zram } from "../../src/zram/zram.ts";
 import {
@@ -72,7 +73,7 @@ class Crew {
     this.#cache = Cache.create<string, unknown>({
       ...{ memoryMax: 6 * MIB, dictionary: false, writeBack: file("cache"), ...persist },
     });
-    this.#items = openItemStore({ ...DEFAULT_SETTINGS, memoryMax: 6 * MIB, dictionary: false });
+    this.#items = openItems({ ...DEFAULT_SETTINGS, memoryMax: 6 * MIB, dictionary: false });
     this.#disk = createStore({ memoryMax: 6 * MIB, pool, writeBack: file("disk") });
     this.#device = Zram.create(this.#disk, 4 * MIB);
     this.#page = new Uint8Array(this.#store.pageSize);
@@ -108,16 +109,16 @@ class Crew {
     this.#device.read(3 * MIB, page);
     assert.equal(versionOf(page, 9999), 1);
     const key = Buffer.from("survivor");
-    this.#items.store.prepare(key, 0, key.length);
-    this.#items.store.lock(key, 0, key.length);
-    this.#items.store.put();
-    this.#items.store.unlock();
+    const items = new ItemAccess(this.#items.values);
+    items.lock(key, 0, key.length);
+    items.put(key, 0, key.length);
+    items.unlock();
   }
 
   verify(): void {
     this.#store.verify();
     this.#cache.store.verify();
-    this.#items.valueStore.verify();
+    this.#items.values.store.verify();
     this.#disk.verify();
   }
 
@@ -170,16 +171,16 @@ class Crew {
       return value === undefined ? 0 : versionOfValue(value, slot, n);
     }
     const key = Buffer.from(`${slot}/${n}`);
-    const { store } = this.#items;
-    store.lock(key, 0, key.length);
+    const items = new ItemAccess(this.#items.values);
+    items.lock(key, 0, key.length);
     try {
-      if (!store.find()) return 0;
-      const value = Buffer.alloc(store.valueBytes);
-      if (!store.read(value, 0)) return 0;
+      if (!items.find()) return 0;
+      const value = Buffer.alloc(items.valueBytes);
+      if (!items.read(value, 0)) return 0;
       const version = versionOfValue(JSON.parse(value.toString()), slot, n);
-      return store.meta[0] === version ? version : -1;
+      return items.meta[0] === version ? version : -1;
     } finally {
-      store.unlock();
+      items.unlock();
     }
   }
 }

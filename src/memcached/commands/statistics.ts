@@ -1,7 +1,9 @@
-// What `stats` tells, by memcached's names where it has them, so that its tools understand; what
-// has no meaning here (slabs, the LRU's parts) is 0. What is zcache's own is in `stats zcache`.
-import { C, type Counters, TOLD } from "../items/counters.ts";
+// The statistics of `stats`, by memcached's names where it has them, so that its tools understand
+// them. Those without a meaning here (slabs, segments of the LRU) are 0. zcache's own statistics
+// are those of `stats zcache`.
+import { C, type Counters, LISTED } from "../items/counters.ts";
 import type { Items } from "../items/items.ts";
+import { memoryStats } from "../items/memory.ts";
 import { printableKey } from "../protocol/key_text.ts";
 import type { MemcachedSettings } from "../settings.ts";
 
@@ -16,7 +18,7 @@ const PREFIXES_MAX = 10_000;
 
 export type AddStat = (name: string, value: string | number) => void;
 
-/** What the connections of a thread say of themselves. */
+/** The lines of `stats conns` for one connection. */
 export interface ConnectionRow {
   readonly id: number;
   readonly facts: Readonly<Record<string, string | number>>;
@@ -26,7 +28,7 @@ export interface StatisticsParts {
   readonly items: Items;
   readonly counters: Counters;
   readonly settings: MemcachedSettings;
-  /** What `stats settings` tells of where the server listens. */
+  /** What `stats settings` says of where the server listens. */
   readonly listening: Readonly<Record<string, string | number>>;
   /** When the TLS certificate was read, in milliseconds since 1970; undefined: there is none. */
   readonly certificatesReadAt: () => number | undefined;
@@ -41,10 +43,7 @@ interface PrefixCounts {
   del: number;
 }
 
-/**
- * Parts of memcached that do not exist here; without those of its LRU crawler and maintainer, which
- * memcached too leaves out where it runs without them.
- */
+/** Statistics of parts that only memcached has. */
 const ABSENT: readonly string[] = [
   "hash_power_level",
   "hash_bytes",
@@ -61,7 +60,7 @@ const ABSENT: readonly string[] = [
   "unexpected_napi_ids",
 ];
 
-/** What `watch` has told, and to how many. */
+/** Log lines of `watch`, and watchers. */
 const LOGGED = [
   "log_worker_dropped",
   "log_worker_written",
@@ -71,8 +70,8 @@ const LOGGED = [
 ] as const;
 
 /**
- * Parts of memcached's LRU, which its exporters and monitors read. memcached leaves out all but the
- * first where it runs without crawler and maintainer, and so does this server without its sweeps.
+ * Statistics of memcached's LRU, which exporters and monitors read. memcached leaves out all but
+ * the first if it runs without crawler and maintainer, and so does this server without sweeps.
  */
 const ABSENT_LRU: readonly string[] = [
   "lrutail_reflocked",
@@ -91,7 +90,7 @@ const ABSENT_OF_ITEMS: readonly string[] = [
   ...["lrutail_reflocked", "moves_to_cold", "moves_to_warm", "moves_within_lru"],
   ...["direct_reclaims", "hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"],
 ];
-/** Settings of parts that there are none of, by memcached's names. */
+/** Settings of parts that only memcached has. */
 const ABSENT_SETTINGS: Readonly<Record<string, string | number>> = {
   ...{ growth_factor: 1, chunk_size: 1, reqs_per_event: 0, maxconns_fast: "yes" },
   ...{ lru_crawler_sleep: 0, lru_crawler_tocrawl: 0, tail_repair_time: 0, track_sizes: "no" },
@@ -106,7 +105,7 @@ export class Statistics {
   readonly #prefixes = new Map<string, PrefixCounts>();
   /** Prefixes of keys are counted, by this thread. */
   detailed = false;
-  /** Dead items are looked for now and then. */
+  /** Expired items are searched for. */
   sweeps: boolean;
 
   constructor(parts: StatisticsParts) {
@@ -114,8 +113,8 @@ export class Statistics {
     this.sweeps = parts.settings.sweeps;
   }
 
-  /** Tells all of one kind. @returns whether there is such a kind */
-  tell(kind: string, add: AddStat): boolean {
+  /** Adds all statistics of one kind. @returns whether there is such a kind */
+  add(kind: string, add: AddStat): boolean {
     switch (kind) {
       case "":
         this.#general(add);
@@ -146,7 +145,7 @@ export class Statistics {
   reset(): void {
     const { counters, items } = this.#parts;
     counters.reset();
-    counters.own[C.evictions_before] = items.store.stats().evictions;
+    counters.own[C.evictions_before] = memoryStats(items.values).evictions;
     this.#prefixes.clear();
   }
 
@@ -205,7 +204,7 @@ export class Statistics {
   #general(add: AddStat): void {
     const { counters, settings, items } = this.#parts;
     const used = process.resourceUsage();
-    const stored = items.store.stats();
+    const stored = memoryStats(items.values);
     const connections = counters.sum("total_connections") - counters.sum("closed_connections");
     add("pid", process.pid);
     add("uptime", Math.floor((Date.now() - this.#startedAt) / 1000));
@@ -228,9 +227,9 @@ export class Statistics {
     add("read_buf_bytes_free", 0);
     add("read_buf_oom", counters.sum("read_buf_oom"));
     add("reserved_fds", 0);
-    for (const name of TOLD) {
+    for (const name of LISTED) {
       add(name, counters.sum(name));
-      // Only when connections are closed for being idle is there a count of it.
+      // As memcached: listed only if idle connections are closed.
       if (name === "store_no_memory" && settings.idleTimeoutS > 0) {
         add("idle_kicks", counters.sum("idle_kicks"));
       }
@@ -293,10 +292,10 @@ export class Statistics {
     add("pending_bytes_max", settings.pendingBytesMax);
   }
 
-  /** All items are of one class, because a class is the pool's business and not a client's. */
+  /** All items are in one class: size classes are the pool's, and clients do not see them. */
   #items(add: AddStat): void {
     const { counters, items } = this.#parts;
-    const stored = items.store.stats();
+    const stored = memoryStats(items.values);
     if (stored.items === 0) return;
     add("items:1:number", stored.items);
     for (const name of ABSENT_OF_ITEMS) add(`items:1:${name}`, 0);
@@ -311,9 +310,9 @@ export class Statistics {
 
   #slabs(add: AddStat): void {
     const { counters, items } = this.#parts;
-    const stored = items.store.stats();
+    const stored = memoryStats(items.values);
     if (counters.sum("total_items") > 0) {
-      // There are no chunks: each item takes what it needs, on the average this.
+      // There are no chunks: this is the average of what an item takes.
       add("1:chunk_size", Math.max(1, Math.ceil(stored.logicalBytes / Math.max(1, stored.items))));
       for (const name of ["chunks_per_page", "total_pages"]) add(`1:${name}`, 1);
       for (const name of ["total_chunks", "used_chunks"]) add(`1:${name}`, stored.items);
@@ -340,7 +339,7 @@ export class Statistics {
 
   #zcache(add: AddStat): void {
     const { counters, items } = this.#parts;
-    const { more, ...stored } = items.store.stats();
+    const { more, ...stored } = memoryStats(items.values);
     for (const [name, value] of Object.entries({ ...stored, ...more })) add(name, value);
     add("idle_kicks", counters.sum("idle_kicks"));
     add("protocol_errors", counters.sum("protocol_errors"));

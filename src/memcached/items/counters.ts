@@ -1,8 +1,8 @@
-// What is counted of the items, by memcached's names. Each thread has a row of its own and writes
-// no other; a reader adds the rows up, and may be late by an operation.
+// Counters, by memcached's names. Each thread has a row of its own and writes no other; a reader
+// adds the rows up, and may be late by an operation.
 
-/** Those that `stats` tells one after the other, in memcached's order. */
-export const TOLD = [
+/** The counters that `stats` lists one after the other, in memcached's order. */
+export const LISTED = [
   "cmd_get",
   "cmd_set",
   "cmd_flush",
@@ -32,7 +32,7 @@ export const TOLD = [
 ] as const;
 
 const NAMES = [
-  ...TOLD,
+  ...LISTED,
   "total_items",
   "expired_unfetched",
   "reclaimed",
@@ -64,7 +64,7 @@ const INDEX = Object.fromEntries(NAMES.map((name, index) => [name, index])) as R
   Record<CounterName, number>
 >;
 
-/** Those that `stats reset` leaves as they are: what is, and not what has happened. */
+/** Counters that `stats reset` leaves as they are: they say what is, not what has happened. */
 const KEPT: readonly CounterName[] = [
   "total_connections",
   "rejected_connections",
@@ -106,7 +106,7 @@ export class Counters {
     return sum;
   }
 
-  /** Begins again at 0. What other threads count at this moment may be lost. */
+  /** Sets counters to 0. What other threads count at this moment may be lost. */
   reset(): void {
     for (let at = 0; at < this.#rows.length; at++) {
       if (!KEPT.includes(NAMES[at % NAMES.length]!)) this.#rows[at] = 0;
@@ -114,5 +114,5 @@ export class Counters {
   }
 }
 
-/** Where each counter stands in a row. */
+/** The place of each counter in a row. */
 export const C = INDEX;

@@ -1,42 +1,36 @@
-// What the items tell of what is done to them, for those who watch a server.
-import type { Outcome } from "./requests.ts";
-import * as Mode from "./requests.ts";
+// What commands do to items, for clients that watch the server (watch/watch.ts).
+import { type Outcome, SET, type StoreMode } from "./requests.ts";
 
 /** How a look for an item ended. */
 export type Look = typeof MISSED | typeof FOUND | typeof FLUSHED | typeof EXPIRED;
 export const MISSED = 0;
 export const FOUND = 1;
-/** There was one, of before a flush. */
+/** There was one, from before a flush. */
 export const FLUSHED = 2;
 export const EXPIRED = 3;
 
-/** What a log says of how something was to be stored. */
+/** What a log says of a request to store something. */
 export interface StoreFacts {
-  readonly mode: Mode.StoreMode;
+  readonly mode: StoreMode;
   readonly hasCas: boolean;
   /** Seconds since 1970, 0 never. */
   readonly expires: number;
+  /** Bytes of the item's value, if the request succeeds. */
+  readonly itemBytes: number;
 }
 
-/** Where it is known only that something was to be stored. */
-export const PLAIN_SET: StoreFacts = { mode: Mode.SET, hasCas: false, expires: 0 };
+/** A request to store something of which nothing else is known. */
+export const PLAIN_SET: StoreFacts = { mode: SET, hasCas: false, expires: 0, itemBytes: 0 };
 
 /**
- * Called under the lock of the key, which stands at [from, to): must not wait, not throw, and take
- * what it wants to keep. Sizes are bytes of the value.
+ * Called under the lock of the key, which stands at [from, to). An implementation must neither wait
+ * nor throw, and copies what it keeps. Sizes are bytes of the value.
  */
 export interface ItemLog {
-  /** Any command has looked for an item, those that change it too. */
+  /** A command has looked for an item; commands that change items do so too. */
   fetched(key: Uint8Array, from: number, to: number, look: Look, valueBytes: number): void;
-  /** Something was stored, or `outcome` says why not. */
-  stored(
-    key: Uint8Array,
-    from: number,
-    to: number,
-    outcome: Outcome,
-    how: StoreFacts,
-    valueBytes: number,
-  ): void;
-  /** A client has deleted it. */
+  /** A request to store something has ended. */
+  stored(key: Uint8Array, from: number, to: number, outcome: Outcome, how: StoreFacts): void;
+  /** A client has deleted an item. */
   removed(key: Uint8Array, from: number, to: number, byMeta: boolean, valueBytes: number): void;
 }

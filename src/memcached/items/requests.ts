@@ -3,14 +3,14 @@
 // nothing.
 import { U64 } from "../../base/u64.ts";
 
-/** How a value goes into the store. */
+/** How a value is stored. */
 export type StoreMode = typeof SET | typeof ADD | typeof REPLACE | typeof APPEND | typeof PREPEND;
 export const SET = 0;
-/** Only where nothing is under the key. */
+/** Only if there is no item. */
 export const ADD = 1;
-/** Only where something is. */
+/** Only if there is an item. */
 export const REPLACE = 2;
-/** Behind what is there, whose flags and expiry stay. */
+/** Behind the old value; client flags and expiry stay. */
 export const APPEND = 3;
 export const PREPEND = 4;
 
@@ -36,26 +36,26 @@ export const NOT_NUMBER = 6;
 
 const NO_BYTES = new Uint8Array(0);
 
-/** What a change of an item may ask, whichever it is. */
+/** What any change of an item may ask. */
 export class ChangeRequest {
   /** Only if the item's cas number is this one. */
   readonly cas = new U64();
   hasCas = false;
-  /** The cas number that the item gets; otherwise one that nobody has had. */
+  /** The cas number that the item gets; without it, a new one. */
   readonly newCas = new U64();
   hasNewCas = false;
-  /** Seconds since 1970, 0 never; where `hasExpires` matters, only then. */
+  /** Seconds since 1970, 0 never; where `hasExpires` matters, only with it. */
   expires = 0;
   hasExpires = false;
-  /** The key came in base64. */
+  /** The key was sent in base64. */
   keyBinary = false;
-  /** Make the item where there is none, to expire then. */
+  /** Create the item if there is none, with this expiry. */
   vivify = false;
   vivifyExpires = 0;
-  /** An item that is made keeps `vivifyExpires`, whatever `expires` is. */
+  /** An item that is created keeps `vivifyExpires`, whatever `expires` is. */
   vivifyLast = false;
 
-  get expiresIfMade(): number {
+  get expiresIfCreated(): number {
     return this.hasExpires && !this.vivifyLast ? this.expires : this.vivifyExpires;
   }
 
@@ -78,8 +78,10 @@ export class StoreRequest extends ChangeRequest {
   value: Uint8Array = NO_BYTES;
   valueFrom = 0;
   valueTo = 0;
+  /** Bytes of the item's value if the request succeeds; `storeItem` fills it in. */
+  itemBytes = 0;
   clientFlags = 0;
-  /** A cas number that is lower than the item's stores too, and marks the item stale. */
+  /** Also store with a cas number that is lower than the item's, and mark the item stale. */
   invalidate = false;
 
   setValue(bytes: Uint8Array, from: number, to: number): void {
@@ -92,6 +94,7 @@ export class StoreRequest extends ChangeRequest {
     this.resetChange();
     this.mode = mode;
     this.setValue(NO_BYTES, 0, 0);
+    this.itemBytes = 0;
     this.clientFlags = 0;
     this.invalidate = false;
     return this;
@@ -101,10 +104,10 @@ export class StoreRequest extends ChangeRequest {
 export class DeltaRequest extends ChangeRequest {
   increment = true;
   readonly delta = new U64();
-  /** The value of an item that is made because there is none. */
+  /** The value of an item that is created because there is none. */
   readonly initial = new U64();
 
-  // And the answers, beside the number itself.
+  // The answers, beside the number itself.
   created = false;
   expiresBefore = 0;
 
@@ -120,11 +123,11 @@ export class DeltaRequest extends ChangeRequest {
 }
 
 export class RemoveRequest extends ChangeRequest {
-  /** Leave the item, with a new cas number, and mark it stale. */
+  /** Keep the item, with a new cas number, and mark it stale. */
   invalidate = false;
-  /** Leave the item, without its value. */
+  /** Keep the item, without its value. */
   emptied = false;
-  /** A meta command asks; only a log says so. */
+  /** The command is `md`; for log lines. */
   byMeta = false;
 
   reset(): this {
@@ -137,19 +140,19 @@ export class RemoveRequest extends ChangeRequest {
 }
 
 export class GetRequest extends ChangeRequest {
-  /** Ask one client to store anew if the item is gone before then, seconds since 1970. */
+  /** One client may renew an item that expires before then, in seconds since 1970. */
   recacheBefore = 0;
   hasRecache = false;
   /** The expiry is changed before it is compared with `recacheBefore`. */
   touchFirst = false;
   /** The look for the item has been counted. */
   isCounted = false;
-  /** Leave it unsaid that the item was fetched. */
+  /** Do not record the use. */
   noBump = false;
-  /** Anything but a plain read, which takes one look. */
+  /** Anything but a plain read. */
   special = false;
 
-  // And the answers, beside the item itself.
+  // The answers, beside the item itself.
   created = false;
   won = false;
   wasFetched = false;

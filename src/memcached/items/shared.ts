@@ -1,29 +1,29 @@
-// What all threads of one item store agree on besides the items: cas numbers that no two changes
-// share, and how often everything was flushed. Eight words of shared memory.
+// What threads share beside the items: cas numbers, of which no two changes get the same, and the
+// number of flushes. Eight words of shared memory.
 import { assert } from "../../base/errors.ts";
 import { FLUSH_MASK } from "./items.layout.ts";
 
-/** u32, atomic  how many blocks of cas numbers have been handed out */
+/** u32, atomic  blocks of cas numbers that were assigned to threads */
 const CAS_BLOCKS = 0;
 /** u32, atomic  number of flushes so far, modulo 2²⁴ */
 const FLUSHES = 1;
 /** s, atomic  when the next flush is due, 0 = none is */
 const FLUSH_DUE = 2;
-/** s, atomic, may be negative  how far the clock of a test has been moved */
+/** s, atomic, may be negative  by how much `debugtime` has moved the clock */
 const CLOCK_SHIFT = 3;
 const SHARED_WORDS = 8;
 
 /**
- * A thread takes so many cas numbers at once and gives them out by itself; 2³² blocks make 2⁴²
+ * A thread takes so many cas numbers at once and assigns them by itself; 2³² blocks make 2⁴²
  * numbers, a million a second for fifty days.
  */
 const BLOCK_BITS = 10;
 const BLOCK_SIZE = 2 ** BLOCK_BITS;
 const TWO_32 = 2 ** 32;
 
-/** With what a process begins that goes on with another's items. */
+/** What a process needs to know that begins with another's items. */
 export interface ItemsBegin {
-  /** No cas number up to this one is given out again. */
+  /** No cas number up to this one is assigned again. */
   readonly casAfter: number;
   readonly flushes: number;
   /** Seconds since 1970, 0 = none. */
@@ -32,7 +32,7 @@ export interface ItemsBegin {
 
 export class ItemsShared {
   readonly #words: Int32Array;
-  /** The cas number given out last, in halves. */
+  /** The cas number that was assigned last, in halves. */
   casLow = 0;
   casHigh = 0;
   #casNext = 0;
@@ -42,7 +42,7 @@ export class ItemsShared {
     this.#words = words;
   }
 
-  /** @param begin what the process before has left, if there was one */
+  /** @param begin what the previous process has left, if there was one */
   static create(begin?: ItemsBegin): ItemsShared {
     const words = new Int32Array(new SharedArrayBuffer(SHARED_WORDS * 4));
     if (begin !== undefined) {
@@ -63,7 +63,7 @@ export class ItemsShared {
     return this.#words.buffer as SharedArrayBuffer;
   }
 
-  /** Puts a number into `casLow` and `casHigh` that nobody else has been given; never 0. */
+  /** Assigns a new cas number, in `casLow` and `casHigh`; never 0. */
   nextCas(): void {
     if (this.#casNext === this.#casEnd) {
       const block = Atomics.add(this.#words, CAS_BLOCKS, 1) >>> 0;
@@ -75,17 +75,17 @@ export class ItemsShared {
     this.casHigh = Math.floor(cas / TWO_32);
   }
 
-  /** How often everything was flushed, modulo 2²⁴: an item of another number is gone. */
+  /** The number of flushes, modulo 2²⁴: an item with another number is gone. */
   flushes(): number {
     return Atomics.load(this.#words, FLUSHES) & FLUSH_MASK;
   }
 
-  /** What `flushes` will be after one more. */
+  /** The number after one more flush. */
   flushesNext(): number {
     return (this.flushes() + 1) & FLUSH_MASK;
   }
 
-  /** Flushes at once, or at a second that is still to come; the latter replaces what was due. */
+  /** Flushes at once, or at a later second, which replaces the one that was set before. */
   flush(due: number, now: number): void {
     if (due > now) {
       Atomics.store(this.#words, FLUSH_DUE, due | 0);
@@ -95,7 +95,7 @@ export class ItemsShared {
     Atomics.add(this.#words, FLUSHES, 1);
   }
 
-  /** Whether a flush was put off that is to be done by now. */
+  /** Whether a delayed flush is due. */
   isFlushDue(now: number): boolean {
     const due = Atomics.load(this.#words, FLUSH_DUE);
     return due !== 0 && due >>> 0 <= now;

@@ -1,34 +1,33 @@
-// Items that nobody asks for any more: what has expired, or was flushed, and is still there.
-import type { ItemScan } from "./contract.ts";
+// The search for items that nobody asks for any more: items that have expired or were flushed, and
+// still take room.
+import type { ScanCursor } from "../../tmem/scan_cursor.ts";
 import { C } from "./counters.ts";
 import type { Items } from "./items.ts";
 
 /**
- * Drops items that have expired or were flushed, so that they do not take the room of others
- * until somebody asks for them. Some at a time.
- * @param scan of the store's `beginScan`
- * @returns whether all have been looked at
+ * Removes items that are gone, some at a time.
+ * @param cursor of `items.values.beginScan`
+ * @returns whether all items have been looked at
  */
-export function sweep(items: Items, scan: ItemScan): boolean {
+export function sweep(items: Items, cursor: ScanCursor): boolean {
   const dead: Uint8Array[] = [];
-  const counters = items.counters.own;
-  const ended = items.store.scan(scan, (key) => {
-    counters[C.crawler_items_checked]!++;
-    if (!items.isAlive()) dead.push(key.slice());
+  const { counts } = items;
+  const ended = items.scan(cursor, (key) => {
+    counts[C.crawler_items_checked]!++;
+    if (!items.isAlive()) dead.push(key);
   });
-  for (const key of dead) dropDead(items, key);
+  for (const key of dead) removeDead(items, key);
   return ended;
 }
 
-function dropDead(items: Items, key: Uint8Array): void {
-  const { store } = items;
-  store.lock(key, 0, key.length);
+function removeDead(items: Items, key: Uint8Array): void {
+  items.lock(key, 0, key.length);
   try {
     // It may have been stored anew since.
-    if (!store.find() || items.isAlive()) return;
-    store.remove();
-    items.counters.own[C.crawler_reclaimed]!++;
+    if (!items.find() || items.isAlive()) return;
+    items.remove();
+    items.counts[C.crawler_reclaimed]!++;
   } finally {
-    store.unlock();
+    items.unlock();
   }
 }

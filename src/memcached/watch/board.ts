@@ -22,7 +22,7 @@ export class WatchBoard {
   readonly #gids: BigInt64Array;
   readonly #thread: number;
   readonly #threads: number;
-  /** What ItemStore's `noteEvicted` and `hearEvicted` are given. */
+  /** The words of `Values.evictionListener`, shared by all threads. */
   readonly turns: Int32Array;
 
   private constructor(memory: SharedArrayBuffer, thread: number) {

@@ -2,6 +2,7 @@
 // lines that watchers read, in memcached's words. A record is written under the lock of a key, so
 // it takes no memory; lines are made of it later, by the thread that has a watcher for it.
 import type { Look, StoreFacts } from "../items/item_log.ts";
+import * as Item from "../items/items.layout.ts";
 import * as Request from "../items/requests.ts";
 import { encodeKey } from "../protocol/key_text.ts";
 
@@ -100,8 +101,11 @@ export class LogRecords {
   /** Records that found no room, and those that did. */
   dropped = 0;
   written = 0;
-  /** Of whose commands the next ones are. */
+  /** The descriptor of the connection whose command causes the next record. */
   cfd = -1;
+  /** The number of the next record, and its time by the clock of the items, in s since 1970. */
+  gid = 0;
+  nowS = 0;
 
   constructor(bytes: number) {
     this.#bytes = new Uint8Array(bytes);
@@ -120,77 +124,56 @@ export class LogRecords {
     return this.#used;
   }
 
-  fetched(gid: number, key: Uint8Array, from: number, to: number, look: Look, size: number): void {
-    this.#begin(FETCHERS, look, 0, gid, key, from, to, size);
+  fetched(key: Uint8Array, from: number, to: number, look: Look, size: number): void {
+    const at = this.#begin(FETCHERS, look, key, from, to);
+    if (at >= 0) this.#view.setUint32(at + SIZE, size, true);
   }
 
-  /** @param ttl seconds that it has to live, 0 for ever */
   stored(
-    gid: number,
     key: Uint8Array,
     from: number,
     to: number,
     outcome: Request.Outcome,
     how: StoreFacts,
-    ttl: number,
-    size: number,
   ): void {
+    const at = this.#begin(MUTATIONS, outcome, key, from, to);
+    if (at < 0) return;
     const replaces = how.mode === Request.SET || how.mode === Request.REPLACE;
-    const mode = how.hasCas && replaces ? CAS_MODE : how.mode;
-    const at = this.#begin(MUTATIONS, outcome, mode, gid, key, from, to, size);
-    if (at >= 0) this.#view.setInt32(at + TTL, ttl, true);
-  }
-
-  removed(
-    gid: number,
-    key: Uint8Array,
-    from: number,
-    to: number,
-    byMeta: boolean,
-    size: number,
-  ): void {
-    this.#begin(DELETIONS, byMeta ? 1 : 0, 0, gid, key, from, to, size);
-  }
-
-  /** @param ttl as in `stored`, but −1 for ever  @param age seconds since it was used */
-  evicted(
-    gid: number,
-    key: Uint8Array,
-    from: number,
-    to: number,
-    wasFetched: boolean,
-    ttl: number,
-    age: number,
-    size: number,
-  ): void {
-    const at = this.#begin(EVICTIONS, wasFetched ? 1 : 0, 0, gid, key, from, to, size);
-    if (at < 0) return;
+    const ttl = how.expires === 0 ? 0 : how.expires - this.nowS;
+    this.#view.setUint8(at + MORE, how.hasCas && replaces ? CAS_MODE : how.mode);
     this.#view.setInt32(at + TTL, ttl, true);
-    this.#view.setUint32(at + AGE, age, true);
+    this.#view.setUint32(at + SIZE, how.itemBytes, true);
   }
 
-  /** @param reason why it has ended; undefined for a new one */
-  connection(gid: number, facts: ConnectionFacts, reason: CloseReason | undefined): void {
-    const name = Buffer.from(facts.host ?? "", "latin1");
-    const closed = reason === undefined ? 0 : CLOSED;
-    const detail = reason === undefined ? 0 : REASONS.indexOf(reason);
-    const at = this.#begin(CONNEVENTS, detail, closed, gid, name, 0, name.length, 0);
+  removed(key: Uint8Array, from: number, to: number, byMeta: boolean, size: number): void {
+    const at = this.#begin(DELETIONS, byMeta ? 1 : 0, key, from, to);
+    if (at >= 0) this.#view.setUint32(at + SIZE, size, true);
+  }
+
+  /** @param meta the words of the item (items.layout.ts) */
+  evicted(key: Uint8Array, from: number, to: number, meta: Uint32Array, size: number): void {
+    const wasFetched = (meta[Item.BITS]! & Item.FETCHED) !== 0;
+    const at = this.#begin(EVICTIONS, wasFetched ? 1 : 0, key, from, to);
     if (at < 0) return;
+    const expires = meta[Item.EXPIRES]!;
+    this.#view.setInt32(at + TTL, expires === 0 ? -1 : expires - this.nowS, true);
+    this.#view.setUint32(at + AGE, Math.max(0, this.nowS - meta[Item.ACCESSED]!), true);
+    this.#view.setUint32(at + SIZE, size, true);
+  }
+
+  /** @param reason why the connection has ended; undefined for a new one */
+  connection(facts: ConnectionFacts, reason: CloseReason | undefined): void {
+    const name = Buffer.from(facts.host ?? "", "latin1");
+    const detail = reason === undefined ? 0 : REASONS.indexOf(reason);
+    const at = this.#begin(CONNEVENTS, detail, name, 0, name.length);
+    if (at < 0) return;
+    this.#view.setUint8(at + MORE, reason === undefined ? 0 : CLOSED);
     this.#view.setUint16(at + PORT, facts.port, true);
     this.#view.setInt32(at + CFD, facts.cfd, true);
   }
 
-  /** @returns where it stands, −1 without room */
-  #begin(
-    what: number,
-    detail: number,
-    more: number,
-    gid: number,
-    name: Uint8Array,
-    from: number,
-    to: number,
-    size: number,
-  ): number {
+  /** Begins a record, with MORE and SIZE 0. @returns where it stands, −1 without room */
+  #begin(what: number, detail: number, name: Uint8Array, from: number, to: number): number {
     const at = this.#used;
     const all = NAME + to - from;
     if (at + all > this.#bytes.length) {
@@ -201,12 +184,12 @@ export class LogRecords {
     view.setUint16(at, all, true);
     view.setUint8(at + WHAT, what);
     view.setUint8(at + DETAIL, detail);
-    view.setUint8(at + MORE, more);
+    view.setUint8(at + MORE, 0);
     view.setUint8(at + NAME_BYTES, to - from);
-    view.setFloat64(at + GID, gid, true);
+    view.setFloat64(at + GID, this.gid, true);
     view.setFloat64(at + TIME_MS, Date.now(), true);
     view.setInt32(at + CFD, this.cfd, true);
-    view.setUint32(at + SIZE, size, true);
+    view.setUint32(at + SIZE, 0, true);
     for (let i = from; i < to; i++) this.#bytes[at + NAME + i - from] = name[i]!;
     this.#used = at + all;
     this.written++;

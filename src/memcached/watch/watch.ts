@@ -10,9 +10,9 @@
 // other threads, and what a watcher has not read; what is too much is dropped, and counted.
 
 import type { InternalErrors } from "../../node/internal_errors.ts";
+import type { EvictionListener } from "../../values/eviction_listener.ts";
 import { C, type Counters } from "../items/counters.ts";
 import type { ItemLog, Look, StoreFacts } from "../items/item_log.ts";
-import * as Item from "../items/items.layout.ts";
 import type { Items } from "../items/items.ts";
 import type { Outcome } from "../items/requests.ts";
 import type { WatchBoard } from "./board.ts";
@@ -114,6 +114,7 @@ export class Watch implements ItemLog {
   readonly #parts: WatchParts;
   readonly #board: WatchBoard;
   readonly #watchers = new Set<Watcher>();
+  readonly #evictions: EvictionListener;
   /** What is watched in any thread, when it was last looked at. */
   #flags = 0;
   #records: Log.LogRecords | undefined;
@@ -122,20 +123,20 @@ export class Watch implements ItemLog {
   constructor(parts: WatchParts) {
     this.#parts = parts;
     this.#board = parts.board;
+    this.#evictions = parts.items.values.evictionListener(parts.board.turns);
   }
 
   /** Takes the room that is needed to hear of evictions: when memory is full there is none. */
   reserve(): void {
-    const { store } = this.#parts.items;
-    if (store.noteEvicted(this.#board.turns, true)) store.noteEvicted(this.#board.turns, false);
+    if (this.#evictions.begin()) this.#evictions.end();
   }
 
   /** One more watcher, of this thread; or why there is none. */
   add(flags: number, sink: WatchSink): Watcher | WatchRefusal {
-    const { counters, items, watchBytesMax } = this.#parts;
+    const { counters, watchBytesMax } = this.#parts;
     const board = this.#board;
     if (!board.addWatcher()) return "too many";
-    if ((flags & Log.EVICTIONS) !== 0 && !items.store.noteEvicted(board.turns, true)) {
+    if ((flags & Log.EVICTIONS) !== 0 && !this.#evictions.begin()) {
       board.removeWatcher();
       return "no room";
     }
@@ -147,10 +148,8 @@ export class Watch implements ItemLog {
 
   remove(watcher: Watcher): void {
     if (!this.#watchers.delete(watcher)) return;
-    const { items } = this.#parts;
-    const board = this.#board;
-    if ((watcher.flags & Log.EVICTIONS) !== 0) items.store.noteEvicted(board.turns, false);
-    board.removeWatcher();
+    if ((watcher.flags & Log.EVICTIONS) !== 0) this.#evictions.end();
+    this.#board.removeWatcher();
     this.#changed();
   }
 
@@ -217,33 +216,32 @@ export class Watch implements ItemLog {
 
   fetched(key: Uint8Array, from: number, to: number, look: Look, valueBytes: number): void {
     if ((this.#flags & Log.FETCHERS) === 0) return;
-    this.#records?.fetched(this.#board.nextGid(), key, from, to, look, valueBytes);
+    this.#next()?.fetched(key, from, to, look, valueBytes);
   }
 
-  stored(
-    key: Uint8Array,
-    from: number,
-    to: number,
-    outcome: Outcome,
-    how: StoreFacts,
-    valueBytes: number,
-  ): void {
+  stored(key: Uint8Array, from: number, to: number, outcome: Outcome, how: StoreFacts): void {
     if ((this.#flags & Log.MUTATIONS) === 0) return;
-    const { items } = this.#parts;
-    const board = this.#board;
-    const ttl = how.expires === 0 ? 0 : how.expires - items.now;
-    this.#records?.stored(board.nextGid(), key, from, to, outcome, how, ttl, valueBytes);
+    this.#next()?.stored(key, from, to, outcome, how);
   }
 
   removed(key: Uint8Array, from: number, to: number, byMeta: boolean, valueBytes: number): void {
     if ((this.#flags & Log.DELETIONS) === 0) return;
-    this.#records?.removed(this.#board.nextGid(), key, from, to, byMeta, valueBytes);
+    this.#next()?.removed(key, from, to, byMeta, valueBytes);
   }
 
   /** @param reason why it has ended; undefined for a new one */
   connection(facts: Log.ConnectionFacts, reason?: Log.CloseReason): void {
     if (!this.hasConnections) return;
-    this.#records?.connection(this.#board.nextGid(), facts, reason);
+    this.#next()?.connection(facts, reason);
+  }
+
+  /** The records, with the number and the time of the next one. */
+  #next(): Log.LogRecords | undefined {
+    const records = this.#records;
+    if (records === undefined) return undefined;
+    records.gid = this.#board.nextGid();
+    records.nowS = this.#parts.items.now;
+    return records;
   }
 
   #setFlags(flags: number): void {
@@ -269,15 +267,8 @@ export class Watch implements ItemLog {
 
   #hearEvicted(records: Log.LogRecords): void {
     const { items } = this.#parts;
-    const board = this.#board;
-    const { meta, store, now } = items;
-    const isWhole = store.hearEvicted(board.turns, (key, from, to) => {
-      const wasFetched = (meta[Item.BITS]! & Item.FETCHED) !== 0;
-      const expires = meta[Item.EXPIRES]!;
-      const ttl = expires === 0 ? -1 : expires - now;
-      const age = Math.max(0, now - meta[Item.ACCESSED]!);
-      const { valueBytes } = store;
-      records.evicted(board.nextGid(), key, from, to, wasFetched, ttl, age, valueBytes);
+    const isWhole = items.visitEvicted(this.#evictions, (key, from, to) => {
+      this.#next()?.evicted(key, from, to, items.meta, items.valueBytes);
     });
     // How many they were is not known.
     if (!isWhole) records.dropped++;

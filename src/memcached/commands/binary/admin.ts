@@ -45,7 +45,7 @@ export function stat(request: BinaryRequest): void {
   else if (kind === "detail" && (what === "on" || what === "off")) stats.detailed = what === "on";
   else if (kind === "detail" && what === "dump") {
     replyFigure(request, "detailed", [...stats.prefixLines()].join(""));
-  } else if (!stats.tell(kind, (name, value) => replyFigure(request, name, String(value)))) {
+  } else if (!stats.add(kind, (name, value) => replyFigure(request, name, String(value)))) {
     request.fail(Op.KEY_NOT_FOUND);
     return;
   }

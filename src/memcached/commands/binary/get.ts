@@ -1,5 +1,6 @@
 // GET, GETK, GAT, GATK and TOUCH: those with a K give the key back, those with a T change when the
 // item expires, and TOUCH alone gives no value.
+import { getItem, touchItem } from "../../items/get.ts";
 import * as Item from "../../items/items.layout.ts";
 import * as Op from "../../protocol/binary.ts";
 import { writeBigEndian } from "../../protocol/binary.ts";
@@ -14,15 +15,15 @@ export function get(request: BinaryRequest): void {
   const touches = operation !== Op.GET && operation !== Op.GETK;
   const withKey = operation === Op.GETK || operation === Op.GATK;
   const found = touches
-    ? items.touch(bytes, keyFrom, keyTo, request.expiry(0))
-    : items.get(bytes, keyFrom, keyTo);
+    ? touchItem(items, bytes, keyFrom, keyTo, request.expiry(0))
+    : getItem(items, bytes, keyFrom, keyTo);
   if (parts.stats.detailed) parts.stats.prefixGet(bytes, keyFrom, keyTo, found);
   if (!found) {
     if (!quiet) miss(request, withKey);
     return;
   }
-  const { meta, store } = items;
-  const valueBytes = operation === Op.TOUCH ? 0 : store.valueBytes;
+  const { meta } = items;
+  const valueBytes = operation === Op.TOUCH ? 0 : items.valueBytes;
   const keyShown = withKey ? keyBytes : 0;
   reply.room(valueBytes + REPLY_BYTES_MAX);
   const begun = reply.at;
@@ -31,7 +32,7 @@ export function get(request: BinaryRequest): void {
   reply.at += FLAGS_BYTES;
   if (withKey) reply.copy(bytes, keyFrom, keyTo);
   if (operation === Op.TOUCH) return;
-  if (store.read(reply.bytes, reply.at)) {
+  if (items.read(reply.bytes, reply.at)) {
     reply.at += valueBytes;
     return;
   }

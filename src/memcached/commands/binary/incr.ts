@@ -1,5 +1,6 @@
 // INCREMENT and DECREMENT: delta, initial value and expiry are extras, the new number is the value
 // of the reply.
+import { deltaItem } from "../../items/delta.ts";
 import { DONE, SET } from "../../items/requests.ts";
 import { writeBigEndian } from "../../protocol/binary.ts";
 import { type BinaryRequest, statusOf } from "./request.ts";
@@ -27,7 +28,7 @@ function count(request: BinaryRequest, isIncrement: boolean): void {
   change.vivifyExpires = request.expiry(16);
   change.hasCas = !cas.isZero;
   change.cas.set(cas.high, cas.low);
-  const outcome = items.delta(bytes, keyFrom, keyTo, change);
+  const outcome = deltaItem(items, bytes, keyFrom, keyTo, change);
   if (outcome !== DONE) {
     request.fail(statusOf(outcome, SET));
     return;

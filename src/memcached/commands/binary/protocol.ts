@@ -1,6 +1,7 @@
 // The binary protocol, which memcached calls deprecated and memjs, spymemcached and libmemcached
 // still speak: reads the header of a request, checks the form of the request, and calls its
 // command. The header is drawn in ../../protocol/binary.ts.
+import { refuseTooLarge } from "../../items/set.ts";
 import * as Op from "../../protocol/binary.ts";
 import { type BinaryHeader, HEADER_BYTES } from "../../protocol/binary.ts";
 import { REPLY_BYTES_MAX } from "../../protocol/reply.ts";
@@ -99,7 +100,7 @@ function refuseValue(request: BinaryRequest, to: number): number {
     session.need = keyed;
     return 0;
   }
-  if (!isSasl(header)) items.tooLarge(bytes, keyFrom, keyTo);
+  if (!isSasl(header)) refuseTooLarge(items, bytes, keyFrom, keyTo);
   request.fail(Op.VALUE_TOO_LARGE);
   session.swallow = HEADER_BYTES + header.bodyBytes - keyed;
   return keyed;

@@ -1,5 +1,6 @@
 // SET, ADD, REPLACE with client flags and expiry as extras; APPEND and PREPEND without.
 import { ADD, APPEND, DONE, PREPEND, REPLACE, SET, type StoreMode } from "../../items/requests.ts";
+import { storeItem } from "../../items/set.ts";
 import { type BinaryRequest, statusOf } from "./request.ts";
 
 export function set(request: BinaryRequest): void {
@@ -38,7 +39,7 @@ function store(request: BinaryRequest, mode: StoreMode, hasExtras: boolean): voi
     if (hasExtras) change.mode = SET;
   }
   if (parts.stats.detailed) parts.stats.prefixSet(bytes, keyFrom, keyTo);
-  const outcome = items.put(bytes, keyFrom, keyTo, change);
+  const outcome = storeItem(items, bytes, keyFrom, keyTo, change);
   if (outcome !== DONE) request.fail(statusOf(outcome, change.mode));
   else if (!quiet) request.beginItem(0, 0, 0);
 }

@@ -3,7 +3,7 @@
 // the form that its requests have.
 import * as Op from "../../protocol/binary.ts";
 import * as Admin from "./admin.ts";
-import { deleteItem } from "./delete.ts";
+import { deleteKey } from "./delete.ts";
 import { get } from "./get.ts";
 import { decrement, increment } from "./incr.ts";
 import type { BinaryRequest } from "./request.ts";
@@ -63,7 +63,7 @@ const BY_OPERATION: Readonly<Record<number, BinaryCommand>> = {
   [Op.REPLACE]: storing(replace, 8),
   [Op.APPEND]: storing(append, 0),
   [Op.PREPEND]: storing(prepend, 0),
-  [Op.DELETE]: keyed(deleteItem, 0),
+  [Op.DELETE]: keyed(deleteKey, 0),
   [Op.INCREMENT]: keyed(increment, 20),
   [Op.DECREMENT]: keyed(decrement, 20),
   [Op.FLUSH]: { ...plain(Admin.flush), extrasBytes: 4, extrasOptional: true },

@@ -1,4 +1,5 @@
 // `ma KEY FLAG…`: adds to a number in decimal, or subtracts from it; M says which.
+import { deltaItem } from "../../items/delta.ts";
 import * as Item from "../../items/items.layout.ts";
 import { type DeltaRequest, DONE } from "../../items/requests.ts";
 import * as Flag from "../../protocol/meta_flags.ts";
@@ -21,7 +22,7 @@ export function ma(request: MetaRequest): number {
   change.increment = increment;
   change.delta.set(flags.delta.high, flags.delta.low);
   change.initial.set(flags.initial.high, flags.initial.low);
-  const outcome = items.delta(key, keyFrom, keyTo, change);
+  const outcome = deltaItem(items, key, keyFrom, keyTo, change);
   if (outcome !== DONE) request.replyOutcome(outcome);
   else {
     const begun = reply.at;

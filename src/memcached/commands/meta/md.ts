@@ -1,4 +1,5 @@
 // `md KEY FLAG…`: deletes an item, marks it stale (I), or empties it (x).
+import { deleteItem } from "../../items/delete.ts";
 import * as Say from "../text/replies.ts";
 import type { MetaRequest } from "./request.ts";
 
@@ -12,7 +13,7 @@ export function md(request: MetaRequest): number {
   change.invalidate = flags.invalidate;
   change.emptied = flags.emptied;
   change.byMeta = true;
-  const outcome = items.remove(key, keyFrom, keyTo, change);
+  const outcome = deleteItem(items, key, keyFrom, keyTo, change);
   if (request.replyOutcome(outcome) && flags.quiet) reply.at = begun;
   return request.lineBytes;
 }

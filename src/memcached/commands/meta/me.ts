@@ -1,4 +1,5 @@
 // `me KEY [b]`: the metadata of an item, for people. `mn`: a reply that marks the end of others.
+import { peekItem } from "../../items/get.ts";
 import * as Item from "../../items/items.layout.ts";
 import { encodeBase64 } from "../../protocol/base64.ts";
 import { ascii } from "../../protocol/text.ts";
@@ -25,8 +26,8 @@ export function me(request: MetaRequest): number {
   if (request.readFlags(2) === BAD_KEY) return request.say(Say.BAD_FORMAT);
   const { reply, items, flags, parts, key, keyFrom, keyTo } = request;
   parts.stats.countMeta();
-  if (!items.peek(key, keyFrom, keyTo)) return request.say(Say.EN);
-  const { meta, now, store } = items;
+  if (!peekItem(items, key, keyFrom, keyTo)) return request.say(Say.EN);
+  const { meta, now } = items;
   reply.literal(ME);
   // A binary key is shown in base64: it may hold what would end the line.
   if (flags.keyBinary || (meta[Item.BITS]! & Item.KEY_BINARY) !== 0) {
@@ -40,6 +41,6 @@ export function me(request: MetaRequest): number {
   reply.u64(meta[Item.CAS_HIGH]!, meta[Item.CAS_LOW]!);
   reply.literal((meta[Item.BITS]! & Item.FETCHED) !== 0 ? FETCHED : NOT_FETCHED);
   reply.literal(SIZE);
-  reply.u32(keyTo - keyFrom + store.valueBytes);
+  reply.u32(keyTo - keyFrom + items.valueBytes);
   return request.say(Say.CRLF);
 }

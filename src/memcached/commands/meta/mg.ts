@@ -1,5 +1,6 @@
 // `mg KEY FLAG…`: gets an item, or facts about it; may touch it or make it where there is none.
 
+import { getItem, metaGetItem } from "../../items/get.ts";
 import * as Item from "../../items/items.layout.ts";
 import { expiryOf } from "../../items/lifetime.ts";
 import type { GetRequest } from "../../items/requests.ts";
@@ -22,8 +23,7 @@ export function mg(request: MetaRequest): number {
     request.miss();
     return request.lineBytes;
   }
-  const { store } = items;
-  const { valueBytes } = store;
+  const { valueBytes } = items;
   reply.room((flags.value ? valueBytes : 0) + REPLY_BYTES_MAX);
   const begun = reply.at;
   if (flags.value) {
@@ -33,7 +33,7 @@ export function mg(request: MetaRequest): number {
   replyFlags(request, look);
   reply.literal(Say.CRLF);
   if (!flags.value) return request.lineBytes;
-  if (store.read(reply.bytes, reply.at)) {
+  if (items.read(reply.bytes, reply.at)) {
     reply.at += valueBytes;
     reply.literal(Say.CRLF);
   } else {
@@ -52,23 +52,23 @@ function find(request: MetaRequest, look: GetRequest): boolean {
   look.hasRecache = flags.hasRecache;
   if (flags.hasRecache) look.recacheBefore = expiryOf(flags.recache, items.now);
   look.touchFirst = flags.touchFirst;
-  return items.metaGet(key, keyFrom, keyTo, look);
+  return metaGetItem(items, key, keyFrom, keyTo, look);
 }
 
 /** A stale item takes the other look too, because the client may win the right to renew it. */
 function findPlainly({ items, key, keyFrom, keyTo }: MetaRequest, look: GetRequest): boolean {
-  const found = items.get(key, keyFrom, keyTo);
+  const found = getItem(items, key, keyFrom, keyTo);
   if (!found || (items.meta[Item.BITS]! & Item.STALE) === 0) {
     look.expiresBefore = items.meta[Item.EXPIRES]!;
     return found;
   }
   look.isCounted = true;
-  return items.metaGet(key, keyFrom, keyTo, look);
+  return metaGetItem(items, key, keyFrom, keyTo, look);
 }
 
 function replyFlags(request: MetaRequest, look: GetRequest): void {
   const { tokens, bytes, reply, items } = request;
-  const { meta, store, now } = items;
+  const { meta, now } = items;
   // `t` answers with what T or N before it has set.
   let expires = look.created ? 0 : look.expiresBefore;
   for (let i = 2; i < tokens.count; i++) {
@@ -82,7 +82,7 @@ function replyFlags(request: MetaRequest, look: GetRequest): void {
         break;
       case Flag.FLAG_s:
         reply.flag(letter);
-        reply.u32(store.valueBytes);
+        reply.u32(items.valueBytes);
         break;
       case Flag.FLAG_t:
         reply.flag(letter);

@@ -11,6 +11,7 @@ import {
   SET,
   type StoreMode,
 } from "../../items/requests.ts";
+import { refuseTooLarge, storeItem } from "../../items/set.ts";
 import * as Flag from "../../protocol/meta_flags.ts";
 import { ascii, parseSigned } from "../../protocol/text.ts";
 import * as Say from "../text/replies.ts";
@@ -34,7 +35,7 @@ export function ms(request: MetaRequest): number {
   const { key, keyFrom, keyTo } = request;
   const change = request.store.reset(mode);
   if (!items.fits(keyTo - keyFrom, valueBytes)) {
-    items.tooLarge(key, keyFrom, keyTo, change);
+    refuseTooLarge(items, key, keyFrom, keyTo, change);
     return request.refuseValue(Say.TOO_LARGE, valueBytes);
   }
   if (!request.hasValue(valueBytes)) return 0;
@@ -43,7 +44,7 @@ export function ms(request: MetaRequest): number {
   change.setValue(bytes, tokens.next, tokens.next + valueBytes);
   change.clientFlags = flags.clientFlags;
   change.invalidate = flags.invalidate;
-  const outcome = items.put(key, keyFrom, keyTo, change);
+  const outcome = storeItem(items, key, keyFrom, keyTo, change);
   if (outcome !== DONE || !flags.quiet) replyStored(request, outcome, valueBytes);
   return request.wholeBytes(valueBytes);
 }

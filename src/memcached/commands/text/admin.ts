@@ -1,6 +1,7 @@
 // Small commands about the server: `version`, `verbosity`, `cache_memlimit`, `slabs`, `lru`,
 // `debugtime` and `refresh_certs`. Those about parts that only memcached has check their arguments
 // as memcached does.
+import { limitMemory } from "../../items/memory.ts";
 import { ascii, parseSigned, parseU32 } from "../../protocol/text.ts";
 import { VERSION } from "../statistics.ts";
 import * as Say from "./replies.ts";
@@ -34,7 +35,7 @@ export function cacheMemlimit(request: TextRequest): number {
   const megabytes = parseU32(bytes, tokens.from[1]!, tokens.to[1]!);
   if (Number.isNaN(megabytes)) return request.say(Say.ERROR);
   if (megabytes < MEMLIMIT_MIN_MB) return request.say(MEMLIMIT_SMALL);
-  return request.say(items.store.limit(megabytes * MEGABYTE) ? Say.OK : MEMLIMIT_FAILED);
+  return request.say(limitMemory(items.values, megabytes * MEGABYTE) ? Say.OK : MEMLIMIT_FAILED);
 }
 
 /** `slabs reassign FROM TO` and the like. */

@@ -1,4 +1,5 @@
 // `delete KEY [0] [noreply]`: the 0 is the time of an old protocol, and no other time is allowed.
+import { deleteItem } from "../../items/delete.ts";
 import { DONE } from "../../items/requests.ts";
 import { ascii } from "../../protocol/text.ts";
 import * as Say from "./replies.ts";
@@ -8,7 +9,7 @@ const ZERO = ascii("0");
 const DELETED = ascii("DELETED\r\n");
 const USAGE = ascii("CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n");
 
-export function deleteItem(request: TextRequest): number {
+export function deleteKey(request: TextRequest): number {
   const { tokens, bytes, items, parts } = request;
   const { count } = tokens;
   if (count < 2 || count > 4) return request.say(Say.ERROR);
@@ -22,6 +23,6 @@ export function deleteItem(request: TextRequest): number {
   const key = tokens.from[1]!;
   const keyTo = tokens.to[1]!;
   if (parts.stats.detailed) parts.stats.prefixDelete(bytes, key, keyTo);
-  const outcome = items.remove(bytes, key, keyTo, request.remove.reset());
+  const outcome = deleteItem(items, bytes, key, keyTo, request.remove.reset());
   return request.say(outcome === DONE ? DELETED : Say.NOT_FOUND);
 }

@@ -4,6 +4,7 @@
 // A list of keys may be longer than a line may be, and its answer longer than a turn. The rest of
 // such a list is read key by key as it is received: `session.keyList` says how its keys are
 // answered until the line ends.
+import { getItem, touchItem } from "../../items/get.ts";
 import * as Item from "../../items/items.layout.ts";
 import { expiryOf } from "../../items/lifetime.ts";
 import { REPLY_BYTES_MAX } from "../../protocol/reply.ts";
@@ -84,11 +85,12 @@ function getOne(
 ): void {
   const { bytes, items, reply, parts } = request;
   request.turn.spend(KEY_UNITS);
-  const found = list.touches ? items.touch(bytes, from, to, expires) : items.get(bytes, from, to);
+  const found = list.touches
+    ? touchItem(items, bytes, from, to, expires)
+    : getItem(items, bytes, from, to);
   if (parts.stats.detailed) parts.stats.prefixGet(bytes, from, to, found);
   if (!found) return;
-  const { meta, store } = items;
-  const { valueBytes } = store;
+  const { meta, valueBytes } = items;
   reply.room(valueBytes + REPLY_BYTES_MAX);
   const begun = reply.at;
   reply.literal(VALUE);
@@ -102,7 +104,7 @@ function getOne(
     reply.u64(meta[Item.CAS_HIGH]!, meta[Item.CAS_LOW]!);
   }
   reply.literal(Say.CRLF);
-  if (!store.read(reply.bytes, reply.at)) {
+  if (!items.read(reply.bytes, reply.at)) {
     // A value that can't be read is a miss.
     reply.at = begun;
     return;

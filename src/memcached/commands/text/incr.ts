@@ -1,5 +1,6 @@
 // `incr` and `decr`: NAME KEY DELTA [noreply]. The reply is the new number.
 import { parseU64 } from "../../../base/u64.ts";
+import { deltaItem } from "../../items/delta.ts";
 import { DONE } from "../../items/requests.ts";
 import { ascii } from "../../protocol/text.ts";
 import * as Say from "./replies.ts";
@@ -25,7 +26,7 @@ function count(request: TextRequest, increment: boolean): number {
   if (!parseU64(bytes, tokens.from[2]!, tokens.to[2]!, change.delta)) {
     return request.say(BAD_DELTA);
   }
-  const outcome = items.delta(bytes, tokens.from[1]!, tokens.to[1]!, change);
+  const outcome = deltaItem(items, bytes, tokens.from[1]!, tokens.to[1]!, change);
   if (outcome !== DONE) return request.say(Say.STORE_REPLY[outcome]);
   if (!request.silent) reply.u64(items.number.high, items.number.low);
   return request.say(Say.CRLF);

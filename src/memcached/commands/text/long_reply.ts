@@ -1,6 +1,8 @@
 // Replies that list all items, or a long table. They are written some lines at a time, so that
 // other connections have their turns in between, and nothing is made for a client that does not
 // read.
+
+import type { ScanCursor } from "../../../tmem/scan_cursor.ts";
 import { C } from "../../items/counters.ts";
 import * as Item from "../../items/items.layout.ts";
 import type { Items } from "../../items/items.ts";
@@ -49,20 +51,20 @@ class ItemList implements LongReply {
   readonly #parts: LongReplyParts;
   readonly #lineOf: LineOf;
   readonly #last: Uint8Array;
-  readonly #scan: ReturnType<Items["store"]["beginScan"]>;
+  readonly #scan: ScanCursor;
   #left: number;
 
   constructor(parts: LongReplyParts, lineOf: LineOf, last: Uint8Array, itemsMax: number) {
     this.#parts = parts;
     this.#lineOf = lineOf;
     this.#last = last;
-    this.#scan = parts.items.store.beginScan();
+    this.#scan = parts.items.values.beginScan();
     this.#left = itemsMax;
   }
 
   step(): boolean {
     const { items, turn } = this.#parts;
-    const ended = items.store.scan(this.#scan, (key) => {
+    const ended = items.scan(this.#scan, (key) => {
       turn.spend(LOOK_UNITS);
       if (!items.isAlive() || this.#left <= 0) return;
       this.#left--;
@@ -87,13 +89,13 @@ export function cacheDump(parts: LongReplyParts, itemsMax: number): LongReply {
   return new ItemList(parts, cacheLineOf, Say.END, itemsMax);
 }
 
-function metaLineOf({ meta, store, now }: Items, key: Uint8Array): string {
+function metaLineOf({ meta, valueBytes, now }: Items, key: Uint8Array): string {
   const high = meta[Item.CAS_HIGH]!;
   const low = meta[Item.CAS_LOW]!;
   const cas = high === 0 ? low : (BigInt(high) << 32n) | BigInt(low);
   const fetched = (meta[Item.BITS]! & Item.FETCHED) !== 0 ? "yes" : "no";
   const expires = meta[Item.EXPIRES] === 0 ? -1 : meta[Item.EXPIRES];
-  const size = key.length + store.valueBytes;
+  const size = key.length + valueBytes;
   return (
     `key=${encodeKey(key)} exp=${expires} la=${Math.min(now, meta[Item.ACCESSED]!)} cas=${cas} ` +
     `fetch=${fetched} cls=1 size=${size}\n`
@@ -105,8 +107,8 @@ function getLineOf({ meta }: Items, key: Uint8Array): string {
   return isText ? `mg ${printableKey(key)}\r\n` : `mg ${base64(key)} b\r\n`;
 }
 
-function cacheLineOf({ meta, store }: Items, key: Uint8Array): string {
-  return `ITEM ${printableKey(key)} [${store.valueBytes} b; ${meta[Item.EXPIRES]!} s]\r\n`;
+function cacheLineOf({ meta, valueBytes }: Items, key: Uint8Array): string {
+  return `ITEM ${printableKey(key)} [${valueBytes} b; ${meta[Item.EXPIRES]!} s]\r\n`;
 }
 
 function base64(key: Uint8Array): string {
@@ -138,12 +140,12 @@ export class PrefixDump implements LongReply {
 /** `lru_crawler crawl`: drops what has expired; the reply comes when all was looked at. */
 export class Crawl implements LongReply {
   readonly #parts: LongReplyParts;
-  readonly #scan: ReturnType<Items["store"]["beginScan"]>;
+  readonly #scan: ScanCursor;
 
   constructor(parts: LongReplyParts) {
     this.#parts = parts;
     parts.items.counters.own[C.crawler_starts]!++;
-    this.#scan = parts.items.store.beginScan();
+    this.#scan = parts.items.values.beginScan();
   }
 
   step(): boolean {

@@ -3,6 +3,7 @@
 import { parseU64 } from "../../../base/u64.ts";
 import { expiryOf } from "../../items/lifetime.ts";
 import { ADD, APPEND, PREPEND, REPLACE, SET, type StoreMode } from "../../items/requests.ts";
+import { refuseAndKeep, refuseTooLarge, storeItem } from "../../items/set.ts";
 import { parseSigned, parseU32 } from "../../protocol/text.ts";
 import * as Say from "./replies.ts";
 import { type TextRequest, VALUE_BYTES_LIMIT } from "./request.ts";
@@ -49,7 +50,8 @@ function store(request: TextRequest, mode: StoreMode, isCas: boolean): number {
   const keyTo = tokens.to[1]!;
   if (!items.fits(keyTo - key, valueBytes)) {
     // Of all these only `set` removes the item that the value was to replace.
-    items.tooLarge(bytes, key, keyTo, request.store.reset(mode), mode === SET && !isCas);
+    const refuse = mode === SET && !isCas ? refuseTooLarge : refuseAndKeep;
+    refuse(items, bytes, key, keyTo, request.store.reset(mode));
     return request.refuseValue(Say.TOO_LARGE, valueBytes);
   }
   if (!request.hasValue(valueBytes)) return 0;
@@ -61,6 +63,6 @@ function store(request: TextRequest, mode: StoreMode, isCas: boolean): number {
   change.expires = expiryOf(exptime, items.now);
   change.hasCas = isCas;
   if (isCas) change.cas.set(request.cas.high, request.cas.low);
-  const outcome = items.put(bytes, key, keyTo, change);
+  const outcome = storeItem(items, bytes, key, keyTo, change);
   return request.sayOfValue(Say.STORE_REPLY[outcome], valueBytes);
 }

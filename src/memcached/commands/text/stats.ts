@@ -27,7 +27,7 @@ export function stats(request: TextRequest): number {
   const addStat: AddStat = (name, value) => {
     request.sayMore(ascii(`STAT ${name} ${value}\r\n`));
   };
-  return request.sayMore(statistics.tell(kind, addStat) ? Say.END : Say.ERROR);
+  return request.sayMore(statistics.add(kind, addStat) ? Say.END : Say.ERROR);
 }
 
 function detail(request: TextRequest, what: string): number {

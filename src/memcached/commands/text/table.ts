@@ -8,7 +8,7 @@ import { mg } from "../meta/mg.ts";
 import { ms } from "../meta/ms.ts";
 import type { MetaRequest } from "../meta/request.ts";
 import * as Admin from "./admin.ts";
-import { deleteItem } from "./delete.ts";
+import { deleteKey } from "./delete.ts";
 import { flushAll } from "./flush_all.ts";
 import { gat, gats, get, gets } from "./get.ts";
 import { decr, incr } from "./incr.ts";
@@ -32,7 +32,7 @@ const COMMANDS: Readonly<Record<string, TextCommand>> = {
   // Undocumented, and older than all clients; memcached still takes it for `get`.
   bget: get,
   ...{ set, add, replace, append, prepend, cas },
-  delete: deleteItem,
+  delete: deleteKey,
   ...{ incr, decr, touch },
   // Meta commands.
   ...{ mg, ms, md, ma, mn, me },

@@ -1,4 +1,5 @@
 // `touch KEY EXPTIME [noreply]`: changes when an item expires.
+import { touchItem } from "../../items/get.ts";
 import { expiryOf } from "../../items/lifetime.ts";
 import { ascii, parseSigned } from "../../protocol/text.ts";
 import * as Say from "./replies.ts";
@@ -14,6 +15,6 @@ export function touch(request: TextRequest): number {
   const exptime = parseSigned(bytes, tokens.from[2]!, tokens.to[2]!);
   if (Number.isNaN(exptime)) return request.say(Say.BAD_EXPTIME);
   const expires = expiryOf(exptime, items.now);
-  const found = items.touch(bytes, tokens.from[1]!, tokens.to[1]!, expires);
+  const found = touchItem(items, bytes, tokens.from[1]!, tokens.to[1]!, expires);
   return request.say(found ? TOUCHED : Say.NOT_FOUND);
 }

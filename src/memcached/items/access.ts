@@ -1,0 +1,244 @@
+// One thread's access to memcached's items: the key that is locked, the words beside its value, and
+// the value. An item is a value of src/values; its meta bytes are the six words of items.layout.ts.
+// When an item is gone and what a cas number is, items.ts decides.
+//
+// Concurrency: a key is used between `lock` and `unlock`, by one thread at a time, which locks no
+// other key meanwhile. `read` may also be called after `unlock`, until the next `lock`.
+// Nothing is copied or allocated for an operation but the key, and a view of a value that is put.
+import type { Address } from "../../base/brand.ts";
+import { ZcacheError } from "../../base/errors.ts";
+import { FLAGS } from "../../store/value.layout.ts";
+import type { ScanCursor } from "../../tmem/scan_cursor.ts";
+import type { EvictionListener } from "../../values/eviction_listener.ts";
+import type { Finder } from "../../values/finder.ts";
+import { VALUE_BYTES_MAX } from "../../values/prefix.layout.ts";
+import { keyBytesAt } from "../../values/prefix.ts";
+import { SetRequest } from "../../values/request.ts";
+import type { Values } from "../../values/values.ts";
+import { KEY_BYTES_MAX } from "../protocol/text.ts";
+import { META_WORDS } from "./items.layout.ts";
+
+/** An arena that is shorter than so many reply buffers has no room for one. */
+const BUFFER_PARTS_MIN = 256;
+
+/** A buffer of replies, filled up to `at`. */
+export interface AnswerBuffer {
+  readonly bytes: Uint8Array;
+  at: number;
+}
+
+/** Called with the address and length of a value that was put: trains dictionaries. */
+export type Sampler = (at: number, count: number) => void;
+
+export class ItemAccess {
+  readonly values: Values;
+  /** Longer values are refused, in bytes. */
+  readonly valueBytesMax = VALUE_BYTES_MAX;
+  /** The words of the item that was found; `put` and `writeMeta` store what is in them. */
+  readonly meta = new Uint32Array(META_WORDS);
+  /** Seconds since 1970. */
+  now = 0;
+  /** Items that the last `answerLines` has found. */
+  hits = 0;
+  readonly #sampler: Sampler | undefined;
+  readonly #metaBytes = new Uint8Array(this.meta.buffer);
+  readonly #key = new Uint8Array(KEY_BYTES_MAX);
+  #keyBytes = 0;
+  readonly #request = new SetRequest();
+  /** The buffer that `makeBuffer` has made, and its address. */
+  #buffer: Uint8Array | undefined;
+  #bufferAt = 0;
+  /** Finds items for `answerLines`; undefined without a buffer for the answers. */
+  #finder: Finder | undefined;
+
+  constructor(values: Values, sampler?: Sampler) {
+    this.values = values;
+    this.#sampler = sampler;
+    this.#request.key = this.#key;
+    this.#request.meta = this.#metaBytes;
+    this.#request.metaBytes = this.#metaBytes.length;
+  }
+
+  /** Bytes of the value that was found. */
+  get valueBytes(): number {
+    return this.values.valueBytes;
+  }
+
+  /** Locks a key of 1 … 250 bytes, and waits while another thread has it locked. */
+  lock(key: Uint8Array, from: number, to: number): void {
+    this.#keyBytes = to - from;
+    for (let at = from; at < to; at++) this.#key[at - from] = key[at]!;
+    this.values.lock(this.#key, this.#keyBytes);
+  }
+
+  unlock(): void {
+    this.values.unlock();
+  }
+
+  /** Finds the item of the locked key, which counts as a use of it. */
+  find(): boolean {
+    return this.values.find(this.#key, this.#keyBytes) && this.#readMeta();
+  }
+
+  /** `find` for `meta` and `valueBytes` only: it counts as no use, and `read` can't follow. */
+  look(): boolean {
+    return this.values.has(this.#key, this.#keyBytes) && this.#readMeta();
+  }
+
+  /** @returns true: there are words to be read */
+  #readMeta(): true {
+    const { bytes, metaAt } = this.values;
+    for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
+    return true;
+  }
+
+  /**
+   * Copies the value that was found to `target[at]`.
+   * @returns false if it can't be read, and is to be taken for a miss: it is damaged, or was lost
+   *   while it was fetched from a file
+   */
+  read(target: Uint8Array, at: number): boolean {
+    const { values } = this;
+    const count = values.valueBytes;
+    const isInArena = target === this.#buffer;
+    const to = isInArena ? ((this.#bufferAt + at) as Address) : values.bufferAt;
+    try {
+      const chunked = values.read(this.#key, this.#keyBytes, to);
+      if (chunked === null || (chunked !== undefined && chunked.length !== count)) return false;
+      if (chunked !== undefined) target.set(chunked, at);
+      else if (!isInArena) target.set(values.bytes.subarray(to, to + count), at);
+      return true;
+    } catch (error) {
+      if (error instanceof ZcacheError) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Makes a buffer in the arena, to which values are restored without a copy. Each thread makes
+   * one at most.
+   * @returns undefined if there is no room for it
+   */
+  makeBuffer(bytes: number): Uint8Array | undefined {
+    const { values } = this;
+    if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
+    try {
+      this.#bufferAt = values.store.reserve(bytes);
+      this.#finder = values.finder();
+    } catch (error) {
+      if (error instanceof ZcacheError) return undefined;
+      throw error;
+    }
+    this.#buffer = values.bytes.subarray(this.#bufferAt, this.#bufferAt + bytes);
+    return this.#buffer;
+  }
+
+  /**
+   * Answers plain gets of ordinary items by a kernel, without a lock: the lines at [from, to), as
+   * far as it can.
+   * @param target takes the answers, if its bytes are those of `makeBuffer`
+   * @param flushes the number of flushes that an item that counts has in BITS
+   * @returns bytes of the lines that were answered
+   */
+  answerLines(
+    lines: Uint8Array,
+    from: number,
+    to: number,
+    target: AnswerBuffer,
+    flushes: number,
+  ): number {
+    const finder = this.#finder;
+    this.hits = 0;
+    if (finder === undefined || target.bytes !== this.#buffer) return 0;
+    const out = this.#bufferAt;
+    finder.out = out + target.at;
+    finder.outEnd = out + target.bytes.length;
+    finder.now = this.now;
+    finder.flushes = flushes;
+    const used = finder.answerGets(lines, from, to);
+    target.at = finder.out - out;
+    this.hits = finder.found;
+    return used;
+  }
+
+  /**
+   * Stores `meta` with the item that was found, whose value stays.
+   * @returns whether it is there: an item in a file is loaded for this, and there may be no room
+   */
+  writeMeta(): boolean {
+    if (this.values.rewriteMeta(this.#metaBytes)) return true;
+    // Evicted since it was found: with the old words it must not come back from a file.
+    this.forget();
+    return false;
+  }
+
+  /** `writeMeta` where only the time of the last use has changed: the next process may miss it. */
+  writeUse(): void {
+    this.values.rewriteMeta(this.#metaBytes, false);
+  }
+
+  /**
+   * Stores a value and `meta` in place of the item of the locked key.
+   * @param value holds the value at [from, to)
+   * @returns whether there was room; if not, the old item is gone too
+   */
+  put(value: Uint8Array, from: number, to: number): boolean {
+    const { values } = this;
+    const request = this.#request;
+    const count = to - from;
+    request.keyBytes = this.#keyBytes;
+    request.value = value.subarray(from, to);
+    request.valueBytes = count;
+    const result = values.set(request);
+    // A value that fits into the value buffer is still there.
+    if (count <= values.bufferBytes) this.#sampler?.(values.bufferAt, count);
+    return result === 0;
+  }
+
+  /** Removes the item of the locked key. */
+  remove(): void {
+    this.values.remove(this.#key, this.#keyBytes);
+  }
+
+  /**
+   * To be called where `find` found nothing and the client is told so: an item that was evicted,
+   * and is still in a file that the next process begins with, does not come back from there.
+   */
+  forget(): void {
+    if (this.values.isKept) this.values.remove(this.#key, this.#keyBytes);
+  }
+
+  /**
+   * Continues a scan of all items, without a lock.
+   * @param cursor of `values.beginScan`
+   * @param visit is given a copy of the key; `meta` and `valueBytes` are the item's
+   * @returns whether the scan is over
+   */
+  scan(cursor: ScanCursor, visit: (key: Uint8Array) => void): boolean {
+    const { values } = this;
+    return values.scan(cursor, (at, keyBytes) => {
+      this.#readMeta();
+      visit(values.bytes.slice(at, at + keyBytes));
+    });
+  }
+
+  /**
+   * Visits the items that were evicted since a thread last did so. The store is locked meanwhile.
+   * @param visit is given the key at [from, to), valid for the call; `meta` and `valueBytes` are
+   *   the item's
+   * @returns false if there were more than the store remembers
+   */
+  visitEvicted(
+    listener: EvictionListener,
+    visit: (key: Uint8Array, from: number, to: number) => void,
+  ): boolean {
+    const { values } = this;
+    return listener.hear((_reason, flagsAt) => {
+      const start = flagsAt - FLAGS;
+      values.readFields(start);
+      this.#readMeta();
+      const at = values.keyStart(start);
+      visit(values.bytes, at, at + keyBytesAt(values.bytes, start));
+    });
+  }
+}

@@ -1,0 +1,46 @@
+// What the items of all threads take, and how much they may take.
+import { ZcacheError } from "../../base/errors.ts";
+import type { Values } from "../../values/values.ts";
+
+export interface MemoryStats {
+  readonly items: number;
+  /** Keys and values as clients gave them, in bytes. */
+  readonly logicalBytes: number;
+  /** What holding them takes, in bytes. */
+  readonly usedBytes: number;
+  readonly limitBytes: number;
+  /** Items that were evicted for want of room, since the start. */
+  readonly evictions: number;
+  /** More, by the store's own names; `stats zcache` shows them. */
+  readonly more: Readonly<Record<string, number | string>>;
+}
+
+/** Slow: it asks all threads. */
+export function memoryStats({ store, count }: Values): MemoryStats {
+  const { ephemeral, persistent, mem_used_total, mem_limit, counters } = store.stats();
+  // Items are of one of the two kinds: evictable (ephemeral) or not.
+  return {
+    items: count,
+    logicalBytes: ephemeral.originalBytes + persistent.originalBytes,
+    usedBytes: mem_used_total,
+    limitBytes: mem_limit,
+    evictions: counters.evicted_ephemeral_pages,
+    more: {
+      compr_data_size: ephemeral.compressedBytes + persistent.compressedBytes,
+      pages_in_memory: ephemeral.pagesInMemory + persistent.pagesInMemory,
+      pages_in_file: ephemeral.pagesInFile + persistent.pagesInFile,
+      ...counters,
+    },
+  };
+}
+
+/** Changes the limit of memory. @returns false if that many bytes are not possible */
+export function limitMemory({ store }: Values, bytes: number): boolean {
+  try {
+    store.limit(bytes);
+    return true;
+  } catch (error) {
+    if (error instanceof ZcacheError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,174 @@
+// Opens the store of memcached's items, in each thread of a server: the store of a cache, with its
+// tiers, dictionaries, write-back file and warm restart (../../cache/engine.ts).
+import { ZcacheError } from "../../base/errors.ts";
+import {
+  AttachedLog,
+  abandonValues,
+  Engine,
+  type LogShare,
+  openValues,
+} from "../../cache/engine.ts";
+import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "../../cache/options.ts";
+import { random32 } from "../../node/platform.ts";
+import { attachWith } from "../../node/stores.ts";
+import type { Store, StoreShare } from "../../store/store.ts";
+import { keyAt, keyBytesAt, readWord } from "../../values/prefix.ts";
+import { Values } from "../../values/values.ts";
+import type { MemcachedSettings } from "../settings.ts";
+import type { Sampler } from "./access.ts";
+import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT } from "./items.layout.ts";
+import { laterFlushes } from "./lifetime.ts";
+import type { ItemsBegin } from "./shared.ts";
+
+/** The interval of background work: long enough that it does not show in latencies. */
+const BACKGROUND_MS = 20;
+/** While items are evicted, it pays to recompress others: for this part of the time. */
+const PRESSED = { share: 0.15, idleTicks: 2 };
+/**
+ * A process that begins with another's items assigns cas numbers from here on: so many a second
+ * since 2026, which is more than were assigned meanwhile, and for 34 years not too many.
+ */
+const CAS_EPOCH_MS = Date.UTC(2026, 0, 1);
+const CAS_A_SECOND = 4096;
+/** All cas numbers that a server assigns (shared.ts) are below 2⁴². */
+const CAS_OURS_HIGH_MAX = 2 ** 10;
+
+/** The items' store, open in this thread. */
+export interface OpenedItems {
+  readonly values: Values;
+  readonly sampler: Sampler | undefined;
+  /** What the previous process has left, if this one begins with its items. */
+  readonly begin: ItemsBegin | undefined;
+  /** For `attachItems` in another thread. */
+  share(): ItemsShare;
+  /** Statistics beside those of the store, by name. */
+  figures(): Readonly<Record<string, number>>;
+  /** Closes the store for all threads, after what the next process needs has been written. */
+  close(): void;
+}
+
+export interface ItemsShare {
+  readonly store: StoreShare;
+  readonly log: LogShare | undefined;
+}
+
+/**
+ * Creates the store, with the items of the previous process if `persist` says so.
+ * @param onFault takes errors of writing what the next process needs; the server goes on
+ * @param onError takes unexpected errors of a background task, which goes on
+ * @throws ZcacheError ERR_OPTION, ERR_ARENA_MEMORY, ERR_IO, ERR_FILE_LOCKED
+ */
+export function openItems(
+  settings: MemcachedSettings,
+  onFault: (error: ZcacheError) => void = () => {},
+  onError?: (task: string, error: unknown) => void,
+): OpenedItems {
+  const options = cacheOptionsOf(settings);
+  const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
+  const opened = openValues(storeOptionsOf(options), persist, {
+    front: "items",
+    stays: !settings.evicts,
+  });
+  const { store } = opened;
+  try {
+    const values = valuesIn(store);
+    const before: Before = { casMax: 0, flushes: undefined };
+    const what = {
+      background: { everyMs: BACKGROUND_MS, pressed: PRESSED },
+      ...{ dictionaryBytes, codec, codecOptions },
+    };
+    const engine = new Engine(opened, values, what, {
+      isUnwanted: (prefixAt) => {
+        readBefore(values, prefixAt, before);
+        return false;
+      },
+      ...{ onFault, onError },
+      onDictionary: () => {},
+    });
+    return {
+      values,
+      sampler: engine.sampler,
+      begin: persist && beginOf(engine.frontWords, before),
+      share: () => ({ store: store.share(), log: engine.share() }),
+      figures: () => figuresOf(values, engine),
+      close: () => engine.close(),
+    };
+  } catch (error) {
+    abandonValues(opened);
+    throw error;
+  }
+}
+
+/** @param share what `share` of the opened items gave, in another thread */
+export function attachItems(share: unknown): Values {
+  const { store, log } = (share ?? {}) as Partial<ItemsShare>;
+  if (store === undefined) {
+    throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store of items shared");
+  }
+  return attachWith(store, (one) => {
+    const values = valuesIn(one);
+    if (log !== undefined) new AttachedLog(values, log);
+    return values;
+  });
+}
+
+function valuesIn(store: Store): Values {
+  return new Values(store, () => Date.now(), random32);
+}
+
+function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
+  const { memoryMax, codec, tiers, dictionary, writeBack, persist } = settings;
+  return {
+    ...{ memoryMax, codec, tiers, dictionary },
+    ...(writeBack === undefined ? {} : { writeBack }),
+    ...(persist === undefined ? {} : { persist }),
+  };
+}
+
+/** What the items that are recovered tell of the previous process. */
+interface Before {
+  casMax: number;
+  flushes: number | undefined;
+}
+
+/** Looks at the item whose prefix is at `prefixAt`. */
+function readBefore({ bytes }: Values, prefixAt: number, before: Before): void {
+  const metaAt = keyAt(bytes, prefixAt) + keyBytesAt(bytes, prefixAt);
+  const word = (nth: number) => readWord(bytes, metaAt + nth * 4) >>> 0;
+  const high = word(CAS_HIGH);
+  // A higher number was chosen by a client, and does not say which ones were assigned.
+  if (high < CAS_OURS_HIGH_MAX) {
+    before.casMax = Math.max(before.casMax, high * 2 ** 32 + word(CAS_LOW));
+  }
+  before.flushes = laterFlushes(before.flushes, word(BITS) >>> FLUSH_SHIFT);
+}
+
+function beginOf(words: readonly number[], { casMax, flushes }: Before): ItemsBegin {
+  const byTime = Math.floor((Date.now() - CAS_EPOCH_MS) / 1000) * CAS_A_SECOND;
+  const [kept = 0, due = 0] = words;
+  // An item with a later number than was kept was logged behind a gap in the log.
+  const last = laterFlushes(flushes, kept);
+  return { casAfter: Math.max(casMax, byTime), flushes: last, flushDue: due };
+}
+
+function figuresOf(values: Values, engine: Engine): Record<string, number> {
+  const { logBytes, snapshotBytes, waitingBytes, errors, isSuspended, recovered } =
+    engine.persistStats ?? {};
+  return {
+    dictionary: values.dictionaries.current,
+    ...prefixed("background", engine.backgroundCounts),
+    ...prefixed("persist", { logBytes, snapshotBytes, waitingBytes, errors }),
+    ...(isSuspended === undefined ? {} : { persist_suspended: Number(isSuspended) }),
+    ...prefixed("recovered", recovered),
+  };
+}
+
+/** `{ logBytes: 1 }` as `{ persist_log_bytes: 1 }`, without what is undefined. */
+function prefixed(prefix: string, figures: object | undefined): Record<string, number> {
+  const named = Object.entries(figures ?? {}).filter(([, value]) => typeof value === "number");
+  return Object.fromEntries(named.map(([name, value]) => [`${prefix}_${snake(name)}`, value]));
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
