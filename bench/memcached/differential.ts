@@ -1,5 +1,5 @@
-// The same sequences of requests for this server and for memcached: the same bytes have to come
-// back, but for what docs/memcached.md says differs.
+// Sends the same sequences of requests to this server and to memcached: the replies must be the
+// same bytes, except for the differences that docs/memcached.md lists.
 import { connect, type Socket } from "node:net";
 import { CAS, type Sequence, Sequences } from "./sequences.ts";
 import { hasMemcached, startMemcached, startZcache } from "./servers.ts";

@@ -1,6 +1,7 @@
-// Random and mutated requests over real sockets, in portions of chance, from clients that read, do
-// not read, or leave in the middle. The server has to live, to have what was stored before, and to
-// take no more memory. `ZCACHE_FUZZ_INPUTS` and `ZCACHE_FUZZ_SEED` are for other runs.
+// Random and mutated requests over real sockets, in pieces of random size, from clients that read,
+// do not read, or leave in between. The server must go on, must have the items that were stored
+// before, and must not take more memory. `ZCACHE_FUZZ_INPUTS` and `ZCACHE_FUZZ_SEED` change the
+// run.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";

@@ -1,9 +1,9 @@
-// How many documents fit, and how often one is missed: those that are asked for are drawn by Zipf's
-// law, and what is missed is stored. Before that each is stored once, so that no miss is of one
-// that was never there, which the largest memory could not help.
+// How many documents fit, and how often one is missed. Requests are drawn by Zipf's law, and a
+// missed document is stored. Each document is stored once before, because a first request misses
+// with any memory.
 //
-// What a process takes beside its items (its code, its heap, buffers) is what an equal run takes
-// with a limit of 4 MiB, less these.
+// The memory of a process beside its items (code, heap, buffers) is that of an equal run with a
+// limit of 4 MiB, less these 4 MiB.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";

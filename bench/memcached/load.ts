@@ -1,5 +1,5 @@
-// A pipelining client that costs as little as it can: requests are made beforehand, replies are
-// counted by their length, which is the same for every key.
+// A pipelining client that takes little processor time: requests are made beforehand, and replies
+// are counted by their length, which is the same for every key.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";

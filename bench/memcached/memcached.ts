@@ -1,8 +1,8 @@
-// The server against memcached 1.6 in the same run, by one load generator: speed, what is held in
-// the same memory, idle connections, and clients that misbehave.
+// This server and memcached 1.6 in the same run, with one load generator: speed, items held in the
+// same memory, idle connections, and clients that misbehave.
 //
-// The generator runs in this process and takes a processor of its own. What the system's network
-// takes is taken from both.
+// The generator runs in this process and takes a processor of its own. The system's network costs
+// both servers the same.
 import { spawn } from "node:child_process";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";

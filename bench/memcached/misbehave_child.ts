@@ -1,4 +1,4 @@
-// Clients that nobody wants, in a process of their own, so that they disturb the server and not the
+// Clients that misbehave, in a process of their own, so that they disturb the server and not the
 // generator: one never reads, one sends a byte a second, one sends garbage. The argument is a port.
 import { connect, type Socket } from "node:net";
 

@@ -1,5 +1,5 @@
-// Sequences of requests in memcached's protocols, by a seed: what clients send, and what none
-// should. In segments, because a cas number has to be read before it can be used.
+// Sequences of requests in memcached's protocols, by a seed: correct requests, and others. They
+// come in segments, because a cas number has to be read before it can be used.
 import { Xorshift32 } from "../../src/base/random.ts";
 
 /** A stretch of requests that is sent in one piece. `CAS` stands for the number that came last. */

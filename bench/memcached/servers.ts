@@ -1,4 +1,4 @@
-// The servers that are compared, each a process of its own: ours, and memcached where there is one.
+// The servers that are compared, each in a process of its own: zcache, and memcached if installed.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";

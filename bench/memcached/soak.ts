@@ -1,6 +1,5 @@
-// Mixed load for twenty minutes, with expiry and churn, where every value that comes back is
-// checked: memory must stay flat and nothing may be wrong. `ZCACHE_SOAK_MINUTES` is for other
-// times.
+// Mixed load for twenty minutes, with expiry and churn; every value that is read is checked. No
+// value may be wrong, and memory must not grow. `ZCACHE_SOAK_MINUTES` changes the time.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";

@@ -1,6 +1,6 @@
-// How fast the server answers, beside memcached: both run all the time, and a window of one follows
-// a window of the other, because what the machine gives changes by half within a minute. Ratios are
-// of neighbouring windows; of several the median is told, and between what they lie.
+// How fast this server and memcached answer. Both run all the time, and windows of the two
+// alternate, because the speed of the machine may change by half within a minute. Ratios are of
+// neighbouring windows; the result is their median and range.
 import { fill, type Kind, type Load, type LoadResult, runLoad } from "./load.ts";
 import { hasMemcached, type ServerUnderTest, startMemcached, startZcache } from "./servers.ts";
 

@@ -5,7 +5,8 @@
 //  3. thread.ts       one thread: items, engine, connections, sockets; worker.ts runs further ones
 //  4. listen.ts       sockets of endpoint.ts; listen_tls.ts those with TLS; auth.ts passwords
 //  5. connections.ts  reads and writes; receive_buffer.ts, send_queue.ts, turns.ts
-//  6. engine.ts       finds requests in what was read, and calls their commands
+//  6. engine.ts       finds requests in what was read, and calls their commands;
+//                     plain_gets.as.ts, a kernel, answers plain gets of ordinary items
 //  7. protocol/       bytes ⇄ numbers: lines, headers, flags; no sockets, no items
 //  8. commands/       a function for each command, in tables text/table.ts and binary/table.ts
 //  9. items/          items in the store: what commands read and change

@@ -128,7 +128,7 @@ describe("binary", () => {
     assert.equal(fixture.status(Op.APPEND, { key: "a", value: "2", cas: 1n }), Op.KEY_EXISTS);
   });
 
-  test("incr and decr: 64 bits, made where asked", () => {
+  test("incr and decr: 64 bits, created where asked", () => {
     const fixture = new BinaryFixture();
     const number = (value: Response) => Buffer.from(value.value, "latin1").readBigUInt64BE();
     const none = counting(1n, 0n, 0xffff_ffff);
@@ -141,7 +141,7 @@ describe("binary", () => {
     assert.equal(fixture.status(Op.INCREMENT, { key: "n", extras: none }), Op.NOT_NUMBER);
   });
 
-  test("quiet operations say only what went wrong, or what was found", () => {
+  test("quiet operations reply only errors, or items that were found", () => {
     const fixture = new BinaryFixture();
     const all = fixture.all(
       request(0x11, { key: "a", extras: PLAIN, value: "1" }),
@@ -195,7 +195,7 @@ describe("binary", () => {
     assert.equal(fixture.session.closing, true);
   });
 
-  test("a value that is too large is passed over, and the old one goes", () => {
+  test("a value that is too large is skipped, and the old item is removed", () => {
     const fixture = new BinaryFixture();
     fixture.status(Op.SET, { key: "a", extras: PLAIN, value: "1" });
     const value = "x".repeat(1 << 20);
@@ -207,7 +207,7 @@ describe("binary", () => {
     assert.equal(fixture.status(Op.GET, { key: "a" }), Op.KEY_NOT_FOUND);
   });
 
-  test("unknown operations are passed over; malformed ones end the connection", () => {
+  test("unknown operations are skipped; malformed ones end the connection", () => {
     const unknown = new BinaryFixture();
     const all = unknown.all(request(0x77, { key: "abc", value: "xyz" }), request(Op.NOOP));
     assert.deepEqual(
@@ -229,7 +229,7 @@ describe("binary", () => {
     assert.equal(garbage.session.closing, true);
   });
 
-  test("SASL PLAIN lets in whom the auth file names", () => {
+  test("SASL PLAIN accepts the names and passwords of the auth file", () => {
     const folder = mkdtempSync(join(tmpdir(), "zcache-auth-"));
     writeFileSync(join(folder, "auth"), "foo:bar\n");
     const options: FixtureOptions = { credentials: Credentials.read(join(folder, "auth")) };

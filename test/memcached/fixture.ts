@@ -121,7 +121,7 @@ export class EngineFixture {
     }
     const out = this.take();
     this.watch.end();
-    this.watch.tell();
+    this.watch.flush();
     return out;
   }
 

@@ -1,5 +1,5 @@
-// Bytes that nobody meant, and bytes that came in pieces: nothing breaks, memory is given back, and
-// what a stream gets for an answer does not hang on where it was cut.
+// Random bytes, and requests that arrive in pieces: nothing breaks, memory is freed, and the
+// replies to a stream do not depend on where it was cut.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

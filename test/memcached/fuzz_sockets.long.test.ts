@@ -1,5 +1,6 @@
-// Random and mutated requests over real sockets, also with TLS: the server lives, what was stored
-// before reads back, memory is bounded. `npm run bench -- memcached-fuzz` does five million.
+// Random and mutated requests over real sockets, also with TLS: the server goes on, items that
+// were stored before can be read, memory is bounded. `npm run bench -- memcached-fuzz` sends five
+// million.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Errors that nobody expected: each ends one connection or one task, is logged once with its stack,
-// counted, and never ends the process or what others do.
+// Unexpected errors: each ends one connection or one task, is logged once with its stack, is
+// counted, and never ends the process, other connections or other tasks.
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";

@@ -1,5 +1,5 @@
-// Lists of items and of figures, for programs that read them: names as memcached has them, classes,
-// and keys of which none can look like another line.
+// Lists of items and of statistics, for programs that read them: memcached's names, classes, and
+// keys that can't look like another line.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

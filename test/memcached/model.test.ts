@@ -1,5 +1,5 @@
-// Items against a model that is a Map of plain objects: any sequence of commands, with time passing
-// in between, gets the same replies.
+// Items against a model, a Map of plain objects: any sequence of commands, with time passing in
+// between, gets the same replies from both.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

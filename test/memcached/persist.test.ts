@@ -1,5 +1,5 @@
-// Items that outlive the process that served them: after an orderly end, and after none at all. A
-// crash is what the files are at the moment at which the test copies them.
+// Items after a restart of the process: after an orderly end, and after a crash. A crash is
+// simulated by a copy of the files at some moment.
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

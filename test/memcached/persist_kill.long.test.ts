@@ -1,5 +1,5 @@
-// Servers of memcached whose process is killed while clients store and delete items: what the next
-// server has of each item is one of the last states, whole.
+// Servers whose process is killed while clients store and delete items: the next server has each
+// item in one of its last states, complete.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";

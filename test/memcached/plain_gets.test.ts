@@ -1,6 +1,5 @@
 // Gets that the kernels answer (memcached/plain_gets.as.ts) against the same gets answered by the
-// engine: whatever the items are and however they are asked for, the bytes are the same, and so is
-// what is counted.
+// engine: for all items and all forms of the request, the bytes and the counters are the same.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-// The pieces of the wire: 64-bit numbers, base64, tokens; and the layout of an item's words.
+// Parts of the protocols: 64-bit numbers, base64, tokens; and lifetimes and cas numbers of items.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

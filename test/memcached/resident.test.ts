@@ -1,5 +1,5 @@
-// What the server's memory hangs on and no answer shows: objects that outlive their use, and code
-// that is loaded though nobody wants it.
+// The memory of a server: objects that must not outlive their use, and code that must not be loaded
+// before it is needed.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-// The server over real sockets: TCP, unix, TLS; slow readers, half-sent values, many connections.
+// A server over real sockets: TCP, unix, TLS; slow readers, incomplete values, many connections.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -53,7 +53,7 @@ describe("server", () => {
     });
   });
 
-  test("who does not read keeps no buffer from others, whose gets the kernels answer", async () => {
+  test("the reply buffer is free for other clients while one does not read", async () => {
     let hits = 0;
     const open: typeof openItems = (settings, onFault) => {
       const opened = openItems(settings, onFault);
@@ -93,7 +93,7 @@ describe("server", () => {
     }
   });
 
-  test("who does not read is not read from, and others are served", async () => {
+  test("a client that does not read is not read from, and others are served", async () => {
     const backlogBytesMax = 64 * 1024;
     await serving({ backlogBytesMax }, async (open, server) => {
       const slow = await open();
@@ -127,7 +127,7 @@ describe("server", () => {
     });
   });
 
-  test("a list of keys that asks for more than anybody holds waits for its reader", async () => {
+  test("a list of keys with a longer reply than any buffer waits for its reader", async () => {
     await serving({ backlogBytesMax: 64 * 1024 }, async (open) => {
       const slow = await open();
       const value = "y".repeat(500_000);
@@ -140,7 +140,7 @@ describe("server", () => {
     });
   });
 
-  test("half-sent values are held as far as they have come, and not beyond a limit", async () => {
+  test("incomplete values take as much memory as was received, up to a limit", async () => {
     await serving({ pendingBytesMax: 512 * 1024 }, async (open, server) => {
       const half: Client[] = [];
       for (let i = 0; i < 8; i++) {
@@ -170,7 +170,7 @@ describe("server", () => {
     });
   });
 
-  test("one connection too many is told so", async () => {
+  test("a connection beyond the limit is refused with a message", async () => {
     await serving({ connectionsMax: 2 }, async (open, server) => {
       const first = await open();
       await first.ask("version\r\n");
@@ -204,7 +204,7 @@ describe("server", () => {
     });
   });
 
-  test("who has quit is a connection no more, also if it keeps its own side open", async () => {
+  test("a client that has quit is no connection, even if it keeps its side open", async () => {
     await serving({}, async (open, server) => {
       const client = await open();
       const quits = await open();
@@ -240,7 +240,7 @@ describe("server", () => {
     await server.close(false);
   });
 
-  test("the socket that a killed server has left is no obstacle", async () => {
+  test("the socket of a killed server is replaced", async () => {
     const path = join(folder, "left");
     const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => {
       process.kill(process.pid, "SIGKILL");
@@ -265,7 +265,7 @@ describe("server", () => {
     });
   });
 
-  test("settings that are not allowed are errors that name them", async () => {
+  test("a setting that is not allowed is an error that names it", async () => {
     for (const settings of [
       { threads: 0 },
       { connectionsMax: 0 },
@@ -283,7 +283,7 @@ describe("server", () => {
     }
   });
 
-  test("knobs change what runs, and refuse what is not allowed", async () => {
+  test("knobs change a running server, and refuse values that are not allowed", async () => {
     await serving({}, async (open, server) => {
       const knobs = new Map(server.knobs().map((knob) => [knob.name, knob]));
       const flush = knobs.get("memcached.flushEnabled")!;
@@ -327,7 +327,7 @@ test("the entry point: a server and its store, and options that are checked", as
   await assert.rejects(startMemcachedServer(wrong), /no option "memory"; did you mean memoryMax\?/);
 });
 
-test("further threads listen on the same descriptor, and figures are of all", async () => {
+test("further threads listen on the same descriptor, and statistics are of all", async () => {
   const server = await MemcachedServer.start({
     settings: { threads: 2 },
     endpoints: [{}],

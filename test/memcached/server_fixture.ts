@@ -1,5 +1,5 @@
-// A server in this process, on a free port or a socket, and clients that wait for so many bytes or
-// for an end, never longer than a deadline.
+// A server in this process, on a free port or a unix socket, and clients that wait for a reply,
+// for so many bytes or for the end of the connection, never longer than a deadline.
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
 import type { Endpoint } from "../../src/memcached/endpoint.ts";

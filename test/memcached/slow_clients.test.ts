@@ -1,5 +1,5 @@
-// Clients that ask and do not read, or begin and do not go on: others are served, and what is kept
-// for all of them together is bounded.
+// Clients that do not read their replies, or do not complete their requests: others are served, and
+// the memory that all of them take together is bounded.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
@@ -45,7 +45,7 @@ async function until(fact: () => boolean, what: string): Promise<void> {
 }
 
 describe("slow clients", () => {
-  test("untaken replies of all clients together are bounded, and who reads is served", async () => {
+  test("the send queue of all clients is bounded, and a client that reads is served", async () => {
     const unsentBytesMax = 2 * 1024 * 1024;
     const { open, stat } = await serving({ unsentBytesMax });
     const value = Buffer.alloc(900_000, "x").toString();
@@ -70,7 +70,7 @@ describe("slow clients", () => {
     await until(() => stat("response_obj_bytes") === 0, "nothing waits for who has gone");
   });
 
-  test("what a client has asked for is not done once the client is gone", async () => {
+  test("requests of a client that is gone are not executed", async () => {
     const { open, stat } = await serving();
     const value = Buffer.alloc(900_000, "x").toString();
     const other = await open();
@@ -98,7 +98,7 @@ describe("slow clients", () => {
     assert.ok(more < 100, `${more} gets more, of ${gone.length * each} that were asked for`);
   });
 
-  test("lists of all items are not made for who does not read them", async () => {
+  test("lists of all items are not made for a client that does not read them", async () => {
     const { open, stat } = await serving();
     const other = await open();
     const count = 60_000;
@@ -129,7 +129,7 @@ describe("slow clients", () => {
     for (const client of deaf) client.close();
   });
 
-  test("a limit of untaken replies below a stream's own mark stops nobody", async () => {
+  test("a limit of the send queue below the stream's own mark stops no client", async () => {
     const { open } = await serving({ backlogBytesMax: 4096 });
     const slow = await open();
     const value = "x".repeat(9000);
@@ -151,7 +151,7 @@ describe("slow clients", () => {
     assert.equal(bytes, gets * ("VALUE k 0 9000\r\n\r\nEND\r\n".length + value.length) + 4);
   });
 
-  test("who is sent away and takes nothing is closed all the same", async () => {
+  test("a connection that the server has ended closes even if the client never reads", async () => {
     // All replies may wait, so that `quit` is read though the client takes none of them.
     const bytesMax = 64 * 1024 * 1024;
     const { server, open } = await serving({ backlogBytesMax: bytesMax, unsentBytesMax: bytesMax });
@@ -166,7 +166,7 @@ describe("slow clients", () => {
 });
 
 describe("TLS handshakes", () => {
-  test("those that do not end are closed, however they go on, and others are served", async () => {
+  test("handshakes that do not end are closed, and other clients are served", async () => {
     const { port, stat, server } = await serving({ tlsHandshakeS: 1 }, true);
     const stalled = Array.from({ length: 50 }, () => new Client(connect(port, "127.0.0.1")));
     // One byte of a handshake after the other: no pause is long.
@@ -191,7 +191,7 @@ describe("TLS handshakes", () => {
     }
   });
 
-  test("those under way count as connections", async () => {
+  test("handshakes under way count as connections", async () => {
     const { port, open } = await serving({ connectionsMax: 3, tlsHandshakeS: 60 }, true);
     const stalled = [await open(), await open(), await open()];
     const more = await open();

@@ -1,4 +1,4 @@
-// What counts as a hit and as a miss: as memcached 1.6.18 counts it.
+// Which commands count as hits and as misses: the same as in memcached 1.6.18.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { C, type CounterName } from "../../src/memcached/items/counters.ts";

@@ -196,7 +196,7 @@ describe("text", () => {
     assert.deepEqual(fixture.shutdowns, [true]);
   });
 
-  test("no room: refused where nothing may be dropped, else the others go", () => {
+  test("no room: refused where nothing may be evicted, else others are evicted", () => {
     const fixed = new TextFixture({ memoryMax: 1 << 20, itemBytesMax: 1 << 19, evicts: false });
     // Bytes of chance: what compresses would all find room.
     const random = new Xorshift32(7);
@@ -239,7 +239,7 @@ describe("text", () => {
     assert.match(fixture.ask("stats\r\n"), /STAT get_hits 0\r\n/);
   });
 
-  test("a set counts what has expired under its key, and is no get", () => {
+  test("a set counts an expired item under its key, and is no get", () => {
     const fixture = new TextFixture();
     fixture.ask("set a 0 1 1\r\nx\r\n");
     fixture.nowS += 2;
@@ -250,7 +250,7 @@ describe("text", () => {
     assert.deepEqual({ gets, hits }, { gets: 0, hits: 0 });
   });
 
-  test("what is dead is swept", () => {
+  test("expired and flushed items are swept", () => {
     const fixture = new TextFixture();
     for (let i = 0; i < 200; i++) fixture.ask(`set k${i} 0 ${i % 2 === 0 ? 5 : 0} 1\r\nx\r\n`);
     fixture.nowS += 5;

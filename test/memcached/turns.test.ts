@@ -1,4 +1,4 @@
-// Turns: what each connection may do before others have theirs, and who comes first.
+// Turns: how much work a connection may do before others have their turn, and in which order.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Session } from "../../src/memcached/session.ts";
@@ -14,7 +14,7 @@ async function rounds(count: number): Promise<void> {
 }
 
 describe("turns", () => {
-  test("those that ask for little come before those that always want more", async () => {
+  test("connections that ask for little come before those that always ask for more", async () => {
     const order: string[] = [];
     const turns: Turns<string> = new Turns<string>((name) => {
       order.push(name);
@@ -29,7 +29,7 @@ describe("turns", () => {
     assert.ok(order.indexOf("fresh") <= before + 1, order.join());
   });
 
-  test("a flood of fresh ones leaves a turn in each round to the others", async () => {
+  test("many fresh connections leave a turn in each round to a busy one", async () => {
     let busy = 0;
     let fresh = 0;
     const turns: Turns<string> = new Turns<string>((name) => {
@@ -45,7 +45,7 @@ describe("turns", () => {
     assert.ok(fresh >= 15, `${fresh} of ${busy + fresh}`);
   });
 
-  test("a round ends when its budget is spent, and all have their turn in the end", async () => {
+  test("a round ends when its budget is used up; all have their turn in the end", async () => {
     let taken = 0;
     const turns: Turns<number> = new Turns<number>(() => {
       taken++;
@@ -92,7 +92,7 @@ describe("a connection's turn", () => {
     return fixture.take().length;
   }
 
-  test("is short for everything that goes through all items, and all comes in the end", () => {
+  test("is short for commands that go through all items; replies are complete in the end", () => {
     const fixture = filled(3000);
     for (let i = 0; i < 3000; i++)
       fixture.engine.parts.stats.prefixSet(Buffer.from(`p${i}:`), 0, 6);
@@ -133,7 +133,7 @@ describe("a connection's turn", () => {
     }
   });
 
-  test("what waits for a turn is done in order, and once", () => {
+  test("requests that wait for a turn are executed in order, and once", () => {
     const fixture = filled(0);
     const session = new Session();
     const count = 5000;
@@ -146,7 +146,7 @@ describe("a connection's turn", () => {
     assert.equal(fixture.receiveBuffer.pendingBytes, 0);
   });
 
-  test("a hundred lists at the same time have all items each", () => {
+  test("each of a hundred simultaneous lists has all items", () => {
     const fixture = filled(2000);
     const sessions = Array.from({ length: 100 }, () => new Session());
     const outs = sessions.map(() => "");

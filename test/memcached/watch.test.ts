@@ -1,5 +1,5 @@
-// `watch`: what lines there are and for whom, that nobody waits for who watches, and that it costs
-// nothing when nobody does.
+// `watch`: its lines, which watchers get them, that no client waits for a watcher, and that it
+// costs nothing without watchers.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,7 +31,7 @@ class WatchedFixture extends TextFixture {
 const MISS = "status=not_found clsid=0 cfd=7 size=0";
 
 describe("watch", () => {
-  test("fetchers read of every look for an item", () => {
+  test("fetchers get a line for each look for an item", () => {
     const fixture = new WatchedFixture("fetchers");
     const get = "type=item_get key=";
     assert.deepEqual(fixture.told("get a b\r\n"), [`${get}a ${MISS}`, `${get}b ${MISS}`]);
@@ -60,7 +60,7 @@ describe("watch", () => {
     assert.match(fixture.watched, /^ts=\d{10}\.\d{6} gid=1 type=item_get key=a [^\n]*\n$/);
   });
 
-  test("mutations read how storing ended", () => {
+  test("mutations get a line with the outcome of each store", () => {
     const fixture = new WatchedFixture("mutations");
     const line = (status: string, cmd: string, size: number, ttl = 0) => [
       `type=item_store key=a status=${status} cmd=${cmd} ttl=${ttl} clsid=1 cfd=7 size=${size}`,
@@ -88,7 +88,7 @@ describe("watch", () => {
     assert.deepEqual(fixture.told("md c I\r\n"), [], "marked stale, it is there yet");
   });
 
-  test("commands of the binary protocol are told like others", () => {
+  test("commands of the binary protocol make the same lines", () => {
     const fixture = new WatchedFixture("fetchers");
     const get = Buffer.alloc(24 + 3);
     get.set([0x80, 0x00, 0, 3, 0, 0, 0, 0, 0, 0, 0, 3]);
@@ -96,13 +96,13 @@ describe("watch", () => {
     assert.deepEqual(fixture.told(get), [`type=item_get key=foo ${MISS}`]);
   });
 
-  test("keys are told as in a URI, at any length", () => {
+  test("keys are encoded as in a URI, at any length", () => {
     const fixture = new WatchedFixture("fetchers");
     assert.match(fixture.told("get n,foo-._~%\xff\r\n")[0]!, / key=n%2Cfoo-\._~%25%FF /);
     assert.equal(fixture.told(`get ${"#".repeat(250)}\r\n`)[0]!.split(" ")[1]!.length, 4 + 750);
   });
 
-  test("what was before a watcher came is not told, and numbers go up", () => {
+  test("a watcher gets no lines from before it began, and numbers increase", () => {
     const fixture = new WatchedFixture("fetchers");
     fixture.told("get a\r\nget b\r\n");
     const before = fixture.watched;
@@ -120,7 +120,7 @@ describe("watch", () => {
     assert.deepEqual(gids, [1, 2, 3, 4, 4]);
   });
 
-  test("what may be asked for, and what not", () => {
+  test("events that may be asked for, and others", () => {
     const fixture = new TextFixture();
     assert.equal(fixture.ask("watch fetchers nonsense\r\n"), "ERROR\r\n");
     assert.equal(fixture.ask("watch toString\r\n"), "ERROR\r\n");
@@ -139,7 +139,7 @@ describe("watch", () => {
     assert.equal(binary.watcher, undefined);
   });
 
-  test("who has not said who it is may not watch", () => {
+  test("a client that has not authenticated may not watch", () => {
     const folder = mkdtempSync(join(tmpdir(), "zcache-watch-"));
     try {
       writeFileSync(join(folder, "users"), "me:secret\n");
@@ -152,7 +152,7 @@ describe("watch", () => {
     }
   });
 
-  test("twenty may watch; one that goes makes room for another", () => {
+  test("twenty connections may watch; the end of one makes room for another", () => {
     const fixture = new TextFixture();
     for (let i = 0; i < 20; i++) {
       assert.equal(fixture.send(new Session(), "watch\r\n").toString(), "OK\r\n");
@@ -167,7 +167,7 @@ describe("watch", () => {
     assert.equal(fixture.send(new Session(), "watch\r\n").toString(), tooMany);
   });
 
-  test("nothing is written while nobody watches items", () => {
+  test("no record is written while no watcher watches items", () => {
     const fixture = new TextFixture();
     const quiet = () => assert.ok(fixture.items.log === undefined && !fixture.watch.active);
     fixture.ask("get a\r\n");
@@ -184,7 +184,7 @@ describe("watch", () => {
     assert.match(fixture.ask("stats\r\n"), /log_worker_written 1\r\n/);
   });
 
-  test("lines that a watcher leaves unread are skipped, and it is told how many", () => {
+  test("lines beyond what a watcher leaves unread are skipped, and a line says how many", () => {
     const fixture = new WatchedFixture("fetchers", { watchBytesMax: 4096 });
     fixture.watcherWaits = 4000;
     assert.deepEqual(fixture.told("get a\r\n".repeat(30)), []);
@@ -208,7 +208,7 @@ describe("watch", () => {
     assert.equal(lines + dropped, 30_000);
   });
 
-  test("evictions: each item that goes, once, with what it was", () => {
+  test("evictions get a line for each evicted item, once", () => {
     const fixture = new WatchedFixture("evictions", { memoryMax: 4 * 1024 * 1024, codec: "none" });
     const random = new Xorshift32(5);
     const told: string[] = [];
@@ -232,7 +232,7 @@ describe("watch", () => {
     assert.equal(fixture.items.now, NOW_S);
   });
 
-  test("evictions can be watched when memory is full, and again after nobody did", () => {
+  test("evictions can be watched when memory is full, and again after a pause", () => {
     const fixture = new TextFixture({ memoryMax: 4 * 1024 * 1024, codec: "none" });
     fixture.watch.reserve();
     const random = new Xorshift32(6);
@@ -253,6 +253,19 @@ describe("watch", () => {
       assert.equal(fixture.watched, "");
     }
     assert.match(fixture.ask("stats\r\n"), /log_worker_dropped 0\r\n/);
+  });
+
+  test("the end of a watcher of evictions takes no lines from others of its thread", () => {
+    const fixture = new WatchedFixture("evictions", { memoryMax: 4 * 1024 * 1024, codec: "none" });
+    fixture.send(new Session(), "watch evictions\r\n");
+    fixture.watch.remove(fixture.watcher!);
+    fixture.watched = "";
+    const value = Buffer.alloc(2000, "v");
+    for (let i = 0; i < 3000; i++) {
+      value.writeUInt32LE(i);
+      fixture.ask(`set key${i} 0 0 2000\r\n${value.toString("latin1")}\r\n`);
+    }
+    assert.match(fixture.watched, /type=eviction/);
   });
 });
 
@@ -285,7 +298,7 @@ async function untilAnswer(client: Client, ask: string, end: string, wanted: Reg
 }
 
 describe("watch over sockets", () => {
-  test("lines of every thread come to watchers of every thread", async () => {
+  test("watchers of every thread get the lines of every thread", async () => {
     await withServer({ threads: 2 }, async (open) => {
       const clients: Client[] = [];
       // `stats conns` has a row for each of a thread's own: until there are some in the other.
@@ -320,7 +333,7 @@ describe("watch over sockets", () => {
     });
   });
 
-  test("a watcher that never reads holds nobody up, and reads later what was skipped", async () => {
+  test("a watcher that does not read delays no client, and learns how many it lost", async () => {
     const watchBytesMax = 8192;
     await withServer({ watchBytesMax }, async (open) => {
       const watcher = await open();
@@ -349,7 +362,7 @@ describe("watch over sockets", () => {
     });
   });
 
-  test("connevents: who comes, who goes, and why", async () => {
+  test("connevents: connections that open and close, and why", async () => {
     await withServer({}, async (open) => {
       const watcher = await open();
       const before = await open();
@@ -377,7 +390,7 @@ describe("watch over sockets", () => {
     });
   });
 
-  test("who is gone watches no more; who stays is not idle", async () => {
+  test("a closed connection watches no more; an open watcher is not idle", async () => {
     await withServer({ idleTimeoutS: 1 }, async (open) => {
       const stays = await open();
       await stays.ask("watch connevents\r\n");

@@ -70,7 +70,7 @@ export class Items extends ItemAccess {
 
   /** Answers lines that are plain gets, as far as the kernel can. @returns bytes of those lines */
   answerGets(lines: Uint8Array, from: number, to: number, target: AnswerBuffer): number {
-    // Who watches is told of each.
+    // Watchers are told of each get.
     if (this.log !== undefined) return 0;
     const used = this.answerLines(lines, from, to, target, this.shared.flushes());
     this.counts[C.cmd_get]! += this.hits;

@@ -1,13 +1,13 @@
-// What all threads of a server know of those who watch it: who wants to hear of what, numbers for
-// log lines, and how much is on its way between threads. A few words of shared memory.
+// What threads share about `watch`: what is watched, numbers for log lines, and bytes on their way
+// between threads. A few words of shared memory.
 //
-//  u64 GIDS, atomic      the number that the last line has
+//  u64 GIDS, atomic      the number of the last line
 //  WATCHERS, atomic      connections that watch, in all threads
 //  FLAGS, atomic         what is watched in any thread
-//  TURNS, TURNS_WORDS    guarded by the store's lock: which threads hear of evictions, and up to
-//                        where they have heard (values/eviction_listener.ts)
-//  for each thread, atomic: what is watched there; and bytes of its records that others have not
-//  yet been given
+//  TURNS, TURNS_WORDS    guarded by the store's lock: the words that eviction listeners share
+//                        (values/eviction_listener.ts)
+//  for each thread, atomic: what is watched in it; and bytes of its records that others have not
+//  yet received
 
 const WATCHERS = 2;
 const FLAGS = 3;
@@ -41,7 +41,7 @@ export class WatchBoard {
     return new WatchBoard(memory, thread);
   }
 
-  /** What is watched, in whatever thread. */
+  /** What is watched in any thread. */
   get flags(): number {
     return Atomics.load(this.#words, FLAGS);
   }
@@ -51,7 +51,7 @@ export class WatchBoard {
     return Atomics.load(this.#words, THREADS + thread);
   }
 
-  /** What is watched in others than this one. */
+  /** What is watched in other threads than this one. */
   get flagsElsewhere(): number {
     let flags = 0;
     for (let thread = 0; thread < this.#threads; thread++) {
@@ -60,10 +60,10 @@ export class WatchBoard {
     return flags;
   }
 
-  /** Says what is watched in this thread. */
+  /** Sets what is watched in this thread. */
   setFlags(flags: number): void {
     Atomics.store(this.#words, THREADS + this.#thread, flags);
-    // Another thread may say so at the same time: who comes last sees both.
+    // Another thread may set its flags at the same time: the later one sees both.
     for (;;) {
       const all = this.flagsOf(this.#thread) | this.flagsElsewhere;
       Atomics.store(this.#words, FLAGS, all);
@@ -71,7 +71,7 @@ export class WatchBoard {
     }
   }
 
-  /** @returns whether there may be one more watcher; then there is */
+  /** Counts one more watcher. @returns whether one more is allowed; if not, none is counted */
   addWatcher(): boolean {
     if (Atomics.add(this.#words, WATCHERS, 1) < WATCHERS_MAX) return true;
     Atomics.sub(this.#words, WATCHERS, 1);
@@ -82,7 +82,7 @@ export class WatchBoard {
     Atomics.sub(this.#words, WATCHERS, 1);
   }
 
-  /** A number for a line; later ones have higher ones, in all threads. */
+  /** A number for a line; later lines of all threads have higher numbers. */
   nextGid(): number {
     return Number(Atomics.add(this.#gids, 0, 1n)) + 1;
   }
@@ -92,12 +92,12 @@ export class WatchBoard {
     return Number(Atomics.load(this.#gids, 0));
   }
 
-  /** Bytes of a thread's records that are on their way. */
+  /** Bytes of a thread's records that were sent and not yet received. */
   onTheWay(thread: number): number {
     return Atomics.load(this.#words, THREADS + this.#threads + thread);
   }
 
-  /** More of a thread's records have been sent, or (with less than 0) have come. */
+  /** Counts bytes of a thread's records that were sent or, with less than 0, received. */
   sent(thread: number, bytes: number): void {
     Atomics.add(this.#words, THREADS + this.#threads + thread, bytes);
   }

@@ -1,13 +1,13 @@
-// How threads of one server tell each other what is watched, and what those who watch are to read:
-// workers tell the main thread, which tells the others.
+// Messages between the threads of a server about `watch`: that what is watched has changed, and
+// records for watchers. Workers send them to the main thread, which passes them on to the others.
 import type { Worker } from "node:worker_threads";
 import { WatchBoard } from "./board.ts";
 
-/** What is watched has changed; and records for watchers (log_records.ts). */
+/** From a thread: what is watched has changed; or records for watchers (records.ts). */
 export type WatchMessage =
   | { readonly type: "watched" }
   | { readonly type: "log"; readonly records: Uint8Array };
-/** From the main thread it is said whose they are. */
+/** From the main thread to a worker: the same, with the thread whose records they are. */
 export type WatchOrder =
   | { readonly type: "watched" }
   | { readonly type: "log"; readonly records: Uint8Array; readonly from: number };
@@ -26,22 +26,22 @@ export class WatchHub {
   /** Worker n is thread n + 1. */
   readonly #workers: readonly Worker[];
 
-  /** @param workers grows as they are started */
+  /** @param workers grows as workers are started */
   constructor(watch: SharedArrayBuffer, workers: readonly Worker[]) {
     this.#board = WatchBoard.attach(watch, MAIN);
     this.#workers = workers;
   }
 
-  /** The main thread serves. */
+  /** Set when the main thread serves. */
   set main(main: WatchThread) {
     this.#main = main;
   }
 
-  /** Takes what a thread says, the main one itself too. */
+  /** Takes a message of a thread, the main thread included. */
   take(message: WatchMessage, from: number): void {
     if (message.type === "watched") {
       if (from !== MAIN) this.#main?.connections.lookAtWatched();
-      this.#tell(message, from);
+      this.#broadcast(message, from);
       return;
     }
     const { records } = message;
@@ -55,7 +55,7 @@ export class WatchHub {
     else this.#main.watch.receive(records, from);
   }
 
-  #tell(order: WatchOrder, from: number): void {
+  #broadcast(order: WatchOrder, from: number): void {
     for (const [nth, worker] of this.#workers.entries()) {
       if (nth + 1 !== from) worker.postMessage(order);
     }

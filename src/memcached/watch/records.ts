@@ -1,20 +1,20 @@
-// What happens to items and connections while somebody watches, as records of a few bytes; and the
-// lines that watchers read, in memcached's words. A record is written under the lock of a key, so
-// it takes no memory; lines are made of it later, by the thread that has a watcher for it.
+// Records of what happens to items and connections while a client watches, and the lines that
+// watchers read, in memcached's words. A record is a few bytes in a buffer, because it is written
+// under the lock of a key; the thread that has a watcher for it makes a line of it later.
 import type { Look, StoreFacts } from "../items/item_log.ts";
 import * as Item from "../items/items.layout.ts";
 import * as Request from "../items/requests.ts";
 import { encodeKey } from "../protocol/key_text.ts";
 
-/** What can be watched, bit by bit. */
+/** The events that can be watched, as bits. */
 export const FETCHERS = 1;
 export const MUTATIONS = 2;
 export const DELETIONS = 4;
 export const EVICTIONS = 8;
 export const CONNEVENTS = 16;
-/** May be asked for, and nothing is said of it: it is about parts that only memcached has. */
+/** Events of parts that only memcached has: may be asked for, and never happen. */
 const SILENT = 32;
-/** What happens in commands that change or read items. */
+/** The events of commands that change or read items. */
 export const ABOUT_ITEMS = FETCHERS | MUTATIONS | DELETIONS;
 
 const FLAG_OF: Readonly<Record<string, number>> = {
@@ -27,7 +27,7 @@ const FLAG_OF: Readonly<Record<string, number>> = {
   ...{ proxyreqs: SILENT, proxyevents: SILENT, proxyuser: SILENT },
 };
 
-/** @returns what `watch` with these words asks for, or undefined if one of them is unknown */
+/** @returns the events that the words of `watch` ask for, undefined if a word is unknown */
 export function watchFlagsOf(words: readonly string[]): number | undefined {
   if (words.length === 0) return FETCHERS;
   let flags = 0;
@@ -39,7 +39,7 @@ export function watchFlagsOf(words: readonly string[]): number | undefined {
   return flags;
 }
 
-/** struct record: one line to be.
+/** struct record: what becomes one line.
  *  0     2     3       4     5     6     8     16       24    28    32     36    40
  *  ┌─────┬─────┬───────┬─────┬─────┬─────┬─────┬────────┬─────┬─────┬──────┬─────┬──────
  *  │ all │ what│ detail│ more│ name│ port│ gid │ time ms│ cfd │ ttl │ size │ age │ name
@@ -58,10 +58,10 @@ const TTL = 28;
 const SIZE = 32;
 const AGE = 36;
 const NAME = 40;
-/** A connection that ends is CONNEVENTS too, with this in MORE. */
+/** In MORE of a CONNEVENTS record: the connection has ended. */
 const CLOSED = 1;
 
-/** Why a connection has ended; the place in this list. */
+/** Why a connection has ended; DETAIL is the place in this list. */
 const REASONS = ["error", "normal", "idle_timeout", "shutdown"] as const;
 export type CloseReason = (typeof REASONS)[number];
 
@@ -84,7 +84,7 @@ const MODES: Readonly<Record<number, string>> = {
   [CAS_MODE]: "cas",
 };
 
-/** A connection, as a log tells of it. */
+/** What log lines say of a connection. */
 export interface ConnectionFacts {
   /** Its descriptor, as in `stats conns`. */
   readonly cfd: number;
@@ -93,12 +93,12 @@ export interface ConnectionFacts {
   readonly port: number;
 }
 
-/** Records that wait for the end of a batch of commands. */
+/** Records that wait to be sent. */
 export class LogRecords {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #used = 0;
-  /** Records that found no room, and those that did. */
+  /** Records for which there was no room, and others. */
   dropped = 0;
   written = 0;
   /** The descriptor of the connection whose command causes the next record. */
@@ -112,14 +112,14 @@ export class LogRecords {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
-  /** What there is; valid until more is written. Empties it. */
+  /** Takes all records out; they are valid until the next one is written. */
   take(): Uint8Array {
     const used = this.#used;
     this.#used = 0;
     return this.#bytes.subarray(0, used);
   }
 
-  /** Of what there is. */
+  /** Bytes of all records. */
   get bytes(): number {
     return this.#used;
   }
@@ -197,7 +197,7 @@ export class LogRecords {
   }
 }
 
-/** One after the other of the records that `LogRecords.take` gave, in whatever thread. */
+/** Reads the records of `LogRecords.take` one after the other, in any thread. */
 export class RecordReader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -209,7 +209,7 @@ export class RecordReader {
     this.#view = new DataView(records.buffer, records.byteOffset, records.length);
   }
 
-  /** Goes to the next one, the first to begin with. @returns whether there is one */
+  /** Moves to the next record, at first to the first one. @returns whether there is one */
   next(): boolean {
     if (this.#next >= this.#bytes.length) return false;
     this.#at = this.#next;
@@ -217,7 +217,7 @@ export class RecordReader {
     return true;
   }
 
-  /** Which flag it is for. */
+  /** The event, as one of the flags. */
   get what(): number {
     return this.#view.getUint8(this.#at + WHAT);
   }
@@ -226,7 +226,7 @@ export class RecordReader {
     return this.#view.getFloat64(this.#at + GID, true);
   }
 
-  /** What watchers read of it, with the end of the line. */
+  /** The line of the record, with its end. */
   line(): string {
     const view = this.#view;
     const at = this.#at;

@@ -1,13 +1,13 @@
-// `watch`: what one thread tells of its items and connections to those who watch the server, and
-// what its own watchers are told by all threads.
+// `watch` in one thread: records of what happens to its items and connections, which it sends to
+// the watchers of all threads, and the log lines that its own watchers read.
 //
 //   items ─┐                       ┌─► watchers of this thread ─► their sockets
 //   store ─┼─► records ─► relay ───┤
-//   conns ─┘  of a batch           └─► other threads with watchers ─► their sockets
+//   conns ─┘                       └─► other threads with watchers ─► their sockets
 //
-// While nobody watches, all that is done is a look at one shared word for each read of a connection
-// and one test in each command. Everything is bounded: records of a batch, bytes on their way to
-// other threads, and what a watcher has not read; what is too much is dropped, and counted.
+// Without watchers, the cost is a look at one shared word for each read of a connection, and one
+// test in each command. Everything is bounded: records that wait, bytes on their way to other
+// threads, and lines that a watcher has not read. What exceeds a bound is dropped, and counted.
 
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import type { EvictionListener } from "../../values/eviction_listener.ts";
@@ -18,24 +18,25 @@ import type { Outcome } from "../items/requests.ts";
 import type { WatchBoard } from "./board.ts";
 import * as Log from "./records.ts";
 
-/** Records that wait to be told, some thousand; from half of that on they don't wait longer. */
+/** Room for some thousand records that wait to be sent. */
 const RECORDS_BYTES = 256 * 1024;
+/** Records are sent when there are so many. */
 const RECORDS_WAIT_BYTES = RECORDS_BYTES / 2;
-/** Or they wait so long: many lines in one write cost less than one write for each. */
+/** Or after this time: many lines in one write cost less than a write for each. */
 const WAIT_MS = 5;
-/** Records of one thread that others have not yet looked at. */
+/** Records of one thread that others have not yet received. */
 const RELAY_BYTES_MAX = 1024 * 1024;
-/** Longer than what says how many lines were skipped. */
+/** Longer than the line that says how many were skipped. */
 const SKIPPED_BYTES_MAX = 64;
 
-/** Where a watcher's lines go. */
+/** The connection of a watcher. */
 export interface WatchSink {
-  /** Bytes that it has not taken yet. */
+  /** Bytes that the connection has not accepted yet. */
   waiting(): number;
   write(lines: string): void;
 }
 
-/** Why somebody may not watch. */
+/** Why a connection can't watch. */
 export type WatchRefusal = "too many" | "no room";
 
 export interface WatchParts {
@@ -45,18 +46,18 @@ export interface WatchParts {
   readonly counters: Counters;
   /** Bytes that a watcher may leave unread before lines are skipped. */
   readonly watchBytesMax: number;
-  /** Carries records to all other threads that have watchers. */
+  /** Sends records to all other threads that have watchers. */
   readonly relay: (records: Uint8Array) => void;
-  /** Tells the other threads to look at what is watched now. */
+  /** Tells the other threads that what is watched has changed. */
   readonly changed: () => void;
-  /** Told of what nobody expected. */
+  /** Takes unexpected errors. */
   readonly errors: InternalErrors;
 }
 
 /** One connection that watches. */
 export class Watcher {
   readonly flags: number;
-  /** Lines up to this number are of before it came. */
+  /** The number of the last line before this watcher began. */
   readonly #after: number;
   readonly #sink: WatchSink;
   readonly #bytesMax: number;
@@ -84,7 +85,7 @@ export class Watcher {
   }
 
   take(line: string): void {
-    // Handing on what there is may make room: the system takes it at once, if it can.
+    // A flush may make room: the system accepts the lines at once, if it can.
     const most = line.length + SKIPPED_BYTES_MAX;
     if (this.#room < most) this.flush();
     if (this.#room < most) {
@@ -99,7 +100,7 @@ export class Watcher {
     this.#counters[C.log_watcher_sent]!++;
   }
 
-  /** Hands on what there is, and sees how much more it may be. */
+  /** Writes the lines, and finds how much room there is for others. */
   flush(): void {
     const lines = this.#lines;
     this.#lines = "";
@@ -109,13 +110,13 @@ export class Watcher {
 }
 
 export class Watch implements ItemLog {
-  /** Somebody, in whatever thread, watches what commands do to items: `items.log` is set then. */
+  /** A watcher, in any thread, watches what commands do to items; `items.log` is set then. */
   active = false;
   readonly #parts: WatchParts;
   readonly #board: WatchBoard;
   readonly #watchers = new Set<Watcher>();
   readonly #evictions: EvictionListener;
-  /** What is watched in any thread, when it was last looked at. */
+  /** What is watched in any thread, as of the last `refresh`. */
   #flags = 0;
   #records: Log.LogRecords | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -126,12 +127,12 @@ export class Watch implements ItemLog {
     this.#evictions = parts.items.values.evictionListener(parts.board.turns);
   }
 
-  /** Takes the room that is needed to hear of evictions: when memory is full there is none. */
+  /** Allocates the ring buffer of eviction events: when memory is full there is no room for it. */
   reserve(): void {
     if (this.#evictions.begin()) this.#evictions.end();
   }
 
-  /** One more watcher, of this thread; or why there is none. */
+  /** Adds a watcher of this thread. @returns the watcher, or why there can't be one */
   add(flags: number, sink: WatchSink): Watcher | WatchRefusal {
     const { counters, watchBytesMax } = this.#parts;
     const board = this.#board;
@@ -148,9 +149,16 @@ export class Watch implements ItemLog {
 
   remove(watcher: Watcher): void {
     if (!this.#watchers.delete(watcher)) return;
-    if ((watcher.flags & Log.EVICTIONS) !== 0) this.#evictions.end();
+    // The listener is this thread's: it serves the other watchers too.
+    if (watcher.flags & Log.EVICTIONS && !this.#watches(Log.EVICTIONS)) this.#evictions.end();
     this.#board.removeWatcher();
     this.#changed();
+  }
+
+  /** Whether a watcher of this thread watches these events. */
+  #watches(flags: number): boolean {
+    for (const watcher of this.#watchers) if ((watcher.flags & flags) !== 0) return true;
+    return false;
   }
 
   #changed(): void {
@@ -163,39 +171,39 @@ export class Watch implements ItemLog {
     changed();
   }
 
-  /** Whether connections that come and go are watched. */
+  /** Whether opened and closed connections are watched. */
   get hasConnections(): boolean {
     return (this.#flags & Log.CONNEVENTS) !== 0;
   }
 
-  /** Looks at what is watched. */
+  /** Looks up what is watched in any thread. */
   refresh(): void {
     const { flags } = this.#board;
     if (flags !== this.#flags) this.#setFlags(flags);
   }
 
-  /** The same; and what comes is done by commands of this connection. */
+  /** `refresh`, before commands of a connection with this descriptor are executed. */
   begin(cfd: number): void {
     this.refresh();
     if (this.#records !== undefined) this.#records.cfd = cfd;
   }
 
-  /** The batch is done: those who watch are told of it, soon. */
+  /** To be called after those commands: their records are sent soon. */
   end(): void {
     const records = this.#records;
     if (records === undefined) return;
-    if ((this.#flags & Log.EVICTIONS) !== 0) this.#hearEvicted(records);
-    if (records.bytes > RECORDS_WAIT_BYTES) this.tell();
+    if ((this.#flags & Log.EVICTIONS) !== 0) this.#recordEvictions(records);
+    if (records.bytes > RECORDS_WAIT_BYTES) this.flush();
     else if (records.bytes > 0)
-      this.#timer ??= setTimeout(() => this.#tellLater(), WAIT_MS).unref();
+      this.#timer ??= setTimeout(() => this.#flushLater(), WAIT_MS).unref();
   }
 
-  #tellLater(): void {
-    this.#parts.errors.run("memcached: log lines for watchers", () => this.tell());
+  #flushLater(): void {
+    this.#parts.errors.run("memcached: log lines for watchers", () => this.flush());
   }
 
-  /** Tells those who watch of what has happened until now. */
-  tell(): void {
+  /** Sends all records to watchers. */
+  flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const records = this.#records;
@@ -208,7 +216,7 @@ export class Watch implements ItemLog {
     records.dropped = 0;
   }
 
-  /** Gives this thread's watchers what another has sent. */
+  /** Gives records of another thread to the watchers of this one. */
   receive(records: Uint8Array, from: number): void {
     this.#deliver(records);
     this.#board.sent(from, -records.length);
@@ -229,7 +237,7 @@ export class Watch implements ItemLog {
     this.#next()?.removed(key, from, to, byMeta, valueBytes);
   }
 
-  /** @param reason why it has ended; undefined for a new one */
+  /** @param reason why the connection has ended; undefined for a new one */
   connection(facts: Log.ConnectionFacts, reason?: Log.CloseReason): void {
     if (!this.hasConnections) return;
     this.#next()?.connection(facts, reason);
@@ -265,12 +273,12 @@ export class Watch implements ItemLog {
     relay(bytes.slice());
   }
 
-  #hearEvicted(records: Log.LogRecords): void {
+  #recordEvictions(records: Log.LogRecords): void {
     const { items } = this.#parts;
     const isWhole = items.visitEvicted(this.#evictions, (key, from, to) => {
       this.#next()?.evicted(key, from, to, items.meta, items.valueBytes);
     });
-    // How many they were is not known.
+    // How many are lost is not known.
     if (!isWhole) records.dropped++;
   }
 
