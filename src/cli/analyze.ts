@@ -25,9 +25,8 @@ import { createPool, findPoolDriver, poolTypes } from "../pool/registry.ts";
 import { WorkerLane } from "./analyze_lane.ts";
 import { checkOneForm, csvText } from "./csv.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
-import { checkFolder, writePage } from "./html_file.ts";
 import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
-import { write, writeJson } from "./output.ts";
+import { checkFolder, write, writeJson, writePage } from "./output.ts";
 import { Progress } from "./progress.ts";
 
 /** Quick and informative: the fast one and the dense one. */

@@ -3,8 +3,7 @@ import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import { alignTable } from "../lab/report/text.ts";
-import { askControl } from "../monitor/control.ts";
-import { defaultControlPath } from "./control_path.ts";
+import { askControl, defaultControlPath } from "../monitor/control.ts";
 import { write, writeJson } from "./output.ts";
 
 interface Args {

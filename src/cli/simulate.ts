@@ -22,10 +22,9 @@ import {
 import { chartLibrary } from "../node/chart_library.ts";
 import { checkOneForm, csvText } from "./csv.ts";
 import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
-import { checkFolder, writePage } from "./html_file.ts";
 import { eachLine } from "./lines.ts";
 import { parseList, parseSizeIn, parseWhole } from "./options.ts";
-import { write, writeJson } from "./output.ts";
+import { checkFolder, write, writeJson, writePage } from "./output.ts";
 import { Progress } from "./progress.ts";
 
 const KEYS_MAX = 100_000_000;

@@ -3,6 +3,8 @@
 // else is said.
 import { lstatSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
 import type { Knob } from "../base/knob.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
@@ -215,6 +217,12 @@ function reasonOf({ code, message }: NodeJS.ErrnoException, path: string): strin
   if (code === "ENOTSOCK" || code === "ECONNREFUSED") return `this is no socket; ${start}`;
   if (code === "EAGAIN") return "the daemon has too many clients just now; try again";
   return message;
+}
+
+/** The default path of the control socket, for daemons and clients: one per user. */
+export function defaultControlPath(): string {
+  const folder = process.env["XDG_RUNTIME_DIR"] ?? tmpdir();
+  return join(folder, `zcache-${process.getuid?.() ?? 0}.ctl`);
 }
 
 /** How long a client waits for its reply. */

@@ -1,5 +1,15 @@
-// Services over a store, as the web page and the metrics see them. What takes long is done in steps
-// of a millisecond or two, between which this thread serves, or in a worker.
+// Monitoring of services: what metrics, the web page and `zcache top` read of a service.
+//
+//   Monitor             the interface: counters, frame map, size histogram, what-if comparison
+//   monitorNbd          a monitor of the NBD server and its store
+//   monitorMemcached    a monitor of the memcached server and its store
+//   control, web/       the control socket; the web server with its API, metrics and access rules
+//   what_if_worker      the thread of a what-if comparison
+//
+// Concurrency: everything runs on the daemon's main thread, which also serves clients. Walks
+// through the store run in steps of about a millisecond with turns of the event loop in between; a
+// what-if comparison runs in a worker. Limits: a sample has at most SAMPLE_MAX entries and 16 MiB,
+// and a comparison takes at most a minute.
 import { performance } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
@@ -26,19 +36,43 @@ import type { SampleTaker } from "../store/sampler.ts";
 import type { SizeHistogram } from "../store/size_histogram.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import type { Store } from "../store/store.ts";
-import type { Observed } from "./contract.ts";
 import { WORKER } from "./what_if_worker.binary.ts";
 
-/** What a service knows that its store does not, at one moment. */
+/** A service of the daemon as the web server, metrics and `zcache top` read it. */
+export interface Monitor {
+  /** Unique among the services of a daemon: a letter, then letters, digits, `-`, `_`, `.`. */
+  readonly name: string;
+  readonly kind: string;
+  /** One consistent snapshot of all counters; cheap enough for several calls a second. */
+  picture(): ServicePicture;
+  /**
+   * Page frames [from, to) in at most `cellsMax` cells, read in steps.
+   * @param to a number above the count of frames means all
+   */
+  frames(from: number, to: number, cellsMax: number): Promise<FrameMap>;
+  /** The histogram of stored sizes, read in steps. */
+  sizes(): Promise<Sizes>;
+  choices(): Choices;
+  /**
+   * Measures how much memory a sample of the content would take with another codec and pool. A
+   * worker does the work.
+   * @throws ZcacheError ERR_OPTION for a name that is not among the choices
+   */
+  whatIf(codec: string, pool: string): Promise<WhatIf>;
+  /** Ends walks and comparisons that are running. */
+  close(): Promise<void>;
+}
+
+/** Counters that a server keeps beside those of its store, at one moment. */
 export interface ServiceFigures {
-  /** Operations by the service's names, since its start. */
+  /** Operations since the start of the service, by name. */
   readonly operations: Readonly<Record<string, number>>;
-  /** Look-ups (default: those of the store). */
+  /** Look-ups (default: those that the store counts). */
   readonly lookups?: { readonly hits: number; readonly misses: number };
   readonly connections: Connections;
-  /** Unexpected errors while serving (default: 0). */
+  /** Unexpected errors (default: 0). */
   readonly internalErrors?: number;
-  /** Times of requests as the server sees them, by operation (default: none). */
+  /** Latency of requests as the server measures it, by operation (default: none). */
   readonly latency?: Readonly<Record<string, Latency>>;
 }
 
@@ -49,18 +83,18 @@ export interface ServiceParts {
   figures(): ServiceFigures;
 }
 
-/** A device, as far as it is looked at here. */
+/** The part of a block device that is monitored. */
 interface CountedDevice {
   requests(): { readonly reads: number; readonly writes: number; readonly discards: number };
 }
 
-/** The NBD server's devices, all of one store. */
-export function observeNbd(
+/** Monitors the NBD server with its devices, which share one store. */
+export function monitorNbd(
   store: Store,
   server: NbdServer,
   devices: readonly CountedDevice[],
   name = "nbd",
-): Observed {
+): Monitor {
   const figures = (): ServiceFigures => {
     const operations = { read: 0, write: 0, discard: 0 };
     for (const device of devices) {
@@ -80,15 +114,15 @@ export function observeNbd(
       internalErrors: internal_errors,
     };
   };
-  return observe({ name, kind: "nbd", store, figures });
+  return monitorStore({ name, kind: "nbd", store, figures });
 }
 
-/** The memcached server over a store of values. */
-export function observeMemcached(
+/** Monitors the memcached server with its store of values. */
+export function monitorMemcached(
   store: Store,
   server: MemcachedServer,
   name = "memcached",
-): Observed {
+): Monitor {
   const figures = (): ServiceFigures => {
     const stats = server.stats();
     const sum = (...keys: string[]) => keys.reduce((all, key) => all + Number(stats[key] ?? 0), 0);
@@ -113,32 +147,32 @@ export function observeMemcached(
       internalErrors: sum("internal_errors"),
     };
   };
-  return observe({ name, kind: "memcached", store, figures });
+  return monitorStore({ name, kind: "memcached", store, figures });
 }
 
-/** Work is left off after so long, and gone on with when others have had their turn. */
+/** How long a walk runs before other tasks of the thread get a turn. */
 const STEP_MS = 1;
-/** A walk through the sizes is left off after so many, and gone on with when asked for again. */
-const SURVEY_STEPS_MAX = 1500;
-/** Of a store's content, so many pages or values and so many bytes are sampled. */
+/** Steps of the size histogram for one request; the next request continues the walk. */
+const HISTOGRAM_STEPS_MAX = 1500;
+/** The most pages or values, and bytes, in a sample of a store's content. */
 export const SAMPLE_MAX = 2000;
 const SAMPLE_BYTES_MAX = 16 * MIB;
-/** Longer than the slowest codecs take for that. */
+/** The slowest codecs need less for such a sample. */
 const WHAT_IF_MS = 60_000;
 
-/** A service over a store. */
-export function observe(parts: ServiceParts): Observed {
-  return new StoreService(parts);
+/** Monitors a service by its store and the counters of its server. */
+export function monitorStore(parts: ServiceParts): Monitor {
+  return new StoreMonitor(parts);
 }
 
-class StoreService implements Observed {
+class StoreMonitor implements Monitor {
   readonly name: string;
   readonly kind: string;
   readonly #parts: ServiceParts;
   readonly #workers = new Set<Worker>();
-  /** The walk through the sizes that is under way, and the last that was completed. */
-  #survey: SizeHistogram | undefined;
-  #surveyed: SizeHistogram | undefined;
+  /** The size histogram that is being filled, and the last one that is complete. */
+  #filling: SizeHistogram | undefined;
+  #complete: SizeHistogram | undefined;
   #isClosed = false;
 
   constructor(parts: ServiceParts) {
@@ -181,20 +215,20 @@ class StoreService implements Observed {
 
   async sizes(): Promise<Sizes> {
     const { store } = this.#parts;
-    const survey = this.#survey ?? store.inspection.sizes();
-    this.#survey = survey;
-    let steps = SURVEY_STEPS_MAX;
+    const filling = this.#filling ?? store.inspection.sizes();
+    this.#filling = filling;
+    let steps = HISTOGRAM_STEPS_MAX;
     let isWhole = false;
     await this.#inSteps(() => {
-      isWhole = survey.step();
+      isWhole = filling.step();
       return isWhole || --steps === 0;
     });
     if (isWhole) {
-      this.#survey = undefined;
-      this.#surveyed = survey;
+      this.#filling = undefined;
+      this.#complete = filling;
     }
-    // Until a round is complete again, the one before says more.
-    const { looked, sameFilled, bins, byCodec } = this.#surveyed ?? survey;
+    // The last complete histogram is better than a later one that is not complete yet.
+    const { looked, sameFilled, bins, byCodec } = this.#complete ?? filling;
     const [raw, fast, dense] = byCodec;
     const { ephemeral, persistent } = store.stats();
     return {
@@ -246,7 +280,7 @@ class StoreService implements Observed {
     await Promise.all([...this.#workers].map((worker) => worker.terminate()));
   }
 
-  /** Calls `step` until it says that all is done, and lets others have their turn in between. */
+  /** Calls `step` until it returns true, with turns of the event loop in between. */
   async #inSteps(step: () => boolean): Promise<void> {
     for (;;) {
       for (const until = performance.now() + STEP_MS; performance.now() < until; ) {
@@ -281,19 +315,19 @@ class StoreService implements Observed {
   }
 }
 
-/** What the worker is started with. */
+/** The worker's task: the sample, and what to try on it. */
 export interface WhatIfTask {
   readonly content: SampledContent;
   readonly codecs: readonly string[];
   readonly pools: readonly string[];
 }
 
-/** And what it answers. */
+/** The worker's answer. */
 export type WhatIfAnswer =
   | { readonly results: readonly WhatIfResult[] }
   | { readonly code: ErrorCode; readonly message: string };
 
-/** A sample in memory that a worker can see too. */
+/** A sample in shared memory, which the worker reads without a copy. */
 class DrawnSample implements SampleTaker {
   readonly wanted: number;
   storedBytes = 0;
@@ -336,10 +370,10 @@ class DrawnSample implements SampleTaker {
 
 function checkChoice(what: string, name: string, all: readonly string[]): void {
   if (all.includes(name)) return;
-  throw new ZcacheError("ERR_OPTION", `${what} "${name}": there are ${all.join(", ")}`);
+  throw new ZcacheError("ERR_OPTION", `${what} "${name}" is not one of ${all.join(", ")}`);
 }
 
-/** The pool in which most of it is: a store of one kind of pages has one. */
+/** The pool with the most frames; a store may have one for each kind of page. */
 function poolOf(store: Store): string {
   const [ephemeral, persistent] = store.options.zpools;
   if (ephemeral === persistent) return ephemeral;
@@ -363,7 +397,7 @@ function latencyOf(store: Store): Record<string, Latency> {
   return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
 }
 
-/** What a store's statistics say, by the names of the web page. */
+/** The store's statistics under the names of the web API. */
 function pictureOf(stats: StoreStats) {
   const { counters, memory, ephemeral, persistent, writeBack } = stats;
   return {

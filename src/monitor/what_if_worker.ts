@@ -1,5 +1,5 @@
-// The thread in which a sample is compressed and packed anew, so that the daemon's own threads go
-// on serving meanwhile. Started for one comparison, by observed.ts.
+// The worker of a what-if comparison: compresses and packs a sample with other codecs and pools,
+// while the daemon's own threads keep serving. monitor.ts starts one worker for each comparison.
 import { parentPort, workerData } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
 import { whatIf } from "../lab/what_if.ts";
@@ -17,7 +17,7 @@ function compare({ content, codecs, pools }: WhatIfTask): WhatIfAnswer {
     );
     return { results };
   } catch (error) {
-    // A code would be lost on the way: only an error's message and stack are copied.
+    // Copying an error between threads keeps its message and stack, but not its code.
     if (!(error instanceof ZcacheError)) throw error;
     return { code: error.code, message: error.message };
   }

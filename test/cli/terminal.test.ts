@@ -182,8 +182,8 @@ test("no daemon: a line that says what to do", () => {
 test("serve: what is missing, and what is in the way", () => {
   writeFileSync(join(folder, "on.toml"), "[nbd]\nenabled = true\n");
   for (const [args, code, why] of [
-    [["--nbd"], 2, /^zcache: --nbd: which size\? give --nbd-size SIZE/],
-    [["--config", "on.toml"], 2, /on\.toml:2: .*which size\?/],
+    [["--nbd"], 2, /^zcache: --nbd: no device is configured; give --nbd-size SIZE/],
+    [["--config", "on.toml"], 2, /on\.toml:2: .*no device is configured;/],
     [["nbd", "--size", "8M", "--socket", "no/s"], 1, /there is no folder \S+no; make it first/],
     [["nbd", "--size", "8M", "--socket", "file/s"], 1, /a part of the path is no folder/],
     [["nbd", "--size", "8M", "--socket", "file"], 1, /file is there and is no socket/],

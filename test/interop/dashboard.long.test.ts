@@ -53,7 +53,7 @@ before(async () => {
       limit = text;
     },
   };
-  web = await startWeb([nbd.observed, memcached.observed], { token: TOKEN, knobs: [knob] });
+  web = await startWeb([nbd.monitor, memcached.monitor], { token: TOKEN, knobs: [knob] });
 });
 
 after(async () => {
@@ -242,7 +242,7 @@ test("settings: with the token, and not without", { skip }, async () => {
 
 test("an empty store, and a server that goes and comes back", { skip }, async () => {
   const empty = await startMemcached();
-  let server = await startWeb([empty.observed]);
+  let server = await startWeb([empty.monitor]);
   const { url } = server;
   const { page, complaints } = await open({ width: 1280, scheme: "light", url });
   const text = await textOf(page, SHOWN);
@@ -257,7 +257,7 @@ test("an empty store, and a server that goes and comes back", { skip }, async ()
   await page.waitForSelector("#gone:not([hidden])", { timeout: WAIT_MS });
   const gone = /^The server does not answer\. The figures are those of .*; asking again every 3 s/;
   assert.match(await textOf(page, "#gone"), gone);
-  server = await startWeb([empty.observed], { port: Number(new URL(url).port) });
+  server = await startWeb([empty.monitor], { port: Number(new URL(url).port) });
   await page.waitForSelector("#status.live", { timeout: WAIT_MS });
   assert.equal(await matches(page, "#gone", "[hidden]"), true);
   await page.close();

@@ -32,7 +32,7 @@ const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp
   ],
   [["--listen", "1:2:3"], /^zcache: --listen: "1:2:3" is not allowed; write HOST:PORT/],
   [["--listen", "host:99999"], /^zcache: --listen: "host:99999" is not allowed/],
-  [["--tls-cert", "x"], /^zcache: --tls-cert and --tls-key: both or neither/],
+  [["--tls-cert", "x"], /^zcache: --tls-cert and --tls-key: give both or neither/],
   [["--tls-ca", "x"], /^zcache: --tls-ca: needs --tls-cert and --tls-key/],
 ];
 

@@ -6,8 +6,7 @@ import { after } from "node:test";
 import { type OpenedItems, openItems } from "../../src/memcached/items/open.ts";
 import { MemcachedServer } from "../../src/memcached/server.ts";
 import type { MemcachedSettings } from "../../src/memcached/settings.ts";
-import type { Observed } from "../../src/monitor/contract.ts";
-import { observeMemcached, observeNbd } from "../../src/monitor/monitor.ts";
+import { type Monitor, monitorMemcached, monitorNbd } from "../../src/monitor/monitor.ts";
 import { type WebOptions, WebServer } from "../../src/monitor/web/server.ts";
 import { type NbdServer, startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { createStore } from "../../src/node/stores.ts";
@@ -38,7 +37,7 @@ export interface NbdFixture {
   readonly store: Store;
   readonly device: Zram;
   readonly server: NbdServer;
-  readonly observed: Observed;
+  readonly monitor: Monitor;
   close(): Promise<void>;
 }
 
@@ -55,7 +54,7 @@ export async function startNbd(options: StoreOptions = {}, sizeMib = 8): Promise
   });
   return {
     ...{ store, device, server },
-    observed: observeNbd(store, server, [device]),
+    monitor: monitorNbd(store, server, [device]),
     close: closing(async () => {
       await server.close();
       store.close();
@@ -77,7 +76,7 @@ export interface MemcachedFixture {
   readonly store: Store;
   readonly server: MemcachedServer;
   readonly client: Client;
-  readonly observed: Observed;
+  readonly monitor: Monitor;
   close(): Promise<void>;
 }
 
@@ -100,7 +99,7 @@ export async function startMemcached(
   const client = await Client.open({ port: portOf(server), host: "127.0.0.1" });
   return {
     ...{ store, server, client },
-    observed: observeMemcached(store, server),
+    monitor: monitorMemcached(store, server),
     close: closing(async () => {
       client.socket.destroy();
       await server.close(false);
@@ -136,10 +135,10 @@ export async function setDocuments({ client }: MemcachedFixture, from: number, t
 }
 
 export async function startWeb(
-  observed: readonly Observed[],
+  monitors: readonly Monitor[],
   options: Partial<WebOptions> = {},
 ): Promise<WebServer> {
-  const server = await WebServer.start({ port: 0, observed, version: "test", ...options });
+  const server = await WebServer.start({ port: 0, monitors, version: "test", ...options });
   // Closing twice does no harm.
   open.add(() => server.close());
   return server;

@@ -57,7 +57,7 @@ test("memcached: what one read brings", async () => {
   const memcached = await startMemcached();
   for (let nth = 0; nth < 128; nth++) await memcached.client.ask("mn\r\n", "MN\r\n");
   assert.equal(total(memcached.server.latency()), 2);
-  const { latency } = memcached.observed.picture();
+  const { latency } = memcached.monitor.picture();
   assert.equal(total(latency["request_batch"]!), 2);
   await memcached.close();
 });

@@ -5,16 +5,16 @@ import { test } from "node:test";
 import { FRAME_USES, type FrameMap } from "../../src/dashboard/api.ts";
 import { type Cell, cellAt, describeCell, summarise } from "../../src/dashboard/map_cells.ts";
 import { FrameMapBuilder } from "../../src/lab/frame_map.ts";
-import { observe } from "../../src/monitor/monitor.ts";
+import { monitorStore } from "../../src/monitor/monitor.ts";
 import { poolTypes } from "../../src/pool/registry.ts";
 import * as Use from "../../src/store/frame_map.ts";
 import type { Store } from "../../src/store/store.ts";
 import { fillDevice, setDocuments, startMemcached, startNbd } from "./fixture.ts";
 
-function observeStore(store: Store) {
+function monitorOf(store: Store) {
   const connections = { now: 0, accepted: 0, refused: 0 };
   const figures = () => ({ operations: {}, connections });
-  return observe({ name: "it", kind: "test", store, figures });
+  return monitorStore({ name: "it", kind: "test", store, figures });
 }
 
 function cellsOf(map: FrameMap): Cell[] {
@@ -44,7 +44,7 @@ for (const pool of poolTypes()) {
     fillDevice(nbd, 1200);
     for (let page = 0; page < 1200; page += 3) nbd.device.discard(page * 4096, 4096);
     const stats = nbd.store.stats();
-    const map = await observeStore(nbd.store).frames(0, 2 ** 20, 16_384);
+    const map = await monitorOf(nbd.store).frames(0, 2 ** 20, 16_384);
     const { frames } = nbd.store.arena;
     assert.equal(map.perCell, 1);
     assert.equal(map.to, frames.framesTotal);
@@ -70,9 +70,9 @@ for (const pool of poolTypes()) {
 test("aggregated, a map says the same", async () => {
   const nbd = await startNbd({ pool: "zsmalloc" });
   fillDevice(nbd, 1500);
-  const observed = observeStore(nbd.store);
-  const fine = await observed.frames(0, 2 ** 20, 16_384);
-  const coarse = await observed.frames(0, 2 ** 20, 100);
+  const monitor = monitorOf(nbd.store);
+  const fine = await monitor.frames(0, 2 ** 20, 16_384);
+  const coarse = await monitor.frames(0, 2 ** 20, 100);
   assert.ok(coarse.perCell > 16);
   assert.equal(coarse.perCell, 2 ** Math.log2(coarse.perCell));
   assert.deepEqual(coarse.uses, fine.uses);
@@ -86,18 +86,18 @@ test("aggregated, a map says the same", async () => {
   // A share is told in 255ths.
   assert.ok(Math.abs(free - fine.uses[Use.FREE]!) < total / 255);
   // A part of it, cell by cell, is the same as there.
-  const part = await observed.frames(512, 640, 16_384);
+  const part = await monitor.frames(512, 640, 16_384);
   assert.deepEqual(cellsOf(part), cellsOf(fine).slice(512, 640));
   await nbd.close();
 });
 
 test("a map of values, and one of nothing", async () => {
   const memcached = await startMemcached();
-  const empty = await memcached.observed.frames(0, 2 ** 20, 16_384);
+  const empty = await memcached.monitor.frames(0, 2 ** 20, 16_384);
   assert.match(summarise(empty), /^No frame holds objects yet/);
   await setDocuments(memcached, 0, 2000);
   const stats = memcached.store.stats();
-  const map = await memcached.observed.frames(0, 2 ** 20, 16_384);
+  const map = await memcached.monitor.frames(0, 2 ** 20, 16_384);
   assert.equal(map.uses[Use.EPHEMERAL_OBJECTS], stats.ephemeral.pool.pages);
   assert.match(summarise(map), /frames hold objects and are 9\d\.\d % full/);
   await memcached.close();
@@ -147,12 +147,12 @@ test("sizes of a large store are looked at in parts, and told as far as known", 
   const entries = 120_000;
   for (let nth = 0; nth < entries; nth++) memcached.client.send(`ms k${nth} 3 q\r\nabc\r\n`);
   await memcached.client.ask("mn\r\n", "MN\r\n");
-  const first = await memcached.observed.sizes();
+  const first = await memcached.monitor.sizes();
   assert.equal(first.of, entries);
   assert.ok(first.looked > 50_000 && first.looked < entries, `${first.looked} at first`);
-  const second = await memcached.observed.sizes();
+  const second = await memcached.monitor.sizes();
   assert.equal(second.looked, entries);
-  const third = await memcached.observed.sizes();
+  const third = await memcached.monitor.sizes();
   assert.deepEqual([third.looked, third.bins], [entries, second.bins], "the last whole round");
   await memcached.close();
 });

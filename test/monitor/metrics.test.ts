@@ -79,7 +79,7 @@ before(async () => {
   memcached = await startMemcached();
   await setDocuments(memcached, 0, 500);
   await memcached.client.ask("get doc:1 doc:2 nothing\r\n", "END\r\n");
-  web = await startWeb([nbd.observed, memcached.observed]);
+  web = await startWeb([nbd.monitor, memcached.monitor]);
   families = await scrape();
 });
 
@@ -112,8 +112,8 @@ test("names, types and units are by the conventions", () => {
 });
 
 test("the stores say the same", () => {
-  for (const { store, observed } of [nbd, memcached]) {
-    const service = observed.name;
+  for (const { store, monitor } of [nbd, memcached]) {
+    const service = monitor.name;
     const stats = store.stats();
     assert.equal(told("zcache_logical_bytes", { service }), stats.orig_data_size);
     assert.equal(told("zcache_compressed_bytes", { service }), stats.compr_data_size);

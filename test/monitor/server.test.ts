@@ -38,8 +38,8 @@ const knobs: readonly Knob[] = [
 before(async () => {
   nbd = await startNbd();
   fillDevice(nbd, 500);
-  open = await startWeb([nbd.observed], { knobs });
-  guarded = await startWeb([nbd.observed], { knobs, token: TOKEN, hostnames: ["Cache.Example"] });
+  open = await startWeb([nbd.monitor], { knobs });
+  guarded = await startWeb([nbd.monitor], { knobs, token: TOKEN, hostnames: ["Cache.Example"] });
 });
 
 after(async () => {
@@ -276,14 +276,14 @@ test("the same walk is done once for all who ask at the same time", async () => 
   let walks = 0;
   const slow = {
     ...{ name: "slow", kind: "test" },
-    picture: () => nbd.observed.picture(),
-    choices: () => nbd.observed.choices(),
-    frames: (from: number, to: number, cells: number) => nbd.observed.frames(from, to, cells),
-    whatIf: (codec: string, pool: string) => nbd.observed.whatIf(codec, pool),
+    picture: () => nbd.monitor.picture(),
+    choices: () => nbd.monitor.choices(),
+    frames: (from: number, to: number, cells: number) => nbd.monitor.frames(from, to, cells),
+    whatIf: (codec: string, pool: string) => nbd.monitor.whatIf(codec, pool),
     sizes: async () => {
       walks++;
       await sleep(100);
-      return await nbd.observed.sizes();
+      return await nbd.monitor.sizes();
     },
     close: async () => {},
   };
@@ -400,17 +400,17 @@ test("options that can't be, addresses that are taken", async () => {
     [{ host: "256.0.0.1" }, "ERR_IO"],
   ];
   for (const [options, code] of wrong) {
-    await assert.rejects(startWeb([nbd.observed], options), { code }, JSON.stringify(options));
+    await assert.rejects(startWeb([nbd.monitor], options), { code }, JSON.stringify(options));
   }
-  await assert.rejects(startWeb([nbd.observed, nbd.observed]), { code: "ERR_OPTION" });
-  const named = { ...nbd.observed, name: "a/b" };
-  await assert.rejects(WebServer.start({ port: 0, observed: [named] }), { code: "ERR_OPTION" });
+  await assert.rejects(startWeb([nbd.monitor, nbd.monitor]), { code: "ERR_OPTION" });
+  const named = { ...nbd.monitor, name: "a/b" };
+  await assert.rejects(WebServer.start({ port: 0, monitors: [named] }), { code: "ERR_OPTION" });
 });
 
 test("closing ends clients and what is under way", async () => {
   const other = await startNbd();
   fillDevice(other, 1500);
-  const server = await startWeb([other.observed]);
+  const server = await startWeb([other.monitor]);
   const socket = await connectTo(server);
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   socket.resume();

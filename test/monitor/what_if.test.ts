@@ -71,7 +71,7 @@ test("a store of pages: all of them, where it holds fewer than a sample", async 
   const nbd = await startNbd({ pool: "zsmalloc" });
   fillDevice(nbd, 900);
   const stats = nbd.store.stats();
-  const answer = await nbd.observed.whatIf("zstd", "dense");
+  const answer = await nbd.monitor.whatIf("zstd", "dense");
   assert.equal(answer.sampled, 900);
   assert.equal(answer.of, 900);
   assert.equal(answer.sameFilled, stats.same_pages);
@@ -96,17 +96,17 @@ test("a store of pages: all of them, where it holds fewer than a sample", async 
 
 test("a store of values, and a sample of a part", async () => {
   const memcached = await startMemcached({ memoryMax: 16 * 2 ** 20 });
-  const none = await memcached.observed.whatIf("zstd", "zsmalloc");
+  const none = await memcached.monitor.whatIf("zstd", "zsmalloc");
   assert.deepEqual([none.sampled, none.of, none.rows[0]!.ratio], [0, 0, 0]);
   await setDocuments(memcached, 0, 1000);
   const stats = memcached.store.stats();
-  const all = await memcached.observed.whatIf("zstd", "zsmalloc");
+  const all = await memcached.monitor.whatIf("zstd", "zsmalloc");
   assert.deepEqual([all.sampled, all.of], [1000, 1000]);
   assert.equal(all.storedBytes, stats.compr_data_size);
   assert.equal(all.rows[0]!.compressedBytes, stats.compr_data_size);
   assert.ok(Math.abs(all.originalBytes - stats.orig_data_size) <= 16 * 1000);
   await setDocuments(memcached, 1000, 8000);
-  const some = await memcached.observed.whatIf("lz4", "zsmalloc");
+  const some = await memcached.monitor.whatIf("lz4", "zsmalloc");
   assert.equal(some.of, 8000);
   assert.ok(some.sampled > 1800 && some.sampled <= 2000, `${some.sampled} of 8000`);
   memcached.store.verify();
@@ -144,7 +144,7 @@ test("every page has the same chance", async () => {
 
 test("what there is no choice of", async () => {
   const nbd = await startNbd();
-  await assert.rejects(nbd.observed.whatIf("brotli", "dense"), { code: "ERR_OPTION" });
-  await assert.rejects(nbd.observed.whatIf("lz4", "slab"), { code: "ERR_OPTION" });
+  await assert.rejects(nbd.monitor.whatIf("brotli", "dense"), { code: "ERR_OPTION" });
+  await assert.rejects(nbd.monitor.whatIf("lz4", "slab"), { code: "ERR_OPTION" });
   await nbd.close();
 });

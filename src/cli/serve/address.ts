@@ -1,16 +1,16 @@
-// Where a service listens by TCP, as people write it, and whether that is open to others.
+// TCP addresses of services: reading them, and the warning for those that other machines can reach.
 import { ZcacheError } from "../../base/errors.ts";
 
 export interface Address {
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port: number;
-  /** What stood before it, such as `notls`; "" if nothing did. */
+  /** The prefix of the address, such as `notls`; "" without a prefix. */
   readonly prefix: string;
 }
 
 /**
- * Reads `HOST:PORT`, `[V6]:PORT`, `HOST` or `:PORT`; without a host it is loopback.
+ * Reads `HOST:PORT`, `[V6]:PORT`, `HOST` or `:PORT`. The default host is 127.0.0.1.
  * @throws ZcacheError ERR_OPTION
  */
 export function parseAddress(
@@ -37,7 +37,11 @@ export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-/** What somebody should know before others find out; undefined where nobody else can connect. */
+/**
+ * Warns of a service that other machines can reach without authentication.
+ * @param remedy the settings that restrict access
+ * @returns undefined if all hosts are loopback
+ */
 export function exposureWarning(
   service: string,
   hosts: readonly string[],
@@ -45,6 +49,6 @@ export function exposureWarning(
 ): string | undefined {
   const open = hosts.find((host) => !isLoopback(host));
   if (open === undefined) return undefined;
-  return `warning: ${service}: ${open} is open to other machines, and nobody has to say who they \
-are; give ${remedy} or a loopback address`;
+  return `warning: ${service}: ${open} is open to other machines without authentication; \
+use ${remedy}, or a loopback address`;
 }

@@ -1,28 +1,27 @@
-// The configuration: what the flags and the file say, put together and checked. Flags win.
-import type { DaemonValues } from "./daemon_settings.ts";
-import type { MemcachedValues } from "./memcached_settings.ts";
-import type { NbdValues } from "./nbd_settings.ts";
-import type { Namer, Section } from "./section.ts";
+// The configuration: flags and the configuration file merged and checked. Flags override the file.
+import { keyOf, type Namer, type Raw, type Section, type Table, type Values } from "./setting.ts";
 import {
   DAEMON_SECTION,
+  type DaemonValues,
   MEMCACHED_SECTION,
+  type MemcachedValues,
   NBD_SECTION,
+  type NbdValues,
   SECTIONS,
   WEB_SECTION,
-} from "./sections.ts";
-import { keyOf, type Raw, type Table, type Values } from "./setting.ts";
-import type { WebValues } from "./web_settings.ts";
+  type WebValues,
+} from "./settings.ts";
 
-/** Something that was set, and where. */
+/** A setting that was given, and its origin. */
 export interface Entry {
   readonly raw: Raw;
-  /** As somebody has written it: `--nbd-size`, or `nbd.size`. */
+  /** The name as the user wrote it: `--nbd-size` or `nbd.size`. */
   readonly name: string;
-  /** What an error begins with: `zcache.toml:7: ` or nothing. */
+  /** The prefix of an error text: `zcache.toml:7: ` for the file, "" for a flag. */
   readonly where: string;
 }
 
-/** By section and key, such as `nbd.memory-max`; those of the daemon itself without a section. */
+/** Entries by path, such as `nbd.memory-max`; keys of the daemon itself have no section. */
 export type Entries = ReadonlyMap<string, Entry>;
 
 export interface Config {
@@ -32,16 +31,16 @@ export interface Config {
   readonly web: WebValues;
 }
 
-/** The flag of a key, as `zcache serve` or one of its subcommands has it. */
+/** Names the flag of a key; `zcache serve` and its subcommands have different flags. */
 export type FlagNamer = (section: Section, key: string) => string;
 
-/** `nbd.size`; without a section for what belongs to the daemon itself. */
+/** The path of a key: `nbd.size`, or the key alone for the daemon itself. */
 export function pathOf(section: Section, key: string): string {
   return section.name === "" ? key : `${section.name}.${key}`;
 }
 
 /**
- * Puts together what was set: each key is as the first of `layers` has it that has it.
+ * Merges layers of entries: the first layer that has a key decides its value.
  * @throws ZcacheError ERR_OPTION that names the key, the value and what is allowed
  */
 export function resolveConfig(layers: readonly Entries[], flagOf: FlagNamer): Config {
@@ -58,7 +57,7 @@ export function resolveConfig(layers: readonly Entries[], flagOf: FlagNamer): Co
     return config;
   };
   const namer = (section: Section): Namer => {
-    // Who uses the file for a section is told of its keys, everybody else of flags.
+    // An error names keys of the file if the file has this section, otherwise flags.
     const keys = Object.keys(section.settings).map(keyOf);
     const usesFile = keys.some((key) => find(pathOf(section, key))?.where);
     return (key) => {
@@ -74,12 +73,12 @@ export function resolveConfig(layers: readonly Entries[], flagOf: FlagNamer): Co
   };
 }
 
-/** A setting that two configurations have differently. */
+/** A setting whose value differs between two configurations. */
 export interface Change {
   readonly section: Section["name"];
-  /** In the table: `memoryMax`. */
+  /** The name in the table: `memoryMax`. */
   readonly name: string;
-  /** As people write it: `nbd.memory-max`. */
+  /** The path in the file: `nbd.memory-max`. */
   readonly path: string;
   readonly value: unknown;
 }

@@ -1,20 +1,20 @@
-// The configuration file: TOML, with the keys of the tables and no others.
+// The configuration file: TOML with the sections and keys of settings.ts. Any other key is an
+// error.
 import { readFileSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { ZcacheError } from "../../base/errors.ts";
 import { nearest } from "../../base/nearest.ts";
 import { type Entries, type Entry, pathOf } from "./config.ts";
-import type { Section } from "./section.ts";
-import { DAEMON_SECTION, SECTIONS } from "./sections.ts";
-import { keyOf, type Raw } from "./setting.ts";
+import { keyOf, type Raw, type Section } from "./setting.ts";
+import { DAEMON_SECTION, SECTIONS } from "./settings.ts";
 
-/** All that can be set takes some ten kilobytes with long comments. */
+/** A file with every key and long comments has about ten kilobytes. */
 const FILE_BYTES_MAX = 1024 * 1024;
 
 /**
- * @throws ZcacheError ERR_INPUT where the file can't be read; ERR_OPTION where it is no TOML, or
- *   has keys that there are not, with the number of the line
+ * @throws ZcacheError ERR_INPUT if the file can't be read; ERR_OPTION, with the line number, if it
+ *   is not TOML or has an unknown key
  */
 export function readConfigFile(path: string): Entries {
   let text: string;
@@ -27,7 +27,7 @@ export function readConfigFile(path: string): Entries {
   return parseConfig(text, basename(path));
 }
 
-/** @param file its name, for errors */
+/** @param file the name of the file, for error texts */
 export function parseConfig(text: string, file: string): Entries {
   const entries = new Map<string, Entry>();
   const where = (section: string, key: string) => {
@@ -51,7 +51,7 @@ export function parseConfig(text: string, file: string): Entries {
       own.push([key, value]);
     } else if (isTable(value)) add(section, Object.entries(value));
     else
-      throw new ZcacheError("ERR_OPTION", `${where("", key)}${key} is a section: write [${key}]`);
+      throw new ZcacheError("ERR_OPTION", `${where("", key)}${key} is a section; write [${key}]`);
   }
   add(DAEMON_SECTION, own);
   return entries;
@@ -62,10 +62,10 @@ function parseToml(text: string, file: string): Record<string, unknown> {
     return parse(text);
   } catch (cause) {
     if (!(cause instanceof TomlError)) throw cause;
-    // Its further lines show the place, which the number says.
+    // The further lines of the message quote the place, which line and column already name.
     const [first = ""] = cause.message.replace(/^Invalid TOML document: /, "").split("\n");
     const { line, column } = cause;
-    throw new ZcacheError("ERR_OPTION", `${file}:${line}:${column}: no TOML: ${first}`, { cause });
+    throw new ZcacheError("ERR_OPTION", `${file}:${line}:${column}: not TOML: ${first}`, { cause });
   }
 }
 
@@ -92,20 +92,20 @@ number, true or false, or a list of strings`,
 
 function unknownKey(what: string, key: string, known: readonly string[]): ZcacheError {
   const meant = nearest(key, known);
-  const hint = meant === undefined ? `there are ${known.join(", ")}` : `did you mean ${meant}?`;
-  return new ZcacheError("ERR_OPTION", `${what}: there is no such key; ${hint}`);
+  const hint = meant === undefined ? `known are ${known.join(", ")}` : `did you mean ${meant}?`;
+  return new ZcacheError("ERR_OPTION", `${what}: unknown key; ${hint}`);
 }
 
 function unknownSection(what: string, name: string): ZcacheError {
   const known = SECTIONS.flatMap((section) => (section.name === "" ? [] : [section.name]));
   const meant = nearest(name, known);
-  const hint = meant === undefined ? `there are ${known.join(", ")}` : `did you mean [${meant}]?`;
-  return new ZcacheError("ERR_OPTION", `${what}: there is no such section; ${hint}`);
+  const hint = meant === undefined ? `known are ${known.join(", ")}` : `did you mean [${meant}]?`;
+  return new ZcacheError("ERR_OPTION", `${what}: unknown section; ${hint}`);
 }
 
 /**
- * The line where a key stands, or a section for the key "": the parser gives none of what is well
- * formed. Undefined for what is written in an unusual way, such as a table in one line.
+ * The line of a key, or of the header of a section for the key "". The parser reports lines only
+ * for syntax errors. Undefined for unusual notations, such as an inline table.
  */
 function lineOf(text: string, section: string, key: string): number | undefined {
   let inside = "";

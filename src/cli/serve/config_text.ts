@@ -1,22 +1,21 @@
-// A configuration as a file: of the defaults with what each key means, as an example, or of what is
-// in force.
+// A configuration as text of a file: the commented example with all defaults
+// (`--print-example`), and the settings in force (`--print-config`).
 import { type Config, pathOf } from "./config.ts";
-import type { Section } from "./section.ts";
-import { SECTIONS } from "./sections.ts";
-import { keyOf, type Raw } from "./setting.ts";
+import { keyOf, type Raw, type Section } from "./setting.ts";
+import { SECTIONS } from "./settings.ts";
 
 const WIDTH = 98;
 
 /**
- * The example: every key with its default, as a comment; what has none, with what it takes.
- * @param head lines to begin with
+ * The example: every key as a comment, with its default, or with a placeholder if it has none.
+ * @param head lines at the top of the file
  */
 export function exampleConfig(head: readonly string[]): string {
   const lines = head.map((line) => `# ${line}`.trimEnd());
   for (const section of SECTIONS) {
     lines.push("", `# ${section.title}`, ...(section.name === "" ? [] : [`[${section.name}]`]));
     for (const [name, { describe, hint, shape, fallback }] of Object.entries(section.settings)) {
-      lines.push("", ...wrap(`${describe}${shape === "list" ? "; several: a list" : ""}`));
+      lines.push("", ...wrap(`${describe}${shape === "list" ? "; a string or a list" : ""}`));
       lines.push(`# ${keyOf(name)} = ${byDefault(hint, fallback)}`);
     }
   }
@@ -28,7 +27,7 @@ function byDefault(hint: string, fallback: Raw | undefined): string {
   return hint === "octal" ? JSON.stringify(fallback) : toml(fallback);
 }
 
-/** What is in force, as a file that says the same. */
+/** A file that gives exactly this configuration. */
 export function configText(config: Config): string {
   const lines = SECTIONS.flatMap((section) => {
     const values = config[section.name === "" ? "daemon" : section.name];
@@ -41,16 +40,16 @@ export function configText(config: Config): string {
   return `${lines.join("\n").replace(/^\n/, "")}\n`;
 }
 
-/** A value as its setting reads it; undefined: it is not set. */
+/** A value in the notation that its setting reads; undefined if it is not set. */
 function written(section: Section, name: string, value: unknown): string | undefined {
   const { hint } = section.settings[name]!;
   if (value === undefined) return undefined;
-  // In quotes: TOML's 600 is not octal.
+  // In quotes, because TOML reads 600 as a decimal number.
   if (hint === "octal") return JSON.stringify((value as number).toString(8));
   return toml(asRaw(value));
 }
 
-/** Read values as they could have been written. */
+/** Turns a value that a setting has read back into one that it reads. */
 export function asRaw(value: unknown): Raw {
   if (Array.isArray(value)) return value.map((one) => String(asRaw(one)));
   if (typeof value !== "object" || value === null) return value as Raw;
@@ -78,7 +77,7 @@ function wrap(text: string): string[] {
   return lines.map((line) => `#${line}`);
 }
 
-/** The keys of all sections, for the table in the documentation. */
+/** The paths of all keys, for the tables in the documentation. */
 export function allKeys(): string[] {
   return SECTIONS.flatMap((section) =>
     Object.keys(section.settings).map((name) => pathOf(section, keyOf(name))),

@@ -1,32 +1,32 @@
-// The daemon: starts the services that a configuration asks for, or none of them; does what signals
-// say; and ends in bounded time.
+// The daemon: starts either all services of a configuration or none, handles signals, and ends in
+// bounded time.
 //
-//   SIGTERM, SIGINT   ends connections, saves, ends; a second one ends at once
+//   SIGTERM, SIGINT   ends connections, saves data, exits; a second signal exits at once
 //   SIGHUP            reads configuration, certificates and passwords again
+import { spawn } from "node:child_process";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
 import type { State } from "../../dashboard/api.ts";
-import { ControlServer } from "../../monitor/control.ts";
+import { ControlServer, defaultControlPath } from "../../monitor/control.ts";
 import { InternalErrors } from "../../node/internal_errors.ts";
 import { warnOfMemory } from "../../node/machine_memory.ts";
-import { defaultControlPath } from "../control_path.ts";
 import { complain, EXIT_FAILED, reportError } from "../exit.ts";
 import { goOnWithoutOutput, write } from "../output.ts";
 import type { Config } from "./config.ts";
-import { devicesOf, nbdMemoryBytes } from "./nbd_settings.ts";
-import { notifySystemd } from "./notify.ts";
 import { reload } from "./reload.ts";
 import type { Service } from "./service.ts";
+import { devicesOf, nbdMemoryBytes } from "./settings.ts";
 
-/** Which command: all services that the configuration asks for, or the one that was named. */
+/** All services of the configuration (`zcache serve`), or the one that the command names. */
 export type Scope = "all" | "nbd" | "memcached";
 
 const END_SIGNALS = ["SIGTERM", "SIGINT"] as const;
+const NOTIFY_MS = 5000;
 
 export interface DaemonOptions {
   readonly scope: Scope;
   readonly version: string;
-  /** Reads flags and file: once at the start, and at each reload. @throws ZcacheError */
+  /** Reads flags and file; called at the start and at each reload. @throws ZcacheError */
   load(): Config;
 }
 
@@ -34,13 +34,13 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #startedMs = Date.now();
   readonly #services: Service[] = [];
-  /** What nobody expected outside of the services: it ends a request or a task, not the daemon. */
+  /** Unexpected errors outside of the services. Each ends a request or a task, not the daemon. */
   readonly #errors = new InternalErrors();
   #config: Config;
   #control: ControlServer | undefined;
   #isServing = false;
   #end: (gracefully: boolean) => void = () => {};
-  /** Whether it ends gracefully, once somebody wants that it ends. */
+  /** Resolves when the daemon is to end, with whether it ends gracefully. */
   readonly #ended: Promise<boolean>;
 
   private constructor(options: DaemonOptions) {
@@ -52,8 +52,8 @@ export class Daemon {
   }
 
   /**
-   * Runs until a signal or a client ends it; ends the process.
-   * @throws ZcacheError where it can't start; then nothing of it is left
+   * Runs the daemon until a signal or a client ends it, then exits the process. If the start fails,
+   * everything that was started is ended, and the exit code says so.
    */
   static async run(options: DaemonOptions): Promise<void> {
     const daemon = new Daemon(options);
@@ -68,7 +68,7 @@ export class Daemon {
       daemon.#goOnAfterErrors();
       await write(`${lines.join("\n")}\n`);
       await notifySystemd("--ready");
-      // Who wants it to end at once has nothing to wait for.
+      // An end that is not graceful saves nothing.
       if (!(await daemon.#ended)) process.exit(0);
     } catch (error) {
       code = reportError(error);
@@ -76,23 +76,25 @@ export class Daemon {
     daemon.#isServing = false;
     void notifySystemd("--stopping");
     const failed = await daemon.#close(hasServed);
-    // Threads of memcached hold descriptors that only the end of the process gives back.
+    // memcached's threads hold descriptors that only the end of the process releases.
     process.exit(failed ? EXIT_FAILED : code);
   }
 
-  /** An error that has come through all else ends the task in which it was thrown. */
+  /** An error that nothing else has caught ends only the task that threw it. */
   #goOnAfterErrors(): void {
     const report = (error: unknown) => this.#errors.report("a task of the daemon", error);
     process.on("uncaughtException", report);
     process.on("unhandledRejection", report);
   }
 
-  /** A client of memcached may end the daemon at once, unless others have something to save. */
+  /**
+   * memcached's `shutdown` ends the daemon at once, unless other services may have data to save.
+   */
   readonly #onShutdown = (gracefully: boolean): void => {
     this.#end(gracefully || this.#options.scope === "all");
   };
 
-  /** Loads the code of the services that are wanted only. @returns what is said of it */
+  /** Loads and starts the services. @returns lines for the user: where each listens */
   async #start(): Promise<string[]> {
     const { scope, version } = this.#options;
     const { nbd, memcached, web } = this.#config;
@@ -113,15 +115,15 @@ export class Daemon {
     if (this.#services.length === 0) {
       throw new ZcacheError(
         "ERR_OPTION",
-        "nothing is to be served: memcached and nbd are both off",
+        "there is nothing to serve: memcached and nbd are both off",
       );
     }
     const knobs = this.#knobs();
     await this.#startControl(knobs);
     if (isAll && web.enabled) {
       const { startWeb } = await import("./web.ts");
-      const observed = this.#services.flatMap((one) => one.observed ?? []);
-      this.#services.push(await startWeb(web, { observed, knobs, version, errors: this.#errors }));
+      const monitors = this.#services.flatMap((one) => one.monitor ?? []);
+      this.#services.push(await startWeb(web, { monitors, knobs, version, errors: this.#errors }));
     }
     const lines = this.#services.map((one) => one.line);
     return [...lines, ...(this.#control === undefined ? [] : [`control on ${this.#control.path}`])];
@@ -138,15 +140,15 @@ export class Daemon {
         state: () => this.#state(),
       });
     } catch (error) {
-      // A second daemon of this user: it serves, and is controlled if it has a path of its own.
+      // A second daemon of this user serves without a control socket unless it has its own path.
       if (control !== undefined || !(error instanceof ZcacheError)) throw error;
-      complain(`no control socket: ${error.message}; give it a path by \`control\``);
+      complain(`no control socket: ${error.message}; set \`control\` to another path`);
     }
   }
 
   /**
-   * Where there may be several services, each knob's name begins with its service's: also where
-   * one of them runs now, so that scripts go on when there are more.
+   * The knobs of all services. With `zcache serve`, names begin with the service even if only one
+   * runs, so that scripts keep working when another is added.
    */
   #knobs(): Knob[] {
     if (this.#options.scope !== "all") return [...this.#services[0]!.knobs];
@@ -163,10 +165,10 @@ export class Daemon {
   }
 
   #stats(): Record<string, unknown> {
-    const seen = this.#services.filter(({ observed }) => observed !== undefined);
+    const monitored = this.#services.filter(({ monitor }) => monitor !== undefined);
     const daemon = { internal_errors: this.#errors.count };
-    if (this.#options.scope !== "all") return { ...seen[0]!.stats(), daemon };
-    return { ...Object.fromEntries(seen.map(({ name, stats }) => [name, stats()])), daemon };
+    if (this.#options.scope !== "all") return { ...monitored[0]!.stats(), daemon };
+    return { ...Object.fromEntries(monitored.map(({ name, stats }) => [name, stats()])), daemon };
   }
 
   #state(): State {
@@ -178,14 +180,14 @@ export class Daemon {
       residentBytes: process.memoryUsage.rss(),
       internalErrors: this.#errors.count,
       mayChange: false,
-      services: this.#services.flatMap(({ observed }) => observed?.picture() ?? []),
+      services: this.#services.flatMap(({ monitor }) => monitor?.picture() ?? []),
     };
   }
 
   #onSignals(): void {
     const end = () => {
-      // From now on, the system's own way is back: a second signal ends the process at once, even
-      // while pages are being saved.
+      // Restores the default action: a second signal ends the process at once, even while data is
+      // being saved.
       for (const signal of END_SIGNALS) process.removeListener(signal, end);
       this.#end(true);
     };
@@ -196,22 +198,22 @@ export class Daemon {
   }
 
   #reload(): void {
-    // What begins has just read all of it, and what ends has no use for it.
+    // A daemon that is starting has just read everything; one that is ending needs nothing.
     if (!this.#isServing) return;
     try {
       const wanted = this.#options.load();
       for (const line of reload(this.#services, this.#config, wanted)) complain(line);
       this.#config = wanted;
     } catch (error) {
-      if (error instanceof ZcacheError) complain(`reload: nothing is changed: ${error.message}`);
+      if (error instanceof ZcacheError) complain(`reload: nothing was changed: ${error.message}`);
       else this.#errors.report("a reload", error);
     }
   }
 
-  /** @param saves whether what they have to save may be saved @returns whether something failed */
+  /** Ends all services. @param saves whether they may save data @returns whether one failed */
   async #close(saves: boolean): Promise<boolean> {
     const control = this.#control?.close();
-    // The web page first, because it looks at the others.
+    // The web page ends first, because it reads the others.
     let failed = false;
     for (const service of [...this.#services].reverse()) {
       try {
@@ -225,4 +227,22 @@ export class Daemon {
     await control;
     return failed;
   }
+}
+
+/**
+ * Reports a state to systemd, if systemd started the daemon with Type=notify. Node.js has no Unix
+ * datagram sockets, so the program systemd-notify sends the message.
+ * @param state an argument of systemd-notify: `--ready` or `--stopping`
+ */
+async function notifySystemd(...state: string[]): Promise<void> {
+  if (process.env["NOTIFY_SOCKET"] === undefined) return;
+  await new Promise<void>((resolve) => {
+    const child = spawn("systemd-notify", [`--pid=${process.pid}`, ...state], {
+      stdio: "ignore",
+      timeout: NOTIFY_MS,
+    });
+    // Without the program, systemd waits until its own time limit.
+    child.once("error", () => resolve());
+    child.once("exit", () => resolve());
+  });
 }

@@ -1,23 +1,23 @@
-// The settings as flags: of one section without its name (`zcache serve nbd --size`), of all with
-// it (`zcache serve --nbd-size`).
+// Settings as flags. `zcache serve` has the flags of all sections, with the section as prefix
+// (`--nbd-size`); a subcommand such as `zcache serve nbd` has those of one section without it
+// (`--size`).
 import { type Command, Option } from "commander";
 import { type Entries, type Entry, pathOf } from "./config.ts";
-import type { Section } from "./section.ts";
-import { keyOf, type Setting } from "./setting.ts";
+import { keyOf, type Section, type Setting } from "./setting.ts";
 
 export interface FlagStyle {
-  /** Whether a flag begins with the name of its section. */
+  /** Whether flags begin with the name of their section. */
   readonly prefixed: boolean;
 }
 
-/** Such as `nbd-size`, without the dashes. */
+/** The name of a flag without its dashes, such as `nbd-size`. */
 export function flagName(section: Section, key: string, { prefixed }: FlagStyle): string {
   const setting = Object.entries(section.settings).find(([name]) => keyOf(name) === key)?.[1];
   if (setting?.flag !== undefined) return setting.flag;
   return prefixed && section.name !== "" ? `${section.name}-${key}` : key;
 }
 
-/** Who starts one service by name has no flag to switch it off. */
+/** A command that starts one service by name has no flag to switch that service off. */
 function hasFlag(key: string, { prefixed }: FlagStyle): boolean {
   return prefixed || key !== "enabled";
 }
@@ -38,7 +38,7 @@ function optionsOf(flag: string, setting: Setting<unknown>): Option[] {
     const isOn = fallback === true;
     const on = new Option(`--${flag}`, describe);
     const no = new Option(`--no-${flag}`, off ?? `not: ${describe}`);
-    // The other way round is there too: a flag wins against the file.
+    // Both forms exist, so that a flag can override the file in either direction.
     return [on.hideHelp(isOn), no.hideHelp(!isOn)];
   }
   const byDefault = fallback === undefined || shape === "list" ? "" : ` (default: ${fallback})`;
@@ -47,10 +47,10 @@ function optionsOf(flag: string, setting: Setting<unknown>): Option[] {
   if (shape === "list") {
     option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
   }
-  return setting.canBeOff === true ? [option, new Option(`--no-${flag}`, "none")] : [option];
+  return off === undefined ? [option] : [option, new Option(`--no-${flag}`, off)];
 }
 
-/** What the flags of a section say. */
+/** The entries that the flags of a section give. */
 export function flagEntries(command: Command, section: Section, style: FlagStyle): Entries {
   const entries = new Map<string, Entry>();
   for (const name of Object.keys(section.settings)) {

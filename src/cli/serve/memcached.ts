@@ -1,4 +1,4 @@
-// memcached as a service of the daemon.
+// memcached as a service of the daemon: settings to options of the server, changes while it runs.
 import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
 import { formatBytes } from "../../base/units.ts";
@@ -6,21 +6,20 @@ import type { Endpoint, TlsFiles } from "../../memcached/endpoint.ts";
 import { startMemcachedServer } from "../../memcached/index.ts";
 import type { MemcachedServer, Knob as ServerKnob } from "../../memcached/server.ts";
 import type { MemcachedSettings } from "../../memcached/settings.ts";
-import { observeMemcached } from "../../monitor/monitor.ts";
+import { monitorMemcached } from "../../monitor/monitor.ts";
 import type { Store } from "../../store/store.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
-import { reuseOf } from "./existing.ts";
-import { MEMCACHED, type MemcachedValues, memcachedAddresses } from "./memcached_settings.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 import { keyOf } from "./setting.ts";
+import { MEMCACHED, type MemcachedValues, memcachedAddresses, reuseOf } from "./settings.ts";
 
-/** How long a graceful end waits for clients to take their replies. */
+/** How long a graceful end waits for clients to read their replies. */
 const CLOSE_WAIT_MS = 500;
-const CLOSE_LOOK_MS = 10;
+const CLOSE_POLL_MS = 10;
 
-/** What the server calls the settings that may be changed while it runs. */
+/** The server's names of the settings that can be changed while it runs. */
 const SERVER_NAMES: Readonly<Record<string, keyof MemcachedSettings>> = {
   memoryMax: "memoryMax",
   maxItemSize: "itemBytesMax",
@@ -45,7 +44,7 @@ function endpointsOf(values: MemcachedValues): Endpoint[] {
   const tls = tlsOf(values);
   const tcp = memcachedAddresses(values).map(({ host, port, prefix }) => ({
     ...{ host, port },
-    // As memcached: an address without TLS beside those with it.
+    // As in memcached, an address with a prefix speaks no TLS.
     ...(prefix !== "" || tls === undefined ? {} : { tls }),
   }));
   return [...tcp, ...values.socket.map((path) => ({ path, mode: values.socketMode }))];
@@ -75,7 +74,7 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
   };
 }
 
-/** The files: for what memory has no room for, and for the next process. */
+/** The write-back file and the persist files. */
 function filesOf(values: MemcachedValues) {
   const { writeBack, writeBackMax, persist, persistMax, existing } = values;
   const reuse = reuseOf(existing);
@@ -88,8 +87,8 @@ function filesOf(values: MemcachedValues) {
 
 /**
  * Starts serving memcached.
- * @param onEnd a client has asked for the end of the daemon, and may
- * @throws ZcacheError ERR_OPTION, ERR_INPUT or ERR_IO: a setting, a file, an address
+ * @param onEnd called when a client that may do so asks the daemon to end
+ * @throws ZcacheError ERR_OPTION, ERR_INPUT or ERR_IO: a setting, a file or an address is invalid
  */
 export async function startMemcached(
   values: MemcachedValues,
@@ -109,29 +108,29 @@ export async function startMemcached(
 }
 
 function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Store): Service {
-  const observed = observeMemcached(store, server);
+  const monitor = monitorMemcached(store, server);
   const { memoryMax, threads } = values;
   const where = server.addresses.join(", ");
   const line = `memcached on ${where}; ${formatBytes(memoryMax)} in ${threads} thread(s)`;
   return {
-    ...{ name: "memcached", line, observed },
+    ...{ name: "memcached", line, monitor },
     knobs: knobsOf(values, server),
     stats: () => server.stats(),
     prepare: (name, value) => prepare(values, server, name, value),
     refresh: () => refresh(values, server),
     close: async () => {
-      await observed.close();
+      await monitor.close();
       await server.close(true);
       const until = performance.now() + CLOSE_WAIT_MS;
       while (performance.now() < until && server.connections > 0) {
-        await new Promise((done) => setTimeout(done, CLOSE_LOOK_MS));
+        await new Promise((done) => setTimeout(done, CLOSE_POLL_MS));
       }
       return "";
     },
   };
 }
 
-/** Certificates and passwords, for connections to come. */
+/** Reads certificates and passwords again, for new connections. */
 function refresh(values: MemcachedValues, server: MemcachedServer) {
   const { tlsCert, authFile } = values;
   const what = [
@@ -139,7 +138,7 @@ function refresh(values: MemcachedValues, server: MemcachedServer) {
     ...(authFile === undefined ? [] : ["passwords"]),
   ].join(" and ");
   if (what === "") return [];
-  return [{ what: `${what} are read again`, commit: server.prepareRefresh() }];
+  return [{ what: `${what} have been read again`, commit: server.prepareRefresh() }];
 }
 
 /** The server's knob for a setting, if it has one. */
@@ -157,12 +156,12 @@ function prepare(
   const knob = knobFor(server, name);
   if (knob === undefined) return NEEDS_RESTART;
   if (name === "memoryMax" && (value as number) > memoryMax) {
-    return { restart: `it began with ${memoryMax} bytes, and more needs a restart` };
+    return { restart: `the daemon started with ${memoryMax} bytes, and more needs a restart` };
   }
   return { commit: () => knob.set(value as number | boolean) };
 }
 
-/** Every setting by its name; those that may be changed can be set. */
+/** A knob for each setting by its key, writable if the setting can be changed, and further ones. */
 function knobsOf(values: MemcachedValues, server: MemcachedServer): Knob[] {
   const settings = Object.entries(MEMCACHED).filter(([name]) => name !== "enabled");
   const known = settings.map(([name, setting]): Knob => {
@@ -185,7 +184,7 @@ function knobsOf(values: MemcachedValues, server: MemcachedServer): Knob[] {
       },
     };
   });
-  // What only the server knows of.
+  // Knobs of the server that are no settings of the daemon.
   const named = new Set(Object.values(SERVER_NAMES).map((name) => `memcached.${name}`));
   const others = server.knobs().filter((knob) => !named.has(knob.name));
   return [...known, ...others.map(serverKnob)];

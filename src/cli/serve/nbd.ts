@@ -1,10 +1,10 @@
-// Block devices as a service of the daemon: the store, the devices in it, the server before it, and
-// what is done to idle pages.
+// Block devices as a service of the daemon: one store, the devices in it, the NBD server in front
+// of them, and the work on idle pages.
 import { accessSync, constants, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { ZcacheError } from "../../base/errors.ts";
 import { parseSize } from "../../base/units.ts";
-import { observeNbd } from "../../monitor/monitor.ts";
+import { monitorNbd } from "../../monitor/monitor.ts";
 import {
   type Listen,
   type NbdServer,
@@ -25,9 +25,8 @@ import { DeviceImage } from "../../zram/image.ts";
 import { zramKnobs } from "../../zram/knobs.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
-import { reuseOf } from "./existing.ts";
-import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes } from "./nbd_settings.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
+import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes, reuseOf } from "./settings.ts";
 
 /** Of each thread before it serves: what the engine would compile under the first client. */
 const WARM_UP_MS = 500;
@@ -37,7 +36,7 @@ interface NamedDevice {
   readonly device: Zram;
 }
 
-/** All that makes up the service, once it runs. */
+/** The parts of the running service. */
 interface Parts {
   readonly values: NbdValues;
   readonly store: Store;
@@ -68,7 +67,7 @@ function textOf(path: string): string {
   }
 }
 
-/** At the start, not when all is to be saved: whether the image can be written at all. */
+/** Checks at the start, not only when data is to be saved, whether the image can be written. */
 function checkFolder(image: string): void {
   const folder = dirname(resolve(image));
   try {
@@ -97,7 +96,9 @@ function imageOf({ image, existing }: NbdValues, devices: readonly NamedDevice[]
   if (image === undefined) return undefined;
   const opened = new DeviceImage(image, devices, existing);
   if (opened.path !== image) {
-    complain(`warning: ${image} is a foreign file, left as it is: ${opened.path} is used`);
+    complain(
+      `warning: ${image} is not an image of zcache and stays as it is; using ${opened.path}`,
+    );
   }
   return opened;
 }
@@ -127,14 +128,15 @@ function idleScanOf(values: NbdValues, store: Store, nowMs: number): ZramIdleSca
 
 /**
  * Starts serving block devices.
- * @param errors takes unexpected errors of background work
- * @throws ZcacheError ERR_OPTION and what names an unknown thing; ERR_IO, ERR_INPUT, ERR_CORRUPT:
- *   a file, an image, an address; ERR_ARENA_MEMORY, ERR_ARENA_FULL
+ * @param errors receives unexpected errors of background work
+ * @throws ZcacheError ERR_OPTION, ERR_CODEC_… or ERR_POOL_…: a setting is invalid; ERR_IO,
+ *   ERR_INPUT, ERR_CORRUPT: a file, an image or an address can't be used; ERR_ARENA_MEMORY,
+ *   ERR_ARENA_FULL
  */
 export async function startNbd(values: NbdValues, errors: InternalErrors): Promise<Service> {
   const hosts = nbdAddresses(values).map(({ host }) => host);
   const isGuarded = values.tlsCa !== undefined || values.allow.length > 0;
-  const warning = exposureWarning("nbd", hosts, "tls-ca, allow");
+  const warning = exposureWarning("nbd", hosts, "tls-ca or allow");
   if (warning !== undefined && !isGuarded) complain(warning);
   const tls = tlsOf(values);
   const wanted = devicesOf(values);
@@ -180,13 +182,13 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
   const { codec, recompress: denseCodec } = values;
   const knobs = zramKnobs({ store, exports: devices, idleScan, codec, denseCodec });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
-  const observed = observeNbd(
+  const monitor = monitorNbd(
     store,
     server,
     devices.map(({ device }) => device),
   );
   return {
-    ...{ name: "nbd", line, observed, knobs },
+    ...{ name: "nbd", line, monitor, knobs },
     stats: () => ({
       server: server.stats(),
       tending: idleScan.done,
@@ -197,9 +199,9 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
     refresh: () => refresh(parts),
     close: async (saves) => {
       scheduler.stop();
-      // Whatever goes wrong there, the devices are saved.
-      for (const part of [observed, server]) {
-        await part.close().catch((error: unknown) => errors.report("nbd: its end", error));
+      // The devices are saved even if one of these fails.
+      for (const part of [monitor, server]) {
+        await part.close().catch((error: unknown) => errors.report("nbd: closing", error));
       }
       const saved =
         image === undefined || values.readOnly || !saves
@@ -211,15 +213,15 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
   };
 }
 
-/** Certificates, for connections to come. */
+/** Reads certificates again, for new connections. */
 function refresh({ values, server }: Parts): { what: string; commit(): void }[] {
   const tls = tlsOf(values);
   if (tls === undefined) return [];
   const share = tlsShare(tls);
-  return [{ what: "certificates are read again", commit: () => server.renewTls(share) }];
+  return [{ what: "certificates have been read again", commit: () => server.renewTls(share) }];
 }
 
-/** What can be changed: the limit within the memory that was set up, and what idle means. */
+/** Changes that need no restart: a smaller memory limit, and which pages count as idle. */
 function prepare({ values, store, idleScan }: Parts, name: string, value: unknown): Prepared {
   const { settings } = idleScan;
   switch (name) {
@@ -227,7 +229,7 @@ function prepare({ values, store, idleScan }: Parts, name: string, value: unknow
       const most = store.share().options.memoryMax;
       const wanted = (value as number | undefined) ?? most;
       if (wanted > most) {
-        return { restart: `it began with ${most} bytes, and more needs a restart` };
+        return { restart: `the daemon started with ${most} bytes, and more needs a restart` };
       }
       return { commit: () => store.limit(wanted) };
     }

@@ -1,5 +1,13 @@
-// `zcache serve`: everything that one machine needs, or one service of it by name. All take their
-// settings from the same tables, as flags and from a file.
+// `zcache serve`: all services in one process. `zcache serve memcached` and `zcache serve nbd`
+// start one of them. Each command takes its settings (settings.ts) as flags and from a file.
+//
+//   setting, settings, readers   kinds of settings, the tables, readers of values
+//   flags, config_file           settings from the command line and from TOML
+//   config, config_text          both merged and checked; printed as a file
+//   daemon, reload               signals, start and end; changes at SIGHUP
+//   service                      the interface of a service
+//   nbd, memcached, web          the services; each is loaded only if it runs
+//   address                      TCP addresses
 import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { write } from "../output.ts";
@@ -7,15 +15,14 @@ import { type Config, type Entries, resolveConfig } from "./config.ts";
 import { configText, exampleConfig } from "./config_text.ts";
 import type { Scope } from "./daemon.ts";
 import { addFlags, flagEntries, flagName } from "./flags.ts";
-import { devicesOf } from "./nbd_settings.ts";
-import type { Section } from "./section.ts";
-import { DAEMON_SECTION, MEMCACHED_SECTION, NBD_SECTION, SECTIONS } from "./sections.ts";
+import type { Section } from "./setting.ts";
+import { DAEMON_SECTION, devicesOf, MEMCACHED_SECTION, NBD_SECTION, SECTIONS } from "./settings.ts";
 
 const SCOPES: Readonly<
   Record<Scope, { readonly describe: string; readonly sections: readonly Section[] }>
 > = {
   all: {
-    describe: "serve memcached, block devices if --nbd-size is given, and a web page",
+    describe: "serve memcached, block devices (with --nbd-size) and a web page in one process",
     sections: SECTIONS,
   },
   nbd: {
@@ -28,11 +35,11 @@ const SCOPES: Readonly<
   },
 };
 
-/** The head of what `--print-example` prints, which is `contrib/zcache.toml` too. */
+/** The first lines of the output of `--print-example`, which is also `contrib/zcache.toml`. */
 const EXAMPLE_HEAD = [
-  "Configuration of zcache: `zcache serve --config FILE`. Every key with its default; take away",
-  "the `# ` before those that you change. Flags win against the file, --check-config checks it,",
-  "and SIGHUP reads it again. Made by `zcache serve --print-example`.",
+  "Configuration of zcache, for `zcache serve --config FILE`. The file lists every key with its",
+  "default; remove the `# ` before a key to change it. Flags override this file, --check-config",
+  "checks it, and SIGHUP makes a daemon read it again. Made by `zcache serve --print-example`.",
 ];
 
 interface FileArgs {
@@ -47,16 +54,16 @@ function commandFor(scope: Scope, version: string, name: string): Command {
   const style = { prefixed: scope === "all" };
   const command = new Command(name)
     .description(describe)
-    .option("--config <file>", "settings from a TOML file; flags win against it")
-    .option("--check-config", "check flags and file, start nothing")
-    .option("--print-config", "print the settings in force as a file, start nothing")
-    .option("--print-example", "print a file with all keys, their defaults and what they mean");
+    .option("--config <file>", "read settings from a TOML file; flags override it")
+    .option("--check-config", "check flags and file, and exit")
+    .option("--print-config", "print the resulting settings as a TOML file, and exit")
+    .option("--print-example", "print a TOML file with all keys explained, and exit");
   for (const section of sections) addFlags(command, section, style);
-  /** The configuration, read anew each time that it is asked for. */
+  /** A function that reads the configuration anew with each call. */
   const loader = async (): Promise<() => Config> => {
     const { config: path } = command.opts<FileArgs>();
     if (path === undefined) return () => load();
-    // What reads TOML is loaded by who has a file of it.
+    // The TOML parser is loaded only if there is a file.
     const { readConfigFile } = await import("./config_file.ts");
     return () => load(readConfigFile(path));
   };
@@ -70,12 +77,12 @@ function commandFor(scope: Scope, version: string, name: string): Command {
       if (scope === "nbd") {
         throw new ZcacheError("ERR_OPTION", "give --size SIZE, or --export NAME=SIZE, or both");
       }
-      // By default block devices are on, and there are none; who says so wants some.
+      // `enabled` is on by default, without any device. Set explicitly, it needs a device.
       const asked = layers.map((layer) => layer.get("nbd.enabled")).find((one) => one);
       if (scope === "all" && asked?.raw === true) {
         const name = `${asked.where}${asked.name}`;
         const how = "give --nbd-size SIZE, or --nbd-export NAME=SIZE, or both";
-        throw new ZcacheError("ERR_OPTION", `${name}: which size? ${how}`);
+        throw new ZcacheError("ERR_OPTION", `${name}: no device is configured; ${how}`);
       }
     }
     return config;
@@ -87,26 +94,26 @@ function commandFor(scope: Scope, version: string, name: string): Command {
     if (args.printConfig) return write(configText(read()));
     if (args.checkConfig) {
       read();
-      return write(`${args.config ?? "the command line"} is good\n`);
+      return write(`${args.config ?? "the command line"} is valid\n`);
     }
     const { Daemon } = await import("./daemon.ts");
     return Daemon.run({ scope, version, load: read });
   });
 }
 
-/** `zcache serve --config x nbd`: the flag belongs to `serve`, which does not run then. */
+/** Refuses `zcache serve --config x nbd`: the flag belongs to `serve`, which does not run then. */
 function refuseFlagsBefore(command: Command): void {
   const { parent } = command;
   if (parent?.parent === undefined || parent?.parent === null) return;
   for (const option of parent.options) {
     const attribute = option.attributeName();
     if (parent.getOptionValueSource(attribute) !== "cli") continue;
-    // Of the two of a switch, the one that stands there.
+    // `--x` and `--no-x` share an attribute: report the one that was given.
     if (option.negate !== (parent.getOptionValue(attribute) === false)) continue;
     const name = command.name();
     throw new ZcacheError(
       "ERR_OPTION",
-      `${option.long}: flags of \`zcache serve ${name}\` stand after "${name}"`,
+      `${option.long}: write flags of \`zcache serve ${name}\` after "${name}"`,
     );
   }
 }

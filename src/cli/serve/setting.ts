@@ -1,35 +1,51 @@
-// The kinds of settings that a daemon has. Each setting is written in one place, with its default
-// and what is allowed; flags, the file, `--print-config` and the errors are made of that.
+// Kinds of settings: what a setting is, and one constructor for each kind of value (a size, a
+// number, a path, a list, a switch …). A setting is declared once, in settings.ts, with its default
+// and its allowed values; flags, the configuration file, `--print-config` and error texts are
+// derived from that declaration.
 import { ZcacheError } from "../../base/errors.ts";
 import { parseSizeIn, parseWhole } from "../options.ts";
 import { type Address, parseAddress } from "./address.ts";
 
-/** A value as somebody has written it: in a flag, or in the file, whose numbers are numbers. */
+/** A value as it is written: text in a flag, or a value of TOML in the file. */
 export type Raw = string | number | boolean | readonly (string | number)[];
 
 export interface Setting<V> {
-  /** "switch": on or off; "list": a flag that may stand there several times. */
+  /** `switch`: on or off. `list`: a flag that may be repeated. */
   readonly shape: "value" | "switch" | "list";
-  /** What stands for the value in the help. */
+  /** The placeholder for the value in help texts, such as `size`. */
   readonly hint: string;
   readonly describe: string;
-  /** As it would be written; undefined: there is none. */
+  /** The default as it would be written; undefined if there is none. */
   readonly fallback: Raw | undefined;
-  /** A value that can also be switched off, by `--no-…`. */
-  readonly canBeOff?: boolean;
-  /** Of a switch that is on: what it does to switch it off. */
+  /** What `--no-…` does; a value without this text has no such flag. */
   readonly off?: string;
-  /** The flag, if it is not the key: `--no-web` reads better than `--no-web-enabled`. */
+  /** The flag, if it differs from the key: `--no-web` reads better than `--no-web-enabled`. */
   readonly flag?: string;
   /** @throws ZcacheError ERR_OPTION that begins with `what` and says what is allowed */
   read(raw: Raw, what: string): V;
 }
 
-/** Settings by name: `memoryMax` here is `memory-max` to people. */
+/** Settings by name. The name `memoryMax` is the key `memory-max`. */
 export type Table = Readonly<Record<string, Setting<unknown>>>;
 export type Values<T extends Table> = {
   readonly [K in keyof T]: T[K] extends Setting<infer V> ? V : never;
 };
+
+/** Names a key as the user writes it: `--nbd-tls-key` or `nbd.tls-key`. */
+export type Namer = (key: string) => string;
+
+/** A section of the configuration: `[nbd]` in the file, `--nbd-…` among the flags. */
+export interface Section<T extends Table = Table> {
+  /** Empty for the settings of the daemon itself, which stand before all sections. */
+  readonly name: "" | "nbd" | "memcached" | "web";
+  readonly title: string;
+  readonly settings: T;
+  /**
+   * Checks settings that depend on each other.
+   * @throws ZcacheError ERR_OPTION
+   */
+  check?(values: Values<T>, name: Namer): void;
+}
 
 type Given<F, V> = F extends undefined ? V | undefined : V;
 
@@ -48,14 +64,14 @@ function value<V, F extends string | undefined>(
     ...{ shape: "value", hint, describe, fallback },
     read: (raw, what) => {
       if (typeof raw !== "string" && typeof raw !== "number") {
-        throw notAllowed(what, raw, `one value, a ${hint}`);
+        throw notAllowed(what, raw, hint === "n" ? "a number" : `one ${hint}`);
       }
       return read(String(raw), what) as Given<F, V>;
     },
   };
 }
 
-/** Bytes, or a number with K, M, G; in [min, max]. */
+/** Bytes, or a number with K, M or G, in [min, max]. */
 export function size<F extends string | undefined>(
   describe: string,
   fallback: F,
@@ -90,7 +106,7 @@ export function choice<const A extends string, F extends A | undefined>(
   });
 }
 
-/** Text that is taken as it is, or as `check` likes it. */
+/** Text that is not empty. @param check throws for text that is not allowed */
 export function text<F extends string | undefined>(
   hint: string,
   describe: string,
@@ -104,7 +120,7 @@ export function text<F extends string | undefined>(
   });
 }
 
-/** Who may open a file, in octal. In the file a string, because TOML's 600 is not octal. */
+/** A file mode in octal. In the file it is a string, because TOML reads 600 as decimal. */
 export function mode(describe: string, fallback: string): Setting<number> {
   return {
     ...{ shape: "value", hint: "octal", describe, fallback },
@@ -123,7 +139,7 @@ export function list<V>(
   return {
     ...{ shape: "list", hint, describe, fallback: [] },
     read: (raw, what) => {
-      if (typeof raw === "boolean") throw notAllowed(what, raw, `one or more ${hint}s`);
+      if (typeof raw === "boolean") throw notAllowed(what, raw, `one ${hint} or a list of them`);
       const all = typeof raw === "object" ? raw : [raw];
       return all.map((one) => readOne(String(one), what));
     },
@@ -144,10 +160,10 @@ export function address(describe: string, fallback: string, defaultPort: number)
   );
 }
 
-/** A path; or `false`, by the flag `--no-…`. Undefined: nobody has said anything. */
-export function pathOrOff(describe: string): Setting<string | false | undefined> {
+/** A path, or `false` by the flag `--no-…`; undefined if neither is given. */
+export function pathOrOff(describe: string, off: string): Setting<string | false | undefined> {
   return {
-    ...{ shape: "value", hint: "path", describe, fallback: undefined, canBeOff: true },
+    ...{ shape: "value", hint: "path", describe, off, fallback: undefined },
     read: (raw, what) => {
       if (raw === false || (typeof raw === "string" && raw !== "")) return raw;
       throw notAllowed(what, raw, "a path, or false for none");
@@ -169,7 +185,7 @@ export function toggle(
   };
 }
 
-/** `memoryMax` as people write it: `memory-max`. */
+/** The key of a setting's name: `memory-max` of `memoryMax`. */
 export function keyOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

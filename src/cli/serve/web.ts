@@ -1,19 +1,19 @@
-// The web page as a service of the daemon: it shows the others.
+// The web page as a service of the daemon: dashboard and metrics of the other services.
 import { readFileSync } from "node:fs";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
-import type { Observed } from "../../monitor/contract.ts";
+import type { Monitor } from "../../monitor/monitor.ts";
 import { WebServer } from "../../monitor/web/server.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { NEEDS_RESTART, type Service } from "./service.ts";
-import type { WebValues } from "./web_settings.ts";
+import type { WebValues } from "./settings.ts";
 
-/** Fewer characters could be guessed. */
+/** A shorter token could be guessed. */
 const TOKEN_CHARS_MIN = 16;
 
-/** @throws ZcacheError ERR_INPUT where the file can't be read, ERR_OPTION for a short token */
+/** @throws ZcacheError ERR_INPUT if the file can't be read, ERR_OPTION for a short token */
 function tokenOf({ tokenFile }: WebValues): string | undefined {
   if (tokenFile === undefined) return undefined;
   let token: string;
@@ -25,26 +25,26 @@ function tokenOf({ tokenFile }: WebValues): string | undefined {
   if (token.length >= TOKEN_CHARS_MIN) return token;
   throw new ZcacheError(
     "ERR_OPTION",
-    `token-file: ${tokenFile} holds ${token.length} characters; at least ${TOKEN_CHARS_MIN}`,
+    `token-file: ${tokenFile} has ${token.length} characters; write at least ${TOKEN_CHARS_MIN}`,
   );
 }
 
 /**
  * Starts the web page.
- * @throws ZcacheError ERR_IO: it can't listen there; ERR_INPUT, ERR_OPTION: the token's file
+ * @throws ZcacheError ERR_IO: it can't listen on the address; ERR_INPUT, ERR_OPTION: the token file
  */
 export async function startWeb(
   values: WebValues,
   shown: {
-    readonly observed: readonly Observed[];
+    readonly monitors: readonly Monitor[];
     readonly knobs: readonly Knob[];
     readonly version: string;
     readonly errors: InternalErrors;
   },
 ): Promise<Service> {
   const { host, port } = values.listen;
-  // Reading is open to all who reach it: there is no way to ask them who they are.
-  const warning = exposureWarning("web", [host], "a proxy that asks for a password before it");
+  // Everyone who can connect can read: the page itself has no login.
+  const warning = exposureWarning("web", [host], "a proxy with a login in front of it");
   if (warning !== undefined) complain(warning);
   const token = tokenOf(values);
   const server = await WebServer.start({
@@ -52,7 +52,7 @@ export async function startWeb(
     ...(token === undefined ? {} : { token }),
   });
   return {
-    ...{ name: "web", line: `web page on ${server.url}`, observed: undefined },
+    ...{ name: "web", line: `web page on ${server.url}`, monitor: undefined },
     knobs: [],
     stats: () => ({}),
     prepare: () => NEEDS_RESTART,

@@ -6,7 +6,7 @@ import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
 import type { KnobState, State } from "../../dashboard/api.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
-import type { Observed } from "../contract.ts";
+import type { Monitor } from "../monitor.ts";
 import type { Refusal } from "./guard.ts";
 
 export type Answer = { readonly value: unknown } | { readonly refusal: Refusal };
@@ -25,7 +25,7 @@ const CELLS_DEFAULT = 4096;
 const FRAMES_MAX = 2 ** 20;
 
 export interface ApiParts {
-  readonly observed: readonly Observed[];
+  readonly monitors: readonly Monitor[];
   readonly knobs: readonly Knob[];
   readonly version: string;
   /** Whether knobs are to be had at all. */
@@ -40,7 +40,7 @@ interface Walk {
 }
 
 export class Api {
-  readonly #observed: readonly Observed[];
+  readonly #monitors: readonly Monitor[];
   readonly #knobs: readonly Knob[];
   readonly #version: string;
   readonly #mayChange: boolean;
@@ -52,9 +52,9 @@ export class Api {
   #isComparing = false;
   #comparedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ observed, knobs, version, mayChange, errors }: ApiParts) {
+  constructor({ monitors, knobs, version, mayChange, errors }: ApiParts) {
     this.#errors = errors;
-    this.#observed = observed;
+    this.#monitors = monitors;
     this.#knobs = knobs;
     this.#version = version;
     this.#mayChange = mayChange;
@@ -72,7 +72,7 @@ export class Api {
         mayChange: this.#mayChange,
         residentBytes: process.memoryUsage.rss(),
         internalErrors: this.#errors.count,
-        services: this.#observed.map((one) => one.picture()),
+        services: this.#monitors.map((one) => one.picture()),
       };
     }
     return this.#state;
@@ -85,7 +85,7 @@ export class Api {
   async get({ pathname, searchParams }: URL): Promise<Answer | undefined> {
     if (pathname === "/api/state") return { value: this.state() };
     const match = /^\/api\/services\/([^/]+)\/(map|sizes|choices|what-if)$/.exec(pathname);
-    const service = this.#observed.find((one) => one.name === match?.[1]);
+    const service = this.#monitors.find((one) => one.name === match?.[1]);
     if (match === null || service === undefined) return undefined;
     switch (match[2]) {
       case "map":
@@ -124,7 +124,7 @@ export class Api {
     return { name, value: knob.get(), describe: knob.describe, writable: true };
   }
 
-  #map(service: Observed, parameters: URLSearchParams): Promise<Answer> {
+  #map(service: Monitor, parameters: URLSearchParams): Promise<Answer> {
     const from = wholeOf(parameters, "from", 0, 0, FRAMES_MAX);
     const to = wholeOf(parameters, "to", FRAMES_MAX, 1, FRAMES_MAX);
     const cells = wholeOf(parameters, "cells", CELLS_DEFAULT, 1, CELLS_MAX);
@@ -156,7 +156,7 @@ export class Api {
     return { value: await walk.answer };
   }
 
-  async #whatIf(service: Observed, parameters: URLSearchParams): Promise<Answer> {
+  async #whatIf(service: Monitor, parameters: URLSearchParams): Promise<Answer> {
     const codec = parameters.get("codec") ?? "";
     const pool = parameters.get("pool") ?? "";
     if (this.#isComparing) return tooMany("another comparison is under way");

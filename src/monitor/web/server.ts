@@ -10,7 +10,7 @@ import type { Knob } from "../../base/knob.ts";
 import { InternalErrors } from "../../node/internal_errors.ts";
 import { ConnectionLimit } from "../../node/net/connection_limit.ts";
 import { listen } from "../../node/net/listening.ts";
-import type { Observed } from "../contract.ts";
+import type { Monitor } from "../monitor.ts";
 import { Api } from "./api.ts";
 import { type Asset, readAssets } from "./assets.ts";
 import { Guard, type Refusal } from "./guard.ts";
@@ -21,7 +21,7 @@ export interface WebOptions {
   readonly host?: string;
   /** 0: any free one. */
   readonly port: number;
-  readonly observed: readonly Observed[];
+  readonly monitors: readonly Monitor[];
   /** Names under which browsers may come, `*` for any. By address and as localhost they may. */
   readonly hostnames?: readonly string[];
   /** Who knows it may set knobs; without it, nothing can be set. At least 16 characters. */
@@ -81,20 +81,20 @@ export class WebServer {
   readonly #api: Api;
   readonly #metrics: Metrics;
   readonly #assets: ReadonlyMap<string, Asset>;
-  readonly #observed: readonly Observed[];
+  readonly #monitors: readonly Monitor[];
   readonly #errors: InternalErrors;
   readonly #connections = new ConnectionLimit(CONNECTIONS_MAX);
   /** Of connections with requests that are not answered yet: how many. */
   readonly #pending = new WeakMap<Socket, number>();
 
   private constructor(options: WebOptions) {
-    const { observed, token, hostnames = [], version = "", knobs = [] } = options;
-    checkNames(observed);
-    this.#observed = observed;
+    const { monitors, token, hostnames = [], version = "", knobs = [] } = options;
+    checkNames(monitors);
+    this.#monitors = monitors;
     this.#errors = options.errors ?? new InternalErrors();
     this.#guard = new Guard(hostnames, token);
     const errors = this.#errors;
-    this.#api = new Api({ observed, knobs, version, errors, mayChange: this.#guard.mayChange });
+    this.#api = new Api({ monitors, knobs, version, errors, mayChange: this.#guard.mayChange });
     this.#metrics = new Metrics(() => this.#api.state());
     this.#assets = readAssets();
     const { headersMs, requestMs, keepAliveMs, idleMs } = { ...LIMITS, ...options.limits };
@@ -137,7 +137,7 @@ export class WebServer {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
     this.#connections.closeAll();
     this.#http.closeAllConnections();
-    await Promise.all([closed, ...this.#observed.map((one) => one.close())]);
+    await Promise.all([closed, ...this.#monitors.map((one) => one.close())]);
   }
 
   /** Begins to answer. Whatever happens there ends this request, and nothing else. */
@@ -233,8 +233,8 @@ export class WebServer {
 }
 
 /** @throws ZcacheError ERR_OPTION for names that are no names, or stand there twice */
-function checkNames(observed: readonly Observed[]): void {
-  const names = observed.map((one) => one.name);
+function checkNames(monitors: readonly Monitor[]): void {
+  const names = monitors.map((one) => one.name);
   const wrong = names.find((name) => !/^[a-z][a-z0-9_.-]{0,63}$/i.test(name));
   if (wrong !== undefined) throw new ZcacheError("ERR_OPTION", `service "${wrong}": no such name`);
   const twice = names.find((name, nth) => names.indexOf(name) !== nth);

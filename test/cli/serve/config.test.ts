@@ -1,5 +1,5 @@
-// The configuration of a daemon: flags and file say the same by the same names, are checked by the
-// same table, and what is wrong is said with its name, its value and what is allowed.
+// The configuration of a daemon: flags and the file use the same names and the same checks, and an
+// error names the key, the value and what is allowed.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,8 +19,8 @@ import {
 import { parseConfig } from "../../../src/cli/serve/config_file.ts";
 import { allKeys, configText } from "../../../src/cli/serve/config_text.ts";
 import { addFlags, flagEntries, flagName } from "../../../src/cli/serve/flags.ts";
-import { SECTIONS } from "../../../src/cli/serve/sections.ts";
 import { keyOf } from "../../../src/cli/serve/setting.ts";
+import { SECTIONS } from "../../../src/cli/serve/settings.ts";
 
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 const STYLE = { prefixed: true };
@@ -51,10 +51,10 @@ function messageOf(run: () => unknown): string {
 
 describe("errors of the file", () => {
   const cases: readonly (readonly [text: string, message: string])[] = [
-    ["[nbd]\nsise = 1", "z.toml:2: nbd.sise: there is no such key; did you mean size?"],
-    ["[ndb]\nsize = 1", "z.toml:1: [ndb]: there is no such section; did you mean [nbd]?"],
-    ["# a\n\ncontrl = 'x'", "z.toml:3: contrl: there is no such key; did you mean control?"],
-    ["nbd = 1", "z.toml:1: nbd is a section: write [nbd]"],
+    ["[nbd]\nsise = 1", "z.toml:2: nbd.sise: unknown key; did you mean size?"],
+    ["[ndb]\nsize = 1", "z.toml:1: [ndb]: unknown section; did you mean [nbd]?"],
+    ["# a\n\ncontrl = 'x'", "z.toml:3: contrl: unknown key; did you mean control?"],
+    ["nbd = 1", "z.toml:1: nbd is a section; write [nbd]"],
     ["nbd.size = 'many'", SIZE("z.toml:1: nbd.size", "many")],
     ["[nbd]\nsize = 'many'", SIZE("z.toml:2: nbd.size", "many")],
     ["nbd = {size = 'many'}", SIZE("z.toml: nbd.size", "many")],
@@ -64,7 +64,7 @@ describe("errors of the file", () => {
     ],
     [
       "[memcached]\nthreads = true",
-      "z.toml:2: memcached.threads: true is not allowed; write one value, a n",
+      "z.toml:2: memcached.threads: true is not allowed; write a number",
     ],
     [
       "[memcached]\nflush = 'no'",
@@ -93,8 +93,11 @@ describe("errors of the file", () => {
       "[web]\nlisten = '1:2:3'",
       'z.toml:2: web.listen: "1:2:3" is not allowed; write HOST:PORT, such as 127.0.0.1:8080',
     ],
-    ["[memcached]\ntls-key = 'k'", "memcached.tls-cert and memcached.tls-key: both or neither"],
-    ["[nbd]\nexport = ['a=1G', 'a=2G']", "nbd.export: every name may stand there once"],
+    [
+      "[memcached]\ntls-key = 'k'",
+      "memcached.tls-cert and memcached.tls-key: give both or neither",
+    ],
+    ["[nbd]\nexport = ['a=1G', 'a=2G']", 'nbd.export: the name "a" is given twice'],
     ["control = ''", 'z.toml:1: control: "" is not allowed; write a path, or false for none'],
   ];
   for (const [text, message] of cases) {
@@ -106,14 +109,14 @@ describe("errors of the file", () => {
     );
   }
 
-  test("what is no TOML, with line and column", () => {
+  test("a syntax error, with line and column", () => {
     assert.match(
       messageOf(() => fromFile("[nbd]\nsize = \n")),
-      /^z\.toml:2:\d+: no TOML: .+/,
+      /^z\.toml:2:\d+: not TOML: .+/,
     );
     assert.match(
       messageOf(() => fromFile("[nbd]\nsize = 1\nsize = 2\n")),
-      /^z\.toml:3:\d+: no TOML: .+/,
+      /^z\.toml:3:\d+: not TOML: .+/,
     );
   });
 
@@ -141,7 +144,7 @@ describe("errors of the file", () => {
     for (const text of ["__proto__ = 1", "[nbd]\nconstructor = 1", "[__proto__]\na = 1"]) {
       assert.match(
         messageOf(() => fromFile(text)),
-        /there is no such|no TOML/,
+        /unknown (key|section)|not TOML/,
         text,
       );
     }
@@ -244,13 +247,16 @@ describe("the example of a configuration", () => {
     assert.deepEqual([...parseConfig(example, "zcache.toml").keys()], [], "all are comments");
   });
 
-  test("the documentation has every key", () => {
+  test("the documentation has every key, with the text of the help", () => {
     const page = join(ROOT, "docs/serve.md");
     assert.ok(existsSync(page));
     const text = readFileSync(page, "utf8");
     for (const section of SECTIONS) {
-      for (const name of Object.keys(section.settings)) {
-        assert.ok(text.includes(`\`${keyOf(name)}\``), `${section.name} ${keyOf(name)}`);
+      for (const [name, { describe }] of Object.entries(section.settings)) {
+        const row = text.split("\n").find((line) => line.includes(`\`${keyOf(name)}\``));
+        assert.ok(row !== undefined, `${section.name} ${keyOf(name)}`);
+        const isSame = text.includes(` | ${describe} |`);
+        assert.ok(isSame, `${section.name} ${keyOf(name)}: the table of docs/serve.md differs`);
       }
     }
   });

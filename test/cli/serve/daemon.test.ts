@@ -72,7 +72,7 @@ test("all services, one control socket, saved at the end and there after a resta
   assert.equal(wrong.status, 2);
   assert.match(
     zcache("ctl", "--socket", "a.ctl", "memcached.memory-max=1G").stderr,
-    /began with 67108864 bytes/,
+    /started with 67108864 bytes/,
   );
   assert.equal(zcache("ctl", "--socket", "a.ctl", "memcached.codec=lz4").status, 2);
 
@@ -120,10 +120,10 @@ test("a port that is taken: said in one line, and nothing is left", async () => 
 test("what is asked for wrongly is a usage error, and starts nothing", () => {
   const cases: [string[], RegExp][] = [
     [["--bogus"], /unknown option '--bogus'/],
-    [["--no-memcached"], /nothing is to be served/],
+    [["--no-memcached"], /there is nothing to serve/],
     [["--memcached-threads", "0"], /--memcached-threads: "0" is not allowed/],
-    [["--config", "bad.toml"], /bad\.toml:2: nbd\.sise: there is no such key; did you mean size/],
-    [["--no-web", "nbd", "--size", "1M"], /--no-web: flags of `zcache serve nbd` stand after/],
+    [["--config", "bad.toml"], /bad\.toml:2: nbd\.sise: unknown key; did you mean size/],
+    [["--no-web", "nbd", "--size", "1M"], /--no-web: write flags of `zcache serve nbd` after/],
     [["extra"], /too many arguments|unknown command/],
   ];
   writeFileSync(at("bad.toml"), "[nbd]\nsise = 1\n");
@@ -134,7 +134,7 @@ test("what is asked for wrongly is a usage error, and starts nothing", () => {
   }
   writeFileSync(at("good.toml"), '[nbd]\nsize = "1M"\n');
   const check = zcache("serve", "--config", "good.toml", "--check-config");
-  assert.deepEqual([check.status, check.stdout], [0, "good.toml is good\n"]);
+  assert.deepEqual([check.status, check.stdout], [0, "good.toml is valid\n"]);
   assert.equal(zcache("serve", "--config", "bad.toml", "--check-config").status, 2);
   assert.equal(zcache("serve", "--config", "none.toml", "--check-config").status, 1);
   // Of one service by name, the sections of the others are checked too.
@@ -158,12 +158,12 @@ test("SIGHUP: what can be changed is, the rest is named; a bad file changes noth
   await server.untilErrors(/recompress-idle/);
   assert.equal(
     server.errors,
-    "zcache: reload: memcached.memory-max is 33554432 now\n" +
-      "zcache: reload: memcached.max-item-size is 8388608 now\n" +
-      "zcache: reload: memcached.max-conns is 50 now\n" +
-      "zcache: reload: memcached.threads is not changed: it needs a restart\n" +
-      "zcache: reload: memcached.idle-timeout is 1 now\n" +
-      "zcache: reload: nbd.recompress-idle is 7 now\n",
+    "zcache: reload: memcached.memory-max is now 33554432\n" +
+      "zcache: reload: memcached.max-item-size is now 8388608\n" +
+      "zcache: reload: memcached.max-conns is now 50\n" +
+      "zcache: reload: memcached.threads is unchanged: a change needs a restart\n" +
+      "zcache: reload: memcached.idle-timeout is now 1\n" +
+      "zcache: reload: nbd.recompress-idle is now 7\n",
   );
   assert.equal(await value("memcached.max-conns"), "50");
   assert.equal(await value("memcached.memory-max"), "33554432");
@@ -177,12 +177,12 @@ test("SIGHUP: what can be changed is, the rest is named; a bad file changes noth
 
   writeFileSync(file, "[memcached]\nmax-conns = 10\nthreads = 0\n");
   server.kill("SIGHUP");
-  await server.untilErrors(/reload: nothing is changed: h\.toml:3: memcached\.threads: "0"/);
+  await server.untilErrors(/reload: nothing was changed: h\.toml:3: memcached\.threads: "0"/);
   assert.equal(await value("memcached.max-conns"), "50");
 
   config(`max-conns = 50\nmemory-max = "128M"\n${second}`, "recompress-idle = 7");
   server.kill("SIGHUP");
-  await server.untilErrors(/memory-max is not changed: it began with 67108864 bytes/);
+  await server.untilErrors(/memory-max is unchanged: the daemon started with 67108864 bytes/);
   assert.equal((await server.end()).code, 0);
 });
 
@@ -243,8 +243,8 @@ test("SIGHUP: certificates and passwords are read again, by all threads", {
   certify("second");
   writeFileSync(at("users"), "bert:two\n");
   server.kill("SIGHUP");
-  await server.untilErrors(/memcached: certificates and passwords are read again/);
-  assert.match(server.errors, /nbd: certificates are read again/);
+  await server.untilErrors(/memcached: certificates and passwords have been read again/);
+  assert.match(server.errors, /nbd: certificates have been read again/);
   assert.deepEqual(await names(), ["second"]);
   for (let n = 0; n < 8; n++) {
     assert.equal(await login("bert two"), "STORED\r\n");
@@ -254,7 +254,7 @@ test("SIGHUP: certificates and passwords are read again, by all threads", {
   writeFileSync(at("users"), "carl:three\n");
   writeFileSync(at("key.pem"), "no key");
   server.kill("SIGHUP");
-  await server.untilErrors(/reload: nothing is changed: .*TLS certificate or key/);
+  await server.untilErrors(/reload: nothing was changed: .*TLS certificate or key/);
   assert.deepEqual(await names(), ["second"]);
   assert.equal(await login("bert two"), "STORED\r\n");
   assert.equal((await server.end()).code, 0);
