@@ -1,4 +1,5 @@
-// The entry point `zcache`: the arena, the pools over it, and the codecs that Node has.
+// The entry point `zcache`: Cache, stores of pages with their frontends, pools, and the codecs that
+// Node.js provides.
 /// <reference types="node" preserve="true" />
 export { AssertionError, type ErrorCode, ZcacheError } from "./base/errors.ts";
 export { formatBytes, GIB, KIB, MIB, parseSize } from "./base/units.ts";

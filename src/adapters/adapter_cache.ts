@@ -1,25 +1,33 @@
-// What all adapters need of a cache: one that they are given or make, and their part of its keys.
+// Adapters to the interfaces of other libraries, each an entry point of the package:
 //
-// An adapter for another library keeps its values under a prefix of the cache's keys, so that
-// several of them, and whoever else uses the cache, stay apart.
+//   keyv, keyv_clears   Keyv 5, and with it cache-manager and cacheable
+//   unstorage           unstorage (Nitro, Nuxt)
+//   bentocache          the first layer of bentocache
+//   chunk_store         abstract-chunk-store (WebTorrent)
+//   adapter_cache       what the first three share: their cache and its key prefixes (this file)
+//
+// An adapter uses a cache that it is given or creates one. It keeps its values under a key prefix,
+// so several adapters and other users can share a cache. No library is imported: an adapter has the
+// shape that the library asks for. Concurrency: as of Cache; an adapter is used by one thread, and
+// threads share values through a shared cache.
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { Cache } from "../cache/cache.ts";
 import type { CacheOptions, LocalOptions } from "../cache/options.ts";
 
-/** What an adapter is made with. */
+/** Options of every adapter: at most one of the two. */
 export interface AdapterOptions {
-  /** The cache to use, which stays open when the adapter is closed … */
+  /** A cache to use. It stays open when the adapter is closed. */
   readonly cache?: Cache<string, unknown> | undefined;
-  /** … or the options of one that the adapter makes, and closes. */
+  /** Options of a cache that the adapter creates, and closes with itself. */
   readonly cacheOptions?: (CacheOptions & LocalOptions) | undefined;
 }
 
 /**
- * The options of an adapter as a plain object: each getter has run once.
- * @param known their names, and the types that are allowed
- * @throws ZcacheError ERR_OPTION for one that is not known, or of another type
+ * Copies the options of an adapter into a plain object, so that each getter runs only once.
+ * @param known the names of all options, and their types
+ * @throws ZcacheError ERR_OPTION for an unknown option or a wrong type
  */
 export function readAdapterOptions<O extends object>(
   options: O,
@@ -31,20 +39,20 @@ export function readAdapterOptions<O extends object>(
   for (const [name, value] of Object.entries(read)) {
     if (value === undefined || typeof value === known[name]) continue;
     const found = describe(value);
-    throw new ZcacheError("ERR_OPTION", `${what}: ${name} is a ${known[name]}, not ${found}`);
+    throw new ZcacheError("ERR_OPTION", `${what}: ${name} must be a ${known[name]}, not ${found}`);
   }
   return read;
 }
 
 /**
- * What stands before all keys of a namespace: its name and a ":". A ":" in the name is written in
- * another way, so that no namespace's keys begin as those of another.
+ * The key prefix of a namespace: its name and a ":". Each ":" and "%" in the name is escaped, so no
+ * prefix is the beginning of another.
  */
 export function scopeOf(namespace: string): string {
   return `${namespace.replaceAll("%", "%25").replaceAll(":", "%3A")}:`;
 }
 
-/** A cache, as an adapter uses it. */
+/** The cache of an adapter, given or created. */
 export class AdapterCache {
   readonly cache: Cache<string, unknown>;
   readonly #isOwn: boolean;
@@ -53,42 +61,43 @@ export class AdapterCache {
   /** @throws ZcacheError ERR_OPTION, and what `Cache.create` throws */
   constructor({ cache, cacheOptions }: AdapterOptions) {
     if (cache !== undefined && cacheOptions !== undefined) {
-      throw new ZcacheError("ERR_OPTION", "cache and cacheOptions: one of them, not both");
+      throw new ZcacheError("ERR_OPTION", "cache and cacheOptions: give one of them, not both");
     }
     if (cache !== undefined && !(cache instanceof Cache)) {
-      throw new ZcacheError("ERR_OPTION", "cache: what Cache.create or Cache.attach returned");
+      throw new ZcacheError("ERR_OPTION", "cache: must come from Cache.create or Cache.attach");
     }
     this.cache = cache ?? Cache.create<string, unknown>(cacheOptions ?? {});
     this.#isOwn = cache === undefined;
   }
 
   /**
-   * Stores a value for `ttlMs`; undefined: as long as the cache's `ttl` says. A time that is over
-   * already removes what there was.
+   * Stores a value.
+   * @param ttlMs time to live; undefined means the cache's `ttl`, and 0 or less removes the value
+   * @returns whether the value is stored, or removed
    */
   set(key: string, value: unknown, ttlMs?: number): boolean {
     if (ttlMs === undefined) return this.cache.set(key, value);
     if (typeof ttlMs !== "number" || Number.isNaN(ttlMs)) {
-      throw new ZcacheError("ERR_OPTION", `ttl ${describe(ttlMs)}: not a time in ms`);
+      throw new ZcacheError("ERR_OPTION", `ttl ${describe(ttlMs)} is not a time in ms`);
     }
     if (ttlMs > 0) return this.cache.set(key, value, ttlMs);
     this.cache.delete(key);
     return true;
   }
 
-  /** The keys of text that begin with `prefix`, as they are. */
+  /** All string keys that begin with `prefix`, with it. */
   *keysWith(prefix: string): Generator<string> {
     for (const key of this.cache.keys()) {
       if (typeof key === "string" && key.startsWith(prefix)) yield key;
     }
   }
 
-  /** Removes what stands under keys that begin with `prefix`. */
+  /** Removes all keys that begin with `prefix`. */
   clear(prefix: string): void {
     this.cache.clear(prefix);
   }
 
-  /** Closes the cache if the adapter has made it; once. */
+  /** Closes the cache if the adapter has created it. Further calls do nothing. */
   close(): void {
     if (this.#isOwn && !this.#isClosed) this.cache.close();
     this.#isClosed = true;

@@ -1,19 +1,17 @@
-// The entry point `zcache/bentocache`: a driver for bentocache's first layer, in place of its own
-// in memory: `bentostore().useL1Layer(zcacheDriver({ cacheOptions: { memoryMax: "1GiB" } }))`.
-//
-// bentocache is not imported: what it asks of a driver is a shape. A namespace is a prefix of keys,
-// with a ":" behind it.
+// The entry point `zcache/bentocache`: a driver for the first layer of bentocache, in place of its
+// own memory driver: `bentostore().useL1Layer(zcacheDriver({ cacheOptions: { memoryMax: "1GiB" }
+// }))`. A namespace is a key prefix that ends with ":".
 /// <reference types="node" preserve="true" />
 
 import type { Cache } from "../cache/cache.ts";
 import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";
 
 export interface ZcacheBentoOptions extends AdapterOptions {
-  /** Stands before all keys; bentocache sets it, if it has one (default none). */
+  /** A prefix of all keys, which bentocache sets if it has one (default none). */
   readonly prefix?: string | undefined;
 }
 
-/** What bentocache's `useL1Layer` takes. */
+/** The argument of bentocache's `useL1Layer`. */
 export interface ZcacheBentoDriver {
   readonly options: ZcacheBentoOptions;
   factory(config: ZcacheBentoOptions): ZcacheBento;
@@ -22,21 +20,21 @@ export interface ZcacheBentoDriver {
 const TYPES = { cache: "object", cacheOptions: "object", prefix: "string" };
 
 /**
- * Makes the driver of a store's first layer.
- * @throws ZcacheError ERR_OPTION; what `Cache.create` throws comes when bentocache is made
+ * Makes the driver of a first layer.
+ * @throws ZcacheError ERR_OPTION; errors of `Cache.create` are thrown when bentocache is created
  */
 export function zcacheDriver(given: ZcacheBentoOptions = {}): ZcacheBentoDriver {
   const options = readAdapterOptions(given, TYPES, "zcacheDriver");
   return { options, factory: (config) => new ZcacheBento(config) };
 }
 
-/** Fulfils bentocache's `L1CacheDriver`. Values are text: bentocache has made it. */
+/** Implements bentocache's `L1CacheDriver`. Values are text, which bentocache has serialised. */
 export class ZcacheBento {
   readonly type = "l1";
   readonly #adapted: AdapterCache;
   readonly #prefix: string;
 
-  /** @param config of bentocache too, whose other options are not the driver's business */
+  /** @param config the options; those of bentocache itself are ignored */
   constructor(config: ZcacheBentoOptions = {}, parent?: ZcacheBento) {
     this.#adapted = parent === undefined ? new AdapterCache(config) : parent.#adapted;
     const prefix = config.prefix?.replace(/:+$/, "") ?? "";
@@ -44,7 +42,7 @@ export class ZcacheBento {
     this.#prefix = parent === undefined ? own : parent.#prefix + own;
   }
 
-  /** The cache below. */
+  /** The cache that holds the values. */
   get cache(): Cache<string, unknown> {
     return this.#adapted.cache;
   }
@@ -57,19 +55,19 @@ export class ZcacheBento {
     return this.cache.get(this.#prefix + key) as string | undefined;
   }
 
-  /** The value, which is gone then. */
+  /** Returns a value and removes it. */
   pull(key: string): string | undefined {
     const value = this.get(key);
     this.delete(key);
     return value;
   }
 
-  /** @param ttl ms; none: as long as the cache's own `ttl` says @returns whether it is stored */
+  /** @param ttl ms; undefined means the cache's `ttl` @returns whether the value is stored */
   set(key: string, value: string, ttl?: number): boolean {
     return this.#adapted.set(this.#prefix + key, value, ttl);
   }
 
-  /** ms that a value has to live; undefined if it does not expire, or is not there. */
+  /** Remaining time in ms; undefined if the value does not expire or does not exist. */
   getRemainingTtl(key: string): number | undefined {
     const ttl = this.cache.remainingTtl(this.#prefix + key);
     return ttl > 0 && ttl < Number.POSITIVE_INFINITY ? ttl : undefined;
@@ -88,7 +86,7 @@ export class ZcacheBento {
     return true;
   }
 
-  /** Closes the cache, if the driver has made it. */
+  /** Closes the cache if the driver has created it. */
   disconnect(): void {
     this.#adapted.close();
   }

@@ -1,9 +1,9 @@
-// The entry point `zcache/chunk-store`: an abstract-chunk-store (what WebTorrent keeps pieces in)
-// over a store of pages.
+// The entry point `zcache/chunk-store`: an abstract-chunk-store, the interface in which WebTorrent
+// keeps the pieces of a torrent, over a store of pages.
 //
-// A chunk is an object of a persistent pool, under its index, and consists of pages of which the
-// last is filled up with zeros; these cost next to nothing once compressed. So what was put stays,
-// in memory or in the write-back file, or the put fails and says so.
+// A chunk is an object of a persistent pool: its index is the object number, and it consists of
+// pages. The last page is padded with zeros, which compress to almost nothing. A chunk that was put
+// is never evicted; it stays in memory or in the write-back file, or the put fails with an error.
 /// <reference types="node" preserve="true" />
 import { bytesOf } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
@@ -14,15 +14,15 @@ import type { StoreOptions } from "../store/options.ts";
 import type { Store } from "../store/store.ts";
 import { TmemKey } from "../tmem/key.ts";
 
-/** Others than these are left alone: WebTorrent hands over what it knows of a torrent. */
+/** Options. Unknown options are ignored, because WebTorrent passes properties of the torrent. */
 export interface ChunkStoreOptions {
-  /** The store to use, which stays open … */
+  /** A store to use. It stays open when the chunk store is closed. */
   readonly store?: Store | undefined;
-  /** … or the options of one that is made, and closed with the chunk store. */
+  /** Options of a store that is created, and closed with the chunk store. */
   readonly storeOptions?: StoreOptions | undefined;
-  /** With a store that is given: 16 bytes by which several threads name the same chunks. */
+  /** With `store`: 16 bytes that identify the chunks, so that several threads can share them. */
   readonly uuid?: Uint8Array | undefined;
-  /** Bytes of all chunks: the last one has what is left then. */
+  /** Bytes of all chunks together, if known; the last chunk may then be shorter. */
   readonly length?: number | undefined;
 }
 
@@ -38,7 +38,7 @@ const PAGE_KIB = [4, 8, 16, 32, 64] as const;
 
 export class ZcacheChunkStore {
   readonly chunkLength: number;
-  /** Bytes of all chunks; Infinity: not known. */
+  /** Bytes of all chunks together; Infinity if unknown. */
   readonly length: number;
   readonly #store: Store;
   readonly #pool: number;
@@ -55,12 +55,12 @@ export class ZcacheChunkStore {
     if (!(Number.isSafeInteger(chunkLength) && chunkLength > 0)) {
       throw new ZcacheError(
         "ERR_OPTION",
-        `chunkLength ${describe(chunkLength)}: whole bytes, 1 or more`,
+        `chunkLength ${describe(chunkLength)} is not a whole number of bytes from 1`,
       );
     }
     const { store, storeOptions, uuid, length = Number.POSITIVE_INFINITY } = options;
     if (store !== undefined && storeOptions !== undefined) {
-      throw new ZcacheError("ERR_OPTION", "store and storeOptions: one of them, not both");
+      throw new ZcacheError("ERR_OPTION", "store and storeOptions: give one of them, not both");
     }
     this.chunkLength = chunkLength;
     this.length = length;
@@ -77,9 +77,10 @@ export class ZcacheChunkStore {
   }
 
   /**
-   * Keeps a chunk, in place of one that was there.
-   * @param done gets an error if it has another length, or there is no room for it; then there is
-   *   no chunk of that index any more
+   * Stores a chunk and replaces an earlier one.
+   * @param done gets an error for a wrong length or if there is no room; in the latter case the
+   *   chunk
+   *   of that index no longer exists
    */
   put(index: number, chunk: Uint8Array, done: Done = () => undefined): void {
     this.#answer(done, () => {
@@ -88,7 +89,7 @@ export class ZcacheChunkStore {
     });
   }
 
-  /** Restores a chunk, or a part of it; an error with `notFound` says that there is none. */
+  /** Reads a chunk or a part of it; the error for a missing chunk has the property `notFound`. */
   get(index: number, range: ChunkRange | null | undefined | Got, done?: Got): void {
     const answer = typeof range === "function" ? range : (done ?? (() => undefined));
     this.#answer(answer, () => {
@@ -104,12 +105,12 @@ export class ZcacheChunkStore {
     });
   }
 
-  /** Ends the use. Chunks in a store of its own are gone then: it is memory. */
+  /** Closes the chunk store, and its store with all chunks if it has created that. */
   close(done: Done = () => undefined): void {
     this.#answer(done, () => this.#close());
   }
 
-  /** Removes all chunks, and ends the use. */
+  /** Removes all chunks and closes the chunk store. */
   destroy(done: Done = () => undefined): void {
     this.#answer(done, () => {
       this.#store.destroyPool(this.#pool);
@@ -122,17 +123,20 @@ export class ZcacheChunkStore {
     if (this.#isOwn) this.#store.close();
   }
 
-  /** Bytes that a chunk has; the last one what is left. */
+  /** The length of a chunk; the last one may be shorter. */
   #lengthOf(index: number): number {
     if (!(Number.isSafeInteger(index) && index >= 0)) {
       throw new ZcacheError(
         "ERR_KEY",
-        `chunk ${describe(index)}: whole numbers from 0 on are allowed`,
+        `chunk ${describe(index)}: the index must be a whole number from 0`,
       );
     }
     const left = this.length - index * this.chunkLength;
     if (left > 0) return Math.min(this.chunkLength, left);
-    throw new ZcacheError("ERR_KEY", `chunk ${index}: behind the end, at ${this.length} bytes`);
+    throw new ZcacheError(
+      "ERR_KEY",
+      `chunk ${index}: begins beyond the end at ${this.length} bytes`,
+    );
   }
 
   #put(index: number, chunk: Uint8Array): void {
@@ -146,7 +150,7 @@ export class ZcacheChunkStore {
       }
       if (this.#store.put(this.#pool, key.setIndex(nth), page) === 0) continue;
       this.#store.flushObject(this.#pool, key);
-      throw new ZcacheError("ERR_ARENA_FULL", `no room for chunk ${index}; it is not kept`);
+      throw new ZcacheError("ERR_ARENA_FULL", `no room for chunk ${index}; it is not stored`);
     }
   }
 
@@ -155,7 +159,7 @@ export class ZcacheChunkStore {
     const key = this.#key.setObject(index);
     const chunk = Buffer.allocUnsafe(length);
     const end = offset + length;
-    // At least one page, so that an empty part of what is not there is an error too.
+    // Reads at least one page, so that an empty part of a missing chunk is an error too.
     let at = offset - (offset % pageSize);
     do {
       if (!this.#store.get(this.#pool, key.setIndex(at / pageSize), this.#page)) {
@@ -169,7 +173,7 @@ export class ZcacheChunkStore {
     return chunk;
   }
 
-  /** Does the work now, so that calls take effect in their order, and answers after the call. */
+  /** Does the work at once, so that calls take effect in order, and calls back later. */
   #answer<T>(done: (error: Error | null, result?: T) => void, work: () => T): void {
     let result: T | undefined;
     let failure: Error | null = null;
@@ -183,7 +187,7 @@ export class ZcacheChunkStore {
   }
 }
 
-/** The smallest page that holds a chunk: the larger, the better it compresses. */
+/** The smallest page size that holds a chunk; larger pages compress better. */
 function pageSizeFor(chunkLength: number): number {
   return (PAGE_KIB.find((kib) => kib * KIB >= chunkLength) ?? 64) * KIB;
 }

@@ -1,12 +1,11 @@
-// The entry point `zcache/keyv`: a storage adapter for Keyv 5, and with it for cache-manager and
+// The entry point `zcache/keyv`: a storage adapter for Keyv 5, and so for cache-manager and
 // cacheable, which keep their values in Keyv.
 //
-// Keyv puts its namespace and a ":" before each key. The adapter puts a name that no other name is
-// the beginning of in its place (`scopeOf`), so that a namespace may have any name.
+// Keyv puts its namespace and a ":" before each key. The adapter replaces them with an escaped name
+// (`scopeOf`), so a namespace may have any name.
 //
-// An adapter is told the namespace of a Keyv once, and not by which Keyv it is called: with several
-// of them, KeyvClears says which one clears. Keyv is not imported: what it asks of an adapter is a
-// shape.
+// A Keyv tells its namespace to the adapter once, and calls `clear` without it. If several Keyvs
+// share an adapter, KeyvClears finds out which of them clears.
 /// <reference types="node" preserve="true" />
 import { EventEmitter } from "node:events";
 import { ZcacheError } from "../base/errors.ts";
@@ -15,16 +14,16 @@ import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "
 import { KeyvClears } from "./keyv_clears.ts";
 
 export interface KeyvZcacheOptions extends AdapterOptions {
-  /** Stands before all keys of this adapter in the cache (default none). */
+  /** A prefix of all keys of this adapter in the cache (default none). */
   readonly prefix?: string;
   /**
-   * What Keyv was made with (default true). If it puts no namespace before the keys, the adapter
-   * does.
+   * The option of the same name that Keyv was created with (default true). With false, Keyv does
+   * not put its namespace before keys, and the adapter does.
    */
   readonly useKeyPrefix?: boolean;
 }
 
-/** One value of `setMany`; ttl in ms. */
+/** One entry of `setMany`; ttl in ms. */
 export interface KeyvZcacheEntry {
   readonly key: string;
   readonly value: unknown;
@@ -40,8 +39,8 @@ const TYPES = {
 
 export class KeyvZcache extends EventEmitter {
   /**
-   * Keyv 5 iterates over an adapter only if it knows its dialect, and only that is what it looks
-   * at it for. Among those it knows, redis is the one that also goes through its keys in no order.
+   * Keyv 5 iterates only over adapters of a dialect that it knows, and uses this field for nothing
+   * else. Of these dialects, redis has no order of keys either.
    */
   readonly opts: Record<string, unknown> = { dialect: "redis", url: "zcache:" };
   readonly #adapted: AdapterCache;
@@ -49,11 +48,11 @@ export class KeyvZcache extends EventEmitter {
   readonly #addsNamespace: boolean;
   readonly #clears = new KeyvClears();
   #namespace: string | undefined;
-  /** All that Keyv has set, the longest first. */
+  /** All namespaces that Keyv has set, the longest first. */
   #namespaces: string[] = [];
 
   /**
-   * @param options a cache, or the options of one: see `AdapterOptions`
+   * @param options a cache or the options of one, see `AdapterOptions`
    * @throws ZcacheError ERR_OPTION, and what `Cache.create` throws
    */
   constructor(options: KeyvZcacheOptions = {}) {
@@ -64,18 +63,18 @@ export class KeyvZcache extends EventEmitter {
     this.#addsNamespace = read.useKeyPrefix === false;
   }
 
-  /** Keyv's namespace: Keyv sets it. `clear` and `iterator` keep to it. */
+  /** The namespace, which Keyv sets. `clear` and `iterator` are limited to it. */
   get namespace(): string | undefined {
     return this.#namespace;
   }
 
-  /** @throws ZcacheError ERR_OPTION for a second one where the adapter puts it before the keys */
+  /** @throws ZcacheError ERR_OPTION for a second namespace if `useKeyPrefix` is false */
   set namespace(namespace: string | undefined) {
     const isNew = namespace !== undefined && !this.#namespaces.includes(namespace);
     if (isNew && this.#addsNamespace && this.#clears.count > 1) {
       throw new ZcacheError(
         "ERR_OPTION",
-        "with useKeyPrefix false, each Keyv needs a KeyvZcache of its own: they may share a cache",
+        "with useKeyPrefix false, each Keyv needs its own KeyvZcache; they can share a cache",
       );
     }
     if (isNew) {
@@ -86,18 +85,18 @@ export class KeyvZcache extends EventEmitter {
     this.#clears.named(namespace);
   }
 
-  /** Keyv listens to the errors of its adapter: so it is known that there is a Keyv. */
+  /** Every Keyv listens to the errors of its adapter, which reveals that it uses the adapter. */
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
     if (event === "error") this.#clears.joined(listener);
     return super.on(event, listener as (...args: unknown[]) => void);
   }
 
-  /** The cache below. */
+  /** The cache that holds the values. */
   get cache(): Cache<string, unknown> {
     return this.#adapted.cache;
   }
 
-  // Keyv leaves out the errors of `get` unless it throws them, so they are told here.
+  // Keyv emits errors of `get` only if it throws them, so the adapter emits them.
   async get<Value>(key: string): Promise<Value | undefined> {
     try {
       return this.cache.get(this.#keyOf(key)) as Value | undefined;
@@ -111,14 +110,14 @@ export class KeyvZcache extends EventEmitter {
     return this.cache.getMany(keys.map((key) => this.#keyOf(key))) as (Value | undefined)[];
   }
 
-  /** @param ttl ms; none: as long as the cache's own `ttl` says @returns whether it is stored */
+  /** @param ttl ms; undefined means the cache's `ttl` @returns whether the value is stored */
   async set(key: string, value: unknown, ttl?: number): Promise<boolean> {
     return this.#adapted.set(this.#keyOf(key), value, ttl);
   }
 
   /**
-   * What is stored comes back as an array of booleans, which Keyv hands on; its type of an adapter
-   * has nothing come back, and an adapter must have that type.
+   * Resolves to an array of booleans, which Keyv passes on: whether each value is stored. Keyv's
+   * type of an adapter declares `void`.
    */
   async setMany(entries: readonly KeyvZcacheEntry[]): Promise<void> {
     const stored = entries.map(({ key, value, ttl }) => {
@@ -127,12 +126,12 @@ export class KeyvZcache extends EventEmitter {
     return stored as unknown as Promise<void>;
   }
 
-  /** @returns whether it was there */
+  /** @returns whether the key existed */
   async delete(key: string): Promise<boolean> {
     return this.cache.delete(this.#keyOf(key));
   }
 
-  /** @returns whether all of them were there, as Keyv has it */
+  /** @returns whether all keys existed, as Keyv defines it */
   async deleteMany(keys: string[]): Promise<boolean> {
     let isWhole = true;
     for (const key of keys) isWhole = this.cache.delete(this.#keyOf(key)) && isWhole;
@@ -140,8 +139,8 @@ export class KeyvZcache extends EventEmitter {
   }
 
   /**
-   * Removes what is in the namespace; without one, all that this adapter has.
-   * @throws ZcacheError ERR_OPTION if several Keyvs have the adapter and it can't tell them apart
+   * Removes all keys of the namespace; without a namespace, all keys of this adapter.
+   * @throws ZcacheError ERR_OPTION if several Keyvs share the adapter and can't be told apart
    */
   async clear(): Promise<void> {
     this.#adapted.clear(this.#prefix + scopeIn(this.#clears.take(this.#namespace)));
@@ -155,11 +154,11 @@ export class KeyvZcache extends EventEmitter {
     return keys.map((key) => this.cache.has(this.#keyOf(key)));
   }
 
-  /** Keys and values of a namespace, in no order; what comes and goes meanwhile may be missed. */
+  /** Keys and values of a namespace in no order; concurrent changes may be missed. */
   async *iterator<Value>(namespace?: string): AsyncGenerator<[string, Value], void> {
     const scope = scopeIn(namespace);
     const whole = this.#prefix + scope;
-    // Keyv takes its own name of the namespace off again.
+    // Keyv removes this prefix again.
     const name = this.#addsNamespace || scope === "" ? "" : `${namespace}:`;
     for (const key of this.#adapted.keysWith(whole)) {
       const value = this.cache.get(key);
@@ -167,7 +166,7 @@ export class KeyvZcache extends EventEmitter {
     }
   }
 
-  /** Closes the cache, if the adapter has made it. */
+  /** Closes the cache if the adapter has created it. */
   async disconnect(): Promise<void> {
     this.#adapted.close();
   }

@@ -1,34 +1,31 @@
-// The entry point `zcache/unstorage`: a driver for unstorage (Nitro, Nuxt and others keep their
-// caches in it).
-//
-// unstorage is not imported: what it asks of a driver is a shape. It makes text of values itself;
-// raw items come as they are, and so they are kept.
+// The entry point `zcache/unstorage`: a driver for unstorage, which Nitro, Nuxt and others use for
+// their caches. unstorage serialises values to text itself; raw items are stored as values.
 /// <reference types="node" preserve="true" />
 
 import type { Cache } from "../cache/cache.ts";
 import { AdapterCache, type AdapterOptions, readAdapterOptions, scopeOf } from "./adapter_cache.ts";
 
 export interface ZcacheDriverOptions extends AdapterOptions {
-  /** Stands before all keys of this storage in the cache, with a ":" (default none). */
+  /** A prefix of all keys of this storage in the cache, followed by ":" (default none). */
   readonly base?: string;
-  /** Seconds that items live, as in unstorage's other drivers (default: the cache's `ttl`). */
+  /** Time to live in seconds, as in unstorage's other drivers (default: the cache's `ttl`). */
   readonly ttl?: number;
 }
 
-/** What comes with a call of unstorage; ttl in seconds. */
+/** Options of one call of unstorage; ttl in seconds. */
 interface Transaction {
   readonly ttl?: number;
   readonly [option: string]: unknown;
 }
 
-/** What is known of an item: seconds that it has to live, if it ends, and bytes or characters. */
+/** Metadata of an item: remaining seconds if it expires, and bytes if it is text or binary. */
 export interface ZcacheItemMeta {
   readonly ttl?: number;
   readonly size?: number;
   readonly [name: string]: number | undefined;
 }
 
-/** Fulfils unstorage's `Driver`. */
+/** Implements unstorage's `Driver`. */
 export interface ZcacheDriver {
   readonly name: "zcache";
   readonly flags: { readonly ttl: true };
@@ -90,7 +87,7 @@ export function zcacheDriver(given: ZcacheDriverOptions = {}): ZcacheDriver {
   };
 }
 
-/** What unstorage calls a base: a part of the keys' hierarchy, whose name ends with a ":". */
+/** A base as a key prefix: unstorage's keys form a hierarchy whose levels end with ":". */
 function folderOf(base: string): string {
   return base === "" ? "" : `${base.replace(/:+$/, "")}:`;
 }
@@ -100,5 +97,5 @@ function sizeOf(value: unknown): number | undefined {
   return value instanceof Uint8Array ? value.length : undefined;
 }
 
-/** @alias Nitro takes a driver as the default of a module. */
+/** @alias Nitro imports the default export of a driver's module. */
 export default zcacheDriver;

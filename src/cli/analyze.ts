@@ -1,4 +1,5 @@
-// `zcache analyze`: what compression would save here, with which codec and which pool.
+// `zcache analyze`: measures on files or processes what compression would save, for each codec and
+// pool.
 import { availableParallelism } from "node:os";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
@@ -29,15 +30,15 @@ import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts"
 import { checkFolder, write, writeJson, writePage } from "./output.ts";
 import { Progress } from "./progress.ts";
 
-/** Quick and informative: the fast one and the dense one. */
+/** A fast codec and a dense one: a quick run that shows both ends. */
 const CODECS_DEFAULT = ["lz4", "zstd"];
-/** One for the codecs, one for the pools. */
+/** One thread for the codecs, one for the pools. */
 const THREADS_MAX = 2;
 const PID_MAX = 2 ** 22;
 const SEED_MAX = 2 ** 32 - 1;
-/** Between two looks at signals and the progress bar. */
+/** The time between two turns for signals and the progress bar. */
 const TURN_MS = 40;
-/** Skipped inputs that are named on stderr. */
+/** The most skipped inputs that are named on stderr. */
 const SKIPS_SHOWN = 10;
 
 interface AnalyzeArgs {
@@ -56,7 +57,7 @@ interface AnalyzeArgs {
   readonly html?: string;
 }
 
-/** What the arguments ask for, all of it checked. */
+/** The checked arguments. */
 interface Plan {
   readonly codecs: readonly CodecChoice[];
   readonly pools: readonly PoolChoice[];
@@ -66,7 +67,7 @@ interface Plan {
   readonly limitBytes: number | undefined;
   readonly seed: number;
   readonly threads: number;
-  /** As bytes: names of files need not be text. */
+  /** Bytes, because a file name need not be valid text. */
   readonly paths: readonly Buffer[];
   readonly pids: readonly number[] | "all";
   readonly json: boolean;
@@ -87,7 +88,7 @@ async function chooseCodecs(text: string | undefined): Promise<CodecChoice[]> {
       const known = listings.map((one) => one.name).join(", ");
       throw new ZcacheError(
         "ERR_CODEC_UNKNOWN",
-        `--codec: no codec is called "${name}"; there are ${known}, or "all"`,
+        `--codec: there is no codec "${name}"; write ${known}, or all`,
       );
     }
     if (listing.available) continue;
@@ -112,7 +113,7 @@ async function planOf(paths: string[], args: AnalyzeArgs): Promise<Plan> {
   if (paths.length === 0 && pids.length === 0 && !args.allProcesses) {
     throw new ZcacheError(
       "ERR_OPTION",
-      "analyze what? Name files or folders, or give --pid N or --all-processes",
+      "nothing to analyze: name files or folders, or give --pid N or --all-processes",
     );
   }
   const plan: Plan = {
@@ -163,7 +164,7 @@ function feedOf(analyzer: Analyzer, plan: Plan): Feed {
   });
 }
 
-/** Drives the work, with a turn of the event loop now and then for signals and the bar. */
+/** Runs the work, with regular turns of the event loop for signals and the progress bar. */
 async function drive(work: Work, onTurn: () => void): Promise<void> {
   let turnAt = performance.now();
   for (const wait of work) {
@@ -192,13 +193,13 @@ async function measure(plan: Plan, version: string): Promise<Report> {
   };
   let analysis: Analysis;
   try {
-    // Only for the bar: a second walk over a large tree is a price that nobody pays in a pipe.
+    // Counting walks the inputs once more, so it is done only for a visible progress bar.
     if (progress.active && plan.samplePages === undefined) await drive(feed.count(), onTurn);
     await drive(feed.run(), onTurn);
     analysis = await analyzer.result();
   } finally {
     progress.clear();
-    // After a failure too: the lane's thread would keep the process alive.
+    // Also after a failure, because the lane's thread would keep the process alive.
     analyzer.close();
   }
   return {
@@ -217,7 +218,7 @@ function complainOfSkips({ input }: Report): void {
     complain(`not read: ${name}: ${reason}`);
   }
   const more = input.skipped_count - SKIPS_SHOWN;
-  if (more > 0) complain(`and ${more} more were not read (--json names up to 1000)`);
+  if (more > 0) complain(`not read: ${more} more (--json lists up to 1000)`);
   if (input.links > 0) complain(`symbolic links not followed: ${input.links}`);
   if (input.empty > 0) complain(`empty files: ${input.empty}`);
 }
@@ -228,7 +229,7 @@ async function run(paths: string[], args: AnalyzeArgs, version: string): Promise
   complainOfSkips(report);
   if (report.pages === 0) {
     process.exitCode = EXIT_FAILED;
-    complain("nothing was measured: there was no page to read");
+    complain("nothing was measured: the inputs have no page");
   }
   if (plan.json) await writeJson(report);
   else if (plan.csv) await write(csvText(report.results));
@@ -241,19 +242,22 @@ async function run(paths: string[], args: AnalyzeArgs, version: string): Promise
 export function analyzeCommand(version: string): Command {
   return new Command("analyze")
     .description("measure what compression would save on files, folders or the memory of processes")
-    .argument("[paths...]", "files and folders (with all that is in them)")
-    .option("--pid <pids>", "anonymous memory of these processes: N[,N…]")
-    .option("--all-processes", "anonymous memory of all processes that may be read")
+    .argument("[paths...]", "files and folders (read recursively)")
+    .option("--pid <pids>", "analyze anonymous memory of these processes: N[,N…]")
+    .option("--all-processes", "analyze anonymous memory of all processes that you may read")
     .option("--codec <names>", `NAME[,NAME…] or "all" (default: ${CODECS_DEFAULT.join(",")})`)
-    .option("--pool <names>", 'NAME[,NAME…] or "all", also the variants (default: all but those)')
-    .option("--page-size <size>", "4K, 8K, 16K, 32K or 64K", "4K")
-    .option("--sample <pages>", "only so many pages, drawn at random over the whole input")
-    .option("--seed <number>", "of the sample: the same seed draws the same pages", "1")
-    .option("--limit <size>", "stop after so many bytes of input")
-    .option("--window <size>", `input held at a time (default: ${WINDOW_BYTES_DEFAULT / MIB}M)`)
-    .option("--threads <number>", "1: codecs and pools take turns; 2: at the same time (default)")
-    .option("--json", "print everything as JSON (docs/cli.md)")
+    .option("--pool <names>", 'NAME[,NAME…] or "all" (default: all except variants)')
+    .option("--page-size <size>", "page size: 4K, 8K, 16K, 32K or 64K", "4K")
+    .option("--sample <pages>", "analyze only this many pages, drawn at random from all inputs")
+    .option("--seed <number>", "seed of --sample; the same seed draws the same pages", "1")
+    .option("--limit <size>", "stop after this many bytes of input")
+    .option(
+      "--window <size>",
+      `bytes of input held in memory at a time (default: ${WINDOW_BYTES_DEFAULT / MIB}M)`,
+    )
+    .option("--threads <number>", "1: run codecs and pools in turn; 2: in parallel (default)")
+    .option("--json", "print the full report as JSON (see docs/cli.md)")
     .option("--csv", "print a row for each codec and pool as CSV, named as in the JSON")
-    .option("--html <file>", "also write a page with charts")
+    .option("--html <file>", "also write a report with charts as an HTML file")
     .action((paths: string[], args: AnalyzeArgs) => run(paths, args, version));
 }

@@ -1,5 +1,5 @@
-// A pool lane in a thread of its own: the pools of one codec are filled while the next codec is at
-// work, so an analysis takes little longer than its codecs.
+// A pool lane in a worker thread: it fills the pools with the output of one codec while the main
+// thread runs the next codec, so an analysis takes little longer than its codecs alone.
 import type { Worker } from "node:worker_threads";
 import { type ErrorCode, ZcacheError } from "../base/errors.ts";
 import type { PoolResult } from "../lab/analysis.ts";
@@ -9,7 +9,7 @@ import type { ArenaShare } from "../memory/arena.ts";
 import { startWorker, workerError } from "../node/reserved_fds.ts";
 import { WORKER } from "./analyze_worker.binary.ts";
 
-/** What the thread is started with. */
+/** The worker's data at start. */
 export interface LaneSetup {
   readonly arena: ArenaShare;
   readonly tables: readonly SharedArrayBuffer[];
@@ -32,7 +32,7 @@ export interface LaneAnswer {
 
 export class WorkerLane implements PoolLane {
   readonly #worker: Worker;
-  /** The answer that is being waited for. */
+  /** The answer to the last request, if it is still outstanding. */
   #pending: Promise<LaneAnswer> | undefined;
   /** Rejects when the thread fails or ends. */
   readonly #failure: Promise<never>;
@@ -45,14 +45,14 @@ export class WorkerLane implements PoolLane {
       this.#worker.once("error", (cause) => reject(workerError(what, cause)));
       this.#worker.once("exit", () => reject(workerError(what, "it has ended")));
     });
-    // It may fail while nobody waits for an answer, and it is ended by `close`.
+    // Marks the rejection as handled: the thread may fail while no answer is awaited.
     this.#failure.catch(() => {});
   }
 
   *start(job: LaneJob): Work {
     yield* this.drain();
     this.#pending = this.#ask(job);
-    // Whoever drives the work meets a failure at the next `drain`; until then nobody listens.
+    // Marks the rejection as handled: the next `drain` reports it.
     this.#pending.catch(() => {});
   }
 

@@ -1,5 +1,5 @@
-// The thread of the analyzer that fills pools. It is told which slot holds a window of which
-// codec, and answers when every pool has been filled, read back and compared.
+// The worker of an analysis that fills pools. A request names the slot that holds a window and its
+// codec; the answer follows when every pool has been filled, read back and compared.
 import { parentPort, workerData } from "node:worker_threads";
 import { platformClock } from "../base/clock.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -20,7 +20,7 @@ async function answer(request: LaneRequest): Promise<LaneAnswer> {
   if ("results" in request) {
     return { results: await runner.results(request.results, request.totals) };
   }
-  // Nothing else is to be done in this thread, so the steps need no pause between them.
+  // The thread has no other work, so the steps run without pauses.
   for (const _ of runner.start(request));
   return {};
 }
@@ -30,7 +30,7 @@ parentPort!.on("message", async (request: LaneRequest) => {
   try {
     reply = await answer(request);
   } catch (error) {
-    // A code would be lost on the way: only an error's message and stack are copied.
+    // Copying an error between threads keeps its message and stack, but not its code.
     if (!(error instanceof ZcacheError)) throw error;
     reply = { error: { code: error.code, message: error.message, context: error.context } };
   }

@@ -1,4 +1,5 @@
-// `zcache ctl` and `zcache stats`: what a daemon does, looked at and set while it runs.
+// `zcache ctl` and `zcache stats`: read and set the knobs of a running daemon, and read its
+// statistics, through the control socket.
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
@@ -14,7 +15,7 @@ interface Args {
 async function control(words: readonly string[], { socket, json }: Args): Promise<void> {
   const sets = words.filter((word) => word.includes("="));
   if (sets.length > 0 && sets.length < words.length) {
-    throw new ZcacheError("ERR_OPTION", "ctl: either KEY=VALUE or KEY, not both at once");
+    throw new ZcacheError("ERR_OPTION", "ctl: give either KEY or KEY=VALUE arguments, not both");
   }
   const pairs = sets.map((word) => {
     const at = word.indexOf("=");
@@ -29,7 +30,7 @@ async function control(words: readonly string[], { socket, json }: Args): Promis
       printable(String(one.value)),
       printable(String(one.describe)),
     ]);
-    const head = ["key", "", "value", "what it is"];
+    const head = ["key", "", "value", "description"];
     return write(`${alignTable({ head, rows, names: head.length }).join("\n")}\n`);
   }
   const request = pairs.length > 0 ? { set: Object.fromEntries(pairs) } : { get: words };
@@ -55,7 +56,7 @@ function lines(values: Readonly<Record<string, unknown>>): string {
     .join("");
 }
 
-/** Statistics within statistics, by names with dots. */
+/** Flattens nested statistics into names with dots. */
 function flat(values: Readonly<Record<string, unknown>>, before = ""): Record<string, unknown> {
   const all = Object.entries(values).flatMap(([name, value]) =>
     typeof value === "object" && value !== null
@@ -67,8 +68,11 @@ function flat(values: Readonly<Record<string, unknown>>, before = ""): Record<st
 
 export function ctlCommand(): Command {
   return new Command("ctl")
-    .description("look at and set what a running daemon does")
-    .argument("[keys...]", "KEY to print, KEY=VALUE to set; none: print all, explained")
+    .description("print and change settings of a running daemon")
+    .argument(
+      "[keys...]",
+      "KEY prints, KEY=VALUE changes; without any, lists all with descriptions",
+    )
     .option("--socket <path>", "the daemon's control socket", defaultControlPath())
     .option("--json", "print JSON")
     .action(control);

@@ -1,14 +1,14 @@
-// Exit codes, and errors as one line on stderr: what was wrong and what is allowed. A stack trace
-// is for bugs only, an AssertionError or anything else that nobody expected.
+// Exit codes and error output. An expected error is one line on stderr that says what is wrong and
+// what is allowed; only a bug (an AssertionError or any other unexpected error) has a stack trace.
 import { CommanderError } from "commander";
 import { type ErrorCode, ZcacheError } from "../base/errors.ts";
 import { printable, printableLines } from "../base/printable.ts";
 
-/** Nothing was measured, or something that was read, written or stored failed. */
+/** A file, a connection or the work itself failed, or there was nothing to measure. */
 export const EXIT_FAILED = 1;
-/** The command line asks for something that can't be. */
+/** The command line or the configuration is invalid. */
 export const EXIT_USAGE = 2;
-/** As a shell says it: 128 + the number of the signal. */
+/** Ended by a signal: 128 + the number of the signal, as in shells. */
 export const EXIT_SIGHUP = 129;
 export const EXIT_SIGINT = 130;
 export const EXIT_SIGTERM = 143;
@@ -20,14 +20,14 @@ const USAGE_CODES: readonly ErrorCode[] = [
   "ERR_CODEC_UNAVAILABLE",
 ];
 
-/** Writes one line to stderr, without what a terminal would obey. */
+/** Writes one line to stderr, without control characters. */
 export function complain(message: string): void {
   process.stderr.write(`zcache: ${printable(message)}\n`);
 }
 
-/** Says what happened. @returns the exit code */
+/** Reports an error on stderr. @returns the exit code */
 export function reportError(error: unknown): number {
-  // Commander has written its own line, or the help that was asked for.
+  // Commander has already written its error line or the help text.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   if (!(error instanceof ZcacheError)) {
     const stack = error instanceof Error ? error.stack : String(error);
@@ -38,7 +38,7 @@ export function reportError(error: unknown): number {
   return USAGE_CODES.includes(error.code) ? EXIT_USAGE : EXIT_FAILED;
 }
 
-/** Ends with 130 or 143 on a signal, after `clean` has tidied the terminal. */
+/** Exits with 130 or 143 on a signal, after `clean` has restored the terminal. */
 export function endOnSignals(clean: () => void): void {
   const end = (code: number) => () => {
     clean();

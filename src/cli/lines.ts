@@ -1,11 +1,8 @@
-// A text file line by line, of any size, packed or not, with numbers for messages.
+// Reads a text file of any size line by line, plain or compressed (.gz, .zst).
 import { ZcacheError } from "../base/errors.ts";
 import { readText } from "../node/text_stream.ts";
 
-/**
- * A longer line is a mistake, such as a binary file: it would have to be held in memory as a
- * whole.
- */
+/** The longest line. A longer one is a mistake, such as a binary file, and would fill memory. */
 const LINE_CHARS_MAX = 4096;
 
 /**

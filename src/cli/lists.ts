@@ -1,4 +1,4 @@
-// `zcache codecs` and `zcache pools`: what there is to choose from.
+// `zcache codecs` and `zcache pools`: lists of the codecs and pools to choose from.
 import { Command } from "commander";
 import { alignTable } from "../lab/report/text.ts";
 import { nodeCodecs } from "../node/codecs.ts";
@@ -17,7 +17,7 @@ async function print(rows: readonly object[], head: readonly string[], args: Lis
 
 export function codecsCommand(): Command {
   return new Command("codecs")
-    .description("list the codecs, whether they work here, and why not")
+    .description("list the codecs and whether they are available on this machine")
     .option("--json", "print JSON")
     .action(async (args: ListArgs) => {
       const rows = (await nodeCodecs()).list().map((one) => ({
@@ -25,13 +25,13 @@ export function codecsCommand(): Command {
         available: one.available,
         detail: one.available ? one.implementation : `${one.reason}; ${one.remedy}`,
       }));
-      return print(rows, ["codec", "available", "by, or reason"], args);
+      return print(rows, ["codec", "available", "implementation, or reason"], args);
     });
 }
 
 export function poolsCommand(): Command {
   return new Command("pools")
-    .description("list the pools; those marked are only for comparison")
+    .description("list the pools (allocators) and which of them are compared by default")
     .option("--json", "print JSON")
     .action((args: ListArgs) => {
       const rows = poolTypes(true).map((type) => {

@@ -1,8 +1,15 @@
 #!/usr/bin/env node
-// The command line: which commands there are, and how the program ends.
+// The command line of zcache: its commands and the exit of the program.
 //
-// Of a command that is named, only its own code is loaded: a server, which runs for months, would
-// otherwise hold that of all others.
+//   analyze, replay, simulate   measure compression; run traces on pools and on eviction policies
+//   serve/                      the daemon
+//   ctl, top                    `ctl`, `stats` and `top`: read and set a running daemon
+//   lists                       `codecs` and `pools`
+//   options, lines, progress    option values, text files by line, the progress bar
+//   output, csv, exit           stdout and files, CSV, exit codes and error lines
+//
+// Only the code of the command that is named is loaded, because a server that runs for months would
+// otherwise keep the code of all others in memory.
 import { createRequire } from "node:module";
 import { setFlagsFromString } from "node:v8";
 import { Command } from "commander";
@@ -11,7 +18,7 @@ import { reportError } from "./exit.ts";
 import { watchOutput } from "./output.ts";
 
 /**
- * The package's own description; it refers to itself by name, so built and unbuilt both find it.
+ * The version of the package. The package imports itself by name, which works built and unbuilt.
  */
 const { version } = createRequire(import.meta.url)("zcache/package.json") as { version: string };
 
@@ -25,7 +32,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   codecs: async () => (await import("./lists.ts")).codecsCommand(),
   pools: async () => (await import("./lists.ts")).poolsCommand(),
   serve: async () => {
-    // Before a server's code is loaded, which is most of what its heap will have.
+    // Called before the server's code is loaded, because loading is the peak of its heap.
     keepHeapSmall();
     return (await import("./serve/serve.ts")).serveCommand(version);
   },
@@ -47,7 +54,7 @@ function keepHeapSmall(): void {
   setFlagsFromString("--heap-growing-percent=20");
 }
 
-/** The command that the first word names; all where it names none: for help, or what is meant. */
+/** The command that the first word names, or all commands for help and suggestions. */
 async function commandsFor(word = ""): Promise<Command[]> {
   const names = Object.hasOwn(COMMANDS, word) ? [word] : Object.keys(COMMANDS);
   return Promise.all(names.map((name) => COMMANDS[name]!()));
@@ -55,9 +62,9 @@ async function commandsFor(word = ""): Promise<Command[]> {
 
 async function program(): Promise<Command> {
   const root = new Command("zcache")
-    .description("compressed memory for user space: measure it, replay it, serve it")
+    .description("compressed memory for user space: measure, simulate and serve it")
     .version(version, "-V, --version")
-    // `serve` and its subcommands have flags of the same name: each reads those after its own.
+    // `serve` and its subcommands have flags of the same name; each takes those after its own name.
     .enablePositionalOptions()
     .configureOutput({
       outputError: (text, out) => out(printableLines(text.replace(/^error:/, "zcache:"))),
@@ -67,7 +74,7 @@ async function program(): Promise<Command> {
   return root;
 }
 
-/** Subcommands of subcommands too end by an error that is caught here. */
+/** Makes all subcommands report errors by an exception, which is caught below. */
 function inherit(command: Command): void {
   command.exitOverride();
   for (const sub of command.commands) inherit(sub.copyInheritedSettings(command));

@@ -1,14 +1,17 @@
-// Readers of option values: each gives what the command works with, or an error that says what was
-// wrong and what is allowed.
+// Parsers of option values. Each returns a value, or throws an error that names the option, the
+// given text and what is allowed.
 import { ZcacheError } from "../base/errors.ts";
 import { parseSize } from "../base/units.ts";
 import { PAGE_SIZES } from "../memory/arena.ts";
 
-/** A list such as `a,b`. @returns its members in order, each once */
+/** Parses a list such as `a,b`. @returns its members in order, without repetitions */
 export function parseList(text: string, what: string): string[] {
   const names = text.split(",").map((name) => name.trim());
   if (names.some((name) => name === "")) {
-    throw new ZcacheError("ERR_OPTION", `${what}: "${text}" is no list of names; write NAME,NAME`);
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${what}: "${text}" is not a list of names; write NAME,NAME`,
+    );
   }
   return [...new Set(names)];
 }
@@ -39,7 +42,10 @@ export function parseSizeIn(text: string, what: string, max = Number.MAX_SAFE_IN
   const bytes = parseSize(text, what);
   if (bytes < 1 || bytes > max) {
     const most = max === Number.MAX_SAFE_INTEGER ? "" : `, at most ${max}`;
-    throw new ZcacheError("ERR_OPTION", `${what}: ${text} is not allowed; at least 1 byte${most}`);
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${what}: ${text} is not allowed; write at least 1 byte${most}`,
+    );
   }
   return bytes;
 }

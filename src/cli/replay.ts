@@ -1,4 +1,4 @@
-// `zcache replay`: a trace of allocations and frees on one or more pools, as rows of CSV or JSON.
+// `zcache replay`: runs a trace of allocations and frees on pools, and prints rows of CSV or JSON.
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printableJson } from "../base/printable.ts";
@@ -11,7 +11,7 @@ import { eachLine } from "./lines.ts";
 import { parseList, parsePageSize } from "./options.ts";
 import { write } from "./output.ts";
 
-/** Output is handed on in pieces of about this many characters. */
+/** Output is written in pieces of about this many characters. */
 const FLUSH_CHARS = 1 << 16;
 
 interface ReplayArgs {
@@ -20,7 +20,7 @@ interface ReplayArgs {
   readonly json?: true;
 }
 
-/** Rows on their way to stdout. */
+/** Collects rows and writes them to stdout. */
 class RowWriter {
   readonly #json: boolean;
   #text = "";
@@ -38,16 +38,16 @@ class RowWriter {
   }
 
   async flush(): Promise<void> {
-    if (this.#text.length >= FLUSH_CHARS) await this.#hand();
+    if (this.#text.length >= FLUSH_CHARS) await this.#write();
   }
 
-  /** What has been written stands even if the trace turns out to be wrong further on. */
+  /** Completes the output, also after an error in the trace: earlier rows stay valid. */
   async end(): Promise<void> {
     if (this.#json) this.#text += "\n]\n";
-    await this.#hand();
+    await this.#write();
   }
 
-  async #hand(): Promise<void> {
+  async #write(): Promise<void> {
     const text = this.#text;
     this.#text = "";
     await write(text);
@@ -87,10 +87,12 @@ async function run(path: string, args: ReplayArgs): Promise<void> {
 
 export function replayCommand(): Command {
   return new Command("replay")
-    .description("run a trace of allocations and frees, and print the page frames held")
-    .argument("<trace>", "CSV file: a,SLOT,SIZE and f,SLOT lines, #phase NAME between")
-    .requiredOption("--pool <names>", "pools, by name or alias: NAME[,NAME…]; see `zcache pools`")
-    .option("--page-size <size>", "bytes of a page frame: 4K, 8K, 16K, 32K or 64K", "4K")
+    .description(
+      "run a trace of allocations and frees on pools, and print the page frames they hold",
+    )
+    .argument("<trace>", "CSV file with lines a,SLOT,SIZE and f,SLOT, and #phase NAME between them")
+    .requiredOption("--pool <names>", "pools: NAME[,NAME…]; `zcache pools` lists them")
+    .option("--page-size <size>", "size of a page frame: 4K, 8K, 16K, 32K or 64K", "4K")
     .option("--json", "print an array of objects instead of CSV")
     .action(run);
 }

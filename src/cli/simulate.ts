@@ -1,4 +1,5 @@
-// `zcache simulate`: which eviction policy finds most, on traces of requests or made ones.
+// `zcache simulate`: compares the hit rates of eviction policies on recorded or synthetic traces of
+// requests.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
@@ -50,7 +51,7 @@ interface SimulateArgs {
   readonly html?: string;
 }
 
-/** What the arguments ask for, all of it checked. */
+/** The checked arguments. */
 interface Plan {
   readonly paths: readonly string[];
   readonly made: GeneratedTrace | undefined;
@@ -64,7 +65,7 @@ interface Plan {
   readonly html: string | undefined;
 }
 
-/** A number such as 0.99. */
+/** Parses a decimal number such as 0.99. */
 function parseNumber(text: string, what: string, min: number, max: number): number {
   const number = /^\d{1,9}(\.\d{1,9})?$/.test(text.trim()) ? Number(text) : Number.NaN;
   if (number >= min && number <= max) return number;
@@ -77,7 +78,7 @@ function parseSizes(text: string): readonly [min: number, max: number] {
   const min = parseSizeIn(from!, "--sizes", VALUE_BYTES_MAX);
   const max = parseSizeIn(to!, "--sizes", VALUE_BYTES_MAX);
   if (rest.length === 0 && min <= max) return [min, max];
-  const message = `--sizes: "${text}" is not allowed; write SIZE or SMALLEST-LARGEST, as 512-8K`;
+  const message = `--sizes: "${text}" is not allowed; write SIZE or MIN-MAX, such as 512-8K`;
   throw new ZcacheError("ERR_OPTION", message);
 }
 
@@ -86,7 +87,7 @@ function madeOf(args: SimulateArgs): GeneratedTrace | undefined {
   const shape = TRACE_SHAPES.find((one) => one === (args.shape ?? "zipf"));
   if (shape === undefined) {
     const known = TRACE_SHAPES.join(", ");
-    const message = `--shape: no trace is called "${args.shape}"; there are ${known}`;
+    const message = `--shape: "${args.shape}" is not allowed; write one of ${known}`;
     throw new ZcacheError("ERR_OPTION", message);
   }
   const [sizeMin, sizeMax] = parseSizes(args.sizes);
@@ -113,13 +114,13 @@ function planOf(paths: readonly string[], args: SimulateArgs): Plan {
   checkOneForm(args);
   const made = madeOf(args);
   if ((made === undefined) === (paths.length === 0)) {
-    const message = "simulate what? Name traces, or give --zipf or --shape for a made one";
+    const message = "give either trace files, or --zipf or --shape for a synthetic trace";
     throw new ZcacheError("ERR_OPTION", message);
   }
   const budgets = parseList(args.memory, "--memory").map((one) => {
     const bytes = parseSizeIn(one, "--memory", MEMORY_MAX);
     if (bytes >= MEMORY_MIN) return bytes;
-    throw new ZcacheError("ERR_OPTION", `--memory: ${one} is not allowed; at least 64K`);
+    throw new ZcacheError("ERR_OPTION", `--memory: ${one} is not allowed; write at least 64K`);
   });
   if (args.html !== undefined) checkFolder(args.html);
   return {
@@ -193,7 +194,9 @@ async function run(paths: string[], args: SimulateArgs, version: string): Promis
   }
   if (report.requests <= plan.warmup) {
     process.exitCode = EXIT_FAILED;
-    complain(`nothing was measured: ${report.requests} requests, --warmup ${plan.warmup}`);
+    complain(
+      `nothing was measured: all ${report.requests} requests are within --warmup ${plan.warmup}`,
+    );
   }
   if (plan.json) await writeJson(report);
   else if (plan.csv) await write(csvText(report.results));
@@ -205,21 +208,21 @@ async function run(paths: string[], args: SimulateArgs, version: string): Promis
 
 export function simulateCommand(version: string): Command {
   return new Command("simulate")
-    .description("compare eviction policies on traces of requests for values, within a memory")
-    .argument("[traces...]", "files of TIME KEY SIZE or KEY SIZE lines, also .gz and .zst")
-    .option("--zipf <exponent>", "a made trace: keys drawn by a Zipf distribution")
-    .option("--shape <name>", `of a made trace: ${TRACE_SHAPES.join(", ")} (default: zipf)`)
-    .option("--keys <number>", "of a made trace", "200000")
-    .option("--requests <number>", "of a made trace", "2000000")
-    .option("--sizes <range>", "of a made trace's values: SMALLEST-LARGEST", "512-4480")
-    .option("--seed <number>", "of a made trace: the same seed makes the same trace", "1")
-    .option("--memory <sizes>", "budgets: SIZE[,SIZE…]", "64M")
-    .option("--policies <names>", 'NAME[,NAME…] or "all"')
-    .option("--overhead <bytes>", "that a value costs beside its own: key, entry, handle", "48")
-    .option("--ratio <number>", "how many times smaller values are when they are held", "1")
-    .option("--warmup <requests>", "at the beginning that are not counted", "0")
-    .option("--json", "print everything as JSON (docs/cli.md)")
+    .description("compare the hit rates of eviction policies on traces of requests")
+    .argument("[traces...]", "files with lines TIME KEY SIZE or KEY SIZE, plain, .gz or .zst")
+    .option("--zipf <exponent>", "use a synthetic trace whose keys follow a Zipf distribution")
+    .option("--shape <name>", `use a synthetic trace: ${TRACE_SHAPES.join(", ")} (default: zipf)`)
+    .option("--keys <number>", "synthetic trace: number of keys", "200000")
+    .option("--requests <number>", "synthetic trace: number of requests", "2000000")
+    .option("--sizes <range>", "synthetic trace: bytes of a value, MIN-MAX", "512-4480")
+    .option("--seed <number>", "synthetic trace: the same seed makes the same trace", "1")
+    .option("--memory <sizes>", "memory limits to simulate: SIZE[,SIZE…]", "64M")
+    .option("--policies <names>", `NAME[,NAME…] or "all" (default: ${kindsByDefault().join(",")})`)
+    .option("--overhead <bytes>", "metadata bytes for each value: key, entry, handle", "48")
+    .option("--ratio <number>", "compression ratio of the values", "1")
+    .option("--warmup <requests>", "requests at the beginning that are not counted", "0")
+    .option("--json", "print the full report as JSON (see docs/cli.md)")
     .option("--csv", "print the results as CSV, with the names of the JSON's fields")
-    .option("--html <file>", "also write a page with charts")
+    .option("--html <file>", "also write a report with charts as an HTML file")
     .action((traces: string[], args: SimulateArgs) => run(traces, args, version));
 }

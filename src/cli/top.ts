@@ -1,8 +1,8 @@
-// `zcache top`: a running daemon, live. A terminal shows one page, drawn anew each second; a pipe
-// gets lines one after the other.
+// `zcache top`: live figures of a running daemon. On a terminal, one page is redrawn each second;
+// in a pipe, one line for each service is added.
 //
-// The page stands on the terminal's other screen, so that the one before is back when it ends,
-// however it ends. That takes five control sequences, too few for a library.
+// The page uses the terminal's alternate screen, so the previous content is restored at the end,
+// even after an error. That takes five control sequences, too few for a library.
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
@@ -21,7 +21,7 @@ interface Args {
 
 const SECONDS_MIN = 0.1;
 const SECONDS_MAX = 3600;
-/** In a pipe, the head of the columns comes again after so many lines. */
+/** In a pipe, the heading is repeated after so many lines. */
 const HEAD_EVERY = 40;
 
 const ENTER = "\x1b[?1049h\x1b[?25l";
@@ -44,7 +44,7 @@ function intervalMs(text: string): number {
 async function stateOf(socket: string): Promise<State> {
   const state = (await askControl(socket, { state: true })) as Partial<State>;
   if (Array.isArray(state.services)) return state as State;
-  throw new ZcacheError("ERR_IO", `${socket}: the daemon does not say what top shows`);
+  throw new ZcacheError("ERR_IO", `${socket}: the daemon's reply has no figures for top`);
 }
 
 async function top(args: Args): Promise<void> {
@@ -60,7 +60,7 @@ async function top(args: Args): Promise<void> {
   }
 }
 
-/** Lines until somebody ends it, or the daemon has gone. */
+/** Prints lines until a signal, or until the daemon ends. */
 async function follow(socket: string, everyMs: number, first: State): Promise<void> {
   let before: State | undefined;
   let now = first;
@@ -74,16 +74,16 @@ async function follow(socket: string, everyMs: number, first: State): Promise<vo
   }
 }
 
-/** The terminal while the page is on it. */
+/** The page on the terminal. */
 class Page {
   #entered = false;
   #before: State | undefined;
   #now: State | undefined;
-  /** Ends the wait between two pictures. */
+  /** Ends the pause between two pages. */
   #wake: () => void = () => {};
   #quit = false;
 
-  /** Draws until `q`; the terminal is as before only after `leave`. */
+  /** Draws until the user presses `q`. The caller restores the terminal with `leave`. */
   async run(socket: string, everyMs: number, first: State): Promise<void> {
     this.#enter();
     this.#now = first;
@@ -126,7 +126,7 @@ class Page {
       this.#quit = true;
       this.#wake();
     });
-    // A terminal that is closed says so here.
+    // A closed terminal causes an error here.
     stdin.on("error", () => {});
     stdin.resume();
   }
@@ -134,7 +134,7 @@ class Page {
   readonly #draw = (): void => {
     const { columns = 80, rows = 24 } = process.stdout;
     const lines = pageLines(this.#before, this.#now!);
-    // The last row stays free: a full one would make the terminal scroll.
+    // The last row stays free, because writing it would scroll the terminal.
     const shown = lines.slice(0, Math.max(1, rows - 2)).map((text) => {
       const cut = [...printable(text)].slice(0, columns).join("");
       return text.startsWith(" ") ? cut : `${BOLD}${cut}${PLAIN}`;
@@ -150,9 +150,9 @@ class Page {
 
 export function topCommand(): Command {
   return new Command("top")
-    .description("watch a running daemon: memory, ratio, hits, operations, evictions; q quits")
+    .description("show live figures of a running daemon: memory, hits, operations; q quits")
     .option("--socket <path>", "the daemon's control socket", defaultControlPath())
-    .option("--interval <seconds>", "between two looks", "1")
-    .option("--once", "print one page, with rates since the start, and end")
+    .option("--interval <seconds>", "seconds between two updates", "1")
+    .option("--once", "print one page with average rates since the start, and exit")
     .action(top);
 }

@@ -1,5 +1,5 @@
-// What `zcache top` shows, as lines of text: of two moments of a daemon, what there is at the later
-// one, and what has happened in between, per second. No terminal is needed to make them.
+// The text of `zcache top`: the state of a daemon, and rates between two states. The lines are made
+// without a terminal, so they can be tested.
 import { formatBytes } from "../base/units.ts";
 import { quantile, type ServicePicture, type State } from "../dashboard/api.ts";
 import { count, micros, percent, times } from "../lab/report/format.ts";
@@ -8,25 +8,25 @@ import { bar } from "../lab/report/text.ts";
 const BAR_WIDTH = 30;
 const LABEL_WIDTH = 15;
 
-/** Per second, from one count to the next; a count that has begun anew counts from 0. */
+/** The rate per second between two counts. A count that is lower than before has restarted at 0. */
 function rate(before: number | undefined, after: number, seconds: number): number {
   const since = before === undefined || before > after ? 0 : before;
   return seconds > 0 ? (after - since) / seconds : 0;
 }
 
-/** A rate for people: small ones with a digit behind the point. */
+/** A rate as text; a small one has a decimal. */
 export function perSecond(value: number): string {
   return `${value > 0 && value < 9.95 ? value.toFixed(1) : count(Math.round(value))}/s`;
 }
 
-/** A service at two moments, or since its start if there was none before. */
+/** A service at two moments, or since its start if there is no earlier one. */
 class Interval {
   readonly before: ServicePicture | undefined;
   readonly after: ServicePicture;
   readonly seconds: number;
 
   constructor(before: State | undefined, now: State, after: ServicePicture) {
-    // Another daemon has taken the place of the one before, if it has begun since.
+    // A shorter uptime means that another daemon has replaced the previous one.
     const isSame = before !== undefined && before.uptimeMs <= now.uptimeMs;
     this.before = isSame ? before.services.find(({ name }) => name === after.name) : undefined;
     const sinceMs = this.before === undefined ? now.uptimeMs : now.nowMs - before!.nowMs;
@@ -39,7 +39,7 @@ class Interval {
     return rate(before === undefined ? undefined : of(before), of(after), seconds);
   }
 
-  /** Rates of several counts by name; those that are 0 are left out. */
+  /** The rates of several counts by name, without those that are 0. */
   rates(of: (picture: ServicePicture) => Readonly<Record<string, number>>): string[] {
     return Object.keys(of(this.after)).flatMap((name) => {
       const value = this.per((picture) => of(picture)[name] ?? 0);
@@ -47,12 +47,12 @@ class Interval {
     });
   }
 
-  /** Operations of all kinds. */
+  /** The rate of operations of all kinds. */
   get operations(): number {
     return this.per(({ operations }) => total(operations));
   }
 
-  /** Share of look-ups that found something; undefined where there were none. */
+  /** Hits per look-up; undefined without look-ups. */
   get hitShare(): number | undefined {
     const [hits, misses] = [this.per((one) => one.hits), this.per((one) => one.misses)];
     return hits + misses > 0 ? hits / (hits + misses) : undefined;
@@ -83,11 +83,12 @@ function orNone(parts: readonly string[]): string {
   return parts.length > 0 ? parts.join("   ") : "none";
 }
 
-/** The page, without colours; the first line is the head. */
+/** The page without colours. The first line is the heading. */
 export function pageLines(before: State | undefined, now: State): string[] {
   const { version, uptimeMs, residentBytes, services } = now;
   const errors = services.reduce((sum, one) => sum + one.internalErrors, now.internalErrors);
-  const span = before === undefined ? "rates since the start" : "rates of the last interval";
+  const span =
+    before === undefined ? "average rates since the start" : "rates of the last interval";
   const head = [
     `zcache ${version}`,
     `up ${duration(uptimeMs)}`,
@@ -121,7 +122,7 @@ function serviceLines(interval: Interval): string[] {
       "clients",
       `${count(connections.now)} connected`,
       `${perSecond(interval.per((one) => one.connections.accepted))} new`,
-      `${count(connections.refused)} refused in all`,
+      `${count(connections.refused)} refused so far`,
     ),
   ];
 }
@@ -144,7 +145,7 @@ function memoryLines(after: ServicePicture): string[] {
       `${bar(Math.min(1, share), 1, BAR_WIDTH)} ${formatBytes(usedBytes)} of ${formatBytes(
         limitBytes,
       )}, ${percent(share)}`,
-      `at most ${formatBytes(usedMaxBytes)}`,
+      `peak ${formatBytes(usedMaxBytes)}`,
     ),
     line(
       "ratio",
@@ -156,8 +157,8 @@ function memoryLines(after: ServicePicture): string[] {
       setup.holds,
       `${count(stored.inPool)} in memory`,
       `${count(stored.sameFilled)} same-filled`,
-      `${count(stored.huge)} as they came`,
-      recompressed > 0 ? `${count(recompressed)} times recompressed` : undefined,
+      `${count(stored.huge)} uncompressed`,
+      recompressed > 0 ? `${count(recompressed)} recompressed so far` : undefined,
     ),
   ];
 }
@@ -177,7 +178,7 @@ function fileLines(interval: Interval): string[] {
   ];
 }
 
-/** Times since the look before, where there were any. */
+/** Latency since the earlier state, for operations that were measured. */
 function latencyLines({ before, after }: Interval): string[] {
   return Object.entries(after.latency).flatMap(([name, buckets]) => {
     const old = new Map(before?.latency[name]);
@@ -203,7 +204,7 @@ const ROW_HEAD = [
   ["clients", 8],
 ] as const;
 
-/** One line for each service, for those who collect them; `rowHead` says what is what. */
+/** One line for each service, for pipes; `rowHead` is the heading. */
 export function rowLines(before: State | undefined, now: State): string[] {
   const time = new Date(now.nowMs).toTimeString().slice(0, 8);
   return now.services.map((service) => {

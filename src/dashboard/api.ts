@@ -1,18 +1,17 @@
-// What the web page asks the daemon for, and what the daemon answers: JSON in both senses, read by
-// the page (dashboard/), by Prometheus's collectors (monitor/web/metrics.ts) and by whoever scripts
-// against /api. An answer that is no success is { error }. Names end in their unit; counters count
-// from the start of the service.
+// The JSON of /api: the contract between the daemon (monitor/), the web page (dashboard/), `zcache
+// top` and scripts. An error answer is `{ error }`. Names end in their unit; counters count from
+// the start of the service.
 
 /**
- * Times of one kind of operation, of those that were measured: the buckets that hold any, in order,
- * with the time up to which each goes, in ns.
+ * A latency histogram of one operation: its buckets that are not empty, in ascending order, each
+ * with its upper bound in ns.
  */
 export type Latency = readonly (readonly [upToNs: number, count: number])[];
 
-/** What a service is, which does not change while it runs. */
+/** The parts that a service is made of; they do not change while it runs. */
 export interface Setup {
   readonly codec: string;
-  /** The codec for what has lain idle, null if there is none. */
+  /** The codec for idle entries; null without one. */
   readonly denseCodec: string | null;
   readonly pool: string;
   readonly policy: string;
@@ -23,16 +22,16 @@ export interface Setup {
 
 /** Bytes in memory. The parts add up to `usedBytes`. */
 export interface MemoryUse {
-  /** What is held, as it came in. */
+  /** The data before compression. */
   readonly logicalBytes: number;
-  /** Of it, as it is stored, without same-filled pages, which take none. */
+  /** The data after compression; same-filled pages take no bytes. */
   readonly compressedBytes: number;
   readonly usedBytes: number;
   readonly usedMaxBytes: number;
   readonly limitBytes: number;
   readonly parts: {
     readonly compressed: number;
-    /** Room in the pools' page frames that nothing fills. */
+    /** Space in the pools' page frames that holds no object. */
     readonly unused: number;
     readonly poolMetadata: number;
     readonly index: number;
@@ -47,7 +46,7 @@ export interface MemoryUse {
 export interface Stored {
   readonly inPool: number;
   readonly sameFilled: number;
-  /** Of those in the pool: as they came, because they would hardly shrink. */
+  /** Entries in the pool that are stored uncompressed, because they compress poorly. */
   readonly huge: number;
   readonly inFile: number;
 }
@@ -65,27 +64,27 @@ export interface ServicePicture {
   readonly setup: Setup;
   readonly memory: MemoryUse;
   readonly stored: Stored;
-  /** By the service's own names: `get`, `set`, `read`, `write`, … */
+  /** Operations by the names of the service: `get`, `set`, `read`, `write`, … */
   readonly operations: Readonly<Record<string, number>>;
-  /** Look-ups that found something, and that did not. */
+  /** Look-ups that found an entry, and those that did not. */
   readonly hits: number;
   readonly misses: number;
-  /** What went, or was not taken, by reason. */
+  /** Entries removed by the store, and entries not accepted, by reason. */
   readonly evictions: Readonly<Record<string, number>>;
   readonly refusals: Readonly<Record<string, number>>;
   readonly expired: number;
   readonly recompressed: number;
   readonly recoveries: number;
-  /** Unexpected errors, each of which ended one connection, request or task. */
+  /** Unexpected errors; each ended one connection, request or task. */
   readonly internalErrors: number;
   readonly writeBack: {
     readonly writtenPages: number;
     readonly writtenBytes: number;
     readonly readPages: number;
-    /** Bytes of the file, now and at most; null where there is no file. */
+    /** Bytes of live data in the file, and its maximum size; null without a file. */
     readonly file: { readonly usedBytes: number; readonly maxBytes: number } | null;
   };
-  /** `store_…`: inside of the store; `request_…`: as the server sees it. */
+  /** `store_…`: operations of the store; `request_…`: requests as the server measures them. */
   readonly latency: Readonly<Record<string, Latency>>;
   readonly connections: Connections;
 }
@@ -93,19 +92,19 @@ export interface ServicePicture {
 /** /api/state */
 export interface State {
   readonly version: string;
-  /** Milliseconds since 1970, and since the daemon began. */
+  /** Milliseconds since 1970, and since the start of the daemon. */
   readonly nowMs: number;
   readonly uptimeMs: number;
   /** Resident memory of the whole process. */
   readonly residentBytes: number;
-  /** Unexpected errors outside of the services: web page, control socket, tasks of the daemon. */
+  /** Unexpected errors outside the services: web page, control socket, tasks of the daemon. */
   readonly internalErrors: number;
-  /** Whether there are knobs, for who has the token. */
+  /** Whether settings can be changed, with the token. */
   readonly mayChange: boolean;
   readonly services: readonly ServicePicture[];
 }
 
-/** What a page frame is used for. The place in this list is the number that stands for it. */
+/** The uses of a page frame. A frame map refers to a use by its index in this list. */
 export const FRAME_USES = [
   "free",
   "arena header",
@@ -118,11 +117,16 @@ export const FRAME_USES = [
 ] as const;
 
 /**
- * /api/services/NAME/map: page frames from…to, `perCell` to a cell, of `cellBytes` = 8 bytes:
- * 0 the use that most of its frames have; 1 share of frames that are free, 2 that hold objects,
- * 3 mean fullness of those (all in 255ths); 4–6 the class that most of those have, lowest byte
- * first: bytes of a slot, or for pools of buddies the objects in a page; 7: 1 if its frames differ
- * in use or class.
+ * /api/services/NAME/map: page frames [from, to), `perCell` in each cell. A cell has `cellBytes` =
+ * 8 bytes:
+ *
+ *   0     the most frequent use of its frames
+ *   1     the share of frames that are free, in 255ths
+ *   2     the share of frames that hold objects, in 255ths
+ *   3     the mean fullness of these, in 255ths
+ *   4–6   the most frequent class of these, lowest byte first: bytes of a slot, or the objects in a
+ *         page for pools of buddies
+ *   7     1 if its frames differ in use or class
  */
 export interface FrameMap {
   readonly from: number;
@@ -131,74 +135,74 @@ export interface FrameMap {
   readonly cellBytes: number;
   readonly framesTotal: number;
   readonly pageSizeBytes: number;
-  /** What a class is: `slot` bytes, or `buddies` in a page; "" where the pool does not say. */
+  /** What a class is: bytes of a slot, or objects (buddies) in a page; "" if the pool has none. */
   readonly classes: "slot" | "buddies" | "";
-  /** Frames by FRAME_USES, of all that were looked at. */
+  /** The number of frames of each use, in the order of FRAME_USES. */
   readonly uses: readonly number[];
-  /** Frames and sum of fullness (0 … 1 each) by class of those that hold objects. */
+  /** Frames that hold objects, by class: their number and the sum of their fullness, 0 … 1 each. */
   readonly byClass: readonly {
     readonly class: number;
     readonly frames: number;
     readonly fullness: number;
   }[];
-  /** Base64. */
+  /** The cells, in Base64. */
   readonly cells: string;
 }
 
 /**
- * /api/services/NAME/sizes: pages or values in the pool by their stored size; of a large store, at
- * first only the part that was looked at so far.
+ * /api/services/NAME/sizes: the histogram of stored sizes in the pool. For a large store it covers
+ * only part of the entries at first, and more with each request.
  */
 export interface Sizes {
   readonly looked: number;
   readonly of: number;
   readonly sameFilled: number;
   readonly pageSizeBytes: number;
-  /** 64 bins of 1/64 page each, the last one with what is stored as a whole page. */
+  /** 64 bins of 1/64 page each; the last one counts entries stored as a whole page. */
   readonly bins: readonly number[];
-  /** By what they are compressed with: as they came, the codec, the denser codec. */
+  /** Entries that are uncompressed, compressed by the codec, and by the denser codec. */
   readonly raw: number;
   readonly fast: number;
   readonly dense: number;
 }
 
-/** One codec with one pool, on the sample. */
+/** The result of one codec with one pool on the sample. */
 export interface WhatIfRow {
   readonly codec: string;
   readonly pool: string;
-  /** Whether the service itself works so. */
+  /** Whether this is the codec and pool of the service. */
   readonly isCurrent: boolean;
   readonly compressedBytes: number;
   readonly poolBytes: number;
   readonly metadataBytes: number;
-  /** Everything that the sample would take, same-filled pages with 8 bytes each. */
+  /** All memory that the sample takes, with 8 bytes for each same-filled page. */
   readonly heldBytes: number;
-  /** original ÷ held. */
+  /** Original bytes ÷ held bytes. */
   readonly ratio: number;
-  /** Median time to compress, and to decompress, one page or value. */
+  /** Median times to compress and to decompress one page or value. */
   readonly compressNs: number;
   readonly decompressNs: number;
 }
 
 /** /api/services/NAME/what-if */
 export interface WhatIf {
-  /** Pages or values in the sample, of how many there are in memory. */
+  /** Pages or values in the sample, and in memory. */
   readonly sampled: number;
   readonly of: number;
   readonly sameFilled: number;
   readonly originalBytes: number;
-  /** What the sample takes in the store now, with dictionaries and recompression. */
+  /** Bytes of the sample as stored now, with dictionaries and recompression. */
   readonly storedBytes: number;
   readonly rows: readonly WhatIfRow[];
 }
 
-/** /api/services/NAME/choices: what a what-if may be asked for. */
+/** /api/services/NAME/choices: codecs and pools for a what-if comparison. */
 export interface Choices {
   readonly codecs: readonly string[];
   readonly pools: readonly string[];
 }
 
-/** A knob, /api/knobs; there only where the operator has given a token. */
+/** /api/knobs: a knob; available only if the operator has set a token. */
 export interface KnobState {
   readonly name: string;
   readonly value: string;
@@ -206,7 +210,11 @@ export interface KnobState {
   readonly writable: boolean;
 }
 
-/** @returns ns up to which that share lies, to an eighth; undefined if nothing was measured */
+/**
+ * A quantile of a latency histogram, exact to an eighth.
+ * @param share 0.99 for the 99th percentile
+ * @returns ns; undefined for an empty histogram
+ */
 export function quantile(latency: Latency, share: number): number | undefined {
   const all = latency.reduce((sum, [, n]) => sum + n, 0);
   if (all === 0) return undefined;

@@ -1,5 +1,5 @@
-// Colours: those of the report of `zcache analyze --html` (lab/report/charts.ts), told apart by
-// most people with a colour deficiency and on light and dark ground alike.
+// Colours, the same as in the report of `zcache analyze --html` (lab/report/charts.ts). They can be
+// told apart with most colour vision deficiencies, on light and on dark ground.
 
 export const COLOURS = ["#4269d0", "#e08a00", "#3ca951", "#c0507f", "#9c6ade", "#00a3b4"] as const;
 export const GREY = "#8b949e";
@@ -8,7 +8,7 @@ export function colourOf(index: number): string {
   return COLOURS[index % COLOURS.length]!;
 }
 
-/** From the smallest objects to the largest, which have a page to themselves. */
+/** Colours from the smallest objects to the largest, which fill a page. */
 const SIZES = [
   [66, 105, 208],
   [0, 163, 180],
@@ -18,16 +18,16 @@ const SIZES = [
   [192, 80, 127],
 ] as const;
 
-/** Sizes below this part of a page have one colour. */
+/** All sizes below this share of a page have the same colour. */
 const SIZE_MIN = 1 / 64;
 
-/** The colour of a size, as a share of a page: by its logarithm, because most are small. */
+/** The colour of a size, given as a share of a page; logarithmic, because most sizes are small. */
 export function sizeColour(share: number): string {
   const size = Math.max(SIZE_MIN, Math.min(1, share));
   return scaleColour(1 - Math.log2(size) / Math.log2(SIZE_MIN));
 }
 
-/** A colour of the same scale, 0 … 1. */
+/** A colour of the scale, from 0 to 1. */
 export function scaleColour(level: number): string {
   const place = Math.max(0, Math.min(1, level)) * (SIZES.length - 1);
   const low = Math.min(SIZES.length - 2, Math.floor(place));
@@ -38,7 +38,7 @@ export function scaleColour(level: number): string {
   return `rgb(${mixed.join(" ")})`;
 }
 
-/** A colour of the style, as it is now: light or dark. */
+/** A colour of the style sheet in the current scheme, light or dark. */
 export function styleColour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }

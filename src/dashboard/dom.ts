@@ -1,4 +1,4 @@
-// Making elements. Text always goes in as text: nothing of what the server says becomes HTML.
+// Making elements. Text is always inserted as text: no answer of the server becomes HTML.
 
 type Child = Node | string;
 
@@ -22,7 +22,7 @@ export function byId<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
 
-/** Writes a text, if it is another: what is read aloud is not read twice. */
+/** Sets a text if it differs, so that a screen reader does not read it twice. */
 export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -44,7 +44,7 @@ export function table(
   );
 }
 
-/** A colour and what it stands for. */
+/** A small square of a colour, for legends. */
 export function swatch(colour: string): HTMLElement {
   const sign = el("span", { class: "swatch", "aria-hidden": "true" });
   sign.style.background = colour;

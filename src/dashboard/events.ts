@@ -1,4 +1,4 @@
-// What went and why: evictions, refusals, work of the write-back file, as a table.
+// The table of evictions, refusals and write-back, with their reasons.
 import { formatBytes } from "../base/units.ts";
 import { el, setText } from "./dom.ts";
 import { count, rate, words } from "./format.ts";
@@ -27,12 +27,12 @@ function rowsOf({ picture }: Moment): readonly Row[] {
     },
     { name: "read from the file", value: writeBack.readPages },
     { name: "recompressed", value: recompressed },
-    { name: "threads that died inside, undone", value: picture.recoveries },
+    { name: "recovered from a dead thread", value: picture.recoveries },
     { name: "internal errors", value: picture.internalErrors },
   ];
 }
 
-/** Seconds over which a rate is told: of one second, rare events would show nothing. */
+/** Seconds over which a rate is taken; over one second, rare events would hardly show. */
 const RATE_S = 10;
 
 export class Events {
@@ -43,7 +43,7 @@ export class Events {
   readonly #never = el("p", { class: "key" });
 
   constructor() {
-    const heads = ["event", "in all", `last ${RATE_S} s`].map((text) =>
+    const heads = ["event", "total", `last ${RATE_S} s`].map((text) =>
       el("th", { scope: "col" }, text),
     );
     this.element = el(
@@ -75,7 +75,7 @@ export class Events {
     }
     setText(this.#summary, summaryOf(moment));
     const never = rows.filter((row) => row.value === 0).map((row) => row.name);
-    setText(this.#never, never.length === 0 ? "" : `Not once so far: ${never.join("; ")}.`);
+    setText(this.#never, never.length === 0 ? "" : `Not so far: ${never.join("; ")}.`);
   }
 
   #make(rows: readonly Row[]): void {
@@ -94,8 +94,8 @@ export class Events {
 function summaryOf({ picture: { evictions, refusals, writeBack } }: Moment): string {
   const went = sumOf(evictions);
   const refused = sumOf(refusals);
-  const lost = went === 0 ? "Nothing was evicted." : `${count(went)} evicted.`;
-  const turned = refused === 0 ? "Nothing was refused." : `${count(refused)} refusals.`;
+  const lost = went === 0 ? "No evictions." : `Evictions: ${count(went)}.`;
+  const turned = refused === 0 ? "No refusals." : `Refusals: ${count(refused)}.`;
   const { file } = writeBack;
   const space =
     file === null

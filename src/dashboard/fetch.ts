@@ -1,4 +1,4 @@
-// Asking the server. An answer that is no success is an error that says what the server said.
+// Requests to the server. An answer other than success becomes an error with the server's message.
 
 const ANSWER_MS = 8000;
 
@@ -19,7 +19,7 @@ export interface Asking {
   readonly waitMs?: number;
 }
 
-/** @throws AnswerError for a refusal; TypeError, DOMException where nobody answers */
+/** @throws AnswerError for an error answer; TypeError or DOMException if the server is silent */
 export async function ask<T>(path: string, asking: Asking = {}): Promise<T> {
   const { method = "GET", token, body, waitMs = ANSWER_MS } = asking;
   const headers = new Headers();

@@ -1,6 +1,6 @@
-// Numbers for people, as the page shows them.
+// Numbers as text, as the page shows them.
 
-/** What stands where there is nothing to say. */
+/** Shown in place of a value that is not available. */
 export const NOTHING = "–";
 
 export function percent(share: number): string {
@@ -34,7 +34,7 @@ export function duration(ns: number): string {
   return `${Math.round(ns)} ns`;
 }
 
-/** How long: `45 s`, `3 min`, `2 h 5 min`, `3 d 4 h`. */
+/** A span of time: `45 s`, `3 min`, `2 h 5 min`, `3 d 4 h`. */
 export function span(ms: number): string {
   const minutes = Math.floor(ms / 60_000);
   if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
@@ -45,12 +45,12 @@ export function span(ms: number): string {
     : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** A name of the daemon's in words: `no_room` as `no room`. */
+/** A name of the API as words: `no_room` as `no room`. */
 export function words(name: string): string {
   return name.replaceAll("_", " ");
 }
 
-/** A name in words, of those written in camel case: `poolMetadata` as `pool metadata`. */
+/** A name in camel case as words: `poolMetadata` as `pool metadata`. */
 export function uncamel(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }

@@ -1,21 +1,21 @@
-// What the page remembers: the last minutes of each service, and what was done per second between
-// two looks. The daemon only counts; so two pages do not disturb each other.
+// The history of a service: its last 300 samples, and the rates between each two of them. The
+// daemon only keeps counters, so pages do not disturb each other.
 import type { Latency, ServicePicture } from "./api.ts";
 
-/** One look at a service, with what happened since the one before. */
+/** One sample of a service, with the changes since the sample before. */
 export interface Moment {
   readonly atMs: number;
   readonly picture: ServicePicture;
-  /** Seconds since the look before; 0: there is none to compare with. */
+  /** Seconds since the sample before; 0 for the first sample. */
   readonly seconds: number;
   /** Per second, by operation. */
   readonly rates: Readonly<Record<string, number>>;
   readonly operations: number;
-  /** 0 … 1, of the look-ups since; undefined if there were none. */
+  /** Hits per look-up, 0 … 1; undefined without look-ups. */
   readonly hitRate: number | undefined;
   readonly evictions: number;
   readonly writtenBack: number;
-  /** Times of what was measured since, by operation. */
+  /** Latency of the operations measured since, by operation. */
   readonly latency: Readonly<Record<string, Latency>>;
 }
 
@@ -24,10 +24,10 @@ const MOMENTS_MAX = 300;
 export class History {
   readonly moments: Moment[] = [];
 
-  /** Remembers a look. */
+  /** Adds a sample. */
   add(atMs: number, picture: ServicePicture): Moment {
     const before = this.moments.at(-1);
-    // A daemon that was started anew counts from 0.
+    // A restarted daemon counts from 0.
     const isNew = before === undefined || hasRestarted(before.picture, picture);
     if (isNew) this.moments.length = 0;
     const moment = isNew ? first(atMs, picture) : since(before, atMs, picture);
@@ -79,14 +79,14 @@ export function sumOf(numbers: Readonly<Record<string, number>>): number {
   return Object.values(numbers).reduce((sum, n) => sum + n, 0);
 }
 
-/** What came to a histogram between two moments. */
+/** The difference of two histograms. */
 export function latencySince(before: Latency, now: Latency): Latency {
   const old = new Map(before);
   const added = now.map(([upTo, n]) => [upTo, n - (old.get(upTo) ?? 0)] as const);
   return added.filter(([, n]) => n > 0);
 }
 
-/** Several histograms in one. */
+/** The sum of several histograms. */
 export function latencySum(all: readonly Latency[]): Latency {
   const sum = new Map<number, number>();
   for (const latency of all) {

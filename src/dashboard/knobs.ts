@@ -1,5 +1,5 @@
-// What can be set while the daemon runs: only there if the operator has given a token, and only for
-// who knows it. The token is kept in the page's memory alone.
+// Settings that can be changed while the daemon runs. The section exists only if the operator has
+// set a token, and works only with that token, which the page keeps in its memory alone.
 import type { KnobState } from "./api.ts";
 import { byId, el, setText } from "./dom.ts";
 import { ask } from "./fetch.ts";
@@ -35,7 +35,7 @@ export class Knobs {
     await this.#try(async () => {
       const knobs = await ask<readonly KnobState[]>("/api/knobs", { token: this.#token.value });
       this.#list.replaceChildren(...knobs.map((knob) => this.#rowOf(knob)));
-      return knobs.length === 0 ? "There is nothing to set." : "";
+      return knobs.length === 0 ? "This daemon has no settings that can be changed." : "";
     });
   }
 
@@ -50,7 +50,7 @@ export class Knobs {
         const token = this.#token.value;
         const set = await ask<KnobState>("/api/knobs", { method: "POST", token, body });
         input.value = set.value;
-        return `${set.name} is ${set.value} now.`;
+        return `${set.name} is now ${set.value}.`;
       });
     });
     return el("div", {}, form, el("p", { class: "key" }, knob.describe));
@@ -60,7 +60,7 @@ export class Knobs {
     try {
       setText(this.#message, await work());
     } catch (error) {
-      setText(this.#message, `Refused: ${(error as Error).message}`);
+      setText(this.#message, `Not changed: ${(error as Error).message}`);
       byId("token").focus();
     }
   }

@@ -1,8 +1,9 @@
-// Charts over the last minutes, and bars. Chart.js is a script of its own, which defines `Chart`.
+// Line charts over the last minute, and bar charts, drawn by Chart.js. A script of its own loads
+// Chart.js, which defines the global `Chart`.
 import { styleColour } from "./colours.ts";
 import { el } from "./dom.ts";
 
-/** What is used of Chart.js. */
+/** The part of Chart.js that is used here. */
 interface ChartHandle {
   readonly data: { labels?: unknown[]; datasets: Record<string, unknown>[] };
   update(mode: "none"): void;
@@ -21,7 +22,7 @@ export interface Line {
 }
 
 const COMMON = { animation: false, maintainAspectRatio: false, responsive: true } as const;
-/** A minute is shown at least. */
+/** The time that a chart shows. */
 const SPAN_MIN_S = 60;
 
 /** A section with a title and a chart. */
@@ -31,7 +32,7 @@ export class LiveChart {
   readonly #config: () => unknown;
   #chart: ChartHandle | undefined;
 
-  /** @param config called anew when light turns to dark: Chart.js keeps colours of its own */
+  /** @param config called again when the colour scheme changes, because Chart.js copies colours */
   constructor(title: string, caption: string, config: () => unknown) {
     this.#canvas = el("canvas", { role: "img", "aria-label": `${title}. ${caption}` });
     this.#config = config;
@@ -44,7 +45,7 @@ export class LiveChart {
     );
   }
 
-  /** Draws other data, where the chart is on the page. */
+  /** Draws new data, if the chart is on the page. */
   draw(datasets: Record<string, unknown>[], labels?: unknown[]): void {
     if (!this.#canvas.isConnected) return;
     this.#chart ??= new Chart(this.#canvas, this.#config());
@@ -59,14 +60,14 @@ export class LiveChart {
     this.#chart.update("none");
   }
 
-  /** Begins anew: its colours have changed, or it leaves the page. */
+  /** Discards the chart, because its colours have changed or it is no longer shown. */
   clear(): void {
     this.#chart?.destroy();
     this.#chart = undefined;
   }
 }
 
-/** Takes the style's colours for all charts to come. */
+/** Makes new charts use the colours of the style sheet. */
 export function useStyleColours(): void {
   Chart.defaults.color = styleColour("--ink");
   Chart.defaults.borderColor = styleColour("--line");
@@ -104,7 +105,7 @@ export function timeConfig(unit: string, options: { max?: number; isLog?: boolea
   };
 }
 
-/** Draws lines; the time shown is as long as the longest. */
+/** Draws one line for each series. */
 export function drawLines(chart: LiveChart, lines: readonly Line[]): void {
   chart.draw(
     lines.map(({ label, colour, points }) => ({
@@ -114,13 +115,13 @@ export function drawLines(chart: LiveChart, lines: readonly Line[]): void {
       backgroundColor: colour,
       borderWidth: 2,
       pointRadius: points.length < 2 ? 2 : 0,
-      // What is sampled has seconds without a sample.
+      // Latency is sampled, so some seconds have no value.
       spanGaps: true,
     })),
   );
 }
 
-/** The labels of so many bars would not fit: those of the quarters do. */
+/** Labels every sixteenth bar, because labels for all do not fit. */
 function everySixteenth(this: { getLabelForValue(bar: number): string }, bar: number) {
   return bar % 16 === 0 ? this.getLabelForValue(bar) : null;
 }

@@ -1,6 +1,18 @@
-// The page: asks the daemon every second for its figures, and every few seconds for what takes a
-// walk through the memory, as long as somebody looks. Who hides the page, or pauses it, asks for
+// The web page of the daemon: requests the state of all services every second, and the map and the
+// size histogram of the selected service every five seconds. A hidden or paused page requests
 // nothing.
+//
+//   api                        the contract with the server: JSON of /api
+//   fetch, history, format     requests; the last minutes; numbers as text
+//   service_view               one service: the sections below
+//   tiles, live_chart          figures; charts over time
+//   memory, sizes, events      where memory goes; histogram of stored sizes; evictions, refusals
+//   memory_map, map_cells, map_legend   the page frames, their descriptions and their colours
+//   what_if, knobs             comparison with another codec or pool; settings
+//   dom, colours               elements and colours
+//
+// Concurrency: one page, one timer; the server answers several pages with the same walk. Limits:
+// five minutes of history; a request ends after eight seconds, a comparison after ninety.
 import { formatBytes } from "../base/units.ts";
 import type { State } from "./api.ts";
 import { byId, el, setText } from "./dom.ts";
@@ -11,9 +23,9 @@ import { useStyleColours } from "./live_chart.ts";
 import { ServiceView } from "./service_view.ts";
 
 const EVERY_MS = 1000;
-/** While nobody answers. */
+/** The pause between requests while the server does not answer. */
 const RETRY_MS = 3000;
-/** The map and the sizes, in looks. */
+/** Requests of the state for one of the map and the sizes. */
 const WALK_EVERY = 5;
 
 const status = byId("status");
@@ -23,7 +35,7 @@ const main = byId("service");
 const pause = byId<HTMLButtonElement>("pause");
 
 const views = new Map<string, ServiceView>();
-/** What the views were made for. */
+/** The services, with their setup, that the views were made for. */
 let made = "";
 let shown = "";
 let isPaused = false;
@@ -50,7 +62,7 @@ function show(name: string): void {
   }
 }
 
-/** Makes the services' parts of the page; anew if the daemon was started with others. */
+/** Makes a view for each service, and makes them again if the daemon's services change. */
 function makeViews({ services, mayChange }: State): void {
   const names = services.map((service) => service.name);
   const what = JSON.stringify(services.map(({ name, setup }) => [name, setup]));
@@ -95,7 +107,7 @@ function take(state: State): void {
   makeViews(state);
   for (const picture of state.services) views.get(picture.name)?.add(state.nowMs, picture);
   const version = state.version === "" ? "" : `${state.version}, `;
-  const memory = `${formatBytes(state.residentBytes)} resident in all`;
+  const memory = `${formatBytes(state.residentBytes)} resident memory`;
   const { internalErrors } = state;
   const errors = internalErrors === 0 ? "" : `, internal errors: ${internalErrors}`;
   setText(byId("process"), `${version}up ${span(state.uptimeMs)}, ${memory}${errors}`);
@@ -104,26 +116,28 @@ function take(state: State): void {
   document.body.classList.remove("is-old");
 }
 
-/** Says plainly that nobody answers, or why not. */
+/** Shows that the server does not answer, or its error. */
 function miss(error: unknown): void {
   document.body.classList.add("is-old");
   const when =
     answeredAt === undefined
       ? "There are no figures yet"
-      : `The figures are those of ${new Date(answeredAt).toLocaleTimeString()}`;
+      : `The figures are from ${new Date(answeredAt).toLocaleTimeString()}`;
   const isRefused = error instanceof AnswerError;
-  say(isRefused ? "refused" : "gone", "bad");
-  const what = isRefused ? `The server refuses: ${error.message}` : "The server does not answer";
-  setText(gone, `${what}. ${when}; asking again every ${RETRY_MS / 1000} seconds.`);
+  say(isRefused ? "refused" : "disconnected", "bad");
+  const what = isRefused
+    ? `The server refuses the request: ${error.message}`
+    : "The server does not answer";
+  setText(gone, `${what}. ${when}; retrying every ${RETRY_MS / 1000} seconds.`);
   gone.hidden = false;
 }
 
-/** Asks for the map and the sizes of the service that is shown. */
+/** Requests the map and the sizes of the selected service. */
 async function walk(): Promise<void> {
   try {
     await views.get(shown)?.refresh();
   } catch {
-    // Who is asked too often says so, and is asked again; who is gone is missed by `look`.
+    // A busy server is asked again later, and `look` notices a server that is gone.
   }
 }
 
@@ -146,7 +160,7 @@ async function look(): Promise<void> {
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", String(isPaused));
-  setText(pause, isPaused ? "Go on" : "Pause");
+  setText(pause, isPaused ? "Resume" : "Pause");
   if (isPaused) say("paused", "");
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {

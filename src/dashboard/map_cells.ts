@@ -1,18 +1,18 @@
-// What the cells of a memory map say, in words. No drawing, so that it can be tested without a
-// browser.
+// The cells of a memory map, decoded and described in words. Nothing is drawn here, so the file can
+// be tested without a browser.
 import { formatBytes } from "../base/units.ts";
 import { FRAME_USES, type FrameMap } from "./api.ts";
 import { count, percent } from "./format.ts";
 
 export interface Cell {
-  /** The place in FRAME_USES of what most of its frames are. */
+  /** The use of most of its frames, as an index into FRAME_USES. */
   readonly use: number;
-  /** Shares of its frames, 0 … 1. */
+  /** Shares of its frames that are free and that hold objects, 0 … 1. */
   readonly freeShare: number;
   readonly objectShare: number;
-  /** Mean of those that hold objects. */
+  /** Mean fullness of the frames that hold objects. */
   readonly fullness: number;
-  /** Of most of those. */
+  /** The class of most of these. */
   readonly class: number;
   readonly isMixed: boolean;
 }
@@ -38,7 +38,7 @@ export function className(map: FrameMap, objectClass: number): string {
   return "";
 }
 
-/** What a cell is, in a sentence. */
+/** A cell described in a sentence. */
 export function describeCell(cell: Cell, map: FrameMap, nth: number): string {
   const first = map.from + nth * map.perCell;
   const last = Math.min(map.to, first + map.perCell) - 1;
@@ -56,21 +56,21 @@ export function describeCell(cell: Cell, map: FrameMap, nth: number): string {
     ...(cell.objectShare > 0
       ? [
           `${percent(cell.objectShare)} hold objects${held === "" ? "" : `, mostly ${held}`}`,
-          `these ${percent(cell.fullness)} full`,
+          `these are ${percent(cell.fullness)} full`,
         ]
       : []),
   ];
   return `Frames ${count(first)} to ${count(last)}, ${at}: ${parts.join("; ")}.`;
 }
 
-/** How full those frames are that hold objects, and what that means. */
+/** The number of frames that hold objects, and how full they are on average. */
 export function fullnessOf({ byClass }: FrameMap): { frames: number; share: number } {
   const frames = byClass.reduce((sum, one) => sum + one.frames, 0);
   const filled = byClass.reduce((sum, one) => sum + one.fullness, 0);
   return { frames, share: frames === 0 ? 0 : filled / frames };
 }
 
-/** The whole map in two sentences. */
+/** The map summarised in two sentences. */
 export function summarise(map: FrameMap): string {
   const { frames, share } = fullnessOf(map);
   const all = Math.max(1, map.to - map.from);
@@ -78,5 +78,5 @@ export function summarise(map: FrameMap): string {
   if (frames === 0) return `No frame holds objects yet; ${free}`;
   const empty = formatBytes(Math.round(frames * (1 - share) * map.pageSizeBytes));
   const hold = `${count(frames)} frames hold objects and are ${percent(share)} full`;
-  return `${hold}: ${empty} of them is room that nothing fills. ${free}`;
+  return `${hold}, so ${empty} in them is unused. ${free}`;
 }

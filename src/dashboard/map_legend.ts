@@ -1,4 +1,4 @@
-// The colours of the memory map, and what they stand for.
+// The colours of the memory map, its legend, and its tables.
 import { formatBytes } from "../base/units.ts";
 import { FRAME_USES, type FrameMap } from "./api.ts";
 import { COLOURS, GREY, scaleColour, sizeColour, styleColour } from "./colours.ts";
@@ -8,7 +8,7 @@ import { type Cell, className } from "./map_cells.ts";
 
 export type MapMode = "class" | "use" | "fullness";
 
-/** Uses by their place in FRAME_USES; what holds objects has the first two. */
+/** Colours of uses, in the order of FRAME_USES. */
 const USE_COLOURS = [
   "",
   "#57606a",
@@ -20,7 +20,7 @@ const USE_COLOURS = [
   GREY,
 ] as const;
 const OBJECT_USES = [2, 3];
-/** Sizes that the legend shows, of a page. */
+/** Sizes in the legend, as shares of a page. */
 const LEGEND_SIZES = [1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1];
 const BUDDIES = [1, 2, 3];
 const LEVELS = [0.25, 0.5, 0.75, 1];
@@ -44,7 +44,7 @@ export function colourOfCell(cell: Cell, map: FrameMap, mode: MapMode): string {
   return mode === "class" ? classColour(map, cell.class) : fullnessColour(cell.fullness);
 }
 
-/** Colours and names, for the uses that there are. */
+/** Colours and names for the legend; uses without a frame are left out. */
 export function legendOf(map: FrameMap, mode: MapMode): [colour: string, name: string][] {
   const uses = FRAME_USES.flatMap((name, use): [string, string][] => {
     const isShown = map.uses[use]! > 0 && (mode === "use" || !OBJECT_USES.includes(use));
@@ -74,7 +74,7 @@ export function legendOf(map: FrameMap, mode: MapMode): [colour: string, name: s
   return [...classes, ...uses];
 }
 
-/** Two tables: frames by use, and by class. */
+/** Two tables: frames by use, and frames by class. */
 export function classTable(map: FrameMap): HTMLElement[] {
   const all = Math.max(1, map.to - map.from);
   const uses = FRAME_USES.flatMap((name, use) => {
@@ -89,6 +89,6 @@ export function classTable(map: FrameMap): HTMLElement[] {
   });
   return [
     table("Frames by use", ["use", "frames", "share"], uses),
-    table("Frames by class", ["class", "frames", "full", "empty room"], classes),
+    table("Frames by class", ["class", "frames", "full", "unused"], classes),
   ];
 }

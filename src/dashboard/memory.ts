@@ -1,4 +1,5 @@
-// Where the memory goes: two bars of one scale, what is held and what it takes, and the parts.
+// Where memory goes: a bar for the data, a bar of the same scale for the memory in use, and a table
+// of its parts.
 import { formatBytes } from "../base/units.ts";
 import { COLOURS, GREY } from "./colours.ts";
 import { el, setText, swatch } from "./dom.ts";
@@ -6,13 +7,13 @@ import { percent, uncamel } from "./format.ts";
 import type { Moment } from "./history.ts";
 
 const PARTS = [
-  ["compressed", COLOURS[0], "the content itself, compressed"],
-  ["unused", COLOURS[1], "room in the pools' page frames that nothing fills"],
-  ["poolMetadata", COLOURS[4], "handles and records of the pools"],
-  ["index", "#8d6e4a", "what leads from a key to its page"],
-  ["writeBack", COLOURS[3], "on its way to the file"],
-  ["arena", COLOURS[5], "header and frame table"],
-  ["other", GREY, "journal, policies, scratch of all threads"],
+  ["compressed", COLOURS[0], "the compressed data itself"],
+  ["unused", COLOURS[1], "space in the pools' page frames that holds no object"],
+  ["poolMetadata", COLOURS[4], "handles and other records of the pools"],
+  ["index", "#8d6e4a", "from keys to entries"],
+  ["writeBack", COLOURS[3], "buffers of the write-back file"],
+  ["arena", COLOURS[5], "arena header and frame table"],
+  ["other", GREY, "journal, eviction policies, scratch memory of threads"],
 ] as const;
 
 export class MemoryBars {
@@ -41,13 +42,13 @@ export class MemoryBars {
       "section",
       { class: "wide" },
       el("h2", {}, "Memory"),
-      el("p", { class: "key" }, "Held, as it came in: ", this.#heldText),
+      el("p", { class: "key" }, "Data, uncompressed: ", this.#heldText),
       el("div", { class: "bar", "aria-hidden": "true" }, this.#held),
-      el("p", { class: "key" }, "In use, everything counted: ", this.#usedText),
+      el("p", { class: "key" }, "Memory in use, metadata included: ", this.#usedText),
       el("div", { class: "bar", "aria-hidden": "true" }, ...bars),
       el(
         "div",
-        { class: "scroll", tabindex: "0", role: "group", "aria-label": "Parts of the memory" },
+        { class: "scroll", tabindex: "0", role: "group", "aria-label": "Parts of memory" },
         el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)),
       ),
     );
@@ -60,7 +61,7 @@ export class MemoryBars {
     this.#held.style.width = width(logicalBytes);
     setText(this.#heldText, formatBytes(logicalBytes));
     const most = `${formatBytes(usedBytes)} of ${formatBytes(limitBytes)}`;
-    setText(this.#usedText, `${most}; ${formatBytes(usedMaxBytes)} at most since the start`);
+    setText(this.#usedText, `${most}; peak ${formatBytes(usedMaxBytes)}`);
     for (const [nth, [name]] of PARTS.entries()) {
       const [bar, bytes, share] = this.#rows[nth]!;
       bar.style.width = width(parts[name]);

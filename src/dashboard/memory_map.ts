@@ -1,7 +1,7 @@
-// The memory map: every page frame of the arena, in the order of their addresses. A cell is a
-// frame, or several where there are more frames than a screen shows; how full its objects make it
-// is how high it is filled. So fragmentation is seen: frames that are hardly filled, free ones in
-// between.
+// The memory map: every page frame of the arena in the order of addresses. A cell is one frame, or
+// several if there are more frames than the screen has room for. Its filled height is the share of
+// the frame that objects use, so the map shows fragmentation: frames that are partly filled, and
+// free frames between them.
 import { formatBytes } from "../base/units.ts";
 import type { FrameMap } from "./api.ts";
 import { styleColour } from "./colours.ts";
@@ -15,7 +15,7 @@ import { classTable, colourOfCell, legendOf, type MapMode, useColour } from "./m
 const CELL_MIN = 8;
 const CELL_MAX = 26;
 const HEIGHT_MAX = 400;
-/** Zooming in shows an eighth of what was shown. */
+/** Zooming in shows an eighth of the range. */
 const ZOOM = 8;
 const DIM = 0.22;
 
@@ -48,7 +48,7 @@ export class MemoryMap {
     el("option", { value: "use" }, "use"),
     el("option", { value: "fullness" }, "fullness"),
   );
-  /** What is shown; undefined: all. */
+  /** The ranges zoomed into, the innermost last; empty if all frames are shown. */
   readonly #zoomed: Range[] = [];
   #map: FrameMap | undefined;
   #cells: Uint8Array = new Uint8Array(0);
@@ -56,7 +56,7 @@ export class MemoryMap {
   #side = CELL_MIN;
   #cursor = -1;
 
-  /** @param path of the service, below /api */
+  /** @param path the path of the service below /api */
   constructor(path: string) {
     this.#path = path;
     const { controls, help } = this.#makeControls();
@@ -71,12 +71,12 @@ export class MemoryMap {
       this.#readout,
       this.#verdict,
       help,
-      el("details", {}, el("summary", {}, "The same as a table"), this.#classes),
+      el("details", {}, el("summary", {}, "Show as tables"), this.#classes),
     );
     this.#listen();
   }
 
-  /** Asks for the map anew and draws it. @throws as `ask` */
+  /** Requests the map and draws it. @throws as `ask` */
   async refresh(): Promise<void> {
     const width = this.#canvas.clientWidth || 600;
     const columns = Math.max(8, Math.floor(width / CELL_MIN));
@@ -84,7 +84,7 @@ export class MemoryMap {
     const range = this.#zoomed.at(-1);
     const part = range === undefined ? "" : `&from=${range.from}&to=${range.to}`;
     const map = await ask<FrameMap>(`${this.#path}/map?cells=${Math.min(16_384, cells)}${part}`);
-    // Asked for before the zoom was changed: another answer is on its way.
+    // The zoom has changed since the request, and another answer is on its way.
     if (range !== this.#zoomed.at(-1)) return;
     this.#map = map;
     this.#cells = Uint8Array.from(atob(map.cells), (char) => char.charCodeAt(0));
@@ -92,7 +92,7 @@ export class MemoryMap {
     this.#describe(map);
   }
 
-  /** Draws what was asked for last, in the style's colours and at the width that there is. */
+  /** Draws the last map in the style's colours, fitted to the width of the canvas. */
   draw(): void {
     const map = this.#map;
     const width = this.#canvas.clientWidth;
@@ -134,7 +134,7 @@ export class MemoryMap {
       pen.fillRect(x, y + side - used, side, used);
       return;
     }
-    // What holds objects is drawn pale as far as the frames go, and full as far as objects do.
+    // Frames with objects are pale up to their share of the cell, and solid up to the objects'.
     pen.fillStyle = colourOfCell(cell, map, mode);
     const held = side * (1 - cell.freeShare);
     pen.globalAlpha = DIM;
@@ -161,7 +161,7 @@ export class MemoryMap {
     const cells =
       perCell === 1
         ? "a cell is one frame"
-        : `a cell is ${count(perCell)} frames: it shows what most of them are, and means`;
+        : `a cell is ${count(perCell)} frames: it shows their most frequent use and mean fullness`;
     setText(this.#caption, `${part}, lowest address first; ${cells}.`);
     setText(this.#verdict, summarise(map));
     const mode = this.#mode.value as MapMode;
@@ -175,13 +175,13 @@ export class MemoryMap {
     this.#tell();
   }
 
-  /** Tells of the cell under the cursor. */
+  /** Describes the cell under the cursor. */
   #tell(): void {
     const map = this.#map;
     if (map === undefined) return;
     const cells = this.#cells.length / map.cellBytes;
     if (this.#cursor < 0 || this.#cursor >= cells) {
-      setText(this.#readout, "Point at a cell, tap it, or use the arrow keys.");
+      setText(this.#readout, "Point at a cell, tap it, or use the arrow keys to read it.");
       return;
     }
     const cell: Cell = cellAt(this.#cells, map.cellBytes, this.#cursor);
@@ -207,17 +207,17 @@ export class MemoryMap {
       const frames = Math.max(map.perCell * 8, Math.ceil((map.to - map.from) / ZOOM));
       const middle = map.from + (Math.max(0, this.#cursor) + 0.5) * map.perCell;
       const last = map.framesTotal - frames;
-      // From a round number on, so that blocks of frames stay together.
+      // Begins at a multiple of 16, so that blocks of frames stay together.
       const from = Math.floor(Math.max(0, Math.min(last, middle - frames / 2)) / 16) * 16;
       this.#zoomed.push({ from, to: Math.min(map.framesTotal, from + frames) });
     }
     this.#cursor = -1;
-    // Who has lost the server is told so by the page.
+    // A lost connection is shown by the page itself.
     this.refresh().catch(() => {});
   }
 
   #makeControls() {
-    const label = el("label", {}, "Colour", this.#mode);
+    const label = el("label", {}, "Colour by", this.#mode);
     const controls = el("div", { class: "controls" }, label, this.#zoomIn, this.#zoomOut);
     const help = el(
       "p",

@@ -1,4 +1,4 @@
-// One service on the page: tiles, charts, memory, events, map, what-if.
+// One service on the page: figures, charts, memory, events, memory map and what-if comparison.
 import { MIB } from "../base/units.ts";
 import { quantile, type ServicePicture } from "./api.ts";
 import { colourOf } from "./colours.ts";
@@ -28,14 +28,14 @@ export class ServiceView {
   readonly #map: MemoryMap;
   readonly #sizes: SizeHistogram;
   readonly #whatIf: WhatIfForm;
-  readonly #operations = new LiveChart("Operations", "Per second, by what clients asked for.", () =>
+  readonly #operations = new LiveChart("Operations", "Requests per second, by kind.", () =>
     timeConfig("per second"),
   );
-  readonly #hitRate = new LiveChart("Hit rate", "Of the look-ups of each second.", () =>
+  readonly #hitRate = new LiveChart("Hit rate", "Hits per look-up, for each second.", () =>
     timeConfig("%", { max: 100 }),
   );
   readonly #latency: LiveChart;
-  readonly #bytes = new LiveChart("Memory over time", "Held, compressed, and in use.", () =>
+  readonly #bytes = new LiveChart("Memory over time", "Data, compressed data, memory in use.", () =>
     timeConfig("MiB"),
   );
   #isShown = false;
@@ -47,8 +47,8 @@ export class ServiceView {
     this.#sizes = new SizeHistogram(path);
     this.#whatIf = new WhatIfForm(path, picture.setup);
     const isMeasured = Object.keys(picture.latency).some((name) => name.startsWith("request_"));
-    const of = isMeasured ? "requests, as the server sees them" : "operations inside of the store";
-    this.#latency = new LiveChart("Latency", `Of ${of}: a sample of each second.`, () =>
+    const of = isMeasured ? "Requests as the server measures them" : "Operations of the store";
+    this.#latency = new LiveChart("Latency", `${of}, sampled.`, () =>
       timeConfig("µs", { isLog: true }),
     );
     const charts = [this.#operations, this.#hitRate, this.#latency, this.#bytes];
@@ -70,7 +70,7 @@ export class ServiceView {
     );
   }
 
-  /** Takes note of a look at the service; draws it where it is shown. */
+  /** Adds a sample of the service, and draws it if the service is shown. */
   add(atMs: number, picture: ServicePicture): void {
     this.#history.add(atMs, picture);
     if (this.#isShown) this.#draw();
@@ -82,13 +82,13 @@ export class ServiceView {
     else this.#clear();
   }
 
-  /** Asks for what takes the daemon a walk. @throws where nobody answers */
+  /** Requests the map, the sizes and the choices. @throws as `ask` */
   async refresh(): Promise<void> {
     if (!this.#isShown) return;
     await Promise.all([this.#map.refresh(), this.#sizes.refresh(), this.#whatIf.load()]);
   }
 
-  /** Draws all anew: the colours have changed. */
+  /** Draws everything again after a change of colours. */
   redraw(): void {
     if (!this.#isShown) return;
     this.#clear();
@@ -138,7 +138,7 @@ export class ServiceView {
       line("p99.9", 3, percentile(0.999)),
     ]);
     drawLines(this.#bytes, [
-      line("held", 5, ({ picture }) => picture.memory.logicalBytes / MIB),
+      line("data", 5, ({ picture }) => picture.memory.logicalBytes / MIB),
       line("compressed", 0, ({ picture }) => picture.memory.compressedBytes / MIB),
       line("in use", 1, ({ picture }) => picture.memory.usedBytes / MIB),
     ]);
@@ -148,5 +148,6 @@ export class ServiceView {
 function setupText({ kind, setup }: ServicePicture): string {
   const codec =
     setup.denseCodec === null ? setup.codec : `${setup.codec}, ${setup.denseCodec} when idle`;
-  return `${kind}: ${setup.holds}; codec ${codec}; pool ${setup.pool}; policy ${setup.policy}.`;
+  const { holds, pool, policy } = setup;
+  return `${kind}: stores ${holds}; codec ${codec}; pool ${pool}; policy ${policy}.`;
 }

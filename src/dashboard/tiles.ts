@@ -1,4 +1,4 @@
-// The figures at the top: what there is now, in words and numbers.
+// The figures at the top of a service: the current value of each, and a note beside it.
 import { formatBytes } from "../base/units.ts";
 import { quantile } from "./api.ts";
 import { el, setText } from "./dom.ts";
@@ -15,7 +15,9 @@ function ratio(part: number, whole: number): string {
   return whole > 0 ? times(part / whole) : NOTHING;
 }
 
-/** The times of one second are few, where few clients ask. */
+/**
+ * Seconds over which latency is taken; one second has few measurements if few clients are active.
+ */
 const LATENCY_S = 10;
 
 function latencyLately(moments: readonly Moment[]) {
@@ -24,7 +26,7 @@ function latencyLately(moments: readonly Moment[]) {
   return latencySum(lately.map(latencyNow));
 }
 
-/** Times of requests as the server measures them, or else of the store's operations. */
+/** Latency of requests as the server measures it, or else of the store's operations. */
 export function latencyNow({ latency }: Moment) {
   const requests = Object.entries(latency).filter(([name]) => name.startsWith("request_"));
   if (requests.length > 0) return latencySum(requests.map(([, times]) => times));
@@ -40,13 +42,13 @@ const TILES: readonly Tile[] = [
     title: "Effective ratio",
     value: ({ picture: { memory } }) => ratio(memory.logicalBytes, memory.usedBytes),
     note: ({ picture: { memory } }) =>
-      `${formatBytes(memory.logicalBytes)} held in ${formatBytes(memory.usedBytes)}`,
+      `${formatBytes(memory.logicalBytes)} of data in ${formatBytes(memory.usedBytes)}`,
   },
   {
     title: "Compression",
     value: ({ picture: { memory } }) => ratio(memory.logicalBytes, memory.compressedBytes),
     note: ({ picture: { setup } }) =>
-      setup.denseCodec === null ? setup.codec : `${setup.codec}, later ${setup.denseCodec}`,
+      setup.denseCodec === null ? setup.codec : `${setup.codec}, ${setup.denseCodec} when idle`,
   },
   {
     title: "Memory",
@@ -59,14 +61,16 @@ const TILES: readonly Tile[] = [
     note: ({ rates }) => {
       const most = Object.entries(rates).sort(([, a], [, b]) => b - a);
       const two = most.slice(0, 2).filter(([, n]) => n > 0);
-      return two.map(([name, n]) => `${name} ${rate(n)}`).join(", ") || "nobody asks now";
+      return two.map(([name, n]) => `${name} ${rate(n)}`).join(", ") || "no requests now";
     },
   },
   {
     title: "Hit rate",
     value: ({ hitRate }) => (hitRate === undefined ? NOTHING : percent(hitRate)),
     note: ({ picture: { hits, misses } }) =>
-      hits + misses === 0 ? "no look-up yet" : `${percent(hits / (hits + misses))} since the start`,
+      hits + misses === 0
+        ? "no look-ups yet"
+        : `${percent(hits / (hits + misses))} since the start`,
   },
   {
     title: "Latency, p99",
@@ -77,7 +81,7 @@ const TILES: readonly Tile[] = [
     note: (_moment, moments) => {
       const ns = quantile(latencyLately(moments), 0.5);
       return ns === undefined
-        ? "nothing measured now"
+        ? "no measurement yet"
         : `median ${duration(ns)}, last ${LATENCY_S} s`;
     },
   },
@@ -97,7 +101,7 @@ const TILES: readonly Tile[] = [
     title: "Clients",
     value: ({ picture: { connections } }) => count(connections.now),
     note: ({ picture: { connections } }) =>
-      `${count(connections.accepted)} came, ${count(connections.refused)} refused`,
+      `${count(connections.accepted)} accepted, ${count(connections.refused)} refused`,
   },
 ];
 

@@ -1,5 +1,5 @@
-// What another codec or another pool would make of what is held: asked for by a button, because it
-// costs the daemon a processor for a moment.
+// The what-if comparison: how much memory another codec or pool would take for a sample of the
+// content. It runs at the press of a button only, because it takes a processor for a moment.
 import { formatBytes } from "../base/units.ts";
 import type { Choices, Setup, WhatIf, WhatIfRow } from "./api.ts";
 import { el, setText, table } from "./dom.ts";
@@ -19,7 +19,7 @@ export class WhatIfForm {
   readonly #result = el("div");
   #hasChoices = false;
 
-  /** @param path of the service, below /api */
+  /** @param path the path of the service below /api */
   constructor(path: string, setup: Setup) {
     this.#path = path;
     this.#setup = setup;
@@ -41,8 +41,8 @@ export class WhatIfForm {
       el(
         "p",
         { class: "key" },
-        `Takes up to 2,000 of the ${setup.holds} in memory at random, compresses them with the `,
-        "other codec and packs them with the other pool, beside the daemon's own threads.",
+        `Draws a random sample of up to 2,000 ${setup.holds} in memory, compresses it with `,
+        "another codec and packs it with another pool. The daemon keeps serving.",
       ),
       form,
       this.#verdict,
@@ -50,7 +50,7 @@ export class WhatIfForm {
     );
   }
 
-  /** Asks once what there is to choose. @throws as `ask` */
+  /** Requests the codecs and pools to choose from, once. @throws as `ask` */
   async load(): Promise<void> {
     if (this.#hasChoices) return;
     const { codecs, pools } = await ask<Choices>(`${this.#path}/choices`);
@@ -76,13 +76,13 @@ export class WhatIfForm {
 
   #show(answer: WhatIf, codec: string, pool: string): void {
     if (answer.sampled === 0) {
-      setText(this.#verdict, "Nothing is in memory yet that could be compared.");
+      setText(this.#verdict, "Nothing to compare: the memory is empty.");
       this.#result.replaceChildren();
       return;
     }
     this.#verdict.className = "verdict";
     setText(this.#verdict, verdict(answer.rows, codec, pool));
-    const head = ["codec and pool", "ratio", "held", "compressed", "compress", "decompress"];
+    const head = ["codec and pool", "ratio", "memory", "compressed", "compress", "decompress"];
     const rows = answer.rows.map((row) => [
       `${row.codec} in ${row.pool}${row.isCurrent ? " (now)" : ""}`,
       times(row.ratio),
@@ -95,10 +95,10 @@ export class WhatIfForm {
     const same = answer.sameFilled > 0 ? `, ${count(answer.sameFilled)} of them same-filled` : "";
     const notes = [
       `Sample: ${count(answer.sampled)} of ${count(answer.of)} ${holds} in memory${same};`,
-      `${formatBytes(answer.originalBytes)} as they came in, ${formatBytes(answer.storedBytes)} as`,
-      `they are stored now${denseCodec === null ? "" : `, some of it by ${denseCodec}`}.`,
-      "All rows compress everything anew and without dictionaries; in so small a pool, classes",
-      "that are partly full weigh more than in the whole. Times are medians.",
+      `${formatBytes(answer.originalBytes)} uncompressed, ${formatBytes(answer.storedBytes)} as`,
+      `stored now${denseCodec === null ? "" : `, partly compressed by ${denseCodec}`}.`,
+      "Every row compresses the whole sample again, without dictionaries. In a small pool, partly",
+      "filled size classes weigh more than in the whole store. Times are medians for one entry.",
     ];
     this.#result.replaceChildren(
       table("What if", head, rows),
@@ -119,21 +119,21 @@ function fill(select: HTMLSelectElement, names: readonly string[], current: stri
   );
 }
 
-/** What the switch would change, in a sentence. */
+/** The effect of the change, in a sentence. */
 function verdict(rows: readonly WhatIfRow[], codec: string, pool: string): string {
   const now = rows.find((row) => row.isCurrent);
   const then = rows.find((row) => row.codec === codec && row.pool === pool);
   if (now === undefined || then === undefined || now === then) {
-    return "That is how the service works now.";
+    return "This is the current codec and pool.";
   }
   const gain = now.heldBytes / then.heldBytes;
   const change =
     Math.abs(gain - 1) < 0.005
-      ? "as much memory as now"
+      ? "the same memory"
       : gain > 1
         ? `${((1 - 1 / gain) * 100).toFixed(1)} % less memory`
         : `${((1 / gain - 1) * 100).toFixed(1)} % more memory`;
   const time = `${duration(then.compressNs)} instead of ${duration(now.compressNs)} to compress`;
-  const back = `${duration(then.decompressNs)} instead of ${duration(now.decompressNs)} to restore`;
-  return `${codec} in ${pool}: ${change} for this sample; ${time}, ${back}.`;
+  const back = `${duration(then.decompressNs)} instead of ${duration(now.decompressNs)}`;
+  return `${codec} in ${pool}: ${change} for this sample; ${time}, ${back} to decompress.`;
 }

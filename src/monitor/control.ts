@@ -1,6 +1,9 @@
-// The control socket of a daemon: what can be looked at and set while it runs, by name. Only who
-// may open the socket's file may ask: it belongs to the daemon's user, with mode 0600 if nothing
-// else is said.
+// The control socket of a daemon: a Unix socket for `zcache ctl`, `stats` and `top`, which read and
+// set knobs by name. Access is by file permission: the socket belongs to the daemon's user and has
+// mode 0600 by default.
+//
+//   ControlServer   listens and answers; at most 16 clients, one request of a client at a time
+//   askControl      sends one request, for commands
 import { lstatSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -23,19 +26,19 @@ export interface ControlOptions {
   readonly path: string;
   readonly knobs: readonly Knob[];
   stats(): Readonly<Record<string, unknown>>;
-  /** What `zcache top` shows; nothing if it is left out. */
+  /** The state for `zcache top`; empty if omitted. */
   state?(): object;
-  /** Who may open the socket (default 0600). */
+  /** The file mode of the socket (default 0600). */
   readonly mode?: number;
-  /** Told of what nobody expected; it ends the request in which it happens. */
+  /** Receives unexpected errors; each ends one request. */
   readonly errors?: InternalErrors;
-  /** A client that has begun a line must have ended it by then, in ms (default 10,000). */
+  /** Milliseconds in which a client must complete a line that it has begun (default 10,000). */
   readonly lineMs?: number;
-  /** A client that says nothing, or takes nothing, for so long is gone (default 60,000). */
+  /** Milliseconds after which a client that neither sends nor reads is closed (default 60,000). */
   readonly idleMs?: number;
 }
 
-/** More than that, and the one that has been idle longest gives way. */
+/** One client more closes the one that has been idle longest. */
 const CLIENTS_MAX = 16;
 const IDLE_MS = 60_000;
 const LINE_MS = 10_000;
@@ -55,7 +58,7 @@ export class ControlServer {
     });
   }
 
-  /** @throws ZcacheError ERR_IO, ERR_OPTION: it can't listen there, and why */
+  /** @throws ZcacheError ERR_IO, ERR_OPTION: it can't listen on the path, with the reason */
   static async start(options: ControlOptions): Promise<ControlServer> {
     const server = new ControlServer(options);
     const { path, mode = 0o600 } = options;
@@ -93,7 +96,7 @@ export class ControlServer {
       return controlLine(this.#answer(line));
     } catch (error) {
       this.#errors.report(`${UNIT}: a request`, error);
-      const message = "an internal error of the daemon; its log has more";
+      const message = "internal error of the daemon; see its log";
       return controlLine({ error: message, code: "ERR_INTERNAL" });
     }
   }
@@ -101,7 +104,7 @@ export class ControlServer {
   #answer(line: string): ControlReply {
     try {
       const request = parseControlRequest(line);
-      if (request === null) throw new ZcacheError("ERR_OPTION", "this is no request");
+      if (request === null) throw new ZcacheError("ERR_OPTION", "this is not a valid request");
       return { ok: this.#do(request) };
     } catch (error) {
       if (!(error instanceof ZcacheError)) throw error;
@@ -124,7 +127,7 @@ export class ControlServer {
     }
     const entries = Object.entries(request.set).map(([name, text]) => {
       const knob = this.#knob(name);
-      if (knob.set === undefined) throw new ZcacheError("ERR_OPTION", `${name} can't be set`);
+      if (knob.set === undefined) throw new ZcacheError("ERR_OPTION", `${name} is read-only`);
       knob.set(text);
       return [name, knob.get()] as const;
     });
@@ -135,19 +138,19 @@ export class ControlServer {
     const found = this.#options.knobs.find((knob) => knob.name === name);
     if (found !== undefined) return found;
     const all = this.#options.knobs.map((knob) => knob.name).join(", ");
-    throw new ZcacheError("ERR_OPTION", `there is no "${name}"; there are ${all}`);
+    throw new ZcacheError("ERR_OPTION", `"${name}" does not exist; known are ${all}`);
   }
 }
 
-/** The lines of one client, answered one by one, and as fast as it reads. */
+/** One client, whose requests are answered one by one and at the pace at which it reads. */
 class Client {
   readonly #socket: Socket;
   readonly #lineMs: number;
   readonly #replyTo: (line: string) => string;
   #text = "";
-  /** A line is being answered, or its reply is not yet taken. */
+  /** Whether a request is being answered or its reply is still to be sent. */
   #isWorking = false;
-  /** It sends nothing more, and takes what it has asked for. */
+  /** Whether the client has ended its side; it still reads replies. */
   #isEnded = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -156,7 +159,7 @@ class Client {
     this.#lineMs = lineMs;
     this.#replyTo = replyTo;
     socket.once("close", () => clearTimeout(this.#timer));
-    socket.on("drain", () => this.#goOn());
+    socket.on("drain", () => this.#resume());
     socket.once("end", () => {
       this.#isEnded = true;
       if (!this.#isWorking) this.#work();
@@ -168,7 +171,7 @@ class Client {
     if (!this.#isWorking) this.#work();
   }
 
-  /** Answers one line; others have their turn before the next. */
+  /** Answers one line. Other clients get a turn before the next line. */
   #work(): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
@@ -185,17 +188,17 @@ class Client {
     const line = this.#text.slice(0, end);
     this.#text = this.#text.slice(end + 1);
     if (line.length > LINE_BYTES_MAX) socket.destroy();
-    // If it does not take the reply at once, its next line waits for that.
-    else if (socket.write(this.#replyTo(line))) setImmediate(() => this.#goOn());
+    // A reply that can't be sent at once delays the client's next line.
+    else if (socket.write(this.#replyTo(line))) setImmediate(() => this.#resume());
   }
 
-  #goOn(): void {
+  #resume(): void {
     if (!this.#isWorking) return;
     this.#isWorking = false;
     this.#work();
   }
 
-  /** For the rest of a line, which may not be long, and not be long in coming. */
+  /** Waits for the rest of a line, whose length and time are limited. */
   #wait(): void {
     this.#socket.resume();
     if (this.#text.length > LINE_BYTES_MAX) this.#socket.destroy();
@@ -205,7 +208,7 @@ class Client {
   }
 }
 
-/** Why nobody answers, and what to do. */
+/** Why a connection failed, and what to do. */
 function reasonOf({ code, message }: NodeJS.ErrnoException, path: string): string {
   const start = "start one (`zcache serve`), or name its control socket with --socket";
   if (code === "ENOENT") return `no daemon listens there; ${start}`;
@@ -213,9 +216,9 @@ function reasonOf({ code, message }: NodeJS.ErrnoException, path: string): strin
     return `no daemon listens there any more; ${start}`;
   }
   if (code === "EACCES") return "permission denied: run this as the user of the daemon, or as root";
-  if (code === "ENOTDIR") return `a part of this path is no folder; ${start}`;
-  if (code === "ENOTSOCK" || code === "ECONNREFUSED") return `this is no socket; ${start}`;
-  if (code === "EAGAIN") return "the daemon has too many clients just now; try again";
+  if (code === "ENOTDIR") return `a part of this path is not a folder; ${start}`;
+  if (code === "ENOTSOCK" || code === "ECONNREFUSED") return `this is not a socket; ${start}`;
+  if (code === "EAGAIN") return "the daemon has too many clients; try again";
   return message;
 }
 
@@ -229,8 +232,8 @@ export function defaultControlPath(): string {
 const REPLY_MS = 30_000;
 
 /**
- * Asks the daemon behind a control socket.
- * @throws ZcacheError ERR_IO if nobody answers there; what the daemon refused, with its code
+ * Sends one request to the daemon and returns its reply.
+ * @throws ZcacheError ERR_IO if the daemon does not answer; a refusal of the daemon with its code
  */
 export function askControl(
   path: string,
@@ -242,9 +245,9 @@ export function askControl(
       socket.destroy();
       reject(new ZcacheError("ERR_IO", `${path}: ${why}`, { cause }));
     };
-    socket.setTimeout(REPLY_MS, () => fail("no reply"));
+    socket.setTimeout(REPLY_MS, () => fail(`no reply within ${REPLY_MS / 1000} seconds`));
     socket.on("error", (cause: NodeJS.ErrnoException) => fail(reasonOf(cause, path), cause));
-    socket.on("end", () => fail("the daemon has ended the connection"));
+    socket.on("end", () => fail("the daemon closed the connection"));
     socket.setEncoding("utf8");
     let text = "";
     socket.on("data", (piece: string) => {
@@ -252,7 +255,7 @@ export function askControl(
       if (!text.endsWith("\n")) return;
       socket.destroy();
       const reply = parseControlReply(text);
-      if (reply === null) fail("this is no reply");
+      if (reply === null) fail("the answer is not a reply of a zcache daemon");
       else if ("ok" in reply) resolve(reply.ok);
       else reject(new ZcacheError(reply.code as ZcacheError["code"], reply.error));
     });

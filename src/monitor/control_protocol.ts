@@ -1,14 +1,14 @@
-// The control protocol: one JSON value to a line, a request and its reply. For `zcache ctl` and
-// `zcache stats`, and whoever else can write a line to a Unix socket.
+// The control protocol: a request and its reply are one line of JSON each. `zcache ctl`, `stats`
+// and `top` speak it, and any program that can write a line to a Unix socket.
 //
 //   {"list": true}                       → {"ok": {"mem_limit": {"value": …, "describe": …, …}}}
 //   {"get": ["mem_limit"]}               → {"ok": {"mem_limit": "2147483648"}}
 //   {"set": {"mem_limit": "1G"}}         → {"ok": {"mem_limit": "1073741824"}}
 //   {"stats": true}                      → {"ok": {…}}
-//   {"state": true}                      → {"ok": {…}}, as ../web/api.ts has it
-//   anything else, or what can't be done → {"error": "why", "code": "ERR_OPTION"}
+//   {"state": true}                      → {"ok": {…}}, a State of dashboard/api.ts
+//   any other line, or a failure         → {"error": "why", "code": "ERR_OPTION"}
 
-/** A line may have so many bytes. */
+/** The longest line. */
 export const LINE_BYTES_MAX = 64 * 1024;
 
 export type ControlRequest =
@@ -22,7 +22,7 @@ export type ControlReply =
   | { readonly ok: Readonly<Record<string, unknown>> }
   | { readonly error: string; readonly code: string };
 
-/** A request's line; null if it is none. */
+/** Parses the line of a request; null if it is not one. */
 export function parseControlRequest(line: string): ControlRequest | null {
   const value = objectOf(line);
   if (value === null || Object.keys(value).length !== 1) return null;
@@ -38,7 +38,7 @@ export function parseControlRequest(line: string): ControlRequest | null {
     : null;
 }
 
-/** A reply's line; null if it is none. */
+/** Parses the line of a reply; null if it is not one. */
 export function parseControlReply(line: string): ControlReply | null {
   const value = objectOf(line);
   if (value === null) return null;

@@ -118,5 +118,5 @@ nodeTest("namespaces whose names begin alike have values of their own", () => {
     }
   }
   assert.equal(cache.size, 0, "and what is nested in it goes with a namespace");
-  assert.throws(() => zcacheDriver({ prefix: 5 } as never), /prefix is a string, not 5/);
+  assert.throws(() => zcacheDriver({ prefix: 5 } as never), /prefix must be a string, not 5/);
 });

@@ -80,9 +80,9 @@ test("chunks of many pages, the last one shorter, and any part of them", async (
     get(0, { offset: 99_999, length: 2 }),
     /offset 99999 and length 2 of 100000/,
   );
-  await assert.rejects(put(3, chunks[2]!), /behind the end/);
+  await assert.rejects(put(3, chunks[2]!), /beyond the end/);
   await assert.rejects(put(2, chunks[0]!), /50001 bytes, not 100000/);
-  await assert.rejects(put(-1, chunks[0]!), /whole numbers/);
+  await assert.rejects(put(-1, chunks[0]!), /a whole number from 0/);
   await destroy();
   await assert.rejects(get(0, null), (error: ZcacheError) => error.code === "ERR_STORE_CLOSED");
 });
@@ -121,6 +121,6 @@ test("a store that is given stays open, and chunks of one uuid are the same", as
   pages.verify();
   pages.close();
   assert.throws(() => new ZcacheChunkStore(0), ZcacheError);
-  assert.throws(() => new ZcacheChunkStore(1.5), /whole bytes/);
+  assert.throws(() => new ZcacheChunkStore(1.5), /whole number of bytes/);
   assert.throws(() => new ZcacheChunkStore(1, { store: pages, storeOptions: {} }), /not both/);
 });

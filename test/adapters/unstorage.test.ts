@@ -127,6 +127,6 @@ test("drivers whose bases begin alike have items of their own", () => {
     one.clear();
   }
   assert.equal(shared.size, 0);
-  assert.throws(() => zcacheDriver({ base: 5 } as never), /base is a string, not 5/);
+  assert.throws(() => zcacheDriver({ base: 5 } as never), /base must be a string, not 5/);
   assert.throws(() => zcacheDriver({ bse: "a" } as never), /did you mean base\?/);
 });

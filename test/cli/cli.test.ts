@@ -89,10 +89,10 @@ test("lists of codecs and pools", () => {
 
 test("usage errors name what was wrong and what is allowed", () => {
   const file = at("text");
-  assertUsage(["analyze"], /analyze what\? Name files or folders, or give --pid N/);
-  assertUsage(["analyze", "--codec", "lz5", file], /no codec is called "lz5"; there are lz4, /);
+  assertUsage(["analyze"], /nothing to analyze: name files or folders, or give --pid N/);
+  assertUsage(["analyze", "--codec", "lz5", file], /there is no codec "lz5"; write lz4, /);
   assertUsage(["analyze", "--pool", "zb", file], /no pool is called "zb"; there are .*zbud-6\.12/);
-  assertUsage(["analyze", "--pool", "", file], /--pool: "" is no list of names/);
+  assertUsage(["analyze", "--pool", "", file], /--pool: "" is not a list of names/);
   assertUsage(["analyze", "--page-size", "5K", file], /--page-size: 5K .* write 4K, 8K, 16K/);
   assertUsage(["analyze", "--page-size", "big", file], /--page-size: "big" is not a size/);
   assertUsage(["analyze", "--limit", "1X", file], /--limit: "1X" is not a size/);

@@ -167,8 +167,8 @@ test("no daemon: a line that says what to do", () => {
   writeFileSync(join(folder, "file"), "");
   for (const [socket, why] of [
     ["none.ctl", /none\.ctl: no daemon listens there; start one \(`zcache serve`\)/],
-    ["file", /file: this is no socket; start one/],
-    ["file/x.ctl", /a part of this path is no folder; start one/],
+    ["file", /file: this is not a socket; start one/],
+    ["file/x.ctl", /a part of this path is not a folder; start one/],
   ] as const) {
     for (const command of [["stats"], ["ctl"], ["ctl", "a=1"], ["top", "--once"], ["top"]]) {
       const { status, stderr } = zcache([...command, "--socket", socket]);

@@ -66,16 +66,16 @@ test("the page: what is there, and what has happened since the look before", () 
     "zcache 1.2.3   up 0:01:42   resident 150 MiB   rates of the last interval",
     "",
     "memcached   lz4 and zstd   dense   tinylfu",
-    `  memory         ${BAR}                32.0 MiB of 64.0 MiB, 50.0 %   at most 48.0 MiB`,
+    `  memory         ${BAR}                32.0 MiB of 64.0 MiB, 50.0 %   peak 48.0 MiB`,
     "  ratio          3.00x   96.0 MiB of data   30.0 MiB compressed",
-    "  values         12,345 in memory   0 same-filled   7 as they came",
+    "  values         12,345 in memory   0 same-filled   7 uncompressed",
     "  hits           90.0 %   900/s of 1,000/s",
     "  operations     1,030/s   get 1,000/s   set 30/s",
     "  evicted        no room 5.0/s",
     "  refused        none   expired 1.0/s",
     "  write-back     2.00 MiB/s out   3.0/s read   40 in the file   4.00 MiB of 1.00 GiB",
     "  store get      p50 ≤ 1.50 µs   p99 ≤ 20.00 µs",
-    "  clients        3 connected   10/s new   2 refused in all",
+    "  clients        3 connected   10/s new   2 refused so far",
   ]);
 });
 

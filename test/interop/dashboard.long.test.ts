@@ -69,7 +69,7 @@ interface Look {
   readonly url?: string;
 }
 
-/** Opens the page, and waits until it has drawn the map. Everything it complains of is kept. */
+/** Opens the page, and waits until it has drawn the map. Collects console messages and errors. */
 async function open({ width, scheme, url = web.url }: Look) {
   const page = await browser.newPage();
   const complaints: string[] = [];
@@ -110,7 +110,7 @@ async function matches(page: Page, selector: string, what: string): Promise<bool
   return (await page.evaluate(`${element}.matches(${JSON.stringify(what)})`)) === true;
 }
 
-/** Looks at all of a service: what sticks out, is blank, or is too small for a finger. */
+/** Measures a service's panel: overflow, blank canvases, controls too small for a finger. */
 const MEASURE = `(() => {
   const { scrollWidth, clientWidth } = document.documentElement;
   const panel = document.querySelector(${JSON.stringify(SHOWN)});
@@ -135,7 +135,7 @@ for (const width of [390, 1280]) {
   for (const scheme of ["light", "dark"] as const) {
     test(`the page, ${scheme}, at a width of ${width} pixels`, { skip }, async () => {
       const { page, complaints, requests } = await open({ width, scheme });
-      // Two looks, so that lines have a beginning and an end.
+      // Two samples, so that lines have a beginning and an end.
       await says(page, /\d\/s/);
       const measured = await page.evaluate(MEASURE);
       const ground = scheme === "light" ? "rgb(255, 255, 255)" : "rgb(13, 17, 23)";
@@ -160,7 +160,7 @@ test("the figures are the daemon's", { skip }, async () => {
   await page.close();
 });
 
-test("by keys: services, the map, zooming", { skip }, async () => {
+test("the keyboard selects services, moves on the map and zooms", { skip }, async () => {
   const { page, complaints } = await open({ width: 1280, scheme: "light" });
   await page.focus('[role="tab"][aria-selected="true"]');
   await page.keyboard.press("ArrowRight");
@@ -182,16 +182,16 @@ test("by keys: services, the map, zooming", { skip }, async () => {
   await page.keyboard.press("End");
   const last = (nbd.store.arena.frames.framesTotal - 1).toLocaleString("en-US");
   assert.match(await textOf(page, readout), new RegExp(`^Frame ${last}, .*: free\\.$`));
-  // Where a cell is one frame, there is nothing to zoom into.
+  // A cell that is one frame can't be zoomed into.
   assert.equal(await matches(page, `${SHOWN} .controls button`, ":disabled"), true);
   assert.deepEqual(complaints, []);
   await page.close();
 });
 
-test("on a phone: a tap tells of a cell, and there is zooming", { skip }, async () => {
+test("on a phone, a tap describes a cell, and buttons zoom", { skip }, async () => {
   const { page, complaints } = await open({ width: 390, scheme: "dark" });
   const caption = `${SHOWN} section:has(#map) .key`;
-  assert.match(await textOf(page, caption), /a cell is 4 frames: it shows what most of them are/);
+  assert.match(await textOf(page, caption), /a cell is 4 frames: it shows their most frequent use/);
   await page.tap(`${SHOWN} #map`);
   assert.match(await textOf(page, `${SHOWN} .readout`), /^Frames [\d,]+ to [\d,]+, at /);
   const [zoomIn, zoomOut] = await page.$$(`${SHOWN} section:has(#map) .controls button`);
@@ -204,7 +204,7 @@ test("on a phone: a tap tells of a cell, and there is zooming", { skip }, async 
   await page.close();
 });
 
-test("what if", { skip }, async () => {
+test("a what-if comparison shows its result", { skip }, async () => {
   const { page, complaints } = await open({ width: 1280, scheme: "light" });
   await has(page, `document.querySelectorAll("form option").length > 4`);
   const [codec, pool] = await page.$$(`${SHOWN} form select`);
@@ -215,7 +215,7 @@ test("what if", { skip }, async () => {
   const verdict = await textOf(page, `${SHOWN} .verdict`);
   assert.match(
     verdict,
-    /^zstd in zsmalloc: [\d.]+ % less memory for this sample; .* to restore\.$/,
+    /^zstd in zsmalloc: [\d.]+ % less memory for this sample; .* to decompress\.$/,
   );
   const text = await textOf(page, SHOWN);
   assert.match(text, /Sample: 1,200 of 1,200 pages in memory, 200 of them same-filled/);
@@ -224,38 +224,38 @@ test("what if", { skip }, async () => {
   await page.close();
 });
 
-test("settings: with the token, and not without", { skip }, async () => {
+test("settings can be changed with the token only", { skip }, async () => {
   const { page } = await open({ width: 390, scheme: "light" });
   await page.type("#token", "something-else-here");
   await page.click("#knobs form button");
-  await says(page, /this is not the token/);
+  await says(page, /the token is wrong/);
   await page.evaluate(`document.querySelector("#token").value = ""`);
   await page.type("#token", TOKEN);
   await page.click("#knobs form button");
   await page.waitForSelector("#knobs div form input", { timeout: WAIT_MS });
   await page.evaluate(`document.querySelector("#knobs div form input").value = "2000"`);
   await page.click("#knobs div form button");
-  await says(page, /limit is 2000 now/);
+  await says(page, /limit is now 2000/);
   assert.equal(limit, "2000");
   await page.close();
 });
 
-test("an empty store, and a server that goes and comes back", { skip }, async () => {
+test("an empty store, and a server that stops and starts again", { skip }, async () => {
   const empty = await startMemcached();
   let server = await startWeb([empty.monitor]);
   const { url } = server;
   const { page, complaints } = await open({ width: 1280, scheme: "light", url });
   const text = await textOf(page, SHOWN);
   assert.match(text, /No frame holds objects yet/);
-  assert.match(text, /Nothing is in the pool yet/);
+  assert.match(text, /The pool is empty/);
   assert.doesNotMatch(text, /NaN|undefined|Infinity/);
   assert.equal(await page.$("#knobs"), null, "without a token there are no settings");
   await page.click(`${SHOWN} form button`);
-  await says(page, /Nothing is in memory yet/);
+  await says(page, /Nothing to compare/);
   assert.deepEqual(complaints, []);
   await server.close();
   await page.waitForSelector("#gone:not([hidden])", { timeout: WAIT_MS });
-  const gone = /^The server does not answer\. The figures are those of .*; asking again every 3 s/;
+  const gone = /^The server does not answer\. The figures are from .*; retrying every 3 s/;
   assert.match(await textOf(page, "#gone"), gone);
   server = await startWeb([empty.monitor], { port: Number(new URL(url).port) });
   await page.waitForSelector("#status.live", { timeout: WAIT_MS });

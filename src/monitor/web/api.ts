@@ -1,6 +1,6 @@
-// What is to be had below /api: which service is asked for what, and how often it may be. Answers
-// that take a walk are computed once for all who ask at the same time, and a what-if, which takes a
-// processor for some hundred milliseconds, is done one at a time with a rest in between.
+// The JSON API below /api: routes requests to the monitors of services and limits their cost. A
+// walk through a store is done once for all clients that ask at the same time; what-if comparisons,
+// which take a processor for some hundred milliseconds, run one at a time with a rest in between.
 import { performance } from "node:perf_hooks";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
@@ -11,15 +11,15 @@ import type { Refusal } from "./guard.ts";
 
 export type Answer = { readonly value: unknown } | { readonly refusal: Refusal };
 
-/** A picture is good for so long: more viewers cost no more. */
+/** How long a state is reused, so that more viewers cost no more. */
 const STATE_MS = 200;
-/** Walks under way, of all services; and those that have just ended, with them. */
+/** Walks that run at a time, of all services; and results that are kept, running walks included. */
 const WALKS_MAX = 4;
 const WALKS_KEPT_MAX = 16;
 const WALK_MS = 400;
-/** Between the end of one what-if and the start of the next. */
+/** The rest between the end of one comparison and the start of the next. */
 const WHAT_IF_REST_MS = 1000;
-/** More cells are no more than a screen shows; a map of them has 128 KiB. */
+/** A screen shows no more cells; a map with so many has 128 KiB. */
 const CELLS_MAX = 16_384;
 const CELLS_DEFAULT = 4096;
 const FRAMES_MAX = 2 ** 20;
@@ -28,9 +28,9 @@ export interface ApiParts {
   readonly monitors: readonly Monitor[];
   readonly knobs: readonly Knob[];
   readonly version: string;
-  /** Whether knobs are to be had at all. */
+  /** Whether there are knobs at all. */
   readonly mayChange: boolean;
-  /** Of the daemon itself, for the count. */
+  /** Counts the daemon's own unexpected errors. */
   readonly errors: InternalErrors;
 }
 
@@ -47,7 +47,7 @@ export class Api {
   readonly #errors: InternalErrors;
   #state: State | undefined;
   #stateAt = Number.NEGATIVE_INFINITY;
-  /** The last of each service and kind, under way or done. */
+  /** Running walks and recent results, by service and request. */
   readonly #walks = new Map<string, Walk>();
   #isComparing = false;
   #comparedAt = Number.NEGATIVE_INFINITY;
@@ -60,7 +60,7 @@ export class Api {
     this.#mayChange = mayChange;
   }
 
-  /** All services at this moment, or a fifth of a second ago. */
+  /** The state of all services, at most a fifth of a second old. */
   state(): State {
     const now = performance.now();
     if (this.#state === undefined || now - this.#stateAt >= STATE_MS) {
@@ -79,8 +79,9 @@ export class Api {
   }
 
   /**
-   * @returns undefined if there is no such thing
-   * @throws ZcacheError ERR_OPTION for a parameter that can't be
+   * Answers a GET request.
+   * @returns undefined for an unknown path
+   * @throws ZcacheError ERR_OPTION for an invalid parameter
    */
   async get({ pathname, searchParams }: URL): Promise<Answer | undefined> {
     if (pathname === "/api/state") return { value: this.state() };
@@ -109,15 +110,16 @@ export class Api {
   }
 
   /**
+   * Sets a knob.
    * @param body JSON with a name and a value
-   * @throws ZcacheError ERR_OPTION: it is no such thing, or the knob does not take it
+   * @throws ZcacheError ERR_OPTION: the body, the name or the value is invalid
    */
   setKnob(body: string): KnobState {
     const { name, value } = parseSetting(body);
     const knob = this.#knobs.find((one) => one.name === name);
     if (knob?.set === undefined) {
       const settable = this.#knobs.filter((one) => one.set !== undefined).map((one) => one.name);
-      const message = `"${name}" can't be set; what can be: ${settable.join(", ")}`;
+      const message = `"${name}" can't be set; settings are ${settable.join(", ")}`;
       throw new ZcacheError("ERR_OPTION", message);
     }
     knob.set(value);
@@ -128,12 +130,12 @@ export class Api {
     const from = wholeOf(parameters, "from", 0, 0, FRAMES_MAX);
     const to = wholeOf(parameters, "to", FRAMES_MAX, 1, FRAMES_MAX);
     const cells = wholeOf(parameters, "cells", CELLS_DEFAULT, 1, CELLS_MAX);
-    if (from >= to) throw new ZcacheError("ERR_OPTION", `from ${from}: less than to, ${to}`);
+    if (from >= to) throw new ZcacheError("ERR_OPTION", `from ${from} must be less than to ${to}`);
     const what = `${from} ${to} ${cells}`;
     return this.#walk(`${service.name} map`, what, () => service.frames(from, to, cells));
   }
 
-  /** Does some work, unless the same was asked for just now. */
+  /** Starts a walk, or joins the same walk if it runs or has just ended. */
   async #walk(kind: string, what: string, work: () => Promise<unknown>): Promise<Answer> {
     const now = performance.now();
     for (const [key, walk] of this.#walks) {
@@ -144,7 +146,7 @@ export class Api {
     if (walk === undefined) {
       const running = [...this.#walks.values()].filter((one) => one.endedAt > now).length;
       const isFull = running >= WALKS_MAX || this.#walks.size >= WALKS_KEPT_MAX;
-      if (isFull) return tooMany("others are being answered");
+      if (isFull) return tooMany("too many requests are running");
       const begun: Walk = { answer: work(), endedAt: Number.POSITIVE_INFINITY };
       this.#walks.set(key, begun);
       const end = () => {
@@ -159,7 +161,7 @@ export class Api {
   async #whatIf(service: Monitor, parameters: URLSearchParams): Promise<Answer> {
     const codec = parameters.get("codec") ?? "";
     const pool = parameters.get("pool") ?? "";
-    if (this.#isComparing) return tooMany("another comparison is under way");
+    if (this.#isComparing) return tooMany("another comparison is running");
     if (performance.now() - this.#comparedAt < WHAT_IF_REST_MS) {
       return tooMany("a comparison has just ended");
     }
@@ -168,7 +170,7 @@ export class Api {
     try {
       return { value: await service.whatIf(codec, pool) };
     } catch (error) {
-      // Who names what there is no choice of has cost nothing.
+      // A request that names an unknown codec or pool has cost nothing.
       isDone = !(error instanceof ZcacheError && error.code === "ERR_OPTION");
       throw error;
     } finally {
@@ -195,7 +197,7 @@ function wholeOf(
   if (text === null) return otherwise;
   const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= min && value <= max) return value;
-  throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed are ${min} to ${max}`);
+  throw new ZcacheError("ERR_OPTION", `${name} "${text}" is not a number from ${min} to ${max}`);
 }
 
 function parseSetting(body: string): { name: string; value: string } {
@@ -203,9 +205,9 @@ function parseSetting(body: string): { name: string; value: string } {
   try {
     parsed = JSON.parse(body);
   } catch (cause) {
-    throw new ZcacheError("ERR_OPTION", "this is no JSON", { cause });
+    throw new ZcacheError("ERR_OPTION", "the body is not JSON", { cause });
   }
   const { name, value } = (parsed ?? {}) as { name?: unknown; value?: unknown };
   if (typeof name === "string" && typeof value === "string") return { name, value };
-  throw new ZcacheError("ERR_OPTION", 'send { "name": …, "value": … }, both text');
+  throw new ZcacheError("ERR_OPTION", 'send { "name": …, "value": … }, both strings');
 }

@@ -1,5 +1,5 @@
-// The files of the web page: made by scripts/build.mjs from src/dashboard/, and read once, when the
-// server starts. There is nothing else to be had by a path.
+// The files of the web page, built by scripts/build.mjs from src/dashboard/ and read once when the
+// server starts. The server has no other files.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { ZcacheError } from "../../base/errors.ts";
@@ -18,7 +18,7 @@ const FILES: readonly (readonly [path: string, file: string, type: string])[] = 
   ["/chart.js", "chart.js", "text/javascript; charset=utf-8"],
 ];
 
-/** By path. @throws ZcacheError ERR_IO if the page was not built */
+/** The files by path. @throws ZcacheError ERR_IO if the page was not built */
 export function readAssets(): ReadonlyMap<string, Asset> {
   try {
     return new Map(

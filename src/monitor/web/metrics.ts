@@ -1,71 +1,71 @@
-// Prometheus's metrics: what the services say of themselves at the moment of a scrape, by the
-// conventions of Prometheus (base units, `_total` for what only grows). Nothing is kept between two
-// scrapes. docs/dashboard.md lists them.
+// Prometheus metrics of all services at the moment of a scrape, by the conventions of Prometheus
+// (base units, `_total` for counters). Nothing is kept between two scrapes. docs/dashboard.md lists
+// the metrics.
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Latency, ServicePicture, State } from "../../dashboard/api.ts";
 
 type Labels = Readonly<Record<string, string>>;
-type Tell = (value: number, labels?: Labels) => void;
+type Report = (value: number, labels?: Labels) => void;
 
 interface Metric {
   readonly name: string;
   readonly help: string;
-  /** Besides `service`. */
+  /** Labels besides `service`. */
   readonly labels?: readonly string[];
-  /** Tells what a service has to say; a counter's value since the service's start. */
-  readonly of: (service: ServicePicture, tell: Tell) => void;
+  /** Reports the values of a service; counters count since its start. */
+  readonly of: (service: ServicePicture, report: Report) => void;
 }
 
-/** Tells each entry of a record under a label. */
-function each(record: Readonly<Record<string, number>>, label: string, tell: Tell): void {
-  for (const [name, value] of Object.entries(record)) tell(value, { [label]: name });
+/** Reports each entry of a record, with its name as a label. */
+function each(record: Readonly<Record<string, number>>, label: string, report: Report): void {
+  for (const [name, value] of Object.entries(record)) report(value, { [label]: name });
 }
 
 const NS_PER_S = 1e9;
-/** Upper ends of Prometheus's buckets, in ns: from a quarter of a microsecond to 17 s, by fours. */
+/** Upper bounds of the buckets in ns: from 256 ns to 17 s, each four times the one before. */
 const BOUNDS_NS = Array.from({ length: 14 }, (_, nth) => 2 ** (8 + 2 * nth));
 
 const METRICS: readonly Metric[] = [
   {
     name: "zcache_service_info",
-    help: "What a service is made of",
+    help: "The codecs, pool and eviction policy of a service; always 1",
     labels: ["kind", "codec", "dense_codec", "pool", "policy", "holds"],
     of: ({ kind, setup: { codec, denseCodec, pool, policy, holds } }, tell) =>
       tell(1, { kind, codec, dense_codec: denseCodec ?? "", pool, policy, holds }),
   },
   {
     name: "zcache_page_size_bytes",
-    help: "Bytes of a page frame",
+    help: "Size of a page frame",
     of: ({ setup }, tell) => tell(setup.pageSizeBytes),
   },
   {
     name: "zcache_logical_bytes",
-    help: "Content in memory, as it came in",
+    help: "Size of the data in memory before compression",
     of: ({ memory }, tell) => tell(memory.logicalBytes),
   },
   {
     name: "zcache_compressed_bytes",
-    help: "Content in the pools, as it is stored",
+    help: "Size of the data in the pools after compression",
     of: ({ memory }, tell) => tell(memory.compressedBytes),
   },
   {
     name: "zcache_memory_used_bytes",
-    help: "Memory in use, everything counted",
+    help: "Memory in use, including all metadata",
     of: ({ memory }, tell) => tell(memory.usedBytes),
   },
   {
     name: "zcache_memory_used_max_bytes",
-    help: "The most memory that was in use since the start",
+    help: "Peak of the memory in use since the start",
     of: ({ memory }, tell) => tell(memory.usedMaxBytes),
   },
   {
     name: "zcache_memory_limit_bytes",
-    help: "Memory that may be in use",
+    help: "Limit of the memory in use",
     of: ({ memory }, tell) => tell(memory.limitBytes),
   },
   {
     name: "zcache_memory_part_bytes",
-    help: "What the memory in use is used for; the parts add up to it",
+    help: "Memory in use by part; the parts add up to zcache_memory_used_bytes",
     labels: ["part"],
     of: ({ memory }, tell) =>
       each(
@@ -78,62 +78,62 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "zcache_entries",
-    help: "Pages or values stored, by where they are",
+    help: "Pages or values stored, by place",
     labels: ["place"],
     of: ({ stored: { inPool, sameFilled, inFile } }, tell) =>
       each({ pool: inPool, same_filled: sameFilled, file: inFile }, "place", tell),
   },
   {
     name: "zcache_huge_entries",
-    help: "Of those in the pool, stored as they came",
+    help: "Pages or values in the pool that are stored uncompressed",
     of: ({ stored }, tell) => tell(stored.huge),
   },
   {
     name: "zcache_operations_total",
-    help: "Operations that clients asked for",
+    help: "Operations requested by clients",
     labels: ["operation"],
     of: ({ operations }, tell) => each(operations, "operation", tell),
   },
   {
     name: "zcache_hits_total",
-    help: "Look-ups that found something",
+    help: "Look-ups that found an entry",
     of: ({ hits }, tell) => tell(hits),
   },
   {
     name: "zcache_misses_total",
-    help: "Look-ups that found nothing",
+    help: "Look-ups that found no entry",
     of: ({ misses }, tell) => tell(misses),
   },
   {
     name: "zcache_evictions_total",
-    help: "Pages or values that went without being asked to",
+    help: "Pages or values removed by the store rather than by a client",
     labels: ["reason"],
     of: ({ evictions }, tell) => each(evictions, "reason", tell),
   },
   {
     name: "zcache_refusals_total",
-    help: "Times that something was not taken in",
+    help: "Pages or values that the store did not accept",
     labels: ["reason"],
     of: ({ refusals }, tell) => each(refusals, "reason", tell),
   },
   {
     name: "zcache_expired_total",
-    help: "Values removed because their time was over",
+    help: "Values removed because their time to live was over",
     of: ({ expired }, tell) => tell(expired),
   },
   {
     name: "zcache_recompressed_total",
-    help: "Pages or values compressed anew, more densely",
+    help: "Pages or values recompressed with the denser codec",
     of: ({ recompressed }, tell) => tell(recompressed),
   },
   {
     name: "zcache_recoveries_total",
-    help: "Threads that died inside of the store, and whose steps were undone",
+    help: "Threads that died inside the store and whose changes were rolled back",
     of: ({ recoveries }, tell) => tell(recoveries),
   },
   {
     name: "zcache_internal_errors_total",
-    help: "Unexpected errors, each of which ended one connection, request or task",
+    help: "Unexpected errors; each ended one connection, request or task",
     of: ({ internalErrors }, tell) => tell(internalErrors),
   },
   {
@@ -143,7 +143,7 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "zcache_write_back_bytes_total",
-    help: "Their bytes, as compressed",
+    help: "Bytes written to the write-back file, after compression",
     of: ({ writeBack }, tell) => tell(writeBack.writtenBytes),
   },
   {
@@ -153,31 +153,31 @@ const METRICS: readonly Metric[] = [
   },
   {
     name: "zcache_write_back_file_bytes",
-    help: "Bytes in the write-back file that are wanted; absent without a file",
+    help: "Bytes of live data in the write-back file; absent without a file",
     of: ({ writeBack: { file } }, tell) => {
       if (file !== null) tell(file.usedBytes);
     },
   },
   {
     name: "zcache_write_back_file_limit_bytes",
-    help: "Bytes that the write-back file may have",
+    help: "Maximum size of the write-back file; absent without a file",
     of: ({ writeBack: { file } }, tell) => {
       if (file !== null) tell(file.maxBytes);
     },
   },
   {
     name: "zcache_connections",
-    help: "Clients connected",
+    help: "Connections open now",
     of: ({ connections }, tell) => tell(connections.now),
   },
   {
     name: "zcache_connections_accepted_total",
-    help: "Clients that came",
+    help: "Connections accepted",
     of: ({ connections }, tell) => tell(connections.accepted),
   },
   {
     name: "zcache_connections_refused_total",
-    help: "Clients that were turned away",
+    help: "Connections refused",
     of: ({ connections }, tell) => tell(connections.refused),
   },
 ];
@@ -187,7 +187,7 @@ export class Metrics {
   readonly #state: () => State;
   #scraped: State | undefined;
 
-  /** @param state asked once for each scrape */
+  /** @param state called once for each scrape */
   constructor(state: () => State) {
     this.#state = state;
     for (const metric of METRICS) this.#register(metric);
@@ -206,9 +206,9 @@ export class Metrics {
   }
 
   #register({ name, help, labels = [], of }: Metric): void {
-    const collect = (tell: (service: string, value: number, labels: Labels) => void) => {
+    const collect = (report: (service: string, value: number, labels: Labels) => void) => {
       for (const service of this.#scraped?.services ?? []) {
-        of(service, (value, more = {}) => tell(service.name, value, more));
+        of(service, (value, more = {}) => report(service.name, value, more));
       }
     };
     const labelNames = ["service", ...labels];
@@ -232,14 +232,14 @@ export class Metrics {
     });
   }
 
-  /** A histogram of the client's can only be observed into; this one is read from elsewhere. */
+  /** prom-client's Histogram only takes single observations, but these buckets exist already. */
   #registerLatency(): void {
     const name = "zcache_latency_seconds";
     const metric = {
       name,
       get: async () => ({
         name,
-        help: "Times of the operations that are measured; the sum to within a sixteenth",
+        help: "Latency of a sample of operations; the sum is exact to a sixteenth",
         type: "histogram",
         aggregator: "sum",
         values: (this.#scraped?.services ?? []).flatMap((service) =>
@@ -253,14 +253,18 @@ export class Metrics {
     this.#registry.registerMetric(metric as unknown as Gauge);
   }
 
-  /** What is the process's and not a service's, by the names that Prometheus has for it. */
+  /** Metrics of the process, by Prometheus's standard names. */
   #registerProcess(): void {
     const registers = [this.#registry];
     const gauges: readonly [name: string, help: string, of: (state: State) => number][] = [
-      ["process_resident_memory_bytes", "Resident memory", (state) => state.residentBytes],
+      [
+        "process_resident_memory_bytes",
+        "Resident memory of the process",
+        (state) => state.residentBytes,
+      ],
       [
         "process_start_time_seconds",
-        "When the process began, in seconds since 1970",
+        "Start time of the process, in seconds since 1970",
         (state) => (state.nowMs - state.uptimeMs) / 1000,
       ],
     ];
@@ -274,7 +278,7 @@ export class Metrics {
     }
     const errors = new Counter({
       name: "zcache_daemon_internal_errors_total",
-      help: "Unexpected errors outside of the services: web page, control socket, tasks",
+      help: "Unexpected errors outside the services: web page, control socket, tasks",
       registers,
       collect: () => {
         errors.reset();
@@ -283,7 +287,7 @@ export class Metrics {
     });
     const cpu = new Counter({
       name: "process_cpu_seconds_total",
-      help: "Processor time, of all threads",
+      help: "Processor time of all threads",
       registers,
       collect: () => {
         const { user, system } = process.cpuUsage();
@@ -303,13 +307,13 @@ export class Metrics {
   }
 }
 
-/** The lines of one histogram: how many took up to each bound, the sum, and how many there are. */
+/** The lines of one histogram: the cumulative count of each bucket, the sum and the count. */
 function histogramValues(name: string, labels: Labels, latency: Latency) {
   const upTo = (bound: number) =>
     latency.reduce((sum, [upToNs, count]) => sum + (upToNs <= bound ? count : 0), 0);
   const count = upTo(Number.POSITIVE_INFINITY);
-  // A bucket of the store's is an eighth of its value wide: its middle is a sixteenth below its
-  // end.
+  // A bucket of the store is an eighth of its upper bound wide, so its middle lies a sixteenth
+  // below that bound.
   const sumNs = latency.reduce((sum, [upToNs, n]) => sum + upToNs * (15 / 16) * n, 0);
   const bucket = `${name}_bucket`;
   return [

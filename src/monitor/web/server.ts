@@ -1,8 +1,13 @@
-// The web server of the daemon: the page, its figures as JSON, and Prometheus's metrics. It only
-// looks. What it can change are knobs, by POST, and only where the operator has given it a token.
+// The web server of the daemon: the dashboard, its figures as JSON, and metrics for Prometheus. It
+// is read-only, except that knobs can be set by POST if the operator has set a token.
 //
-// Nothing is computed unless somebody asks, and nobody gets more than the daemon can spare: few
-// connections, short requests, and each costly answer is computed once for all who ask for it.
+//   guard     who may ask: host names, other sites, the token
+//   api       JSON below /api, with limits for costly requests
+//   metrics   Prometheus metrics
+//   assets    the files of the page
+//
+// Concurrency: runs on the daemon's main thread and computes nothing without a request. Limits: 64
+// connections, 8 pipelined requests each, 8 KiB of headers, 4 KiB of body, and the times in LIMITS.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
@@ -19,40 +24,42 @@ import { Metrics } from "./metrics.ts";
 export interface WebOptions {
   /** Where to listen (default 127.0.0.1). */
   readonly host?: string;
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly monitors: readonly Monitor[];
-  /** Names under which browsers may come, `*` for any. By address and as localhost they may. */
+  /** Host names allowed besides addresses and localhost; `*` allows any. */
   readonly hostnames?: readonly string[];
-  /** Who knows it may set knobs; without it, nothing can be set. At least 16 characters. */
+  /** The token for setting knobs, at least 16 characters; without it nothing can be set. */
   readonly token?: string;
   readonly knobs?: readonly Knob[];
-  /** Version of the program, for the page. */
+  /** The version that the page shows. */
   readonly version?: string;
-  /** Told of what nobody expected; it ends the request in which it happens. */
+  /** Receives unexpected errors; each ends one request. */
   readonly errors?: InternalErrors;
-  /** Time limits of connections, for tests; see LIMITS. */
+  /** Time limits other than LIMITS, for tests. */
   readonly limits?: Partial<typeof LIMITS>;
 }
 
 const DEFAULT_HOST = "127.0.0.1";
 /**
- * A browser opens six, a scraper one. More than that, and the one that has been idle longest gives
- * way.
+ * A browser opens six connections, a scraper one. One connection more closes the one that has been
+ * idle longest.
  */
 const CONNECTIONS_MAX = 64;
-/** Requests that a client may send before it has the answers; browsers send one. */
+/** Requests that a client may send before it has read the answers; browsers send one. */
 const PIPELINED_MAX = 8;
 const HEADER_BYTES_MAX = 8 * 1024;
 const LIMITS = {
   headersMs: 5000,
   requestMs: 10_000,
   keepAliveMs: 15_000,
-  /** A client that takes nothing of an answer for so long is gone; a what-if may take that long. */
+  /**
+   * A connection without traffic for so long is closed; a what-if comparison takes up to a minute.
+   */
   idleMs: 90_000,
 };
-/** How often Node looks for connections beyond the first two limits. */
-const LOOK_MS = 1000;
+/** How often Node.js checks the first two limits. */
+const CHECK_MS = 1000;
 const BODY_BYTES_MAX = 4096;
 const UNIT = "web";
 
@@ -66,7 +73,7 @@ const POLICY = [
   "form-action 'none'",
   "frame-ancestors 'none'",
 ].join("; ");
-/** With every answer. There is no CORS header: no other site's page reads anything. */
+/** Headers of every answer. Without a CORS header, pages of other sites can't read answers. */
 const HEADERS = {
   "content-security-policy": POLICY,
   "x-content-type-options": "nosniff",
@@ -84,7 +91,7 @@ export class WebServer {
   readonly #monitors: readonly Monitor[];
   readonly #errors: InternalErrors;
   readonly #connections = new ConnectionLimit(CONNECTIONS_MAX);
-  /** Of connections with requests that are not answered yet: how many. */
+  /** The number of unanswered requests of each connection. */
   readonly #pending = new WeakMap<Socket, number>();
 
   private constructor(options: WebOptions) {
@@ -104,35 +111,35 @@ export class WebServer {
         headersTimeout: headersMs,
         requestTimeout: requestMs,
         keepAliveTimeout: keepAliveMs,
-        connectionsCheckingInterval: Math.min(LOOK_MS, headersMs),
+        connectionsCheckingInterval: Math.min(CHECK_MS, headersMs),
       },
       (request, response) => this.#take(request, response),
     );
     this.#http.setTimeout(idleMs, (socket) => socket.destroy());
     this.#http.on("connection", (socket) => this.#connections.add(socket));
-    // Whatever has no answer of its own: the connection is of no use any more.
+    // Upgrades and tunnels are not supported.
     this.#http.on("upgrade", (_request, socket) => socket.destroy());
     this.#http.on("connect", (_request, socket) => socket.destroy());
   }
 
-  /** @throws ZcacheError ERR_OPTION for options that can't be, ERR_IO: it can't listen there */
+  /** @throws ZcacheError ERR_OPTION for an invalid option, ERR_IO if it can't listen */
   static async start(options: WebOptions): Promise<WebServer> {
     const { host = DEFAULT_HOST, port } = options;
     if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) {
-      throw new ZcacheError("ERR_OPTION", `port ${port}: allowed are 0 to 65535`);
+      throw new ZcacheError("ERR_OPTION", `port ${port} is not a number from 0 to 65535`);
     }
     const server = new WebServer(options);
     await listen(server.#http, { host, port }, UNIT, server.#errors);
     return server;
   }
 
-  /** Where browsers find it: `http://127.0.0.1:8080/`. */
+  /** The address of the page: `http://127.0.0.1:8080/`. */
   get url(): string {
     const { address, family, port } = this.#http.address() as AddressInfo;
     return `http://${family === "IPv6" ? `[${address}]` : address}:${port}/`;
   }
 
-  /** Ends all connections, and what is under way. */
+  /** Ends all connections and running walks. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
     this.#connections.closeAll();
@@ -140,7 +147,7 @@ export class WebServer {
     await Promise.all([closed, ...this.#monitors.map((one) => one.close())]);
   }
 
-  /** Begins to answer. Whatever happens there ends this request, and nothing else. */
+  /** Starts to answer a request. An error ends this request and nothing else. */
   #take(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     request.on("error", () => {});
@@ -148,7 +155,7 @@ export class WebServer {
     const pending = (this.#pending.get(socket) ?? 0) + 1;
     this.#pending.set(socket, pending);
     if (pending > PIPELINED_MAX) socket.destroy();
-    // Of a request that comes behind others, Node has read what it asks for before they are done.
+    // Node.js reads pipelined requests before earlier ones are answered.
     if (socket.destroyed) return;
     this.#connections.begin(socket);
     this.#answer(request, response)
@@ -156,7 +163,7 @@ export class WebServer {
       .finally(() => this.#isAnswered(socket));
   }
 
-  /** All of the answer is made, though the client may not have taken it yet. */
+  /** The answer is complete, though the client may not have read it yet. */
   #isAnswered(socket: Socket): void {
     const pending = (this.#pending.get(socket) ?? 1) - 1;
     this.#pending.set(socket, pending);
@@ -169,7 +176,7 @@ export class WebServer {
       response.destroy();
       return;
     }
-    const text = "an internal error of the daemon; its log has more";
+    const text = "internal error of the daemon; see its log";
     this.#errors.run(`${UNIT}: the answer to a request`, () =>
       refuse(response, { status: 500, error: text }),
     );
@@ -180,11 +187,11 @@ export class WebServer {
     const refusal = this.#guard.refusal(request);
     if (refusal !== undefined) return refuse(response, refusal);
     const url = urlOf(request);
-    if (url === undefined) return refuse(response, { status: 400, error: "this is no address" });
+    if (url === undefined) return refuse(response, { status: 400, error: "not a valid path" });
     try {
       await this.#route(request, response, url);
     } catch (error) {
-      // A thread that can't start or fails is nothing that a client can do about.
+      // A failed worker thread is an internal error: the client can't do anything about it.
       if (!(error instanceof ZcacheError) || error.code === "ERR_WORKER") throw error;
       refuse(response, { status: error.code === "ERR_OPTION" ? 400 : 503, error: error.message });
     }
@@ -199,7 +206,7 @@ export class WebServer {
     }
     if (request.method !== "GET" && request.method !== "HEAD") {
       const allow = isKnobs ? "GET, HEAD, POST" : "GET, HEAD";
-      const error = `${request.method} is not allowed here`;
+      const error = `the method ${request.method} is not allowed`;
       return refuse(response, { status: 405, error, headers: { allow } });
     }
     if (isKnobs) return json(response, this.#api.knobs());
@@ -219,24 +226,27 @@ export class WebServer {
   }
 
   async #setKnob(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // A form of another site can't send this type without asking first.
+    // A form of another site can't send this content type without a preflight request.
     if (!/^application\/json\b/.test(request.headers["content-type"] ?? "")) {
-      return refuse(response, { status: 415, error: "send JSON" });
+      return refuse(response, { status: 415, error: "send JSON as application/json" });
     }
     const body = await readBody(request);
     if (body === undefined) {
       response.setHeader("connection", "close");
-      return refuse(response, { status: 413, error: `at most ${BODY_BYTES_MAX} bytes` });
+      return refuse(response, {
+        status: 413,
+        error: `the body has at most ${BODY_BYTES_MAX} bytes`,
+      });
     }
     json(response, this.#api.setKnob(body));
   }
 }
 
-/** @throws ZcacheError ERR_OPTION for names that are no names, or stand there twice */
+/** @throws ZcacheError ERR_OPTION for an invalid or repeated name of a service */
 function checkNames(monitors: readonly Monitor[]): void {
   const names = monitors.map((one) => one.name);
   const wrong = names.find((name) => !/^[a-z][a-z0-9_.-]{0,63}$/i.test(name));
-  if (wrong !== undefined) throw new ZcacheError("ERR_OPTION", `service "${wrong}": no such name`);
+  if (wrong !== undefined) throw new ZcacheError("ERR_OPTION", `service "${wrong}": invalid name`);
   const twice = names.find((name, nth) => names.indexOf(name) !== nth);
   if (twice !== undefined) throw new ZcacheError("ERR_OPTION", `service "${twice}": given twice`);
 }
@@ -244,7 +254,7 @@ function checkNames(monitors: readonly Monitor[]): void {
 function urlOf(request: IncomingMessage): URL | undefined {
   const path = request.url ?? "";
   if (!path.startsWith("/")) return undefined;
-  // Slashes at the beginning would make a host of what follows.
+  // A path that begins with two slashes would be parsed as a host.
   return URL.canParse(`http://localhost${path}`) ? new URL(`http://localhost${path}`) : undefined;
 }
 
@@ -272,7 +282,7 @@ function sendAsset(request: IncomingMessage, response: ServerResponse, asset: As
   response.end(asset.body);
 }
 
-/** The text that a client sends, or undefined if it is too long. */
+/** Reads the body of a request; undefined if it is too long. */
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const pieces: Buffer[] = [];
   let bytes = 0;
@@ -283,7 +293,7 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
       pieces.push(piece as Buffer);
     }
   } catch {
-    throw new ZcacheError("ERR_OPTION", "the request has ended early");
+    throw new ZcacheError("ERR_OPTION", "the request ended before its body was complete");
   }
   return Buffer.concat(pieces).toString("utf8");
 }
