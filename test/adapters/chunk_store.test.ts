@@ -87,7 +87,7 @@ test("chunks of many pages, the last one shorter, and any part of them", async (
   await assert.rejects(get(0, null), (error: ZcacheError) => error.code === "ERR_STORE_CLOSED");
 });
 
-test("what has no room is refused, and is not there in part", async () => {
+test("a chunk without room is refused as a whole", async () => {
   const store = new ZcacheChunkStore(1 << 20, {
     storeOptions: { memoryMax: "6MiB", codec: "none" },
   });
@@ -106,7 +106,7 @@ test("what has no room is refused, and is not there in part", async () => {
   await close();
 });
 
-test("a store that is given stays open, and chunks of one uuid are the same", async () => {
+test("a given store stays open, and chunks with one uuid are shared", async () => {
   const pages = createStore({ memoryMax: "8MiB" });
   const uuid = new Uint8Array(16).fill(7);
   const [a, b] = [1, 2].map(() => promised(new ZcacheChunkStore(10, { store: pages, uuid })));

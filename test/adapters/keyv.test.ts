@@ -58,7 +58,7 @@ test("Keyv's suite for storage adapters, with iteration", { timeout: SUITE_MS },
   assert.ok(report.numTotalTests >= SUITE_TESTS, `${report.numTotalTests} tests have run`);
 });
 
-test("cache-manager on top of it", async () => {
+test("cache-manager works over the adapter", async () => {
   const adapter = new KeyvZcache({ cacheOptions: { memoryMax: "8MiB" } });
   const manager = createCache({ stores: [new Keyv({ store: adapter })], ttl: 60_000 });
   await manager.set("a", { n: 1 });
@@ -78,7 +78,7 @@ test("cache-manager on top of it", async () => {
   assert.throws(() => adapter.cache.size, ZcacheError);
 });
 
-test("cacheable on top of it, as its primary and as its secondary store", async () => {
+test("cacheable works over the adapter as primary and as secondary store", async () => {
   using cache = open();
   for (const layer of ["primary", "secondary"] as const) {
     const store = new Keyv({ store: new KeyvZcache({ cache, prefix: `${layer}|` }) });
@@ -96,7 +96,7 @@ test("cacheable on top of it, as its primary and as its secondary store", async 
   assert.equal(cache.size, 0);
 });
 
-test("the adapter has Keyv's type, and keeps any value where Keyv serializes nothing", async () => {
+test("the adapter has Keyv's type, and keeps any value if Keyv does not serialize", async () => {
   using cache = open();
   const adapter: KeyvStoreAdapter = new KeyvZcache({ cache });
   const keyv = new Keyv<unknown>({ store: adapter });
@@ -114,7 +114,7 @@ test("the adapter has Keyv's type, and keeps any value where Keyv serializes not
   assert.equal(await keyv.has("over"), false);
 });
 
-test("without Keyv's prefix the adapter keeps namespaces apart by itself", async () => {
+test("without Keyv's prefix the adapter separates namespaces itself", async () => {
   using cache = open();
   cache.set("foreign", 1);
   const [a, b] = ["a", "b"].map((namespace) => {
@@ -184,7 +184,7 @@ for (const isShared of [false, true]) {
   });
 }
 
-test("one adapter in two Keyvs that can't be told apart refuses to clear", async () => {
+test("an adapter shared by two Keyvs that can't be told apart refuses to clear", async () => {
   using cache = open();
   const adapter = new KeyvZcache({ cache });
   const [a, b] = ["a", "b"].map((namespace) => {
@@ -211,7 +211,7 @@ test("one adapter in two Keyvs that can't be told apart refuses to clear", async
   assert.deepEqual(heard, []);
 });
 
-test("errors reach Keyv's listeners; a cache that was given stays open", async () => {
+test("errors reach Keyv's listeners, and a given cache stays open", async () => {
   using cache = open();
   const keyv = new Keyv({ store: new KeyvZcache({ cache }) });
   const told: ZcacheError[] = [];

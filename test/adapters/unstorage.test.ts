@@ -14,7 +14,7 @@ const storage = createStorage({ driver });
 afterEach(() => storage.clear());
 after(() => cache.close());
 
-test("nothing is there at first; a snapshot can be restored", async () => {
+test("a new storage is empty, and a snapshot can be restored", async () => {
   assert.equal(await storage.hasItem("s1:a"), false);
   assert.equal(await storage.getItem("s2:a"), null);
   assert.equal(await storage.getItemRaw("s2:a"), null);
@@ -24,7 +24,7 @@ test("nothing is there at first; a snapshot can be restored", async () => {
   assert.deepEqual(await snapshot(storage, "base"), { initial: "works" });
 });
 
-test("keys, of all and below a base, up to a depth", async () => {
+test("keys are listed as a whole, below a base and to a depth", async () => {
   const keys = ["top", "s1:a", "s1:b:c", "s2:a"];
   for (const key of [...keys, "s1:q?x=1"]) await storage.setItem(key, "text");
   assert.deepEqual((await storage.getKeys()).sort(), [...keys, "s1:q"].sort());
@@ -37,7 +37,7 @@ test("keys, of all and below a base, up to a depth", async () => {
   assert.deepEqual((await storage.getKeys()).sort(), ["s2:a", "top"]);
 });
 
-test("values of every kind that unstorage makes text of; raw ones", async () => {
+test("serialised and raw values of every kind are kept", async () => {
   const values = [{ json: ["works"] }, true, false, 0, 3.5, "text", "", "ümläut", [1, null]];
   for (const value of values) {
     await storage.setItem("/data/value.json", value);
@@ -54,7 +54,7 @@ test("values of every kind that unstorage makes text of; raw ones", async () => 
   }
 });
 
-test("many at once; removing", async () => {
+test("several items at once, and removal", async () => {
   await storage.setItems([1, 2, 3].map((n) => ({ key: `t:${n}`, value: `value ${n}` })));
   const asked = [{ key: "t:1" }, "t:2", "none"];
   assert.deepEqual(await storage.getItems(asked), [
@@ -70,7 +70,7 @@ test("many at once; removing", async () => {
   assert.deepEqual(await inner.getKeys(), ["3"]);
 });
 
-test("time to live in seconds, per item and per driver; meta", async () => {
+test("time to live in seconds, by item and by driver, and metadata", async () => {
   const short = createStorage({ driver: zcacheDriver({ cache, base: "short", ttl: 0.03 }) });
   await short.setItem("default", "a");
   await short.setItem("long", "b", { ttl: 600 });
@@ -87,7 +87,7 @@ test("time to live in seconds, per item and per driver; meta", async () => {
   assert.equal(await storage.getItem("ever"), "ä");
 });
 
-test("a base keeps others out; a driver closes what it has made", async () => {
+test("a base separates drivers, and a driver closes only its own cache", async () => {
   cache.set("foreign", 1);
   await storage.setItem("k", "v");
   assert.ok(cache.has("unstorage:k"));
@@ -104,7 +104,7 @@ test("a base keeps others out; a driver closes what it has made", async () => {
   assert.throws(() => zcacheDriver({ max: 5 } as never), /no option "max"/);
 });
 
-test("drivers whose bases begin alike have items of their own", () => {
+test("drivers whose bases begin alike are separate", () => {
   using shared = Cache.create<string, unknown>({ backgroundMs: 0 });
   const bases = ["a", "a:b", "ab", "a%3Ab", "🎉", "a.*"];
   const drivers = bases.map((base) => zcacheDriver({ cache: shared, base }));

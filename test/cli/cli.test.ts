@@ -70,7 +70,7 @@ writeFileSync(at("text"), text);
 writeFileSync(at("empty"), "");
 mkdirSync(at("nothing"));
 
-test("version and help", () => {
+test("version and help are printed", () => {
   assert.match(zcache("--version").stdout, /^\d+\.\d+\.\d+\n$/);
   const help = zcache("--help");
   assert.equal(help.status, 0);
@@ -80,14 +80,14 @@ test("version and help", () => {
   }
 });
 
-test("lists of codecs and pools", () => {
+test("codecs and pools are listed", () => {
   const codecs = JSON.parse(zcache("codecs", "--json").stdout);
   assert.ok(codecs.find((one: { codec: string }) => one.codec === "lz4").available);
   assert.match(zcache("codecs").stdout, /^lz4 +true/m);
   assert.match(zcache("pools").stdout, /^zbud-6\.12 /m);
 });
 
-test("usage errors name what was wrong and what is allowed", () => {
+test("usage errors name what is wrong and what is allowed", () => {
   const file = at("text");
   assertUsage(["analyze"], /nothing to analyze: name files or folders, or give --pid N/);
   assertUsage(["analyze", "--codec", "lz5", file], /there is no codec "lz5"; write lz4, /);
@@ -110,7 +110,7 @@ test("usage errors name what was wrong and what is allowed", () => {
   assertUsage(["defrag"], /unknown command 'defrag'/);
 });
 
-test("JSON of an analysis", () => {
+test("an analysis as JSON", () => {
   const json = report(...QUICK, at("text"));
   const pages = Math.ceil(text.length / 4096);
   assert.equal(json.schema, 1);
@@ -140,7 +140,7 @@ test("one thread and two measure the same", () => {
   );
 });
 
-test("text and page", () => {
+test("an analysis as text and as a page", () => {
   mkdirSync(at("<b>&"));
   writeFileSync(at("<b>&/file"), text);
   const page = at("page.html");
@@ -155,7 +155,9 @@ test("text and page", () => {
   assert.match(html, /<meta name="viewport" content="width=device-width/);
 });
 
-test("what is no file is named and skipped", { skip: process.platform === "win32" }, async () => {
+test("anything but a file is named and skipped", {
+  skip: process.platform === "win32",
+}, async () => {
   mkdirSync(at("odd"));
   writeFileSync(at("odd/text"), text);
   writeFileSync(at("odd/empty"), "");
@@ -178,7 +180,7 @@ test("what is no file is named and skipped", { skip: process.platform === "win32
   assert.match(stderr, /^zcache: not read: .*fifo: a FIFO$/m);
 });
 
-test("nothing measured is exit code 1", () => {
+test("an analysis without a page exits with 1", () => {
   assertFailed(
     ["analyze", at("missing")],
     /not read: .*missing: no such file or folder \(ENOENT\)/,
@@ -265,7 +267,7 @@ test("a bad trace is refused with the number of its line", () => {
   assertFailed(["replay", "--pool", "zbud-6.12", folder], /can't read .*: not a regular file/);
 });
 
-test("a reader that goes away is no error", { skip: process.platform === "win32" }, () => {
+test("a closed pipe is no error", { skip: process.platform === "win32" }, () => {
   const trace = join(VECTORS, "trace_uniform.csv");
   const replay = '"$0" "$1" replay --pool zbud-6.12,dense "$2"';
   const command = `${replay} | head -n 1; exit \${PIPESTATUS[0]}`;

@@ -12,7 +12,7 @@ function zcache(...args: string[]) {
   return spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
 }
 
-test("cells are quoted where CSV wants that, and objects become columns", () => {
+test("cells are quoted where CSV requires it, and nested objects become columns", () => {
   const rows = [
     { name: 'a,"b"\nc', ns: { median: 1, p99: 2.5 } },
     { name: "d", ns: { median: 3, p99: 4 } },
@@ -58,7 +58,7 @@ test("analyze prints a row for each codec and pool", () => {
   );
 });
 
-test("the output has one form", () => {
+test("--csv and --json exclude each other", () => {
   for (const args of [SIMULATE, ["analyze", MAIN]]) {
     const { status, stderr } = zcache(...args, "--csv", "--json");
     assert.equal(status, 2);

@@ -42,7 +42,7 @@ writeFileSync(at("trace.gz"), zlib.gzipSync(readFileSync(at("trace"))));
 writeFileSync(at("broken.gz"), zlib.gzipSync(readFileSync(at("trace"))).subarray(0, 200));
 writeFileSync(at("wrong"), "1 a 5\n2 b\n3 c five\n");
 
-test("a trace as text, as CSV and packed: the same result", () => {
+test("a trace as text, as CSV and compressed gives the same result", () => {
   const plain = report(at("trace"), "--memory", "64K");
   assert.equal(plain.requests, lines.length);
   assert.ok(plain.results.length >= 8);
@@ -55,7 +55,7 @@ test("a trace as text, as CSV and packed: the same result", () => {
   }
 });
 
-test("a trace packed by zstd", async (t) => {
+test("a trace compressed by zstd is read", async (t) => {
   const zstd = spawnSync("zstd", ["-q", "-f", at("trace"), "-o", at("trace.zst")]);
   if (zstd.status !== 0 && process.env["CI"] !== "true") return t.skip("zstd is not installed");
   const isNative = "createZstdDecompress" in zlib || hasPackage("zstd-napi");
@@ -66,7 +66,7 @@ test("a trace packed by zstd", async (t) => {
   assert.equal(packed.requests, lines.length);
 });
 
-test("several memories, a table, and a page with charts", () => {
+test("several memory limits give a table and a page with charts", () => {
   const args = ["--zipf", "0.9", "--keys", "500", "--requests", "5000", "--sizes", "100-2K"];
   const page = at("page.html");
   const { status, stdout, stderr } = simulate(
@@ -84,7 +84,7 @@ test("several memories, a table, and a page with charts", () => {
   assert.equal(html.match(/<table>/g)?.length, 2);
 });
 
-test("a made trace is the same from the same seed, with any policies beside", () => {
+test("a synthetic trace depends on its seed alone, not on the policies", () => {
   const args = ["--shape", "shift", "--keys", "300", "--requests", "3000", "--memory", "64K"];
   const both = report(...args, "--policies", "lru,sieve");
   const one = report(...args, "--policies", "sieve");
@@ -92,7 +92,7 @@ test("a made trace is the same from the same seed, with any policies beside", ()
   assert.notDeepEqual(report(...args, "--policies", "sieve", "--seed", "2").results, one.results);
 });
 
-test("what can't be: exit code 2 for the command line, 1 for a trace", () => {
+test("an invalid command line exits with 2, an invalid trace with 1", () => {
   const usage: readonly (readonly [args: readonly string[], message: RegExp])[] = [
     [[], /give either trace files, or --zipf or --shape/],
     [[at("trace"), "--zipf", "1"], /give either trace files/],

@@ -43,7 +43,7 @@ function checkHarmless(text: string, what: string): void {
   assert.doesNotMatch(text, OBEYED, `${what}: ${JSON.stringify(text.slice(0, 2000))}`);
 }
 
-test("printable text holds nothing that is obeyed, and JSON reads back the same", () => {
+test("printable text has no control characters, and JSON reads back the same", () => {
   const any = fc.string({ unit: "binary", maxLength: 200 });
   const controls = fc.array(fc.integer({ min: 0, max: 0x2069 })).map((codes) => {
     return String.fromCharCode(...codes);
@@ -62,7 +62,7 @@ test("printable text holds nothing that is obeyed, and JSON reads back the same"
   assert.equal(printable("plain text, ünï©ode — ok 👍"), "plain text, ünï©ode — ok 👍");
 });
 
-test("analyze: names that are no UTF-8, or hold control characters", () => {
+test("analyze reads files whose names are not UTF-8 or have control characters", () => {
   const made = shell(`mkdir t "t/$(printf 'dir\\xff')" && for name in 'lat\\xe9in' 'new\\nline' \\
     'esc\\x1b[31mred' 'c1\\xc2\\x9b31m' 'dir\\xff/x' 'ok'; do
     head -c 8192 "$NODE" > "t/$(printf "$name")"; done
@@ -89,7 +89,7 @@ test("analyze: names that are no UTF-8, or hold control characters", () => {
   assert.match(named.stderr, /no\\xe9\\x1b\[31m: no such file/);
 });
 
-test("errors that repeat what was given", () => {
+test("errors that repeat the input have no control characters", () => {
   writeFileSync(join(folder, "bad.toml"), `"${"k\\u001b[31m"}" = 1\n`);
   writeFileSync(join(folder, "worse.toml"), `[nbd]\nsize = "\\u001b[31m\\u009b"\n`);
   writeFileSync(join(folder, "no.toml"), `x = \x1b[31m\n`);
@@ -134,7 +134,7 @@ test("errors that repeat what was given", () => {
   checkHarmless(stdout, "replay");
 });
 
-test("an output that can't be written is one line, and a reader that has gone is none", () => {
+test("a failed write is a one-line error, and a closed pipe is no error", () => {
   if (!existsSync("/dev/full")) return;
   const commands = [
     "analyze --codec lz4 --pool dense --threads 1 t/ok",
@@ -163,7 +163,7 @@ test("an output that can't be written is one line, and a reader that has gone is
   assert.equal(shell(`"$NODE" "$MAIN" stats --socket no 2>&-`).status, 1);
 });
 
-test("no daemon: a line that says what to do", () => {
+test("without a daemon, one line says what to do", () => {
   writeFileSync(join(folder, "file"), "");
   for (const [socket, why] of [
     ["none.ctl", /none\.ctl: no daemon listens there; start one \(`zcache serve`\)/],
@@ -179,7 +179,7 @@ test("no daemon: a line that says what to do", () => {
   }
 });
 
-test("serve: what is missing, and what is in the way", () => {
+test("serve reports missing and occupied paths in one line", () => {
   writeFileSync(join(folder, "on.toml"), "[nbd]\nenabled = true\n");
   for (const [args, code, why] of [
     [["--nbd"], 2, /^zcache: --nbd: no device is configured; give --nbd-size SIZE/],
@@ -199,7 +199,7 @@ test("serve: what is missing, and what is in the way", () => {
   }
 });
 
-test("memory: what the machine has, or its control groups allow", () => {
+test("the memory of the machine is limited by its control groups", () => {
   const root = join(folder, "root");
   const put = (path: string, text: string) => {
     mkdirSync(join(root, path, ".."), { recursive: true });

@@ -61,7 +61,7 @@ function state(seconds: number, times: number): State {
 /** Half of it is filled. */
 const BAR = "█".repeat(15);
 
-test("the page: what is there, and what has happened since the look before", () => {
+test("the page shows the state and the rates since the state before", () => {
   assert.deepEqual(pageLines(state(100, 7), state(102, 9)), [
     "zcache 1.2.3   up 0:01:42   resident 150 MiB   rates of the last interval",
     "",
@@ -79,7 +79,7 @@ test("the page: what is there, and what has happened since the look before", () 
   ]);
 });
 
-test("without a look before, and with a daemon that has begun anew, since its start", () => {
+test("the first page, and one after a restart, show rates since the start", () => {
   const once = pageLines(undefined, state(10, 20)).join("\n");
   assert.match(once, /rates since the start$/m);
   assert.match(once, /^ {2}hits +90\.0 % {3}1,800\/s of 2,000\/s$/m);
@@ -93,7 +93,7 @@ test("without a look before, and with a daemon that has begun anew, since its st
   assert.match(idle, /^ {2}evicted +none$/m);
 });
 
-test("lines: a column for each figure, under its head", () => {
+test("lines have a column for each figure under its heading", () => {
   const [row] = rowLines(state(100, 7), state(102, 9));
   assert.match(row!, /^\d\d:\d\d:\d\d memcached +1,030 +90\.0% +32\.0MiB +3\.00x +5 +2\.00MiB +3$/);
   assert.equal(rowHead().length, row!.length);
@@ -103,7 +103,7 @@ test("lines: a column for each figure, under its head", () => {
   );
 });
 
-test("times and rates for people", () => {
+test("durations and rates as text", () => {
   assert.deepEqual([0, 59_999, 3_600_000, 90_061_000].map(duration), [
     ...["0:00:00", "0:00:59", "1:00:00", "1 d 01:01:01"],
   ]);
@@ -141,7 +141,7 @@ async function onTerminal(control: string) {
   return { ended, until, tty, pid: Number(pid), child, screen: () => text };
 }
 
-test("a terminal: drawn anew, fitted to it, and left as it was", { skip }, async (t) => {
+test("on a terminal the page is redrawn, fitted and finally removed", { skip }, async (t) => {
   const server = await daemon(
     ...["--memcached-listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0", "--nbd-size", "1M"],
     ...["--nbd-listen", "127.0.0.1:0", "--control", "t.ctl"],

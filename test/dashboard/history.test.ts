@@ -16,7 +16,7 @@ function picture(more: Partial<ServicePicture>): ServicePicture {
   } as ServicePicture;
 }
 
-test("rates are of the time between two looks", () => {
+test("rates refer to the time between two samples", () => {
   const history = new History();
   const first = history.add(1000, picture({ operations: { get: 100, set: 5 }, hits: 50 }));
   assert.deepEqual([first.seconds, first.operations, first.hitRate], [0, 0, undefined]);
@@ -30,7 +30,7 @@ test("rates are of the time between two looks", () => {
   assert.deepEqual([idle.operations, idle.hitRate], [0, undefined]);
 });
 
-test("a daemon that was started anew begins a new history", () => {
+test("a restarted daemon begins a new history", () => {
   const history = new History();
   history.add(1000, picture({ operations: { get: 100 } }));
   history.add(2000, picture({ operations: { get: 200 } }));
@@ -39,13 +39,13 @@ test("a daemon that was started anew begins a new history", () => {
   assert.equal(history.moments.length, 1);
 });
 
-test("the memory of it is bounded", () => {
+test("the history is bounded", () => {
   const history = new History();
   for (let nth = 0; nth < 1000; nth++) history.add(nth * 1000, picture({}));
   assert.equal(history.moments.length, 300);
 });
 
-test("times of an interval", () => {
+test("the latency of an interval", () => {
   const before = [[100, 5] as const, [200, 1] as const];
   const now = [[100, 5] as const, [200, 4] as const, [400, 1] as const];
   assert.deepEqual(latencySince(before, now), [
@@ -62,7 +62,7 @@ test("times of an interval", () => {
   ]);
 });
 
-test("numbers for people", () => {
+test("numbers as text", () => {
   assert.deepEqual([0, 3.21, 12, 9994, 12_345, 2_500_000].map(rate), [
     ...["0/s", "3.2/s", "12/s", "9,994/s", "12.3 k/s", "2.50 M/s"],
   ]);

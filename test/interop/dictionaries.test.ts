@@ -78,7 +78,7 @@ function runLz4(
   });
 }
 
-test("liblz4 and this read each other's blocks", { skip: skipLz4 }, () => {
+test("liblz4 and this codec read each other's blocks", { skip: skipLz4 }, () => {
   for (const size of [8, 1000, 16 * KIB, 64 * KIB]) {
     const dictionary = trainDictionary(SAMPLES, size);
     const fixture = open("lz4", dictionary);
@@ -96,7 +96,7 @@ test("liblz4 and this read each other's blocks", { skip: skipLz4 }, () => {
   }
 });
 
-test("liblz4 refuses what this refuses", { skip: skipLz4 }, () => {
+test("liblz4 refuses the blocks that this codec refuses", { skip: skipLz4 }, () => {
   const dictionary = trainDictionary(SAMPLES, 500);
   const fixture = open("lz4", dictionary);
   const damaged = HELD_OUT.flatMap((data) => {

@@ -117,7 +117,7 @@ exec "${process.execPath}" "${STAND_IN}" "$@" </dev/null >/dev/null 2>&1
     writeFileSync(`${SOURCE}/memcached-debug`, script, { mode: 0o755 });
   });
 
-  test("against a server that runs", { skip: noProve, timeout: 600_000 }, async () => {
+  test("against a running server", { skip: noProve, timeout: 600_000 }, async () => {
     for (const name of RUNNING) {
       const path = join(folder, name);
       const port = await serve("--debug-time", "--socket", path);
@@ -126,7 +126,7 @@ exec "${process.execPath}" "${STAND_IN}" "$@" </dev/null >/dev/null 2>&1
     }
   });
 
-  test("with servers as they want them", { skip: noProve, timeout: 600_000 }, async () => {
+  test("with servers that they start", { skip: noProve, timeout: 600_000 }, async () => {
     await prove(STARTED, {}, 4);
     await prove(STARTED_UNCOMPRESSED, { ZCACHE_UNCOMPRESSED: "1" }, 1);
   });

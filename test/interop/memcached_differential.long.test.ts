@@ -7,7 +7,7 @@ import { without } from "../../bench/programs.ts";
 
 const skip = without("memcached");
 
-test("sequences of requests are answered as by memcached", { skip }, async () => {
+test("sequences of requests get the same answers as from memcached", { skip }, async () => {
   const lines: string[] = [];
   const print = (line: string) => lines.push(line);
   const result = await benchDifferential({ sequences: 300, seed: 20_000, print });

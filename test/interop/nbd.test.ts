@@ -284,7 +284,7 @@ test("nbdfuse: ext4 on a loop device, fsck, and fstrim gives memory back", {
   }
 });
 
-test("what is on the device after all this is what the image says", {
+test("the device equals its saved image after all this", {
   skip: without("nbdcopy"),
 }, async () => {
   fill();

@@ -129,7 +129,7 @@ test("QEMU through TLS: compares with a certificate, refused with a foreign one"
   });
 });
 
-test("nbd-client lists exports; from an address that is not allowed nothing comes", {
+test("nbd-client lists exports, and gets no answer from an address that is not allowed", {
   skip: without("nbd-client", "nbdinfo"),
 }, async () => {
   await serving({ allow: ["127.0.0.1"] }, async ({ port }) => {

@@ -77,14 +77,14 @@ for (const flags of [[], ["-l"], ["-w"], ["-w", "-f"]]) {
   });
 }
 
-test("-o, requests larger and larger; -h, the handshake's options", { skip }, async () => {
+test("-o sends larger and larger requests, -h the options of the handshake", { skip }, async () => {
   await serving(SMALL_BYTES, async (where) => {
     assert.match(await tester("-o", ...where), /OK/);
     assert.match(await tester("-h", ...where), /No errors encountered/);
   });
 });
 
-test("-w -F, writing to what is read-only fails", { skip }, async () => {
+test("-w -F: writing to a read-only export fails", { skip }, async () => {
   const options = { tcp: true, readOnly: true };
   const work = async (where: string[]) => {
     await tester("-w", "-F", ...where);
@@ -127,7 +127,7 @@ for (const kind of ["integrity", "integrityhuge"]) {
   });
 }
 
-test("TLS with a foreign certificate, and without TLS: refused", { skip }, async () => {
+test("connections without TLS or with a foreign certificate are refused", { skip }, async () => {
   await secured(async (where) => {
     await assert.rejects(tester(...where));
     assert.match(await tester(...withCert("selfsigned"), "-F", ...where), /as expected/);

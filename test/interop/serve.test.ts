@@ -42,7 +42,7 @@ test("nbdinfo, memccp and memccat, GET / and /metrics, of one daemon", {
   assert.equal((await server.end()).code, 0);
 });
 
-test("systemd takes the unit, and finds little that is open", {
+test("systemd accepts the unit and rates it as hardened", {
   skip: without("systemd-analyze"),
 }, () => {
   const unit = readFileSync(join(ROOT, "contrib/zcache.service"), "utf8");
@@ -55,7 +55,7 @@ test("systemd takes the unit, and finds little that is open", {
   assert.deepEqual([check.status, check.stderr.trim()], [0, ""]);
 });
 
-test("the unit says what the daemon does", () => {
+test("the unit agrees with the daemon", () => {
   const unit = readFileSync(join(ROOT, "contrib/zcache.service"), "utf8");
   const lines = unit.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   for (const line of lines) assert.match(line, /^(\[[A-Z][a-z]+\]|[A-Z]\w+=.*)$/);
@@ -68,7 +68,7 @@ test("the unit says what the daemon does", () => {
   assert.ok(!lines.some((line) => line.startsWith("MemoryDenyWriteExecute=yes")));
 });
 
-test("the Dockerfile: no root, no registry, and flags that there are", async () => {
+test("the Dockerfile uses no root and no registry, and only existing flags", async () => {
   const text = readFileSync(join(ROOT, "contrib/Dockerfile"), "utf8");
   const joined = text.replace(/^#.*$/gm, "").replace(/\\\n/g, " ");
   const steps = joined.split("\n").filter((line) => line.trim() !== "");

@@ -102,7 +102,7 @@ function kernelOf(pages: readonly Uint8Array[]): MmStat {
   }
 }
 
-test("the kernel's zram and ours say the same of the same pages", { skip: obstacle() }, (t) => {
+test("the kernel's zram and this one agree on the same pages", { skip: obstacle() }, (t) => {
   const pages = somePages();
   const kernel = kernelOf(pages);
   const store = openStore({ memoryMax: "64MiB", pool: "zsmalloc" });

@@ -42,7 +42,7 @@ function fail(what: string): never {
   throw new TypeError(`injected: ${what}`);
 }
 
-test("an error that nobody expected ends the request, and is logged once", async () => {
+test("an unexpected error ends the request and is logged once", async () => {
   await serving(
     async (path, errors, logged) => {
       const requests = [
@@ -73,7 +73,7 @@ test("an error that nobody expected ends the request, and is logged once", async
   );
 });
 
-test("what can't be written as JSON is such an error", async () => {
+test("a value that can't be written as JSON is an unexpected error", async () => {
   await serving(
     async (path, errors) => {
       await assert.rejects(askControl(path, { stats: true }), { code: "ERR_INTERNAL" });
@@ -83,7 +83,7 @@ test("what can't be written as JSON is such an error", async () => {
   );
 });
 
-test("clients that say nothing keep nobody out, however many", async () => {
+test("idle clients, however many, do not keep others out", async () => {
   await serving(async (path) => {
     const silent: Socket[] = [];
     for (let round = 0; round < 5; round++) {
@@ -94,7 +94,7 @@ test("clients that say nothing keep nobody out, however many", async () => {
   });
 });
 
-test("half a line, no line, a line without end: such a client is closed in time", async () => {
+test("clients that send half a line, no line or an endless line are closed", async () => {
   await serving(
     async (path) => {
       const half = client(path);
@@ -116,7 +116,7 @@ test("half a line, no line, a line without end: such a client is closed in time"
   );
 });
 
-test("all lines of a client that sends them at once are answered in order", async () => {
+test("pipelined lines are answered in order", async () => {
   await serving(async (path) => {
     const socket = client(path);
     const lines = 500;
@@ -130,7 +130,7 @@ test("all lines of a client that sends them at once are answered in order", asyn
   });
 });
 
-test("a client that asks without end and reads nothing costs others nothing", async () => {
+test("a client that sends without reading does not slow others", async () => {
   const big = { text: "x".repeat(50_000) };
   let asked = 0;
   await serving(
@@ -153,7 +153,7 @@ test("a client that asks without end and reads nothing costs others nothing", as
   );
 });
 
-test("the socket is open to its owner alone, or as far as is said", async () => {
+test("the socket has mode 0600, or the mode that is set", async () => {
   for (const [mode, expected] of [
     [undefined, 0o600],
     [0o660, 0o660],

@@ -14,7 +14,7 @@ import { startMemcached } from "./fixture.ts";
 const total = (buckets: readonly (readonly [number, number])[]) =>
   buckets.reduce((sum, [, count]) => sum + count, 0);
 
-test("one of sixty-four, kinds apart, all threads together", () => {
+test("one of sixty-four is measured, by kind, over all threads", () => {
   const memory = SampledTimes.memory(2);
   const [one, other] = [new SampledTimes(memory), new SampledTimes(memory)];
   let begun = 0;
@@ -28,7 +28,7 @@ test("one of sixty-four, kinds apart, all threads together", () => {
   assert.ok(fast >= 1e6 && fast < 20e6 && slow >= 20e6, `${fast} and ${slow} ns`);
 });
 
-test("NBD: reads and writes, each from its head to its reply", async () => {
+test("NBD reads and writes are measured from head to reply", async () => {
   const folder = mkdtempSync(join(tmpdir(), "zcache-times-"));
   const path = join(folder, "s");
   const store = createStore({ memoryMax: "16MiB" });
@@ -53,7 +53,7 @@ test("NBD: reads and writes, each from its head to its reply", async () => {
   rmSync(folder, { recursive: true });
 });
 
-test("memcached: what one read brings", async () => {
+test("memcached measures the commands of one read from a socket", async () => {
   const memcached = await startMemcached();
   for (let nth = 0; nth < 128; nth++) await memcached.client.ask("mn\r\n", "MN\r\n");
   assert.equal(total(memcached.server.latency()), 2);

@@ -24,7 +24,7 @@ function cellsOf(map: FrameMap): Cell[] {
   );
 }
 
-test("the uses have the numbers that the page knows them by", () => {
+test("the uses of frames have the numbers that the page expects", () => {
   const uses = [
     Use.FREE,
     Use.HEADER,
@@ -39,7 +39,7 @@ test("the uses have the numbers that the page knows them by", () => {
 });
 
 for (const pool of poolTypes()) {
-  test(`${pool}: every frame is what the statistics say`, async () => {
+  test(`${pool}: the frame map agrees with the statistics`, async () => {
     const nbd = await startNbd({ pool });
     fillDevice(nbd, 1200);
     for (let page = 0; page < 1200; page += 3) nbd.device.discard(page * 4096, 4096);
@@ -67,7 +67,7 @@ for (const pool of poolTypes()) {
   });
 }
 
-test("aggregated, a map says the same", async () => {
+test("an aggregated map has the same totals", async () => {
   const nbd = await startNbd({ pool: "zsmalloc" });
   fillDevice(nbd, 1500);
   const monitor = monitorOf(nbd.store);
@@ -91,7 +91,7 @@ test("aggregated, a map says the same", async () => {
   await nbd.close();
 });
 
-test("a map of values, and one of nothing", async () => {
+test("a map of values, and a map of an empty store", async () => {
   const memcached = await startMemcached();
   const empty = await memcached.monitor.frames(0, 2 ** 20, 16_384);
   assert.match(summarise(empty), /^No frame holds objects yet/);
@@ -103,7 +103,7 @@ test("a map of values, and one of nothing", async () => {
   await memcached.close();
 });
 
-test("cells in words", () => {
+test("cells are described in words", () => {
   const map = { from: 0, to: 64, perCell: 1, pageSizeBytes: 4096, classes: "slot" } as FrameMap;
   const cell = { use: 2, freeShare: 0, objectShare: 1, fullness: 0.5, class: 448, isMixed: false };
   assert.equal(
@@ -119,7 +119,7 @@ test("cells in words", () => {
   assert.equal(describeCell({ ...cell, use: 0, objectShare: 0 }, map, 0), "Frame 0, at 0 B: free.");
 });
 
-test("a map of a million frames is put together in bounded steps", () => {
+test("a map of a million frames is made in bounded steps", () => {
   const framesTotal = 2 ** 20;
   let calls = 0;
   const store = {
@@ -142,7 +142,7 @@ test("a map of a million frames is put together in bounded steps", () => {
   assert.equal(cellAt(builder.cells, 8, 0).class, 448);
 });
 
-test("sizes of a large store are looked at in parts, and told as far as known", async () => {
+test("the size histogram of a large store grows with each request", async () => {
   const memcached = await startMemcached({ memoryMax: 64 * 2 ** 20 });
   const entries = 120_000;
   for (let nth = 0; nth < entries; nth++) memcached.client.send(`ms k${nth} 3 q\r\nabc\r\n`);

@@ -101,7 +101,7 @@ function told(name: string, labels: Readonly<Record<string, string>>): number {
   return all[0]!.value;
 }
 
-test("names, types and units are by the conventions", () => {
+test("names, types and units follow Prometheus's conventions", () => {
   for (const [name, { type, help, samples }] of families) {
     assert.match(name, /^(zcache|process)_/);
     assert.ok(help.length > 5, name);
@@ -111,7 +111,7 @@ test("names, types and units are by the conventions", () => {
   }
 });
 
-test("the stores say the same", () => {
+test("the metrics equal the statistics of the stores", () => {
   for (const { store, monitor } of [nbd, memcached]) {
     const service = monitor.name;
     const stats = store.stats();
@@ -136,7 +136,7 @@ test("the stores say the same", () => {
   assert.equal(told("zcache_connections", { service: "memcached" }), 1);
 });
 
-test("histograms grow to their count", () => {
+test("the buckets of a histogram add up to its count", () => {
   const { samples } = families.get("zcache_latency_seconds")!;
   const ofGets = samples.filter(
     ({ labels }) => labels["service"] === "nbd" && labels["operation"] === "store_get",
@@ -157,12 +157,12 @@ test("histograms grow to their count", () => {
   assert.ok(count > 10 && sum > 0 && sum / count < 0.1, `${sum} s in ${count}`);
 });
 
-test("docs/dashboard.md lists these and no others", () => {
+test("docs/dashboard.md lists exactly these metrics", () => {
   const docs = readFileSync(new URL("dashboard.md", folderOfDocs), "utf8");
   const listed = new Set(docs.match(/`(zcache|process)_[a-z_]+/g)?.map((name) => name.slice(1)));
   assert.deepEqual([...listed].sort(), [...families.keys()].sort());
 });
 
-test("the next scrape has the same", async () => {
+test("two scrapes have the same metrics", async () => {
   assert.deepEqual([...(await scrape()).keys()], [...families.keys()]);
 });

@@ -105,7 +105,7 @@ function parse(text: string): Answer {
 const get = (server: WebServer, path: string, headers: Readonly<Record<string, string>> = {}) =>
   request(server, `GET ${path}`, headers);
 
-test("the page and what belongs to it", async () => {
+test("the page and its files are served", async () => {
   for (const [path, type] of [
     ["/", "text/html"],
     ["/app.js", "text/javascript"],
@@ -129,7 +129,7 @@ test("the page and what belongs to it", async () => {
   assert.doesNotMatch(body, /<style|style=|<script>|onclick=|https?:/);
 });
 
-test("figures of every service", async () => {
+test("the state has figures of every service", async () => {
   const { status, headers, body } = await get(open, "/api/state");
   assert.equal(status, 200);
   assert.equal(headers["cache-control"], "no-store");
@@ -155,7 +155,7 @@ test("figures of every service", async () => {
   assert.equal(sizes.bins.at(-1), stats.huge_pages);
 });
 
-test("paths and parameters that are none", async () => {
+test("unknown paths and invalid parameters are refused", async () => {
   for (const path of [
     ...["/nothing", "/api", "/api/services/nbd", "/api/services/other/map", "/../package.json"],
     ...["/api/knobs", "/app.js/", "/%2e%2e/package.json", "//etc/passwd", "/index.html"],
@@ -192,7 +192,7 @@ test("other methods are refused, and nothing can be set without a token", async 
   assert.equal((await get(open, "/api/knobs")).status, 404);
 });
 
-test("knobs: with the token only, as JSON only", async () => {
+test("knobs are set with the token only, and as JSON only", async () => {
   const right = { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" };
   const body = JSON.stringify({ name: "limit", value: "2000" });
   for (const authorization of [undefined, "Bearer wrong", `Basic ${TOKEN}`, "Bearer ", TOKEN]) {
@@ -233,7 +233,7 @@ test("knobs: with the token only, as JSON only", async () => {
   );
 });
 
-test("who comes by a name that is not ours is a stranger", async () => {
+test("requests for an unknown host name are refused", async () => {
   const statusOf = async (server: WebServer, host: string) =>
     (await get(server, "/api/state", { host })).status;
   for (const host of ["127.0.0.1", "localhost:80", "10.1.2.3:80", "[::1]:80", "a.localhost"]) {
@@ -257,7 +257,7 @@ test("who comes by a name that is not ours is a stranger", async () => {
   assert.equal((await get(open, "/metrics", { "sec-fetch-site": "same-origin" })).status, 200);
 });
 
-test("a what-if at a time, and a rest after it", async () => {
+test("comparisons run one at a time with a rest in between", async () => {
   const path = "/api/services/nbd/what-if?codec=lz4&pool=zbud";
   const statuses = await Promise.all(
     [1, 2, 3].map(async () => {
@@ -272,7 +272,7 @@ test("a what-if at a time, and a rest after it", async () => {
   assert.equal((await get(open, path)).status, 200);
 });
 
-test("the same walk is done once for all who ask at the same time", async () => {
+test("simultaneous requests share one walk", async () => {
   let walks = 0;
   const slow = {
     ...{ name: "slow", kind: "test" },
@@ -300,7 +300,7 @@ test("the same walk is done once for all who ask at the same time", async () => 
   await server.close();
 });
 
-test("headers that are too large, requests that never end, too many clients", async () => {
+test("large headers, endless requests and too many clients are refused", async () => {
   const huge = await get(open, "/", { "x-much": "a".repeat(9000) });
   assert.equal(huge.status, 431);
   const sockets = await Promise.all(Array.from({ length: 64 }, () => connectTo(open)));
@@ -321,7 +321,7 @@ test("headers that are too large, requests that never end, too many clients", as
   assert.equal((await get(open, "/")).status, 200);
 });
 
-test("connections that say nothing keep nobody out, however many", async () => {
+test("idle connections, however many, do not keep others out", async () => {
   const sockets = Array.from({ length: 300 }, () => silent(open));
   for (let nth = 0; nth < 5; nth++) {
     assert.equal((await get(open, "/api/state")).status, 200);
@@ -330,7 +330,7 @@ test("connections that say nothing keep nobody out, however many", async () => {
   for (const socket of sockets) socket.destroy();
 });
 
-test("a client that asks for much at once without reading is closed", async () => {
+test("a client that pipelines many requests without reading is closed", async () => {
   const socket = await connectTo(open);
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   socket.on("error", () => {});
@@ -340,7 +340,7 @@ test("a client that asks for much at once without reading is closed", async () =
   assert.equal((await get(open, "/api/state")).status, 200);
 });
 
-test("time limits of a request's head, of a request, and of a connection", async () => {
+test("the head of a request, a request and a connection have time limits", async () => {
   const limits = { headersMs: 200, requestMs: 300, keepAliveMs: 200, idleMs: 400 };
   const quick = await startWeb([], { limits, token: TOKEN });
   try {
@@ -390,7 +390,7 @@ test("garbage is refused, and the next request is answered", async () => {
   assert.equal((await get(open, "/api/state")).status, 200);
 });
 
-test("options that can't be, addresses that are taken", async () => {
+test("invalid options and addresses in use are refused", async () => {
   const { port } = new URL(open.url);
   const wrong: readonly [Parameters<typeof startWeb>[1], string][] = [
     [{ port: 70_000 }, "ERR_OPTION"],
@@ -407,7 +407,7 @@ test("options that can't be, addresses that are taken", async () => {
   await assert.rejects(WebServer.start({ port: 0, monitors: [named] }), { code: "ERR_OPTION" });
 });
 
-test("closing ends clients and what is under way", async () => {
+test("closing ends clients and running walks", async () => {
   const other = await startNbd();
   fillDevice(other, 1500);
   const server = await startWeb([other.monitor]);

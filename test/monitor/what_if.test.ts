@@ -39,7 +39,7 @@ function contentOf(pages: number, sameFilled: number): SampledContent {
   };
 }
 
-test("pages: the same as the analyzer says of them", async () => {
+test("a comparison of pages agrees with the analyzer", async () => {
   const content = contentOf(600, 7);
   const { codecs, pools } = choices();
   const analyzer = new Analyzer({ codecs, pools, pageSize: PAGE, windowBytes: 4 * 2 ** 20 });
@@ -67,7 +67,7 @@ test("pages: the same as the analyzer says of them", async () => {
   }
 });
 
-test("a store of pages: all of them, where it holds fewer than a sample", async () => {
+test("a small store of pages is sampled as a whole", async () => {
   const nbd = await startNbd({ pool: "zsmalloc" });
   fillDevice(nbd, 900);
   const stats = nbd.store.stats();
@@ -94,7 +94,7 @@ test("a store of pages: all of them, where it holds fewer than a sample", async 
   await nbd.close();
 });
 
-test("a store of values, and a sample of a part", async () => {
+test("a store of values is sampled in part", async () => {
   const memcached = await startMemcached({ memoryMax: 16 * 2 ** 20 });
   const none = await memcached.monitor.whatIf("zstd", "zsmalloc");
   assert.deepEqual([none.sampled, none.of, none.rows[0]!.ratio], [0, 0, 0]);
@@ -113,7 +113,7 @@ test("a store of values, and a sample of a part", async () => {
   await memcached.close();
 });
 
-test("every page has the same chance", async () => {
+test("every page is drawn with the same probability", async () => {
   const nbd = await startNbd();
   fillDevice(nbd, 1800);
   const firsts = new Map<number, number>();
@@ -142,7 +142,7 @@ test("every page has the same chance", async () => {
   await nbd.close();
 });
 
-test("what there is no choice of", async () => {
+test("an unknown codec or pool is refused", async () => {
   const nbd = await startNbd();
   await assert.rejects(nbd.monitor.whatIf("brotli", "dense"), { code: "ERR_OPTION" });
   await assert.rejects(nbd.monitor.whatIf("lz4", "slab"), { code: "ERR_OPTION" });

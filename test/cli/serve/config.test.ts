@@ -120,7 +120,7 @@ describe("errors of the file", () => {
     );
   });
 
-  test("any text: a configuration, or an error of one line", () => {
+  test("any text is a configuration or a one-line error", () => {
     const word = fc.constantFrom("nbd", "size", "[", "]", "=", "\n", "'", '"', "1", "{", ".", "a");
     fc.assert(
       fc.property(
@@ -140,7 +140,7 @@ describe("errors of the file", () => {
     );
   });
 
-  test("names that are no keys of a table", () => {
+  test("names of object properties are unknown keys", () => {
     for (const text of ["__proto__ = 1", "[nbd]\nconstructor = 1", "[__proto__]\na = 1"]) {
       assert.match(
         messageOf(() => fromFile(text)),
@@ -155,14 +155,14 @@ function SIZE(name: string, text: string): string {
   return `${name}: "${text}" is not a size; write bytes or a number with K, M or G, such as 64K`;
 }
 
-describe("flags and file are one", () => {
+describe("flags and the file are equivalent", () => {
   /** Values that no setting of its shape takes, and one that all of a kind take. */
   const bad: Readonly<Record<string, string>> = {
     ...{ size: "many", n: "-1", seconds: "x", octal: "9", "host:port": "a:b:c", network: "x" },
     ...{ "name=size": "=1", char: "ab", version: "1.1", mode: "x", type: "x" },
   };
 
-  test("a value that is wrong is refused with the same words", () => {
+  test("a wrong value gives the same error in both", () => {
     let looked = 0;
     for (const section of SECTIONS) {
       for (const [name, { hint, shape }] of Object.entries(section.settings)) {
@@ -182,7 +182,7 @@ describe("flags and file are one", () => {
     assert.ok(looked > 20, `${looked} settings`);
   });
 
-  test("what both say gives the same configuration", () => {
+  test("the same settings give the same configuration", () => {
     const text = `
 control = "c"
 control-mode = "660"
@@ -211,7 +211,7 @@ enabled = false
     assert.equal(same.nbd.size, 1024 * 1024);
   });
 
-  test("flags win, switched either way", () => {
+  test("flags override the file in both directions", () => {
     const file = parseConfig("control = false\n[memcached]\nflush = false\nthreads = 2", "z.toml");
     const { memcached, daemon } = resolve(flags("--memcached-flush", "--control", "x"), file);
     assert.deepEqual([memcached.flush, memcached.threads, daemon.control], [true, 2, "x"]);
@@ -221,7 +221,7 @@ enabled = false
     );
   });
 
-  test("what is in force can be printed, and read again", () => {
+  test("a printed configuration reads back the same", () => {
     const config = fromFlags("--nbd-size", "8G", "--memcached-listen", "notls:[::1]:5", "--no-web");
     assert.deepEqual(fromFile(configText(config)), config);
     assert.deepEqual(fromFile(configText(resolve())), resolve());
@@ -234,10 +234,10 @@ enabled = false
   });
 });
 
-describe("the example of a configuration", () => {
+describe("the example configuration", () => {
   const example = readFileSync(join(ROOT, "contrib/zcache.toml"), "utf8");
 
-  test("has every key, and says the defaults", () => {
+  test("has every key with its default", () => {
     const uncommented = example.replace(/^# ([a-z-]+ = )/gm, "$1");
     const written = parseConfig(uncommented.replace(/^.* = "<.*>"$/gm, ""), "zcache.toml");
     const config: Config = resolve(written);
@@ -262,7 +262,7 @@ describe("the example of a configuration", () => {
   });
 });
 
-test("addresses: loopback if nothing is said, and a warning where they are open", () => {
+test("addresses default to loopback, and others cause a warning", () => {
   const where = (text: string) => parseAddress(text, "listen", 7, ["notls"]);
   assert.deepEqual(where(":1"), { host: "127.0.0.1", port: 1, prefix: "" });
   assert.deepEqual(where("host"), { host: "host", port: 7, prefix: "" });
@@ -279,7 +279,7 @@ test("addresses: loopback if nothing is said, and a warning where they are open"
   assert.match(exposureWarning("x", ["127.0.0.1", "::"], "y")!, /^warning: x: :: is open/);
 });
 
-test("the nearest name: a letter or two away, or none", () => {
+test("the nearest name is at most two letters away", () => {
   const names = ["size", "socket", "socket-mode", "listen"];
   assert.equal(nearest("sice", names), "size");
   assert.equal(nearest("socketmode", names), "socket-mode");

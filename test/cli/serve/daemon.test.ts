@@ -44,7 +44,7 @@ function listening(): Promise<Server> {
   });
 }
 
-test("all services, one control socket, saved at the end and there after a restart", async () => {
+test("all services share a control socket, and a device is saved and loaded again", async () => {
   const nbd = ["--nbd-size", "16M", "--nbd-image", "a.image", "--nbd-socket", "a.sock"];
   const args = [...ANYWHERE, ...nbd, "--control", "a.ctl"];
   const first = await daemon(...args);
@@ -89,7 +89,7 @@ test("all services, one control socket, saved at the end and there after a resta
   assert.equal((await second.end("SIGINT")).code, 0);
 });
 
-test("a port that is taken: said in one line, and nothing is left", async () => {
+test("a port in use is a one-line error, and everything started is ended", async () => {
   const taken = await listening();
   const { port } = taken.address() as { port: number };
   for (const [flag, service] of [
@@ -117,7 +117,7 @@ test("a port that is taken: said in one line, and nothing is left", async () => 
   taken.close();
 });
 
-test("what is asked for wrongly is a usage error, and starts nothing", () => {
+test("an invalid command line is a usage error and starts nothing", () => {
   const cases: [string[], RegExp][] = [
     [["--bogus"], /unknown option '--bogus'/],
     [["--no-memcached"], /there is nothing to serve/],
@@ -142,7 +142,7 @@ test("what is asked for wrongly is a usage error, and starts nothing", () => {
   assert.match(zcache("serve", "--print-config").stdout, /^\[memcached\]\n(.*\n)*threads = 1$/m);
 });
 
-test("SIGHUP: what can be changed is, the rest is named; a bad file changes nothing", async () => {
+test("SIGHUP applies what it can and reports the rest; a bad file changes nothing", async () => {
   const file = at("h.toml");
   const config = (memcached: string, nbd: string) =>
     writeFileSync(file, `[memcached]\n${memcached}\n[nbd]\nsize = "4M"\n${nbd}\n`);
@@ -209,7 +209,7 @@ async function certified(socket: Socket): Promise<string> {
   }
 }
 
-test("SIGHUP: certificates and passwords are read again, by all threads", {
+test("SIGHUP makes all threads read certificates and passwords again", {
   skip: noOpenssl,
 }, async () => {
   certify("first");
@@ -260,7 +260,7 @@ test("SIGHUP: certificates and passwords are read again, by all threads", {
   assert.equal((await server.end()).code, 0);
 });
 
-test("memcached's items outlive a planned restart", async () => {
+test("memcached's items survive a planned restart", async () => {
   const args = [...ANYWHERE, "--memcached-persist", "items", "--no-control", "--no-web"];
   const first = await daemon(...args);
   assert.equal(await ask(portOf(first.text, "memcached"), "set k 5 0 1\r\nv"), "STORED\r\n");
@@ -271,7 +271,7 @@ test("memcached's items outlive a planned restart", async () => {
   assert.equal((await second.end()).code, 0);
 });
 
-test("a second signal ends it at once", async () => {
+test("a second signal ends the daemon at once", async () => {
   const server = await daemon(...ANYWHERE, "--control", "s.ctl");
   // A client that does not go when it is told to lets the graceful end wait for half a second.
   const port = portOf(server.text, "memcached");
@@ -297,7 +297,7 @@ test("a second signal ends it at once", async () => {
   stays.destroy();
 });
 
-test("the control socket is open to whom it should be", async () => {
+test("the control socket has the file mode that is set", async () => {
   const closed = await daemon(...ANYWHERE, "--control", "m1.ctl");
   assert.equal(statSync(at("m1.ctl")).mode & 0o777, 0o600);
   await closed.end();
@@ -306,7 +306,7 @@ test("the control socket is open to whom it should be", async () => {
   await open.end();
 });
 
-test("who is open to others without asking who they are is told so", async () => {
+test("a service that others can reach without authentication causes a warning", async () => {
   const server = await daemon(
     ...["--memcached-listen", "0.0.0.0:0", "--nbd-listen", "0.0.0.0:0", "--nbd-size", "1M"],
     ...["--web-listen", "0.0.0.0:0", "--no-control"],
@@ -321,7 +321,7 @@ test("who is open to others without asking who they are is told so", async () =>
   assert.equal((await guarded.end()).errors, "");
 });
 
-test("systemd is told when it serves, and when it ends", async () => {
+test("systemd is notified when the daemon serves and when it ends", async () => {
   const notify = at("systemd-notify");
   writeFileSync(notify, `#!/bin/sh\necho "$@" >> "${at("notified")}"\n`);
   chmodSync(notify, 0o755);
@@ -346,7 +346,7 @@ test("systemd is told when it serves, and when it ends", async () => {
   }
 });
 
-test("zcache top: one page, lines in a pipe, and usage errors", async () => {
+test("zcache top prints one page, lines in a pipe, and usage errors", async () => {
   const server = await daemon(...ANYWHERE, "--nbd-size", "4M", "--control", "t.ctl");
   await ask(portOf(server.text, "memcached"), "set k 0 0 1\r\nv\r\nget k");
   const { status, stdout } = zcache("top", "--once", "--socket", "t.ctl");

@@ -71,7 +71,7 @@ function stats(name: string): Record<string, string> {
   return Object.fromEntries(stdout.split("\n").map((line) => line.split("=") as [string, string]));
 }
 
-test("an error in any place ends one request, connection or task", async () => {
+test("an internal error ends only one request, connection or task", async () => {
   const server = await start("all", "--nbd-image", at("image"));
   const web = /web page on (\S+)/.exec(server.text)![1]!;
   const path = at("all.nbd");
@@ -134,7 +134,7 @@ test("an error in any place ends one request, connection or task", async () => {
   }
 });
 
-test("a thread of NBD that ends takes its connections with it, and is replaced", async () => {
+test("an NBD thread that ends closes its connections and is replaced", async () => {
   const server = await start("ends", "--no-memcached", "--no-web");
   const path = at("ends.nbd");
   for (let round = 0; round < 3; round++) {
@@ -167,14 +167,14 @@ async function openUntilServed(path: string): Promise<NbdClient> {
   }
 }
 
-test("a worker that is missing is a line at the start, where nothing can be without it", () => {
+test("a missing worker file is a one-line error at the start", () => {
   const damaged = serveFixture(damagedCopy([], ["nbd/worker.js"]));
   const { status, stderr } = damaged.zcache("serve", "nbd", "--size", "8M", "--socket", "s");
   assert.match(stderr, /^zcache: a thread for block devices has failed: Cannot find module .*\n$/);
   assert.equal(status, 1);
 });
 
-test("an image that can't be saved is said, and the image before stays", async () => {
+test("a failed save of the image is reported, and the previous image stays", async () => {
   const image = at("kept");
   const failing = serveFixture(damagedCopy([["zram/image.js", "    save() {", fail("saving")]]));
   const server = await failing.daemon("nbd", "--size", "8M", "--socket", "s", "--image", image);
@@ -185,7 +185,7 @@ test("an image that can't be saved is said, and the image before stays", async (
   assert.match(errors, /injected: saving/);
 });
 
-test("no descriptors left: the daemon goes on, and serves when there are", {
+test("without free descriptors the daemon goes on, and serves again once there are some", {
   skip: NO_PRLIMIT,
 }, async () => {
   const server = await start("full");

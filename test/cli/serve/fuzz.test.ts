@@ -18,7 +18,7 @@ function residentBytes(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) * 1024;
 }
 
-test("random and mutated inputs over NBD, HTTP and the control socket", async () => {
+test("random and mutated input over NBD, HTTP and the control socket", async () => {
   const server = await daemon(
     ...["--nbd-size", "64M", "--nbd-export", "ro=1M"],
     ...["--nbd-export", `${NBD_KEPT.name}=1M`, "--nbd-memory-max", "48M"],

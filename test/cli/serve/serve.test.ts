@@ -16,7 +16,7 @@ const { folder, at, zcache, daemon: start } = serveFixture();
 /** A daemon that serves block devices. */
 const daemon = (...args: string[]) => start("nbd", ...args);
 
-test("what can't be served is a usage error of one line", () => {
+test("an invalid configuration is a usage error of one line", () => {
   const cases: [string[], RegExp][] = [
     [["--socket", "a"], /--size/],
     [["--size", "0", "--socket", "a"], /--size/],
@@ -46,7 +46,7 @@ test("what can't be served is a usage error of one line", () => {
   assert.equal(zcache("ctl", "a=1", "b").status, 2);
 });
 
-test("a device outlives a planned restart, and what is set while it runs counts", async () => {
+test("a device survives a planned restart, and knobs take effect while it runs", async () => {
   const common = ["--socket", "d.sock", "--control", "d.ctl", "--image", "d.image"];
   const args = ["--size", "16M", "--export", "more=4M", "--memory-max", "32M", ...common];
   const first = await daemon(...args, "--max-connections", "4");
@@ -85,7 +85,7 @@ test("a device outlives a planned restart, and what is set while it runs counts"
   );
 });
 
-test("what does not fit goes to the write-back file, and comes back", async () => {
+test("pages that do not fit are written back, and read correctly", async () => {
   const limits = ["--memory-max", "8M", "--write-back", "w.file", "--max-connections", "4"];
   const daemon1 = await daemon("--size", "32M", "--socket", "w.sock", "--no-control", ...limits);
   const client = await NbdClient.open(at("w.sock"));
@@ -107,7 +107,7 @@ test("what does not fit goes to the write-back file, and comes back", async () =
   assert.equal((await daemon1.end()).code, 0);
 });
 
-test("the control socket: lines in pieces, no lines at all, unknown knobs", async () => {
+test("the control socket takes lines in pieces and refuses bad ones", async () => {
   let value = "1";
   const path = at("c.ctl");
   const server = await ControlServer.start({
@@ -156,7 +156,7 @@ test("the control socket: lines in pieces, no lines at all, unknown knobs", asyn
   assert.ok(!existsSync(path));
 });
 
-test("a control line is a request or it is not: random text", () => {
+test("random control lines are parsed or refused", () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.json()), (line) => {
       parseControlRequest(line);
