@@ -1,10 +1,9 @@
-// Seeded JSON documents as services keep them in caches: orders, articles, log excerpts, profiles
-// and products, 0.5 to 8 KiB long. What repeats in them (names of members, words, agents) and what
-// does not (ids, times, amounts) is balanced so that codecs do with them what they do with real
-// ones; docs/decisions/0011-dictionaries.md has the figures.
+// Synthetic JSON documents as services keep them in caches: orders, articles, log excerpts,
+// profiles and products, 0.5 to 8 KiB long. Repeated parts (member names, words, user agents) and
+// unique parts (ids, times, amounts) are balanced so that the documents compress like real ones;
+// docs/decisions/0011-dictionaries.md has the figures.
 //
-// A document is a function of the seed and its number: any of them can be made again, in any order,
-// by any thread.
+// A document is a function of the seed and its number, so any thread can make any document.
 import { Xorshift32 } from "../src/base/random.ts";
 
 /** Documents that together have 476 MiB. */

@@ -1,5 +1,5 @@
-// `npm run bench [-- NAME …] [--tiny]`: runs the benchmarks, all or those that are named, and
-// prints their tables.
+// `npm run bench [-- NAME …] [--tiny]`: runs all benchmarks, or those that are named, and prints
+// their tables. Each folder benches the folder of the same name in src/.
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCache } from "./cache/cache.ts";
 import { contenderNames } from "./cache/contenders.ts";

@@ -1,4 +1,4 @@
-// Programs of the system that benchmarks and tests run beside ours.
+// Finds programs of the system that benchmarks and tests run for comparison.
 import { execFileSync } from "node:child_process";
 
 export function has(program: string): boolean {

@@ -1,8 +1,8 @@
-// Time and size of every codec on real pages, with what else there is in the same run: the npm
-// packages and the reference LZ4 library in C. The codec `none` shows what a plain copy takes.
+// Time and size of every codec on real pages, beside npm packages and the reference LZ4 library in
+// C in the same run. The codec `none` shows the time of a plain copy.
 //
-// Machines are noisy, so everything takes its turn in every round, and a ratio is the median of the
-// rounds' ratios: what slows a round down slows all of them. The times are the best round's.
+// Machines are noisy, so every contender runs once in each round, and a ratio is the median of the
+// rounds' ratios: a slow round slows all contenders. Times are those of the best round.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,10 +1,10 @@
-// What dictionaries do for short JSON documents: size and time of each codec by each
-// implementation, with none and with trained ones of several lengths, on documents that were not
-// among the samples.
+// The effect of dictionaries on short JSON documents: size and time of each implementation of each
+// codec, without a dictionary and with trained ones of several lengths, on documents outside the
+// training samples.
 //
-// The peers are the same codec without a dictionary, for time, and a dictionary of the same length
-// by `zstd --train`, for size. Everything takes its turn in every round; a ratio is the median of
-// the rounds' ratios, a time is the best round's.
+// Times are compared with the same codec without a dictionary, sizes with a dictionary of the same
+// length by `zstd --train`. Every contender runs once in each round; a ratio is the median of the
+// rounds' ratios, a time is that of the best round.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

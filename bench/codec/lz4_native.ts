@@ -1,4 +1,4 @@
-// Builds and runs lz4_native.c: the reference LZ4 library outside of JavaScript, on the same pages.
+// Builds and runs lz4_native.c, which times the reference LZ4 library on the same pages.
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";

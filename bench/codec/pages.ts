@@ -1,5 +1,5 @@
-// Real data that every machine with Node has, in pages: the heap of this process, source text, and
-// machine code. Pages of one repeated word are left out, because no codec ever gets to see them.
+// Pages of real data that every machine with Node.js has: the heap of this process, source text,
+// and machine code. Same-filled pages are left out, because the store does not compress them.
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,6 +1,5 @@
-// The npm packages that the codecs are compared with. None is a dependency of the bench: each is
-// used if it is installed, by the call that its documentation shows, results allocated by it
-// included.
+// The npm packages that the codecs are compared with. A package is used if it is installed, by the
+// call that its documentation shows; the time includes the result that it allocates.
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 
 /** A codec in the form that packages have: a buffer in, a new buffer out. */

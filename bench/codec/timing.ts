@@ -1,4 +1,4 @@
-// How the codec bench takes time.
+// The timer of the codec benchmarks.
 import { Histogram } from "../../src/base/histogram.ts";
 
 /** Nanoseconds per page. The percentiles contain the clock's own 30 to 60 ns, the mean does not. */

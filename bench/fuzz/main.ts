@@ -1,4 +1,4 @@
-// A long run of the fuzzers, by hand, against a daemon that is served here:
+// A long run of the fuzzers, started by hand, against a daemon that this program starts:
 // `node dist/bench/fuzz/main.js [KIND] [INPUTS] [SEED]`, where KIND is nbd, web or control.
 import { spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,6 +1,6 @@
-// Random and mutated inputs for the servers of block devices, the web page and the control socket:
-// over real sockets, cut at any position, from several clients at a time. The same seed makes the
-// same inputs; how they interleave is the system's.
+// Random and mutated inputs for the NBD server, the web server and the control socket, over real
+// sockets, cut at any position, from several clients at a time. The same seed makes the same
+// inputs; their interleaving depends on the system.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";

@@ -1,11 +1,11 @@
-// NBD servers side by side, each a process of its own, filled with the same real data by the same
-// clients: nbdcopy in and out, then fio with random reads and writes of 4 KiB. Ours with lz4 and
-// zstd; nbdkit's memory as it is (malloc) and with zstd; and, for root and where nobody uses it,
-// the kernel's zram with lz4, which needs no server at all.
+// NBD servers side by side, each in its own process, filled with the same real data by the same
+// clients: nbdcopy in both directions, then fio with random reads and writes of 4 KiB. The servers
+// are zcache with lz4 and zstd, nbdkit's memory plugin with malloc and zstd, and, as root and if it
+// is unused, the kernel's zram with lz4, which needs no server.
 //
-// Ratios are to the peer measured in the same run. A server's memory is all that it has resident
-// once it is filled; that of the data, what has come since it was started
-// (of nbdkit, which reserves some at once, all).
+// Ratios refer to the peer measured in the same run. The memory of a server is its resident memory
+// after filling; the memory of the data is the growth since the start (for nbdkit, which reserves
+// memory at the start, all of it).
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import {
   closeSync,

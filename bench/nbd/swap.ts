@@ -1,10 +1,11 @@
-// Servers as real swap of this machine: touches of random pages per second by a program that has
-// half of the memory it needs, each page verified; and the memory of the server, full and after
-// everything was discarded. Ours with lz4, as it is and on one thread, nbdkit's memory (malloc),
-// and the kernel's zram with lz4, which goes through no process at all.
+// NBD servers as real swap of this machine. Measured are random page accesses per second of a
+// program that has half of the memory it needs, with every page verified, and the memory of the
+// server when full and after everything was discarded. The contenders are zcache with lz4, by
+// default and on one thread, nbdkit's memory (malloc), and the kernel's zram with lz4, which needs
+// no process.
 //
-// Rounds alternate, so that a machine that slows down does so for all, and medians are told. Needs
-// root; whoever swaps already is left alone.
+// Rounds alternate, so that a slow machine slows all contenders, and results are medians. Needs
+// root. Existing swap devices are left alone.
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

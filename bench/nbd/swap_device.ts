@@ -1,7 +1,6 @@
-// A real swap device of this machine, made for a moment: over NBD (server → nbdfuse → loop device),
-// or a zram device of the kernel's, added for this and taken away again. What was made is undone in
-// the opposite order, also when the benchmark is interrupted: a swap device whose server has gone
-// takes the programs with it whose pages are there.
+// A temporary swap device of this machine: over NBD (server → nbdfuse → loop device), or a zram
+// device of the kernel. Everything is undone in reverse order, also when the benchmark is
+// interrupted, because a swap device without its server kills the programs whose pages are on it.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
   accessSync,

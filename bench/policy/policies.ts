@@ -1,5 +1,5 @@
-// Which page should leave? Hit rates of every eviction policy on made traces, each from one seed,
-// and what a hit and an eviction cost in time and in logged words.
+// Hit rates of every eviction policy on synthetic traces, each from one seed, and the cost of a hit
+// and of an eviction in time and in journal words.
 //
 // Caches of a fixed number of pages: how many pages a compressed store has room for is another
 // question. Every miss lists the page, as a cleancache or an application's cache does. Where a load

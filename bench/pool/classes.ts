@@ -1,7 +1,7 @@
-// Which division into size classes suits the dense pool? For a distribution of sizes and a number
-// of objects, the payload that each division would leave, in percent: slots are larger than
-// objects, and the last page frame of a class is half full on average. Fixed distances, and classes
-// fitted to the distribution by dynamic programming, which nothing of so many classes can beat.
+// Compares divisions into size classes for the dense pool. For a distribution of sizes and a number
+// of objects, it prints the share of memory that is payload: slots are larger than objects, and the
+// last page frame of a class is half full on average. The divisions are equal steps, and classes
+// fitted to the distribution by dynamic programming, which is the optimum for their number.
 import { Xorshift32 } from "../../src/base/random.ts";
 import type { SizeDistribution } from "./workload.ts";
 

@@ -1,6 +1,6 @@
-// How much of what a pool holds is payload: after filling, after churn, after freeing 70 % at
-// random, after filling again; without any pass of compaction in between. Two figures each: payload
-// ÷ page frames that hold objects, and payload ÷ all, with descriptor, handles, records and frame
+// The share of a pool's memory that is payload: after filling, after churn, after freeing 70 % at
+// random, and after filling again, without compaction. Each has two figures: payload ÷ page frames
+// that hold objects, and payload ÷ all memory, including descriptor, handles, records and frame
 // table.
 
 import type { Handle } from "../../src/base/brand.ts";

@@ -1,5 +1,5 @@
-// Times one allocator in a thread of its own, so that what the engine learns from one does not slow
-// the next: traces are replayed call by call, then in batches.
+// Times one allocator in its own thread, so that the engine's optimisations for one allocator do
+// not slow the next. Traces are replayed call by call, then in batches.
 //
 // Two clocks: a single call is timed with `performance.now()`, whose own cost (the median of empty
 // measurements) is subtracted, for the percentiles. The mean comes from whole batches of calls of

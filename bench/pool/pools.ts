@@ -1,6 +1,6 @@
-// Nanoseconds per malloc, free and read of every allocator, on the traces of the vectors; beside
-// them what the originals in C take. Times move from machine to machine: compare within one run,
-// and take the copy of the same bytes, timed in the same thread, as the measure for `read`.
+// Nanoseconds per malloc, free and read of every allocator on the traces of the vectors, beside
+// those of the originals in C. Times differ between machines, so compare within one run; the
+// reference for `read` is a copy of the same bytes in the same thread.
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

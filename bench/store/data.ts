@@ -1,5 +1,4 @@
-// Real data for the store: the files of this machine, page by page, as a page cache would have
-// them.
+// Real data for the store: files of this machine in pages, as in a page cache.
 import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// What a store gives the garbage collector to do: nothing, per operation.
+// Measures the garbage that operations of a store produce, which should be none.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 

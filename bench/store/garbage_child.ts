@@ -1,5 +1,5 @@
-// Puts and gets, for as many milliseconds as it is told, and nothing else: what the collector has
-// to do meanwhile, `--trace-gc` prints.
+// The measured process of garbage.ts: puts and gets pages for a given number of milliseconds, while
+// `--trace-gc` prints the collections.
 
 import { nodePlatform } from "../../src/node/platform.ts";
 import { Store } from "../../src/store/store.ts";

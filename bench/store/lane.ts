@@ -1,7 +1,7 @@
-// One thread of the store's bench: it has pages of its own, and does what it is told with them.
+// One thread of the store benchmark, which runs the operations that it is sent on its own pages.
 //
-// The measure is the codec alone, on the same pages in the same order, with its output packed one
-// behind the other: what a store without any structure would take.
+// The reference is the codec alone on the same pages in the same order, with its output packed
+// without gaps: the cost of a store without any structure.
 import { parentPort, workerData } from "node:worker_threads";
 import { NIL } from "../../src/base/brand.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -106,13 +106,14 @@ class Lane {
     const first = arena.reserve(pageSize << MAX_ORDER);
     const places = new Float64Array(pages.length);
     const sizes = new Uint32Array(pages.length);
-    const encode = () => encodeAll(arena, codec, pages, this.#order, plain, first, places, sizes);
+    const packed: PackedPages = { arena, codec, plain, first, places, sizes };
+    const encode = () => encodeAll(packed, pages, this.#order);
     // Once for the machine: memory that was never touched takes microseconds a page.
     encode();
     const start = performance.now();
     const compressedBytes = encode();
     const middle = performance.now();
-    decodeAll(arena, codec, pageSize, shuffled(pages.length, 99), plain, places, sizes);
+    decodeAll(packed, shuffled(pages.length, 99));
     const end = performance.now();
     arena.close();
     return { encodeMs: middle - start, decodeMs: end - middle, compressedBytes };
@@ -154,16 +155,24 @@ class Lane {
   }
 }
 
-/** Compresses all pages, one behind the other. @returns bytes */
+/** Compressed pages without gaps between them, for the codec alone. */
+interface PackedPages {
+  readonly arena: Arena;
+  readonly codec: Codec;
+  /** The address of an uncompressed page. */
+  readonly plain: number;
+  /** The address of the first compressed page. */
+  readonly first: number;
+  /** The address and the bytes of each page; 0 bytes for a same-filled page. */
+  readonly places: Float64Array;
+  readonly sizes: Uint32Array;
+}
+
+/** Compresses all pages. @returns their bytes together */
 function encodeAll(
-  arena: Arena,
-  codec: Codec,
+  { arena, codec, plain, first, places, sizes }: PackedPages,
   pages: readonly Uint8Array[],
   order: Uint32Array,
-  plain: number,
-  first: number,
-  places: Float64Array,
-  sizes: Uint32Array,
 ): number {
   const { pageSize, kernels } = arena;
   const view = arena.bytes.subarray(plain, plain + pageSize);
@@ -184,15 +193,8 @@ function encodeAll(
   return at - first;
 }
 
-function decodeAll(
-  arena: Arena,
-  codec: Codec,
-  pageSize: number,
-  order: Uint32Array,
-  plain: number,
-  places: Float64Array,
-  sizes: Uint32Array,
-): void {
+function decodeAll({ arena, codec, plain, places, sizes }: PackedPages, order: Uint32Array): void {
+  const { pageSize } = arena;
   const page = new Uint8Array(pageSize);
   const view = arena.bytes.subarray(plain, plain + pageSize);
   for (const nth of order) {

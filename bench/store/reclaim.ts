@@ -1,6 +1,6 @@
-// Room is needed: let the page go that the policy names, or empty the page frame that the pool
-// names? The same requests to the same store, both ways, with every kind of pool: what is found,
-// and how many pages it costs to win a frame.
+// Compares two kinds of reclaim: evicting the page that the policy chooses, and emptying the page
+// frame that the pool chooses. The same requests run both ways with every kind of pool; measured
+// are the hit rate and the pages evicted for each frame gained.
 import { Xorshift32 } from "../../src/base/random.ts";
 import { MIB } from "../../src/base/units.ts";
 import { nodePlatform } from "../../src/node/platform.ts";

@@ -1,5 +1,5 @@
-// The store against the codec alone: what do index, pool, policy and locks cost, in time and
-// memory? One thread, then two on one store.
+// The store beside the codec alone: the cost of index, pool, policy and locks in time and memory,
+// with one thread and with two threads on one store.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { nodePlatform } from "../../src/node/platform.ts";

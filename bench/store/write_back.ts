@@ -1,4 +1,4 @@
-// The write-back file beside `dd` of as many bytes: how fast pages go out and come back.
+// The throughput of the write-back file, writing and reading, beside `dd` with as many bytes.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

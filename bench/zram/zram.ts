@@ -1,6 +1,6 @@
-// The kernel's zram beside ours: the same pages written to /dev/zram0 with its lz4, and analyzed by
-// `zcache analyze` with ours in zsmalloc. Compared is what zram reports: orig_data_size ÷
-// mem_used_total. Needs root and a zram device that nobody uses; it is reset before and after.
+// The kernel's zram beside zcache: the same pages are written to /dev/zram0 with lz4, and analyzed
+// by `zcache analyze` with lz4 in zsmalloc. The ratio orig_data_size ÷ mem_used_total is compared.
+// Needs root and an unused zram device, which is reset before and after.
 import { execFileSync } from "node:child_process";
 import {
   closeSync,

@@ -1,4 +1,4 @@
-// The tests of abstract-chunk-store over our store of pages; and what they do not ask.
+// The tests of abstract-chunk-store over a store of pages, and further tests.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
-// Keyv's own suite over our storage adapter; cache-manager and cacheable on top of it; and what the
-// suite does not ask.
+// Keyv's own suite over the adapter, cache-manager and cacheable over the adapter, and further
+// tests.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createRequire } from "node:module";

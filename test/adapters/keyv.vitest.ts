@@ -1,4 +1,4 @@
-// Keyv's own suite for storage adapters, as it is meant to be run: by vitest (see keyv.test.ts).
+// Keyv's own suite for storage adapters, which needs vitest as its runner (see keyv.test.ts).
 import keyvTestSuite, { keyvApiTests, keyvIteratorTests, keyvValueTests } from "@keyv/test-suite";
 import Keyv from "keyv";
 import * as vitest from "vitest";

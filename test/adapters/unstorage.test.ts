@@ -1,5 +1,5 @@
-// What unstorage asks of its drivers, of ours: the list is that of its own test of drivers, which
-// is not part of the package.
+// The requirements of unstorage for its drivers. The list is that of unstorage's own test of
+// drivers, which its package does not contain.
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";

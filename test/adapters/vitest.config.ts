@@ -1,4 +1,4 @@
-// How vitest runs the suites that are made for it: as they were built, here and nowhere else.
+// Makes vitest run the built suites that need it, in this folder only.
 export default {
   cacheDir: ".vite",
   test: { include: ["*.vitest.js"], pool: "threads" },

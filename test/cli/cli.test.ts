@@ -1,5 +1,5 @@
-// The command line as people meet it: the built program in a process of its own, with good input
-// and bad, judged by its exit code, its one line on stderr and what it prints.
+// The command line as users see it: the built program as a process, with valid and invalid input,
+// checked by exit code, stderr and output.
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import {

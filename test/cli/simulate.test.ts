@@ -1,4 +1,4 @@
-// `zcache simulate`, run as a program: traces as they come, packed or not, and what can't be.
+// `zcache simulate` as a program: traces in all formats, plain and compressed, and errors.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

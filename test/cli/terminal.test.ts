@@ -1,5 +1,5 @@
-// What commands say, whatever they are given: a terminal obeys nothing in it, an output that can't
-// be written is one line, and where nobody answers the line says what to do.
+// The output of commands for any input: it has no control characters, a failed write is one line,
+// and without a daemon the line says what to do.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

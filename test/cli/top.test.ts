@@ -1,4 +1,4 @@
-// `zcache top`: what its page says of two moments of a daemon, and how it treats a terminal.
+// `zcache top`: the page made of two states of a daemon, and its use of a terminal.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
-// What the page makes of two looks: rates, hit rates, times of the interval; and how numbers are
-// written.
+// The history of the dashboard: rates, hit rates and latency between two samples; and the format of
+// numbers.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ServicePicture } from "../../src/dashboard/api.ts";

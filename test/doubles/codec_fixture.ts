@@ -1,5 +1,5 @@
-// A codec on a bench: every call is checked for what the contract forbids, such as a byte written
-// outside the target, a changed source, or an error of the wrong kind.
+// A codec with checks around every call: no byte outside the target is written, the source is
+// unchanged, and errors are of the right kind.
 import assert from "node:assert/strict";
 import type { Address } from "../../src/base/brand.ts";
 import { ZcacheError } from "../../src/base/errors.ts";

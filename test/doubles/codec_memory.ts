@@ -1,4 +1,4 @@
-// The plainest memory a codec can work in: a shared memory and the kernels, and no arena over it.
+// The smallest memory in which a codec works: a shared memory and the kernels, without an arena.
 import type { Address } from "../../src/base/brand.ts";
 import type { CodecMemory } from "../../src/codec/contract.ts";
 import { instantiateKernels, type Kernels } from "../../src/wasm/kernels.ts";

@@ -1,4 +1,4 @@
-// A copy of the built program in which some places throw, and some files are missing.
+// A copy of the built program in which some functions throw and some files are missing.
 import assert from "node:assert/strict";
 import {
   copyFileSync,

@@ -1,5 +1,5 @@
-// A write-back file in memory that fails as disks do, by a seed: errors, writes that were not
-// finished, bytes that come back changed. And it lets others go on while it "works".
+// A write-back file in memory with seeded disk faults: errors, incomplete writes, changed bytes.
+// Other tasks get a turn during each operation.
 import type { BackingDevice, BackingShare } from "../../src/backing/contract.ts";
 import { ZcacheError } from "../../src/base/errors.ts";
 import type { Xorshift32 } from "../../src/base/random.ts";

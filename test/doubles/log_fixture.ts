@@ -1,6 +1,5 @@
-// A log over a file that fails on demand, beside a Map of what was stored: the plain double of a
-// write-back file. Each object is made of what its own number gives, so a byte of another object,
-// an old one or a torn one is seen.
+// A segment log over a file that fails on demand, beside a Map of the stored objects. The content
+// of an object depends on its number, so a byte of another, an old or a torn object is detected.
 import assert from "node:assert/strict";
 import type { RecordKey } from "../../src/backing/contract.ts";
 import { BACKING_WORDS, COUNTERS, CURSOR } from "../../src/backing/segment_log.layout.ts";

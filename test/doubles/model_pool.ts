@@ -1,6 +1,5 @@
-// The plain double of a pool: a Map of what was stored, beside the real pool. Each object is filled
-// with a pattern that its own number gives, so a byte of another object, an old one or a moved one
-// is seen.
+// A model of a pool: a Map of the stored objects, compared with the real pool. The content of an
+// object depends on its number, so a byte of another, an old or a moved object is detected.
 import assert from "node:assert/strict";
 import type { Address, Handle } from "../../src/base/brand.ts";
 import type { Arena } from "../../src/memory/arena.ts";

@@ -1,4 +1,4 @@
-// An NBD client for tests, that can say what no real one would: every field is the test's to set.
+// An NBD client in which a test can set every field, also to values that no real client sends.
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import {

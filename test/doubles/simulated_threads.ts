@@ -1,5 +1,5 @@
-// Threads of a simulation, all of them in one real thread: each attaches under a name of its own,
-// and is dead from the moment on at which the test says so.
+// Simulated threads within one real thread: each attaches with its own thread number, and is dead
+// from the moment that the test chooses.
 import type { Threads } from "../../src/base/threads.ts";
 
 export class SimulatedThreads implements Threads {

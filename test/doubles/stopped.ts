@@ -1,5 +1,5 @@
-// A thread that is stopped at its n-th logged write, as a worker is that somebody terminates: the
-// journal's room is made so small that the next write fails before it is done.
+// A thread that stops at its n-th journal write, like a terminated worker. The journal is made so
+// small that the next write fails before it is done.
 import assert from "node:assert/strict";
 import { AssertionError } from "../../src/base/errors.ts";
 import { JOURNAL_LIMIT } from "../../src/memory/arena.layout.ts";

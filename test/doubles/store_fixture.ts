@@ -1,5 +1,5 @@
-// A store beside its model: a Map of what was put. A persistent page must come back byte for byte,
-// an ephemeral one that way or not at all.
+// A store beside its model, a Map of the pages that were put. A persistent page must read back byte
+// for byte; an ephemeral page must read back so or be missing.
 import assert from "node:assert/strict";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { StoreOptions } from "../../src/store/options.ts";

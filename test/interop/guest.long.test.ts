@@ -1,6 +1,6 @@
-// A Linux guest that swaps to one of our devices and keeps a file system on another: the script
-// that shows it, run as a test. QEMU translates the guest's code, which takes a minute, so it runs
-// with CI=true only; there, what it needs must be installed.
+// A Linux guest that swaps to one NBD device and keeps a file system on another: the demo script,
+// run as a test. QEMU translates the guest's code, which takes a minute, so the test runs with
+// CI=true only, where its requirements must be installed.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";

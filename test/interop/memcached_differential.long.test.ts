@@ -1,5 +1,5 @@
-// The same requests for this server and for memcached: the same bytes come back. A few hundred
-// sequences; `npm run bench -- memcached-differential` does ten thousand.
+// The same requests sent to this server and to memcached: the replies are equal byte for byte. A
+// few hundred sequences; `npm run bench -- memcached-differential` runs ten thousand.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { benchDifferential } from "../../bench/memcached/differential.ts";

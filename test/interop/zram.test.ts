@@ -1,6 +1,6 @@
-// The kernel's zram beside ours, on the same pages: what it calls same-filled and huge, we do, and
-// its pool takes as many pages. Needs root and a kernel with zram and lz4; the device is made for
-// the test and removed after it.
+// The kernel's zram beside zcache on the same pages: both count the same same-filled and huge
+// pages, and their pools take the same number of pages. Needs root and a kernel with zram and lz4;
+// the device is created for the test and removed after it.
 import assert from "node:assert/strict";
 import {
   closeSync,

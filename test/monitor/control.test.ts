@@ -1,5 +1,5 @@
-// The control socket with clients of its own kind: errors that nobody expected, clients that say
-// nothing, half a line, a line without end, or read nothing.
+// The control socket with difficult clients: unexpected errors, idle clients, half a line, an
+// endless line, clients that do not read.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";

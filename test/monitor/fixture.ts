@@ -1,4 +1,4 @@
-// A web server over a memcached server and an NBD server, with something in both.
+// A memcached server, an NBD server and a web server over both, with some data in each.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

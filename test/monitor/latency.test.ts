@@ -1,4 +1,4 @@
-// Times of requests: one of sixty-four is measured, on whatever thread, and told by kind.
+// Latency of requests: one of sixty-four is measured, on any thread, by kind.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,4 @@
-// The memory map of a store against what the store counts, whatever pool it has, whole and in
-// parts.
+// The memory map of a store compared with its statistics, for every pool, as a whole and in parts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FRAME_USES, type FrameMap } from "../../src/dashboard/api.ts";

@@ -1,4 +1,4 @@
-// Prometheus's text: it keeps to the format and the naming rules, and says what the stores say.
+// Prometheus metrics: format, naming rules, and agreement with the statistics of the stores.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";

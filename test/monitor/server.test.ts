@@ -1,5 +1,5 @@
-// What the web server answers, and to whom: methods, names, tokens, limits, garbage. Clients speak
-// HTTP through a socket of their own, because a library would not send what must be refused.
+// The web server's answers and access rules: methods, host names, tokens, limits, garbage. Clients
+// write HTTP to a socket, because a library would not send invalid requests.
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import { after, before, test } from "node:test";

@@ -1,4 +1,4 @@
-// What-if against the analyzer on the same pages, and against the store itself for values.
+// What-if comparisons checked against the analyzer for pages, and against the store for values.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Analyzer } from "../../src/lab/analyzer.ts";

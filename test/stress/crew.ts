@@ -1,5 +1,5 @@
-// Workers for the stress tests: starts some on one arena, lets them begin together, collects what
-// they report. A worker that throws, or does not end in time, fails the test.
+// Starts workers of a stress test on one arena, lets them begin together, and collects their
+// reports. A worker that throws or does not end in time fails the test.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { Arena, ArenaShare } from "../../src/memory/arena.ts";

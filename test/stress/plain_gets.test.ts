@@ -1,5 +1,5 @@
-// Gets by the kernels in one thread, beside sets in another: what is read without a lock is always
-// a value that was set, whole, and under its own key, however fast the objects move.
+// Lock-free gets by the kernels in one thread beside sets in another: a get always returns a whole
+// value that was set under its key, however fast objects move.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";

@@ -1,5 +1,5 @@
-// Asks the kernels for items that another thread changes all the time, and compares each that comes
-// with what may be under its key.
+// Gets items by the kernels while another thread changes them, and compares each with the values
+// that its key may have.
 import assert from "node:assert/strict";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";

@@ -1,5 +1,5 @@
-// What workers that are stopped have stored, and what must be there after their death: of each
-// page, value, item and block the version acknowledged last, or one that was on its way.
+// The model of stops.long.test.ts: for each page, value, item and block the versions that may be
+// read after a worker's death: the last acknowledged one, or one that was being written.
 import type { CacheShare } from "../../src/cache/share.ts";
 import type { StoreShare } from "../../src/store/store.ts";
 import type { ZramShare } from "../../src/zram/zram.ts";

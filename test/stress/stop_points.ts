@@ -1,7 +1,7 @@
-// Where a thread can be stopped in the middle of its work: at every lock, commit, allocation, copy,
-// atomic access and write to a file. A worker counts the points that it passes, and at a chosen one
-// it ends itself: no `finally` of its own runs, as in any termination, but it is the same place in
-// each run, and nobody has to be awake to terminate it.
+// The points at which a thread can be stopped in the middle of its work: every lock, commit,
+// allocation, copy, atomic access and file write. A worker counts the points and ends itself at a
+// chosen one. As in a termination no `finally` runs, but each run stops at the same place, and no
+// other thread has to terminate it.
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { ArenaLock } from "../../src/memory/arena_lock.ts";

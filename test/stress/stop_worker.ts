@@ -1,4 +1,4 @@
-// A worker that uses everything that threads share, until it is stopped at a chosen point.
+// A worker that uses all shared structures until it stops at a chosen point.
 import { workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { attachStore, Cache, TmemKey } from "../../src/index.ts";

@@ -1,5 +1,5 @@
-// A worker that puts, gets and flushes pages of its own in a shared store until somebody terminates
-// it. What it is about to do and what is done it notes where its terminator can read it.
+// A worker that puts, gets and flushes its own pages in a shared store until it is terminated. It
+// records each operation before and after in memory that the test can read.
 import { parentPort, workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { nodePlatform } from "../../src/node/platform.ts";

@@ -1,5 +1,5 @@
-// Several threads at once on one arena: locks, page frames, and every pool that the registry knows.
-// Bounded in count, not in time. `ZCACHE_STRESS_ROUNDS` multiplies the rounds for a longer run.
+// Several threads at once on one arena: locks, page frames, and every pool in the registry. The
+// work is bounded by count, not by time; `ZCACHE_STRESS_ROUNDS` multiplies the rounds.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";

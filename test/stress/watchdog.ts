@@ -1,6 +1,6 @@
-// Tells a hang from a slow machine. A thread that hangs waits for a lock or a message that does not
-// come: no thread of the process runs, or wants to. A thread on a slow machine runs, or waits for a
-// processor, which the kernel counts.
+// Distinguishes a hang from a slow machine. In a hang, every thread waits for a lock or a message
+// and none is runnable; on a slow machine a thread runs or waits for a processor, which the kernel
+// counts.
 import type { readdirSync, readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 

@@ -1,4 +1,5 @@
-// A worker of the stress tests: attaches to the arena, waits for the others, does its job, reports.
+// A worker of the stress tests: attaches to the arena, waits for the others, does its job and
+// reports.
 import assert from "node:assert/strict";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Address, Handle, PageFrame } from "../../src/base/brand.ts";

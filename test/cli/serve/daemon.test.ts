@@ -1,5 +1,5 @@
-// `zcache serve`, all in one process: it starts all or nothing, is changed while it runs, saves at
-// the end, and is watched by `zcache top`.
+// `zcache serve` with all services in one process: it starts all or nothing, applies changes while
+// it runs, saves at the end, and is monitored by `zcache top`.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";

@@ -1,5 +1,5 @@
-// Errors that nobody expected, thrown in every place where the daemon works for a client or by
-// itself: each ends that piece of work, is logged once with its stack, and is counted.
+// Unexpected errors, thrown in every place where the daemon works for a client or in the
+// background: each ends that piece of work, is logged once with its stack, and is counted.
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";

@@ -1,5 +1,4 @@
-// Daemons as processes: `zcache serve` and what it serves, started in a folder of their own, and
-// ended with the tests of the file that has started them.
+// `zcache serve` as processes in a temporary folder, ended after the tests of a file.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
-// A short run of bench/fuzz: whatever clients send, and wherever it is cut, the daemon lives, what
-// was written before still reads back, nothing unexpected was thrown, and memory stays bounded.
+// A short run of bench/fuzz: whatever clients send and wherever it is cut, the daemon lives, data
+// written before reads back, no unexpected error is thrown, and memory stays bounded.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
-// The daemon `zcache serve nbd` as a process: what it refuses, what it does when it is controlled
-// and ended; and one of the things it is made of, the control socket.
+// `zcache serve nbd` as a process: invalid settings, control while it runs, its end, and the
+// control socket.
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";

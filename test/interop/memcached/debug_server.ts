@@ -1,5 +1,5 @@
-// Stands for the binary `memcached-debug` that memcached's own tests start: takes its options, and
-// serves with ours. What belongs to memory in slabs and to UDP is passed over.
+// Stands in for the binary `memcached-debug` that memcached's own tests start: takes its options
+// and starts this server. Options about slab memory and UDP are ignored.
 import { writeFileSync, writeSync } from "node:fs";
 import { createConnection } from "node:net";
 

@@ -1,5 +1,5 @@
-// memcached's own tests, t/*.t of 1.6.18: which of them hold for this server, and why the others
-// can't. docs/memcached.md says the same to people.
+// memcached's own tests, t/*.t of 1.6.18: which of them apply to this server, and why the others do
+// not. docs/memcached.md has the same list for readers.
 
 /** Pass through the stand-in for memcached's binary, which starts our server as each test asks. */
 export const STARTED = [
