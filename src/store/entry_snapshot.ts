@@ -44,12 +44,7 @@ export function snapshotEntry(
   });
   if (meta === 0) return undefined;
   const isOfValues = state.options.content === "values";
-  const header = isOfValues ? state.words[source / 4]! : 0;
-  const prefix = isOfValues ? Value.prefixOf(header) : 0;
-  const plainBytes = isOfValues ? Value.sizeOf(header) : state.pageSize;
-  const from = (source + prefix) as Address;
-  const packed = Page.sizeOf(meta) - prefix;
-  const dictionary = Value.dictionaryOf(header);
-  unpack(state, Page.codecOf(meta), dictionary, from, packed, state.plain, plainBytes);
-  return { meta, source, prefix, plainBytes };
+  const header = isOfValues ? state.words[source / 4]! : state.pageSize;
+  unpack(state, meta, header, source, state.plain);
+  return { meta, source, prefix: Value.prefixOf(header), plainBytes: Value.sizeOf(header) };
 }

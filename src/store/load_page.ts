@@ -13,6 +13,7 @@ import * as Page from "./page.layout.ts";
 import { recordHitLocked } from "./read_buffer.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import * as Value from "./value.layout.ts";
 
 /**
  * How often a page may move while it is read from the file. Pages move when segments are cleaned.
@@ -38,7 +39,7 @@ export function loadPage(
   }
   const meta = state.foundMeta;
   const source = packedOf(state);
-  unpack(state, Page.codecOf(meta), 0, source, Page.sizeOf(meta), target, state.pageSize);
+  unpack(state, meta, state.pageSize, source, target);
   return true;
 }
 
@@ -167,26 +168,30 @@ function usedLocked(
 }
 
 /**
- * Decompresses `sourceBytes` at `source` to the `targetBytes` bytes at `target`.
- * @param codec the codec's number in META
- * @param dictionary number of the dictionary that it was compressed with, 0 = none
+ * Restores what is stored at `at` to `target`.
+ * @param meta META of the page  @param header HEADER of the value (value.layout.ts); of a page its
+ *   size, which is the header of a value without prefix and dictionary
  * @throws ZcacheError ERR_CODEC_CORRUPT
  */
 export function unpack(
   state: StoreState,
-  codec: number,
-  dictionary: number,
-  source: Address,
-  sourceBytes: number,
+  meta: number,
+  header: number,
+  at: Address,
   target: Address,
-  targetBytes: number,
 ): void {
+  const prefix = Value.prefixOf(header);
+  const source = (at + prefix) as Address;
+  const targetBytes = Value.sizeOf(header);
+  const codec = Page.codecOf(meta);
   if (codec === Page.RAW) {
     state.arena.kernels.copy(target, source, targetBytes);
     return;
   }
   try {
-    state.codecOf(codec, dictionary).decompress(source, sourceBytes, target, targetBytes);
+    const sourceBytes = Page.sizeOf(meta) - prefix;
+    const decoder = state.codecOf(codec, Value.dictionaryOf(header));
+    decoder.decompress(source, sourceBytes, target, targetBytes);
   } catch (error) {
     state.count("decompress_fail");
     throw error;

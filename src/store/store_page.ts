@@ -66,7 +66,9 @@ export function storePage(
     }
   }
   const target = (state.packed + state.headerBytes) as Address;
-  const packedBytes = pack(state, address, state.pageSize, target, state.packedMax[kind]!, 0);
+  const codec = state.codecOf(Page.FAST, 0);
+  const packedBytes = codec.compress(address, state.pageSize, target, state.packedMax[kind]!);
+  countCompression(state, state.pageSize, packedBytes);
   if (packedBytes !== 0) {
     return storePacked(state, pool, key, Page.withSize(0, Page.FAST, packedBytes), target);
   }
@@ -77,24 +79,11 @@ export function storePage(
   return storePacked(state, pool, key, raw, target);
 }
 
-/**
- * Compresses a new page or value.
- * @returns bytes at `target`, or 0 if there would be more than `limitBytes`
- */
-export function pack(
-  state: StoreState,
-  source: Address,
-  sizeBytes: number,
-  target: Address,
-  limitBytes: number,
-  dictionary: number,
-): number {
-  const codec = state.codecOf(Page.FAST, dictionary);
-  const packedBytes = codec.compress(source, sizeBytes, target, limitBytes);
+/** Counts that a new page or value was compressed. @param packedBytes 0: it stays raw */
+export function countCompression(state: StoreState, sizeBytes: number, packedBytes: number): void {
   state.count("compressed_pages");
   state.count("compressed_bytes_in", sizeBytes);
   state.count("compressed_bytes_out", packedBytes === 0 ? sizeBytes : packedBytes);
-  return packedBytes;
 }
 
 /**

@@ -15,7 +15,7 @@ import * as Page from "../store/page.layout.ts";
 import type { StoreState } from "../store/state.ts";
 import { recordSince } from "../store/statistics.ts";
 import * as Root from "../store/store.layout.ts";
-import { pack, storePacked } from "../store/store_page.ts";
+import { countCompression, storePacked } from "../store/store_page.ts";
 import { readTransaction, transaction } from "../store/transaction.ts";
 import * as Value from "../store/value.layout.ts";
 import * as Entry from "../tmem/entry.layout.ts";
@@ -45,7 +45,11 @@ export function putValue(
   const target = (prefix + prefixBytes) as Address;
   let dictionary = dictionaryFor(state, sizeBytes);
   const limit = sizeBytes - (sizeBytes >>> 6) - 1;
-  let packed = limit > 0 ? pack(state, plain, sizeBytes, target, limit, dictionary) : 0;
+  let packed = 0;
+  if (limit > 0) {
+    packed = state.codecOf(Page.FAST, dictionary).compress(plain, sizeBytes, target, limit);
+    countCompression(state, sizeBytes, packed);
+  }
   const codec = packed === 0 ? Page.RAW : Page.FAST;
   if (packed === 0) {
     state.arena.kernels.copy(target, plain, sizeBytes);
@@ -91,17 +95,8 @@ export function fetchValue(state: StoreState, pool: number, key: TmemKey): boole
 
 /** Decompresses the page that was fetched last. @throws ZcacheError ERR_CODEC_CORRUPT */
 export function restoreValue(state: StoreState, target: Address): void {
-  const header = state.words[state.packed / 4]!;
-  const prefixBytes = Value.prefixOf(header);
-  unpack(
-    state,
-    Page.codecOf(state.foundMeta),
-    Value.dictionaryOf(header),
-    (state.packed + prefixBytes) as Address,
-    Page.sizeOf(state.foundMeta) - prefixBytes,
-    target,
-    Value.sizeOf(header),
-  );
+  const { packed } = state;
+  unpack(state, state.foundMeta, state.words[packed / 4]!, packed, target);
 }
 
 /**
