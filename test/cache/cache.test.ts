@@ -1,4 +1,4 @@
-// The cache as people use it: what is promised of each call, in one thread and in several.
+// The public API of the cache: what each method promises, in one thread and in several.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
@@ -19,7 +19,7 @@ function code(name: string) {
   return (error: unknown) => error instanceof ZcacheError && error.code === name;
 }
 
-test("values of every kind come back as they were, and are nobody else's", () => {
+test("values of every kind are returned equal, and never shared with the caller", () => {
   using cache = open();
   const values: unknown[] = [
     "",
@@ -46,7 +46,7 @@ test("values of every kind come back as they were, and are nobody else's", () =>
   for (const [nth, value] of values.entries()) assert.ok(cache.set(`k${nth}`, value));
   for (const [nth, value] of values.entries()) {
     const got = cache.get(`k${nth}`);
-    // A lone half of a surrogate pair has no UTF-8.
+    // UTF-8 can't encode an unpaired surrogate.
     const expected = value === "\ud800 alone" ? "\ufffd alone" : value;
     assert.deepEqual(got, expected);
     if (typeof value === "object" && value !== null) assert.notEqual(got, value);
@@ -60,7 +60,7 @@ test("values of every kind come back as they were, and are nobody else's", () =>
   assert.equal(cache.size, values.length + 1);
 });
 
-test("text and bytes are different keys, and both come back from keys()", () => {
+test("strings and bytes are different keys, and keys() returns both", () => {
   using cache = Cache.create<string | Uint8Array, string>({ backgroundMs: 0 });
   cache.set("a", "text");
   cache.set(new Uint8Array([0x61]), "bytes");
@@ -71,7 +71,7 @@ test("text and bytes are different keys, and both come back from keys()", () => 
   assert.deepEqual(keys.map(String).sort(), ["97", "a", "ä".repeat(300)]);
 });
 
-test("bad keys, values and options are named", () => {
+test("errors name invalid keys, values and options", () => {
   using cache = open<unknown>();
   assert.throws(() => cache.set("", 1), code("ERR_KEY"));
   assert.throws(() => cache.set("k".repeat(1025), 1), code("ERR_KEY"));
@@ -122,7 +122,7 @@ test("bad keys, values and options are named", () => {
   );
 });
 
-test("values live as long as they are told to", (t) => {
+test("values expire after their time to live", (t) => {
   t.mock.timers.enable({ apis: ["Date"], now: 1e12 });
   using cache = open<string>({ ttl: "40ms" });
   cache.set("default", "a");
@@ -143,7 +143,7 @@ test("values live as long as they are told to", (t) => {
   assert.deepEqual(cache.getMany(["long", "ever", "touched"]), ["b", "c", "d"]);
 });
 
-test("delete, clear, undefined, many, entries", () => {
+test("delete, clear, set of undefined, setMany and getMany, entries", () => {
   using cache = open<number | undefined>();
   assert.equal(
     cache.setMany([
@@ -167,7 +167,7 @@ test("delete, clear, undefined, many, entries", () => {
   assert.deepEqual([...cache.keys()], []);
 });
 
-test("clear leaves nothing, and what is deleted on the way hides no key", () => {
+test("clear removes all values, and deletions during an iteration hide no key", () => {
   using cache = open<string>({ memoryMax: "16MiB" });
   const fill = () => {
     for (let n = 0; n < 5000; n++) cache.set(`key ${n}`, `value ${n}`);
@@ -186,7 +186,7 @@ test("clear leaves nothing, and what is deleted on the way hides no key", () => 
   assert.equal(cache.size, 0);
 });
 
-test("times that are as good as forever", () => {
+test("times beyond the range of the format mean for ever", () => {
   using cache = open<string>({ ttl: Number.POSITIVE_INFINITY });
   for (const ttl of [Number.MAX_SAFE_INTEGER, 2 ** 48, "4000000d", Number.POSITIVE_INFINITY]) {
     cache.set("k", "v", { ttl, staleWhileRevalidate: 1000 });
@@ -197,7 +197,7 @@ test("times that are as good as forever", () => {
   assert.ok(cache.remainingTtl("k") <= 60_000);
 });
 
-test("what drives out its own parts is not stored, and says so", () => {
+test("set returns false for a value that would evict its own pages", () => {
   using cache = open<Uint8Array>({ codec: "none", tiers: false });
   cache.set("small", new Uint8Array(10));
   const large = new Uint8Array(20 << 20).fill(5);
@@ -209,7 +209,7 @@ test("what drives out its own parts is not stored, and says so", () => {
   cache.store.verify();
 });
 
-test("a cache says how much it holds when printed; fetch rejects what it can't do", async () => {
+test("console.log shows a summary; fetch rejects invalid calls", async () => {
   const cache = open<string>();
   cache.set("k", "v");
   assert.match(inspect(cache), /^Cache \{ entries: 1, memoryUsed: \d+, memoryMax: 8388608 \}$/);
@@ -245,7 +245,7 @@ test("types infer from Cache<K, V>", async () => {
   cache.set("c", { title: "Dr" });
   // @ts-expect-error: a key of another type
   cache.set(new Uint8Array(1), { name: "Ada" });
-  // @ts-expect-error: there may be none
+  // @ts-expect-error: the value may be undefined
   const certain: User = cache.get("a");
   const attached = Cache.attach<string, User>(cache.share());
   assert.deepEqual(
@@ -254,7 +254,7 @@ test("types infer from Cache<K, V>", async () => {
   );
 });
 
-test("one loader runs for all who ask at once, and its failure reaches them all", async () => {
+test("one loader runs for concurrent fetches, and all of them get its error", async () => {
   using cache = open<string>();
   let loads = 0;
   const loader = async (key: string) => {
@@ -278,7 +278,7 @@ test("one loader runs for all who ask at once, and its failure reaches them all"
   assert.equal(cache.get("k"), "new");
 });
 
-test("a stale value is given while a new one is loaded", async () => {
+test("a stale value is returned while a new one is loaded", async () => {
   using cache = open<string>({ ttl: 20, staleWhileRevalidate: "10m" });
   await cache.fetch("k", () => "old");
   await sleep(30);
@@ -292,7 +292,7 @@ test("a stale value is given while a new one is loaded", async () => {
   assert.equal(cache.get("k", { allowStale: true }), "new");
 });
 
-test("what is evicted and what expires is told", async () => {
+test("evicted and expired entries are reported", async () => {
   using cache = open<Uint8Array>({ memoryMax: "2MiB", tiers: false, codec: "none" });
   const gone: [string, string][] = [];
   cache.on("evict", (key, reason) => gone.push([key, reason]));
@@ -311,7 +311,7 @@ test("what is evicted and what expires is told", async () => {
     assert.notEqual(left.has(`key ${n}`), evicted.includes(`key ${n}`));
 });
 
-test("resize takes effect at once", () => {
+test("resize evicts before it returns", () => {
   using cache = open<string>({ memoryMax: "16MiB", codec: "none", tiers: false });
   for (let n = 0; n < 1500; n++) cache.set(`key ${n}`, String(n).padEnd(8000, "x"));
   assert.ok(cache.stats().memoryUsed > 8 << 20);
@@ -321,7 +321,7 @@ test("resize takes effect at once", () => {
   cache.store.verify();
 });
 
-test("values kept near are never older than what another thread has set", async () => {
+test("near copies are never older than a value that another thread has set", async () => {
   using cache = open<unknown>({ near: { frozen: true } });
   cache.set("k", "one");
   assert.equal(cache.get("k"), "one");
@@ -335,7 +335,7 @@ test("values kept near are never older than what another thread has set", async 
   assert.throws(() => first.a.push(2), TypeError);
   cache.delete("o");
   assert.equal(cache.get("o"), undefined);
-  // What can be changed though it is frozen is not kept.
+  // Values that stay mutable when they are frozen are not kept.
   type Odd = { map: Map<number, number>; date: Date; bytes: Uint8Array };
   cache.set("odd", { map: new Map([[1, 1]]), date: new Date(5), bytes: new Uint8Array(1) });
   for (let times = 0; times < 2; times++) {
@@ -357,7 +357,7 @@ test("values kept near are never older than what another thread has set", async 
   assert.equal(cache.get("k"), "by another thread");
 });
 
-test("threads share values and loads, and failures of loads", async () => {
+test("threads share values, loads and errors of loads", async () => {
   using cache = open<string>();
   cache.set("greeting", "hello");
   const data = { share: cache.share(), job: "fetch" };
@@ -392,7 +392,7 @@ test("threads share values and loads, and failures of loads", async () => {
   cache.store.verify();
 });
 
-test("a thread that dies while it loads is taken over from", async () => {
+test("another thread takes over the load of a thread that dies", async () => {
   using cache = open<string>();
   const worker = new Worker(WORKER, { workerData: { share: cache.share(), job: "hang" } });
   await once(worker, "message");
@@ -402,7 +402,7 @@ test("a thread that dies while it loads is taken over from", async () => {
   assert.equal(await waiting, "by who waited");
 });
 
-test("any sequence of calls, against a Map", () => {
+test("random sequences of calls agree with a Map", () => {
   const call = fc.record({
     what: fc.constantFrom("set", "set", "get", "delete", "scan"),
     key: fc.integer({ min: 0, max: 20 }),
@@ -438,7 +438,7 @@ test("any sequence of calls, against a Map", () => {
 });
 
 for (const codec of ["lz4", "zstd"]) {
-  test(`a dictionary is trained from the values, and used by all threads: ${codec}`, async () => {
+  test(`a dictionary is trained from the values, and all threads use it: ${codec}`, async () => {
     using cache = open<string>({ codec, memoryMax: "32MiB" });
     const size = 700;
     const before: string[] = Array.from({ length: size }, (_, n) => documentAt(n));
@@ -448,7 +448,7 @@ for (const codec of ["lz4", "zstd"]) {
     assert.ok(report?.used === true, JSON.stringify(report));
     assert.ok(report.packedBytesWith < report.packedBytesBefore * 0.9);
     assert.equal(cache.stats().dictionary, 1);
-    // Those that were there are compressed anew by the walk.
+    // The idle scan recompresses the values that are stored already.
     const done = cache.store.scanIdle({ entries: 10_000, redictionary: true });
     assert.ok(done.ended && done.recompressed > size * 0.8, JSON.stringify(done));
     const withIt = cache.stats().storedBytes;

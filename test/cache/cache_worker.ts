@@ -1,4 +1,4 @@
-// What another thread does with a cache that a test shares.
+// A thread that uses the cache of a test as the test tells it to.
 import { once } from "node:events";
 import { parentPort, workerData } from "node:worker_threads";
 import { Cache, type CacheShare } from "../../src/index.ts";

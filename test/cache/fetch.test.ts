@@ -1,5 +1,5 @@
-// `fetch`: one loader at a time, whose value is never put in the place of a newer one, and never
-// lost to who asked for it.
+// `fetch`: one loader runs for a key at a time; a loaded value never replaces a newer one, and
+// always reaches the callers that waited for it.
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { type TestContext, test } from "node:test";
@@ -17,7 +17,7 @@ function code(name: string) {
   return (error: unknown) => error instanceof ZcacheError && error.code === name;
 }
 
-/** A loader that gives its value when it is told to. */
+/** A loader that returns its value when `end` is called. */
 function controlled<V>() {
   let end: (value: V | Promise<V>) => void = () => undefined;
   const value = new Promise<V>((resolve) => {
@@ -34,7 +34,7 @@ function controlled<V>() {
   return { loader, end, begin };
 }
 
-/** Time stands still, but for what a test lets pass. */
+/** Replaces the clock by one that only `tick` moves. */
 function stopClock(t: TestContext): { tick(ms: number): void } {
   t.mock.timers.enable({ apis: ["Date"], now: 1e12 });
   return t.mock.timers;
@@ -46,7 +46,7 @@ type Change = readonly [
   left?: string,
 ];
 
-/** What somebody does while a value is loaded, and what is there when it is. */
+/** Changes to a key while it is loaded, and the value that is stored afterwards. */
 const CHANGES: readonly Change[] = [
   ["set", (cache) => cache.set("k", "newer"), "newer"],
   ["set of a long value", (cache) => cache.set("k", "n".repeat(50_000)), "n".repeat(50_000)],
@@ -64,7 +64,7 @@ const CHANGES: readonly Change[] = [
 
 for (const [name, change, left] of CHANGES) {
   for (const where of ["this thread", "another"]) {
-    test(`${name} in ${where} while a value is loaded is newer than that`, async () => {
+    test(`a value loaded meanwhile does not replace: ${name} in ${where}`, async () => {
       for (const near of [false, true]) {
         for (const before of [undefined, "older"]) {
           using cache = open({ near, codec: "none" });
@@ -87,7 +87,7 @@ for (const [name, change, left] of CHANGES) {
   }
 }
 
-test("a set that expires while a value is loaded is newer too, and so is a delete", async (t) => {
+test("a loaded value is not stored after a set that has expired or a delete", async (t) => {
   const clock = stopClock(t);
   using cache = open({ staleWhileRevalidate: "1h", ttl: 100 });
   cache.set("k", "older");
@@ -102,7 +102,7 @@ test("a set that expires while a value is loaded is newer too, and so is a delet
   assert.equal(cache.get("k", { allowStale: true }), undefined);
 });
 
-test("what expires by itself while it is loaded anew keeps no value out", async (t) => {
+test("a loaded value is stored if the stale value has expired meanwhile", async (t) => {
   const clock = stopClock(t);
   using cache = open({ staleWhileRevalidate: 50, ttl: 100 });
   for (const look of [
@@ -123,7 +123,7 @@ test("what expires by itself while it is loaded anew keeps no value out", async 
   }
 });
 
-test("who asks after a set or a delete is not given what was loaded before", async () => {
+test("a fetch after a set or a delete does not join an older load", async () => {
   using cache = open();
   const other = Cache.attach<string, string>(cache.share());
   for (const [one, two] of [
@@ -143,7 +143,7 @@ test("who asks after a set or a delete is not given what was loaded before", asy
   other.detach();
 });
 
-test("another key's set keeps no value out", async () => {
+test("a set of another key does not prevent a loaded value from being stored", async () => {
   using cache = open();
   for (let nth = 0; nth < 20; nth++) {
     const { loader, end, begin } = controlled<string>();
@@ -157,7 +157,7 @@ test("another key's set keeps no value out", async () => {
   assert.equal(cache.counts.unstored, 0);
 });
 
-test("more loads at once than places: no value is wrong, and most are stored", async () => {
+test("more concurrent loads than slots: all values are right, and most are stored", async () => {
   using cache = open();
   const loads = Array.from({ length: 2000 }, () => controlled<string>());
   const all = loads.map(({ loader }, n) => cache.fetch(`key ${n}`, loader));
@@ -175,7 +175,7 @@ test("more loads at once than places: no value is wrong, and most are stored", a
   assert.ok(stored > 1200, `${stored} of 2000`);
 });
 
-test("a loader that asks for its own key is refused, by whatever way it asks", async () => {
+test("a loader that fetches its own key, by any way, is rejected", async () => {
   using cache = open();
   const other = Cache.attach<string, string>(cache.share());
   const ways: ((again: () => Promise<string>) => Promise<string>)[] = [
@@ -207,13 +207,13 @@ test("a loader that asks for its own key is refused, by whatever way it asks", a
     cache.fetch("a", () => cache.fetch("a", () => "")),
     (error: ZcacheError) => /the loader of "a"/.test(error.message) && error.context["key"] === "a",
   );
-  // Who catches it may load by another way.
+  // A loader may catch the error and load in another way.
   const caught = () => cache.fetch("a", () => "").catch(() => "by another way");
   assert.equal(await cache.fetch("a", caught), "by another way");
   other.detach();
 });
 
-test("loads that were begun apart and wait for each other are refused", async () => {
+test("loads that were begun separately and wait for each other are rejected", async () => {
   using cache = open();
   const ready = controlled<void>();
   const crossed = (from: string, to: string) =>
@@ -229,7 +229,7 @@ test("loads that were begun apart and wait for each other are refused", async ()
   }
 });
 
-test("loaders that ask for other keys, and no circle", async (t) => {
+test("loaders that fetch other keys without a cycle", async (t) => {
   const clock = stopClock(t);
   using cache = open({ ttl: 100, staleWhileRevalidate: "1h" });
   const d = async () => {
@@ -240,7 +240,7 @@ test("loaders that ask for other keys, and no circle", async (t) => {
   const a = async () =>
     (await Promise.all([cache.fetch("b", by("b")), cache.fetch("c", by("c"))])).join();
   assert.equal(await cache.fetch("a", a), "b(d),c(d)");
-  // A stale value is given, and nobody waits for its load, in which the key is asked for.
+  // A stale value is returned without waiting for its load, whose loader fetches the key.
   clock.tick(200);
   const background = controlled<string>();
   const loaded = cache.fetch(
@@ -257,7 +257,7 @@ test("loaders that ask for other keys, and no circle", async (t) => {
   );
   assert.equal(await loaded, "e of b(d)");
   assert.equal(await background.loader(), "e of b(d)");
-  // What comes from a loader that has ended is no part of a load any more.
+  // A call that comes from a loader after its end belongs to no load.
   const later = controlled<string>();
   await cache.fetch("f", () => {
     setTimeout(() => later.end(cache.fetch("f", () => "again", { forceRefresh: true })), 1);
@@ -266,10 +266,10 @@ test("loaders that ask for other keys, and no circle", async (t) => {
   assert.equal(await later.loader(), "again");
 });
 
-test("a cycle that is not detected ends: a long wait ends in a load", async (t) => {
+test("an undetected cycle ends: after a long wait a fetch loads by itself", async (t) => {
   using cache = open();
   const other = Cache.attach<string, string>(cache.share());
-  // Checks on a load are 50 ms apart: timers fire at once here.
+  // Waiting loads check every 50 ms: here the timers fire at once.
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const ticking = setInterval(() => t.mock.timers.tick(50), 0);
   t.after(() => clearInterval(ticking));
@@ -298,7 +298,7 @@ test("a cycle that is not detected ends: a long wait ends in a load", async (t) 
   other.detach();
 });
 
-test("touch does not put an older value in the place of one that is set meanwhile", (t) => {
+test("touch does not replace a value that is set meanwhile by an older one", (t) => {
   const clock = stopClock(t);
   using cache = open({ staleWhileRevalidate: 1000 });
   const other = Cache.attach<string, string>(cache.share());
@@ -330,7 +330,7 @@ test("touch does not put an older value in the place of one that is set meanwhil
   other.detach();
 });
 
-test("a value that can't be stored is given all the same, and no older one stays", async () => {
+test("a loaded value that can't be stored is returned, and removes the older one", async () => {
   const refusing: Serializer = {
     encode: () => {
       throw new RangeError("no");
@@ -352,7 +352,7 @@ test("a value that can't be stored is given all the same, and no older one stays
   assert.equal(await cache.fetch("k", () => object), object);
 });
 
-test("a cache that is closed while a value is loaded: who waits gets the value", async () => {
+test("a cache is closed during a load: the callers get the value", async () => {
   for (const end of ["close", "detach"] as const) {
     const cache = open();
     const other = Cache.attach<string, string>(cache.share());
@@ -364,7 +364,7 @@ test("a cache that is closed while a value is loaded: who waits gets the value",
     else other.detach();
     load.end("loaded");
     assert.equal(await first, "loaded");
-    // A thread that ends its use ends no flight: those who wait find that out, and load.
+    // A thread that detaches does not end its flights: waiting threads notice, and load.
     assert.equal(await joined, "by who waited");
     await assert.rejects(
       (end === "close" ? cache : other).fetch("k", () => "v"),
@@ -374,7 +374,7 @@ test("a cache that is closed while a value is loaded: who waits gets the value",
   }
 });
 
-test("options are checked before the loader runs", async () => {
+test("options are checked before the loader is called", async () => {
   using cache = open();
   let calls = 0;
   const loader = () => `${++calls}`;
@@ -398,7 +398,7 @@ test("options are checked before the loader runs", async () => {
   assert.equal(calls, 0);
 });
 
-test("a key of bytes that is changed while its value is loaded", async () => {
+test("a key of bytes may be changed by the caller during the load", async () => {
   using cache = Cache.create<Uint8Array, string>({ memoryMax: "4MiB", backgroundMs: 0 });
   const key = new Uint8Array([1]);
   const { loader, end, begin } = controlled<string>();
@@ -411,7 +411,7 @@ test("a key of bytes that is changed while its value is loaded", async () => {
   assert.equal(cache.get(new Uint8Array([2])), undefined);
 });
 
-test("a wait ends with its signal, and the load goes on for the others", async () => {
+test("a signal ends the wait of one caller, and the load goes on for the others", async () => {
   using cache = open();
   const load = controlled<string>();
   let seen: AbortSignal | undefined;
@@ -431,7 +431,7 @@ test("a wait ends with its signal, and the load goes on for the others", async (
   assert.equal(await kept, "loaded");
   assert.equal(cache.get("k"), "loaded");
   assert.equal(getEventListeners(stop.signal, "abort").length, 0);
-  // One that has been aborted before ends a wait before it begins, also if there is a value.
+  // A signal that is aborted already rejects the call, even if there is a value.
   await assert.rejects(cache.fetch("k", loader, { signal: stop.signal }), reason);
   const quiet = new AbortController();
   for (let n = 0; n < 20; n++) await cache.fetch(`k${n}`, () => "v", { signal: quiet.signal });
@@ -439,7 +439,7 @@ test("a wait ends with its signal, and the load goes on for the others", async (
   assert.equal(getEventListeners(quiet.signal, "abort").length, 0);
 });
 
-test("when nobody waits any more, the loader is told, and the next request loads", async () => {
+test("a load is aborted when all callers have given up, and the next fetch loads", async () => {
   using cache = open();
   const reason = new Error("enough");
   const load = controlled<string>();
@@ -469,7 +469,7 @@ test("when nobody waits any more, the loader is told, and the next request loads
   load.end("late");
   await turn();
   assert.equal(cache.get("k"), "second");
-  // A loader that has not asked for its signal goes on, and its value is stored.
+  // A loader that has not read its signal goes on, and its value is stored.
   const other = controlled<string>();
   const stop = new AbortController();
   const wait = cache.fetch("other", other.loader, stop);
@@ -482,7 +482,7 @@ test("when nobody waits any more, the loader is told, and the next request loads
   cache.store.verify();
 });
 
-test("each request is one hit or one miss, and each load is one miss", async (t) => {
+test("each fetch counts as one hit or one miss, and each load as one miss", async (t) => {
   const clock = stopClock(t);
   using cache = open({ ttl: 100, staleWhileRevalidate: 100 });
   let [hits, misses] = [0, 0];
@@ -526,7 +526,7 @@ test("each request is one hit or one miss, and each load is one miss", async (t)
   assert.equal(cache.stats().thread.loads, 6);
 });
 
-test("what keys() lists, has() confirms", (t) => {
+test("has() is true for each key of keys()", (t) => {
   const clock = stopClock(t);
   using cache = open({ staleWhileRevalidate: 1000 });
   cache.set("fresh", "v", 10_000);
@@ -542,7 +542,7 @@ test("what keys() lists, has() confirms", (t) => {
   assert.equal(cache.delete("fresh"), true);
 });
 
-test("clear of a prefix removes what begins with it, stale or not", (t) => {
+test("clear of a prefix removes fresh and stale values of its keys only", (t) => {
   const clock = stopClock(t);
   using cache = Cache.create<string | Uint8Array, string>({ staleWhileRevalidate: 1000 });
   for (const key of ["a:1", "a:2", "a", "b:a:1", "ä:", "A:1"]) cache.set(key, "v", 10);
@@ -558,12 +558,12 @@ test("clear of a prefix removes what begins with it, stale or not", (t) => {
   assert.equal(cache.size, 0);
 });
 
-/** What a value is declared as, exactly. */
+/** Checks the declared type of a value, exactly. */
 function expectType<Wanted>() {
   return <Given>(_: Given & ([Given, Wanted] extends [Wanted, Given] ? unknown : never)) => {};
 }
 
-test("fetch gives what its loader does, as the compiler sees it", async () => {
+test("the type of a fetch is the type of its loader", async () => {
   interface User {
     readonly name: string;
     readonly age?: number;

@@ -1,7 +1,7 @@
-// Fetches, sets, deletes, clears and time in any order, over two attachments of one cache and with
-// loaders that end when they are told to, against a model: what is stored is what was set or loaded
-// last, where a load counts as begun when its loader is called, and is stored only if nothing else
-// has happened to its key since.
+// Random sequences of fetches, sets, deletes, clears and passing time, over two attachments of one
+// cache and with loaders that the test ends, against a model: the value set or loaded last is
+// stored. A load begins when its loader is called, and is stored only if its key was not changed
+// since.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
@@ -12,11 +12,11 @@ import { NOT_WATCHED, WATCHES } from "../../src/store/versions.ts";
 const TTL_MS = 100;
 const STALE_MS = 60;
 const KEYS = ["a", "b", "c"];
-/** Loads that end without a value that a request may see before it loads by itself. */
+/** Loads without a value that a fetch may wait for before it calls its own loader. */
 const JOINS_MAX = 3;
-/** Turns of the event loop after which a request that nothing is loaded for hangs. */
+/** A fetch for which no loader runs must end within so many turns of the event loop. */
 const TURNS_MAX = 5000;
-/** From then on they take a while: a request looks after its load every 50 ms. */
+/** From this turn on each turn takes some ms: waiting fetches check every 50 ms. */
 const TURNS_QUICK = 100;
 
 interface Stored {
@@ -59,7 +59,7 @@ class Run {
     const begin = this.ended.get(key)!;
     const stored = this.stored.get(key);
     const loader = () => {
-      // Two loads of a key at once: not unless something has happened to the key in between.
+      // A second load of a key may begin only if the key was changed since the first.
       const isImpatient = this.ended.get(key)! - begin >= JOINS_MAX;
       assert.ok(isImpatient || this.#current(key) === undefined, `two loads of ${key}`);
       return this.#load(key);
@@ -209,7 +209,7 @@ for (const near of [false, true]) {
           else if (what === "wait") clock.tick(ms);
           else if (what === "end") {
             run.pending[nth % Math.max(1, run.pending.length)]?.end(how);
-            // Who waited for it goes on: those of the other attachment some turns later.
+            // The callers go on, those of the other attachment some turns later.
             for (let turns = 0; turns < 5; turns++) await turn();
           } else if (!near) run.evict();
           run.check();

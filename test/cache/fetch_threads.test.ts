@@ -1,5 +1,5 @@
-// Loads in several threads, some of which are terminated: whoever waits gets a value or an error,
-// and never waits for a thread that is gone.
+// Loads in several threads, some of which are terminated: each fetch gets a value or an error, and
+// none waits for a thread that has ended.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { NOT_WATCHED, WATCHES } from "../../src/store/versions.ts";
 import type { Order, Report } from "./fetch_worker.ts";
 
 const WORKER = new URL("./fetch_worker.js", import.meta.url);
-/** For a hang, which these tests are about: no test takes a fraction of that. */
+/** These tests look for hangs; without one, each takes a small fraction of this time. */
 const timeout = 120_000;
 
 class Thread {
@@ -60,7 +60,7 @@ function open(): Cache<string, string> {
   return Cache.create<string, string>({ memoryMax: "8MiB", backgroundMs: 0 });
 }
 
-/** No load is under way, and all is whole. */
+/** Checks that no load is in progress and that the store is intact. */
 function checkIdle(cache: Cache<string, string>): void {
   const { words, versions } = cache.values;
   for (let nth = 0; nth < WATCHES; nth++) {
@@ -69,7 +69,9 @@ function checkIdle(cache: Cache<string, string>): void {
   cache.store.verify();
 }
 
-test("all threads that ask at once wait for one load, or get its error", { timeout }, async () => {
+test("concurrent fetches of all threads wait for one load, and get its value or error", {
+  timeout,
+}, async () => {
   using cache = open();
   const threads = await Promise.all([1, 2, 3].map(() => Thread.start(cache)));
   const [first] = threads;
@@ -78,7 +80,7 @@ test("all threads that ask at once wait for one load, or get its error", { timeo
     for (const thread of threads.slice(1)) thread.order({ key: how, how });
     const here = cache.fetch(how, () => assert.fail("a second load"));
     const outcome = Promise.allSettled([here]);
-    // Some ask while the load is under way, and some when it has ended.
+    // Some fetches begin during the load, and some after its end.
     first!.end(how);
     const [result] = await outcome;
     if (how === "value") {
@@ -99,7 +101,7 @@ test("all threads that ask at once wait for one load, or get its error", { timeo
   for (const thread of threads) await thread.worker.terminate();
 });
 
-test("a thread is terminated while it loads, and its number is given out again", {
+test("a thread is terminated during its load, and another thread gets its number", {
   timeout,
 }, async () => {
   using cache = open();
@@ -110,7 +112,7 @@ test("a thread is terminated while it loads, and its number is given out again",
   await dying.worker.terminate();
   const others = [await Thread.start(cache), await Thread.start(cache)];
   assert.deepEqual(new Set(await Promise.all(waiting)), new Set(["by who waited"]));
-  // Nobody waited for these.
+  // No fetch waited for these loads.
   for (const key of keys.slice(10)) assert.equal(await cache.fetch(key, () => "anew"), "anew");
   checkIdle(cache);
   for (const other of others) await other.detach();
@@ -128,7 +130,7 @@ test("a thread is terminated while it waits", { timeout }, async () => {
     throw new Error("no value");
   });
   dying.order({ key: "k", how: "value" });
-  // It has taken the order, and so has joined: a loader of its own would have said so.
+  // The thread has joined the load: otherwise its own loader would have reported.
   await dying.begin({ key: "other", how: "value" });
   await dying.worker.terminate();
   end();
@@ -138,7 +140,7 @@ test("a thread is terminated while it waits", { timeout }, async () => {
   checkIdle(cache);
 });
 
-test("loads of two threads that wait for each other are refused", { timeout }, async () => {
+test("loads of two threads that wait for each other are rejected", { timeout }, async () => {
   using cache = open();
   const thread = await Thread.start(cache);
   await thread.begin({ key: "a", how: "also", also: "b" });
@@ -154,7 +156,7 @@ test("loads of two threads that wait for each other are refused", { timeout }, a
   await thread.detach();
 });
 
-test("a load goes on for another thread when all of its own have given up", {
+test("a load goes on for another thread when all callers of its own thread have given up", {
   timeout,
 }, async () => {
   using cache = open();

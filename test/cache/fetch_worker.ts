@@ -1,8 +1,8 @@
-// Another thread that fetches what a test tells it to, and says how its loads get on.
+// A thread that fetches keys as a test tells it to, and reports the progress of its loads.
 import { parentPort, workerData } from "node:worker_threads";
 import { Cache, type CacheShare, ZcacheError } from "../../src/index.ts";
 
-/** What is asked of it. */
+/** Messages to the thread. */
 export interface Order {
   /**
    * What the loader does when its key's "end" comes: gives a value, throws, or asks for `also`.
@@ -13,7 +13,7 @@ export interface Order {
   readonly also?: string;
 }
 
-/** What it says: a loader has begun, or a request has ended. */
+/** Messages of the thread: a loader was called, or a fetch has ended. */
 export interface Report {
   readonly key: string;
   readonly begun?: boolean;

@@ -1,5 +1,5 @@
-// What happens beside the calls of a cache: background work, training and listeners, when they fail
-// and when another thread ends the cache.
+// Background work, training and listeners of a cache: what happens if they fail, and if another
+// thread closes the cache.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
@@ -18,7 +18,7 @@ function code(name: string) {
   return (error: unknown) => error instanceof ZcacheError && error.code === name;
 }
 
-/** Runs a module in a worker. @returns what it posts */
+/** Runs code in a worker. @returns the first message of the worker */
 async function inWorker(source: string, workerData: unknown): Promise<unknown> {
   const worker = new Worker(
     `(async () => {
@@ -33,14 +33,14 @@ async function inWorker(source: string, workerData: unknown): Promise<unknown> {
   return message;
 }
 
-test("a worker closes the cache: the timers of its maker end without an error", async () => {
+test("a worker closes the cache: timers of the creating thread end without error", async () => {
   const cache = Cache.create<string, string>({ memoryMax: "4MiB", backgroundMs: 1 });
   cache.on("evict", () => undefined);
   const other = Cache.attach(cache.share());
   other.on("evict", () => undefined);
   await inWorker("Cache.attach(workerData).close(); parentPort.postMessage(1)", cache.share());
   assert.throws(() => cache.get("a"), code("ERR_STORE_CLOSED"));
-  // The background's turn comes each ms, the listeners' each 20: an error would be uncaught.
+  // Background tasks run every ms, listeners every 20 ms: an error would be uncaught.
   for (let turn = 0; turn < 50; turn++) await sleep(2);
   assert.throws(() => cache.on("evict", () => undefined), code("ERR_STORE_CLOSED"));
   assert.throws(() => cache.train(), code("ERR_STORE_CLOSED"));
@@ -48,7 +48,7 @@ test("a worker closes the cache: the timers of its maker end without an error", 
   other.close();
 });
 
-test("a listener that throws keeps events from nobody, and its error is not lost", async () => {
+test("other listeners are called if one throws, and its error is uncaught", async () => {
   const told = (await inWorker(
     `
     const thrown = [];
@@ -86,7 +86,7 @@ test("a listener that throws keeps events from nobody, and its error is not lost
   assert.deepEqual([told.stored, told.code], [true, "ERR_STORE_CLOSED"]);
 });
 
-test("a training that fails is told: its thread can't start, throws or is ended", async () => {
+test("a failed training is reported: its thread can't start, throws or is terminated", async () => {
   const store = createStore({ memoryMax: "16MiB", content: "values", pageSize: 8192 });
   formatValues(store, () => 7);
   const values = new Values(
@@ -103,7 +103,7 @@ test("a training that fails is told: its thread can't start, throws or is ended"
       onFault,
     );
   };
-  /** Offers values until a training begins by itself. */
+  /** Samples values until a training starts by itself. */
   const feed = (trainer: DictionaryTrainer) => {
     for (let nth = 0, bytes = 0; bytes < 3 << 20; nth++) {
       const text = Buffer.from(JSON.stringify(documentAt(nth)));
@@ -123,12 +123,12 @@ test("a training that fails is told: its thread can't start, throws or is ended"
   const training = ended.train();
   ended.stop();
   await assert.rejects(training, code("ERR_STORE_CLOSED"));
-  // It goes on afterwards, with others.
+  // A later training is possible.
   await assert.rejects(asked.train(), code("ERR_WORKER"));
   store.close();
 });
 
-test("closing while it trains: whoever waits is told, and nobody else", async () => {
+test("close during a training: train() rejects, and no fault is reported", async () => {
   const cache = Cache.create<string, unknown>({ memoryMax: "16MiB" });
   cache.on("fault", (error) => assert.fail(error.message));
   for (let nth = 0; nth < 500; nth++) cache.set(`k${nth}`, documentAt(nth));

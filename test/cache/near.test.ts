@@ -1,5 +1,5 @@
-// What a thread keeps near is what was set last, whatever other threads do, and wherever they are
-// terminated while they do it.
+// Near copies of a thread are never older than the stored value, whatever other threads do and
+// wherever they are terminated.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -8,7 +8,7 @@ import { stopAfterCommit } from "../doubles/stopped.ts";
 
 type Strings = Cache<string, string>;
 
-/** The same cache in another thread, or as if it were one, that keeps nothing near. */
+/** An attachment of the same cache without near copies. */
 function attachFar(share: CacheShare): Strings {
   return Cache.attach({ ...share, options: { ...share.options, nearBytes: 0 } });
 }
@@ -25,7 +25,7 @@ const operation = fc.record({
   stopAfter: fc.constantFrom(1, 1, 2, 3, 1000),
 });
 
-test("near copies of threads that are terminated after any commit, against what is stored", () => {
+test("near copies agree with the store after a thread is terminated at any commit", () => {
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 30 }), (operations) => {
       using cache: Strings = Cache.create({ memoryMax: "4MiB", backgroundMs: 0, near: true });
@@ -33,7 +33,7 @@ test("near copies of threads that are terminated after any commit, against what 
       const threads = [cache, Cache.attach<string, string>(cache.share())];
       let seed = 0;
       for (const { what, by, key, length, stopAfter } of operations) {
-        // Both have a copy of whatever there is.
+        // Both get a copy of each value.
         for (const thread of threads) for (const one of KEYS) thread.get(one);
         const thread = threads[by]!;
         const value = `${++seed} `.padEnd(length, "x");
@@ -42,7 +42,7 @@ test("near copies of threads that are terminated after any commit, against what 
           else if (what === "delete") thread.delete(key);
           else if (what === "clear") thread.clear();
         });
-        // What is evicted stays near, until it is set or deleted.
+        // The copy of an evicted value stays until the key is set or deleted.
         if (what === "evict") cache.store.shrink(1);
         else {
           for (const one of threads) for (const name of KEYS) checkNear(one, far, name);
@@ -57,13 +57,13 @@ test("near copies of threads that are terminated after any commit, against what 
   );
 });
 
-/** A near copy may be of a value that was evicted: it is compared with what is stored. */
+/** A near copy may outlive an eviction: it is compared with a stored value only. */
 function checkNear(thread: Strings, far: Strings, key: string): void {
   const stored = far.get(key);
   if (stored !== undefined) assert.equal(thread.get(key), stored);
 }
 
-test("a value that was evicted, and then deleted by another thread, is near no more", () => {
+test("the near copy of an evicted value is dropped when another thread deletes the key", () => {
   using cache: Strings = Cache.create({ memoryMax: "4MiB", backgroundMs: 0, near: true });
   const other = Cache.attach<string, string>(cache.share());
   for (const remove of [() => other.delete("k"), () => other.clear()]) {

@@ -1,5 +1,5 @@
-// What a loader throws in one thread and those who wait in other threads get: what there is of it,
-// whatever it is, within limits.
+// Errors of loaders on the way to other threads: everything that can be kept is kept, within
+// limits, for any thrown value.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { runInNewContext } from "node:vm";
@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { ZcacheError } from "../../src/base/errors.ts";
 import { packError, unpackError } from "../../src/cache/packed_error.ts";
 
-/** The most bytes that anything thrown may become. */
+/** Limit of the packed bytes of any thrown value. */
 const BYTES_MAX = 2 * 1024 * 1024;
 
 function sent<T>(thrown: T): T {
@@ -23,7 +23,7 @@ class HttpError extends RangeError {
   readonly socket = { write: () => undefined };
 }
 
-test("classes of the language and ZcacheError stay what they are", () => {
+test("error classes of the language and ZcacheError keep their class", () => {
   const cause = new TypeError("deeper");
   const errors = [
     new Error("plain"),
@@ -52,7 +52,7 @@ test("classes of the language and ZcacheError stay what they are", () => {
   assert.ok((sent(foreign) as unknown) instanceof RangeError);
 });
 
-test("an error of another class is an Error with its name and its fields", () => {
+test("an error of another class becomes an Error with its name and its fields", () => {
   const got = sent(new HttpError("busy", { cause: "a text" }));
   assert.equal(Object.getPrototypeOf(got), Error.prototype);
   const { name, message, code, status, cause } = got;
@@ -67,7 +67,7 @@ test("an error of another class is an Error with its name and its fields", () =>
   assert.equal(sent(new Inherited("x")).code, "E_GETTER");
 });
 
-test("several errors, and errors that cause each other", () => {
+test("aggregate errors, and cyclic causes", () => {
   const shared = new TypeError("shared");
   const all = new AggregateError([shared, "text", shared], "all failed", { cause: shared });
   const got = sent(all);
@@ -83,7 +83,7 @@ test("several errors, and errors that cause each other", () => {
   assert.equal((circle.cause as Error).cause, circle);
 });
 
-test("what is no error comes back as it is, if it can be cloned", () => {
+test("a thrown value that is not an error is cloned if possible", () => {
   for (const thrown of [
     undefined,
     null,
@@ -110,7 +110,7 @@ test("what is no error comes back as it is, if it can be cloned", () => {
   assert.equal((sent({ code: "E", method: () => 1 }) as { code: unknown }).code, "E");
 });
 
-/** An object of which nothing can be read. */
+/** An object whose properties can't be read. */
 const hostile = new Proxy(new Error("hostile"), {
   get: () => assert.fail("get"),
   has: () => assert.fail("has"),
@@ -118,7 +118,7 @@ const hostile = new Proxy(new Error("hostile"), {
   getPrototypeOf: () => assert.fail("getPrototypeOf"),
 });
 
-test("errors that can't be read, and huge ones, are cut", () => {
+test("unreadable errors are replaced, and huge ones are cut", () => {
   assert.ok((sent(hostile) as unknown) instanceof Error);
   const getters = new Error("getters");
   for (const name of ["stack", "message", "name", "code", "cause", "other"]) {
@@ -144,7 +144,7 @@ test("errors that can't be read, and huge ones, are cut", () => {
   assert.equal(Object.getPrototypeOf(sent(prototype)), Error.prototype);
 });
 
-test("anything at all can be thrown", () => {
+test("any value can be thrown", () => {
   fc.assert(
     fc.property(
       fc.anything({ withBigInt: true, withDate: true, withMap: true, withTypedArray: true }),

@@ -1,6 +1,6 @@
-// Code of the caller may use the same cache from wherever the cache runs it: getters of values and
-// of options, serializers, iterators, loop bodies, loaders, listeners. Random nestings of all that,
-// beside a Map that is told what each call has to do.
+// Code of the caller may use the cache wherever the cache runs it: getters of values and options,
+// serializers, iterators, loop bodies, loaders, listeners. Random nestings of these are compared
+// with a Map.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -26,7 +26,7 @@ const WHATS = [
   "fetch",
 ] as const;
 const KEYS = 5;
-/** Longer than a page of the store, so that it has parts. */
+/** Longer than a page of the store. */
 const LONG = 20_000;
 
 const steps = fc.letrec<{ step: Step; list: Step[] }>((tie) => ({
@@ -39,7 +39,7 @@ const steps = fc.letrec<{ step: Step; list: Step[] }>((tie) => ({
   }),
 })).step;
 
-/** Runs steps against a cache and a Map, each nested one from foreign code of the one around it. */
+/** Runs steps on a cache and a Map; caller's code of a step runs the steps nested in it. */
 class Runner {
   readonly model = new Map<string, unknown>();
   readonly cache: Cache<string, unknown>;
@@ -116,7 +116,7 @@ class Runner {
         break;
       }
       case "fetch":
-        // Only what runs at once: the options, before anything else is done.
+        // Only code that runs synchronously: getters of the options, before the rest of the call.
         cache
           .fetch(key, () => undefined, {
             get forceRefresh() {
@@ -200,7 +200,7 @@ class Runner {
       for (const key of keys) {
         inner();
         yield [key, nth] as const;
-        // It goes on here once the entry is stored.
+        // The iteration goes on once the entry is stored.
         model.set(key, nth);
       }
     })();
@@ -223,7 +223,7 @@ class Runner {
 }
 
 for (const withSerializer of [false, true]) {
-  test(`nested calls do what the same calls do one after the other${
+  test(`nested calls have the same effect as consecutive calls${
     withSerializer ? ", with a serializer" : ""
   }`, () => {
     fc.assert(
@@ -245,7 +245,7 @@ function code(name: string) {
   return (error: unknown) => error instanceof ZcacheError && error.code === name;
 }
 
-test("foreign code that closes or detaches the cache: the call says so, and writes nowhere", () => {
+test("caller's code closes or detaches the cache: the call throws, and writes nothing", () => {
   for (const end of ["close", "detach"] as const) {
     const cache = Cache.create<string, unknown>({ memoryMax: "4MiB", backgroundMs: 0 });
     const other = Cache.attach<string, unknown>(cache.share());
@@ -266,7 +266,7 @@ test("foreign code that closes or detaches the cache: the call says so, and writ
   }
 });
 
-test("a getter runs once for each set, however deep sets are nested in it", () => {
+test("a getter runs once for each set, however deeply sets are nested in it", () => {
   using cache = Cache.create<string, unknown>({ memoryMax: "8MiB", backgroundMs: 0 });
   const DEPTH = 60;
   let calls = 0;

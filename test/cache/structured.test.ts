@@ -1,4 +1,5 @@
-// What comes out of a cache equals what went in, or `set` refuses it and says where it is.
+// A structured value is returned equal, or `set` refuses it with the path to the part that can't be
+// encoded.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { Readable } from "node:stream";
@@ -13,12 +14,12 @@ import { Arena, Cache, ZcacheError } from "../../src/index.ts";
 const serializer = valueSerializer("refuse");
 const plain = valueSerializer("plain");
 
-/** Bytes of its own, as a cache gives them. */
+/** A view of a buffer of its own, as a cache returns it. */
 function trip<T>(value: T, through = serializer): T {
   return through.decode(Uint8Array.from(through.encode(value))) as T;
 }
 
-/** Own fields that deepEqual does not look at, as errors have them. */
+/** Own properties that are not enumerable, which deepEqual ignores. */
 function hiddenOf(error: Error): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   for (const key of Object.getOwnPropertyNames(error)) {
@@ -27,7 +28,7 @@ function hiddenOf(error: Error): Record<string, unknown> {
   return { ...fields, name: error.name, prototype: Object.getPrototypeOf(error) };
 }
 
-/** Deep equality with prototypes, of errors with their hidden fields; and nothing shared. */
+/** Asserts deep equality, with prototypes and hidden fields of errors, and no shared object. */
 function assertSame(got: unknown, wanted: unknown, seen = new Set<unknown>()): void {
   if (typeof wanted !== "object" || wanted === null) {
     assert.ok(Object.is(got, wanted), `${String(got)} is ${String(wanted)}`);
@@ -48,7 +49,7 @@ function assertSame(got: unknown, wanted: unknown, seen = new Set<unknown>()): v
   if (ArrayBuffer.isView(got)) {
     assert.equal(got.buffer.byteLength, got.byteLength, "a view has a buffer of its own");
   }
-  // Not left to isDeepStrictEqual, for which a Date that is not a time equals no other.
+  // For isDeepStrictEqual an invalid Date equals no other.
   if (wanted instanceof Date) assert.ok(Object.is((got as Date).getTime(), wanted.getTime()));
   else if (wanted instanceof Map) assertSame([...(got as typeof wanted)], [...wanted], seen);
   else if (wanted instanceof Set) assertSame([...(got as typeof wanted)], [...wanted], seen);
@@ -133,14 +134,14 @@ const anything = fc.anything({
   maxDepth: 4,
 });
 
-test("any value comes back as it was", () => {
+test("random values are returned equal", () => {
   fc.assert(
     fc.property(anything, (value) => assertSame(trip(value), value)),
     { numRuns: 2000 },
   );
 });
 
-test("what V8 has written is read, also by V8 what is plain", () => {
+test("reads what V8 has written; V8 reads plain values", () => {
   fc.assert(
     fc.property(
       fc.anything({ withBigInt: true, withMap: true, withSet: true, withDate: true }),
@@ -202,7 +203,7 @@ test("cycles and shared references, through every kind of container", () => {
   assert.ok(gotSet.has(gotSet) && gotSet.has(same) && gotSet.has(got["error"]));
 });
 
-test("details that are easily lost", () => {
+test("details that are easily lost are kept", () => {
   const names = Object.keys(trip({ z: 1, a: 2, 10: 3, 2: 4 }));
   assert.deepEqual(names, ["2", "10", "z", "a"]);
   const own = trip(JSON.parse('{"__proto__":{"polluted":1},"constructor":2}'));
@@ -265,7 +266,7 @@ class HttpError extends Error {
 }
 class List extends Array<number> {}
 
-/** What is refused, and the path and the reason that are named. */
+/** Values that are refused, with the path and the reason in the message. */
 const REFUSED: readonly [name: string, value: () => unknown, path: string, reason: RegExp][] = [
   [
     "a function",
@@ -305,7 +306,7 @@ const REFUSED: readonly [name: string, value: () => unknown, path: string, reaso
     "arguments",
     () =>
       (function (..._: unknown[]) {
-        // biome-ignore lint/complexity/noArguments: this is what is tried
+        // biome-ignore lint/complexity/noArguments: the test needs an arguments object
         return arguments;
       })(1),
     "value",
@@ -331,7 +332,7 @@ const REFUSED: readonly [name: string, value: () => unknown, path: string, reaso
   ],
 ];
 
-test("what can't be kept is refused, with its path; in plain caches too", () => {
+test("values that can't be encoded are refused with their path", () => {
   for (const [name, make, path, reason] of REFUSED) {
     for (const through of [serializer, plain]) {
       if (through === plain && /server|stream/.test(name)) continue;
@@ -349,7 +350,7 @@ test("what can't be kept is refused, with its path; in plain caches too", () => 
   }
 });
 
-test("instances of classes: refused with both remedies, or plain where that was asked for", () => {
+test("instances of classes: refused with both remedies, or stored as plain objects", () => {
   const instances: [value: object, path: string, name: string][] = [
     [{ list: [new User("Ada")] }, "value.list[0]", "User"],
     [new Tags(["a"]), "value", "Tags"],
@@ -379,7 +380,7 @@ test("instances of classes: refused with both remedies, or plain where that was 
   assert.ok(error.name === "HttpError" && error.status === 404 && error.message === "gone");
 });
 
-test("depth has a limit that both directions keep, and an object may be in many places", () => {
+test("the limit of depth holds for both directions; an object may occur in many places", () => {
   const nested = (depth: number) => {
     let value: unknown = 1;
     for (let at = 0; at < depth; at++) value = at % 2 === 0 ? [value] : { value };
@@ -395,7 +396,7 @@ test("depth has a limit that both directions keep, and an object may be in many 
   assert.ok(serializer.encode(many).length < 30_000);
 });
 
-test("through a cache: the option, the default, and what the path looks like", () => {
+test("the option `classes`, its default, and the form of the path", () => {
   using cache = Cache.create<string, unknown>({ backgroundMs: 0 });
   assert.throws(
     () => cache.set("k", { user: { handlers: [0, 1, () => 2] } }),

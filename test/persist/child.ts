@@ -1,5 +1,5 @@
-// A process, or a thread of it, that sets and deletes values in some caches until it is killed, and
-// tells how far it came after each flush.
+// A process with several threads that set and delete values in some caches until it is killed. Each
+// thread reports after each flush how many calls it has made.
 import { writeSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { isMainThread, Worker, workerData } from "node:worker_threads";

@@ -1,5 +1,5 @@
-// Whatever happens to the files of a cache that is kept: the next one begins with what is whole.
-// Each of its values is right, what was lost is reported, and files of others stay as they are.
+// Damage of any kind to the files of `persist`: the next cache starts with the intact values. All
+// of them are right, losses are reported, and foreign files stay as they are.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {
@@ -23,7 +23,7 @@ import { Cache, type ZcacheError } from "../../src/index.ts";
 const home = mkdtempSync(join(tmpdir(), "zcache-damage-"));
 after(() => rmSync(home, { recursive: true, force: true }));
 
-/** Damages at random for each run, beside one of each kind for each of its first files. */
+/** Random damages for each run, in addition to one of each kind for each of its first files. */
 const RANDOM_CASES = 40;
 
 type Existing = "recover" | "discard";
@@ -35,10 +35,10 @@ function open(folder: string, existing: Existing = "recover"): Cache<string, str
   });
 }
 
-/** The files of a run, by name, and what it has stored. */
+/** The files of a run, by name, and the values that it has stored. */
 interface Run {
   readonly files: ReadonlyMap<string, Buffer>;
-  /** What each key was last, and everything that it ever was. */
+  /** The last value of each key, and all of its values. */
   readonly last: ReadonlyMap<string, string>;
   readonly ever: ReadonlyMap<string, ReadonlySet<string>>;
 }
@@ -48,7 +48,7 @@ function filesOf(folder: string): Map<string, Buffer> {
   return new Map(names.map((name) => [name, readFileSync(join(folder, name))]));
 }
 
-/** @param starts processes, one after the other  @param isKilled the last one is not closed */
+/** @param starts number of processes, in turn @param isKilled the last one does not close */
 async function run(starts: number, isKilled: boolean): Promise<Run> {
   const folder = mkdtempSync(join(home, "run-"));
   const last = new Map<string, string>();
@@ -74,7 +74,7 @@ async function run(starts: number, isKilled: boolean): Promise<Run> {
   return { files, last, ever };
 }
 
-/** What happens to a file: `at` is a part of its length, `to` chooses another file or bytes. */
+/** A damage: `at` is a position as a part of the length, `to` chooses another file or bytes. */
 interface Damage {
   readonly what: keyof typeof KINDS;
   readonly file: number;
@@ -83,16 +83,16 @@ interface Damage {
   readonly bit: number;
 }
 
-/** A file that is to be damaged. */
+/** A file to damage. */
 interface Target extends Damage {
   readonly folder: string;
   readonly path: string;
   readonly bytes: Buffer;
-  /** Place of `at` in the bytes. */
+  /** Byte offset of `at`. */
   readonly place: number;
-  /** Another file, or the same. */
+  /** Another file or the same one. */
   readonly other: string;
-  /** A name of a later file. */
+  /** The name of a later file. */
   readonly later: string;
 }
 
@@ -113,14 +113,14 @@ function flip({ path, bytes, bit }: Target, place: number): void {
   writeFileSync(path, copy);
 }
 
-/** Puts something foreign in the place of the file. @returns the name of what is foreign */
+/** Replaces the file by a foreign one. @returns its name */
 function replace({ path }: Target, make: (path: string) => unknown): string {
   rmSync(path);
   make(path);
   return path;
 }
 
-/** All kinds of damage. Each returns the path of what is foreign, if something is. */
+/** All kinds of damage. Each returns the path of the foreign file that it makes, if any. */
 const KINDS = {
   zeros: ({ path, bytes }: Target) => writeFileSync(path, Buffer.alloc(bytes.length)),
   cut: ({ path, bytes, place }: Target) => writeFileSync(path, bytes.subarray(0, place)),
@@ -163,7 +163,7 @@ const KINDS = {
 
 const NAMES = Object.keys(KINDS) as (keyof typeof KINDS)[];
 
-/** Those that may leave a log which begins as it did, and ends earlier. */
+/** The kinds that may leave a log which is intact up to an earlier end. */
 const AT_END: readonly string[] = ["cut", "flip", "zeroTail"];
 
 const damage: fc.Arbitrary<Damage> = fc.record({
@@ -174,7 +174,7 @@ const damage: fc.Arbitrary<Damage> = fc.record({
   bit: fc.nat(7),
 });
 
-/** Does it. @returns the path of a file that is foreign now */
+/** Applies a damage. @returns the path of the foreign file, if any */
 function apply(folder: string, one: Damage): string | undefined {
   const names = readdirSync(folder).sort();
   const path = join(folder, names[one.file % names.length]!);
@@ -189,7 +189,7 @@ function apply(folder: string, one: Damage): string | undefined {
   return KINDS[one.what](target) as string | undefined;
 }
 
-/** What is at a path, and can be read without waiting. */
+/** The content of a regular file, or what else there is. */
 function lookAt(path: string | undefined): string {
   const stat = path === undefined ? undefined : lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return "nothing";
@@ -209,10 +209,10 @@ async function check(from: Run, one: Damage): Promise<void> {
     assert.deepEqual(lookAt(foreign), before, "a foreign file stays as it is");
     return open(folder, existing);
   };
-  // Nobody can tell a log whose end is damaged from that of a process that was killed there.
+  // A log with a damaged end looks like that of a process that was killed there.
   const names = [...from.files.keys()].sort();
   const mayBeOld = AT_END.includes(one.what) && names[one.file % names.length] === lastLog;
-  // Nothing is left that could tell of a loss.
+  // No file is left that could reveal a loss.
   if (readdirSync(folder).length === 0) return;
 
   let cache = open(folder);
@@ -235,7 +235,7 @@ async function check(from: Run, one: Damage): Promise<void> {
   rmSync(folder, { recursive: true });
 }
 
-/** Whether a cache has what the run has left, as far as it can, and tells what it has not. */
+/** Checks that a cache has the values of a run as far as possible, and reports the losses. */
 async function checkFirst(cache: Cache<string, string>, from: Run, mayBeOld: boolean) {
   const faults: ZcacheError[] = [];
   cache.on("fault", (error) => faults.push(error));

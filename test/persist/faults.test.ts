@@ -1,5 +1,5 @@
-// A disk that fails once, or from then on, at any call that a kept cache makes: nothing that was
-// there before is lost, nothing that `flush` acknowledged, and every failure is told.
+// A disk that fails once or permanently, at any call of a cache with `persist`: no older value and
+// none that `flush` acknowledged is lost, and each failure is reported.
 import assert from "node:assert/strict";
 import fs, { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
@@ -11,9 +11,9 @@ import { Cache, ZcacheError } from "../../src/index.ts";
 const home = mkdtempSync(join(tmpdir(), "zcache-faults-"));
 after(() => rmSync(home, { recursive: true }));
 
-/** Starts before the one that fails: after five, its end writes a snapshot; not after six. */
+/** Starts before the one that fails: after five, its close writes a snapshot; after six, not. */
 const STARTS = [5, 6] as const;
-/** Calls of one kind that a start and an end make, at most. */
+/** Upper limit of the calls of one kind that a start and a close make. */
 const CALLS_MAX = 60;
 
 type Call = "openSync" | "writeSync" | "fsyncSync" | "renameSync" | "readSync" | "unlinkSync";
@@ -22,7 +22,7 @@ interface Fault {
   readonly lasts: boolean;
 }
 
-/** A lock that can't be removed is this process's for good: there a lasting fault shows nothing. */
+/** Not unlinkSync for ever: the lock file would stay, and the check could not open the files. */
 const calls: readonly (readonly [Call, Fault])[] = [
   ["openSync", { code: "EMFILE", lasts: false }],
   ["openSync", { code: "EMFILE", lasts: true }],
@@ -45,14 +45,14 @@ function open(folder: string): Cache<string, string> {
 }
 
 /**
- * Lets the n-th call fail, and those after it where that lasts.
- * @returns what ends it, and tells whether it came to that
+ * Lets the n-th call fail, and all later ones if the fault is permanent.
+ * @returns ends the fault, and tells whether there were so many calls
  */
 function failAt(name: Call, { code, lasts }: Fault, nth: number): () => boolean {
   const original = fs[name] as (...args: unknown[]) => unknown;
   let count = 0;
   (fs as unknown as Record<string, unknown>)[name] = (...args: unknown[]) => {
-    // Other programs' files, such as those of /proc, are not on this disk.
+    // Other files, such as those of /proc, are not on this disk.
     if (typeof args[0] === "string" && !args[0].startsWith(home)) return original(...args);
     if (++count === nth || (lasts && count > nth))
       throw Object.assign(new Error(`${code}: injected`), { code });
@@ -66,7 +66,7 @@ function failAt(name: Call, { code, lasts }: Fault, nth: number): () => boolean 
   };
 }
 
-/** The files of some starts, each of which has set what is old. */
+/** Makes the files of some starts, each of which has set the older values. */
 function makeBase(starts: number): string {
   const base = mkdtempSync(join(home, "base-"));
   for (let start = 0; start < starts; start++) {
@@ -78,7 +78,7 @@ function makeBase(starts: number): string {
   return base;
 }
 
-/** Sets what is new, where that is possible. @returns what has failed, and what is acknowledged */
+/** Sets the newer values if possible. @returns the failures, and the acknowledged values */
 function work(folder: string) {
   const failures: string[] = [];
   const attempt = (what: () => void) => {
@@ -110,7 +110,7 @@ function work(folder: string) {
   return { failures, isFlushed };
 }
 
-/** Lets the n-th call of a start and an end fail. @returns whether there are so many */
+/** Lets the n-th call of a start and a close fail. @returns whether there are so many */
 function failOnce(base: string, starts: number, name: Call, fault: Fault, nth: number): boolean {
   const folder = mkdtempSync(join(home, "case-"));
   cpSync(base, folder, { recursive: true });
@@ -129,7 +129,7 @@ function failOnce(base: string, starts: number, name: Call, fault: Fault, nth: n
     assert.equal(cache.get("new"), "value", what);
     assert.equal(cache.has("old 0/1"), false, what);
   }
-  // A file that the disk does not give back is a gap, and what is older goes; that is told.
+  // An unreadable file is a gap: older values are dropped, which is reported.
   const isAll = cache.size >= starts * 10;
   assert.ok(isAll || worked.failures.length > 0, `${what}: ${cache.size} values`);
   if (name !== "readSync") assert.ok(isAll, `${what}: ${cache.size} values`);

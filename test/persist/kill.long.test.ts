@@ -1,7 +1,7 @@
-// Caches whose process is killed at any moment, again and again: what the next one finds is what
-// there was after some call of each thread, and none that was flushed is missing.
+// Caches whose process is killed at random moments, again and again: the next process finds the
+// values as they were after some call of each thread, and no call that was flushed is missing.
 //
-// ZCACHE_KILLS=1000 kills more of them.
+// ZCACHE_KILLS=1000 makes more rounds.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -15,17 +15,17 @@ import { BATCH, CACHES, callOf, OPTIONS, parseValue, THREADS, valueSetBy } from 
 
 const CHILD = fileURLToPath(new URL("./child.js", import.meta.url));
 const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 240);
-/** How long a child works at most, after it has begun. */
+/** Maximum time for which a child works. */
 const LIFE_MS = 250;
 const START_MS = 120_000;
-/** Where nobody waits for a disk, if there is such a place: what is killed is a process. */
+/** A file system in memory if there is one: only the process is killed, not the machine. */
 const FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
-/** Rounds after which all begins with nothing, so that what goes wrong is not there for ever. */
+/** Rounds after which the files are removed, so that one fault does not fail all later rounds. */
 const ROUNDS = 20;
 
 type State = Map<string, string>;
 
-/** Lets a child work, and kills it. @returns what it said: calls by cache and thread */
+/** Lets a child work, and kills it. @returns its reports: calls by cache and thread */
 async function killOne(folder: string, run: number): Promise<number[][]> {
   const child = spawn(process.execPath, [CHILD, folder, String(run)], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -41,14 +41,14 @@ async function killOne(folder: string, run: number): Promise<number[][]> {
   });
   const timer = setTimeout(() => child.kill("SIGKILL"), START_MS);
   await Promise.race([ready, exited]);
-  // Also before it has done anything, and while a thread begins.
+  // The kill may also hit the start of the process or of a thread.
   await sleep(((run * 7919) % 1000) * (LIFE_MS / 1000));
   child.kill("SIGKILL");
   await exited;
   clearTimeout(timer);
   assert.ok(text.startsWith("ready\n"), "the child has begun");
   const flushed = Array.from({ length: CACHES }, () => new Array<number>(THREADS).fill(0));
-  // The last line may be cut.
+  // The last line may be incomplete.
   for (const line of text.split("\n").slice(1, -1)) {
     const [cache, thread, n] = line.split(" ").map(Number);
     flushed[cache!]![thread!] = n!;
@@ -56,7 +56,7 @@ async function killOne(folder: string, run: number): Promise<number[][]> {
   return flushed;
 }
 
-/** What a thread's own keys held at first, and after each call that may have been the last. */
+/** The values of a thread's own keys, at first and after each call that may be the last one. */
 function statesOf(before: State, run: number, cache: number, thread: number, flushed: number) {
   const state: State = new Map([...before].filter(([key]) => key.startsWith(`${thread} has`)));
   const states: State[] = [];
@@ -75,7 +75,7 @@ function isSame(a: State, b: State): boolean {
   return a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
 }
 
-/** Values under keys that all threads set are of calls for these, and none is too old. */
+/** Checks keys that all threads set: each value is of a call for its key, and not too old. */
 function checkShared(state: State, before: State, run: number, cache: number, flushed: number[]) {
   for (const [key, value] of state) {
     if (!key.startsWith("shared")) continue;
@@ -100,7 +100,7 @@ function checkShared(state: State, before: State, run: number, cache: number, fl
   }
 }
 
-test(`${KILLS} caches that are killed lose nothing that was flushed`, async (t) => {
+test(`${KILLS} caches of killed processes lose no flushed change`, async (t) => {
   let folder = "";
   let before: State[] = [];
   let snapshots = 0;

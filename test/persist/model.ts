@@ -1,17 +1,17 @@
-// What the child does that is killed, and what the parent knows of it: both derive every call from
-// a seed, so that the child has to tell no more than how far it came.
+// The calls of the child that is killed. Child and parent derive them from the same seed, so the
+// child only has to report how many calls it has made.
 
-/** Caches in one child, so that one death is that of many; and threads that use each. */
+/** Caches of one child, all of which are killed at once; and threads that use each. */
 export const CACHES = 12;
 export const THREADS = 2;
-/** Calls between two flushes at most: of more than that it is known that they were done. */
+/** Maximum number of calls between two flushes. */
 export const BATCH = 40;
 
 export const OPTIONS = (folder: string, nth: number) => ({
   memoryMax: "16MiB",
   codec: nth % 2 === 0 ? "lz4" : "zstd",
   backgroundMs: 20,
-  // So little that snapshots are written all the time.
+  // So small that snapshots are written all the time.
   persist: { path: `${folder}/${nth}.zc`, max: "16MiB", flushMs: 2 },
 });
 
@@ -23,19 +23,19 @@ export interface Call {
   readonly isShared: boolean;
 }
 
-/** The n-th call of a thread in a run: always the same. */
+/** The n-th call of a thread in a run. */
 export function callOf(run: number, cache: number, thread: number, n: number): Call {
   const random = mix(mix(run * 31 + cache, thread), n);
   const isShared = random % 16 === 0;
   const number = (random >>> 4) % (isShared ? 8 : 40);
   const key = isShared ? `shared ${number}` : `${thread} has ${number}`;
   const what = !isShared && (random >>> 12) % 4 === 0 ? "delete" : "set";
-  // Some have parts: a page has 16 KiB.
+  // Some values are longer than a page, which has 16 KiB.
   const bytes = (random >>> 16) % 24 === 0 ? 20_000 + (random >>> 20) * 10 : (random >>> 18) % 1500;
   return { what, key, bytes, isShared };
 }
 
-/** The value that a call sets: it says whose it is, and every byte of it is known. */
+/** The value that a call sets; it names the call, and all of its bytes are determined. */
 export function valueSetBy(run: number, thread: number, n: number, { key, bytes }: Call): string {
   const name = `${run}/${thread}/${n}/${key}/`;
   const unit = `${name}${mix(n, thread).toString(36)} `;

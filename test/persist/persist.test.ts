@@ -1,5 +1,5 @@
-// A cache that begins with what the process before had: after a clean end, after damage of any kind
-// to its files, and with a disk that fails.
+// Caches with `persist`, which start with the values of the previous process: after a clean close,
+// after damage to the files, and with a disk that fails.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -26,7 +26,7 @@ function code(name: string) {
   return (error: unknown) => error instanceof ZcacheError && error.code === name;
 }
 
-/** Opens caches of one path, and clears up behind the test. */
+/** Opens caches with the same path, and cleans up after the test. */
 function rig(t: TestContext, options: CacheOptions = {}, max = "1GiB") {
   const folder = mkdtempSync(join(tmpdir(), "zcache-persist-"));
   const path = join(folder, "c.zc");
@@ -48,7 +48,7 @@ function rig(t: TestContext, options: CacheOptions = {}, max = "1GiB") {
   return { folder, path, open, files };
 }
 
-/** Waits until something holds, for a time that is long on any machine. */
+/** Waits for a condition, with a watchdog that allows for a slow machine. */
 async function until(holds: () => boolean, what: string): Promise<void> {
   for (let waited = 0; !holds(); waited += 5) {
     assert.ok(waited < 20_000, `${what}, in time`);
@@ -57,7 +57,7 @@ async function until(holds: () => boolean, what: string): Promise<void> {
 }
 
 for (const codec of ["lz4", "zstd", "none"]) {
-  test(`after a clean end everything is there again: ${codec}`, (t) => {
+  test(`all values are recovered after a clean close: ${codec}`, (t) => {
     const { open } = rig(t, { codec });
     const values: [string, unknown][] = [
       ["empty", ""],
@@ -94,7 +94,7 @@ for (const codec of ["lz4", "zstd", "none"]) {
   });
 }
 
-test("what has expired is not there, and nothing older under its key", async (t) => {
+test("neither an expired value nor an older one of its key is recovered", async (t) => {
   const { open } = rig(t);
   let cache = open<string>();
   cache.set("k", "for ever");
@@ -111,7 +111,7 @@ test("what has expired is not there, and nothing older under its key", async (t)
   assert.equal(cache.stats().persist!.recovered.expired, 1);
 });
 
-test("deleted is deleted, also what had been evicted before", (t) => {
+test("deleted values are not recovered, even if they had been evicted before", (t) => {
   const { open } = rig(t, { memoryMax: "2MiB", codec: "none", tiers: false });
   let cache = open<string>();
   const value = "x".repeat(5000);
@@ -126,7 +126,7 @@ test("deleted is deleted, also what had been evicted before", (t) => {
   assert.ok(cache.size > left.size / 2);
 });
 
-/** What a process would find that starts after this one was killed, right after a flush. */
+/** Copies the files: a process that starts after a kill right now would find these. */
 function restartOf<V>(cache: Cache<string, V>, open: () => Cache<string, V>): Cache<string, V> {
   cache.flush();
   const { path } = cache.stats().persist!;
@@ -140,7 +140,7 @@ function restartOf<V>(cache: Cache<string, V>, open: () => Cache<string, V>): Ca
   return open();
 }
 
-test("the newest values survive where there is room for some only", (t) => {
+test("the newest values are recovered if memory has space for some only", (t) => {
   const { open } = rig(t, { codec: "none", tiers: false, dictionary: false });
   let cache = open<string>();
   for (let n = 0; n < 1500; n++) cache.set(`key ${n}`, String(n).padEnd(6000));
@@ -151,7 +151,7 @@ test("the newest values survive where there is room for some only", (t) => {
 });
 
 for (const codec of ["lz4", "zstd"]) {
-  test(`a dictionary comes back under its number: ${codec}`, async (t) => {
+  test(`dictionaries are recovered with their numbers: ${codec}`, async (t) => {
     const { open } = rig(t, { codec, dictionary: "16KiB" }, "16MiB");
     const document = (n: number) => ({
       id: n,
@@ -171,7 +171,7 @@ for (const codec of ["lz4", "zstd"]) {
       assert.equal(cache.stats().dictionary, 1);
     };
     check();
-    // By the log, by a snapshot, and by a snapshot with another dictionary in the log.
+    // From the log, from a snapshot, and from a snapshot with another dictionary in the log.
     cache = restartOf(cache, () => open());
     check();
     cache.set("more", "x".repeat(10));
@@ -185,7 +185,7 @@ for (const codec of ["lz4", "zstd"]) {
   });
 }
 
-/** Sets one value again and again until a snapshot has been written. */
+/** Sets one value repeatedly until a snapshot has been written. */
 async function snapshotOf(cache: Cache<string>): Promise<void> {
   const before = cache.stats().persist!.snapshots;
   const value = Uint8Array.from({ length: 15_000 }, (_, i) => (i * i * 31) >>> 7);
@@ -196,7 +196,7 @@ async function snapshotOf(cache: Cache<string>): Promise<void> {
   await until(() => cache.stats().persist!.snapshots > before, "a snapshot is written");
 }
 
-test("a snapshot takes the place of the logs while everything goes on", async (t) => {
+test("a snapshot replaces the logs while values are set", async (t) => {
   const { open, files } = rig(t, {}, "16MiB");
   let cache = open<unknown>();
   const model = new Map<string, unknown>();
@@ -233,7 +233,7 @@ test("a snapshot takes the place of the logs while everything goes on", async (t
   assert.equal(cache.stats().persist!.recovered.gaps, 0);
 });
 
-test("what is in the write-back file is there again too", (t) => {
+test("values in the write-back file are recovered too", (t) => {
   const { open, path } = rig(t);
   const options = { memoryMax: "3MiB", writeBack: { path, max: "64MiB" }, persist: true };
   let cache = open<string>(options);
@@ -242,7 +242,7 @@ test("what is in the write-back file is there again too", (t) => {
     while (cache.store.maintain());
   }
   assert.ok(cache.stats().inFile > 100);
-  // A store of so few pages drops some that it could have written.
+  // A store with so few pages evicts some values without writing them.
   const before = cache.size;
   assert.ok(before > 1150, String(before));
   cache.close();
@@ -252,7 +252,7 @@ test("what is in the write-back file is there again too", (t) => {
   assert.ok(cache.stats().inFile > 100);
   let there = 0;
   for (let n = 0; n < 1200; n++) {
-    // What is read comes to memory, and something else has to go.
+    // A value that is read moves to memory, and evicts others.
     while (cache.store.maintain());
     const value = cache.get(`key ${n}`);
     if (value === undefined) continue;
@@ -262,7 +262,7 @@ test("what is in the write-back file is there again too", (t) => {
   assert.ok(there > 1100, String(there));
 });
 
-/** 5,000 characters that don't compress much. */
+/** 5,000 characters that compress poorly. */
 function noise(seed: number): string {
   let state = seed + 1;
   let text = "";
@@ -273,7 +273,7 @@ function noise(seed: number): string {
   return text.slice(0, 5000);
 }
 
-/** The state after 400 calls, and every value that a key ever had. */
+/** The state after 400 calls, and all values that each key ever had. */
 function filled(cache: Cache<string>) {
   const ever = new Map<string, Set<string>>();
   const last = new Map<string, string>();
@@ -293,7 +293,7 @@ function filled(cache: Cache<string>) {
   return { ever, last };
 }
 
-test("a log that was cut or damaged anywhere gives no wrong value", (t) => {
+test("a log that is cut or damaged at any place yields no wrong value", (t) => {
   const { open, path } = rig(t, { memoryMax: "4MiB", tiers: false, dictionary: false });
   let cache = open();
   const { ever, last } = filled(cache);
@@ -317,7 +317,7 @@ test("a log that was cut or damaged anywhere gives no wrong value", (t) => {
     const { recovered } = cache.stats().persist!;
     for (const [key, value] of cache) {
       assert.ok(ever.get(key)?.has(value as string), `${key} was set to what it is`);
-      // Behind damage nobody knows what was overwritten: only what came after it is there.
+      // A damage may hide a change of any key: only values set after it are recovered.
       const isExact = !isCut && at < whole.length - 40_000;
       if (isExact) assert.equal(value, last.get(key), `round ${round}, ${key} is what it was last`);
     }
@@ -329,12 +329,12 @@ test("a log that was cut or damaged anywhere gives no wrong value", (t) => {
   assert.ok(some > 100 * 10, `${some} values came back`);
 });
 
-test("a damaged snapshot gives what is left of it", async (t) => {
+test("the intact values of a damaged snapshot are recovered", async (t) => {
   const { open, folder, files } = rig(t, { dictionary: false, tiers: false }, "16MiB");
   let cache = open<unknown>();
   for (let n = 0; n < 500; n++) cache.set(`key ${n}`, `value ${n}`);
   await snapshotOf(cache);
-  // Closing writes another snapshot if the log has become long: what comes after it is in a log.
+  // close() writes another snapshot if the log has become long; later changes are in a log.
   cache = restartOf(cache, () => open());
   cache.set("in the log", 1);
   cache.close();
@@ -352,7 +352,7 @@ test("a damaged snapshot gives what is left of it", async (t) => {
   }
 });
 
-test("a log that is missing is a gap: nothing older comes back", (t) => {
+test("a missing log is a gap: no older value is recovered", (t) => {
   const { open, path, files } = rig(t);
   for (const value of ["first", "second", "third"]) {
     const cache = open<string>();
@@ -374,7 +374,7 @@ test("a log that is missing is a gap: nothing older comes back", (t) => {
   assert.equal(cache.stats().persist!.recovered.gaps, 1);
 });
 
-test("so is the end of a log that is missing, if another log came after it", (t) => {
+test("a missing end of a log is a gap if another log follows", (t) => {
   const { open, path } = rig(t);
   for (const value of ["first", "second"]) {
     const cache = open<string>();
@@ -388,7 +388,7 @@ test("so is the end of a log that is missing, if another log came after it", (t)
   assert.deepEqual([...cache.keys()].sort(), ["k", "second"]);
   assert.equal(cache.stats().persist!.recovered.gaps, 1);
   cache.close();
-  // What is found at the start, torn or not, is what the next start is to find.
+  // The next start must find the same values, whether the end was torn or not.
   cache = open<string>({ persist: { path, existing: "discard" } });
   cache.set("k", "v");
   cache.set("torn", "x");
@@ -403,7 +403,7 @@ test("so is the end of a log that is missing, if another log came after it", (t)
   }
 });
 
-test("files of others are refused and left as they are", (t) => {
+test("files of other stores are refused and stay as they are", (t) => {
   const { open, path, files } = rig(t);
   const cache = open<string>();
   cache.set("k", "v");
@@ -425,7 +425,7 @@ test("files of others are refused and left as they are", (t) => {
   assert.deepEqual(files(), ["c.zc.log.1"]);
 });
 
-test("files of values are readable by their owner alone, whatever the umask", (t) => {
+test("only the owner can read the files, whatever the umask", (t) => {
   const before = process.umask();
   t.after(() => process.umask(before));
   for (const mask of [0, 0o022, 0o077, 0o277]) {
@@ -445,7 +445,7 @@ const OTHER = (path: string) => `
   try { Cache.create({ persist: { path: ${JSON.stringify(path)} } }).close(); }
   catch (error) { console.log(error.code); }`;
 
-test("options that can't be are named", (t) => {
+test("errors name invalid options", (t) => {
   const { open, path } = rig(t);
   const wrong = [
     { persist: true },
@@ -466,7 +466,7 @@ test("options that can't be are named", (t) => {
   assert.throws(() => cache.flush(), code("ERR_STORE_CLOSED"));
 });
 
-test("who ends without closing, process or thread, loses nothing", async (t) => {
+test("a process or thread that ends without close() loses nothing", async (t) => {
   const { open, path } = rig(t);
   const script = `
     import { Cache } from ${JSON.stringify(LIBRARY)};
@@ -490,7 +490,7 @@ test("who ends without closing, process or thread, loses nothing", async (t) => 
   assert.equal(cache.size, 100);
 });
 
-test("threads that are terminated leave the files as exact as the cache", async (t) => {
+test("terminated threads leave files that agree with the cache", async (t) => {
   const { open } = rig(t);
   let cache = open<string>();
   for (let round = 0; round < 8; round++) {
@@ -513,7 +513,7 @@ test("threads that are terminated leave the files as exact as the cache", async 
   }
 });
 
-/** Lets writes to files fail. @returns what sets how: an error's code, or undefined for none */
+/** Lets writes to files fail. @returns sets the error's code; undefined: writes succeed */
 function faultyDisk(t: TestContext) {
   let fault: string | undefined;
   let failures = 0;
@@ -537,7 +537,7 @@ function faultyDisk(t: TestContext) {
   };
 }
 
-test("a disk that is full for a moment loses nothing", async (t) => {
+test("a disk that is full for a moment causes no loss", async (t) => {
   const { open } = rig(t);
   const disk = faultyDisk(t);
   let cache = open<number>();
@@ -557,7 +557,7 @@ test("a disk that is full for a moment loses nothing", async (t) => {
   assert.equal(cache.size, 101);
 });
 
-test("a disk that fails for long: files go before they are old, and come back later", async (t) => {
+test("a disk that fails for long: outdated files go, and new ones come later", async (t) => {
   const { open, files } = rig(t);
   const disk = faultyDisk(t);
   let cache = open<string>();
@@ -586,7 +586,7 @@ test("a disk that fails for long: files go before they are old, and come back la
   assert.equal(cache.get("meanwhile"), "z");
 });
 
-test("a disk that is full at the start is an error, and at the end is told", (t) => {
+test("a full disk is an error at the start, and a fault event at the end", (t) => {
   const { open } = rig(t);
   const disk = faultyDisk(t);
   disk.set("ENOSPC");
@@ -603,7 +603,7 @@ test("a disk that is full at the start is an error, and at the end is told", (t)
   assert.equal(open().get("k"), undefined);
 });
 
-test("who sets without a pause fills one log after the other, and loses nothing", (t) => {
+test("sets without a pause fill several logs, and none is lost", (t) => {
   const { open, folder, files } = rig(t, { codec: "none", tiers: false }, "16MiB");
   let cache = open<string>();
   for (let n = 0; n < 6000; n++) cache.set(`key ${n % 800}`, noise(n % 7).slice(n % 1000));
@@ -617,7 +617,7 @@ test("who sets without a pause fills one log after the other, and loses nothing"
   assert.deepEqual(new Map(cache), state);
 });
 
-test("the files never have more bytes than max", async (t) => {
+test("the files never exceed max", async (t) => {
   const { open, folder, path, files } = rig(t);
   const max = 16 << 20;
   const options = { memoryMax: "32MiB", codec: "none", tiers: false, persist: { path, max } };
@@ -629,7 +629,7 @@ test("the files never have more bytes than max", async (t) => {
     await sleep(1);
     let bytes = 0;
     for (const name of files()) {
-      // One that has just been removed has none.
+      // The file may just have been removed.
       bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
     }
     most = Math.max(most, bytes);
