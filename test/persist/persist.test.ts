@@ -334,8 +334,9 @@ test("the intact values of a damaged snapshot are recovered", async (t) => {
   let cache = open<unknown>();
   for (let n = 0; n < 500; n++) cache.set(`key ${n}`, `value ${n}`);
   await snapshotOf(cache);
-  // close() writes another snapshot if the log has become long; later changes are in a log.
-  cache = restartOf(cache, () => open());
+  // A long log makes close() write another snapshot: here the first one, before the last change.
+  cache.close();
+  cache = open();
   cache.set("in the log", 1);
   cache.close();
   const name = files().find((one) => one.includes("snapshot"));
