@@ -2,9 +2,9 @@
 # Installs the programs that tests and benchmarks compare with: a C compiler with liblz4, lz4 and
 # zstd, memcached with its clients and Redis, perl for memcached's own tests, NBD clients and
 # nbdkit, and (with CI=true) Chromium for the reports, memcached's and nbd's tests themselves, QEMU
-# with a kernel for it, and the optional package zstd-napi. Needs root on Debian or Ubuntu; for
-# others it names what is missing, and the tests that need it are skipped by name. With CI=true a
-# missing program is a failure.
+# with a kernel for it, webpack, and the optional package zstd-napi. Needs root on Debian or Ubuntu;
+# for others it names what is missing, and the tests that need it are skipped by name. With CI=true
+# a missing program is a failure.
 set -euo pipefail
 
 missing=()
@@ -35,6 +35,10 @@ has_chromium() {
 
 has_zstd_napi() {
   (cd "$(dirname "$0")/.." && node -e 'require("zstd-napi/binding")')
+}
+
+has_webpack() {
+  [ -e "$(dirname "$0")/../build/webpack/node_modules/webpack" ]
 }
 
 has_libnbd_python() {
@@ -87,6 +91,9 @@ if [ "${CI:-}" = "true" ]; then
   has_zstd_napi 2>/dev/null ||
     (cd "$(dirname "$0")/.." && npm install --no-save --save-dev --no-audit --no-fund zstd-napi)
   has_zstd_napi
+  has_webpack ||
+    npm install --prefix "$(dirname "$0")/../build/webpack" --no-audit --no-fund webpack@5
+  has_webpack
   "$(dirname "$0")/fetch-memcached-tests.sh"
   "$(dirname "$0")/fetch-nbd-tester.sh"
   "$(dirname "$0")/fetch-guest.sh"
