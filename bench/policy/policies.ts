@@ -1,10 +1,9 @@
 // Hit rates of every eviction policy on synthetic traces, each from one seed, and the cost of a hit
 // and of an eviction in time and in journal words.
 //
-// Caches of a fixed number of pages: how many pages a compressed store has room for is another
-// question. Every miss lists the page, as a cleancache or an application's cache does. Where a load
-// is exclusive (zswap takes the page out), no page is hit while it is listed: sieve and lru are
-// fifo there.
+// Caches have a fixed number of pages; how many pages fit into a compressed store is another
+// question. Every miss stores the page, as with cleancache or an application's cache. If loads are
+// exclusive, as in zswap, no page is hit while it is stored, and sieve and lru behave as fifo.
 import { NIL, type WordIndex } from "../../src/base/brand.ts";
 import { platformClock } from "../../src/base/clock.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -103,7 +102,7 @@ function workingSetTrace({ keys, requests }: Scale): Uint32Array {
     if (random.below(10) === 0) return random.below(keys);
     const isHot = random.below(5) < 4;
     const inSet = isHot ? random.below(set / 5) * 5 : random.below(set);
-    // Which fifth is hot does not depend on where the set stands: the keys divisible by five.
+    // The hot fifth does not depend on the position of the set: the keys divisible by five.
     return (Math.ceil((at >>> 3) / 5) * 5 + inSet) % keys;
   });
 }
@@ -224,8 +223,8 @@ function measureCost(name: string, { timedPages, timedCalls }: Scale): CostRow {
     cache.request(key++);
     journalCommit(words);
   }
-  // Hits by a Zipf distribution over scattered entries, replacements in between so that bits are
-  // cleared again, as in a store at work.
+  // Hits by a Zipf distribution over scattered entries, with replacements in between that clear
+  // bits again, as in a store at work.
   const random = new Xorshift32(21);
   const zipf = new Zipf(timedPages, 0.99, random);
   const step = Math.floor(timedPages * 0.618) | 1;

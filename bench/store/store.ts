@@ -71,7 +71,7 @@ async function runThreads({ threads, pages, codec, pool, rounds }: Run): Promise
   const store = Store.create({ memoryMax, codec, pool, ...watermarks }, nodePlatform());
   const id = store.createPool({ persistent: true });
   await all({ phase: "attach", share: store.share(), pool: id });
-  // Once for the machine, as the codec had it.
+  // Warm-up, as for the codec.
   await all({ phase: "put" });
   const stats = store.stats();
   const puts: Report[][] = [];

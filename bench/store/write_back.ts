@@ -64,7 +64,7 @@ function run(pages: readonly Uint8Array[], folder: string): WriteBackRow {
   const middle = performance.now();
   let found = 0;
   for (let n = 0; n < pages.length; n++) {
-    // A step that has no factor in common with the count visits every page once.
+    // A step that is coprime to the count visits every page once.
     if (store.get(pool, at((n * 7919) % pages.length), target)) found++;
   }
   const backMs = performance.now() - middle;

@@ -1,5 +1,5 @@
-// The checksum is XXH32: known values of its specification, and any region at any offset against a
-// plain implementation.
+// The checksum is XXH32: known values from its specification, and arbitrary regions at any offset
+// against a plain implementation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,5 +1,5 @@
-// The write-back file as a log, beside a model: whatever happens to the device or to a thread, each
-// object comes back as it was stored or is known not to.
+// The write-back file as a log, against a model: whatever happens to the device or to a thread,
+// each object is returned as it was stored, or known to be lost.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
@@ -48,7 +48,7 @@ function stopInside(fixture: LogFixture, choice: number): void {
     fixture.log.sealLocked();
     fixture.log.beginFlushLocked();
     fixture.log.pickVictimLocked();
-    // However far it came: it does not come to its end.
+    // Wherever the write stopped, it did not complete.
     fixture.arena.lock.rollBack();
   });
   assert.deepEqual(fixture.snapshot(), before, "what was not committed is undone");
@@ -113,7 +113,7 @@ test("a long run with churn: the file stays full, and is written to all the whil
   const { liveBytes, segmentsCleaned, bytesWritten } = fixture.log.stats();
   assert.ok(liveBytes > 0.75 * 17 * fixture.segmentBytes, `${liveBytes} bytes are in use`);
   assert.ok(segmentsCleaned > 100);
-  // What was stored is 12 MB; cleaning at this load writes some of it several times.
+  // 12 MB are stored; at this load, cleaning writes some of it several times.
   assert.ok(bytesWritten < 8 * 12e6, `${bytesWritten} bytes were written`);
   for (const number of fixture.stored.keys()) assert.equal(fixture.read(number), "ok");
   fixture.empty();
@@ -134,7 +134,7 @@ test("the largest object of every page size fits, in memory and in the file", ()
   }
 });
 
-test("a file full of what is wanted refuses more, and is not moved about", () => {
+test("a file full of live records refuses more, and is not cleaned in vain", () => {
   for (const pageSize of [4 * KIB, 32 * KIB]) {
     const fixture = new LogFixture({ pageSize, memoryKib: 8192 });
     while (fixture.append(pageSize) > 0 || fixture.flush());
@@ -143,7 +143,7 @@ test("a file full of what is wanted refuses more, and is not moved about", () =>
     const before = fixture.log.stats();
     for (let n = 0; n < 500; n++) assert.equal(fixture.clean(), false);
     assert.deepEqual(fixture.log.stats(), before, "nothing is read or written in vain");
-    // A quarter of each segment goes: there is room again for nearly as much.
+    // A quarter of each segment is freed, so there is room again for nearly as much.
     const numbers = [...fixture.stored.keys()];
     for (const number of numbers) if (number % 4 === 0) fixture.release(number);
     let back = 0;
@@ -223,7 +223,7 @@ test("a write that the device has lost is found, though what stood there was who
   const before = fixture.device.bytes.slice();
   const { place } = fixture.stored.get(first)!;
   fixture.release(first);
-  // The same object at the same place, once more; but the device keeps what it had.
+  // The same object at the same place once more, but the device still has the old bytes.
   const again = fixture.locked(() => fixture.appendLocked(first, 1000));
   assert.equal(again, place, "the segment is used again");
   fixture.stored.set(first, { place: again, sizeBytes: 1000, number: first });
@@ -251,7 +251,7 @@ test("a segment that is used again while it is read is told from the one that wa
     assert.equal(fixture.stored.get(next)!.place, place);
     fixture.stored.set(first, { place, sizeBytes: 1000, number: first });
   };
-  // What is in the file still is what was asked for; but it is not what the place stands for now.
+  // The file still has the requested record, but the place means another one now.
   assert.equal(fixture.read(first), "ok");
   assert.equal(
     fixture.locked(() => fixture.log.hasStayedLocked(place)),
@@ -291,7 +291,7 @@ test("a segment that can't be read does not keep the others from being cleaned",
   const fixture = new LogFixture();
   while (fixture.append(4000) > 0 || fixture.flush());
   fixture.flushAll();
-  // The first segment has least in it, and is damaged.
+  // The first segment has the fewest live bytes, and is damaged.
   const numbers = [...fixture.stored.keys()];
   const firsts = numbers.slice(0, 15);
   for (const number of firsts.slice(1)) fixture.release(number);
@@ -398,7 +398,7 @@ test("verify finds every count that is wrong", () => {
   fixture.verify();
   const { words } = fixture.arena;
   const at = words.indexOf(0x1234_5678);
-  // SEGMENTS and DIRECTORY are fixed; of the rest each word that is off by one is seen.
+  // SEGMENTS and DIRECTORY are fixed; an error of one in any other word is found.
   for (const word of [4, 6, 7, 8, 16, 25, 26]) {
     words[at + word]! += 1;
     assert.throws(() => fixture.verify(), AssertionError, `word ${word}`);

@@ -1,4 +1,5 @@
-// The kernel's doors over the store: what is put, got, and forgotten through them.
+// The kernel's interfaces over the store: pages that are put, loaded and invalidated through
+// cleancache, frontswap and zswap.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -81,7 +82,7 @@ test("zswap: exclusive loads, a limit, and cold pages in the swap file", () => {
   while (store.maintain());
   const { pool_total_size, written_back_pages, stored_pages } = zswap.stats();
   assert.ok(pool_total_size <= (2 << 20) * 0.6 && written_back_pages > 0);
-  // As in the kernel, a page that was written back is not one of the pool's any more.
+  // As in the kernel, a page that was written back does not count for the pool.
   assert.equal(stored_pages + store.stats().persistent.pagesInFile, slots);
   assert.equal(zswap.shrink(10), 10);
   for (let slot = 0; slot < slots; slot++) {
@@ -140,7 +141,7 @@ test("cleancache: the store says which file systems are shared, in every thread"
   assert.equal(there.initSharedFs(UUID, 4096), fs);
   here.putPage(fs, 1, 1, page(1));
   for (const door of [here, there]) {
-    // One of three has unmounted it, then two: it stays shared.
+    // One of three clients has unmounted it, then two: it stays shared.
     here.invalidateFs(fs);
     for (const _ of [1, 2]) assert.ok(door.getPage(fs, 1, 1, got));
   }

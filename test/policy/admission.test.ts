@@ -1,4 +1,4 @@
-// Admission: the kernel's three rules, at their borders and over any numbers.
+// Admission: the kernel's three rules, at their limits and over arbitrary numbers.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -19,7 +19,7 @@ import {
 
 const PAGE = 4096;
 
-test("the kernel's limits at their borders", () => {
+test("pages at, above and below the kernel's limits", () => {
   assert.equal(admitSize(ZCACHE_LIMITS, 3584, PAGE, 0, 0), ADMITTED);
   assert.equal(admitSize(ZCACHE_LIMITS, 3585, PAGE, 0, 0), REJECT_COMPRESS_POOR);
   // A mean of 2560 is allowed, and so is any page below it.
@@ -33,7 +33,7 @@ test("the kernel's limits at their borders", () => {
 
 const sizes = fc.array(fc.integer({ min: 1, max: PAGE }), { minLength: 1, maxLength: 300 });
 
-test("what is admitted keeps each size, and the mean but for the last page, within limits", () => {
+test("admitted pages keep size and, except for the last page, mean within limits", () => {
   fc.assert(
     fc.property(sizes, (sizes) => {
       let pages = 0;
@@ -45,14 +45,14 @@ test("what is admitted keeps each size, and the mean but for the last page, with
         if (answer !== ADMITTED) continue;
         pages++;
         bytes += size;
-        // One page may lift the mean above the limit; the next poor one is refused.
+        // One page may raise the mean above the limit; the next poor one is refused.
         assert.ok(size <= 2560 || bytes - size <= 2560 * (pages - 1));
       }
     }),
   );
 });
 
-test("without limits everything comes in", () => {
+test("without limits every page is admitted", () => {
   fc.assert(
     fc.property(fc.nat(PAGE), fc.nat(), fc.nat(), fc.nat(), (size, pages, bytes, frames) => {
       assert.equal(
@@ -68,7 +68,7 @@ test("a refusal has a name of its own", () => {
   assert.equal(new Set<string>([...REFUSALS, ADMITTED]).size, 4);
 });
 
-test("limits that can't be are refused by name", () => {
+test("invalid limits are refused by name", () => {
   checkAdmissionLimits(ZCACHE_LIMITS);
   checkAdmissionLimits(NO_LIMITS);
   checkAdmissionLimits({ ...ZCACHE_LIMITS, pageCountPercent: 300 });

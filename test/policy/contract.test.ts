@@ -1,5 +1,5 @@
-// What holds for every eviction policy, whatever its order: any sequence against a set of what is
-// listed, and nothing left of a transaction that is rolled back.
+// The contract of every eviction policy, whatever its order: any sequence of calls against a set of
+// listed entries, and complete rollbacks.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -33,8 +33,7 @@ const WORDS_MAX: Readonly<Record<string, number>> = {
 function take(fixture: PolicyFixture, { op, id }: Step): void {
   const known = fixture.places.has(id);
   if (op === "add" && !fixture.listed.has(id)) fixture.add(id);
-  // Also of entries that were taken out: a page on its way to the backing store may be hit, flushed
-  // and moved.
+  // Includes removed entries: a page on its way to the backing store may be hit, flushed and moved.
   else if (op === "use" && known) fixture.use(id);
   else if (op === "remove" && known) fixture.remove(id);
   else if (op === "evict" && known) fixture.evict(id);
@@ -99,7 +98,7 @@ for (const name of policyNames()) {
     );
   });
 
-  test(`${name}: a page that was taken out can be moved, used and flushed, to no effect`, () => {
+  test(`${name}: a removed page can be moved, hit and flushed without effect`, () => {
     using fixture = new PolicyFixture(name);
     for (let id = 0; id < 4; id++) fixture.add(id);
     fixture.remove(2);
@@ -120,7 +119,7 @@ for (const name of policyNames()) {
     using fixture = new PolicyFixture(name, { journal: true });
     const { arena, policy } = fixture;
     for (let id = 0; id < 3; id++) fixture.add(id);
-    // The hand of sieve stands at a victim, and is moved with it.
+    // sieve's hand is at a victim, and moves with it.
     const from = fixture.places.get(fixture.victim()!)!;
     const to = (from + 200 * 4) as WordIndex;
     for (let i = 0; i < 4; i++) arena.words[to + i] = arena.words[from + i]!;
@@ -168,7 +167,7 @@ for (const name of policyNames()) {
     );
   });
 
-  test(`${name}: a search for a victim ends though all pages were used`, () => {
+  test(`${name}: a search for a victim ends even if all pages were used`, () => {
     using fixture = new PolicyFixture(name, { journal: true });
     for (let id = 0; id < 250; id++) fixture.add(id);
     for (let times = 0; times < 3; times++) {
@@ -233,7 +232,7 @@ for (const name of policyNames()) {
     fixture.check();
   });
 
-  test(`${name}: gives back the frames that it holds`, () => {
+  test(`${name}: frees its frames`, () => {
     using fixture = new PolicyFixture(name);
     const { frames } = fixture.arena;
     const owned = () => {
@@ -252,7 +251,7 @@ for (const name of policyNames()) {
   });
 }
 
-test("the default is the first of the names; a name that is none is refused", () => {
+test("the default is the first name; an unknown name is refused", () => {
   assert.equal(policyNames()[0], DEFAULT_POLICY);
   using arena = Arena.create({ sizeBytes: 128 * KIB });
   const at = (arena.reserve(POLICY_WORDS * 4) / 4) as WordIndex;

@@ -1,5 +1,5 @@
-// Entries in an arena, as an index would have them, with a policy over them, for tests: each entry
-// has an identity that stays and a place that may change.
+// Entries in an arena, as an index has them, with a policy over them: each entry has a fixed
+// identity, and a place that may change.
 import assert from "node:assert/strict";
 import { NIL, type WordIndex } from "../../src/base/brand.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -62,7 +62,7 @@ export class PolicyFixture implements Disposable {
     this.arena = Arena.create({ sizeBytes: 512 * KIB });
     const at = (this.arena.reserve(POLICY_WORDS * 4) / 4) as WordIndex;
     const entries = this.arena.reserve(PLACES * ENTRY_WORDS * 4) / 4;
-    // Nothing may depend on what an entry's words hold at first.
+    // The initial words of an entry must not matter.
     for (let i = 0; i < PLACES * ENTRY_WORDS; i++) {
       this.arena.words[entries + i] = this.#random.next();
     }

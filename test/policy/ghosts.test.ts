@@ -1,5 +1,5 @@
-// The ghost queue: the last ones that left are remembered, earlier ones are not, others hardly ever
-// seem to be, at every size of table.
+// The ghost queue: it remembers the pages evicted last, forgets earlier ones, and hardly ever
+// mistakes others for them, at every size of its table.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ZcacheError } from "../../src/base/errors.ts";
@@ -25,9 +25,9 @@ const SIZES = [
 ];
 
 for (const { ghosts, sizeBytes } of SIZES) {
-  test(`${ghosts} ghosts: the last ones are known, once, and no earlier ones`, () => {
+  test(`${ghosts} ghosts: the last evicted pages are found once, earlier ones are not`, () => {
     using arena = Arena.create({ sizeBytes });
-    // What a frame held before is not taken for ghosts.
+    // The old content of a frame must not appear as ghosts.
     for (let frame = arena.frames.framesFree; frame > 0; frame--) {
       const at = arena.frames.frameToWord(arena.frames.alloc(0, OWNER) as never);
       arena.words.fill(-1, at, at + arena.frames.wordsPerPage);
@@ -63,7 +63,7 @@ for (const { ghosts, sizeBytes } of SIZES) {
   });
 }
 
-test("a page that leaves twice is one ghost", () => {
+test("a page evicted twice is one ghost", () => {
   using arena = Arena.create({ sizeBytes: MIB });
   const table = makeGhosts(arena, 100);
   for (let times = 0; times < 3; times++) table.remember(hashOf(1));
@@ -73,7 +73,7 @@ test("a page that leaves twice is one ghost", () => {
   assert.equal(table.take(hashOf(1), 9), false);
 });
 
-test("time wraps, and the last ones are still known", () => {
+test("the clock wraps, and the last evicted pages are still found", () => {
   using arena = Arena.create({ sizeBytes: MIB });
   const at = arena.reserve(GHOSTS_WORDS * 4) / 4;
   const table = new Ghosts(arena, at, OWNER, 50_000);
@@ -88,7 +88,7 @@ test("time wraps, and the last ones are still known", () => {
   }
 });
 
-test("no ghosts: nothing is known, and no frame is taken", () => {
+test("without ghosts, nothing is found and no frame is allocated", () => {
   using arena = Arena.create({ sizeBytes: 256 * KIB });
   const table = makeGhosts(arena, 0);
   table.remember(1);
@@ -96,7 +96,7 @@ test("no ghosts: nothing is known, and no frame is taken", () => {
   assert.equal(table.framesHeld, 0);
 });
 
-test("without room: an error, and all frames are free again", () => {
+test("without room, format throws, and all frames are free again", () => {
   using arena = Arena.create({ sizeBytes: MIB });
   const at = arena.reserve(GHOSTS_WORDS * 4) / 4;
   const before = arena.frames.framesFree;

@@ -1,5 +1,5 @@
-// lru, sieve and s3-fifo against the plainest form of each, over arrays: the same victims and the
-// same order after any sequence.
+// lru, sieve and s3-fifo against a plain form of each over arrays: the same victims and the same
+// order after any sequence.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

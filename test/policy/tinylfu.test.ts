@@ -1,5 +1,5 @@
-// The sketch, and what tinylfu makes of it: what is asked for often stays, what is asked for once
-// does not drive it out, and of equals the larger goes.
+// The sketch and tinylfu: frequently requested pages stay, pages requested once do not evict them,
+// and of equals the larger is evicted.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -22,7 +22,7 @@ for (const pages of [500, 5000, 100_000]) {
     const sketch = makeSketch(arena, pages);
     const random = new Xorshift32(3);
     const counts = new Map<number, number>();
-    // Less than what makes it halve.
+    // Fewer requests than cause a halving.
     for (let nth = 0; nth < 3 * pages; nth++) {
       const id = Math.floor(pages * (random.next() / 2 ** 32) ** 2);
       counts.set(id, (counts.get(id) ?? 0) + 1);
@@ -77,7 +77,7 @@ function request(fixture: PolicyFixture, id: number, most: number): boolean {
   return false;
 }
 
-test("a scan does not drive out what is asked for often", () => {
+test("a scan does not evict frequently requested pages", () => {
   using fixture = new PolicyFixture("tinylfu");
   for (let times = 0; times < 8; times++) for (let id = 0; id < 40; id++) request(fixture, id, 60);
   for (let id = 1000; id < 1230; id++) request(fixture, id, 60);
@@ -86,7 +86,7 @@ test("a scan does not drive out what is asked for often", () => {
   fixture.check();
 });
 
-test("of pages that are asked for as often, the small ones stay", () => {
+test("of equally requested pages, the small ones stay", () => {
   const random = new Xorshift32(9);
   using fixture = new PolicyFixture("tinylfu");
   for (let nth = 0; nth < 100; nth++) request(fixture, random.below(100), 60);
@@ -106,12 +106,13 @@ test("of pages that are asked for as often, the small ones stay", () => {
   fixture.check();
 });
 
-test("a store that has just become full has a main queue soon", () => {
+test("a store that has just filled up soon has a main queue", () => {
   using fixture = new PolicyFixture("tinylfu", { space: { ...SPACE, ghosts: 300 } });
   for (let id = 0; id < 290; id++) fixture.add(id);
   const before = fixture.walk()[0];
   for (let nth = 0; nth < 6; nth++) fixture.evict(fixture.victim()!);
-  // Half have gone on: the walk begins with the window, whose oldest is now a later one.
+  // Half have moved on: the iteration begins with the window, whose oldest entry is a later one
+  // now.
   assert.ok(fixture.walk()[0]! > before! + 140, `${fixture.walk()[0]}`);
   fixture.check();
 });

@@ -1,4 +1,4 @@
-// Watermarks: what the marks say at each number of frames, and that no state flutters.
+// Watermarks: the decisions at each number of frames, without flutter.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -20,7 +20,7 @@ const marks = fc
   .map(([a, b]) => ({ lowPercent: Math.min(a, b), highPercent: Math.max(a, b) }));
 const walk = fc.array(fc.integer({ min: -2000, max: 2000 }), { maxLength: 200 });
 
-test("reclaim begins below the low mark and ends at the high one, nowhere else", () => {
+test("reclaim begins below the low watermark and ends at the high one, nowhere else", () => {
   fc.assert(
     fc.property(limit, marks, walk, (limit, marks, walk) => {
       const low = markFrames(limit, marks.lowPercent);
@@ -63,7 +63,7 @@ test("marks of a large store, and of the smallest", () => {
   assert.equal(reclaimNext(false, 0, 3, { lowPercent: 0, highPercent: 0 }), false, "none wanted");
 });
 
-test("a full store takes pages again once it has sunk to the threshold", () => {
+test("a full store takes pages again once its use has fallen to the threshold", () => {
   fc.assert(
     fc.property(limit, fc.integer({ min: 1, max: 100 }), walk, (limit, percent, walk) => {
       const threshold = Math.floor((limit * percent) / 100);
@@ -82,7 +82,7 @@ test("a full store takes pages again once it has sunk to the threshold", () => {
   );
 });
 
-test("the accept threshold in numbers; 100 % is no wait", () => {
+test("the accept threshold in numbers; 100 % means no wait", () => {
   assert.equal(fullNext(false, 999, 1000, ACCEPT_THRESHOLD_PERCENT), false);
   assert.equal(fullNext(false, 1000, 1000, ACCEPT_THRESHOLD_PERCENT), true);
   assert.equal(fullNext(true, 901, 1000, ACCEPT_THRESHOLD_PERCENT), true);
@@ -90,7 +90,7 @@ test("the accept threshold in numbers; 100 % is no wait", () => {
   assert.equal(fullNext(true, 999, 1000, 100), false);
 });
 
-test("marks that can't be are refused", () => {
+test("invalid watermarks are refused", () => {
   checkWatermarks({ lowPercent: 0, highPercent: 0 });
   checkWatermarks({ lowPercent: 2.5, highPercent: 100 });
   for (const [lowPercent, highPercent] of [

@@ -1,4 +1,4 @@
-// Threads that attach and fail, and memory that outlives the thread which has taken it.
+// Failed attempts to attach to a store, and memory that outlives the thread that allocated it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Cache, TmemKey } from "../../src/index.ts";
@@ -14,12 +14,12 @@ import { fillPage } from "../doubles/store_fixture.ts";
 
 const MIB = 1 << 20;
 
-/** Thread numbers that are taken. */
+/** Thread numbers in use. */
 function threadsOf({ words }: { readonly words: Int32Array }): number {
   return words.subarray(THREADS, THREADS + MAX_THREADS).filter((name) => name !== 0).length;
 }
 
-test("attaching until there is no room left leaves no thread number and no scratch behind", () => {
+test("failing to attach to a full store leaves no thread number and no scratch behind", () => {
   const cache = Cache.create({ memoryMax: MIB, dictionary: false });
   const items = openItems({ ...DEFAULT_SETTINGS, memoryMax: MIB, dictionary: false });
   const page = Store.create({ memoryMax: MIB }, nodePlatform());
@@ -51,7 +51,7 @@ test("attaching until there is no room left leaves no thread number and no scrat
   page.close();
 });
 
-test("a device lives on when the thread that made it has died", () => {
+test("a device survives the death of the thread that created it", () => {
   const threads = new SimulatedThreads();
   const platform = { ...nodePlatform(), threads };
   const root = Store.create({ memoryMax: 4 * MIB }, platform);
@@ -61,7 +61,7 @@ test("a device lives on when the thread that made it has died", () => {
   const page = fillPage(new Uint8Array(4096), "text", 1);
   assert.equal(device.write(8192, page), 0);
   threads.dead.add(last);
-  // Whoever attaches takes what the dead one had as scratch.
+  // The next thread that attaches gets the scratch of the dead one.
   const others = Array.from({ length: 8 }, () => Store.attach(root.share(), platform));
   for (const other of others) {
     const at = other.reserve(4096);
@@ -74,7 +74,7 @@ test("a device lives on when the thread that made it has died", () => {
   root.verify();
 });
 
-test("a maintainer that has died is forgotten, and whoever puts does its work", () => {
+test("a dead maintainer is forgotten, and threads that put do its work", () => {
   const threads = new SimulatedThreads();
   const platform = { ...nodePlatform(), threads };
   const root = Store.create({ memoryMax: 2 * MIB, lowWatermark: 20 }, platform);

@@ -1,5 +1,5 @@
-// Every counter of a store beside a model that counts for itself: what it cannot see directly
-// (which page went to make room) follows from what is there before and after.
+// Every counter of a store against a model that counts by itself. What the model can't see
+// directly, such as which page was evicted, follows from the state before and after.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -37,7 +37,7 @@ class Counted {
   constructor(fileBytes: number) {
     const device = new FaultyDevice(fileBytes, new Xorshift32(3), NO_FAULTS);
     const writeBack = { path: "in memory", max: "1MiB" };
-    // Without watermarks only puts make room, and whoever asks for it.
+    // Without watermarks, only puts and explicit calls make room.
     const marks = { lowWatermark: 0, highWatermark: 0, recompress: { codec: "zstd" } };
     this.store = openStore(
       { memoryMax: "1MiB", ...marks, ...(fileBytes > 0 ? { writeBack } : {}) },
@@ -84,7 +84,7 @@ class Counted {
       if (/no room/.test(after.reason)) expected.reject_alloc_fail++;
       if (/limit|no room/.test(after.reason)) expected.reject_reclaim_fail++;
     } else if (after.codec === "none" && after.where === "memory") expected.huge_pages_since++;
-    // Whether the old page went before, to make room, can't be seen: the counters say so together.
+    // The model can't see whether the old page was evicted first; the sum of the counters tells.
     if (result === 0 && !side.persistent) this.#ephemeralIn++;
   }
 
@@ -206,10 +206,10 @@ for (const [name, fileBytes] of [
     fc.assert(property, { numRuns: 4, seed: 11 });
   });
 
-  test(`what flows through a store adds up, write-back file: ${name}`, () => {
+  test(`the flow of pages through a store adds up, write-back file: ${name}`, () => {
     const counted = new Counted(fileBytes);
     const random = new Xorshift32(fileBytes + 1);
-    // Every key once: nothing is replaced, so where each page went is known.
+    // Every key once, so that nothing is replaced, and it is known where each page went.
     for (let nth = 0; nth < OBJECTS * INDEXES * 2; nth++) {
       const side = counted.sides[nth % 2]!;
       const key = nth >>> 1;

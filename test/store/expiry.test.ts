@@ -1,5 +1,5 @@
-// Values that have expired make room before living ones do, whatever the policy and the pool, when
-// a put finds no room and when maintenance makes some.
+// Expired values make room before living values have to, with any policy and pool, when a put finds
+// no room and when maintenance makes room.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -70,7 +70,7 @@ const PUSHED = 0.4; // of what is stored, new values that come in: fewer than ha
 
 for (const policy of policyNames()) {
   for (const pool of ["dense", "zsmalloc"]) {
-    test(`${policy}, ${pool}: no living value goes while there are expired ones`, () => {
+    test(`${policy}, ${pool}: no living value is evicted while an expired one is stored`, () => {
       const fixture = new Fixture({ policy, pool });
       const count = fixture.fill();
       fixture.clock.ms += TTL_MS + 1000;
@@ -85,10 +85,10 @@ for (const policy of policyNames()) {
   }
 }
 
-test("what was stored, and what was renewed, after a walk has found nothing counts too", () => {
+test("values stored or touched after a search has found nothing are found when they expire", () => {
   const fixture = new Fixture({});
   const count = fixture.fill();
-  // Nothing has expired: walks go round in vain, and learn when the first one will.
+  // Nothing has expired: searches find nothing, and learn when the first value will.
   for (let nth = 0; nth < 2000; nth++) fixture.set(`again ${nth}`);
   assert.equal(fixture.expired, 0);
   for (let nth = 0; nth < 500; nth++) fixture.set(`short ${nth}`, fixture.clock.ms + 5000);
@@ -100,7 +100,7 @@ test("what was stored, and what was renewed, after a walk has found nothing coun
   fixture.store.close();
 });
 
-test("where nothing may be evicted, new values take the place of expired ones", () => {
+test("if nothing may be evicted, new values replace expired ones", () => {
   const fixture = new Fixture({}, true);
   const count = fixture.fill();
   fixture.clock.ms += TTL_MS + 1000;
@@ -110,7 +110,7 @@ test("where nothing may be evicted, new values take the place of expired ones", 
   fixture.store.close();
 });
 
-test("maintenance removes what has expired before anything that lives", () => {
+test("maintenance removes expired values before living ones", () => {
   const fixture = new Fixture({ lowWatermark: 10, highWatermark: 30 });
   fixture.fill();
   fixture.clock.ms += TTL_MS + 1000;

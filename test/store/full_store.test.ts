@@ -1,6 +1,6 @@
-// A store at its limit beside a Map, for every pool and every front that may not lose pages: what
-// was accepted is there, byte for byte; what needs no more room is accepted; a refusal leaves the
-// old page only where the front's rules say so; and the limit holds after every step.
+// A store at its limit against a Map, with every pool and every frontend that must not lose pages:
+// accepted pages are returned byte for byte; pages that need no more room are accepted; a refusal
+// keeps the old page only where the frontend's rules say so; and the limit holds after every step.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -61,7 +61,7 @@ const DOORS: Readonly<Record<string, (store: Store) => Door>> = {
     return {
       keepsOld: false,
       put: (slot, page) => swap.store(1, slot, page),
-      // A load takes the page out: what comes out is put in again.
+      // A load removes the page, so it is stored again.
       get: (slot, page) => swap.load(1, slot, page) && swap.store(1, slot, page),
       drop: (slot) => swap.invalidate(1, slot),
     };
@@ -150,7 +150,7 @@ function run(pool: string, open: (store: Store) => Door, steps: number[][]): voi
 }
 
 for (const pool of poolTypes()) {
-  test(`${pool}: a full store keeps its promises at every front`, () => {
+  test(`${pool}: a full store keeps its promises with every frontend`, () => {
     for (const open of Object.values(DOORS)) {
       const steps = fc.array(step, { minLength: 60, maxLength: 120 });
       fc.assert(
@@ -173,11 +173,11 @@ for (const pool of poolTypes()) {
     full.store.close();
   });
 
-  test(`${pool}: an overwrite in place is whole or undone, wherever it ends`, () => {
+  test(`${pool}: an overwrite in place is complete or undone, wherever it is interrupted`, () => {
     const full = new FullStore(pool, DOORS["zram"]!);
     const { words } = full.store.arena;
     const room = words[JOURNAL_LIMIT]!;
-    // Incompressible where the pool takes that: such objects lie in two frames in some pools.
+    // Incompressible if the pool stores such objects, which cross frames in some pools.
     const slot = [...full.pages.keys()].at(-2)!;
     let undone = 0;
     for (let limit = 1; limit < 60; limit++) {

@@ -1,4 +1,4 @@
-// The worker that works in the background, as those who import zcache start it.
+// The maintainer worker, started as users of zcache start it.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -22,7 +22,7 @@ test("a maintainer makes room and writes back, and ends with the store", async (
   for (let index = 0; index < pages; index++) {
     const stored = store.put(pool, key.setIndex(index), fillPage(page, "text", index));
     assert.equal(stored, 0);
-    // As a service does: now and then something else.
+    // Yields now and then, as a service does.
     if (index % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   }
   const expected = new Uint8Array(4096);

@@ -1,7 +1,6 @@
-// Reclaim that comes to nothing: the write-back file is full, or its device fails, so pages that
-// the store wants to move there stay. Whatever an attempt has begun by then is undone, and nothing
-// else: after each step the store is whole, and no persistent page is lost. Every pool, both ways
-// to reclaim, any sequence of steps.
+// Reclaim that fails: the write-back file is full, or its device fails, so that pages can't move
+// there. Whatever the attempt has begun is undone, and nothing else: after each step the store is
+// valid, and no persistent page is lost. Every pool, both ways to reclaim, any sequence of steps.
 import { test } from "node:test";
 import fc from "fast-check";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -20,7 +19,7 @@ interface File {
 const FILES: readonly File[] = [
   { name: "none", bytes: 0, faults: NO_FAULTS },
   { name: "soon full", bytes: 8 * SEGMENT, faults: NO_FAULTS },
-  // Segments that wait to be written fill all buffers, and stay.
+  // Pending segments fill all buffers, and stay.
   { name: "unwritable", bytes: 64 * SEGMENT, faults: { ...NO_FAULTS, writeErrorEvery: 1 } },
   { name: "failing", bytes: 12 * SEGMENT, faults: { ...NO_FAULTS, writeErrorEvery: 3 } },
 ];

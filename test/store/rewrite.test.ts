@@ -1,5 +1,5 @@
-// A prefix that is written over in place, by a thread that dies in the middle: the object has the
-// old bytes or the new ones, never some of both.
+// A prefix that is overwritten in place by a thread that dies in the middle: the object has the old
+// bytes or the new ones, never a mix.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { nodePlatform } from "../../src/node/platform.ts";
@@ -48,8 +48,8 @@ for (const pool of ["dense", "zsmalloc", "zblock", "zbud", "z3fold"]) {
       const others = valuesOf(victim);
       others.lock(KEY, KEY.length);
       assert.ok(others.find(KEY, KEY.length));
-      // As if the first bytes lay in one frame and the others in the next, and the thread were
-      // terminated between the two copies: no `finally` gives its locks up.
+      // Simulates an object in two frames whose thread is terminated between the two copies: no
+      // `finally` releases its locks.
       ObjectWriter.prototype.copy = function (target, source, sizeBytes) {
         copy.call(this, target, source, Math.min(bytes, sizeBytes));
         throw new Error("terminated");

@@ -1,5 +1,5 @@
-// Same-filled means what it means in the kernel: a repeated word of 64 bits. And pages that hardly
-// shrink are stored as they are from the pool's huge class on.
+// Same-filled pages repeat a 64-bit word, as in the kernel; and pages that hardly shrink are stored
+// raw from the pool's huge class on.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -37,7 +37,7 @@ const step = fc.record({
 for (const persistent of [true, false]) {
   for (const policy of policyNames()) {
     const kind = persistent ? "persistent" : "ephemeral";
-    test(`any pattern of 64 bits comes back, ${kind}, ${policy}`, () => {
+    test(`any 64-bit pattern is returned, ${kind}, ${policy}`, () => {
       const property = fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
         const store = openStore({ policy });
         const pool = store.createPool({ persistent });
@@ -45,7 +45,7 @@ for (const persistent of [true, false]) {
         const model = new Map<number, Uint8Array>();
         const got = new Uint8Array(PAGE);
         for (const { slot, what, page } of steps) {
-          // One object with many pages, and objects of one page: entries move between both.
+          // One object with many pages, and objects of one page, so that entries move between both.
           key.setObject(slot < 20 ? 1 : slot).setIndex(slot < 20 ? slot : slot % 2);
           if (what === "flush") {
             assert.equal(store.flush(pool, key), model.delete(slot));
@@ -100,7 +100,7 @@ test("only a page whose whole pattern is zero is reported as zeros", () => {
   store.close();
 });
 
-test("with zsmalloc, a page is stored as it is from the huge class on: 3625 bytes", () => {
+test("with zsmalloc, a page is stored raw from the huge class on: 3625 bytes", () => {
   const store = openStore({ memoryMax: "8MiB", pool: "zsmalloc" });
   const pool = store.createPool({ persistent: true });
   const key = new TmemKey();

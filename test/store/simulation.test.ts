@@ -1,10 +1,10 @@
-// The whole store: one seed, one run. Several actors work on one store, each as a thread does, with
-// an attachment of its own; whenever one of them reads or writes the file, the scheduler lets
-// others go on first. The file fails, the actors die inside their operations, and after each step
-// everything that can be said of a store is checked against a model.
+// The whole store in a simulation; the same seed gives the same run. Several actors work on one
+// store, each with an attachment of its own, as a thread has. Whenever one reads or writes the
+// file, the scheduler lets others run first. The file fails, actors die inside their operations,
+// and after each step the whole state is checked against a model.
 //
-// A failure names its seed: ZCACHE_SIM_SEED=… runs that one alone, ZCACHE_SIM_STEPS=… any number of
-// steps.
+// A failure names its seed: ZCACHE_SIM_SEED=… runs that seed alone, ZCACHE_SIM_STEPS=… sets the
+// number of steps.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Xorshift32 } from "../../src/base/random.ts";
@@ -52,7 +52,7 @@ for (let run = 0; run < runs; run++) {
   });
 }
 
-test("one seed gives one run", () => {
+test("the same seed gives the same run", () => {
   const options = { ...optionsOf(5), steps: 300 };
   assert.deepEqual(new Simulation(options).run(), new Simulation(options).run());
 });

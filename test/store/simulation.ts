@@ -1,4 +1,4 @@
-// What the simulation of a store is made of: actors, scheduler, model, and the file that fails.
+// The parts of the simulation of a store: actors, scheduler, model, and a file that fails.
 import assert from "node:assert/strict";
 import type { PageFrame } from "../../src/base/brand.ts";
 import { AssertionError, ZcacheError } from "../../src/base/errors.ts";
@@ -145,13 +145,13 @@ export class Simulation {
   }
 
   #step(): void {
-    // Whoever waits for the file does nothing else: actors further down are others.
+    // An actor that waits for the file runs nothing else; the others may run.
     const actor = this.#actors[this.#depth * ACTORS + this.#random.below(ACTORS)]!;
     const pool = this.#pools[this.#random.below(this.#pools.length)]!;
     const object = this.#random.below(pool.objects);
     const index = this.#random.below(pool.indexes);
     const dice = this.#random.below(100);
-    // Of two operations on one page at once nobody could say which came first.
+    // The order of two simultaneous operations on one page is undefined.
     const busy = `${pool.id}/${object}`;
     if (this.#busy.has(busy)) return;
     this.#busy.add(busy);
@@ -282,7 +282,7 @@ export class Simulation {
       this.#words[lockOf(this.#words[at + GENERATION]!)] = actor.owner;
     }
     const at = this.#actors.indexOf(actor);
-    // Sometimes the death is found by a thread that attaches, which has no repair of the store.
+    // Sometimes an attaching thread, which has no repair of the store yet, finds the death.
     if (this.#random.next() % 2 === 0) this.#root.verify();
     this.#actors[at] = this.#newActor();
   }
@@ -298,7 +298,7 @@ export class Simulation {
     const key = this.#key.setObject(object!).setIndex(index!);
     let found = false;
     const { faults } = this.#device;
-    // A file that fails would say nothing; and nobody is to come in between.
+    // The file must not fail here, and no other actor may run.
     this.#device.faults = NO_FAULTS;
     this.#isSettling = true;
     try {

@@ -1,5 +1,5 @@
-// What is promised of a store, one promise at a time: coherency as tmem has it, reasons, limits,
-// options. Any sequence of operations is the simulation's business (test/store/simulation.ts).
+// The promises of a store, one by one: tmem's coherency, reasons, limits, options. The simulation
+// (test/store/simulation.ts) covers arbitrary sequences.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EINVAL, ENOSPC } from "../../src/base/errno.ts";
@@ -19,7 +19,7 @@ function fixture(persistent: boolean, options = {}) {
   return { store, pool, key, page, got };
 }
 
-test("put-put-get: the last put is what is got", () => {
+test("put-put-get: a get returns the last put", () => {
   for (const persistent of [false, true]) {
     const { store, pool, key, page, got } = fixture(persistent);
     for (const [n, kind] of (["text", "same", "noise", "sparse", "same"] as const).entries()) {
@@ -33,7 +33,7 @@ test("put-put-get: the last put is what is got", () => {
   }
 });
 
-test("get-get: twice the same, unless the get is exclusive", () => {
+test("get-get: both return the page, unless the first is exclusive", () => {
   const { store, pool, key, page, got } = fixture(false);
   store.put(pool, key, page("text", 1));
   assert.ok(store.get(pool, key, got) && store.get(pool, key, got));
@@ -49,9 +49,9 @@ test("get-get: twice the same, unless the get is exclusive", () => {
   store.close();
 });
 
-test("a put that is refused leaves no old copy", () => {
+test("a refused put leaves no old copy", () => {
   for (const persistent of [false, true]) {
-    // zbud holds no page that does not shrink.
+    // zbud can't store an incompressible page.
     const { store, pool, key, page, got } = fixture(persistent, { pool: "zbud" });
     assert.equal(store.put(pool, key, page("text", 1)), 0);
     assert.equal(store.put(pool, key, page("noise", 2)), ENOSPC);
@@ -64,7 +64,7 @@ test("a put that is refused leaves no old copy", () => {
   }
 });
 
-test("while frozen a put is a flush, and gets go on", () => {
+test("while the store is frozen, a put is a flush, and gets work", () => {
   const { store, pool, key, page, got } = fixture(true);
   store.put(pool, key, page("text", 1));
   store.freeze(true);
@@ -77,7 +77,7 @@ test("while frozen a put is a flush, and gets go on", () => {
   store.close();
 });
 
-test("ephemeral pages make room for persistent ones, never the other way", () => {
+test("ephemeral pages make room for persistent pages, never the reverse", () => {
   const store = openStore({ memoryMax: "1MiB" });
   const ephemeral = new StoreModel(store, false);
   const persistent = new StoreModel(store, true);
@@ -92,7 +92,7 @@ test("ephemeral pages make room for persistent ones, never the other way", () =>
   store.close();
 });
 
-test("memoryMax holds whatever comes, and what was evicted has a reason", () => {
+test("memoryMax always holds, and evicted pages have a reason", () => {
   for (const policy of policyNames()) {
     const store = openStore({ memoryMax: "1MiB", policy });
     const model = new StoreModel(store, false);
@@ -111,7 +111,7 @@ test("memoryMax holds whatever comes, and what was evicted has a reason", () => 
   }
 });
 
-test("limit() lowers what may be used, step by step, and raises it again", () => {
+test("limit() lowers the memory in use step by step, and raises the limit again", () => {
   const store = openStore({ memoryMax: "4MiB" });
   const model = new StoreModel(store, false);
   for (let i = 0; i < 1500; i++) model.put(1, i, "text");
@@ -127,7 +127,7 @@ test("limit() lowers what may be used, step by step, and raises it again", () =>
   store.close();
 });
 
-test("the accept threshold: full once, it takes nothing until there is room again", () => {
+test("the accept threshold: a store that was full refuses pages until there is room again", () => {
   const { store, pool, key, page } = fixture(true, { memoryMax: "4MiB", acceptThreshold: 50 });
   let index = 0;
   while (store.put(pool, key.setIndex(index), page("noise", index)) === 0) index++;
@@ -141,7 +141,7 @@ test("the accept threshold: full once, it takes nothing until there is room agai
   store.close();
 });
 
-test("zcache's rules of admission: size, mean size, number of pages", () => {
+test("zcache's admission rules: size, mean size, number of pages", () => {
   const admission = { maxZsizePercent: 50, maxMeanZsizePercent: 100, pageCountPercent: 1000 };
   const { store, pool, key, page } = fixture(true, { admission });
   assert.equal(store.put(pool, key, page("noise", 1)), ENOSPC);
@@ -150,7 +150,7 @@ test("zcache's rules of admission: size, mean size, number of pages", () => {
   store.close();
 });
 
-test("pools: shared by UUID, destroyed in steps, their ids never good again", () => {
+test("pools: shared by UUID, destroyed in steps, their ids never valid again", () => {
   const { store, page, key, got } = fixture(false);
   const uuid = new Uint8Array(16).fill(7);
   const one = store.createPool({ uuid });
@@ -187,7 +187,7 @@ test("an object's pages are found in order, and flushed together", () => {
   store.close();
 });
 
-test("explain tells where a page is, its sizes, codec and age", () => {
+test("explain reports where a page is, its sizes, codec and age", () => {
   const { store, pool, key, page, got } = fixture(false);
   store.put(pool, key, page("text", 1));
   for (let i = 0; i < 3; i++) store.tick();
@@ -208,7 +208,7 @@ test("explain tells where a page is, its sizes, codec and age", () => {
   store.close();
 });
 
-test("one sequence of operations has one answer, with any pool, codec and policy", () => {
+test("a sequence of operations has the same results with any pool, codec and policy", () => {
   const answers = new Map<string, string>();
   for (const pool of ["dense", "zsmalloc", "zblock", "z3fold"]) {
     for (const codec of ["lz4", "zstd", "deflate", "none"]) {
@@ -244,7 +244,7 @@ function sequence(options: object): string {
   return answers.join();
 }
 
-test("bad options name what is wrong and what is allowed", () => {
+test("errors of options name what is wrong and what is allowed", () => {
   const wrong: [object, string, RegExp][] = [
     [{ memoryMax: 5 }, "ERR_OPTION", /memoryMax 5: allowed are 1048576 to/],
     [{ memoryMax: "much" }, "ERR_OPTION", /memoryMax/],
@@ -268,7 +268,7 @@ test("bad options name what is wrong and what is allowed", () => {
   }
 });
 
-test("after close, and with what is no share, there are typed errors", () => {
+test("typed errors after close and for invalid shares", () => {
   const { store, pool, key, got } = fixture(false);
   const share = store.share();
   assert.throws(() => store.get(pool, key, new Uint8Array(10)), { code: "ERR_OPTION" });
@@ -280,7 +280,7 @@ test("after close, and with what is no share, there are typed errors", () => {
   assert.throws(() => Store.attach({} as never, nodePlatform()), { code: "ERR_STORE_SHARE" });
 });
 
-test("no room for one page more gives ENOSPC, and nothing is lost", () => {
+test("a page without room is refused with ENOSPC, and nothing is lost", () => {
   const { store, pool, key, page } = fixture(true, { memoryMax: "1MiB" });
   const results = new Set<number>();
   for (let i = 0; i < 600; i++) results.add(store.put(pool, key.setIndex(i), page("noise", i)));
@@ -289,7 +289,7 @@ test("no room for one page more gives ENOSPC, and nothing is lost", () => {
   store.close();
 });
 
-test("a limit: 0 and memoryMax are all there is, whatever that is rounded to", () => {
+test("limit: 0 and memoryMax mean the whole arena, whatever its size is rounded to", () => {
   const { store } = fixture(true, { memoryMax: (1 << 21) + 5000 });
   const all = store.stats().mem_limit;
   for (const bytes of [0, (1 << 21) + 5000]) {

@@ -1,4 +1,4 @@
-// tinylfu in a store: gets are counted, also those that find nothing, by every thread.
+// tinylfu in a store: gets of all threads count, hits and misses.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { nodePlatform } from "../../src/node/platform.ts";
@@ -31,7 +31,7 @@ function open(): Fixture {
   };
 }
 
-test("a scan leaves what is asked for often, also where another thread asked", () => {
+test("a scan evicts no frequently requested pages, even those of another thread", () => {
   const { store, put, get } = open();
   using other = Store.attach(store.share(), nodePlatform());
   for (let object = 0; object < HOT; object++) put(object);
@@ -49,7 +49,7 @@ test("a scan leaves what is asked for often, also where another thread asked", (
   store.close();
 });
 
-test("what was asked for in vain stays when it comes, and newcomers beside it go", () => {
+test("a page with earlier misses stays once stored, and pages without requests go", () => {
   const { store, put, get } = open();
   for (let object = 1000; object < 1000 + SCANNED; object++) put(object);
   for (let times = 0; times < 6; times++) {

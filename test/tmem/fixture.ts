@@ -1,5 +1,5 @@
-// An index in an arena of its own, a Map that says what it should hold, and a list through the
-// entries' links, as whoever evicts would keep it.
+// An index in an arena of its own, a Map of what it should hold, and a list through the entries'
+// links, as an eviction policy keeps it.
 import assert from "node:assert/strict";
 import type { WordIndex } from "../../src/base/brand.ts";
 import { NIL } from "../../src/base/brand.ts";

@@ -1,4 +1,4 @@
-// The key buffer: what goes in comes out, nothing is dropped, and what does not fit is refused.
+// The key buffer: ids and indexes are returned as they were set, and invalid ones are refused.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -12,7 +12,7 @@ const number = fc.oneof(
 );
 const bytes = fc.uint8Array({ minLength: 1, maxLength: ID_BYTES_MAX });
 
-test("every id and index comes out as it went in, whatever the key said before", () => {
+test("every id and index is returned as it was set, whatever the key held before", () => {
   const key = new TmemKey();
   const object = fc.oneof(number, fc.bigInt(0n, 2n ** 192n - 1n), fc.bigInt(0n, 2n ** 65n), bytes);
   const index = fc.oneof(number, fc.bigInt(0n, 2n ** 64n - 1n));
@@ -31,7 +31,7 @@ test("every id and index comes out as it went in, whatever the key said before",
   );
 });
 
-test("ids that are different are different keys", () => {
+test("different ids are different keys", () => {
   const ids = [1, [1], [1, 0], [0, 1], 256, [255], 255n, 2n ** 64n, [0, 0, 0, 0, 0, 0, 0, 0, 1]];
   const seen = new Set<string>();
   for (const id of ids) {
@@ -61,7 +61,7 @@ const WRONG: readonly unknown[] = [
   [1],
 ];
 
-test("what is no id or index is refused with ERR_KEY, and the key stays as it was", () => {
+test("an invalid id or index is refused with ERR_KEY, and the key does not change", () => {
   const key = new TmemKey().setObject(5).setIndex(6);
   const refuses = (set: () => unknown, says: RegExp) =>
     assert.throws(set, (error) => {

@@ -1,5 +1,5 @@
 // Any sequence of operations on the key space against a Map: after each step all reads agree and
-// `verify()` holds; with too little memory; and undone by the journal before the step is committed.
+// `verify()` holds; also with too little memory, and when the journal undoes an uncommitted step.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -262,7 +262,7 @@ function emptyAll(fixture: Fixture, pools: Pools): void {
 
 const seed = fc.integer();
 
-test("any sequence finds every page and nothing else, and empty means zero", () => {
+test("any sequence: all pages are found and no others, and empty means no frames", () => {
   fc.assert(
     fc.property(seed, fc.array(step, { maxLength: 40 }), (seed, steps) => {
       using arena = makeArena(2 ** 21);
@@ -278,7 +278,7 @@ test("any sequence finds every page and nothing else, and empty means zero", () 
   );
 });
 
-test("with hardly any memory an insertion that fails changes nothing", () => {
+test("an insertion that fails for lack of memory changes nothing", () => {
   let failures = 0;
   const framesLeft = fc.integer({ min: 0, max: 12 });
   fc.assert(
@@ -293,7 +293,7 @@ test("with hardly any memory an insertion that fails changes nothing", () => {
           const before = fixture.pages.size;
           unit();
           if (!one.op.startsWith("insert") || fixture.pages.size > before) continue;
-          // Was there already, or found no frame.
+          // The page was stored already, or no frame was left.
           assert.equal(fixture.index.pages, pages);
           assert.equal(arena.frames.framesUsed, framesUsed);
           if (arena.frames.framesFree === 0) failures++;
@@ -307,7 +307,7 @@ test("with hardly any memory an insertion that fails changes nothing", () => {
   assert.ok(failures > 0, "some insertion found no frame");
 });
 
-test("what is not committed is undone entirely", () => {
+test("an uncommitted step is undone completely", () => {
   const plan = fc.array(fc.tuple(step, fc.integer()), { maxLength: 40 });
   fc.assert(
     fc.property(plan, fc.boolean(), (plan, scarce) => {

@@ -1,5 +1,4 @@
-// A walk through an index that grows and shrinks meanwhile: what stays is met once, whatever comes
-// and goes.
+// A scan over an index that grows and shrinks meanwhile: every entry that stays is visited once.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -40,7 +39,7 @@ function remove(fixture: Fixture, pool: TmemPool, id: number, pages: number): vo
   journalCommit(fixture.arena.words);
 }
 
-test("what is removed behind a walk, as it goes, hides nothing from it", () => {
+test("removals of visited entries hide nothing from a scan", () => {
   const { fixture, pool } = openFixture();
   for (let id = 0; id < 3000; id++) insert(fixture, pool, id, 1);
   const cursor = new ScanCursor();
@@ -56,8 +55,8 @@ test("what is removed behind a walk, as it goes, hides nothing from it", () => {
   fixture.check();
 });
 
-test("what stays is met once, while objects of one page and of many come and go", () => {
-  // Of every seven objects one has many pages.
+test("entries that stay are visited once, while small and large objects change", () => {
+  // One object in seven has many pages.
   const pagesOf = (id: number) => (id % 7 === 0 ? 9 : 1);
   fc.assert(
     fc.property(
@@ -97,7 +96,7 @@ test("what stays is met once, while objects of one page and of many come and go"
   );
 });
 
-test("bits in the opposite order", () => {
+test("reverseBits reverses the order of bits", () => {
   for (const [word, reversed] of [
     [0, 0],
     [1, 2 ** 31],

@@ -1,4 +1,4 @@
-// Pools, large tables, what memory a page costs, and that `verify` finds what is broken.
+// Pools, large tables, memory per page, and the faults that `verify` finds.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -37,7 +37,7 @@ function indexBytes(fixture: Fixture): number {
   return fixture.index.memoryFrames * fixture.arena.pageSize;
 }
 
-test("a shared pool is one for all who name its UUID, until the last has left", () => {
+test("all clients that name a UUID share one pool, until the last has left", () => {
   using arena = makeArena(MIB);
   const { index, ...fixture } = new Fixture(arena);
   const uuid = Uint8Array.from({ length: 16 }, (_, i) => i * 17);
@@ -81,7 +81,7 @@ test("a shared pool is one for all who name its UUID, until the last has left", 
   assert.notEqual(index.createPool(1, SHARED | PERSISTENT, uuid), pool);
 });
 
-test("flags and UUIDs that can't be are refused, and so are ids that were made up", () => {
+test("invalid flags and UUIDs are refused, and so are invented ids", () => {
   using arena = makeArena(MIB);
   const { index, key } = new Fixture(arena);
   assert.equal(index.createPool(1, 8, null), EINVAL);
@@ -103,7 +103,7 @@ test("flags and UUIDs that can't be are refused, and so are ids that were made u
   index.verify();
 });
 
-test("there are 256 pools, and a number is used again under another id", () => {
+test("there are 256 pools, and a number is reused under another id", () => {
   using arena = makeArena(MIB);
   const { index } = new Fixture(arena);
   const pools = Array.from({ length: 256 }, (_, n) => index.createPool(n, n & 1, null) as TmemPool);
@@ -141,7 +141,7 @@ test("a pool is destroyed in steps while the table grows and shrinks around it",
   let oldest = 0;
   let steps = 0;
   for (let left = 6000, waves = 0; left > 0; steps++) {
-    // Waves of insertions and removals, each of which doubles the table or halves it.
+    // Waves of insertions and removals, each of which doubles or halves the table.
     if (steps % 2000 < 1000) fill(fixture, other, next++ * 7, 0, 1);
     else waves++;
     while (waves > 0 && oldest < next) {
@@ -159,7 +159,7 @@ test("a pool is destroyed in steps while the table grows and shrinks around it",
   assert.equal(fixture.index.poolInfo(other)!.pages, next - oldest);
 });
 
-test("a step over many others' objects ends before it has seen all", () => {
+test("a step over many objects of other pools ends before it has visited all", () => {
   using arena = makeArena(4 * MIB);
   const fixture = new Fixture(arena);
   const other = privatePool(fixture);
@@ -172,7 +172,7 @@ test("a step over many others' objects ends before it has seen all", () => {
   assert.ok(steps > 1 && steps <= 20_000 / 512 + 2, `${steps} steps`);
 });
 
-test("a step ends before it is too long for one transaction", () => {
+test("a step ends before its transaction becomes too long", () => {
   using arena = makeArena(32 * MIB);
   arena.keepJournal();
   const fixture = new Fixture(arena);
@@ -201,7 +201,7 @@ test("a step ends before it is too long for one transaction", () => {
   assert.equal(fixture.index.memoryFrames, 0);
 });
 
-test("the next page is found from anywhere, in whatever gaps", () => {
+test("the next page is found from any index, across any gap", () => {
   const spread = fc.constantFrom(6, 20, 34, 64);
   const indexes = spread.chain((bits) => fc.bigInt(0n, (1n << BigInt(bits)) - 1n));
   const several = fc.array(indexes, { minLength: 1, maxLength: 40 });
@@ -225,7 +225,7 @@ test("the next page is found from anywhere, in whatever gaps", () => {
   );
 });
 
-test("ids that differ in one word only are told apart", () => {
+test("ids that differ in a single word are distinguished", () => {
   using arena = makeArena(4 * MIB);
   const fixture = new Fixture(arena);
   const pool = privatePool(fixture);
@@ -236,7 +236,7 @@ test("ids that differ in one word only are told apart", () => {
   assert.equal(fixture.index.objects, 1200);
 });
 
-test("far indexes cost a leaf and at most one node each", () => {
+test("distant indexes cost a leaf and at most one node each", () => {
   using arena = makeArena(MIB);
   const fixture = new Fixture(arena);
   const pool = privatePool(fixture);
@@ -259,7 +259,7 @@ test("an object of one page at index 0 needs no leaf", () => {
   assert.equal(fixture.index.memoryFrames, 4);
 });
 
-test("bytes per page of dense objects, with 8 that belong to the order of age", () => {
+test("bytes per page of dense objects, including 8 for the policy's links", () => {
   using arena = makeArena(40 * MIB);
   const fixture = new Fixture(arena);
   const pool = privatePool(fixture);
@@ -311,7 +311,7 @@ for (const pageSize of PAGE_SIZES) {
   });
 }
 
-test("the levels of the tree cover 64 bits, and their parts fit together", () => {
+test("the levels of the tree cover 64 bits without gaps", () => {
   for (let bit = 4; bit < 64; bit++) {
     const low = bit < 32 ? 1 << bit : 0;
     const high = bit < 32 ? 0 : 1 << (bit - 32);
@@ -333,7 +333,7 @@ test("the levels of the tree cover 64 bits, and their parts fit together", () =>
   }
 });
 
-test("the hash spreads numbers that differ in few bits, each seed in another way", () => {
+test("the hash spreads numbers that differ in few bits, differently for each seed", () => {
   const buckets = 1024;
   for (const stride of [1, 4096, 2 ** 20]) {
     for (const half of [0, 1]) {
@@ -343,7 +343,7 @@ test("the hash spreads numbers that differ in few bits, each seed in another way
         const hash = half === 0 ? hashName(3, 9, word | 0, 0) : hashName(3, 9, 0, word | 0);
         counts[hash & (buckets - 1)]!++;
       }
-      // What only repeats modulo 2³² repeats here too.
+      // Numbers that are equal modulo 2³² are equal here too.
       const distinct = Math.min(16 * buckets, 2 ** 32 / stride);
       const expected = (16 * buckets) / buckets;
       if (distinct < 16 * buckets) continue;
@@ -355,7 +355,7 @@ test("the hash spreads numbers that differ in few bits, each seed in another way
   assert.notEqual(hashName(1, 9, 5, 5) & 255, hashName(2, 9, 5, 5) & 255);
 });
 
-test("verify finds what is broken", () => {
+test("verify finds broken structures", () => {
   using arena = makeArena(MIB);
   const fixture = new Fixture(arena);
   const { words } = arena;
