@@ -51,10 +51,7 @@ export class ChangeLog {
   readonly #mutex: Mutex;
   readonly #ring: number;
   readonly #units: number;
-  /**
-   * Called without a lock when the file has reached its limit: to switch to another
-   * file.
-   */
+  /** Called without a lock when the file has reached its limit: to switch to another file. */
   onFull: (() => void) | undefined;
   /** Checksum of the bytes that `prepare` was called for last. */
   #check = NO_CHECK;

@@ -188,20 +188,21 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   const current = state.words[state.root + Store.DICTIONARY]!;
   const to = todo === RECOMPRESS ? Page.DENSE : Page.codecOf(meta);
   const helps = isOfValues && plainBytes <= Value.DICTIONARY_HELPS_BYTES;
-  const next = helps && state.codecs.takesDictionary(to === Page.DENSE) ? current : 0;
+  const dictionary = helps && state.codecs.takesDictionary(to === Page.DENSE) ? current : 0;
   const gain = Math.max(GAIN_BYTES, Math.floor(stored / GAIN_PART));
   // The page must leave the size class of raw pages.
   const most = isOfValues ? stored : state.packedMax[Page.kindOf(meta)]!;
   const limit = Math.min(stored - gain, most) - prefix;
-  const codec = state.codecOf(to, next);
+  const codec = state.codecOf(to, dictionary);
   const packed = limit > 0 ? codec.compress(state.plain, plainBytes, from, limit) : 0;
   if (packed === 0) {
     state.count("recompress_in_vain");
     if (todo === REDICTIONARY) return false;
     return transaction(state, () => markTriedLocked(state, entry, value));
   }
-  if (isOfValues) state.words[source / 4] = Value.makeHeader(plainBytes, prefix, next);
-  return transaction(state, () => exchangeLocked(state, entry, value, to, source, prefix + packed));
+  if (isOfValues) state.words[source / 4] = Value.makeHeader(plainBytes, prefix, dictionary);
+  const next = Page.withSize(0, to, prefix + packed);
+  return transaction(state, () => exchangeLocked(state, entry, value, next, source));
 }
 
 /**
@@ -237,18 +238,21 @@ function markTriedLocked(state: StoreState, entry: WordIndex, value: number): fa
   return false;
 }
 
-/** Replaces the object of an entry by a smaller one; its place in the policy stays. */
+/**
+ * Replaces the object of an entry by a smaller one; its place in the policy stays.
+ * @param packed CODEC and SIZE of the new object, as in META
+ */
 function exchangeLocked(
   state: StoreState,
   entry: WordIndex,
   value: number,
-  codec: number,
+  packed: number,
   source: Address,
-  sizeBytes: number,
 ): boolean {
   const meta = unchangedMetaLocked(state, entry, value);
   if (meta === 0) return false;
   const kind = Page.kindOf(meta);
+  const sizeBytes = Page.sizeOf(packed);
   const handle = state.remakeObjectLocked(kind, entry, source, sizeBytes);
   if (handle < 0) {
     state.arena.lock.rollBack();
@@ -256,7 +260,7 @@ function exchangeLocked(
   }
   if (state.options.content === "values") keepPrefixLocked(state, handle, value, kind, source);
   state.detachLocked(entry);
-  state.reattachLocked(entry, handle, Page.withSize(meta, codec, sizeBytes));
+  state.reattachLocked(entry, handle, Page.withSize(meta, Page.codecOf(packed), sizeBytes));
   state.commitLocked();
   state.count("recompressed_pages");
   state.count("recompressed_bytes_in", Page.sizeOf(meta));

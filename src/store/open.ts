@@ -12,7 +12,6 @@ import { put } from "../memory/journal.ts";
 import type { EvictionPolicy, PolicySpace } from "../policy/contract.ts";
 import { POLICY_WORDS } from "../policy/contract.ts";
 import { createPolicy } from "../policy/registry.ts";
-import type { Zpool } from "../pool/contract.ts";
 import { createPool, openPool } from "../pool/registry.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { INDEX_WORDS } from "../tmem/index.layout.ts";
@@ -22,6 +21,7 @@ import { StoreCodecs } from "./codecs.ts";
 import { hashOf } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
+import type { StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
 import { StoreState } from "./state.ts";
 import * as Root from "./store.layout.ts";
@@ -72,7 +72,7 @@ export function formatStore(
   const { writeBack } = options;
   const device = writeBack && platform.openDevice({ ...writeBack, sizeBytesMax: writeBack.max });
   try {
-    const state = openParts(arena, root, options, platform, zpools, device);
+    const state = openParts({ arena, root, options, platform, zpools }, device);
     state.index.format(platform.random());
     for (const policy of state.policies) policy.format();
     state.backing?.format(platform.random(), platform.random());
@@ -113,17 +113,14 @@ export function attachStore(
     openPool(arena, arena.words[root + Root.ZPOOLS + kind]!),
   );
   const attached = device && platform.attachDevice(device);
-  return openParts(arena, root as WordIndex, options, platform, zpools, attached);
+  return openParts({ arena, root: root as WordIndex, options, platform, zpools }, attached);
 }
 
 function openParts(
-  arena: Arena,
-  root: WordIndex,
-  options: ResolvedOptions,
-  platform: StorePlatform,
-  zpools: readonly Zpool[],
+  given: Pick<StoreParts, "arena" | "root" | "options" | "platform" | "zpools">,
   device: BackingDevice | undefined,
 ): StoreState {
+  const { arena, root, options, platform } = given;
   const { framesTotal, wordsPerPage } = arena.frames;
   const owner = (nth: number) => (root / wordsPerPage + nth * framesTotal) as PageFrame;
   // As many as pages may be stored at once: far more if they are values, which are smaller.
@@ -150,11 +147,7 @@ function openParts(
   const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);
   const codecs = new StoreCodecs(platform.codecs(), arena, options);
   return new StoreState({
-    arena,
-    root,
-    options,
-    platform,
-    zpools,
+    ...given,
     policies,
     index,
     codecs,
