@@ -13,15 +13,12 @@ export function checkDictionaryBytes(codec: string, sizeBytes: number, maxBytes:
   );
 }
 
-/**
- * The message for bytes that begin like a dictionary of zstd and are not one; other bytes are plain
- * content.
- */
+/** The error for bytes that begin like a dictionary of zstd and are not one. */
 export function malformedDictionary(dictionary: Uint8Array, cause?: unknown): ZcacheError {
   return new ZcacheError(
     "ERR_OPTION",
     `a dictionary of ${dictionary.length} bytes for codec zstd begins with its magic number but ` +
-      "is malformed behind it: allowed are what `finalizeZstdDictionary` or `zstd --train` " +
+      "is malformed after it: allowed are what `finalizeZstdDictionary` or `zstd --train` " +
       "makes, or plain content",
     { context: { codec: "zstd", sizeBytes: dictionary.length }, cause },
   );

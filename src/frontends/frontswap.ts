@@ -35,7 +35,8 @@ export class Frontswap {
     const named = bytesOf(uuid, "uuid", UUID_BYTES);
     this.#pool = store.createPool({ persistent: true, uuid: named });
     if (this.#pool > 0) return;
-    throw new ZcacheError("ERR_OPTION", "the store has no room for another pool, or one that dies");
+    const why = "there are 256 pools, or the pool of this UUID is of another kind or dying";
+    throw new ZcacheError("ERR_OPTION", `the store can't create a pool: ${why}`);
   }
 
   /**

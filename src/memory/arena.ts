@@ -134,7 +134,7 @@ export class Arena {
     } catch (cause) {
       throw new ZcacheError(
         "ERR_ARENA_MEMORY",
-        `no shared memory of ${sizeBytes} bytes to be had`,
+        `no shared memory of ${sizeBytes} bytes is available`,
         {
           cause,
           context: { sizeBytes },

@@ -63,7 +63,7 @@ export const REASONS = [
   "taken by an exclusive get",
   "evicted to make room",
   "dropped from the full write-back file",
-  "lost: the write-back file gave back other bytes",
+  "lost: the write-back file did not return its bytes",
   "refused: the store is frozen",
   "refused: the limit is reached",
   "refused: no room in the pool, and nothing could be evicted",

@@ -288,7 +288,7 @@ function failLoad(state: StoreState, pool: number, key: TmemKey, place: number):
   } finally {
     lock.unlock();
   }
-  throw new ZcacheError("ERR_CORRUPT", "the write-back file gave back other bytes for a page", {
+  throw new ZcacheError("ERR_CORRUPT", "the write-back file did not return the bytes of a page", {
     context: { object: key.object, index: key.index },
   });
 }

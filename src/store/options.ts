@@ -196,7 +196,7 @@ const WRITE_BACK_KEYS = ["path", "max", "existing", "preallocate", "ephemeral"] 
 function resolveWriteBack(given: WriteBackOptions) {
   const options = readOptions(given, WRITE_BACK_KEYS, "writeBack");
   if (typeof options.path !== "string" || options.path === "") {
-    throw new ZcacheError("ERR_OPTION", "writeBack.path: the name of a file is needed");
+    throw new ZcacheError("ERR_OPTION", "writeBack.path: a file name is required");
   }
   const existing = oneOf("writeBack.existing", options.existing ?? "reuse", EXISTING);
   return {

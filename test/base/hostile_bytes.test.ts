@@ -1,6 +1,6 @@
-// Arrays of bytes that lie: subclasses and own properties that say anything about length, place and
-// methods; buffers that are shared, resizable or detached. Whoever takes bytes takes those that
-// there are, and no code of the array's runs: it would see the memory of all threads.
+// Hostile byte arrays: subclasses and own properties that report any length, place and methods;
+// buffers that are shared, resizable or detached. Every function that takes bytes uses the real
+// bytes, and runs no code of the array's, which would see the memory of all threads.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -58,7 +58,7 @@ function code(name: string) {
   return (error: unknown) => error instanceof ZcacheError && error.code === name;
 }
 
-test("a cache stores the bytes that there are, under the key that there is", () => {
+test("a cache stores the real bytes, under the real key", () => {
   using cache = Cache.create<string | Uint8Array, unknown>({
     memoryMax: "16MiB",
     backgroundMs: 0,
@@ -129,7 +129,7 @@ test("buffers that are shared, resizable or detached", () => {
   cache.store.verify();
 });
 
-test("stores, devices and what is built on them take and give the pages that there are", () => {
+test("stores, devices and frontends store and load the real pages", () => {
   using store = createStore({ memoryMax: "16MiB" });
   const pool = store.createPool({ uuid: liar(new Uint8Array(16).fill(1), 3, false) });
   assert.ok(pool > 0);
@@ -188,7 +188,7 @@ test("stores, devices and what is built on them take and give the pages that the
   store.verify();
 });
 
-test("what is detached writes nowhere", () => {
+test("a detached buffer is not written to", () => {
   using store = createStore({ memoryMax: "4MiB" });
   const pool = store.createPool({ persistent: true });
   const zram = Zram.create(store, 1 << 16);

@@ -1,5 +1,5 @@
-// Options of all methods: a name that there is not is refused, and the near one is named; a value
-// that can't be is an error with a code and the range, whatever the value is.
+// Options of all methods: an unknown name is refused and the nearest one suggested; an invalid
+// value is an error with a code and the allowed range.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { zcacheDriver as bentoDriver } from "../../src/adapters/bentocache.ts";
@@ -42,7 +42,7 @@ function strangers(): unknown[] {
   ];
 }
 
-test("a slip in the name of an option is named, in all methods", async () => {
+test("a misspelt option name is reported, in all methods", async () => {
   using cache = Cache.create<string, unknown>({ backgroundMs: 0 });
   using store = createStore({ memoryMax: "4MiB" });
   const uuid = new Uint8Array(16);
@@ -95,7 +95,7 @@ test("new Cache() says what to call instead", () => {
   }
 });
 
-test("whatever an option's value is, it is taken or refused by a code", () => {
+test("any value of an option is accepted or refused with a code", () => {
   const cacheNames: (keyof CacheOptions)[] = [
     ...(["memoryMax", "ttl", "staleWhileRevalidate", "codec", "codecOptions", "tiers"] as const),
     ...(["dictionary", "policy", "pageSize", "writeBack", "persist", "near", "classes"] as const),
@@ -137,7 +137,7 @@ test("whatever an option's value is, it is taken or refused by a code", () => {
   }
 });
 
-test("whatever an argument is, it is taken or refused by a code", async () => {
+test("any argument is accepted or refused with a code", async () => {
   using cache = Cache.create<string, unknown>({ memoryMax: "4MiB", backgroundMs: 0 });
   using store = createStore({ memoryMax: "4MiB" });
   const zram = Zram.create(store, 1 << 16);

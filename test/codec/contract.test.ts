@@ -1,4 +1,4 @@
-// The codec contract, over every codec by every implementation that there is here.
+// The codec contract, over every codec and every implementation available here.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-// Dictionaries: what codecs do with one beyond the contract suite, which runs with one too.
+// Dictionaries: behaviour of codecs beyond the contract suite, which runs with a dictionary too.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-// What concerns several codecs at once: the registry, and implementations that read each other.
+// Tests across codecs: the registry, and implementations that read each other's output.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import zlib from "node:zlib";

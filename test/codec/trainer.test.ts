@@ -1,4 +1,4 @@
-// The trainer of dictionaries, and the form of zstd's: by properties, on any input.
+// The trainer of dictionaries and zstd's dictionary format, by properties over any input.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,5 +1,5 @@
-// The analyzer on inputs whose answer is known, cut into one window or many; and with codecs and
-// pools that lie, which it has to find out.
+// The analyzer on inputs with a known result, in one window or many; and with faulty codecs and
+// pools, which it must detect.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Address } from "../../src/base/brand.ts";

@@ -1,5 +1,5 @@
-// Simulated caches: traces are read as they are written, no budget is exceeded, and what is counted
-// is what the plainest cache counts.
+// Simulated caches: traces are read as written, no budget is exceeded, and the counts are those of
+// a plain cache.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ZcacheError } from "../../src/base/errors.ts";

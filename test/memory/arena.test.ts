@@ -1,5 +1,4 @@
-// The arena: what it refuses and how it says so, thread numbers, scratch, and views over one
-// memory.
+// The arena: refusals and their messages, thread numbers, scratch, and views of one memory.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PageFrame } from "../../src/base/brand.ts";
@@ -12,7 +11,7 @@ import { Wasm } from "../../src/wasm/platform.ts";
 
 const SIZE = 256 * KIB;
 
-test("refuses sizes that cannot be, saying what can", () => {
+test("refuses impossible sizes, and names the possible ones", () => {
   const bad = [0, -1, 1, 65_535, 4 * GIB, 2 ** 40, 1e300, Number.NaN, Number.POSITIVE_INFINITY];
   for (const sizeBytes of [...bad, "64M", undefined, null] as number[]) {
     assert.throws(() => Arena.create({ sizeBytes }), {
@@ -29,7 +28,7 @@ test("refuses sizes that cannot be, saying what can", () => {
   );
 });
 
-test("refuses page sizes that cannot be, listing those that can", () => {
+test("refuses impossible page sizes, and lists the possible ones", () => {
   for (const pageSize of [
     0,
     1,
@@ -65,7 +64,7 @@ test("the size is rounded down to 64 KiB", () => {
   assert.equal(arena.sizeBytes, 3 * 64 * KIB);
 });
 
-test("attach refuses everything that is no share", () => {
+test("attach refuses everything but a share", () => {
   const shared = new Wasm.Memory({ initial: 1, maximum: 1, shared: true });
   const empty = new Wasm.Memory({ initial: 0, maximum: 1, shared: true });
   const plain = new Wasm.Memory({ initial: 1, maximum: 1 } as never);
@@ -93,7 +92,7 @@ test("attach refuses an arena of another version, naming both", () => {
   );
 });
 
-test("a closed arena is neither shared nor attached to; threads that have it go on", () => {
+test("a closed arena can't be shared or attached; attached threads go on", () => {
   const arena = Arena.create({ sizeBytes: SIZE });
   const share = arena.share();
   const second = Arena.attach(share);
@@ -108,7 +107,7 @@ test("a closed arena is neither shared nor attached to; threads that have it go 
   second.detach();
 });
 
-test("all that attach see the same bytes, frames and counts", () => {
+test("all attached threads see the same bytes, frames and counts", () => {
   using arena = Arena.create({ sizeBytes: SIZE, pageSize: 8 * KIB });
   const second = Arena.attach(structuredClone(arena.share()));
   assert.notEqual(second.thread, arena.thread);
@@ -125,7 +124,7 @@ test("all that attach see the same bytes, frames and counts", () => {
   second.detach();
 });
 
-test("thread numbers are used again, and end at MAX_THREADS", () => {
+test("thread numbers are reused, and end at MAX_THREADS", () => {
   using arena = Arena.create({ sizeBytes: SIZE });
   const share = arena.share();
   const threads = [arena];
@@ -143,7 +142,7 @@ test("thread numbers are used again, and end at MAX_THREADS", () => {
   assert.throws(() => Arena.attach(share), { code: "ERR_ARENA_THREADS" });
 });
 
-test("scratch: whole blocks, no overlap, at most 16 frames, gone with its thread", () => {
+test("scratch: whole blocks, no overlap, at most 16 frames, freed with its thread", () => {
   using arena = Arena.create({ sizeBytes: MIB });
   const second = Arena.attach(arena.share());
   const frames = (): number => arena.frames.framesUsed;
@@ -171,7 +170,7 @@ test("scratch: whole blocks, no overlap, at most 16 frames, gone with its thread
   arena.frames.verify();
 });
 
-test("scratch that finds no room says so with the numbers", () => {
+test("the error of scratch without room has the numbers", () => {
   using arena = Arena.create({ sizeBytes: SIZE });
   for (let i = 0; i < 2; i++) arena.reserve(16 * 4096);
   assert.throws(

@@ -1,5 +1,5 @@
-// Threads that are terminated with the arena's lock in their hands: the others go on, and find
-// everything as it was before the dead one began.
+// Threads that are terminated while they hold the arena's lock: the others go on, and find
+// everything as it was before the dead thread's transaction.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
@@ -46,7 +46,7 @@ if (!isMainThread) {
     assert.equal(threads.mayRun(threads.self() ^ 1), false, "same number, begun at another time");
   });
 
-  test("workers terminated at any moment leave the lock and all words whole", {
+  test("workers terminated at any moment leave the lock usable and all words consistent", {
     skip,
   }, async () => {
     const arena = Arena.create({ sizeBytes: 1 << 20 }, nodeThreads());

@@ -1,5 +1,5 @@
-// The bitmap against a Set: any sequence, and after each step the same members, the same lowest,
-// and summaries that tell the truth.
+// The bitmap against a Set: any sequence; after each step the same members, the same lowest member,
+// and correct summaries.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

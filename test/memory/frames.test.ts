@@ -1,5 +1,5 @@
-// The buddy allocator against a plain model of one: the same block for each request, the same free
-// blocks of each order, and nothing lost. Sets of numbers here, bitmaps there.
+// The buddy allocator against a plain model with sets of numbers instead of bitmaps: the same block
+// for each request, the same free blocks of each order, and nothing lost.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -92,7 +92,7 @@ const shape = fc.record({
   sizeBytes: fc.integer({ min: 3, max: 45 }).map((count) => count * 64 * KIB),
 });
 
-test("any sequence of blocks: what the model says, and nothing is lost", () => {
+test("any sequence of blocks agrees with the model, and nothing is lost", () => {
   fc.assert(
     fc.property(shape, fc.array(step, { maxLength: 40 }), (shape, steps) => {
       using arena = Arena.create(shape);
@@ -148,7 +148,7 @@ for (const pageSize of PAGE_SIZES) {
   });
 }
 
-test("what stands in a block survives everything that happens around it", () => {
+test("the content of a block survives all operations on other blocks", () => {
   using arena = Arena.create({ sizeBytes: MIB });
   const { frames, bytes, pageSize } = arena;
   const kept = frames.alloc(2, OWNER) as PageFrame;
@@ -163,7 +163,7 @@ test("what stands in a block survives everything that happens around it", () => 
   assert.ok(bytes.subarray(at, at + 4 * pageSize).every((byte) => byte === 0xa5));
 });
 
-test("what is no block in use is not given back, and an order beyond the largest is a bug", () => {
+test("freeing anything but a block in use is a bug, and so is an order beyond the largest", () => {
   using arena = Arena.create({ sizeBytes: MIB });
   const { frames } = arena;
   const block = frames.alloc(2, OWNER) as number;

@@ -1,4 +1,4 @@
-// The journal: whatever is written and moved since the last commit can be undone, exactly.
+// The journal: whatever was written and moved since the last commit is undone exactly.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -20,7 +20,7 @@ const step = fc.record({
   value: fc.integer(),
 });
 
-test("what was written since the last commit is undone, latest first", () => {
+test("writes since the last commit are undone, latest first", () => {
   const { arena, words, at } = arenaWithJournal();
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), fc.boolean(), (steps, keep) => {
@@ -39,7 +39,7 @@ test("what was written since the last commit is undone, latest first", () => {
   );
 });
 
-test("a move that overlaps itself is undone byte for byte", () => {
+test("an overlapping move is undone byte for byte", () => {
   const { arena, words, at } = arenaWithJournal();
   const base = at * 4;
   for (const [from, to] of [
@@ -59,7 +59,7 @@ test("a move that overlaps itself is undone byte for byte", () => {
   }
 });
 
-test("without a journal words are just written, and nothing can be undone", () => {
+test("without a journal, words are written and nothing can be undone", () => {
   const arena = Arena.create({ sizeBytes: 1 << 18 });
   const at = arena.frames.frameToWord(arena.frames.alloc(0, 0) as never);
   put(arena.words, at, 5);
@@ -68,7 +68,7 @@ test("without a journal words are just written, and nothing can be undone", () =
   assert.equal(arena.words[at], 7);
 });
 
-test("an exception under the lock leaves nothing, a commit leaves all", () => {
+test("an exception under the lock undoes all changes, a commit keeps them", () => {
   const { arena, words, at } = arenaWithJournal();
   for (let writes = 0; writes < 4; writes++) {
     put(words, at, 1);

@@ -1,4 +1,4 @@
-// The lock word seen by one thread; test/stress has what several threads do to it.
+// The lock word as one thread sees it; test/stress covers several threads.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AssertionError } from "../../src/base/errors.ts";
@@ -48,7 +48,7 @@ test("assertLocked knows the holder, with or without waiters", () => {
   assert.throws(() => as(2).assertLocked(), AssertionError);
 });
 
-test("a thread that takes a lock twice is told so, instead of waiting for itself", () => {
+test("a thread that takes a lock twice gets an error instead of waiting for itself", () => {
   const { words, as } = freshLock();
   as(4).lock();
   assert.throws(() => as(4).lock(), /a thread takes a lock only once/);
@@ -63,7 +63,7 @@ test("only the holder releases a lock", () => {
   assert.throws(() => as(2).unlock(), /released by the thread that holds it/);
 });
 
-test("unlock clears the mark of waiters, who set it again", () => {
+test("unlock clears the waiters' mark, which waiters set again", () => {
   const { words, as } = freshLock();
   as(1).lock();
   words[AT]! |= WAITED;
@@ -71,7 +71,7 @@ test("unlock clears the mark of waiters, who set it again", () => {
   assert.equal(words[AT], 0);
 });
 
-test("neighbouring words are left alone", () => {
+test("neighbouring words do not change", () => {
   const { words, as } = freshLock();
   words.fill(-7);
   words[AT] = 0;

@@ -1,5 +1,5 @@
-// Owners: what a dead thread left in shared words is never taken for a word of the thread that has
-// its number now, and is always found to be nobody's.
+// Owner numbers: a word of a dead thread is never mistaken for a word of the thread that has its
+// number now, and its owner is always found to be dead.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Handle, PageFrame } from "../../src/base/brand.ts";
@@ -28,7 +28,7 @@ function freshArena() {
   return { threads, arena, at, attach };
 }
 
-test("an owner is never given out twice, though its thread number is", () => {
+test("an owner number is never assigned twice, although thread numbers are", () => {
   const { attach } = freshArena();
   const owners = new Set<number>();
   for (let round = 0; round < 1000; round++) {
@@ -42,7 +42,7 @@ test("an owner is never given out twice, though its thread number is", () => {
   }
 });
 
-test("who has detached or died may not run, who has the number now may", () => {
+test("a detached or dead owner may not run, the next owner of its number may", () => {
   const { arena, threads, attach } = freshArena();
   const first = attach();
   threads.dead.add(first.name);
@@ -58,7 +58,7 @@ test("who has detached or died may not run, who has the number now may", () => {
   for (const stray of [0, 1, 2, 255, 193, 2 ** 29]) assert.equal(arena.ownerMayRun(stray), false);
 });
 
-test("a lock that a dead thread left is taken over by the one that has its number now", () => {
+test("the next owner of its number takes over the lock of a dead thread", () => {
   const { at, threads, attach } = freshArena();
   const first = attach();
   const { words, kernels, owner, isDead } = first.arena;
@@ -73,7 +73,7 @@ test("a lock that a dead thread left is taken over by the one that has its numbe
   assert.equal(words[at], 0);
 });
 
-test("a death that is found while a thread attaches is repaired by the next that can", () => {
+test("a death found while a thread attaches is repaired by the next thread that can", () => {
   const { arena, at, threads, attach } = freshArena();
   let repairs = 0;
   arena.lock.onDeath = () => {
@@ -97,7 +97,7 @@ test("a death that is found while a thread attaches is repaired by the next that
   }
 });
 
-test("a repair that throws leaves the lock free, and is due until one succeeds", () => {
+test("a repair that throws leaves the lock free, and stays due until one succeeds", () => {
   const { arena, at, threads, attach } = freshArena();
   let failures = 2;
   let repairs = 0;
@@ -123,7 +123,7 @@ test("a repair that throws leaves the lock free, and is due until one succeeds",
   arena.lock.unlock();
 });
 
-test("a thread that dies within a repair is found like the first", () => {
+test("a thread that dies during a repair is found like the first one", () => {
   const { arena, threads, attach } = freshArena();
   const second = attach();
   const { arena: victim, name } = attach();
@@ -150,7 +150,7 @@ test("a thread that dies within a repair is found like the first", () => {
   arena.lock.unlock();
 });
 
-test("where all numbers are those of dead threads, one is taken over with its scratch", () => {
+test("if only dead threads have numbers, one is taken over with its scratch", () => {
   const { arena, threads, attach } = freshArena();
   const before = arena.frames.framesUsed;
   for (let nth = 1; nth < Super.MAX_THREADS; nth++) {
@@ -167,7 +167,7 @@ test("where all numbers are those of dead threads, one is taken over with its sc
   assert.equal(attach().arena.thread, 2);
 });
 
-test("an attach that fails gives its thread number back", () => {
+test("a failed attach frees its thread number", () => {
   const { arena, attach } = freshArena();
   let isFailing = true;
   const { threads } = freshArena();
@@ -185,7 +185,7 @@ test("an attach that fails gives its thread number back", () => {
   attach();
 });
 
-test("a thread that has detached can take the arena's lock no more", () => {
+test("a detached thread can't take the arena's lock any more", () => {
   const { attach } = freshArena();
   const { arena } = attach();
   arena.detach();
@@ -195,7 +195,7 @@ test("a thread that has detached can take the arena's lock no more", () => {
   assert.equal(arena.lock.enterReader(), false);
 });
 
-test("a pool without a store that a thread died in refuses, and never waits for ever", () => {
+test("a pool without a store in which a thread died fails, and never waits forever", () => {
   const threads = new SimulatedThreads();
   const arena = Arena.create({ sizeBytes: SIZE }, threads);
   const pool = createPool("zbud", arena);

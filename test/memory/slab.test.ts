@@ -1,5 +1,5 @@
-// Slabs against a Map of what each record holds: no two records overlap, no frame is kept for
-// nothing.
+// Slabs against a Map of each record's content: no two records overlap, and no frame is kept
+// without need.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -72,7 +72,7 @@ const steps = fc.array(
 // Few records to a frame, so that frames fill and empty; up to one record per frame.
 const recordWords = fc.constantFrom(1, 2, 3, 100, 255, 256, 333, 512, 513, 1023, 1024);
 
-test("any sequence keeps every record, and frames go back when they are empty", () => {
+test("any sequence keeps every record, and empty frames are freed", () => {
   fc.assert(
     fc.property(recordWords, steps, (recordWords, steps) => {
       using arena = Arena.create({ sizeBytes: 128 * KIB });

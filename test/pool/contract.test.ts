@@ -1,4 +1,4 @@
-// The Zpool contract, over every allocator that the registry knows.
+// The Zpool contract, over every allocator in the registry.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Address, Handle, PageFrame } from "../../src/base/brand.ts";

@@ -1,5 +1,5 @@
-// What only the dense pool promises: every class is full but for its last frame after any history,
-// no operation moves more than one object, and classes follow the sizes that occur.
+// The properties of the dense pool only: every class is full except for its last frame after any
+// history, no operation moves more than one object, and classes follow the sizes that occur.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Handle, PageFrame } from "../../src/base/brand.ts";

@@ -1,6 +1,6 @@
-// What each pool says of its page frames, one by one, against what it counts: after any churn, the
-// frames that hold objects are as many as the pool has pages, those of a class as many as the
-// class's, and as full as its objects make them.
+// Descriptions of single page frames against the counters of each pool: after any churn, as many
+// frames hold objects as the pool has pages, those of a class as many as the class's, and as full
+// as its objects make them.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Handle, NIL, type PageFrame } from "../../src/base/brand.ts";

@@ -1,5 +1,5 @@
-// Reclaim and compaction under a journal: what the callback undoes is its own, and a step that
-// fails is undone whole.
+// Reclaim and compaction under a journal: a rollback by the callback undoes only its own changes,
+// and a failed step is undone completely.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Address, Handle } from "../../src/base/brand.ts";

@@ -1,6 +1,6 @@
-// A thread that is terminated at any write within a pool's operation leaves nothing half done: what
-// the journal holds is undone, every structure is as it must be, no object has lost a byte, and the
-// operation can be done again. One form of each kind of pool: what they share, they share in code.
+// A thread that is terminated at any write of a pool's operation leaves nothing half done: the
+// journal undoes its changes, every structure is valid, no object has lost a byte, and the
+// operation can be repeated. One form of each kind of pool, because forms share their code.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -33,7 +33,7 @@ const step = fc.record({
 });
 
 for (const type of TYPES) {
-  test(`${type}: an operation that is stopped at any write has not been begun`, () => {
+  test(`${type}: an operation stopped at any write leaves no trace`, () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 60 }), (steps) => {
         const arena = Arena.create({ sizeBytes: 1 << 20 });

@@ -1,7 +1,7 @@
-// Finite state entropy as far as a dictionary needs it (RFC 8878, 4.1): tables of probabilities in
-// the form in which they are stored, and one encoder, for the weights of a Huffman tree.
+// Finite state entropy, as far as a dictionary needs it (RFC 8878, 4.1): tables of probabilities in
+// their stored form, and an encoder for the weights of a Huffman tree.
 
-/** Writes bits from the lowest on, as all of zstd's streams are written. */
+/** Writes bits from the lowest on, as in all of zstd's streams. */
 export class BitWriter {
   readonly #bytes: number[] = [];
   #bits = 0;
@@ -17,20 +17,20 @@ export class BitWriter {
     }
   }
 
-  /** @returns the bytes, the last one filled up with zeros */
+  /** @returns the bytes, the last one padded with zeros */
   end(): number[] {
     if (this.#count > 0) this.#bytes.push(this.#bits & 255);
     return this.#bytes;
   }
 }
 
-/** What stands for "less than one part": the symbol gets one state, and all bits anew after it. */
+/** Means "less than one part": the symbol gets one state, after which all bits are read anew. */
 const LOW = -1;
 
 /**
- * Shares 2^log parts out in proportion to the counts. Symbols that occur get one at least.
+ * Divides 2^log parts in proportion to the counts. Each symbol that occurs gets at least one.
  * @param counts fewer symbols than parts
- * @returns parts for each symbol, LOW for less than one, 0 for those that do not occur
+ * @returns parts by symbol: LOW for less than one, 0 for symbols that do not occur
  */
 export function normalize(counts: readonly number[], log: number): number[] {
   const parts = 2 ** log;
@@ -41,7 +41,7 @@ export function normalize(counts: readonly number[], log: number): number[] {
     return share < 1 ? LOW : Math.round(share);
   });
   let left = parts - shares.reduce((sum, share) => sum + Math.abs(share), 0);
-  // What rounding leaves over or takes too much goes where it changes least.
+  // Corrects the rounding where that changes least.
   for (; left !== 0; left -= Math.sign(left)) {
     let best = -1;
     let bestCost = Number.POSITIVE_INFINITY;
@@ -57,7 +57,7 @@ export function normalize(counts: readonly number[], log: number): number[] {
   return shares;
 }
 
-/** The description of such a table, as it stands before what is encoded with it. */
+/** The description of such a table, as it precedes the data encoded with it. */
 export function writeTable(shares: readonly number[], log: number): number[] {
   const out = new BitWriter();
   out.put(log - 5, 4);
@@ -73,7 +73,7 @@ export function writeTable(shares: readonly number[], log: number): number[] {
     out.put(value, value < spare ? bits - 1 : bits);
     for (; remaining < threshold; threshold /= 2) bits--;
     if (share !== 0) continue;
-    // Behind a symbol that does not occur stands how many more do not.
+    // A symbol that does not occur is followed by the number of further such symbols.
     let more = 0;
     while (shares[symbol + more] === 0) more++;
     symbol += more;
@@ -83,10 +83,10 @@ export function writeTable(shares: readonly number[], log: number): number[] {
   return out.end();
 }
 
-/** A state of the decoder: what it means, and which states may follow it. */
+/** A state of the decoder: its symbol, and its possible successors. */
 interface State {
   readonly symbol: number;
-  /** Bits that the decoder reads to come to the next state, counted from `base`. */
+  /** Bits that the decoder reads and adds to `base` for the next state. */
   readonly bits: number;
   readonly base: number;
 }
@@ -116,9 +116,9 @@ function makeStates(shares: readonly number[], log: number): State[] {
 }
 
 /**
- * Encodes symbols by two states that take turns, as the weights of Huffman trees are (4.2.1.2).
+ * Encodes symbols with two alternating states, as for the weights of Huffman trees (4.2.1.2).
  * @param symbols at least two, of at least two kinds
- * @returns the table's description and the bits behind it
+ * @returns the table's description and the bits after it
  */
 export function encodeWeights(symbols: readonly number[], log: number): number[] {
   const counts = new Array<number>(Math.max(...symbols) + 1).fill(0);
@@ -126,8 +126,8 @@ export function encodeWeights(symbols: readonly number[], log: number): number[]
   const shares = normalize(counts, log);
   const states = makeStates(shares, log);
   const out = new BitWriter();
-  // From the last symbol on, since the decoder reads from the end. A symbol's first state is one
-  // that wants bits: where there are none left, the decoder sees that it has come to the end.
+  // From the last symbol on, because the decoder reads from the end. A symbol's first state is one
+  // that needs bits: if none are left, the decoder knows that it is at the end.
   const current: number[] = [];
   for (let n = symbols.length - 1; n >= 0; n--) {
     const target = current[n & 1];

@@ -1,11 +1,11 @@
-// The Huffman tree of a dictionary, in the form in which zstd stores one (RFC 8878, 4.2.1).
+// The Huffman tree of a dictionary, in zstd's stored form (RFC 8878, 4.2.1).
 import { encodeWeights } from "./fse.ts";
 
 /** The longest code that zstd has for literals. */
 const CODE_BITS_MAX = 11;
-/** Of the table that the weights are encoded with; the format allows no more. */
+/** Size of the table for the weights, as a logarithm; the format allows no more. */
 const WEIGHTS_LOG = 6;
-/** The format's limit on encoded weights: their size is a byte below it. */
+/** The format's limit on encoded weights: their size is a byte below this. */
 const ENCODED_BYTES_MAX = 127;
 
 interface Package {
@@ -14,8 +14,8 @@ interface Package {
 }
 
 /**
- * Lengths of the best prefix code with none above CODE_BITS_MAX, by package-merge (Larmore and
- * Hirschberg, 1990).
+ * Code lengths of the optimal prefix code with no length above CODE_BITS_MAX, by package-merge
+ * (Larmore and Hirschberg, 1990).
  * @param counts all above 0
  */
 export function codeLengths(counts: readonly number[]): number[] {
@@ -40,12 +40,12 @@ export function codeLengths(counts: readonly number[]): number[] {
 
 /**
  * The description of a tree for 256 symbols. All have a code: only then does zstd use the tree
- * without looking first whether it has what a block needs.
+ * without checking that it has the symbols of a block.
  * @param counts all above 0
  */
 export function writeTree(counts: readonly number[]): number[] {
   let lengths = codeLengths(counts);
-  // Weights of one kind can't be encoded. They come of counts that say nothing, so nothing is lost.
+  // Equal weights can't be encoded. They come from uniform counts, without information to lose.
   if (new Set(lengths).size === 1) lengths = codeLengths(counts.map((_, n) => (n === 0 ? 256 : 1)));
   const longest = Math.max(...lengths);
   // The last symbol's weight follows from the others'.

@@ -1,8 +1,8 @@
-// What zstd would find in samples with a dictionary: how often each literal, and each code for a
-// length of literals, for a match's length and for its distance. A search like that of zstd's lower
-// levels, so that the counts are like what the tables will be used for.
+// Counts what zstd would find in samples with a dictionary: literals, and codes for literal
+// lengths, match lengths and distances. The search is like that of zstd's lower levels, so that the
+// counts fit the later use of the tables.
 
-/** Counts by symbol or code; each at least 1, because any of them may be wanted one day. */
+/** Counts by symbol or code; each at least 1, because any may be needed one day. */
 export interface Counts {
   readonly literals: number[];
   readonly literalLengths: number[];
@@ -12,22 +12,25 @@ export interface Counts {
 
 const LITERAL_LENGTH_CODES = 36;
 const MATCH_LENGTH_CODES = 53;
-/** At a distance that was just used; any other costs more, and zstd asks for SHORT_MATCH. */
+/**
+ * Shortest match at a distance used just before; other distances cost more, and zstd requires
+ * SHORT_MATCH.
+ */
 const MATCH_MIN = 4;
 const SHORT_MATCH = 5;
 const MATCH_CODED_MIN = 3;
 const LONG_MATCH = 8;
 const TABLE_BITS = 16;
 const SAMPLE_BYTES_MAX = 128 * 1024;
-/** What zstd begins a block with where nothing else is said. */
+/** The repeated distances at the start of a block, by default. */
 export const REPEATED_OFFSETS = [1, 4, 8] as const;
 
-/** Distances that zstd wants a code for: to the dictionary's begin, from 128 KiB behind it. */
+/** Distances that need a code: to the dictionary's begin, from 128 KiB after it. */
 function offsetCodes(contentBytes: number): number {
   return 32 - Math.clz32(contentBytes + 128 * 1024);
 }
 
-/** Codes 0 … 15 are themselves; from 64 on there is one for each power of two. */
+/** Lengths 0 … 15 are their own codes; from 64 on there is one code per power of two. */
 const LENGTH_CODES = [16, 16, 17, 17, 18, 18, 19, 19, 20, 20, 20, 20, 21, 21, 21, 21];
 export function literalLengthCode(length: number): number {
   if (length < 16) return length;
@@ -56,11 +59,11 @@ export function countSequences(content: Uint8Array, samples: readonly Uint8Array
 
 class Search {
   readonly counts: Counts;
-  /** The content, and a sample behind it. */
+  /** The content, followed by a sample. */
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #start: number;
-  /** Position + 1 by hash of 5 and of 8 bytes: of the content, and of the sample. */
+  /** Position + 1, by hash of 5 and of 8 bytes, in the content and in the sample. */
   readonly #knownShort = new Uint32Array(2 ** TABLE_BITS);
   readonly #knownLong = new Uint32Array(2 ** TABLE_BITS);
   readonly #short = new Uint32Array(2 ** TABLE_BITS);
@@ -96,7 +99,7 @@ class Search {
     let anchor = this.#start;
     for (let at = this.#start; at + LONG_MATCH < this.#end; ) {
       const next = at + 1;
-      // First the last distance again, one byte on: that is how the levels from 1 to 3 do it.
+      // Tries the last distance again, one byte on, as the levels 1 to 3 do.
       let from = next;
       let distance = this.#last;
       let length = this.#matchLength(next, distance);
@@ -119,7 +122,10 @@ class Search {
     for (let at = anchor; at < this.#end; at++) this.counts.literals[this.#bytes[at]!]!++;
   }
 
-  /** The distance before the last one, at once behind a match. @returns where it ends */
+  /**
+   * Tries the second last distance right after a match.
+   * @returns where the match ends
+   */
   #repeat(anchor: number): number {
     for (let at = anchor; at + LONG_MATCH < this.#end; ) {
       const length = this.#matchLength(at, this.#secondLast);
@@ -154,7 +160,10 @@ class Search {
     return at > distance && this.#bytes[at - 1] === this.#bytes[at - 1 - distance];
   }
 
-  /** Notes `at`. @returns the distance of the longest match that the tables know, or 0 */
+  /**
+   * Records `at` in the tables.
+   * @returns the distance of the longest match that they know, or 0
+   */
   #find(at: number): number {
     const long = this.#hashLong(at);
     const short = this.#hashShort(at);
@@ -184,7 +193,7 @@ class Search {
     for (let at = anchor; at < from; at++) literals[this.#bytes[at]!]!++;
     literalLengths[literalLengthCode(from - anchor)]!++;
     matchLengths[matchLengthCode(length)]!++;
-    // Without literals, the first of the repeated distances is the second last.
+    // Without literals, the first repeated distance is the second last.
     const repeated = from > anchor ? this.#last : this.#secondLast;
     const base = distance === repeated ? 1 : distance + REPEATED_OFFSETS.length;
     offsets[31 - Math.clz32(base)]!++;

@@ -1,35 +1,38 @@
-// Chooses the content of a dictionary from samples, by the cover algorithm (Liao, Petri, Moffat and
-// Wirth, "Effective Construction of Relative Lempel-Ziv Dictionaries", 2016) with hashed counters.
+// Chooses the content of a dictionary from samples, with the cover algorithm (Liao, Petri, Moffat
+// and Wirth, "Effective Construction of Relative Lempel-Ziv Dictionaries", 2016) and hashed
+// counters.
 //
 //   samples      ┌────────────────┬────────────────┬────────────────┬──────────── ─ ─
 //   in epochs    │     ▒▒▒▒▒      │ ▒▒▒▒▒          │          ▒▒▒▒▒ │
 //                └────────────────┴────────────────┴────────────────┴──────────── ─ ─
 //   dictionary   the best segment of each epoch, the most valuable at the end
 //
-// What a string of GRAM bytes is worth is in how many samples it occurs, not how often: what
-// repeats within one document needs no dictionary the second time. A segment is worth the sum of
-// its different strings; when it is taken, they are worth nothing any more.
+// The worth of a string of GRAM bytes is the number of samples in which it occurs, not how often: a
+// repetition within one document needs no dictionary. The worth of a segment is the sum over its
+// different strings; once it is taken, these are worth nothing.
 //
-// Time is linear in the samples: each byte is counted once and looked at once or twice, 15 ns each.
+// Time is linear in the samples: each byte is counted once and read once or twice, 15 ns each.
 import { bytesOf } from "../../base/bytes.ts";
 import { describe } from "../../base/describe.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
 import { DICTIONARY_BYTES_MIN } from "../limits.ts";
 
-/** Samples beyond that are thinned out evenly: more of them change the size by less than 1 %. */
+/**
+ * More bytes of samples are thinned out evenly: more of them change the result by less than 1 %.
+ */
 export const TRAIN_BYTES_MAX = 8 * MIB;
-/** Bytes of a string that is counted. */
+/** Bytes of a counted string. */
 const GRAM = 8;
-/** 2¹⁸ counters, 1 MiB, stay in the processor's cache; collisions do little harm. */
+/** 2¹⁸ counters, 1 MiB, fit into the processor's cache; collisions do little harm. */
 const COUNTER_BITS = 18;
-/** Bytes of a segment: a few members of an object with what stands between their values. */
+/** Bytes of a segment: a few members of a JSON object with the text between their values. */
 const SEGMENT_BYTES = 192;
-/** Rounds through all epochs, so that a region that has much may give more than once. */
+/** Rounds through all epochs, so that a rich region may contribute more than once. */
 const PASSES = 2;
-/** Epochs that give nothing, one after the other, until the search ends. */
+/** Consecutive epochs without a segment after which the search ends. */
 const FRUITLESS_MAX = 32;
-/** How much is done between two steps, at least: a millisecond. An epoch is never divided. */
+/** Work of one step, at least: a millisecond. An epoch is never divided. */
 const STEP_BYTES = 64 * KIB;
 
 interface Segment {
@@ -39,12 +42,12 @@ interface Segment {
 }
 
 /**
- * Content for a dictionary of at most `sizeBytes`, the most useful at the end. It serves LZ4 as it
- * is, and zstd too, but `finalizeZstdDictionary` makes it a better one for that.
- * @param samples data such as is to be compressed, at least a few dozen times `sizeBytes`; of more
- *   than TRAIN_BYTES_MAX in total, some are left out
- * @returns fewer bytes than asked for where nothing else occurs twice, in the extreme none
- * @throws ZcacheError ERR_OPTION if the size is not a whole number of 8 bytes to 1 MiB
+ * Chooses content for a dictionary of at most `sizeBytes`, the most useful at the end. LZ4 uses it
+ * as it is, and so can zstd, for which `finalizeZstdDictionary` improves it.
+ * @param samples typical data, at least a few dozen times `sizeBytes`; of more than TRAIN_BYTES_MAX
+ *   in total, some are left out
+ * @returns fewer bytes than requested if nothing else occurs twice, possibly none
+ * @throws ZcacheError ERR_OPTION unless the size is a whole number of 8 bytes to 1 MiB
  */
 export function trainDictionary(samples: readonly Uint8Array[], sizeBytes: number): Uint8Array {
   const steps = trainDictionaryInSteps(samples, sizeBytes);
@@ -55,8 +58,8 @@ export function trainDictionary(samples: readonly Uint8Array[], sizeBytes: numbe
 }
 
 /**
- * The same in steps of a few milliseconds, for threads that have other things to do as well; of
- * more for dictionaries below 16 KiB, which look at much before they take anything.
+ * As `trainDictionary`, in steps of a few milliseconds, for threads that have other work; longer
+ * steps for dictionaries below 16 KiB, which read much before they take anything.
  */
 export function* trainDictionaryInSteps(
   samples: readonly Uint8Array[],
@@ -77,7 +80,10 @@ export function* trainDictionaryInSteps(
   return assemble(text.bytes, segments, sizeBytes);
 }
 
-/** The samples as what they are (base/bytes.ts). @throws ZcacheError ERR_OPTION */
+/**
+ * The samples as plain arrays (base/bytes.ts).
+ * @throws ZcacheError ERR_OPTION
+ */
 export function samplesOf(samples: readonly Uint8Array[]): Uint8Array[] {
   if (!Array.isArray(samples)) {
     throw new ZcacheError("ERR_OPTION", `samples: an array, not ${describe(samples)}`);
@@ -87,7 +93,7 @@ export function samplesOf(samples: readonly Uint8Array[]): Uint8Array[] {
   );
 }
 
-/** Every so-manieth sample, such that together they have at most `limitBytes`. */
+/** Every n-th sample, so that they have at most `limitBytes` in total. */
 export function thinOut(samples: readonly Uint8Array[], limitBytes: number): Uint8Array[] {
   const total = samples.reduce((sum, sample) => sum + sample.length, 0);
   const share = Math.min(1, limitBytes / Math.max(1, total));
@@ -103,10 +109,13 @@ export function thinOut(samples: readonly Uint8Array[], limitBytes: number): Uin
   return taken;
 }
 
-/** The samples one after the other, and what each string of them is worth. */
+/** The concatenated samples, and the worth of each of their strings. */
 class Corpus {
   readonly bytes: Uint8Array;
-  /** By hash: in how many samples the string occurs, beyond the first; 0 once it is taken. */
+  /**
+   * By hash: the number of samples in which the string occurs, beyond the first; 0 once it is
+   * taken.
+   */
   readonly worth = new Uint32Array(2 ** COUNTER_BITS);
   readonly #view: DataView;
   readonly #ends: readonly number[];
@@ -126,7 +135,7 @@ class Corpus {
     this.#ends = ends;
   }
 
-  /** Strings begin before it. */
+  /** Strings begin before this position. */
   get gramEnd(): number {
     return Math.max(0, this.bytes.length - GRAM + 1);
   }
@@ -187,17 +196,21 @@ function* choose(text: Corpus, sizeBytes: number): Generator<void, Segment[]> {
   return segments;
 }
 
-/** Finds the best segment of an epoch with a window that is moved through it. */
+/** Finds the best segment of an epoch with a sliding window. */
 class SegmentSearch {
   readonly #text: Corpus;
-  /** By hash: how often the string stands in the window, so that it is counted once. */
+  /** By hash: the number of times that the string is in the window, so that it counts once. */
   readonly #inWindow = new Uint16Array(2 ** COUNTER_BITS);
 
   constructor(text: Corpus) {
     this.#text = text;
   }
 
-  /** Takes its strings' worth away. @returns the best one whose strings begin in [begin, end) */
+  /**
+   * Takes the best segment whose strings begin in [begin, end), and sets the worth of its strings
+   * to 0.
+   * @returns the segment
+   */
   best(begin: number, end: number): Segment {
     const text = this.#text;
     const { worth } = text;
@@ -223,7 +236,7 @@ class SegmentSearch {
     return this.#take(bestBegin, Math.min(bestBegin + grams, end), bestScore);
   }
 
-  /** Cuts worthless ends off. */
+  /** Trims worthless ends. */
   #take(begin: number, end: number, score: number): Segment {
     const text = this.#text;
     const isWorthless = (at: number) => text.worth[text.hashAt(at)] === 0;
@@ -234,7 +247,7 @@ class SegmentSearch {
   }
 }
 
-/** The most valuable last; what is too much is left out where it is worth least. */
+/** Orders segments with the most valuable last, and leaves out the least valuable excess. */
 function assemble(bytes: Uint8Array, segments: readonly Segment[], sizeBytes: number): Uint8Array {
   const dictionary = new Uint8Array(sizeBytes);
   let at = sizeBytes;

@@ -1,5 +1,5 @@
-// A dictionary in zstd's own form (RFC 8878, 5): besides the content it has the tables that a short
-// document would otherwise have to carry itself, some hundred bytes each.
+// A dictionary in zstd's own format (RFC 8878, 5): besides the content it has the tables that a
+// short document would otherwise have to include, some hundred bytes each.
 //
 //   0         4         8
 //  ┌─────────┬─────────┬──────────────┬─────────┬──────────┬──────────┬───────────┬─ ─ ─ ─ ─┐
@@ -17,24 +17,24 @@ import { countSequences, REPEATED_OFFSETS } from "./sequences.ts";
 import { samplesOf, thinOut } from "./train.ts";
 
 const MAGIC = [0x37, 0xa4, 0x30, 0xec];
-/** The tables' sizes as logarithms; the format allows no more. */
+/** Sizes of the tables, as logarithms; the format allows no more. */
 const OFFSETS_LOG = 8;
 const MATCH_LENGTHS_LOG = 9;
 const LITERAL_LENGTHS_LOG = 9;
-/** Samples to count in: more of them change nothing that one could measure. */
+/** Samples to count in; more make no measurable difference. */
 const COUNTED_BYTES_MAX = 512 * KIB;
-/** Ids that the format leaves to everybody. */
+/** Ids that the format leaves for private use. */
 const ID_MIN = 32_768;
 const ID_RANGE = 2 ** 31 - ID_MIN;
 
-/** The most that `finalizeZstdDictionary` puts before the content. */
+/** The most bytes that `finalizeZstdDictionary` adds before the content. */
 export const ZSTD_TABLES_BYTES_MAX = 512;
 
 /**
- * Makes a dictionary of zstd from content such as `trainDictionary` gives. It is up to
- * ZSTD_TABLES_BYTES_MAX longer. Takes about 50 ms.
- * @param samples data such as is to be compressed
- * @throws ZcacheError ERR_OPTION if there are less than 8 bytes of content
+ * Makes a zstd dictionary from content such as `trainDictionary` returns. It is up to
+ * ZSTD_TABLES_BYTES_MAX longer than the content. Takes about 50 ms.
+ * @param samples typical data
+ * @throws ZcacheError ERR_OPTION for less than 8 bytes of content
  */
 export function finalizeZstdDictionary(
   contentBytes: Uint8Array,
@@ -70,7 +70,7 @@ function littleEndian(word: number): number[] {
   return [word & 255, (word >>> 8) & 255, (word >>> 16) & 255, word >>> 24];
 }
 
-/** From the content (FNV-1a), so that the same samples give the same dictionary. */
+/** Derived from the content (FNV-1a), so that the same samples give the same dictionary. */
 function idOf(content: Uint8Array): number {
   let hash = 0x811c9dc5;
   for (const byte of content) hash = Math.imul(hash ^ byte, 0x01000193);
