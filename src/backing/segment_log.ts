@@ -248,7 +248,7 @@ export class SegmentLog {
     const table = this.#table;
     const isOurs =
       table.state(segment) === Log.FLUSHING && table.flusherOf(segment) === this.#arena.owner;
-    assert(isOurs, "who ends a write has begun it");
+    assert(isOurs, "the owner that ends a write has begun it");
     if (failure !== undefined) {
       this.#count("writeErrors");
       if (NO_SPACE.includes(String(failure.context["code"]))) this.#count("noSpaceErrors");

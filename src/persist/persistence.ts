@@ -172,7 +172,7 @@ export class Persistence {
 
   /** The words that the front wrote last (`ChangeLog.note`). */
   get frontWords(): readonly number[] {
-    return this.#log!.noted;
+    return this.#log!.lastNote;
   }
 
   /** For threads that attach: word index of the log, and the path of the files for messages. */

@@ -169,7 +169,7 @@ export class ChangeLog {
   }
 
   /** The words that were logged last by `note`. */
-  get noted(): readonly number[] {
+  get lastNote(): readonly number[] {
     const at = this.at + Log.NOTE;
     return [...this.#words.subarray(at, at + Log.NOTE_WORDS)];
   }
@@ -251,7 +251,7 @@ export class ChangeLog {
         const unitsBefore = before < 0 ? file.unitsBefore : own;
         this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, nothing, 0);
         // A snapshot replaces the files that had these words before.
-        if (this.noted.some((word) => word !== 0)) this.#appendNoteLocked();
+        if (this.lastNote.some((word) => word !== 0)) this.#appendNoteLocked();
       });
       return before;
     } finally {

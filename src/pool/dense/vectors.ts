@@ -295,8 +295,8 @@ export class SlotVectors {
         check((frame << this.#frameShift) + (start >>> 2), words[nth++]!);
       }
       for (; nth < record + this.#startsIn(frame); nth++) {
-        const nobody = nth === record ? ~frame : Dense.NOBODY;
-        assert(words[nth] === nobody, "behind the last slot nobody owns anything");
+        const unowned = nth === record ? ~frame : Dense.NOBODY;
+        assert(words[nth] === unowned, "words after the last slot are unowned");
       }
       start -= pageSize;
       previous = frame;
