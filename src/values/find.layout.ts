@@ -1,33 +1,33 @@
-/** struct find: all that the kernels need to know to find values in a store (find_value.as.ts), and
- * where they leave what they found. One page of the arena for each thread.
+/** struct find: what the kernels need to know to find values in a store (find_value.as.ts), and the
+ * values that they found. Each thread has one, a page of the arena.
  *
  *  0            FOUND_AT              AHEAD_AT              INPUT_AT
  *  ┌───────────┬─────────────────────┬─────────────────────┬──────────────────────┐
  *  │ own words │ FOUND_MAX × 5 words │ AHEAD_MAX × 5 words │ 2 KiB for the caller │
  *  └───────────┴─────────────────────┴─────────────────────┴──────────────────────┘
  *
- * An address counts bytes from the start of the arena; an index counts words. Of its own words
- * those from COUNT on change, the others are written once.
+ * An address counts bytes from the start of the arena; an index counts words. The words before
+ * COUNT are written once; the others change.
  */
-export const READER = 0; // address of the word in which this thread says that it reads
-export const WRITING = 1; // address of the word that says that somebody writes
+export const READER = 0; // address of the word that tells whether this thread reads
+export const WRITING = 1; // address of the word that tells whether a thread writes
 export const VERSION = 2; // address of the word that counts transactions
 export const INDEX_SEED = 3; // of the hash of the table of objects
 export const BUCKETS = 4; // address of the word with the number of buckets
 export const DIRECTORY = 5; // word index of the directory of buckets
 export const NAME = 6; // SHAPE of the objects' names: the number of their tmem pool
-export const PAGE_SEED = 7; // with which the hash of a page begins, by which a policy knows it
+export const PAGE_SEED = 7; // of the hash by which a policy knows a page
 export const FRAME_SHIFT = 8; // log₂ of the words of a frame
 export const LINKS = 9; // word index of frame 0's link in the frame table
 export const ENTRY_MASK = 10; // the bits of a handle that are its entry's word index
 export const SEED_LOW = 11; // of the keys' hash
 export const SEED_HIGH = 12;
 export const DICTIONARIES = 13; // address of the word with the number of dictionaries
-export const DICTIONARY_AT = 14; // word index of the words that say where they stand
-export const DICTIONARY_BYTES = 15; // word index of the words that say how long they are
-export const IS_LZ4 = 16; // 1: what comes in is compressed with LZ4
+export const DICTIONARY_AT = 14; // word index of the words with their word indexes
+export const DICTIONARY_BYTES = 15; // word index of the words with their sizes in bytes
+export const IS_LZ4 = 16; // 1: new values are compressed with LZ4
 export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
-export const WORDS = 18; // how many words the arena has
+export const WORDS = 18; // number of words of the arena
 
 export const COUNT = 24; // values found since it was set to 0
 export const OUT = 25; // address behind what was written
@@ -36,9 +36,9 @@ export const META = 26; // META of the value found last (store/page.layout.ts)
 export const AHEAD = 27; // keys that were looked at ahead
 export const AHEAD_NEXT = 28; // the first of them that has not been asked for
 
-export const PEEKED = 29; // of no meaning (find_ahead.as.ts)
+export const PEEKED = 29; // written so that reads ahead are not optimized away (find_ahead.as.ts)
 
-/** Of each value found, for whoever takes note of hits. */
+/** Of each value found: what the store needs to record the hit. */
 export const FOUND_AT = 32;
 export const FOUND_WORDS = 5;
 export const FOUND_MAX = 80;
@@ -58,7 +58,7 @@ export const LOW = 2; // halves of its hash
 export const HIGH = 3;
 export const PLACE = 4; // index of the word that it has led to so far, 0 = it leads nowhere
 
-/** Word index; from here to the end of a page of 4 KiB there is room for the caller. */
+/** Word index of the caller's input: it takes the rest of the 4 KiB. */
 export const INPUT_AT = 512;
 export const INPUT_BYTES = 2048;
 /** Bytes in all. */

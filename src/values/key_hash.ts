@@ -1,7 +1,7 @@
-// 64 bits of a key: two runs of MurmurHash3 (A. Appleby, public domain) with seeds of chance, in
-// one loop. The seeds are each store's own, so nobody can choose keys that meet in one place.
+// The 64-bit hash of a key: two runs of MurmurHash3 (A. Appleby, public domain) in one loop. Each
+// store has random seeds of its own, so that nobody can choose keys that collide.
 
-/** Where the result stands: no object for each call. */
+/** Holds the result of the last call, so that a call allocates nothing. */
 export class KeyHash {
   low = 0;
   high = 0;
@@ -11,12 +11,6 @@ export class KeyHash {
   constructor(seedLow: number, seedHigh: number) {
     this.#seedLow = seedLow;
     this.#seedHigh = seedHigh;
-  }
-
-  /** As `set`, of a key whose hash is known. */
-  place(low: number, high: number): void {
-    this.low = low;
-    this.high = high;
   }
 
   /** Hashes `bytes[0 … count − 1]`. */

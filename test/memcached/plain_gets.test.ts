@@ -143,9 +143,9 @@ describe("plain gets", () => {
       assert.equal(fixture.quickHits, 0, asked);
     }
     const long = noise(70_000, 9);
-    const parted = fixtureWith(`set a 0 0 70000\r\n${long}\r\n`);
-    assert.equal(parted.ask("get a\r\n"), `VALUE a 0 70000\r\n${long}\r\nEND\r\n`);
-    assert.equal(parted.quickHits, 0, "it lies in several pages");
+    const chunked = fixtureWith(`set a 0 0 70000\r\n${long}\r\n`);
+    assert.equal(chunked.ask("get a\r\n"), `VALUE a 0 70000\r\n${long}\r\nEND\r\n`);
+    assert.equal(chunked.quickHits, 0, "it lies in several pages");
     const late = fixtureWith(A + B);
     late.nowS += 61;
     late.ask("get a\r\n");
