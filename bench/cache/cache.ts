@@ -1,7 +1,7 @@
-// Caches side by side: memory, hits within a memory, speed on one thread and two, and what the
-// collector has to do. One process for each contender and run, so that its memory is its own; what
-// the loops take without a cache is measured the same way and subtracted. Rounds are interleaved,
-// so that a machine that slows down does so for all, and medians are told.
+// Compares caches: memory, hit rate within a limit, speed with one and two threads, and work of the
+// garbage collector. Each contender runs in a process of its own for each measurement, so that its
+// memory is its own; the cost of the loops without a cache is measured too, and subtracted. Rounds
+// of all contenders are interleaved, so that a slower machine affects all; medians are reported.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,12 +18,12 @@ import { cacheReport } from "./report.ts";
 import type { CacheRow, HitsResult, MemoryResult } from "./result.ts";
 
 export interface CacheBenchOptions {
-  /** Few values, once: whether it works. */
+  /** Few values and one round: only checks that the benchmark works. */
   readonly tiny?: boolean;
   readonly print?: (line: string) => void;
   /** Names of contenders (default: all). */
   readonly only?: readonly string[];
-  /** Where the result goes as JSON (default: nowhere). */
+  /** File for the result as JSON (default: none). */
   readonly json?: string;
 }
 

@@ -1,6 +1,5 @@
-// A child process of the comparison: one contender, one measurement, and the answer as a line of
-// JSON. A process of its own, so that its memory is the contender's; its worker threads run this
-// file too.
+// A child process of the benchmark: measures one contender, and prints the answer as a line of
+// JSON. Its memory is that of the contender; its worker threads run this file too.
 import { once } from "node:events";
 import { PerformanceObserver } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,7 +11,7 @@ import type { Answer, Job, LaneJob } from "./job.ts";
 import { compare, fill, hitRate, Lane } from "./lane.ts";
 import { fileBytes, residentWith } from "./resident.ts";
 
-/** Values by which the bytes of all are reckoned. */
+/** Values from which the bytes of all values are estimated. */
 const SAMPLED = 2000;
 
 function rawBytesOf(values: Values): number {
@@ -29,7 +28,7 @@ function settingsOf({ values, count, memoryBytes, folder }: Job, rawBytes: numbe
   return { values, count, rawBytes, memoryBytes, folder };
 }
 
-/** Memory when what is not held has been collected. */
+/** Memory after garbage collection. */
 async function memoryOf(session: Session, folder: string): Promise<Answer> {
   const { gc } = globalThis as { gc?: () => void };
   for (let times = 0; times < 3; times++) {

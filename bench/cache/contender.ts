@@ -1,17 +1,17 @@
-// What every cache is to the comparison: a small interface that an adapter fulfils, so that all run
-// under the same loops. An adapter takes its peer's fastest sensible form.
+// The contract of a cache that the benchmark measures, so that all run in the same loops. An
+// adapter uses the fastest sensible configuration of its cache.
 
 export type Value = string | Uint8Array;
 
 export interface Settings {
   /** Text is read and written as strings, bytes as Uint8Array. */
   readonly values: "text" | "bytes";
-  /** How many values there will be, and their bytes together. */
+  /** Number of values, and their bytes together. */
   readonly count: number;
   readonly rawBytes: number;
-  /** What the values may take; undefined: all are to be held. */
+  /** Limit of memory for values; undefined: all values must fit. */
   readonly memoryBytes: number | undefined;
-  /** A folder of its own, empty, that is removed afterwards. */
+  /** An empty folder that is removed afterwards. */
   readonly folder: string;
 }
 
@@ -22,9 +22,9 @@ export interface Session {
   get(key: string): unknown;
   /** For a worker thread's `open`; only where threads are "shared". */
   share?(): unknown;
-  /** Processes whose memory is the cache's too. */
+  /** Ids of processes whose memory belongs to the cache. */
   readonly helpers?: readonly number[];
-  /** Waits until all that was set is settled. */
+  /** Waits until all sets are complete. */
   settle?(): Promise<void>;
   close(): unknown;
 }
@@ -36,7 +36,7 @@ export interface Contender {
    * thread can open it.
    */
   readonly threads: "shared" | "copies" | "one";
-  /** Whether it keeps to `memoryBytes` by letting values go. */
+  /** Whether it evicts values to stay within `memoryBytes`. */
   readonly evicts: boolean;
   /** Whether what it returns equals what was set: a cache of objects gives back objects. */
   readonly returnsValue?: boolean;

@@ -1,4 +1,4 @@
-// All contenders by name, ours first.
+// The caches that the benchmark compares, zcache first.
 import type { Contender } from "./contender.ts";
 import {
   CLASSIC_LEVEL,
@@ -27,7 +27,7 @@ const ALL: readonly Contender[] = [
   REDIS_LRU,
 ];
 
-/** What every run is compared with: the loops without a cache. */
+/** Name of the contender without a cache, whose cost is subtracted. */
 export const BASELINE = NOTHING.name;
 
 export function contenderNames(): string[] {

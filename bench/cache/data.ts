@@ -1,5 +1,5 @@
-// The values of the comparison and the order in which they are asked for: all from seeds, the same
-// for every contender.
+// The values of the benchmark and the order of requests: derived from seeds, so that they are the
+// same for all contenders.
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Zipf } from "../../src/lab/simulate/generate.ts";
@@ -18,7 +18,7 @@ export interface Values {
   at(nth: number): Value;
 }
 
-/** @param pageFile of `writePages`, for bytes: read as they are asked for, to hold none of them */
+/** @param pageFile of `writePages`, for bytes: pages are read on demand, and not kept in memory */
 export function openValues(
   kind: "text" | "bytes",
   count: number,

@@ -1,4 +1,4 @@
-// Caches on the heap of the process, and stores that a package brings into it.
+// Contenders within the process: caches on its heap, and stores of native packages.
 import { join } from "node:path";
 import {
   type Contender,
@@ -8,7 +8,7 @@ import {
   type Value,
 } from "./contender.ts";
 
-/** Holds nothing: what the loops themselves take. */
+/** Stores nothing: measures the loops. */
 export const NOTHING: Contender = {
   name: "nothing",
   threads: "copies",

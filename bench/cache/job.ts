@@ -1,4 +1,4 @@
-// One contender under one measurement: what a child process is told, and what it answers.
+// Messages between the benchmark and its child processes: a job, and its answer.
 import type { Speed } from "./lane.ts";
 
 export type Task = "memory" | "hits" | "speed" | "collector";
@@ -8,7 +8,7 @@ export interface Job {
   readonly task: Task;
   readonly values: "text" | "bytes";
   readonly count: number;
-  /** Where the pages are, for bytes. */
+  /** File with the pages, for bytes. */
   readonly pageFile: string | undefined;
   readonly memoryBytes: number | undefined;
   /** For hits: requests. For speed and collector: ms of each measurement. */
@@ -18,7 +18,7 @@ export interface Job {
 }
 
 export interface Answer {
-  /** Why the contender was left out; nothing else is there then. */
+  /** Why the contender was skipped; then the only field. */
   readonly skipped?: string;
   readonly rawBytes?: number;
   readonly nowBytes?: number;
@@ -33,7 +33,7 @@ export interface Answer {
   readonly pauseMsMax?: number;
 }
 
-/** What a worker thread of the child is told. */
+/** The data of a worker thread of the child. */
 export interface LaneJob {
   readonly job: Job;
   readonly rawBytes: number;

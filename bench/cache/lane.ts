@@ -1,20 +1,19 @@
-// The loops of one thread: filling a cache, and then gets, sets and both together, against a clock.
-// Now and then others get a turn, as in a service: what a cache does in the background, it does.
-// What answers at once is called in a plain loop; of what answers by promises, so many are kept in
-// flight.
+// The loops of one thread: fills a cache, then measures gets, sets and a mix of both. The loops
+// yield to the event loop at intervals, as a service does, so that background work runs.
+// Synchronous methods are called in a plain loop; of asynchronous ones, several are in flight.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Histogram } from "../../src/base/histogram.ts";
 import type { Session, Value } from "./contender.ts";
 import { drawOrder, type Values } from "./data.ts";
 
 const IN_FLIGHT = 64;
-/** Operations between two looks at the clock. */
+/** Operations between two readings of the clock. */
 const BATCH = 512;
-/** Of so many operations one is a set. */
+/** One operation in this many is a set. */
 const SET_EVERY = 20;
-/** Draws that are made beforehand, at most; then they begin anew. */
+/** Maximum number of requests drawn beforehand; then the sequence repeats. */
 const ORDER_MAX = 1 << 18;
-/** Values that are made beforehand for sets. */
+/** Values made beforehand for sets. */
 const PREPARED = 512;
 /** Values that are compared after filling. */
 const COMPARED = 200;
