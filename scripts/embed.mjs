@@ -92,50 +92,57 @@ export async function embedZstd() {
   writeMade("src/node/codecs/zstd_wasm.binary.ts", `${ZSTD} ${version}`, text.join(""));
 }
 
-/**
- * Each worker as one script. What it would embed that the thread that starts it has too, it gets
- * from that: node/embedded_worker.ts defines the constants with `zcache` in their names.
- */
+/** Each worker as one script. */
 export async function embedWorkers() {
-  const { build } = await import("esbuild");
   for (const path of WORKERS) {
-    const { outputFiles, metafile } = await build({
-      entryPoints: [join(root, path)],
-      bundle: true,
-      write: false,
-      metafile: true,
-      absWorkingDir: root,
-      platform: "node",
-      format: "cjs",
-      target: "node20",
-      minifyWhitespace: true,
-      minifySyntax: true,
-      legalComments: "none",
-      define: { "import.meta.url": "zcacheUrl" },
-      plugins: [sharedConstants],
-      logLevel: "warning",
-    });
-    const [{ inputs }] = Object.values(metafile.outputs);
-    const started = Object.keys(inputs).filter((input) => {
-      return input.endsWith("worker.binary.ts") && inputs[input].bytesInOutput > 0;
-    });
-    if (started.length > 0) throw new Error(`${path}: a worker starts no workers: ${started}`);
-    const text = constant("WORKER", deflateRawSync(outputFiles[0].contents));
+    const text = constant("WORKER", deflateRawSync(await bundleWorker(join(root, path))));
     writeMade(path.replace(/\.ts$/, ".binary.ts"), path.slice(path.lastIndexOf("/") + 1), text);
   }
+}
+
+/**
+ * A worker with all that it imports, as one script. What it would embed that the thread that starts
+ * it has too, it gets from that: node/embedded_worker.ts defines the constants with `zcache` in
+ * their names.
+ * @param path of the worker's source, or of what it was compiled to
+ */
+export async function bundleWorker(path) {
+  const { build } = await import("esbuild");
+  const { outputFiles, metafile } = await build({
+    entryPoints: [path],
+    bundle: true,
+    write: false,
+    metafile: true,
+    absWorkingDir: root,
+    platform: "node",
+    format: "cjs",
+    target: "node20",
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: "none",
+    define: { "import.meta.url": "zcacheUrl" },
+    plugins: [sharedConstants],
+    logLevel: "warning",
+  });
+  const [{ inputs }] = Object.values(metafile.outputs);
+  const started = Object.keys(inputs).filter((input) => {
+    return /worker\.binary\.[jt]s$/.test(input) && inputs[input].bytesInOutput > 0;
+  });
+  if (started.length > 0) throw new Error(`${path}: a worker starts no workers: ${started}`);
+  return outputFiles[0].contents;
 }
 
 const sharedConstants = {
   name: "shared constants",
   setup({ onLoad }) {
-    onLoad({ filter: /zstd_wasm\.binary\.ts$/ }, ({ path }) => ({
-      loader: "ts",
+    onLoad({ filter: /zstd_wasm\.binary\.[jt]s$/ }, ({ path }) => ({
+      loader: path.endsWith(".ts") ? "ts" : "js",
       contents: readFileSync(path, "utf8").replace(
         /export const ZSTD_WASM = [^;]*;/,
         "export const ZSTD_WASM = zcacheZstdWasm;",
       ),
     }));
-    onLoad({ filter: /worker\.binary\.ts$/ }, () => ({ contents: "export const WORKER = '';" }));
+    onLoad({ filter: /worker\.binary\.[jt]s$/ }, () => ({ contents: "export const WORKER = '';" }));
   },
 };
 

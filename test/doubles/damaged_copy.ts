@@ -1,9 +1,11 @@
-// A copy of the built program in which some functions throw and some files are missing.
+// A copy of the built program in which some functions throw and some workers can't start. Workers
+// are scripts that the build embeds: they are bundled again from the copy's modules.
 import assert from "node:assert/strict";
 import {
   copyFileSync,
   cpSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -12,15 +14,26 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { deflateRawSync } from "node:zlib";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
 /** Text of a built file, such as the head of a method, and what is put behind it. */
 export type Damage = readonly [file: string, behind: string, code: string];
 
-/** @returns the path of the copy's program */
-export function damagedCopy(damages: readonly Damage[], missing: readonly string[] = []): string {
+interface Embedding {
+  bundleWorker(path: string): Promise<Uint8Array>;
+}
+
+/**
+ * @param missing workers that can't be loaded, as the modules that they are bundled from
+ * @returns the path of the copy's program
+ */
+export async function damagedCopy(
+  damages: readonly Damage[],
+  missing: readonly string[] = [],
+): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "zcache-damaged-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
   const src = join(folder, "dist/src");
@@ -36,6 +49,23 @@ export function damagedCopy(damages: readonly Damage[], missing: readonly string
       text.replace(behind, () => `${behind}\n${code}\n`),
     );
   }
-  for (const file of missing) rmSync(join(src, file));
+  await embedAgain(src, missing);
   return join(src, "cli/main.js");
+}
+
+async function embedAgain(src: string, missing: readonly string[]): Promise<void> {
+  const url = pathToFileURL(join(ROOT, "scripts/embed.mjs")).href;
+  const { bundleWorker } = (await import(url)) as Embedding;
+  const files = readdirSync(src, { recursive: true, encoding: "utf8" });
+  const workers = files
+    .filter((name) => name.endsWith("worker.binary.js"))
+    .map((name) => name.replace(/\.binary\.js$/, ".js"));
+  for (const name of missing) assert.ok(workers.includes(name), `${name} is an embedded worker`);
+  for (const name of workers) {
+    const path = join(src, name);
+    const error = JSON.stringify(`Cannot find module ${path}`);
+    const script = missing.includes(name) ? `throw new Error(${error});` : await bundleWorker(path);
+    const packed = deflateRawSync(script).toString("base64");
+    writeFileSync(path.replace(/\.js$/, ".binary.js"), `export const WORKER = "${packed}";\n`);
+  }
 }

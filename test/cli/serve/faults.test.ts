@@ -42,7 +42,7 @@ const MISSING = [
   "cache/dictionary_worker.js",
 ];
 
-const { at, zcache, daemon } = serveFixture(damagedCopy(DAMAGES, MISSING));
+const { at, zcache, daemon } = serveFixture(await damagedCopy(DAMAGES, MISSING));
 
 /** A daemon with all services, whose work on idle pages and thread that makes room fail. */
 async function start(name: string, ...more: string[]): Promise<DaemonProcess> {
@@ -79,7 +79,7 @@ test("an internal error ends only one request, connection or task", async () => 
   const data = Buffer.alloc(PAGE, "before");
   assert.equal((await good.request(Command.WRITE, 0, PAGE, { data })).error, 0);
 
-  // The web page: a worker without its file, what a service does, what the server does.
+  // The web page: a worker that can't be loaded, what a service does, what the server does.
   for (const [asks, what] of [
     ["api/services/nbd/what-if?codec=lz4&pool=dense", 500],
     ["api/services/nbd/map", 500],
@@ -167,8 +167,8 @@ async function openUntilServed(path: string): Promise<NbdClient> {
   }
 }
 
-test("a missing worker file is a one-line error at the start", () => {
-  const damaged = serveFixture(damagedCopy([], ["nbd/worker.js"]));
+test("a worker that can't be loaded is a one-line error at the start", async () => {
+  const damaged = serveFixture(await damagedCopy([], ["nbd/worker.js"]));
   const { status, stderr } = damaged.zcache("serve", "nbd", "--size", "8M", "--socket", "s");
   assert.match(stderr, /^zcache: a thread for block devices has failed: Cannot find module .*\n$/);
   assert.equal(status, 1);
@@ -176,7 +176,9 @@ test("a missing worker file is a one-line error at the start", () => {
 
 test("a failed save of the image is reported, and the previous image stays", async () => {
   const image = at("kept");
-  const failing = serveFixture(damagedCopy([["zram/image.js", "    save() {", fail("saving")]]));
+  const failing = serveFixture(
+    await damagedCopy([["zram/image.js", "    save() {", fail("saving")]]),
+  );
   const server = await failing.daemon("nbd", "--size", "8M", "--socket", "s", "--image", image);
   const client = await NbdClient.open(failing.at("s"));
   client.close();
