@@ -29,7 +29,7 @@ test("an invalid configuration is a usage error of one line", () => {
     [["--size", "1G", "--socket", "a", "--memory-max", "5G"], /--memory-max: 5G is not allowed/],
     [["--size", "1G", "--socket", "a", "--threads", "0"], /--threads/],
     [["--size", "1G", "--socket", "a", "--export", "=1G"], /--export/],
-    [["--export", "a=1G", "--export", "a=2G", "--socket", "a"], /once/],
+    [["--export", "a=1G", "--export", "a=2G", "--socket", "a"], /twice/],
     [["--size", "1G", "--socket", "a", "--socket-mode", "9"], /--socket-mode/],
     [["--size", "1G", "--socket", "a", "--tls", "required"], /--tls-key/],
     [["--size", "1G", "--listen", "127.0.0.1:0", "--allow", "x"], /--allow: "x" is not allowed/],
