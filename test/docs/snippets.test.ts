@@ -69,6 +69,8 @@ const COMMANDS = join(FOLDER, "bin");
 fs.mkdirSync(COMMANDS);
 writeCommand("zcache", `exec "${process.execPath}" "${MAIN}" "$@"`);
 writeCommand("npx", `[ "$1" = zcache ] || exit 9\nshift\nexec zcache "$@"`);
+// It would change the packages that other tests are using.
+writeCommand("npm", `echo "npm in a snippet: say above the block why it is not run" >&2; exit 9`);
 
 function writeCommand(name: string, script: string): void {
   fs.writeFileSync(join(COMMANDS, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });

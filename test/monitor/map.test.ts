@@ -113,7 +113,7 @@ test("cells are described in words", () => {
   assert.equal(
     describeCell(mixed, { ...map, perCell: 16 }, 1),
     "Frames 16 to 31, at 64.0 KiB: mostly pool, ephemeral; 25.0 % free; 75.0 % hold objects, " +
-      "mostly slots of 448 bytes; these 50.0 % full.",
+      "mostly slots of 448 bytes; these are 50.0 % full.",
   );
   assert.equal(describeCell({ ...cell, use: 0, objectShare: 0 }, map, 0), "Frame 0, at 0 B: free.");
 });
