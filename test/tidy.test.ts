@@ -74,14 +74,23 @@ const ATOMIC: readonly { readonly path: string; readonly reason: string }[] = [
   { path: "src/base/latency.ts", reason: "all threads add to the same histograms" },
   { path: "src/memory/", reason: "the locks themselves" },
   { path: "src/pool/base.ts", reason: "numbers the passes of shrink without the lock" },
-  { path: "src/cache/single_flight.ts", reason: "who waits for a load sleeps beside the store" },
+  {
+    path: "src/cache/single_flight.ts",
+    reason: "a thread that waits for a load sleeps without a lock",
+  },
   { path: "src/memcached/items/shared.ts", reason: "cas numbers and flushes of all threads" },
-  { path: "src/memcached/watch/board.ts", reason: "who watches, for all threads" },
-  { path: "src/store/open.ts", reason: "who attaches looks without the lock whether it is closed" },
-  { path: "src/store/store.ts", reason: "closes for all threads" },
-  { path: "src/store/versions.ts", reason: "a hit near at hand takes no lock" },
-  { path: "src/store/maintainer.ts", reason: "the maintainer sleeps until somebody calls" },
-  { path: "src/pool/zsmalloc/zsmalloc.ts", reason: "compaction steps aside for those who wait" },
+  { path: "src/memcached/watch/board.ts", reason: "all threads see which events are watched" },
+  {
+    path: "src/store/open.ts",
+    reason: "attaching reads without the lock whether the store is closed",
+  },
+  { path: "src/store/store.ts", reason: "closing is seen by all threads" },
+  { path: "src/store/versions.ts", reason: "a near hit takes no lock" },
+  { path: "src/store/maintainer.ts", reason: "the maintainer sleeps until a thread wakes it" },
+  {
+    path: "src/pool/zsmalloc/zsmalloc.ts",
+    reason: "compaction yields to threads that wait for the lock",
+  },
 ];
 
 function filesBelow(folder: string, ends: readonly string[]): SourceFile[] {

@@ -27,7 +27,7 @@ function code(name: string) {
 }
 
 /** Opens caches with the same path, and cleans up after the test. */
-function rig(t: TestContext, options: CacheOptions = {}, max = "1GiB") {
+function fixture(t: TestContext, options: CacheOptions = {}, max = "1GiB") {
   const folder = mkdtempSync(join(tmpdir(), "zcache-persist-"));
   const path = join(folder, "c.zc");
   const open = <V = unknown>(more: CacheOptions = {}): Cache<string, V> => {
@@ -58,7 +58,7 @@ async function until(holds: () => boolean, what: string): Promise<void> {
 
 for (const codec of ["lz4", "zstd", "none"]) {
   test(`all values are recovered after a clean close: ${codec}`, (t) => {
-    const { open } = rig(t, { codec });
+    const { open } = fixture(t, { codec });
     const values: [string, unknown][] = [
       ["empty", ""],
       ["ascii", "plain ".repeat(100)],
@@ -95,7 +95,7 @@ for (const codec of ["lz4", "zstd", "none"]) {
 }
 
 test("neither an expired value nor an older one of its key is recovered", async (t) => {
-  const { open } = rig(t);
+  const { open } = fixture(t);
   let cache = open<string>();
   cache.set("k", "for ever");
   cache.set("k", "a moment", 30);
@@ -112,7 +112,7 @@ test("neither an expired value nor an older one of its key is recovered", async 
 });
 
 test("deleted values are not recovered, even if they had been evicted before", (t) => {
-  const { open } = rig(t, { memoryMax: "2MiB", codec: "none", tiers: false });
+  const { open } = fixture(t, { memoryMax: "2MiB", codec: "none", tiers: false });
   let cache = open<string>();
   const value = "x".repeat(5000);
   for (let n = 0; n < 800; n++) cache.set(`key ${n}`, value + n);
@@ -141,7 +141,7 @@ function restartOf<V>(cache: Cache<string, V>, open: () => Cache<string, V>): Ca
 }
 
 test("the newest values are recovered if memory has space for some only", (t) => {
-  const { open } = rig(t, { codec: "none", tiers: false, dictionary: false });
+  const { open } = fixture(t, { codec: "none", tiers: false, dictionary: false });
   let cache = open<string>();
   for (let n = 0; n < 1500; n++) cache.set(`key ${n}`, String(n).padEnd(6000));
   cache.close();
@@ -152,7 +152,7 @@ test("the newest values are recovered if memory has space for some only", (t) =>
 
 for (const codec of ["lz4", "zstd"]) {
   test(`dictionaries are recovered with their numbers: ${codec}`, async (t) => {
-    const { open } = rig(t, { codec, dictionary: "16KiB" }, "16MiB");
+    const { open } = fixture(t, { codec, dictionary: "16KiB" }, "16MiB");
     const document = (n: number) => ({
       id: n,
       name: `customer ${n % 17}`,
@@ -197,7 +197,7 @@ async function snapshotOf(cache: Cache<string>): Promise<void> {
 }
 
 test("a snapshot replaces the logs while values are set", async (t) => {
-  const { open, files } = rig(t, {}, "16MiB");
+  const { open, files } = fixture(t, {}, "16MiB");
   let cache = open<unknown>();
   const model = new Map<string, unknown>();
   for (let n = 0; n < 3000; n++) {
@@ -234,7 +234,7 @@ test("a snapshot replaces the logs while values are set", async (t) => {
 });
 
 test("values in the write-back file are recovered too", (t) => {
-  const { open, path } = rig(t);
+  const { open, path } = fixture(t);
   const options = { memoryMax: "3MiB", writeBack: { path, max: "64MiB" }, persist: true };
   let cache = open<string>(options);
   for (let n = 0; n < 1200; n++) {
@@ -294,7 +294,7 @@ function filled(cache: Cache<string>) {
 }
 
 test("a log that is cut or damaged at any place yields no wrong value", (t) => {
-  const { open, path } = rig(t, { memoryMax: "4MiB", tiers: false, dictionary: false });
+  const { open, path } = fixture(t, { memoryMax: "4MiB", tiers: false, dictionary: false });
   let cache = open();
   const { ever, last } = filled(cache);
   cache.close();
@@ -330,7 +330,7 @@ test("a log that is cut or damaged at any place yields no wrong value", (t) => {
 });
 
 test("the intact values of a damaged snapshot are recovered", async (t) => {
-  const { open, folder, files } = rig(t, { dictionary: false, tiers: false }, "16MiB");
+  const { open, folder, files } = fixture(t, { dictionary: false, tiers: false }, "16MiB");
   let cache = open<unknown>();
   for (let n = 0; n < 500; n++) cache.set(`key ${n}`, `value ${n}`);
   await snapshotOf(cache);
@@ -354,7 +354,7 @@ test("the intact values of a damaged snapshot are recovered", async (t) => {
 });
 
 test("a missing log is a gap: no older value is recovered", (t) => {
-  const { open, path, files } = rig(t);
+  const { open, path, files } = fixture(t);
   for (const value of ["first", "second", "third"]) {
     const cache = open<string>();
     cache.set("k", value);
@@ -376,7 +376,7 @@ test("a missing log is a gap: no older value is recovered", (t) => {
 });
 
 test("a missing end of a log is a gap if another log follows", (t) => {
-  const { open, path } = rig(t);
+  const { open, path } = fixture(t);
   for (const value of ["first", "second"]) {
     const cache = open<string>();
     cache.set("k", value);
@@ -405,7 +405,7 @@ test("a missing end of a log is a gap if another log follows", (t) => {
 });
 
 test("files of other stores are refused and stay as they are", (t) => {
-  const { open, path, files } = rig(t);
+  const { open, path, files } = fixture(t);
   const cache = open<string>();
   cache.set("k", "v");
   assert.throws(() => open(), code("ERR_FILE_LOCKED"));
@@ -431,7 +431,7 @@ test("only the owner can read the files, whatever the umask", (t) => {
   t.after(() => process.umask(before));
   for (const mask of [0, 0o022, 0o077, 0o277]) {
     process.umask(mask);
-    const { open, folder, files } = rig(t);
+    const { open, folder, files } = fixture(t);
     for (let n = 0; n < 7; n++) open().close();
     assert.ok(files().some((name) => name.includes("snapshot")));
     for (const name of files()) {
@@ -447,7 +447,7 @@ const OTHER = (path: string) => `
   catch (error) { console.log(error.code); }`;
 
 test("errors name invalid options", (t) => {
-  const { open, path } = rig(t);
+  const { open, path } = fixture(t);
   const wrong = [
     { persist: true },
     { persist: {} },
@@ -468,7 +468,7 @@ test("errors name invalid options", (t) => {
 });
 
 test("a process or thread that ends without close() loses nothing", async (t) => {
-  const { open, path } = rig(t);
+  const { open, path } = fixture(t);
   const script = `
     import { Cache } from ${JSON.stringify(LIBRARY)};
     const cache = Cache.create({
@@ -492,7 +492,7 @@ test("a process or thread that ends without close() loses nothing", async (t) =>
 });
 
 test("terminated threads leave files that agree with the cache", async (t) => {
-  const { open } = rig(t);
+  const { open } = fixture(t);
   let cache = open<string>();
   for (let round = 0; round < 8; round++) {
     const workers = [1, 2].map((thread) => {
@@ -539,7 +539,7 @@ function faultyDisk(t: TestContext) {
 }
 
 test("a disk that is full for a moment causes no loss", async (t) => {
-  const { open } = rig(t);
+  const { open } = fixture(t);
   const disk = faultyDisk(t);
   let cache = open<number>();
   const faults: string[] = [];
@@ -559,7 +559,7 @@ test("a disk that is full for a moment causes no loss", async (t) => {
 });
 
 test("a disk that fails for long: outdated files go, and new ones come later", async (t) => {
-  const { open, files } = rig(t);
+  const { open, files } = fixture(t);
   const disk = faultyDisk(t);
   let cache = open<string>();
   const faults: string[] = [];
@@ -588,7 +588,7 @@ test("a disk that fails for long: outdated files go, and new ones come later", a
 });
 
 test("a full disk is an error at the start, and a fault event at the end", (t) => {
-  const { open } = rig(t);
+  const { open } = fixture(t);
   const disk = faultyDisk(t);
   disk.set("ENOSPC");
   assert.throws(() => open(), code("ERR_IO"));
@@ -605,7 +605,7 @@ test("a full disk is an error at the start, and a fault event at the end", (t) =
 });
 
 test("sets without a pause fill several logs, and none is lost", (t) => {
-  const { open, folder, files } = rig(t, { codec: "none", tiers: false }, "16MiB");
+  const { open, folder, files } = fixture(t, { codec: "none", tiers: false }, "16MiB");
   let cache = open<string>();
   for (let n = 0; n < 6000; n++) cache.set(`key ${n % 800}`, noise(n % 7).slice(n % 1000));
   const { isSuspended, snapshots } = cache.stats().persist!;
@@ -619,7 +619,7 @@ test("sets without a pause fill several logs, and none is lost", (t) => {
 });
 
 test("the files never exceed max", async (t) => {
-  const { open, folder, path, files } = rig(t);
+  const { open, folder, path, files } = fixture(t);
   const max = 16 << 20;
   const options = { memoryMax: "32MiB", codec: "none", tiers: false, persist: { path, max } };
   let cache = open<string>(options);
