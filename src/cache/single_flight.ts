@@ -71,8 +71,8 @@ export class SingleFlight {
       const owner = Atomics.load(this.#words, at + OWNER);
       if (owner === 0 || this.#mayRun(owner) || !this.#claim(at, owner)) continue;
       this.#values.unwatch(at);
-      Atomics.store(this.#words, at + OWNER, 0);
       this.#wake(at);
+      Atomics.store(this.#words, at + OWNER, 0);
     }
   }
 
@@ -148,8 +148,10 @@ export class SingleFlight {
     values.lock(key, keyBytes);
     try {
       this.#values.unwatch(flight.at);
-      Atomics.store(this.#words, flight.at + OWNER, 0);
+      // The end first: a waiter takes a flight that has neither ended nor an owner for one whose
+      // thread has died.
       this.#wake(flight.at);
+      Atomics.store(this.#words, flight.at + OWNER, 0);
     } finally {
       values.unlock();
     }

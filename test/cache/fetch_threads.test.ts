@@ -2,15 +2,21 @@
 // none waits for a thread that has ended.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
+import { afterEach, mock, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Cache, ZcacheError } from "../../src/index.ts";
-import { NOT_WATCHED, WATCHES } from "../../src/store/versions.ts";
+import { NOT_WATCHED, WATCH_FRONT, WATCHES } from "../../src/store/versions.ts";
 import type { Order, Report } from "./fetch_worker.ts";
 
 const WORKER = new URL("./fetch_worker.js", import.meta.url);
 /** These tests look for hangs; without one, each takes a small fraction of this time. */
 const timeout = 120_000;
+
+/** A test that fails leaves no thread, which would keep the process alive. */
+const workers: Worker[] = [];
+afterEach(async () => {
+  await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
+});
 
 class Thread {
   readonly worker: Worker;
@@ -18,6 +24,7 @@ class Thread {
 
   constructor(cache: Cache<string, string>) {
     this.worker = new Worker(WORKER, { workerData: { share: cache.share() } });
+    workers.push(this.worker);
     this.worker.on("message", (report: Report) => this.reports.push(report));
   }
 
@@ -99,6 +106,32 @@ test("concurrent fetches of all threads wait for one load, and get its value or 
   const loads = threads.flatMap(({ reports }) => reports.filter(({ key }) => key === "value"));
   assert.equal(loads.filter(({ begun }) => begun).length, 1);
   for (const thread of threads) await thread.worker.terminate();
+});
+
+test("a waiter never sees a load that has no thread and has not ended", async () => {
+  using cache = open();
+  const { words, versions } = cache.values;
+  const slots = Array.from({ length: WATCHES }, (_, nth) => versions.watchAt(nth, 0) + WATCH_FRONT);
+  const owned = () => slots.find((at) => Atomics.load(words, at) !== 0);
+  let at: number | undefined;
+  let ticket = 0;
+  let ends = 0;
+  const original = Atomics.store;
+  const store = mock.method(Atomics, "store", (array: Int32Array, index: number, value: number) => {
+    const result = original(array, index, value);
+    if (index === at && value === 0) {
+      assert.notEqual(Atomics.load(words, index + 1), ticket, "the load has ended before");
+      ends++;
+    }
+    return result;
+  });
+  const value = await cache.fetch("k", () => {
+    at = owned();
+    ticket = Atomics.load(words, at! + 1);
+    return "value";
+  });
+  store.mock.restore();
+  assert.deepEqual([value, ends], ["value", 1]);
 });
 
 test("a thread is terminated during its load, and another thread gets its number", {
