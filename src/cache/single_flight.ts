@@ -16,9 +16,13 @@ import { packError, unpackError } from "./packed_error.ts";
 
 const OWNER = Watch.WATCH_FRONT; // atomic: the thread that loads, 0 = the slot is free
 const TICKET = Watch.WATCH_FRONT + 1; // atomic: number of flights that ended; waiters sleep on it
-const WAITERS = Watch.WATCH_FRONT + 2; // atomic: waits of other threads that have begun
+const WAITERS = Watch.WATCH_FRONT + 2; // atomic: waits of other threads, and low bits of TICKET
 const WAITS_FOR = Watch.WATCH_FRONT + 3; // atomic: flights that the loader waits for, 0 = none
 const WAITS = 2;
+
+// A waiter that gives up while the flight ends must not be taken off the next flight's count.
+const WAITER_BITS = 12;
+const WAITER_MASK = (1 << WAITER_BITS) - 1;
 
 // A flight in one word: 1 + the number of its slot, and the low bits of its ticket.
 const NUMBER_BITS = 10;
@@ -135,7 +139,7 @@ export class SingleFlight {
 
   /** Whether other threads wait for a flight. */
   isAwaited(flight: Flight): boolean {
-    return Atomics.load(this.#words, flight.at + WAITERS) > 0;
+    return (Atomics.load(this.#words, flight.at + WAITERS) & WAITER_MASK) > 0;
   }
 
   /** Ends a flight of this thread. @param failure the loader's error as the only element, or [] */
@@ -166,7 +170,7 @@ export class SingleFlight {
     const { at, ticket } = flight;
     while (Atomics.load(words, at + TICKET) === ticket) {
       if (this.#isClosed || !this.#mayRun(Atomics.load(words, at + OWNER)) || !isWanted()) {
-        Atomics.sub(words, at + WAITERS, 1);
+        this.#removeWaiter(flight);
         return { isOver: false, failure: NO_FAILURE };
       }
       const waiting = Atomics.waitAsync(words, at + TICKET, ticket, CHECK_EVERY_MS);
@@ -260,9 +264,21 @@ export class SingleFlight {
 
   /** Ends all waits for the flight in a slot. */
   #wake(at: number): void {
-    Atomics.store(this.#words, at + WAITERS, 0);
+    const next = (Atomics.load(this.#words, at + TICKET) + 1) | 0;
+    Atomics.store(this.#words, at + WAITERS, next << WAITER_BITS);
     Atomics.add(this.#words, at + TICKET, 1);
     Atomics.notify(this.#words, at + TICKET);
+  }
+
+  /** Takes a wait off a flight, unless the flight has ended, and its waits with it. */
+  #removeWaiter({ at, ticket }: Flight): void {
+    const words = this.#words;
+    for (;;) {
+      const waiters = Atomics.load(words, at + WAITERS);
+      if ((waiters & ~WAITER_MASK) !== ticket << WAITER_BITS) return;
+      const fewer = waiters - 1;
+      if (Atomics.compareExchange(words, at + WAITERS, waiters, fewer) === waiters) return;
+    }
   }
 
   #wordOf({ at, ticket }: Flight): number {

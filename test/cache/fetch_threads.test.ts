@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { afterEach, mock, test } from "node:test";
 import { Worker } from "node:worker_threads";
+import { SingleFlight } from "../../src/cache/single_flight.ts";
 import { Cache, ZcacheError } from "../../src/index.ts";
 import { NOT_WATCHED, WATCH_FRONT, WATCHES } from "../../src/store/versions.ts";
 import type { Order, Report } from "./fetch_worker.ts";
@@ -132,6 +133,29 @@ test("a waiter never sees a load that has no thread and has not ended", async ()
   });
   store.mock.restore();
   assert.deepEqual([value, ends], ["value", 1]);
+});
+
+test("a waiter that gives up while its load ends is not taken off the next load", async () => {
+  using cache = open();
+  using other = Cache.attach<string, string>(cache.share());
+  const flights = [new SingleFlight(cache.values), new SingleFlight(other.values)] as const;
+  const key = Buffer.from("k");
+  const begun = flights[0].begin(key, 1).begun!;
+  const joined = flights[1].begin(key, 1).joined!;
+  // When the waiter has decided to give up, the load ends, and the next one has a waiter already.
+  let next = begun;
+  let again = joined;
+  const result = await flights[1].wait(joined, () => {
+    flights[0].end(key, 1, begun, []);
+    next = flights[0].begin(key, 1).begun!;
+    again = flights[1].begin(key, 1).joined!;
+    return false;
+  });
+  assert.deepEqual([result.isOver, next.at, again.ticket], [false, begun.at, next.ticket]);
+  assert.equal(flights[0].isAwaited(next), true);
+  flights[0].end(key, 1, next, [new RangeError("no value")]);
+  const { isOver, failure } = await flights[1].wait(again, () => true);
+  assert.deepEqual([isOver, (failure[0] as Error).message], [true, "no value"]);
 });
 
 test("a thread is terminated during its load, and another thread gets its number", {
