@@ -15,6 +15,7 @@ import {
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { DeviceOptions } from "../store/platform.ts";
+import { attemptIo, ioError } from "./file_io.ts";
 import { lockFile } from "./file_lock.ts";
 import { bitsOff, isZeroFile, NEAR_BITS } from "./signature.ts";
 
@@ -63,9 +64,9 @@ export class FileDevice implements BackingDevice {
       const fd = openOwn(own);
       try {
         const device = new FileDevice(own, fd, sizeBytesMax, unlock);
-        attempt(own, 0, () => ftruncateSync(fd, 0));
+        attemptIo(own, 0, () => ftruncateSync(fd, 0));
         // The umask, or the process that made the file, may have set another mode.
-        attempt(own, 0, () => fchmodSync(fd, 0o600));
+        attemptIo(own, 0, () => fchmodSync(fd, 0o600));
         device.write(0, HEADER);
         if (preallocate) device.#preallocate();
         return device;
@@ -89,10 +90,10 @@ export class FileDevice implements BackingDevice {
   read(offsetBytes: number, target: Uint8Array): void {
     for (let done = 0; done < target.length; ) {
       const at = offsetBytes + done;
-      const bytes = attempt(this.#path, at, () =>
+      const bytes = attemptIo(this.#path, at, () =>
         readSync(this.#fd, target, done, target.length - done, at),
       );
-      if (bytes === 0) throw ioError(this.#path, at, "EIO", "the file ends there");
+      if (bytes === 0) throw ioError(this.#path, at, { message: "the file ends there" });
       done += bytes;
     }
   }
@@ -100,10 +101,10 @@ export class FileDevice implements BackingDevice {
   write(offsetBytes: number, source: Uint8Array): void {
     for (let done = 0; done < source.length; ) {
       const at = offsetBytes + done;
-      const bytes = attempt(this.#path, at, () =>
+      const bytes = attemptIo(this.#path, at, () =>
         writeSync(this.#fd, source, done, source.length - done, at),
       );
-      if (bytes === 0) throw ioError(this.#path, at, "EIO", "nothing was written");
+      if (bytes === 0) throw ioError(this.#path, at, { message: "nothing was written" });
       done += bytes;
     }
   }
@@ -192,7 +193,7 @@ function isOwn(fd: number, sizeBytes: number): boolean {
 function openOwn(path: string): number {
   const { O_RDWR, O_CREAT, O_EXCL, O_NONBLOCK } = constants;
   const flags = existsSync(path) ? O_RDWR | O_NONBLOCK : O_RDWR | O_CREAT | O_EXCL;
-  return attempt(path, 0, () => openSync(path, flags, 0o600));
+  return attemptIo(path, 0, () => openSync(path, flags, 0o600));
 }
 
 /** Removes a file whose preparation has failed. */
@@ -202,28 +203,4 @@ function removeFailed(path: string): void {
   } catch {
     // The caller throws the first error.
   }
-}
-
-function attempt<T>(path: string, offsetBytes: number, work: () => T): T {
-  for (;;) {
-    try {
-      return work();
-    } catch (cause) {
-      const { code = "EIO", message } = cause as NodeJS.ErrnoException;
-      if (code !== "EINTR") throw ioError(path, offsetBytes, code, message, cause);
-    }
-  }
-}
-
-function ioError(
-  path: string,
-  offsetBytes: number,
-  code: string,
-  message: string,
-  cause?: unknown,
-): ZcacheError {
-  return new ZcacheError("ERR_IO", `${path}, at byte ${offsetBytes}: ${message}`, {
-    context: { path, offsetBytes, code },
-    cause,
-  });
 }

@@ -26,6 +26,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
+import { attemptIo, ioError } from "../node/file_io.ts";
 import { lockFile } from "../node/file_lock.ts";
 import { random32 } from "../node/platform.ts";
 import {
@@ -137,10 +138,10 @@ export class PersistFiles {
     this.#keySeeds = keySeeds;
     const path = kind === "log" ? this.#log(generation) : `${this.#snapshot(generation)}.tmp`;
     const seed = random32();
-    const fd = attempt(path, 0, () => openSync(path, "wx", 0o600));
+    const fd = attemptIo(path, 0, () => openSync(path, "wx", 0o600));
     try {
       // The umask may have removed permissions of the owner.
-      attempt(path, 0, () => fchmodSync(fd, 0o600));
+      attemptIo(path, 0, () => fchmodSync(fd, 0o600));
       const identity = this.#identity;
       this.write(fd, 0, makeHeader({ kind, generation, seed, keySeeds, identity }));
     } catch (error) {
@@ -158,14 +159,14 @@ export class PersistFiles {
 
   /** @returns the number of bytes read, 0 at the end @throws ZcacheError ERR_IO */
   static read(file: PersistFile, fd: number, offsetBytes: number, target: Uint8Array): number {
-    return attempt(file.path, offsetBytes, () =>
+    return attemptIo(file.path, offsetBytes, () =>
       readSync(fd, target, 0, target.length, offsetBytes),
     );
   }
 
   /** @returns a descriptor @throws ZcacheError ERR_IO */
   static openToRead({ path }: PersistFile): number {
-    return attempt(path, 0, () => openSync(path, "r"));
+    return attemptIo(path, 0, () => openSync(path, "r"));
   }
 
   /**
@@ -187,7 +188,7 @@ export class PersistFiles {
 
   /** Waits until all that was written is on the device. @throws ZcacheError ERR_IO */
   sync(fd: number): void {
-    attempt(this.path, 0, () => fsyncSync(fd));
+    attemptIo(this.path, 0, () => fsyncSync(fd));
   }
 
   /** As `sync`, without blocking this thread. */
@@ -207,7 +208,7 @@ export class PersistFiles {
   /** Names a complete snapshot, and removes the files it replaces. @throws ZcacheError ERR_IO */
   publish(generation: number): void {
     const path = this.#snapshot(generation);
-    attempt(path, 0, () => renameSync(`${path}.tmp`, path));
+    attemptIo(path, 0, () => renameSync(`${path}.tmp`, path));
     syncFolder(dirname(path));
     this.#removeIf((found, isTmp) => found < generation || isTmp);
   }
@@ -225,8 +226,8 @@ export class PersistFiles {
   /** Whether an open log was removed or replaced, so that no start would find its records. */
   isRemoved(fd: number, generation: number): boolean {
     const path = this.#log(generation);
-    const named = attempt(path, 0, () => statSync(path, { throwIfNoEntry: false }));
-    return named === undefined || named.ino !== attempt(path, 0, () => fstatSync(fd)).ino;
+    const named = attemptIo(path, 0, () => statSync(path, { throwIfNoEntry: false }));
+    return named === undefined || named.ino !== attemptIo(path, 0, () => fstatSync(fd)).ino;
   }
 
   /** Removes all files. */
@@ -272,7 +273,7 @@ export function closeFile(fd: number): void {
 function namesOf(path: string): FileName[] {
   const folder = dirname(path);
   const start = `${basename(path)}.`;
-  return attempt(folder, 0, () => readdirSync(folder)).flatMap((name) => {
+  return attemptIo(folder, 0, () => readdirSync(folder)).flatMap((name) => {
     if (!name.startsWith(start)) return [];
     const match = /^(log|snapshot)\.([1-9]\d{0,9})(\.tmp)?$/.exec(name.slice(start.length));
     if (match === null || (match[1] === "log" && match[3] !== undefined)) return [];
@@ -387,7 +388,7 @@ function checkReadable(all: readonly Found[]): void {
 
 /** As `inspect`. @throws ZcacheError ERR_IO if the process has no descriptor or memory left */
 function inspectAt(path: string): Inspection {
-  return attempt(path, 0, () => inspect(path));
+  return attemptIo(path, 0, () => inspect(path));
 }
 
 /** Removes files that this library has written and that are no longer needed. */
@@ -430,8 +431,8 @@ function otherError(path: string, how: string): ZcacheError {
 function writeAll(path: string, fd: number, offsetBytes: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length; ) {
     const at = offsetBytes + done;
-    const count = attempt(path, at, () => writeSync(fd, bytes, done, bytes.length - done, at));
-    if (count === 0) throw ioError(path, at, { code: "EIO", message: "nothing was written" });
+    const count = attemptIo(path, at, () => writeSync(fd, bytes, done, bytes.length - done, at));
+    if (count === 0) throw ioError(path, at, { message: "nothing was written" });
     done += count;
   }
 }
@@ -456,27 +457,4 @@ function remove(path: string): void {
   } catch {
     // It was removed already; or it stays, and the next start recognizes it as replaced.
   }
-}
-
-function attempt<T>(path: string, offsetBytes: number, work: () => T): T {
-  for (;;) {
-    try {
-      return work();
-    } catch (cause) {
-      const error = cause as NodeJS.ErrnoException;
-      if (error.code !== "EINTR") throw ioError(path, offsetBytes, error);
-    }
-  }
-}
-
-function ioError(
-  path: string,
-  offsetBytes: number,
-  cause: { code?: string | undefined; message: string },
-): ZcacheError {
-  const { code = "EIO", message } = cause;
-  return new ZcacheError("ERR_IO", `${path}, at byte ${offsetBytes}: ${message}`, {
-    context: { path, offsetBytes, code },
-    cause,
-  });
 }
