@@ -86,6 +86,15 @@ const CONVERSATIONS: Readonly<Record<string, Steps>> = {
     ["ms a 1\r\nd\r\n", "HD\r\n"],
     ["mg a v\r\n", "VA 1\r\nd\r\n"],
   ],
+  "a stale number": [
+    ["ms n 2\r\n98\r\n", "HD\r\n"],
+    ["md n I\r\n", "HD\r\n"],
+    ["incr n 1\r\n", "99\r\n"],
+    ["mg n\r\n", "HD X W\r\n"],
+    // A number that has become longer is a new item.
+    ["incr n 1\r\n", "100\r\n"],
+    ["mg n v\r\n", "VA 3\r\n100\r\n"],
+  ],
   "keys in base64": [
     [`ms ${TESUTO} 2 b\r\npo\r\n`, "HD\r\n"],
     [`mg ${TESUTO} v\r\n`, "EN\r\n"],

@@ -55,8 +55,8 @@ function deltaLocked(items: Items, request: DeltaRequest): Outcome {
 function putNumber(items: Items, bytesMin: number, request: DeltaRequest): Outcome {
   const scratch = items.scratchOf(NUMBER_BYTES_MAX + U64_DIGITS_MAX);
   const bytes = writeSpaced(scratch, items.number, bytesMin);
-  // As memcached: a number that has become longer is a new item, which nobody has read.
-  if (bytes > bytesMin) items.meta[Item.BITS]! &= ~Item.FETCHED;
+  // As memcached: a number that has become longer is a new item, neither fetched nor stale.
+  if (bytes > bytesMin) items.meta[Item.BITS]! &= ~(Item.FETCHED | Item.STALE | Item.TOKEN_SENT);
   items.setCas(request);
   return items.putCounted(scratch, 0, bytes);
 }
