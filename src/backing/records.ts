@@ -45,18 +45,10 @@ export class Records {
   }
 
   /**
-   * Writes a record at the address `target`, a multiple of 4, in the segment of that sequence
-   * number.
+   * Writes a record without its checksum at the address `target`, a multiple of 4.
+   * @param meta word with the size of the data at `source`
    */
-  write(
-    target: number,
-    sequence: number,
-    pool: number,
-    key: RecordKey,
-    meta: number,
-    source: Address,
-    sizeBytes: number,
-  ): void {
+  write(target: number, pool: number, key: RecordKey, meta: number, source: Address): void {
     const words = this.#words;
     const at = target / 4;
     words[at + Rec.META] = meta;
@@ -66,7 +58,17 @@ export class Records {
     words[at + Rec.INDEX_LOW] = key.indexLow;
     words[at + Rec.INDEX_HIGH] = key.indexHigh;
     const { kernels } = this.#arena;
-    kernels.copy(target + Rec.RECORD_HEADER_BYTES, source, sizeBytes);
+    kernels.copy(target + Rec.RECORD_HEADER_BYTES, source, meta & Rec.SIZE_MASK);
+  }
+
+  /**
+   * Writes the checksum of the record at the address `target`.
+   * @param sequence the sequence number of the segment that the record is in
+   */
+  seal(target: number, sequence: number): void {
+    const words = this.#words;
+    const at = target / 4;
+    const sizeBytes = words[at + Rec.META]! & Rec.SIZE_MASK;
     words[at + Rec.CHECK] = this.#checksumOf(target, sequence, sizeBytes);
   }
 

@@ -115,7 +115,7 @@ export class SegmentLog {
 
   /**
    * Stores an object in the open segment. After a refusal the caller rolls the transaction back.
-   * @param meta word that cleaning passes back to the store
+   * @param meta the page's META in the store, which has the size of the data at `source`
    * @param cleaning whether the object comes from the segment being cleaned
    * @returns its place, > 0; ENOSPC (the file is full), EBUSY (too many segments wait to be
    *   written)
@@ -125,10 +125,10 @@ export class SegmentLog {
     key: RecordKey,
     meta: number,
     source: Address,
-    sizeBytes: number,
     cleaning = false,
   ): number | Errno {
     const words = this.#words;
+    const sizeBytes = meta & Rec.SIZE_MASK;
     const bytes = Rec.recordBytes(sizeBytes);
     assert(sizeBytes <= this.#arena.pageSize, "an object is at most a page");
     // While cleaning uses the reserved segment, nothing else may: cleaning must not run out of room
@@ -142,9 +142,9 @@ export class SegmentLog {
       segment = opened;
     }
     const offset = words[this.#at + Log.OPEN_USED]!;
-    const buffer = this.#table.bufferOf(segment) as number;
-    const sequence = this.#table.sequenceOf(segment);
-    this.#records.write(buffer + offset, sequence, pool, key, meta, source, sizeBytes);
+    const target = (this.#table.bufferOf(segment) as number) + offset;
+    this.#records.write(target, pool, key, meta, source);
+    this.#records.seal(target, this.#table.sequenceOf(segment));
     put(words, this.#at + Log.OPEN_USED, offset + bytes);
     this.#table.account(segment, bytes);
     return this.#places.placeOf(segment, offset);

@@ -169,8 +169,7 @@ function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash
   if (kind === Store.EPHEMERAL && options.writeBack?.ephemeral !== true) return false;
   const source = (state.evicted + state.headerBytes) as Address;
   state.readObject(entry, meta, source);
-  const sizeBytes = Page.sizeOf(meta);
-  const place = backing.appendLocked(pool, state.victimKey, meta, source, sizeBytes);
+  const place = backing.appendLocked(pool, state.victimKey, meta, source);
   if (place <= 0) {
     state.arena.lock.rollBack();
     return false;
@@ -180,6 +179,6 @@ function writeBackLocked(state: StoreState, entry: WordIndex, pool: number, hash
   state.attachLocked(entry, place, Page.withWhere(meta, Page.FILE), hash);
   state.commitLocked();
   state.count("written_back_pages");
-  state.count("written_back_bytes", sizeBytes);
+  state.count("written_back_bytes", Page.sizeOf(meta));
   return true;
 }

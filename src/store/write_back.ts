@@ -128,13 +128,12 @@ function moveRecordLocked(
     state.removeLocked(entry, hash, Reason.DROPPED_FROM_FILE);
     return;
   }
-  const size = Page.sizeOf(meta);
-  const next = backing.appendLocked(pool, name, meta, address, size, true);
+  const next = backing.appendLocked(pool, name, meta, address, true);
   if (next < 0) {
     state.arena.lock.rollBack();
     return;
   }
-  backing.releaseLocked(place, size);
+  backing.releaseLocked(place, Page.sizeOf(meta));
   put(state.words, entry + Entry.VALUE, next);
   state.commitLocked();
 }

@@ -119,7 +119,7 @@ export class LogFixture {
   appendLocked(number: number, sizeBytes: number): number {
     fillObject(this.arena.bytes, this.#source, sizeBytes, number);
     const meta = sizeBytes | (number << 24);
-    return this.log.appendLocked(POOL, this.keyOf(number), meta, this.#source, sizeBytes);
+    return this.log.appendLocked(POOL, this.keyOf(number), meta, this.#source);
   }
 
   release(number: number): void {
@@ -174,7 +174,7 @@ export class LogFixture {
         assert.equal(sizeBytes, object.sizeBytes);
         assert.deepEqual(key, this.keyOf(object.number));
         const meta = sizeBytes | (object.number << 24);
-        const next = this.log.appendLocked(pool, key, meta, address, sizeBytes, true);
+        const next = this.log.appendLocked(pool, key, meta, address, true);
         if (next < 0) {
           this.arena.lock.rollBack();
           return;
