@@ -50,28 +50,35 @@ function headerBytes(descriptor: number): number {
   return ZSTD_MAGIC.length + 1 + (1 - singleSegment) + idBytes + sizeBytes;
 }
 
+/** A zstd frame as an encoder has written it. Each codec has one object, and reuses it. */
+export interface EncodedFrame {
+  /** The bytes that the frame is in, from index `at` on. */
+  bytes: Uint8Array;
+  readonly at: number;
+  sizeBytes: number;
+}
+
 /**
- * Stores the frame of `frameBytes` that an encoder has written at `frame`, with a header of the
- * above format in place of its own, because not every encoder can leave out all fields. The
+ * Stores an encoded frame of `sourceBytes` bytes of content, with a header of the above format in
+ * place of the encoder's, because not every encoder can leave out all fields. The
  * dictionary's id is dropped too. A window as large as the content allows every distance, because
  * distances into the dictionary are valid while the content is within the window.
  * @returns the size in bytes, or 0 if it would exceed `limitBytes`
  */
 export function storeFrame(
-  encoded: Uint8Array,
-  frame: number,
-  frameBytes: number,
+  frame: EncodedFrame,
   sourceBytes: number,
   bytes: Uint8Array,
   target: Address,
   limitBytes: number,
 ): number {
-  const blocks = headerBytes(encoded[frame + ZSTD_MAGIC.length]!);
-  const size = HEADER_BYTES + frameBytes - blocks;
+  const { bytes: encoded, at, sizeBytes } = frame;
+  const header = headerBytes(encoded[at + ZSTD_MAGIC.length]!);
+  const size = HEADER_BYTES + sizeBytes - header;
   if (size > limitBytes) return 0;
   bytes[target] = PLAIN_DESCRIPTOR;
   bytes[target + 1] = windowDescriptorFor(sourceBytes);
-  bytes.set(encoded.subarray(frame + blocks, frame + frameBytes), target + HEADER_BYTES);
+  bytes.set(encoded.subarray(at + header, at + sizeBytes), target + HEADER_BYTES);
   return size;
 }
 

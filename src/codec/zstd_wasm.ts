@@ -10,7 +10,13 @@ import { corruptError } from "./corrupt.ts";
 import { checkDictionaryBytes, malformedDictionary } from "./dictionary_option.ts";
 import { COMPRESSED_BYTES_MAX, SOURCE_BYTES_MAX, ZSTD_DICTIONARY_BYTES_MAX } from "./limits.ts";
 import type { CodecDriver } from "./registry.ts";
-import { isStoredFrame, storeFrame, ZSTD_LEVELS, ZSTD_MAGIC } from "./zstd_frame.ts";
+import {
+  type EncodedFrame,
+  isStoredFrame,
+  storeFrame,
+  ZSTD_LEVELS,
+  ZSTD_MAGIC,
+} from "./zstd_frame.ts";
 
 /** What this file uses of the initialized module; addresses are in the module's memory. */
 export interface ZstdModule {
@@ -42,8 +48,9 @@ export interface ZstdModule {
   ): number;
 }
 
-/** Contexts and buffers in the module's memory: one set for all zstd codecs of the thread. */
+/** The module, and contexts and buffers in its memory: one set for all zstd codecs of a thread. */
 interface Workbench {
+  readonly module: ZstdModule;
   readonly compressor: number;
   readonly decompressor: number;
   /** SOURCE_BYTES_MAX for a page. */
@@ -66,14 +73,15 @@ export function zstdWasmDriver(module: ZstdModule, version: string): CodecDriver
     dictionaries: true,
     open(memory, { level, dictionary }) {
       bench ??= furnish(module);
-      const known = dictionary === undefined ? NO_DICTIONARY : load(module, bench, dictionary);
-      return new ZstdWasm(implementation, memory, module, bench, level!, known);
+      const known = dictionary === undefined ? NO_DICTIONARY : load(bench, dictionary);
+      return new ZstdWasm(implementation, memory, bench, level!, known);
     },
   };
 }
 
 function furnish(module: ZstdModule): Workbench {
   const bench = {
+    module,
     compressor: module._ZSTD_createCCtx(),
     decompressor: module._ZSTD_createDCtx(),
     page: module._malloc(SOURCE_BYTES_MAX),
@@ -101,14 +109,14 @@ const NO_DICTIONARY: Known = { at: 0, sizeBytes: 0 };
  * some microseconds more.
  * @throws ZcacheError ERR_OPTION for a dictionary that zstd can't use
  */
-function load(module: ZstdModule, bench: Workbench, dictionary: Uint8Array): Known {
+function load(bench: Workbench, dictionary: Uint8Array): Known {
   checkDictionaryBytes("zstd", dictionary.length, ZSTD_DICTIONARY_BYTES_MAX);
+  const { module, compressor, frame, page } = bench;
   const known = { at: module._malloc(dictionary.length), sizeBytes: dictionary.length };
   if (known.at === 0) {
     throw new ZcacheError("ERR_CODEC_UNAVAILABLE", "zstd in WebAssembly has no memory left");
   }
   module.HEAPU8.set(dictionary, known.at);
-  const { compressor, frame, page } = bench;
   const { at, sizeBytes } = known;
   const size = module._ZSTD_compress_usingDict(
     compressor,
@@ -131,31 +139,29 @@ class ZstdWasm implements Codec {
   readonly name = "zstd";
   readonly implementation: string;
   readonly #bytes: Uint8Array;
-  readonly #module: ZstdModule;
   readonly #bench: Workbench;
+  readonly #frame: EncodedFrame;
   readonly #level: number;
   #dictionary: Known | undefined;
 
   constructor(
     implementation: string,
     memory: CodecMemory,
-    module: ZstdModule,
     bench: Workbench,
     level: number,
     dictionary: Known,
   ) {
     this.implementation = implementation;
     this.#bytes = memory.bytes;
-    this.#module = module;
     this.#bench = bench;
+    this.#frame = { bytes: bench.module.HEAPU8, at: bench.frame, sizeBytes: 0 };
     this.#level = level;
     this.#dictionary = dictionary;
   }
 
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
     assert(sourceBytes >= 1 && sourceBytes <= SOURCE_BYTES_MAX, "a source has 1 … 65536 bytes");
-    const module = this.#module;
-    const { compressor, page, frame } = this.#bench;
+    const { module, compressor, page, frame } = this.#bench;
     const dictionary = this.#dictionary;
     assert(dictionary !== undefined, "a codec is not used once it is closed");
     // `subarray` over the shared memory costs 70 ns, here and below: 0.2 % of the compression.
@@ -171,9 +177,11 @@ class ZstdWasm implements Codec {
       this.#level,
     );
     assert(module._ZSTD_isError(frameBytes) === 0, "zstd compresses into a buffer of its bound");
+    const encoded = this.#frame;
     // Read after the call, because a growing memory replaces the view.
-    const heap = module.HEAPU8;
-    return storeFrame(heap, frame, frameBytes, sourceBytes, this.#bytes, target, limitBytes);
+    encoded.bytes = module.HEAPU8;
+    encoded.sizeBytes = frameBytes;
+    return storeFrame(encoded, sourceBytes, this.#bytes, target, limitBytes);
   }
 
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
@@ -186,8 +194,7 @@ class ZstdWasm implements Codec {
     ) {
       throw corruptError("zstd", sourceBytes, targetBytes, "is no stored frame");
     }
-    const module = this.#module;
-    const { decompressor, page, frame } = this.#bench;
+    const { module, decompressor, page, frame } = this.#bench;
     const dictionary = this.#dictionary;
     assert(dictionary !== undefined, "a codec is not used once it is closed");
     module.HEAPU8.set(ZSTD_MAGIC, frame);
@@ -211,7 +218,7 @@ class ZstdWasm implements Codec {
 
   close(): void {
     const at = this.#dictionary?.at ?? 0;
-    if (at !== 0) this.#module._free(at);
+    if (at !== 0) this.#bench.module._free(at);
     this.#dictionary = undefined;
   }
 }

@@ -15,6 +15,7 @@ import {
 } from "../../codec/limits.ts";
 import type { CodecDriver } from "../../codec/registry.ts";
 import {
+  type EncodedFrame,
   isStoredFrame,
   PLAIN_DESCRIPTOR,
   storeFrame,
@@ -72,7 +73,11 @@ export function loadZstdNative(): CodecDriver {
       contexts ??= {
         compressor: new binding.CCtx(),
         decompressor: createDecompressor(binding),
-        frame: new Uint8Array(COMPRESSED_BYTES_MAX + ZSTD_MAGIC.length),
+        frame: {
+          bytes: new Uint8Array(COMPRESSED_BYTES_MAX + ZSTD_MAGIC.length),
+          at: 0,
+          sizeBytes: 0,
+        },
       };
       const known = new Dictionary(binding, memory, dictionary, level!);
       return new ZstdNativeWithDictionary(implementation, memory, contexts, known);
@@ -84,7 +89,7 @@ export function loadZstdNative(): CodecDriver {
 interface Contexts {
   readonly compressor: CompressContext;
   readonly decompressor: DecompressContext;
-  readonly frame: Uint8Array;
+  readonly frame: EncodedFrame;
 }
 
 /**
@@ -227,8 +232,8 @@ class ZstdNativeWithDictionary implements Codec {
     const bytes = this.#bytes;
     const { compressor, frame } = this.#contexts;
     const page = bytes.subarray(source, source + sourceBytes);
-    const frameBytes = compressor.compressUsingCDict(frame, page, known.forCompressor);
-    return storeFrame(frame, 0, frameBytes, sourceBytes, bytes, target, limitBytes);
+    frame.sizeBytes = compressor.compressUsingCDict(frame.bytes, page, known.forCompressor);
+    return storeFrame(frame, sourceBytes, bytes, target, limitBytes);
   }
 
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {

@@ -13,7 +13,13 @@ import {
   ZSTD_DICTIONARY_BYTES_MAX,
 } from "../../codec/limits.ts";
 import type { CodecDriver } from "../../codec/registry.ts";
-import { isStoredFrame, storeFrame, ZSTD_LEVELS, ZSTD_MAGIC } from "../../codec/zstd_frame.ts";
+import {
+  type EncodedFrame,
+  isStoredFrame,
+  storeFrame,
+  ZSTD_LEVELS,
+  ZSTD_MAGIC,
+} from "../../codec/zstd_frame.ts";
 
 interface CompressOptions {
   readonly chunkSize: number;
@@ -85,6 +91,7 @@ class ZstdZlib implements Codec {
   readonly #dictionary: Uint8Array | undefined;
   #isOpen = true;
   readonly #frame = new Uint8Array(COMPRESSED_BYTES_MAX);
+  readonly #encoded: EncodedFrame = { bytes: this.#frame, at: 0, sizeBytes: 0 };
 
   constructor(
     implementation: string,
@@ -118,7 +125,10 @@ class ZstdZlib implements Codec {
       return size;
     }
     // zlib's window includes the dictionary, and its frame has the dictionary's ID.
-    return storeFrame(frame, 0, frame.length, sourceBytes, this.#bytes, target, limitBytes);
+    const encoded = this.#encoded;
+    encoded.bytes = frame;
+    encoded.sizeBytes = frame.length;
+    return storeFrame(encoded, sourceBytes, this.#bytes, target, limitBytes);
   }
 
   decompress(source: Address, sourceBytes: number, target: Address, targetBytes: number): void {
