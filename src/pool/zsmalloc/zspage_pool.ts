@@ -35,9 +35,13 @@ export abstract class ZspagePool extends BasePool {
     super(arena, { type, typeIndex, canCompact, ownWords, ...sizes }, id);
     this.classes = classes;
     this.kindAt = this.own;
-    const recordsOwner = this.ownerOfKind(1);
-    const zspagesAt = this.own + kindWords;
-    this.zspages = new Zspages(arena, classes, this.id, zspagesAt, recordsOwner, this.writer);
+    this.zspages = new Zspages(arena, {
+      classes,
+      poolId: this.id,
+      ownAt: this.own + kindWords,
+      recordsOwner: this.ownerOfKind(1),
+      writer: this.writer,
+    });
     // Objects in two frames are mapped through buffers, so these are allocated now, while there is
     // memory. If there is none, `map` tries again.
     this.#bounce = BounceBuffers.of(arena);

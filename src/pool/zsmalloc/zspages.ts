@@ -41,6 +41,19 @@ export function zspagesWords({ count, groups }: SizeClasses): number {
   return CLASSES + count * (GROUPS + groups * LINK_WORDS);
 }
 
+export interface ZspagesSpec {
+  readonly classes: SizeClasses;
+  readonly poolId: PageFrame;
+  /** Word index of `zspagesWords` words in the pool's descriptor. */
+  readonly ownAt: number;
+  /**
+   * The owner number of the records' frames: not the pool's id, so that no frame of records is
+   * taken for one of objects.
+   */
+  readonly recordsOwner: number;
+  readonly writer: ObjectWriter;
+}
+
 export class Zspages {
   readonly classes: SizeClasses;
   readonly #arena: Arena;
@@ -58,19 +71,7 @@ export class Zspages {
   readonly #wordMask: number;
   readonly #writer: ObjectWriter;
 
-  /**
-   * @param ownAt word index of `zspagesWords` words in the pool's descriptor
-   * @param recordsOwner the owner number of the records' frames: not the pool's id, so that no
-   *   frame of records is taken for one of objects
-   */
-  constructor(
-    arena: Arena,
-    classes: SizeClasses,
-    poolId: PageFrame,
-    ownAt: number,
-    recordsOwner: number,
-    writer: ObjectWriter,
-  ) {
+  constructor(arena: Arena, { classes, poolId, ownAt, recordsOwner, writer }: ZspagesSpec) {
     this.classes = classes;
     this.#writer = writer;
     this.#arena = arena;
