@@ -14,7 +14,7 @@ import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { add, put } from "../memory/journal.ts";
 import { Mutex } from "../memory/mutex.ts";
-import type { TmemKey } from "../tmem/key.ts";
+import { TmemKey } from "../tmem/key.ts";
 import * as Log from "./change_log.layout.ts";
 import * as Rec from "./change_record.layout.ts";
 
@@ -39,6 +39,8 @@ export interface LogFile {
 
 /** The value of the checksum before the first `prepare`. */
 const NO_CHECK = 0;
+/** The source of a record that has no data. */
+const NO_DATA = 0 as Address;
 
 export class ChangeLog {
   /** Word index of the log's words. */
@@ -55,6 +57,8 @@ export class ChangeLog {
   onFull: (() => void) | undefined;
   /** Checksum of the bytes that `prepare` was called for last. */
   #check = NO_CHECK;
+  /** OBJECT and INDEX of a record that is not of one page; overwritten by the next such record. */
+  readonly #fields = new TmemKey();
 
   /** @param at word index of words that are formatted */
   constructor(arena: Arena, at: WordIndex, pool: number, writer: LogWriter) {
@@ -144,28 +148,25 @@ export class ChangeLog {
   /** Logs the put that `prepare` was called for, in its transaction. */
   putLocked(pool: number, key: TmemKey, codec: number, source: Address, sizeBytes: number): void {
     if (pool !== this.pool) return;
-    const kind = Rec.makeKind(Rec.PUT, codec);
-    const { id, indexLow, indexHigh } = key;
-    this.#appendLocked(kind, id[0]!, id[1]!, indexLow, indexHigh, source, sizeBytes);
+    this.#appendLocked(Rec.makeKind(Rec.PUT, codec), key, source, sizeBytes);
   }
 
   /** Logs the removal of a key. `makeRoom(0)` was called before the lock was taken. */
   removeLocked(pool: number, key: TmemKey): void {
     if (pool !== this.pool) return;
-    const { id, indexLow, indexHigh } = key;
-    this.#appendLocked(Rec.REMOVE, id[0]!, id[1]!, indexLow, indexHigh, this.room.at, 0);
+    this.#appendLocked(Rec.REMOVE, key, NO_DATA, 0);
   }
 
   /** Logs the removal of an object. `makeRoom(0)` was called before the lock was taken. */
   removeObjectLocked(pool: number, key: TmemKey): void {
     if (pool !== this.pool) return;
-    this.#appendLocked(Rec.REMOVE_OBJECT, key.id[0]!, key.id[1]!, 0, 0, this.room.at, 0);
+    this.#appendLocked(Rec.REMOVE_OBJECT, this.#setFields(key.id[0]!, key.id[1]!), NO_DATA, 0);
   }
 
   /** Logs the removal of all values. */
   clear(): void {
     this.makeRoom(0);
-    this.#beside(() => this.#appendLocked(Rec.CLEAR, 0, 0, 0, 0, this.room.at, 0));
+    this.#beside(() => this.#appendLocked(Rec.CLEAR, this.#setFields(0), NO_DATA, 0));
   }
 
   /** The words that were logged last by `note`. */
@@ -188,9 +189,8 @@ export class ChangeLog {
   #appendNoteLocked(): void {
     const words = this.#words;
     const at = this.at + Log.NOTE;
-    const { at: nothing } = this.room;
-    const [first, second, third, fourth] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
-    this.#appendLocked(Rec.NOTE, first!, second!, third!, fourth!, nothing, 0);
+    const note = this.#setFields(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
+    this.#appendLocked(Rec.NOTE, note, NO_DATA, 0);
   }
 
   /** Logs a dictionary, before any value is compressed with it. */
@@ -202,8 +202,9 @@ export class ChangeLog {
         this.prepare(source, count);
         this.#beside(() => {
           done = this.hasRoomLocked(count);
-          const kind = Rec.DICTIONARY;
-          if (done) this.#appendLocked(kind, sizeBytes, 0, number, from, source, count);
+          if (!done) return;
+          const piece = this.#setFields(sizeBytes, 0, number, from);
+          this.#appendLocked(Rec.DICTIONARY, piece, source, count);
         });
       }
     }
@@ -237,8 +238,9 @@ export class ChangeLog {
       const before = words[at + Log.STATE] === Log.ON ? words[at + Log.FD]! : -1;
       this.#beside(() => {
         const own = (words[at + Log.HEAD]! - words[at + Log.START]!) | 0;
-        const nothing = this.room.at;
-        if (before >= 0) this.#appendLocked(Rec.NEXT, file.generation, 0, 0, 0, nothing, 0);
+        if (before >= 0) {
+          this.#appendLocked(Rec.NEXT, this.#setFields(file.generation), NO_DATA, 0);
+        }
         put(words, at + Log.OLD_FD, before);
         put(words, at + Log.OLD_START, words[at + Log.START]!);
         put(words, at + Log.START, words[at + Log.HEAD]!);
@@ -249,7 +251,7 @@ export class ChangeLog {
         put(words, at + Log.LIMIT, units - this.#units);
         put(words, at + Log.STATE, Log.ON);
         const unitsBefore = before < 0 ? file.unitsBefore : own;
-        this.#appendLocked(Rec.BEGIN, unitsBefore, 0, 0, 0, nothing, 0);
+        this.#appendLocked(Rec.BEGIN, this.#setFields(unitsBefore), NO_DATA, 0);
         // A snapshot replaces the files that had these words before.
         if (this.lastNote.some((word) => word !== 0)) this.#appendNoteLocked();
       });
@@ -263,7 +265,7 @@ export class ChangeLog {
   finish(): void {
     if (!this.#isOn) return;
     this.makeRoom(0);
-    this.#beside(() => this.#appendLocked(Rec.NEXT, Rec.NONE, 0, 0, 0, this.room.at, 0));
+    this.#beside(() => this.#appendLocked(Rec.NEXT, this.#setFields(Rec.NONE), NO_DATA, 0));
   }
 
   /**
@@ -360,15 +362,16 @@ export class ChangeLog {
     this.#writer.write(fd, Rec.FILE_HEADER_BYTES + units * Rec.UNIT_BYTES, bytes);
   }
 
-  #appendLocked(
-    kind: number,
-    objectLow: number,
-    objectHigh: number,
-    indexLow: number,
-    indexHigh: number,
-    source: Address,
-    sizeBytes: number,
-  ): void {
+  /** Sets the words of a record that is not of one page. */
+  #setFields(objectLow: number, objectHigh = 0, indexLow = 0, indexHigh = 0): TmemKey {
+    return this.#fields.setWords(objectLow, objectHigh, indexLow, indexHigh);
+  }
+
+  /**
+   * Appends a record to the ring.
+   * @param key the words of OBJECT and INDEX
+   */
+  #appendLocked(kind: number, key: TmemKey, source: Address, sizeBytes: number): void {
     if (!this.#isOn) return;
     const { at } = this;
     const words = this.#words;
@@ -381,10 +384,10 @@ export class ChangeLog {
     words[word + Rec.KIND] = kind;
     words[word + Rec.SIZE] = sizeBytes;
     words[word + Rec.DATA_CHECK] = sizeBytes === 0 ? 0 : this.#check;
-    words[word + Rec.OBJECT_LOW] = objectLow;
-    words[word + Rec.OBJECT_HIGH] = objectHigh;
-    words[word + Rec.INDEX_LOW] = indexLow;
-    words[word + Rec.INDEX_HIGH] = indexHigh;
+    words[word + Rec.OBJECT_LOW] = key.id[0]!;
+    words[word + Rec.OBJECT_HIGH] = key.id[1]!;
+    words[word + Rec.INDEX_LOW] = key.indexLow;
+    words[word + Rec.INDEX_HIGH] = key.indexHigh;
     const place = head - words[at + Log.START]!;
     const seed = Rec.seedOf(words[at + Log.SEED]!, place);
     words[word] = kernels.checksum(target + 4, Rec.UNIT_BYTES - 4, seed);
