@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const LINE_COLUMNS = 100;
+const PARAMETERS = 5;
 const FUNCTION_LINES = 70;
 const FILE_LINES = 500;
 
@@ -90,6 +91,29 @@ const ATOMIC: readonly { readonly path: string; readonly reason: string }[] = [
   {
     path: "src/pool/zsmalloc/zsmalloc.ts",
     reason: "compaction yields to threads that wait for the lock",
+  },
+];
+
+/** Functions whose parameters are not ours to choose. */
+const FOREIGN_FUNCTIONS: readonly {
+  readonly path: string;
+  readonly names: readonly string[];
+  readonly reason: string;
+}[] = [
+  {
+    path: "src/codec/zstd_wasm.ts",
+    names: ["_ZSTD_compress_usingDict", "_ZSTD_decompress_usingDict"],
+    reason: "functions of zstd.h",
+  },
+  {
+    path: "src/node/codecs/deflate.ts",
+    names: ["writeSync"],
+    reason: "a method of Node's zlib handles",
+  },
+  {
+    path: "src/wasm/kernels.ts",
+    names: ["lz4CompressDictionary", "lz4DecompressDictionary", "answerGets"],
+    reason: "exports of the WebAssembly module: a call passes numbers in registers",
   },
 ];
 
@@ -201,6 +225,47 @@ const functionsAreShort: Law = ({ path, lines }) => {
   });
   return findings;
 };
+
+/** A name and the parenthesis after it, unless the name is a statement's keyword. */
+const OPENS_LIST = /(?<!\b(?:if|for|while|switch|catch|with)\s*)([\w$#]*)\(/g;
+/** What follows parameters, and never arguments: a return type, an arrow, a body. */
+const FOLLOWS_PARAMETERS = /^(: | =>| \{)/;
+
+const functionsHaveFewParameters: Law = ({ path, lines }) => {
+  const text = lines.map(withoutTexts).join("\n");
+  return [...text.matchAll(OPENS_LIST)].flatMap(({ index, 0: opening, 1: name }) => {
+    const { count, end } = listAt(text, index + opening.length - 1);
+    if (count <= PARAMETERS || !FOLLOWS_PARAMETERS.test(text.slice(end))) return [];
+    const isForeign = FOREIGN_FUNCTIONS.some((at) => at.path === path && at.names.includes(name!));
+    if (isForeign) return [];
+    const line = text.slice(0, index).split("\n").length;
+    return [`${path}:${line}: ${name} has ${count} parameters, at most ${PARAMETERS}`];
+  });
+};
+
+/** A line of code with its strings empty, and without the arguments of generic types. */
+function withoutTexts(line: string): string {
+  const code = codeOf(line.replace(/"(\\.|[^"\\])*"|`(\\.|[^`\\])*`/g, '""'));
+  const plain = code.replace(/<[^<>()=;]*>/g, "");
+  return plain === code ? code : withoutTexts(plain);
+}
+
+/** The items of the list whose parenthesis opens at `start`, and the index behind the list. */
+function listAt(text: string, start: number): { count: number; end: number } {
+  let depth = 0;
+  let count = 0;
+  let itemAt = start + 1;
+  for (let at = start; at < text.length; at++) {
+    const char = text[at]!;
+    if ("([{".includes(char)) depth++;
+    else if (")]}".includes(char)) depth--;
+    const ends = depth === 0 || (depth === 1 && char === ",");
+    if (ends && text.slice(itemAt, at).trim() !== "") count++;
+    if (ends) itemAt = at + 1;
+    if (depth === 0) return { count, end: at + 1 };
+  }
+  return { count: 0, end: text.length };
+}
 
 const linesAreNarrow: Law = (file) =>
   eachLine(file, (line) => {
@@ -369,6 +434,19 @@ const LAWS: readonly {
     },
   },
   {
+    name: `functions have at most ${PARAMETERS} positional parameters`,
+    law: functionsHaveFewParameters,
+    files: CODE.filter((file) => !file.path.endsWith(".as.ts")),
+    offence: {
+      path: "src/lab/x.ts",
+      text:
+        "  run(a: Map<string, number>, b: [number, number], c = f(1, 2), d = 0, e = 0): void {\n" +
+        "    run(a, b, c, d, e, f);\n  }\n" +
+        "  run(\n    a: number,\n    b: number,\n    c: number,\n" +
+        "    d: number,\n    e: number,\n    f: number,\n  ): void {\n  }",
+    },
+  },
+  {
     name: `lines have at most ${LINE_COLUMNS} columns`,
     law: linesAreNarrow,
     files: CODE,
@@ -454,6 +532,10 @@ test("what the laws allow is really there", () => {
     const files = SOURCES.filter((file) => file.path.startsWith(path));
     const used = files.some((file) => file.lines.some((line) => codeOf(line).includes("Atomics.")));
     assert.ok(used, `${path} uses no Atomics: take it out of ATOMIC`);
+  }
+  for (const { path, names } of FOREIGN_FUNCTIONS) {
+    const text = readSource(path).lines.join("\n");
+    for (const name of names) assert.ok(text.includes(`${name}(`), `${path} has no ${name}`);
   }
   for (const path of ENTRY_FILES) assert.ok(existsSync(join(ROOT, path)), `${path} is gone`);
 });
