@@ -6,7 +6,7 @@
 // A document is a function of the seed and its number, so any thread can make any document.
 import { Xorshift32 } from "../src/base/random.ts";
 
-/** Documents that together have 476 MiB. */
+/** Documents that together have 470 MiB. */
 export const DOCUMENT_COUNT = 200_000;
 const BYTES_MIN = 500;
 const BYTES_MAX = 7900;
