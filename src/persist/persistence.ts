@@ -6,11 +6,14 @@
 // steps of some milliseconds, and replaces them. At the start the files are read back.
 //
 // Parts:
-//   options.ts   the option `persist`
-//   files.ts     the files: names, locking, replacement of old ones; header.ts: their headers
-//   snapshot.ts  writes all values as records; snapshot_policy.ts: when, and how large
-//   recovery.ts  reads the files back, and checks that none is missing; replay.ts: their records
-//   exit.ts      writes the rest of the log when the process ends without a `close`
+//   options.ts        the option `persist`
+//   files.ts          creates, writes and replaces files; header.ts: their headers
+//   found_files.ts    which of the files in the folder a start needs
+//   log_files.ts      the files of the log
+//   snapshot_file.ts  the file of a snapshot; snapshot_policy.ts: when one is written, how large
+//   snapshot.ts       writes all values as records
+//   recovery.ts       reads the files back, checks that none is missing; replay.ts: their records
+//   exit.ts           writes the rest of the log when the process ends without a `close`
 //
 // Guarantee: a recovered value is the last one that was set, or absent. If the files can't be
 // written for so long that a change is lost, they are removed, because an overwritten or deleted
@@ -23,21 +26,21 @@
 // Limits: all files together take at most `max` bytes. A killed process loses at most the changes
 // of the last `flushMs`.
 import { ZcacheError } from "../base/errors.ts";
-import { random32 } from "../node/platform.ts";
 import type { Scheduler } from "../node/scheduler.ts";
 import * as Log from "../store/change_log.layout.ts";
 import type { ChangeLog } from "../store/change_log.ts";
-import { FILE_HEADER_BYTES as HEADER_BYTES, UNKNOWN } from "../store/change_record.layout.ts";
 import type { Store } from "../store/store.ts";
 import { logTo, makeLog } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
 import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./exit.ts";
 import { PersistFiles } from "./files.ts";
 import type { FileIdentity } from "./header.ts";
+import { LogFiles } from "./log_files.ts";
 import type { ResolvedPersist } from "./options.ts";
 import { lossOf, type Recovered, type Recovery, recover } from "./recovery.ts";
 import type { IsUnwanted } from "./replay.ts";
-import { allocateBuffer, type RecordBuffer, Snapshot } from "./snapshot.ts";
+import { allocateBuffer, type RecordBuffer } from "./snapshot.ts";
+import { SnapshotFile } from "./snapshot_file.ts";
 import * as Policy from "./snapshot_policy.ts";
 
 /** Pause after a failure, doubled after each further one. */
@@ -66,34 +69,16 @@ export interface PersistStats {
   readonly recovered: Recovered;
 }
 
-/** A snapshot in progress, and its file. */
-interface SnapshotFile {
-  readonly snapshot: Snapshot;
-  readonly generation: number;
-  readonly fd: number;
-  /** All is written; the sync runs, beside this thread. */
-  isSyncing: boolean;
-  /** The file was published, or the snapshot given up. */
-  isOver: boolean;
-}
-
 export class Persistence {
   readonly #files: PersistFiles;
   readonly #options: ResolvedPersist;
-  readonly #keySeeds: readonly [number, number];
   #onFault: (error: ZcacheError) => void = () => {};
   /** Takes an unexpected error; without it that is an uncaught exception. */
   onError: ((task: string, error: unknown) => void) | undefined;
   #values: Values | undefined;
-  #log: ChangeLog | undefined;
+  #logs: LogFiles | undefined;
   #buffer: RecordBuffer | undefined;
-  /** Descriptors of the log, and of the previous one while changes wait for it; −1: none. */
-  #fd = -1;
-  #oldFd = -1;
   #inProgress: SnapshotFile | undefined;
-  /** The logs before the current one that a restart would read. */
-  #oldLogBytes = 0;
-  #oldLogs = 0;
   #snapshotBytes = 0;
   /** The store's count of evictions when the last snapshot was begun. */
   #evicted = 0;
@@ -111,7 +96,6 @@ export class Persistence {
   private constructor(files: PersistFiles, options: ResolvedPersist) {
     this.#files = files;
     this.#options = options;
-    this.#keySeeds = files.keySeeds ?? [random32(), random32()];
   }
 
   /**
@@ -125,7 +109,7 @@ export class Persistence {
 
   /** Seeds of the key hash, with which the store has to be made. */
   get keySeeds(): readonly [number, number] {
-    return this.#keySeeds;
+    return this.#files.keySeeds;
   }
 
   /**
@@ -146,11 +130,12 @@ export class Persistence {
     this.#values = values;
     this.#onFault = onFault;
     const log = makeLog(values, this.#files);
-    this.#log = log;
     this.#buffer = allocateBuffer(values);
     const recovery = this.#recover(values, isUnwanted, log);
+    const sizeBytesMax = Policy.logBytesMax(this.#options.maxBytes);
+    this.#logs = new LogFiles(log, this.#files, sizeBytesMax, recovery);
     this.#evicted = values.store.inspection.evicted;
-    this.#beginLog(recovery.generationMax, recovery.unitsBefore);
+    this.#logs.begin(recovery.generationMax, recovery.unitsBefore);
     recovery.link(log.generation, this.#buffer.at);
     logTo(values, log);
     log.onFull = () => this.#replaceFullLog();
@@ -172,27 +157,27 @@ export class Persistence {
 
   /** The words that the front wrote last (`ChangeLog.note`). */
   get frontWords(): readonly number[] {
-    return this.#log!.lastNote;
+    return this.#log.lastNote;
   }
 
   /** For threads that attach: word index of the log, and the path of the files for messages. */
   share(): { readonly at: number; readonly path: string } {
-    return { at: this.#log!.at, path: this.#options.path };
+    return { at: this.#log.at, path: this.#options.path };
   }
 
   /** Writes all changes so far to the log. @throws ZcacheError ERR_IO */
   flush(): void {
-    if (this.#log === undefined) return;
+    if (this.#logs === undefined) return;
     this.#drain();
     this.#replaceRemovedLog();
     flushLog(this.#log, this.#options.path);
   }
 
   stats(): PersistStats {
-    const log = this.#log!;
+    const { log, sizeBytes } = this.#logs!;
     return {
       path: this.#options.path,
-      logBytes: this.#oldLogBytes + log.fileBytes,
+      logBytes: sizeBytes,
       snapshotBytes: this.#snapshotBytes,
       waitingBytes: log.waitingBytes,
       snapshots: this.#snapshots,
@@ -206,20 +191,20 @@ export class Persistence {
   /** Ends the work of this thread. The log that other threads fill is also written at exit. */
   detach(): void {
     this.#abandonSnapshot();
-    const log = this.#log!;
+    const log = this.#log;
     this.#attempt(() => log.drain());
-    this.#log = undefined;
+    this.#logs = undefined;
     exitFlushes.delete(this);
     flushDetachedAtExit(this.#values!.store.share(), log, this.#options.path);
   }
 
   /** Before the store is closed: writes a snapshot if a restart would read the logs for longer. */
   writeLastSnapshot(): void {
-    const log = this.#log;
-    if (log === undefined || log.isBroken || this.#store.isClosed) return;
+    const logs = this.#logs;
+    if (logs === undefined || logs.log.isBroken || this.#store.isClosed) return;
     this.#attempt(() => {
       this.#drain();
-      this.#closeOldLog();
+      logs.closeOld();
       if (this.#inProgress === undefined) {
         // A restart would find values in the logs that were evicted since.
         const hasEvicted = this.#store.inspection.evicted > this.#evicted;
@@ -239,18 +224,12 @@ export class Persistence {
     if (this.#isClosed) return;
     this.#isClosed = true;
     exitFlushes.delete(this);
-    const log = this.#log;
-    if (log !== undefined) {
+    const logs = this.#logs;
+    if (logs !== undefined) {
       this.#abandonSnapshot();
-      this.#attempt(() => {
-        log.finish();
-        log.drain();
-        if (this.#fd >= 0) this.#files.sync(this.#fd);
-      });
-      this.#attempt(() => log.end(Log.OFF));
-      this.#closeOldLog();
-      if (this.#fd >= 0) this.#files.close(this.#fd);
-      this.#fd = -1;
+      this.#attempt(() => logs.finish());
+      this.#attempt(() => logs.log.end(Log.OFF));
+      logs.close();
     }
     this.#files.unlock();
   }
@@ -259,44 +238,27 @@ export class Persistence {
     return this.#values!.store;
   }
 
+  get #log(): ChangeLog {
+    return this.#logs!.log;
+  }
+
   #recover(values: Values, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
     const recovery = recover(this.#files, values, log.room, isUnwanted);
     log.note(recovery.frontWords);
-    this.#oldLogBytes = recovery.logBytes;
-    this.#oldLogs = recovery.logs;
     this.#snapshotBytes = recovery.snapshotBytes;
-    this.#wantsSnapshot = recovery.isDamaged || this.#oldLogs > Policy.LOGS_MAX;
+    this.#wantsSnapshot = recovery.isDamaged || recovery.logs > Policy.LOGS_MAX;
     this.#recovered = recovery.recovered;
     return recovery;
   }
 
-  /** Begins a log. @param above the generation of the last one @param unitsBefore its units */
-  #beginLog(above: number, unitsBefore = UNKNOWN): void {
-    const generation = this.#files.freeGeneration(above);
-    const { fd, seed } = this.#files.create("log", generation, this.#keySeeds);
-    try {
-      const sizeBytesMax = Policy.logBytesMax(this.#options.maxBytes);
-      const before = this.#log!.switchTo({ fd, generation, seed, sizeBytesMax, unitsBefore });
-      // The log before the old one: its changes were written by switchTo.
-      if (this.#oldFd >= 0) this.#files.close(this.#oldFd);
-      this.#oldFd = before;
-    } catch (error) {
-      this.#files.close(fd);
-      // A start would take an empty log, which follows no other, as a sign of a missing one.
-      this.#files.abandonLog(generation);
-      throw error;
-    }
-    this.#fd = fd;
-  }
-
   /** One run of the background task. */
   #run(): void {
-    const log = this.#log!;
+    const { log } = this.#logs!;
     this.#attempt(() => {
       if (log.isBroken) this.#beginAnew();
       else {
         this.#drain();
-        this.#closeOldLog();
+        this.#logs!.closeOld();
         if (this.#store.isClosed) return;
         this.#replaceRemovedLog();
         this.#advanceSnapshot();
@@ -328,25 +290,22 @@ export class Persistence {
   #beginAnew(): void {
     if (!this.#isRemoved) {
       this.#isRemoved = true;
-      this.#files.removeAll();
-      this.#closeOldLog();
-      this.#files.close(this.#fd);
-      this.#fd = -1;
-      this.#oldLogBytes = this.#oldLogs = this.#snapshotBytes = 0;
+      this.#logs!.removeAll();
+      this.#snapshotBytes = 0;
       const message = `persist: ${this.#options.path} could not be written: its files are removed`;
       throw new ZcacheError("ERR_IO", message, { context: { path: this.#options.path } });
     }
     if (performance.now() < this.#pausedUntil) return;
     // Skips a number: if an outdated log could not be removed, a start notices that one is missing.
-    this.#beginLog(this.#log!.generation + 1);
+    this.#logs!.begin(this.#log.generation + 1);
     this.#isRemoved = false;
     this.#beginSnapshot();
   }
 
   /** If the file of the current log was removed or replaced: begins another log and a snapshot. */
   #replaceRemovedLog(): void {
-    const { generation, isBroken } = this.#log!;
-    if (isBroken || !this.#files.isRemoved(this.#fd, generation)) return;
+    if (!this.#logs!.isRemoved) return;
+    const { generation } = this.#log;
     this.#abandonSnapshot();
     this.#beginLogAndSnapshot();
     this.#finishSnapshot(this.#inProgress!);
@@ -356,17 +315,10 @@ export class Persistence {
     this.#onFault(new ZcacheError("ERR_IO", message, { context }));
   }
 
-  /** Closes the previous log once no change waits for it. */
-  #closeOldLog(): void {
-    if (this.#log!.needsOld) return;
-    if (this.#oldFd >= 0) this.#files.close(this.#oldFd);
-    this.#oldFd = -1;
-  }
-
   /** What snapshot_policy.ts decides by. */
   get #sizes(): Policy.Sizes {
     return {
-      logBytes: this.#oldLogBytes + this.#log!.fileBytes,
+      logBytes: this.#logs!.sizeBytes,
       snapshotBytes: this.#snapshotBytes,
       storedBytes: this.#store.inspection.storedBytes,
       maxBytes: this.#options.maxBytes,
@@ -383,57 +335,42 @@ export class Persistence {
       return;
     }
     if (inProgress.isSyncing) return;
-    const end = performance.now() + Policy.stepMs(this.#log!.fileBytes, this.#options.maxBytes);
+    const end = performance.now() + Policy.stepMs(this.#log.fileBytes, this.#options.maxBytes);
     while (performance.now() < end) {
-      if (!inProgress.snapshot.step()) {
-        if (!Policy.isRunaway(inProgress.snapshot.bytes, this.#store.inspection.storedBytes))
-          continue;
+      if (!inProgress.step()) {
+        if (!Policy.isRunaway(inProgress.sizeBytes, this.#store.inspection.storedBytes)) continue;
         // Other threads remove so much that the scan keeps going back.
         this.#abandonSnapshot();
         this.#pausedUntil = performance.now() + PAUSE_MS_MAX;
         return;
       }
-      inProgress.isSyncing = true;
-      void this.#syncAndPublish(inProgress);
+      void inProgress.syncLater((failure) => this.#onSynced(failure));
       return;
     }
   }
 
   /** Begins a log, and a snapshot that will replace all logs before it. */
   #beginLogAndSnapshot(): void {
-    const log = this.#log!;
-    const before = log.fileBytes;
-    this.#beginLog(log.generation);
-    this.#oldLogBytes += before;
-    this.#oldLogs++;
-    log.drain();
-    this.#closeOldLog();
+    this.#logs!.beginNext();
     this.#beginSnapshot();
   }
 
   #beginSnapshot(): void {
-    const { generation } = this.#log!;
-    const { fd, seed } = this.#files.create("snapshot", generation, this.#keySeeds);
-    let offset = HEADER_BYTES;
-    const write = (bytes: Uint8Array) => {
-      this.#files.write(fd, offset, bytes);
-      offset += bytes.length;
-    };
+    const { generation } = this.#log;
     const max = Policy.snapshotBytesMax(this.#options.maxBytes);
-    const snapshot = new Snapshot(this.#values!, this.#buffer!, seed, max, write);
+    this.#inProgress = new SnapshotFile(this.#files, this.#values!, this.#buffer!, generation, max);
     this.#evicted = this.#store.inspection.evicted;
-    this.#inProgress = { snapshot, generation, fd, isSyncing: false, isOver: false };
   }
 
   /** Writes all changes so far; a log that has reached its limit is replaced first. */
   #drain(): void {
     try {
-      this.#log!.drain();
+      this.#log.drain();
     } catch (error) {
       const isFull = error instanceof ZcacheError && error.context["code"] === "EFBIG";
       if (!isFull || this.#store.isClosed) throw error;
       this.#replaceFullLog();
-      this.#log!.drain();
+      this.#log.drain();
     }
   }
 
@@ -441,42 +378,30 @@ export class Persistence {
   #replaceFullLog(): void {
     this.#attempt(() => {
       if (this.#inProgress !== undefined) this.#finishSnapshot(this.#inProgress);
-      this.#closeOldLog();
+      this.#logs!.closeOld();
       this.#beginLogAndSnapshot();
     });
   }
 
   #finishSnapshot(file: SnapshotFile): void {
-    while (!file.isSyncing && !file.snapshot.step());
-    this.#files.sync(file.fd);
+    file.finish();
     this.#publish(file);
   }
 
-  async #syncAndPublish(file: SnapshotFile): Promise<void> {
-    let failure: unknown;
-    await this.#files.syncLater(file.fd).catch((error: unknown) => {
-      failure = error;
-    });
-    if (file.isOver) {
-      this.#files.close(file.fd);
-      return;
-    }
+  #onSynced(failure: unknown): void {
     this.#attempt(() => {
       if (failure !== undefined) throw failure;
-      file.isSyncing = false;
-      this.#publish(file);
+      this.#publish(this.#inProgress!);
     });
   }
 
   /** The snapshot is on the device: it replaces all older files. */
   #publish(file: SnapshotFile): void {
-    this.#files.publish(file.generation);
+    file.publish();
     this.#inProgress = undefined;
-    file.isOver = true;
-    if (!file.isSyncing) this.#files.close(file.fd);
-    this.#snapshotBytes = HEADER_BYTES + file.snapshot.bytes;
-    this.#unsaved = file.snapshot.unsaved;
-    this.#oldLogBytes = this.#oldLogs = 0;
+    this.#snapshotBytes = file.sizeBytes;
+    this.#unsaved = file.unsaved;
+    this.#logs!.forgetOld();
     this.#snapshots++;
     this.#wantsSnapshot = false;
     this.#pauseMs = PAUSE_MS;
@@ -484,13 +409,9 @@ export class Persistence {
 
   /** Gives up the snapshot in progress, if there is one. */
   #abandonSnapshot(): void {
-    const file = this.#inProgress;
-    if (file === undefined) return;
+    if (this.#inProgress === undefined) return;
+    this.#inProgress.abandon();
     this.#inProgress = undefined;
-    file.isOver = true;
-    // Otherwise the sync still uses the descriptor, and #syncAndPublish closes it.
-    if (!file.isSyncing) this.#files.close(file.fd);
-    this.#files.abandon(file.generation);
     // The logs that it was to replace are still needed, and as long as before.
     this.#wantsSnapshot = true;
   }
