@@ -8,8 +8,8 @@ import type { PoolShare, Zpool } from "./contract.ts";
 import { DENSE_DRIVERS } from "./dense/dense.ts";
 import type { PoolDriver } from "./driver.ts";
 import * as Pool from "./pool.layout.ts";
-import { Z3FOLD_DRIVERS } from "./z3fold_drivers.ts";
-import { ZBLOCK_DRIVERS } from "./zblock_drivers.ts";
+import { Z3FOLD_DRIVERS } from "./z3fold.ts";
+import { ZBLOCK_DRIVERS } from "./zblock.ts";
 import { ZBUD_DRIVERS } from "./zbud.ts";
 import { ZSMALLOC_DRIVERS } from "./zsmalloc/drivers.ts";
 

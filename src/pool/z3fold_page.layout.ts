@@ -11,7 +11,7 @@
  * headless pages pay for them. PRIVATE of the frame table has the header's word index for both,
  * LINK the LRU link. All words are guarded by the pool's lock.
  */
-export const LINK = 0; // link: in unbuddied[free chunks], buddied, or none (reclaimed, headless)
+export const LINK = 0; // link: in unbuddied[free], buddied, or none (reclaimed, headless)
 export const CHUNKS_USED = 2; // three words, by buddy: chunks, 0 = free
 export const HANDLES = 5; // three words, by buddy: the object's handle
 export const MAPS = 8; // three words, by buddy: number of mappings
@@ -26,7 +26,3 @@ export const FIRST = 0;
 export const MIDDLE = 1;
 export const LAST = 2;
 export const BUDDIES = 3;
-
-/** 2⁶ chunks per page, one of them for the header. */
-export const CHUNKS_ORDER = 6;
-export const CHUNKS = 1 << CHUNKS_ORDER;

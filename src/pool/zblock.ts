@@ -6,18 +6,17 @@
 // that a block is freed only when all its objects are gone. Two forms are for use; three place
 // objects exactly as the originals do, for comparison (zblock_tables.ts has the differences).
 //
-// Blocks with room are in one list per type. Reclaim takes the block to which an object was added
-// longest ago, of any type, if none of its objects is mapped.
+// Blocks with room are in one list per type (zblock_room.ts). Reclaim takes the block to which an
+// object was added longest ago, of any type, if none of its objects is mapped.
 import { type Address, type Handle, NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
-import { isHead, orderOf } from "../memory/frame.layout.ts";
+import { orderOf } from "../memory/frame.layout.ts";
 import { add, put } from "../memory/journal.ts";
 import {
   LINK_WORDS,
   listAdd,
-  listAddTail,
   listCheck,
   listDel,
   listEmpty,
@@ -30,31 +29,27 @@ import {
 import { SLAB_HEAD_WORDS, Slab } from "../memory/slab.ts";
 import { BasePool, type PoolId } from "./base.ts";
 import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";
+import type { PoolDriver } from "./driver.ts";
 import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
 import * as Pool from "./pool.layout.ts";
 import * as Block from "./zblock_block.layout.ts";
-import { CACHE_WORDS, cacheFind, cacheIndexOf, cacheInsert, cacheRemove } from "./zblock_cache.ts";
+import { roomWords, ZblockRoom } from "./zblock_room.ts";
 import * as Tables from "./zblock_tables.ts";
 
 /** A record has a word per slot; four record sizes waste little, at one page frame each. */
 const RECORD_SLOTS = [1, 16, 32, Block.SLOTS_MAX] as const;
 
-// The pool's own words: the LRU, the slabs' heads, a list of blocks with room per type, and for the
-// form of 2022 a cache per type instead.
+// The pool's own words: the LRU, the slabs' heads, then the blocks with room.
 const LRU = 0;
 const SLABS = LRU + LINK_WORDS;
-const LISTS = SLABS + RECORD_SLOTS.length * SLAB_HEAD_WORDS;
-
-function ownWords(setting: Tables.ZblockSetting): number {
-  const perType = LINK_WORDS + (setting.cached ? CACHE_WORDS : 0);
-  return LISTS + setting.types.length * perType;
-}
+const ROOM = SLABS + RECORD_SLOTS.length * SLAB_HEAD_WORDS;
 
 export class ZblockPool extends BasePool {
   readonly #setting: Tables.ZblockSetting;
   readonly #types: Tables.ZblockTypes;
   readonly #bits: HandleBits;
   readonly #slabs: readonly Slab[];
+  readonly #room: ZblockRoom;
 
   constructor(
     arena: Arena,
@@ -65,8 +60,8 @@ export class ZblockPool extends BasePool {
   ) {
     const types = new Tables.ZblockTypes(setting, arena.pageSize);
     const { maxSizeBytes, slotsMax } = types;
-    const spec = { type, typeIndex, ownWords: ownWords(setting), maxSizeBytes, canCompact: false };
-    super(arena, spec, id);
+    const ownWords = ROOM + roomWords(setting);
+    super(arena, { type, typeIndex, ownWords, maxSizeBytes, canCompact: false }, id);
     this.#setting = setting;
     this.#types = types;
     this.#bits = handleBits(arena.frames.framesTotal, slotsMax);
@@ -74,16 +69,17 @@ export class ZblockPool extends BasePool {
       const headAt = this.own + SLABS + i * SLAB_HEAD_WORDS;
       return new Slab(arena, headAt, Block.SLOTS + slots, this.id);
     });
+    this.#room = new ZblockRoom(arena, this.own + ROOM, setting);
     if (id !== NIL) return;
     listInit(this.words, this.own + LRU);
     for (const slab of this.#slabs) slab.format();
-    for (let one = 0; one < types.count; one++) listInit(this.words, this.#listAt(one));
+    this.#room.format();
   }
 
   protected override mallocLocked(sizeBytes: number): Handle | Errno {
     const words = this.words;
     const type = this.#types.typeOf(sizeBytes);
-    let block = this.#findRoomLocked(type);
+    let block = this.#room.find(type);
     if (block === NIL) block = this.#growLocked(type);
     if (block === NIL && this.#setting.repaired) block = this.#fallBackLocked(type);
     if (block === NIL) return ENOMEM;
@@ -108,12 +104,8 @@ export class ZblockPool extends BasePool {
     put(words, mapAt, words[mapAt]! | (1 << (slot & 31)));
     const free = add(words, block + Block.FREE_COUNT, 1) + 1;
     if (words[block + Block.UNDER_RECLAIM] !== 0) return 0;
-    const type = words[block + Block.TYPE]!;
-    if (free === this.#types.slots[type]) this.#freeBlockLocked(block);
-    else if (this.#setting.cached) this.#cacheLocked(block, type);
-    else if (free === 1 && this.#setting.repaired) {
-      listAdd(words, block + Block.LINK, this.#listAt(type));
-    } else if (free === 1) listAddTail(words, block + Block.LINK, this.#listAt(type));
+    if (free === this.#types.slots[words[block + Block.TYPE]!]) this.#freeBlockLocked(block);
+    else if (free === 1 || this.#setting.cached) this.#room.add(block, this.#setting.repaired);
     return 0;
   }
 
@@ -164,7 +156,7 @@ export class ZblockPool extends BasePool {
       put(words, block + Block.PASS, pass + 1);
       if (words[block + Block.MAPS] !== 0) continue;
       put(words, block + Block.UNDER_RECLAIM, 1);
-      this.#unlistLocked(block);
+      this.#room.remove(block);
       this.#handlesOfLocked(block, handles);
       return block;
     }
@@ -179,9 +171,7 @@ export class ZblockPool extends BasePool {
       this.#freeBlockLocked(block);
       return 1 << this.#types.orders[type]!;
     }
-    if (words[block + Block.FREE_COUNT] === 0) return 0;
-    if (this.#setting.cached) this.#cacheLocked(block, type);
-    else listAddTail(words, block + Block.LINK, this.#listAt(type));
+    if (words[block + Block.FREE_COUNT] !== 0) this.#room.add(block, false);
     return 0;
   }
 
@@ -233,7 +223,8 @@ export class ZblockPool extends BasePool {
   protected override verifyLocked(): { objects: number; pages: number } {
     const words = this.words;
     const lru = this.own + LRU;
-    const blocks = this.#countLocked(lru);
+    const blocks = listCheck(words, lru, this.arena.frames.framesTotal);
+    assert(blocks >= 0, "the list of all blocks is whole");
     let objects = 0;
     let pages = 0;
     let withRoom = 0;
@@ -244,13 +235,7 @@ export class ZblockPool extends BasePool {
       const listable = words[block + Block.UNDER_RECLAIM] === 0;
       if (listable && words[block + Block.FREE_COUNT] !== 0) withRoom++;
     }
-    let listed = 0;
-    for (let type = 0; type < this.#types.count; type++) {
-      if (this.#setting.cached) this.#verifyCacheLocked(type);
-      listed += this.#verifyListLocked(type);
-    }
-    const expected = this.#setting.cached ? 0 : withRoom;
-    assert(listed === expected, "every block with room is in its type's list");
+    this.#room.verify(withRoom);
     for (const slab of this.#slabs) slab.verify();
     const records = this.#slabs.reduce((sum, slab) => sum + slab.recordsUsed, 0);
     assert(records === blocks, "every record is a block's");
@@ -264,18 +249,7 @@ export class ZblockPool extends BasePool {
     }
   }
 
-  /** A block of this type with room, by its record, or NIL. */
-  #findRoomLocked(type: number): number {
-    if (this.#setting.cached) return cacheFind(this.words, this.#cacheAt(type));
-    const head = this.#listAt(type);
-    const link = listFirst(this.words, head);
-    return link === head ? NIL : link - Block.LINK;
-  }
-
-  /**
-   * A new block of this type, in the list of blocks with room, or NIL if there are no frames for
-   * it.
-   */
+  /** A new block of this type, among the blocks with room, or NIL if there are no frames for it. */
   #growLocked(type: number): number {
     const words = this.words;
     const frames = this.arena.frames;
@@ -299,8 +273,7 @@ export class ZblockPool extends BasePool {
     put(words, block + Block.MAPS, 0);
     put(words, block + Block.UNDER_RECLAIM, 0);
     put(words, block + Block.PASS, 0);
-    if (this.#setting.cached) cacheInsert(words, this.#cacheAt(type), block);
-    else listAdd(words, block + Block.LINK, this.#listAt(type));
+    this.#room.add(block, true);
     this.count(Pool.PAGES, 1 << this.#types.orders[type]!);
     return block;
   }
@@ -314,7 +287,7 @@ export class ZblockPool extends BasePool {
     const orders = this.#types.orders;
     let refused = orders[wanted]!;
     for (let type = wanted + 1; type < this.#types.count; type++) {
-      const block = this.#findRoomLocked(type);
+      const block = this.#room.find(type);
       if (block !== NIL) return block;
       if (orders[type]! >= refused) continue;
       const grown = this.#growLocked(type);
@@ -331,30 +304,18 @@ export class ZblockPool extends BasePool {
     const lowest = words[mapAt]! & -words[mapAt]!;
     assert(lowest !== 0, "a block with room has a free slot");
     put(words, mapAt, words[mapAt]! ^ lowest);
-    if (add(words, block + Block.FREE_COUNT, -1) === 1) listDel(words, block + Block.LINK);
+    if (add(words, block + Block.FREE_COUNT, -1) === 1) this.#room.removeFull(block);
     return 31 - Math.clz32(lowest) + (mapAt - block - Block.FREE) * 32;
   }
 
   #freeBlockLocked(block: number): void {
     const words = this.words;
     const type = words[block + Block.TYPE]!;
-    this.#unlistLocked(block);
+    this.#room.remove(block);
     listDel(words, block + Block.LRU);
     this.arena.frames.free(words[block + Block.FRAME]! as PageFrame);
     this.#slabOf(type).free(block as WordIndex);
     this.count(Pool.PAGES, -(1 << this.#types.orders[type]!));
-  }
-
-  /** Hides the block's room from malloc. */
-  #unlistLocked(block: number): void {
-    listDel(this.words, block + Block.LINK);
-    if (!this.#setting.cached) return;
-    cacheRemove(this.words, this.#cacheAt(this.words[block + Block.TYPE]!), block);
-  }
-
-  #cacheLocked(block: number, type: number): void {
-    const cacheAt = this.#cacheAt(type);
-    if (cacheIndexOf(this.words, cacheAt, block) === NIL) cacheInsert(this.words, cacheAt, block);
   }
 
   /** The record of a live handle's block, or NIL if the handle is foreign, stale or invented. */
@@ -402,25 +363,11 @@ export class ZblockPool extends BasePool {
     return this.#bits.generationMask & Block.GENERATION_MASK;
   }
 
-  #listAt(type: number): number {
-    return this.own + LISTS + type * LINK_WORDS;
-  }
-
-  #cacheAt(type: number): number {
-    return this.own + LISTS + this.#types.count * LINK_WORDS + type * CACHE_WORDS;
-  }
-
   #slabOf(type: number): Slab {
     const slots = this.#types.slots[type]!;
     let index = 0;
     while (slots > RECORD_SLOTS[index]!) index++;
     return this.#slabs[index]!;
-  }
-
-  #countLocked(head: number): number {
-    const count = listCheck(this.words, head, this.arena.frames.framesTotal);
-    assert(count >= 0, "a list of blocks is whole");
-    return count;
   }
 
   /** @returns the objects in the block */
@@ -451,38 +398,36 @@ export class ZblockPool extends BasePool {
     assert(free < slots || reclaimed, "a block holds something");
     return slots - free;
   }
-
-  /** @returns the blocks in the list */
-  #verifyListLocked(type: number): number {
-    const words = this.words;
-    const head = this.#listAt(type);
-    const count = this.#countLocked(head);
-    for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
-      const block = link - Block.LINK;
-      assert(words[block + Block.TYPE] === type, "a block is in its own type's list");
-      assert(words[block + Block.FREE_COUNT] !== 0, "a block in the list has room");
-      assert(words[block + Block.UNDER_RECLAIM] === 0, "a block under reclaim takes no objects");
-    }
-    return count;
-  }
-
-  #verifyCacheLocked(type: number): void {
-    const words = this.words;
-    const frames = this.arena.frames;
-    const cacheAt = this.#cacheAt(type);
-    for (let at = cacheAt; at < cacheAt + CACHE_WORDS; at++) {
-      const block = words[at]!;
-      if (block === 0) continue;
-      const frame = words[block + Block.FRAME]! as PageFrame;
-      const lives = isHead(frames.state(frame)) && words[frames.privateOf(frame)] === ~block;
-      assert(lives && words[block + Block.TYPE] === type, "a cache holds blocks of its type");
-      assert(cacheIndexOf(words, cacheAt, block) === at, "a block is in the cache once");
-      assert(words[block + Block.UNDER_RECLAIM] === 0, "a block under reclaim takes no objects");
-    }
-  }
 }
 
 /** A word with its `count` (0 … 32) lowest bits set. */
 function lowBits(count: number): number {
   return count === 0 ? 0 : -1 >>> (32 - count);
 }
+
+function driver(
+  type: string,
+  setting: Tables.ZblockSetting,
+  summary: string,
+  variant: boolean,
+): PoolDriver {
+  return {
+    type,
+    summary,
+    variant,
+    open: (arena, index, id) => new ZblockPool(arena, type, setting, index, id),
+  };
+}
+
+export const ZBLOCK_DRIVERS: readonly PoolDriver[] = [
+  driver("zblock", Tables.REPAIRED_2022, "slots in blocks of 1 to 8 pages, types of 2022", false),
+  driver(
+    "zblock-2025",
+    Tables.REPAIRED_2025,
+    "slots in blocks of 1 to 8 pages, types of 2025",
+    false,
+  ),
+  driver("zblock-v6-2022", Tables.V6_2022, "zblock as posted in 2022, page for page", true),
+  driver("zblock-2025-first", Tables.FIRST_2025, "the first zblock of 2025, page for page", true),
+  driver("zblock-2025-final", Tables.FINAL_2025, "the last zblock of 2025, page for page", true),
+];

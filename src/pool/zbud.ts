@@ -29,16 +29,16 @@ import {
   listPrev,
 } from "../memory/list.ts";
 import { BasePool, type PoolId } from "./base.ts";
+import { BUDDY_LISTS_WORDS, BuddyLists, CHUNKS, CHUNKS_ORDER } from "./buddy_lists.ts";
 import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";
 import type { PoolDriver } from "./driver.ts";
 import { frameOf, type HandleBits, handleBits, makeHandle, slotOf } from "./handle_bits.ts";
 import * as Pool from "./pool.layout.ts";
 import * as Page from "./zbud_page.layout.ts";
 
-// The pool's own words are list heads: unbuddied by free chunks, buddied, LRU, unused.
-const UNBUDDIED = 0;
-const BUDDIED = UNBUDDIED + Page.CHUNKS * LINK_WORDS;
-const LRU = BUDDIED + LINK_WORDS;
+// The pool's own words are list heads: by free chunks, LRU, unused.
+const LISTS = 0;
+const LRU = LISTS + BUDDY_LISTS_WORDS;
 const UNUSED = LRU + LINK_WORDS;
 const OWN_WORDS = UNUSED + LINK_WORDS;
 
@@ -69,23 +69,25 @@ export class ZbudPool extends BasePool {
   readonly #chunkShift: number;
   readonly #bits: HandleBits;
   readonly #form: ZbudForm;
+  readonly #lists: BuddyLists;
   /** Chunks of a page that objects can take. */
   readonly #chunks: number;
 
   constructor(arena: Arena, type: string, typeIndex: number, id: PoolId, form: ZbudForm) {
-    const chunkBytes = arena.pageSize >>> Page.NCHUNKS_ORDER;
+    const chunkBytes = arena.pageSize >>> CHUNKS_ORDER;
     const maxSizeBytes = form.objectChunksMax * chunkBytes;
     const canCompact = form.keepsEmptyPages;
     super(arena, { type, typeIndex, ownWords: OWN_WORDS, maxSizeBytes, canCompact }, id);
     this.#form = form;
-    this.#chunks = Page.CHUNKS - form.headerChunks;
+    this.#chunks = CHUNKS - form.headerChunks;
     this.#chunkBytes = chunkBytes;
     this.#chunkShift = Math.log2(chunkBytes);
     this.#bits = handleBits(arena.frames.framesTotal, 2);
-    if (id === NIL) {
-      for (let list = 0; list < OWN_WORDS; list += LINK_WORDS)
-        listInit(this.words, this.own + list);
-    }
+    this.#lists = new BuddyLists(this.words, this.own + LISTS, form.inOrderOfArrival);
+    if (id !== NIL) return;
+    this.#lists.format();
+    listInit(this.words, this.own + LRU);
+    listInit(this.words, this.own + UNUSED);
   }
 
   protected override mallocLocked(sizeBytes: number): Handle | Errno {
@@ -213,7 +215,7 @@ export class ZbudPool extends BasePool {
   protected override classStatsLocked(): ClassStats[] {
     const classes: ClassStats[] = [];
     for (let slack = 0; slack < this.#chunks; slack++) {
-      const pages = this.#countLocked(this.own + UNBUDDIED + slack * LINK_WORDS);
+      const pages = this.#lists.count(slack, this.arena.frames.framesTotal);
       if (pages === 0) continue;
       classes.push({
         name: `free chunks ${slack}`,
@@ -223,7 +225,7 @@ export class ZbudPool extends BasePool {
         pages,
       });
     }
-    const pages = this.#countLocked(this.own + BUDDIED);
+    const pages = this.#lists.countFull(this.arena.frames.framesTotal);
     classes.push({ name: "buddied", sizeBytes: 0, objects: 2 * pages, capacity: 2 * pages, pages });
     const unused = this.#countLocked(this.own + UNUSED);
     if (unused > 0) {
@@ -244,10 +246,8 @@ export class ZbudPool extends BasePool {
       objects += this.#verifyPageLocked(page);
       reclaiming += words[page + Page.UNDER_RECLAIM]!;
     }
-    let listed = this.#verifyListLocked(BUDDIED, 0);
-    for (let slack = 0; slack < this.#chunks; slack++) {
-      listed += this.#verifyListLocked(UNBUDDIED, slack);
-    }
+    const { framesTotal } = this.arena.frames;
+    const listed = this.#lists.verify(framesTotal, (page) => this.#roomIn(page));
     assert(listed + reclaiming === pages, "every page is in one list or under reclaim");
     const unused = this.#verifyUnusedLocked();
     return { objects, pages: pages + unused };
@@ -267,14 +267,8 @@ export class ZbudPool extends BasePool {
    * The word index of a page with `chunks` free, removed from its list, or of a new page; or NIL.
    */
   #findOrGrowLocked(chunks: number): number {
-    const words = this.words;
-    for (let slack = chunks; slack < this.#chunks; slack++) {
-      const head = this.own + UNBUDDIED + slack * LINK_WORDS;
-      if (listEmpty(words, head)) continue;
-      const link = listFirst(words, head);
-      listDel(words, link);
-      return link - Page.LINK;
-    }
+    const page = this.#lists.take(chunks);
+    if (page !== NIL) return page;
     const unused = this.#takeUnusedLocked();
     return unused === NIL ? this.#growLocked() : unused;
   }
@@ -336,11 +330,7 @@ export class ZbudPool extends BasePool {
   }
 
   #listByRoomLocked(page: number): void {
-    const words = this.words;
-    const full = words[page + Page.FIRST] !== 0 && words[page + Page.LAST] !== 0;
-    const list = full ? BUDDIED : UNBUDDIED + this.#freeChunks(page) * LINK_WORDS;
-    const add = this.#form.inOrderOfArrival ? listAddTail : listAdd;
-    add(words, page + Page.LINK, this.own + list);
+    this.#lists.add(page, this.#roomIn(page));
   }
 
   /** The page of a live handle, or NIL if the handle is foreign, stale or invented. */
@@ -376,25 +366,16 @@ export class ZbudPool extends BasePool {
     return this.words[page + Page.FIRST] === 0 && this.words[page + Page.LAST] === 0;
   }
 
+  /** The free chunks of a page, NIL if it has two objects. */
+  #roomIn(page: number): number {
+    const isFull = this.words[page + Page.FIRST] !== 0 && this.words[page + Page.LAST] !== 0;
+    return isFull ? NIL : this.#freeChunks(page);
+  }
+
   #countLocked(head: number): number {
     const count = listCheck(this.words, head, this.arena.frames.framesTotal);
     assert(count >= 0, "a list of pages is whole");
     return count;
-  }
-
-  /** Checks the pages of one list: `buddied`, or `unbuddied` with so many free chunks. */
-  #verifyListLocked(list: number, slack: number): number {
-    const words = this.words;
-    const head = this.own + list + (list === UNBUDDIED ? slack * LINK_WORDS : 0);
-    // Counts first: a broken list might never return to its head.
-    const pages = this.#countLocked(head);
-    for (let link = listFirst(words, head); link !== head; link = listNext(words, link)) {
-      const page = link - Page.LINK;
-      const full = words[page + Page.FIRST] !== 0 && words[page + Page.LAST] !== 0;
-      assert(full === (list === BUDDIED), "a page with two objects is listed as full");
-      assert(full || this.#freeChunks(page) === slack, "a page is listed by its free chunks");
-    }
-    return pages;
   }
 
   #verifyPageLocked(page: number): number {
@@ -446,7 +427,7 @@ export class ZbudPool extends BasePool {
 /** The last form upstream: an object leaves a chunk free, so that a second one can fit. */
 const LINUX_6_12: ZbudForm = {
   headerChunks: 1,
-  objectChunksMax: Page.CHUNKS - 2,
+  objectChunksMax: CHUNKS - 2,
   inOrderOfArrival: false,
   keepsEmptyPages: false,
 };
@@ -454,7 +435,7 @@ const LINUX_6_12: ZbudForm = {
 /** As in the patch: the largest object is a chunk smaller than the free part of a page. */
 const ZCACHE_2012: ZbudForm = {
   headerChunks: 2,
-  objectChunksMax: Page.CHUNKS - 3,
+  objectChunksMax: CHUNKS - 3,
   inOrderOfArrival: true,
   keepsEmptyPages: true,
 };
@@ -465,7 +446,7 @@ const ZCACHE_2012: ZbudForm = {
  */
 const ZCACHE_REPAIRED: ZbudForm = {
   ...ZCACHE_2012,
-  objectChunksMax: Page.CHUNKS - 2,
+  objectChunksMax: CHUNKS - 2,
   keepsEmptyPages: false,
 };
 

@@ -19,7 +19,3 @@ export const FIRST_MAPS = 8; // mappings of the first buddy
 export const LAST_MAPS = 9; // mappings of the last buddy
 export const UNDER_RECLAIM = 10; // 1 while a thread empties the page
 export const PASS = 11; // the last shrink() that tried this page
-
-/** 2⁶ chunks per page. */
-export const NCHUNKS_ORDER = 6;
-export const CHUNKS = 1 << NCHUNKS_ORDER;

@@ -55,8 +55,8 @@ function moveSome(
   const room = zspages.classes.objects[cls]! - words[destination + Zspage.IN_USE]!;
   const step = Math.min(STEP_OBJECTS, Math.max(1, Math.floor(STEP_BYTES / sizeBytes)));
   const count = Math.min(room, step, words[source + Zspage.IN_USE]!);
-  let place = zspages.firstPlace(source);
-  for (let moved = 0; moved < count; place = zspages.nextPlace(place, sizeBytes)) {
+  let place = zspages.places.first(source);
+  for (let moved = 0; moved < count; place = zspages.places.next(place, sizeBytes)) {
     if (objects.entryAt(source, cls, place) === NIL) continue;
     objects.move(source, destination, cls, place);
     moved++;

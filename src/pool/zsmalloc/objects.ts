@@ -14,32 +14,32 @@
 import { NIL } from "../../base/brand.ts";
 import { keep, put } from "../../memory/journal.ts";
 import { type Handles, LIVE } from "./handles.ts";
+import type { Places } from "./places.ts";
 import * as Zspage from "./zspage.layout.ts";
-import type { Zspages } from "./zspages.ts";
 
 export class Objects {
   readonly #words: Int32Array;
-  readonly #zspages: Zspages;
+  readonly #places: Places;
   readonly #handles: Handles;
   readonly #ownerBytes: Int32Array;
   readonly #sizeBytes: Int32Array;
 
-  constructor(words: Int32Array, zspages: Zspages, handles: Handles) {
+  constructor(words: Int32Array, places: Places, handles: Handles) {
     this.#words = words;
-    this.#zspages = zspages;
+    this.#places = places;
     this.#handles = handles;
-    this.#ownerBytes = zspages.classes.ownerBytes;
-    this.#sizeBytes = zspages.classes.sizeBytes;
+    this.#ownerBytes = places.classes.ownerBytes;
+    this.#sizeBytes = places.classes.sizeBytes;
   }
 
   /** Links the objects of a new zspage in the order of their places. */
   linkAll(zspage: number, cls: number): void {
     const words = this.#words;
     const sizeBytes = this.#sizeBytes[cls]!;
-    let place = this.#zspages.firstPlace(zspage);
+    let place = this.#places.first(zspage);
     put(words, zspage + Zspage.FREE, place);
-    for (let left = this.#zspages.classes.objects[cls]! - 1; left > 0; left--) {
-      const next = this.#zspages.nextPlace(place, sizeBytes);
+    for (let left = this.#places.classes.objects[cls]! - 1; left > 0; left--) {
+      const next = this.#places.next(place, sizeBytes);
       put(words, place, next);
       place = next;
     }
@@ -70,7 +70,7 @@ export class Objects {
     const target = this.#words[destination + Zspage.FREE]!;
     this.take(destination, cls, entry);
     const header = this.#ownerBytes[cls]!;
-    this.#zspages.copyObject(place, target, header, this.#sizeBytes[cls]! - header);
+    this.#places.copyObject(place, target, header, this.#sizeBytes[cls]! - header);
     this.put(source, cls, place);
   }
 

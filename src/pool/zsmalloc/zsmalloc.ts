@@ -45,7 +45,7 @@ export class ZsmallocPool extends ZspagePool {
     const classes = sizeClasses(arena.pageSize, chainMax, arena.pageSize / classesPerPage);
     super(arena, { type, typeIndex, canCompact: true, classes, kindWords: HANDLES_WORDS }, id);
     this.#handles = new Handles(arena, this.kindAt, this.ownerOfKind(2));
-    this.#objects = new Objects(arena.words, this.zspages, this.#handles);
+    this.#objects = new Objects(arena.words, this.places, this.#handles);
     this.pinMask = this.#handles.pinMask;
     if (id === NIL) this.#handles.format();
   }
@@ -69,7 +69,7 @@ export class ZsmallocPool extends ZspagePool {
     if (entry === NIL) return EINVAL;
     if (this.#handles.pins(entry) !== 0) return EBUSY;
     const place = this.#handles.placeOf(entry);
-    const zspage = this.zspages.zspageAt(place);
+    const zspage = this.places.zspageAt(place);
     const cls = this.words[zspage + Zspage.CLASS]!;
     this.#objects.put(zspage, cls, place);
     this.#handles.free(entry);
@@ -154,11 +154,11 @@ export class ZsmallocPool extends ZspagePool {
 
   protected override handlesOfLocked(zspage: number, handles: Handle[]): void {
     const cls = this.words[zspage + Zspage.CLASS]!;
-    let place = this.zspages.firstPlace(zspage);
+    let place = this.places.first(zspage);
     for (let left = this.classes.objects[cls]!; left > 0; left--) {
       const entry = this.#objects.entryAt(zspage, cls, place);
       if (entry !== NIL) handles.push(this.#handles.handleOf(entry));
-      place = this.zspages.nextPlace(place, this.classes.sizeBytes[cls]!);
+      place = this.places.next(place, this.classes.sizeBytes[cls]!);
     }
   }
 
@@ -186,13 +186,13 @@ export class ZsmallocPool extends ZspagePool {
     const objects = this.classes.objects[cls]!;
     const free = new Set<number>();
     for (let place = this.words[zspage + Zspage.FREE]!; place !== 0; place = this.words[place]!) {
-      assert(this.zspages.zspageAt(place) === zspage, "free objects are linked within the zspage");
+      assert(this.places.zspageAt(place) === zspage, "free objects are linked within the zspage");
       assert(!free.has(place), "the free objects form no loop");
       free.add(place);
     }
     let live = 0;
     let pins = 0;
-    let place = this.zspages.firstPlace(zspage);
+    let place = this.places.first(zspage);
     for (let nth = 0; nth < objects; nth++) {
       const entry = this.#objects.entryAt(zspage, cls, place);
       assert((entry === NIL) === free.has(place), "an object is either live or in the free list");
@@ -202,7 +202,7 @@ export class ZsmallocPool extends ZspagePool {
         pins += this.#handles.pins(entry);
         live++;
       }
-      place = this.zspages.nextPlace(place, this.classes.sizeBytes[cls]!);
+      place = this.places.next(place, this.classes.sizeBytes[cls]!);
     }
     assert(live + free.size === objects, "live + free = objects of a zspage");
     return { live, pins };

@@ -65,7 +65,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const place = this.#placeOf(frame, cls, object);
     keep(words, place);
     put(words, zspage + Zspage.FREE, words[place]!);
-    const frameClass = words[this.zspages.frameWords(frame) + Zspage.FRAME_CLASS]!;
+    const frameClass = words[this.places.frameWords(frame) + Zspage.FRAME_CLASS]!;
     const first = Zspage.firstObjectOfFrame(frameClass);
     const state = words[zspage + Zspage.OWN]! + object * State.STATE_WORDS;
     const generation = ~words[state + State.HANDLE]! + 1;
@@ -81,7 +81,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     if (state === NIL) return EINVAL;
     if (words[state + State.PINS] !== 0) return EBUSY;
     const frame = frameOf(this.#bits, handle);
-    const zspage = words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
+    const zspage = words[this.places.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
     const cls = words[zspage + Zspage.CLASS]!;
     const object = (state - words[zspage + Zspage.OWN]!) / State.STATE_WORDS;
     put(words, state + State.HANDLE, ~generationOf(this.#bits, handle));
@@ -95,7 +95,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const state = this.#stateOf(handle);
     if (state === NIL) return NIL;
     const frame = frameOf(this.#bits, handle);
-    const zspage = this.words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
+    const zspage = this.words[this.places.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
     const object = (state - this.words[zspage + Zspage.OWN]!) / State.STATE_WORDS;
     return this.#placeOf(frame, this.words[zspage + Zspage.CLASS]!, object);
   }
@@ -113,12 +113,12 @@ export class Zsmalloc2012Pool extends ZspagePool {
     // If a new zspage is in an old one's frames, its first handles must differ from the old ones.
     const generation = words[this.at + Pool.SERIAL]!++ & this.#bits.generationMask;
     const objects = this.classes.objects[cls]!;
-    let place = this.zspages.firstPlace(zspage);
+    let place = this.places.first(zspage);
     for (let object = 0; object < objects; object++) {
       put(words, states + object * State.STATE_WORDS + State.HANDLE, ~generation);
       put(words, states + object * State.STATE_WORDS + State.PINS, 0);
       put(words, place, object === objects - 1 ? NIL : object + 1);
-      place = this.zspages.nextPlace(place, this.classes.sizeBytes[cls]!);
+      place = this.places.next(place, this.classes.sizeBytes[cls]!);
     }
     return true;
   }
@@ -183,7 +183,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const words = this.words;
     const frame = frameOf(this.#bits, handle);
     if (!this.arena.frames.isHeadOf(frame, this.id)) return NIL;
-    const frameWords = this.zspages.frameWords(frame);
+    const frameWords = this.places.frameWords(frame);
     const zspage = words[frameWords + Zspage.FRAME_ZSPAGE]!;
     const frameClass = words[frameWords + Zspage.FRAME_CLASS]!;
     const object = Zspage.firstObjectOfFrame(frameClass) + slotOf(this.#bits, handle);
@@ -197,7 +197,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     let frame = this.words[zspage + Zspage.FIRST_FRAME]!;
     const nth = Math.imul(object, this.classes.sizeBytes[cls]!) >>> this.#pageShift;
     for (let n = 0; n < nth; n++) {
-      frame = this.words[this.zspages.frameWords(frame) + Zspage.FRAME_NEXT]!;
+      frame = this.words[this.places.frameWords(frame) + Zspage.FRAME_NEXT]!;
     }
     return frame as PageFrame;
   }

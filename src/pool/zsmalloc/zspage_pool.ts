@@ -8,6 +8,7 @@ import { add, put } from "../../memory/journal.ts";
 import { BasePool, type PoolId } from "../base.ts";
 import { BounceBuffers } from "../bounce.ts";
 import { type ClassStats, describedFrame, MAP_RO, MAP_WO, type MapMode } from "../contract.ts";
+import { Places } from "./places.ts";
 import { hugeSizeBytes, type SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 import { Zspages, zspagesWords } from "./zspages.ts";
@@ -23,6 +24,7 @@ export interface ZspagePoolSpec {
 
 export abstract class ZspagePool extends BasePool {
   protected readonly zspages: Zspages;
+  protected readonly places: Places;
   protected readonly classes: SizeClasses;
   protected readonly kindAt: number;
   readonly #bounce: BounceBuffers;
@@ -35,12 +37,12 @@ export abstract class ZspagePool extends BasePool {
     super(arena, { type, typeIndex, canCompact, ownWords, ...sizes }, id);
     this.classes = classes;
     this.kindAt = this.own;
+    this.places = new Places(arena, classes, this.writer);
     this.zspages = new Zspages(arena, {
-      classes,
+      places: this.places,
       poolId: this.id,
       ownAt: this.own + kindWords,
       recordsOwner: this.ownerOfKind(1),
-      writer: this.writer,
     });
     // Objects in two frames are mapped through buffers, so these are allocated now, while there is
     // memory. If there is none, `map` tries again.
@@ -90,25 +92,25 @@ export abstract class ZspagePool extends BasePool {
   protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {
     const place = this.placeLocked(handle);
     if (place === NIL) return EINVAL;
-    const cls = this.zspages.classAt(place);
+    const cls = this.places.classAt(place);
     if (!(sizeBytes >= 0 && sizeBytes <= this.classes.roomBytes[cls]!)) return EINVAL;
-    this.zspages.copyOut(place, this.classes.ownerBytes[cls]!, target, sizeBytes);
+    this.places.copyOut(place, this.classes.ownerBytes[cls]!, target, sizeBytes);
     return 0;
   }
 
   protected override writeLocked(handle: Handle, source: Address, sizeBytes: number): 0 | Errno {
     const place = this.placeLocked(handle);
     if (place === NIL) return EINVAL;
-    const cls = this.zspages.classAt(place);
+    const cls = this.places.classAt(place);
     if (!(sizeBytes >= 0 && sizeBytes <= this.classes.roomBytes[cls]!)) return EINVAL;
-    this.zspages.copyIn(place, this.classes.ownerBytes[cls]!, source, sizeBytes);
+    this.places.copyIn(place, this.classes.ownerBytes[cls]!, source, sizeBytes);
     return 0;
   }
 
   protected override mapLocked(handle: Handle, mode: MapMode, sizeBytes: number): Address | Errno {
     const place = this.placeLocked(handle);
     if (place === NIL) return EINVAL;
-    const cls = this.zspages.classAt(place);
+    const cls = this.places.classAt(place);
     if (!(sizeBytes >= 0 && sizeBytes <= this.classes.roomBytes[cls]!)) return EINVAL;
     const pinWord = this.pinWordLocked(handle);
     if ((this.words[pinWord]! & this.pinMask) === this.pinMask) return EBUSY;
@@ -116,16 +118,16 @@ export abstract class ZspagePool extends BasePool {
     let address = 0;
     // By the object's room and not by `sizeBytes`, so that an object is always mapped the same way,
     // and `unmap` knows which of two nested mappings has a buffer.
-    if (this.zspages.spans(place, cls)) {
+    if (this.places.spans(place, cls)) {
       const nth = this.#bounce.take(this.at, this.generation, handle, mode, sizeBytes);
       if (nth === NIL) return EBUSY;
       address = this.#bounce.address(nth);
-      if (mode !== MAP_WO) this.zspages.copyOut(place, skip, address, sizeBytes);
+      if (mode !== MAP_WO) this.places.copyOut(place, skip, address, sizeBytes);
     } else {
-      address = this.zspages.addressAt(place, skip);
+      address = this.places.addressAt(place, skip);
     }
     add(this.words, pinWord, 1);
-    add(this.words, this.zspages.zspageAt(place) + Zspage.PINS, 1);
+    add(this.words, this.places.zspageAt(place) + Zspage.PINS, 1);
     return address as Address;
   }
 
@@ -134,18 +136,18 @@ export abstract class ZspagePool extends BasePool {
     if (place === NIL) return EINVAL;
     const pinWord = this.pinWordLocked(handle);
     if ((this.words[pinWord]! & this.pinMask) === 0) return EINVAL;
-    const cls = this.zspages.classAt(place);
-    if (this.zspages.spans(place, cls)) {
+    const cls = this.places.classAt(place);
+    if (this.places.spans(place, cls)) {
       const nth = this.#bounce.find(this.generation, handle);
       if (nth === NIL) return EINVAL;
       const skip = this.classes.ownerBytes[cls]!;
       const address = this.#bounce.address(nth);
       const sizeBytes = this.#bounce.sizeBytes(nth);
-      if (this.#bounce.mode(nth) !== MAP_RO) this.zspages.copyIn(place, skip, address, sizeBytes);
+      if (this.#bounce.mode(nth) !== MAP_RO) this.places.copyIn(place, skip, address, sizeBytes);
       this.#bounce.give(nth);
     }
     add(this.words, pinWord, -1);
-    add(this.words, this.zspages.zspageAt(place) + Zspage.PINS, -1);
+    add(this.words, this.places.zspageAt(place) + Zspage.PINS, -1);
     return 0;
   }
 
@@ -191,7 +193,7 @@ export abstract class ZspagePool extends BasePool {
   /** All frames of a chain count as full as the chain is. */
   override describeFrame(frame: PageFrame): number {
     this.assertAlive();
-    const zspage = this.words[this.zspages.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
+    const zspage = this.words[this.places.frameWords(frame) + Zspage.FRAME_ZSPAGE]!;
     const cls = this.words[zspage + Zspage.CLASS]!;
     const share = this.words[zspage + Zspage.IN_USE]! / this.classes.objects[cls]!;
     return describedFrame(this.classes.sizeBytes[cls]!, share);

@@ -1,14 +1,10 @@
-// The zspages of a pool: allocates and frees chains of frames, keeps the lists by class and
-// fullness and the LRU, and finds an object's bytes, which may be in two frames.
-//
-// The place of an object is the word index of its start. It needs no more bits than a frame number
-// and an object number, and saves the division and the look-up to find a byte.
+// The zspages of a pool: allocates and frees chains of frames, and keeps the lists by class and
+// fullness and the LRU.
 //
 // Every method here runs under the pool's lock, except the constructor.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
-import { LINK as FRAME_LINK, FRAME_WORDS } from "../../memory/frame.layout.ts";
 import { add, put } from "../../memory/journal.ts";
 import {
   LINK_WORDS,
@@ -22,8 +18,8 @@ import {
   listPrev,
 } from "../../memory/list.ts";
 import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
-import type { ObjectWriter } from "../object_writer.ts";
 import * as Pool from "../pool.layout.ts";
+import type { Places } from "./places.ts";
 import type { SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 
@@ -42,7 +38,7 @@ export function zspagesWords({ count, groups }: SizeClasses): number {
 }
 
 export interface ZspagesSpec {
-  readonly classes: SizeClasses;
+  readonly places: Places;
   readonly poolId: PageFrame;
   /** Word index of `zspagesWords` words in the pool's descriptor. */
   readonly ownAt: number;
@@ -51,11 +47,11 @@ export interface ZspagesSpec {
    * taken for one of objects.
    */
   readonly recordsOwner: number;
-  readonly writer: ObjectWriter;
 }
 
 export class Zspages {
   readonly classes: SizeClasses;
+  readonly places: Places;
   readonly #arena: Arena;
   readonly #words: Int32Array;
   readonly #poolAt: number;
@@ -65,15 +61,11 @@ export class Zspages {
   readonly #classesAt: number;
   readonly #classWords: number;
   readonly #full: number;
-  /** Word index in the frame table of the words that a frame's owner may use, of frame 0. */
-  readonly #frameWordsAt: number;
-  readonly #wordShift: number;
-  readonly #wordMask: number;
-  readonly #writer: ObjectWriter;
 
-  constructor(arena: Arena, { classes, poolId, ownAt, recordsOwner, writer }: ZspagesSpec) {
+  constructor(arena: Arena, { places, poolId, ownAt, recordsOwner }: ZspagesSpec) {
+    const { classes } = places;
     this.classes = classes;
-    this.#writer = writer;
+    this.places = places;
     this.#arena = arena;
     this.#words = arena.words;
     this.#poolAt = arena.frames.frameToWord(poolId);
@@ -83,9 +75,6 @@ export class Zspages {
     this.#classesAt = ownAt + CLASSES;
     this.#classWords = GROUPS + classes.groups * LINK_WORDS;
     this.#full = classes.groups - 1;
-    this.#frameWordsAt = arena.frames.tableAt + FRAME_LINK;
-    this.#wordShift = Math.log2(arena.frames.wordsPerPage);
-    this.#wordMask = arena.frames.wordsPerPage - 1;
   }
 
   /** Initializes all lists; called once, by the pool's creator. */
@@ -100,8 +89,6 @@ export class Zspages {
       }
     }
   }
-
-  // ── Zspages ────────────────────────────────────────────────────────────
 
   /** Allocates an empty zspage, in no fullness list; the caller links its free objects. */
   build(cls: number): WordIndex | Nil {
@@ -239,96 +226,6 @@ export class Zspages {
     return link === this.#lru ? NIL : link - Zspage.LRU;
   }
 
-  // ── Places ────────────────────────────────────────────────────────────
-
-  /** Word index of the words that a frame's owner may use: see FRAME_NEXT and its neighbours. */
-  frameWords(frame: number): number {
-    return this.#frameWordsAt + frame * FRAME_WORDS;
-  }
-
-  /** The zspage of a place. */
-  zspageAt(place: number): number {
-    return this.#words[this.frameWords(place >>> this.#wordShift) + Zspage.FRAME_ZSPAGE]!;
-  }
-
-  /** The class of the object at a place. */
-  classAt(place: number): number {
-    const at = this.frameWords(place >>> this.#wordShift);
-    return Zspage.classOfFrame(this.#words[at + Zspage.FRAME_CLASS]!);
-  }
-
-  /** The place of the first object. */
-  firstPlace(zspage: number): number {
-    return this.#words[zspage + Zspage.FIRST_FRAME]! << this.#wordShift;
-  }
-
-  /** The next place; undefined after the last object. */
-  nextPlace(place: number, sizeBytes: number): number {
-    const offset = (place & this.#wordMask) + (sizeBytes >>> 2);
-    const frame = place >>> this.#wordShift;
-    if (offset <= this.#wordMask) return place + (sizeBytes >>> 2);
-    const next = this.#words[this.frameWords(frame) + Zspage.FRAME_NEXT]!;
-    return (next << this.#wordShift) + (offset & this.#wordMask);
-  }
-
-  /** The address `skipBytes` behind a place. */
-  addressAt(place: number, skipBytes: number): number {
-    const offset = (place & this.#wordMask) * 4 + skipBytes;
-    if (offset < this.#arena.pageSize) return place * 4 + skipBytes;
-    const next = this.#words[this.frameWords(place >>> this.#wordShift) + Zspage.FRAME_NEXT]!;
-    return next * this.#arena.pageSize + offset - this.#arena.pageSize;
-  }
-
-  /** Whether the content of the object at a place, all its room, is in two frames. */
-  spans(place: number, cls: number): boolean {
-    const start = (place & this.#wordMask) * 4 + this.classes.ownerBytes[cls]!;
-    const { pageSize } = this.#arena;
-    return start < pageSize && start + this.classes.roomBytes[cls]! > pageSize;
-  }
-
-  /** Copies `sizeBytes` bytes from the object at a place, starting at offset `skipBytes`. */
-  copyOut(place: number, skipBytes: number, target: number, sizeBytes: number): void {
-    const { kernels, pageSize } = this.#arena;
-    const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
-    if (sizeBytes <= inFirst) {
-      kernels.copy(target, place * 4 + skipBytes, sizeBytes);
-    } else if (inFirst <= 0) {
-      kernels.copy(target, this.addressAt(place, skipBytes), sizeBytes);
-    } else {
-      kernels.copy(target, place * 4 + skipBytes, inFirst);
-      const second = this.addressAt(place, skipBytes + inFirst);
-      kernels.copy(target + inFirst, second, sizeBytes - inFirst);
-    }
-  }
-
-  /** Copies `sizeBytes` bytes to the object at a place, starting at offset `skipBytes`. */
-  copyIn(place: number, skipBytes: number, source: number, sizeBytes: number): void {
-    const { pageSize } = this.#arena;
-    const inFirst = pageSize - (place & this.#wordMask) * 4 - skipBytes;
-    if (sizeBytes <= inFirst) {
-      this.#writer.copy(place * 4 + skipBytes, source, sizeBytes);
-    } else if (inFirst <= 0) {
-      this.#writer.copy(this.addressAt(place, skipBytes), source, sizeBytes);
-    } else {
-      this.#writer.copy(place * 4 + skipBytes, source, inFirst);
-      const second = this.addressAt(place, skipBytes + inFirst);
-      this.#writer.copy(second, source + inFirst, sizeBytes - inFirst);
-    }
-  }
-
-  /** Copies `sizeBytes` from behind one place to behind another: up to three pieces. */
-  copyObject(from: number, to: number, skipBytes: number, sizeBytes: number): void {
-    const start = this.addressAt(from, skipBytes);
-    const { pageSize } = this.#arena;
-    const inFirst = Math.min(sizeBytes, pageSize - (start & (pageSize - 1)));
-    this.copyIn(to, skipBytes, start, inFirst);
-    if (inFirst === sizeBytes) return;
-    const rest = this.addressAt(from, skipBytes + inFirst);
-    this.copyIn(to, skipBytes + inFirst, rest, sizeBytes - inFirst);
-  }
-
-  // ── Accounts ────────────────────────────────────────────────────────────
-
   /** Objects of a class. */
   objectsOf(cls: number): number {
     return this.#words[this.#classAt(cls) + OBJECTS]!;
@@ -401,7 +298,7 @@ export class Zspages {
     let frame = words[zspage + Zspage.FIRST_FRAME]!;
     for (let nth = 0; nth < this.classes.pages[cls]!; nth++) {
       assert(this.#arena.frames.isHeadOf(frame, this.#poolId), "the pool owns its frames");
-      const at = this.frameWords(frame);
+      const at = this.places.frameWords(frame);
       const first = Math.ceil((nth * this.#arena.pageSize) / sizeBytes);
       const frameClass = Zspage.frameClass(cls, first);
       assert(words[at + Zspage.FRAME_ZSPAGE] === zspage, "a frame knows its zspage");
@@ -452,7 +349,7 @@ export class Zspages {
       }
       if (first === 0) first = frame;
       else put(words, nextAt, frame);
-      const at = this.frameWords(frame);
+      const at = this.places.frameWords(frame);
       nextAt = at + Zspage.FRAME_NEXT;
       put(words, nextAt, 0);
       const firstObject = Math.ceil((nth * pageSize) / sizeBytes);
@@ -464,7 +361,7 @@ export class Zspages {
 
   #freeChain(first: number): void {
     for (let frame = first; frame !== 0; ) {
-      const next = this.#words[this.frameWords(frame) + Zspage.FRAME_NEXT]!;
+      const next = this.#words[this.places.frameWords(frame) + Zspage.FRAME_NEXT]!;
       this.#arena.frames.free(frame as PageFrame);
       frame = next;
     }
