@@ -36,6 +36,7 @@ export interface BackingDevice {
   /** Writes all of `source`. @throws ZcacheError ERR_IO, with the system's code: ENOSPC, EIO, … */
   write(offsetBytes: number, source: Uint8Array): void;
 
+  /** What another thread of the process needs to open this device. */
   share(): BackingShare;
 
   /** Closes the device for all threads; called by the thread that opened it. */

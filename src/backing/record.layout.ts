@@ -53,8 +53,8 @@ export function recordBytes(sizeBytes: number): number {
 }
 
 /**
- * Bytes of a segment. A raw page and its headers have to fit, so that large pages need longer
- * segments.
+ * Bytes of a segment. A segment has room for an uncompressed page and its headers, so large pages
+ * need longer segments.
  */
 export function segmentBytesOf(pageSize: number): number {
   return pageSize > 16 * KIB ? 128 * KIB : 64 * KIB;

@@ -73,8 +73,8 @@ export class Records {
   }
 
   /**
-   * Whether the record in the buffer is intact, has so many bytes of data, and was written to the
-   * segment under that sequence number.
+   * Whether the record in the buffer is intact, has `sizeBytes` bytes of data, and was written
+   * while its segment had the sequence number `sequence`.
    */
   isWhole(sequence: number, sizeBytes: number): boolean {
     const at = this.#buffer / 4;

@@ -26,7 +26,10 @@ export const HOLD_OFF = 13; // calls of beginFlush to skip after a failed write
 export const SPARES = 14; // first frames of SPARES_MAX unused buffers, 0 = none
 export const SPARES_MAX = 2;
 export const BUFFERED = 16; // BUFFERS_MAX segments in memory, 0 = unused
-/** Half a megabyte or one: a segment is as much as is worth writing at a time, and some wait. */
+/**
+ * Segments in memory, at most: one that is filled, and others that wait to be written. They take
+ * 512 KiB, or 1 MiB where a segment has 128 KiB.
+ */
 export const BUFFERS_MAX = 8;
 export const TABLE_FRAMES = 24; // frames of the table
 export const LIVE_LOW = 25; // bytes of all live records, modulo 2³²
@@ -55,4 +58,4 @@ export const STATE_MASK = 0xff;
 export const FILLED_SHIFT = 16;
 export const FILLED_MASK = 0x1fff;
 export const FILLED_UNIT = 32;
-export const DAMAGED = 0x4000_0000; // in STATE: cleaning could not read all of it
+export const DAMAGED = 0x4000_0000; // in STATE: cleaning could not read the whole segment

@@ -19,20 +19,21 @@ import { type LiveRecord, verifyLog } from "./verify.ts";
 
 /**
  * Segments that only cleaning may open: without room to move records to, no segment could be freed.
- * One is enough for the live records of any segment, and is free again once these have moved.
+ * The live records of any segment fit into one such segment; once they have moved, the segment that
+ * they were in is free.
  */
 const RESERVED_SEGMENTS = 2;
 /** Segments to compare in one search for a victim. */
 const VICTIMS_LOOKED_AT = 256;
 /** Cleaning begins when less than this part of all segments is free: an eighth, as a shift. */
 const CLEAN_BELOW_SHIFT = 3;
-/** Calls to skip after a device has failed. */
+/** Calls of `beginFlushLocked` that do nothing after the device has failed. */
 const HOLD_OFF_CALLS = 32;
 /** System error codes that mean that there is no room. */
 const NO_SPACE: readonly string[] = ["ENOSPC", "EDQUOT", "EFBIG"];
-/** Searches without a victim after which a damaged segment is tried again. */
+/** After so many searches without a victim, cleaning tries damaged segments again. */
 const TRY_DAMAGED_AFTER = 64;
-/** Calls that find another thread at work after which to check that it is alive. */
+/** After so many calls that find another thread at work, the log checks that it is alive. */
 const LOOK_FOR_DEAD_AFTER = 64;
 
 /** Counters of events, by their names in `stats()`. */
@@ -61,8 +62,11 @@ export interface SegmentLogStats extends Readonly<Record<Counter, number>> {
 /** The result of a read; a mismatch means other bytes, or another page's record. */
 export type ReadResult = "ok" | "mismatch" | ZcacheError;
 
-/** Called for each record of the segment being cleaned, in a transaction of its own. */
+/** The caller's part in cleaning a segment. */
 export interface Cleaning {
+  /**
+   * Runs `work` under the lock, in a transaction of its own: once for each record, and at the end.
+   */
   run(work: () => void): void;
   /** Moves the record at `place` if it is live; its data is at `address`. */
   keep(pool: number, key: RecordKey, place: number, address: Address, sizeBytes: number): void;
@@ -159,7 +163,7 @@ export class SegmentLog {
 
   /**
    * Copies an object to `target` if its segment is in memory: under the lock, or as a reader.
-   * @returns whether it is
+   * @returns whether the segment is in memory
    */
   readBuffered(place: number, sizeBytes: number, target: Address): boolean {
     const buffer = this.#table.bufferOf(this.#places.segmentOf(place));
@@ -172,7 +176,7 @@ export class SegmentLog {
   /**
    * Reads an object from the file to `target`, and checks that it is intact and the requested one.
    * Runs without a lock: if the segment is reused meanwhile, the result is a mismatch, or the old
-   * content; `hasStayedLocked` tells.
+   * content. `hasStayedLocked` tells whether the segment was reused.
    */
   read(
     place: number,
@@ -203,8 +207,8 @@ export class SegmentLog {
   }
 
   /**
-   * Whether the segment from which this thread has read last is still the same. If not, the place
-   * may now hold another page, or other bytes of the same page.
+   * Whether the segment of `place`, which this thread has read last, was not reused since then. If
+   * it was, the place may now hold another page, or other bytes of the same page.
    */
   hasStayedLocked(place: number): boolean {
     return this.#table.sequenceOf(this.#places.segmentOf(place)) === this.#sequenceRead;
@@ -212,7 +216,7 @@ export class SegmentLog {
 
   /**
    * Assigns the oldest full segment to this thread, which then writes it.
-   * @returns it, or NIL if there is none, or if the device has failed lately
+   * @returns the segment; NIL if there is none, or if the device has failed lately
    */
   beginFlushLocked(): number | Nil {
     const words = this.#words;
@@ -220,8 +224,8 @@ export class SegmentLog {
       add(words, this.#at + Log.HOLD_OFF, -1);
       return NIL;
     }
-    // Segments that this thread began to write and did not end, because the device threw another
-    // error than a ZcacheError.
+    // Takes back segments that this thread began to write and did not end, because the device threw
+    // an error that was no ZcacheError.
     this.#takeBackLocked((owner) => owner === this.#arena.owner);
     let oldest = this.#oldestFullLocked();
     if (oldest === NIL && this.isBusyLocked(() => true)) {
@@ -285,7 +289,10 @@ export class SegmentLog {
     return false;
   }
 
-  /** Completes what dead threads have begun: the same bytes are written again. */
+  /**
+   * Takes over from dead threads: the segments that they were writing are written again, and the
+   * segment that they were cleaning can be cleaned again.
+   */
   recoverLocked(): void {
     const { isDead } = this.#arena;
     this.#takeBackLocked(isDead);
@@ -325,14 +332,15 @@ export class SegmentLog {
     return victim;
   }
 
-  /** Whether only cleaning may open a segment: records not worth moving must be dropped. */
+  /** Whether only cleaning may open a segment. Then cleaning drops records that may be dropped. */
   get isFullLocked(): boolean {
     return this.#table.free <= RESERVED_SEGMENTS;
   }
 
   /**
-   * Reads the segment that this thread cleans, and passes its records to `keep` one by one.
-   * @returns whether it is free now
+   * Reads the segment that this thread cleans, and passes its records to `cleaning.keep` one by
+   * one.
+   * @returns whether the segment is free now
    */
   clean(segment: number, cleaning: Cleaning): boolean {
     const { segmentBytes } = this.#places;
@@ -431,9 +439,10 @@ export class SegmentLog {
   }
 
   /**
-   * Checks now and then that a thread at work is alive: a thread terminated while it writes,
-   * without the lock, is found in no other way. Asking the system takes time.
-   * @returns whether it has asked
+   * Checks whether the threads that write and clean are alive. A thread that was terminated while
+   * it wrote, without the lock, is found in no other way. Only one in LOOK_FOR_DEAD_AFTER calls
+   * makes the check, because the check asks the operating system.
+   * @returns whether this call has made the check
    */
   #lookForDeadLocked(): boolean {
     if (++this.#callsInVain < LOOK_FOR_DEAD_AFTER) return false;

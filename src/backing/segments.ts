@@ -8,9 +8,12 @@ import { add, put } from "../memory/journal.ts";
 import { HEADER_BYTES } from "./record.layout.ts";
 import * as Log from "./segment_log.layout.ts";
 
-/** A segment is worth cleaning if at least an eighth of it is dead, … */
+/** A segment is worth cleaning if at least one part in WORTH_DEAD of it is dead. */
 const WORTH_DEAD = 8;
-/** … or if its live records fit into one segment together with those of another such segment. */
+/**
+ * A segment is also worth cleaning if no more than this part of it is live: its live records fit
+ * into one segment together with those of another such segment.
+ */
 const WORTH_SPARSE = 3 / 8;
 
 export class SegmentTable {
@@ -77,9 +80,10 @@ export class SegmentTable {
   /**
    * Finds, among the next segments after the cursor, the one from which cleaning gains most, and
    * advances the cursor. The gain is dead bytes; or, if few bytes are live, half a segment, because
-   * two such segments fit into one. Segments without either are skipped: cleaning would only move
-   * them, again and again.
-   * @param lookedAt compares so many segments: nearly as good as all (the power of choices)
+   * two such segments fit into one. Segments without such a gain are skipped, because cleaning
+   * would move the same records again and again.
+   * @param lookedAt the number of segments to compare. The best of these is nearly as good as the
+   *   best of all (the power of d choices).
    * @param isDamaged whether to search among damaged segments
    * @returns the segment, or NIL
    */
@@ -142,7 +146,7 @@ export class SegmentTable {
     return (filled & Log.FILLED_MASK) * Log.FILLED_UNIT;
   }
 
-  /** Marks a segment as damaged: not to be cleaned again. */
+  /** Marks a segment as damaged, so that `pickSparse` finds it only among damaged segments. */
   setDamaged(segment: number): void {
     const at = this.at(segment) + Log.STATE;
     put(this.#words, at, this.#words[at]! | Log.DAMAGED);

@@ -1,10 +1,11 @@
 // Compaction: moves objects of the emptiest zspage of a class to the fullest one with room, until
 // the class has less free room than one zspage.
 //
-// As in Linux 6.12, down to the order of zspages in their lists, but in steps: the pool's lock is
-// held for a few objects, and the lists are valid between two steps. The next step again takes the
-// fullest and the emptiest zspage, which the last step left first in their lists, so that an
-// undisturbed compaction gives the same result as one in a single piece.
+// The algorithm is that of Linux 6.12, including the order of zspages in their lists, but it runs
+// in steps: a step holds the pool's lock while it moves a few objects, and the lists are valid
+// between two steps. Each step takes the fullest and the emptiest zspage. The preceding step has
+// left its two zspages first in their lists, so that an undisturbed compaction in steps has the
+// same result as one in a single piece.
 import { NIL } from "../../base/brand.ts";
 import type { Objects } from "./objects.ts";
 import * as Zspage from "./zspage.layout.ts";
@@ -13,14 +14,15 @@ import type { Zspages } from "./zspages.ts";
 /** Bytes that one step copies, at most: about a microsecond's work. At least one object. */
 const STEP_BYTES = 8192;
 /**
- * Objects that one step moves, at most, because small ones cost more for their words than for their
- * bytes.
+ * Objects that one step moves, at most: for small objects, updating lists and handles takes longer
+ * than copying the bytes.
  */
 const STEP_OBJECTS = 32;
 
 /**
- * Runs one step in one class, under the pool's lock. A zspage that it empties is left in no list.
- * @returns that zspage, 0 if there is more to do, or NIL if nothing is to gain in this class
+ * Runs one step in one class, under the pool's lock.
+ * @returns the zspage that the step has emptied, which is in no list; 0 if the step has emptied
+ *   none; NIL if compaction can't free a zspage of this class
  */
 export function compactStepLocked(
   words: Int32Array,

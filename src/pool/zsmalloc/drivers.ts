@@ -1,5 +1,5 @@
-// The drivers of zsmalloc: today's and that of 2012, and one for each setting of today's that the
-// kernel can be built with.
+// The drivers of zsmalloc: that of Linux 6.12, that of 2012, and variants of the former: one for
+// each length of chains that the kernel can be built with, at both distances of size classes.
 import type { PoolDriver } from "../driver.ts";
 import { ZsmallocPool } from "./zsmalloc.ts";
 import { Zsmalloc2012Pool } from "./zsmalloc2012.ts";
@@ -34,7 +34,7 @@ export const ZSMALLOC_DRIVERS: readonly PoolDriver[] = [
   {
     type: "zsmalloc",
     aliases: [`zs612_c${CHAIN_DEFAULT}`],
-    summary: "objects across chains of up to 8 pages; compacts: the densest of the kernel's",
+    summary: "objects across chains of up to 8 pages, compaction; the kernel's densest",
     open: (arena, index, id) =>
       new ZsmallocPool(arena, "zsmalloc", index, id, {
         chainMax: CHAIN_DEFAULT,

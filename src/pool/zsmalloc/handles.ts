@@ -8,9 +8,10 @@
 //  entry:   word 0   live: LIVE | place; free: the next free entry of its slab, never LIVE
 //           word 1   generation, and in the low indexBits the object's mappings
 //
-// The index leads to the entry without a directory. indexBits is just enough for the arena, which
-// leaves 2 bits for the generation at 4 GiB and 8 at 64 MiB. The generation continues from one use
-// of an entry to the next, so that a new handle differs from the one freed last.
+// An entry is found by its word index, so there is no directory of entries. indexBits is as small
+// as the arena allows: the generation has 2 bits in an arena of 4 GiB, and 8 bits in one of 64 MiB.
+// The generation is incremented with each use of an entry, so that a new handle differs from the
+// one freed last.
 import { type Handle, NIL, type Nil, type WordIndex } from "../../base/brand.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { FrameAllocator } from "../../memory/frames.ts";
@@ -19,7 +20,7 @@ import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
 
 /** Words of the pool's descriptor for the table. */
 export const HANDLES_WORDS = SLAB_HEAD_WORDS;
-/** Set in words that hold a live object's place or entry, which makes them negative. */
+/** Set in a word that holds a live object's place or entry, so that the word is negative. */
 export const LIVE = 0x8000_0000 | 0;
 
 const ENTRY_WORDS = 2;
@@ -52,7 +53,7 @@ export class Handles {
     this.#slab.format();
   }
 
-  /** Allocates an entry with its next generation; it is live from `setPlace` on. */
+  /** Allocates an entry and increments its generation. The entry is live from `setPlace` on. */
   alloc(): WordIndex | Nil {
     const entry = this.#slab.alloc();
     if (entry === NIL) return NIL;
@@ -62,8 +63,8 @@ export class Handles {
   }
 
   free(entry: number): void {
-    // The slab overwrites the place with the number of the next free entry only if it keeps the
-    // frame; a frame that it frees has another owner.
+    // Nothing marks the entry as free here: if the slab keeps the frame, it overwrites PLACE with
+    // the next free entry; if it frees the frame, `find` sees that the frame has another owner.
     this.#slab.free(entry as WordIndex);
   }
 

@@ -5,12 +5,12 @@
 //          │ LIVE | entry   │ unused │ content                   │
 //          └────────────────┴────────┴───────────────────────────┘
 //   free:  ┌────────────────┬────────────────────────────────────┐
-//          │ next free | 0  │ leftovers                          │
+//          │ next free or 0 │ leftovers                          │
 //          └────────────────┴────────────────────────────────────┘
 //
-// The header has 8 bytes, as in the kernel. The next free object is given by its place, which is
-// never negative, as a word with LIVE always is. A huge object has its frame to itself and no
-// header: its owner word is in the zspage's record.
+// The header has 8 bytes, as in the kernel. A free object begins with the place of the next free
+// object. A place is never negative, whereas a word with LIVE always is. A huge object has its
+// frame to itself and no header: its owner word is in the zspage's record.
 import { NIL } from "../../base/brand.ts";
 import { keep, put } from "../../memory/journal.ts";
 import { type Handles, LIVE } from "./handles.ts";
@@ -32,7 +32,7 @@ export class Objects {
     this.#sizeBytes = places.classes.sizeBytes;
   }
 
-  /** Links the objects of a new zspage in the order of their places. */
+  /** Links all objects of a new zspage, in the order of their places, as free. */
   linkAll(zspage: number, cls: number): void {
     const words = this.#words;
     const sizeBytes = this.#sizeBytes[cls]!;
@@ -46,7 +46,7 @@ export class Objects {
     put(words, place, 0);
   }
 
-  /** Allocates the first free object of a zspage, which has one, for an entry. */
+  /** Allocates the first free object of a zspage for an entry. The zspage must have a free one. */
   take(zspage: number, cls: number, entry: number): void {
     const words = this.#words;
     const place = words[zspage + Zspage.FREE]!;

@@ -1,8 +1,8 @@
 // The places of objects in the chains of frames: finds an object's bytes, which may be in two
 // frames.
 //
-// The place of an object is the word index of its start. It needs no more bits than a frame number
-// and an object number, and saves the division and the look-up to find a byte.
+// The place of an object is the word index of its start. A place has no more bits than a frame
+// number and an object number, and becomes an address without a division or a look-up.
 //
 // Every method here runs under the pool's lock, except the constructor.
 import type { Arena } from "../../memory/arena.ts";
@@ -31,7 +31,7 @@ export class Places {
     this.#wordMask = arena.frames.wordsPerPage - 1;
   }
 
-  /** Word index of the words that a frame's owner may use: see FRAME_NEXT and its neighbours. */
+  /** Word index of a frame's FRAME_NEXT, FRAME_CLASS and FRAME_ZSPAGE. */
   frameWords(frame: number): number {
     return this.#frameWordsAt + frame * FRAME_WORDS;
   }
@@ -52,7 +52,7 @@ export class Places {
     return this.#words[zspage + Zspage.FIRST_FRAME]! << this.#wordShift;
   }
 
-  /** The next place; undefined after the last object. */
+  /** The place of the next object; an arbitrary number after the last object. */
   next(place: number, sizeBytes: number): number {
     const offset = (place & this.#wordMask) + (sizeBytes >>> 2);
     const frame = place >>> this.#wordShift;
@@ -61,7 +61,7 @@ export class Places {
     return (next << this.#wordShift) + (offset & this.#wordMask);
   }
 
-  /** The address `skipBytes` behind a place. */
+  /** The address of the byte at offset `skipBytes` of the object at a place. */
   addressAt(place: number, skipBytes: number): number {
     const offset = (place & this.#wordMask) * 4 + skipBytes;
     if (offset < this.#arena.pageSize) return place * 4 + skipBytes;
@@ -106,7 +106,10 @@ export class Places {
     }
   }
 
-  /** Copies `sizeBytes` from behind one place to behind another: up to three pieces. */
+  /**
+   * Copies `sizeBytes` bytes from offset `skipBytes` of one object to the same offset of another,
+   * in up to three pieces.
+   */
   copyObject(from: number, to: number, skipBytes: number, sizeBytes: number): void {
     const start = this.addressAt(from, skipBytes);
     const { pageSize } = this.#arena;

@@ -1,9 +1,9 @@
 // Size classes: which sizes share a chain of frames, the length of the chain, and its fullness
 // groups.
 //
-// The longer a chain, the more sizes divide it with little waste. Two rules are here, that of 2012
-// and that of Linux 6.12; both give plain tables of numbers, so that the way from a size to its
-// class is one shift and one look-up.
+// The longer a chain, the more sizes divide it with little waste. There are two rules, that of 2012
+// and that of Linux 6.12. Both produce tables of numbers, so that finding the class of a size takes
+// one shift and one look-up.
 import { assert } from "../../base/errors.ts";
 
 /** Objects begin at multiples of this, so the first 8 bytes of an object never cross a frame. */
@@ -21,8 +21,9 @@ export interface SizeClasses {
   readonly groups: number;
   /** Bytes added to a request before its class is looked up. */
   readonly headerBytes: number;
+  /** Bytes from one step of sizes to the next, as a shift. */
   readonly deltaShift: number;
-  /** The class of each step of sizes. */
+  /** The class of each step of sizes, of which the first is MIN_BYTES. */
   readonly classOfStep: Uint16Array;
   // By class:
   /** Bytes from one object to the next. */
@@ -35,7 +36,7 @@ export interface SizeClasses {
   readonly ownerBytes: Int32Array;
   /** The largest content, in bytes. */
   readonly roomBytes: Int32Array;
-  /** The start of the class's part of `groupOf`: index of n objects minus n. */
+  /** The fullness group of a chain with n live objects is `groupOf[groupAt[class] + n]`. */
   readonly groupAt: Int32Array;
   readonly groupOf: Uint8Array;
 }
@@ -96,9 +97,9 @@ export function hugeSizeBytes(classes: SizeClasses): number {
 }
 
 /**
- * The original's chain: the best used percentage, the shorter of equal chains. Percentages are
- * truncated as there (defect S2: up to 1 % of a class is lost by that), because this allocator's
- * page counts are compared with the original's.
+ * The length of a chain by the rule of 2012: the highest percentage of used bytes, the shortest of
+ * equal chains. Percentages are truncated as in the original (defect S2, which loses up to 1 % of a
+ * class), because tests compare this allocator's page counts with the original's.
  */
 function chainByPercent(sizeBytes: number, pageSize: number): number {
   let best = 1;
@@ -113,7 +114,10 @@ function chainByPercent(sizeBytes: number, pageSize: number): number {
   return best;
 }
 
-/** The chain of 6.12: the fewest unused bytes, the shorter of equal chains. */
+/**
+ * The length of a chain by the rule of Linux 6.12: the fewest unused bytes, the shortest of equal
+ * chains.
+ */
 function chainByWaste(sizeBytes: number, pageSize: number, chainMax: number): number {
   // A power of two divides one page already.
   if ((sizeBytes & (sizeBytes - 1)) === 0) return 1;
@@ -166,7 +170,7 @@ function tabulate(rules: Rules): SizeClasses {
   }
   const count = found.length;
   const byStep = fromTop.reverse().map((nth) => count - 1 - nth);
-  // The header takes the largest requests past the last step.
+  // With the header added, the largest requests are beyond the last step.
   while (byStep.length <= steps + Math.ceil(headerBytes / delta)) byStep.push(count - 1);
   const classes = found.reverse();
   const owner = (one: SizeClass) => (one.pages === 1 && one.objects === 1 ? 0 : headerBytes);

@@ -1,11 +1,12 @@
 // zsmalloc as in Linux 6.12: the densest of the kernel's allocators.
 //
 // Objects of a class fill chains of frames regardless of the frames' borders. A new object goes to
-// the fullest zspage with room, so that emptier ones run dry. Handles have indirection, so that
-// compaction can move the remaining objects and free frames. Reclaim is that of the time when
-// zsmalloc had the LRU (2022, 6.2 to 6.6): the coldest zspage is offered to the callback, object by
-// object. A handle stays valid until its object is freed, also during reclaim; nothing deferred
-// could be mistaken for an object's place.
+// the fullest zspage with room, so that emptier zspages lose their last objects sooner. Handles
+// have indirection, so that compaction can move the remaining objects and free frames. Reclaim is
+// that of the kernels in which zsmalloc had an LRU (6.2 to 6.6): the coldest zspage is offered to
+// the callback, object by object. Unlike there, a handle stays valid until its object is freed,
+// also during reclaim; so there are no deferred handles, which could be mistaken for places of
+// objects.
 import { type Handle, NIL } from "../../base/brand.ts";
 import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
@@ -78,8 +79,8 @@ export class ZsmallocPool extends ZspagePool {
   }
 
   /**
-   * One thread at a time; a second one returns 0 at once. From the largest class down, because
-   * large objects free the most per move.
+   * Compacts classes from the largest down, because moving a large object frees the most. One
+   * thread compacts at a time; for a second one, the call returns 0 at once.
    */
   override compact(pagesMax: number): number {
     if (!this.#beginCompaction()) return 0;
@@ -164,7 +165,7 @@ export class ZsmallocPool extends ZspagePool {
 
   protected override releaseLocked(zspage: number): number {
     const live: Handle[] = [];
-    // Only a pool that is destroyed has anything left in it.
+    // Only while the pool is destroyed, a zspage is released that still has objects.
     if (this.words[zspage + Zspage.IN_USE] !== 0) this.handlesOfLocked(zspage, live);
     for (const handle of live) this.#handles.free(this.#handles.find(handle));
     return this.zspages.release(zspage);

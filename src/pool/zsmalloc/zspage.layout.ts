@@ -2,7 +2,7 @@
  *
  *    frame a               frame b               frame c
  *   ┌─────┬─────┬─────┬──  ──┬─────┬─────┬────  ────┬─────┬─────┬───┐
- *   │  0  │  1  │  2  │  3   │  4  │  5  │  6       │  7  │  8  │   │ ← all that is lost
+ *   │  0  │  1  │  2  │  3   │  4  │  5  │  6       │  7  │  8  │   │ ← the only waste
  *   └─────┴─────┴─────┴──  ──┴─────┴─────┴────  ────┴─────┴─────┴───┘
  *
  * The frames need not be adjacent: an object that begins in one ends in the next of the chain. The
@@ -15,8 +15,8 @@ export const LINK = 0; // link: in its class's list of GROUP; in none while UNDE
 export const LRU = 2; // link: in the pool's LRU list, the warmest first
 export const CLASS = 4; // its size class
 export const GROUP = 5; // fullness group, 0 = empty (and in no list) … the highest = full
-export const IN_USE = 6; // objects
-export const FREE = 7; // the first free object, as the pool's kind numbers them
+export const IN_USE = 6; // live objects
+export const FREE = 7; // the first free object: zsmalloc: its place; 2012: its number
 export const FIRST_FRAME = 8;
 export const PINS = 9; // mappings of its objects
 export const UNDER_RECLAIM = 10; // 1 while a thread empties it: nothing is placed or moved here

@@ -1,4 +1,4 @@
-// The common part of zsmalloc of 2012 and of today: everything except how a handle leads to an
+// The common part of zsmalloc of 2012 and of Linux 6.12: everything except how a handle leads to an
 // object.
 import { type Address, type Handle, NIL, type PageFrame } from "../../base/brand.ts";
 import { EBUSY, EINVAL, type Errno } from "../../base/errno.ts";
@@ -44,8 +44,8 @@ export abstract class ZspagePool extends BasePool {
       ownAt: this.own + kindWords,
       recordsOwner: this.ownerOfKind(1),
     });
-    // Objects in two frames are mapped through buffers, so these are allocated now, while there is
-    // memory. If there is none, `map` tries again.
+    // Objects in two frames are mapped through buffers. The buffers are allocated now, while there
+    // is memory; if there is none, `map` tries again.
     this.#bounce = BounceBuffers.of(arena);
     this.#bounce.prepare();
     if (id === NIL) this.zspages.format();
@@ -169,7 +169,7 @@ export abstract class ZspagePool extends BasePool {
   protected override endReclaimLocked(zspage: number): number {
     put(this.words, zspage + Zspage.UNDER_RECLAIM, 0);
     if (this.words[zspage + Zspage.IN_USE] === 0) return this.releaseLocked(zspage);
-    // It has kept its place in the LRU.
+    // The zspage has kept its place in the LRU.
     this.zspages.list(zspage);
     return 0;
   }

@@ -23,8 +23,8 @@ import type { Places } from "./places.ts";
 import type { SizeClasses } from "./size_classes.ts";
 import * as Zspage from "./zspage.layout.ts";
 
-// The words of the pool here: slab of records, LRU, then for each class two counts and the heads of
-// its lists, group 0 first.
+// The words in the pool's descriptor: slab of records, LRU, then for each class two counts and the
+// heads of its lists, group 0 first.
 const RECORDS = 0;
 const LRU = RECORDS + SLAB_HEAD_WORDS;
 const CLASSES = LRU + LINK_WORDS;
@@ -123,7 +123,8 @@ export class Zspages {
     const cls = words[zspage + Zspage.CLASS]!;
     const pages = this.classes.pages[cls]!;
     listDel(words, zspage + Zspage.LINK);
-    // Leaves the LRU and its list under one hold of the lock: no thread finds it half freed.
+    // The zspage leaves its list and the LRU under one hold of the lock, so that no other thread
+    // finds a zspage that is half freed.
     listDel(words, zspage + Zspage.LRU);
     this.#freeChain(words[zspage + Zspage.FIRST_FRAME]!);
     add(words, this.#classAt(cls) + OBJECTS, -words[zspage + Zspage.IN_USE]!);
@@ -133,7 +134,10 @@ export class Zspages {
     return pages;
   }
 
-  /** The fullest zspage of a class with room, the last one put there first; or NIL. */
+  /**
+   * The fullest zspage of a class that has room, or NIL; of several in one fullness group, the one
+   * listed last.
+   */
   fullest(cls: number): number {
     const words = this.#words;
     const empty = this.#listOf(cls, 0);
@@ -336,8 +340,8 @@ export class Zspages {
     let runEnd = 0;
     for (let nth = 0; nth < pages; nth++, frame++) {
       if (frame === runEnd) {
-        // Allocates as many adjacent frames at a time as there are: one by one, frames would be
-        // most of the cost.
+        // Allocates adjacent frames together, as far as there are any: allocating frames one by one
+        // would be most of the cost.
         let order = 31 - Math.clz32(pages - nth);
         frame = frames.allocSingles(order, this.#poolId);
         while (frame === NIL && order > 0) frame = frames.allocSingles(--order, this.#poolId);
