@@ -338,8 +338,7 @@ export class SegmentLog {
   }
 
   /**
-   * Reads the segment that this thread cleans, and passes its records to `cleaning.keep` one by
-   * one.
+   * Reads the segment that this thread cleans, and passes each record to `cleaning.keep`.
    * @returns whether the segment is free now
    */
   clean(segment: number, cleaning: Cleaning): boolean {

@@ -5,13 +5,13 @@
 //   registry.ts     the policies by name
 //   fifo.ts, sieve.ts, s3_fifo.ts, tinylfu.ts   the policies; lru is in fifo.ts
 //   queue.ts, links.ts                          a queue of entries, which all policies are made of
-//   frame_table.ts, ghosts.ts, sketch.ts        what is kept of pages that are not there
+//   frame_table.ts, ghosts.ts, sketch.ts        what is kept of pages that are not stored
 //   policy.layout.ts                            words and bits of a policy
 //   admission.ts, watermarks.ts                 which page may enter; when to reclaim
 //
 // An entry is a few words in the arena that the index owns. A policy has two of these words for its
 // link, and some bits of a third. PolicySpace says where they are, so that policies and index need
-// not know each other. A policy keeps nothing else per stored page.
+// not know each other. A policy has no other data per stored page.
 //
 // Concurrency: methods are called under the lock of the owner of the entries, except where one says
 // that it needs no lock. All words are written through the journal (memory/journal.ts), so that a

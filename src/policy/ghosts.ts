@@ -1,12 +1,13 @@
 // The ghost queue of s3-fifo: the hashes of recently evicted pages. It is not a list but a table in
-// which each hash has a bucket of four words. Each word holds the time of its eviction, counted in
-// evictions; a hash whose age exceeds the length of the queue is not in the queue any more.
+// which each hash has a bucket of four words. A word holds a part of a hash, and the time at which
+// its page was evicted, counted in evictions. A hash whose age exceeds the length of the queue is
+// not in the queue any more.
 //
 //   words of the policy:   a table in page frames (frame_table.ts), two words
 //                          CLOCK      pages evicted so far, wraps
 //   block:                 buckets of WAYS words: 0 = free, or hash bits 0 … 15 | tick
-//   tick:                  16 bits of CLOCK, of which the lowest are left out in large tables, so
-//                          that 2¹² ticks are one time around the table
+//   tick:                  16 bits of CLOCK; in tables of more than 2¹² words, the lowest bits of
+//                          CLOCK are left out, so that 2¹² ticks are about one eviction per word
 //
 // The upper bits of a hash choose the bucket, the lower bits are stored. Two pages in one bucket
 // may have the same lower bits: one in 16,000 lookups is wrong, which puts a page into the other
@@ -89,7 +90,7 @@ export class Ghosts {
    * word.
    */
   take(hash: number, length: number): boolean {
-    // Before the first eviction, the table would be read from memory for nothing.
+    // Before the first eviction, reading the table would only cost a cache miss.
     if (this.#buckets === 0 || this.#words[this.#at + CLOCK] === 0) return false;
     const words = this.#words;
     const mark = hash & MARK_MASK;

@@ -8,12 +8,12 @@
  * uses all but HAND, with its small queue in QUEUE. tinylfu also uses HAND and SKETCH, with its
  * window in QUEUE.
  *
- *  bits of an entry, from PolicySpace.bit on:   0 … 1  USES    hits since the last look at it
- *                                               2      MAIN    it is in the main queue
+ *  bits of an entry, from PolicySpace.bit on:   0 … 1  USES    hits, at most 3; `victim` lowers it
+ *                                               2      MAIN    the entry is in the main queue
  */
 export const QUEUE = 0; // three words (queue.ts)
 export const MAIN = 3; // three words (queue.ts)
-export const HAND = 6; // WordIndex of the link to look at next; the head: begin at the oldest
+export const HAND = 6; // word index of the link at which `victim` begins; the head for the oldest
 export const GHOSTS = 7; // three words (ghosts.ts)
 export const SKETCH = 7; // four words (sketch.ts)
 

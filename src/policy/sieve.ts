@@ -6,7 +6,7 @@
 //
 //   newest                                          oldest
 //     N ── · ── V ── · ── · ── V ── V ── · ── V ── ·        V: visited
-//                         ▲ hand  ◄── goes this way
+//                         ▲ hand  ◄── moves this way
 //
 // After Y. Zhang et al., "SIEVE is Simpler than LRU" (NSDI 2024). Unlike the paper, one search
 // spares at most SECOND_CHANCES pages.

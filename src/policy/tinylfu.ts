@@ -1,17 +1,17 @@
 // tinylfu keeps the pages that are requested most often per byte that they occupy. New pages enter
-// a window, a queue in the order of arrival. The page at its end is compared with the main queue's
-// victim; the page of lower worth, which is recent requests (estimated by a sketch) ÷ bytes, is
-// evicted.
+// a window, a queue in the order of arrival. The page at the end of the window is compared with the
+// main queue's victim, and the page of lower worth is evicted. The worth of a page is the number of
+// its recent requests, which a sketch estimates, divided by its size in bytes.
 //
 //   new ──► window ──► worth more than main's victim? ──no──► gone
-//                            │ yes: that one is gone
+//                            │ yes: main's victim is gone
 //                            ▼
 //                           main: a hand goes round as in sieve; of the first SAMPLES pages that it
 //                           finds not used since, the one of least worth is the victim
 //
 // After G. Einziger et al., "TinyLFU" (ACM TOS 2017), with bytes as in L. Cherkasova's GDSF (1998).
-// Unlike there, a hit only sets a bit, as in sieve: a hit that moved a page in a list would delay
-// all threads.
+// Unlike in both papers, a hit only sets a bit, as in sieve: a hit that moved a page in a list
+// would delay all threads.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";

@@ -1,6 +1,6 @@
-// Decides when reclaim begins and ends, and when a full store takes pages again. Both are a state
-// that flips between two marks, so that it does not flutter at one mark. Pure functions from state
-// and numbers to the next state.
+// Decides when reclaim begins and ends, and when a full store takes pages again. Each of the
+// two states, reclaiming and full, begins at one mark and ends at another (hysteresis), so that it
+// does not change with every page. Pure functions from state and numbers to the next state.
 //
 //   free frames:   0 ───────── low ─────────── high ──────── all
 //                  reclaim ◄── begins           ends ──► no reclaim       as the kernel's zones

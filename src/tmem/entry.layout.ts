@@ -5,8 +5,8 @@
  *  └───────────────┴───────────────┴───────────────┴───────────────┘
  *
  * An entry is part of a leaf of its object's tree, or of the object's record, and begins at a
- * multiple of four words. Its name is its word index. The index moves entries (and reports that),
- * but of their words it reads only whether META is 0.
+ * multiple of four words. It is referred to by its word index. The index moves entries, and reports
+ * each move, but of the words of an entry it reads only META, and only whether META is 0.
  *
  * Guarded by the arena's lock, as all structures in this folder.
  */

@@ -1,7 +1,7 @@
 /** struct tmem_index: the words of an index, which its owner provides.
  *
  *  ┌──────┬─────────┬──────────────┬───────────────┬────────────────┬──────────────────────┐
- *  │ SEED │ BUCKETS │ …_FRAMES     │ 3 slab heads  │ DIRECTORY 64   │ POOLS 256 × 12 words │
+ *  │ SEED │ BUCKETS │ …_FRAMES     │ 3 slab heads  │ DIRECTORY 64   │ POOLS 256 × 13 words │
  *  └──────┴─────────┴──────────────┴───────────────┴────────────────┴──────────────────────┘
  *
  * The buckets of the hash table are in page frames. Frames of the directory list those frames, and
@@ -9,12 +9,12 @@
  *
  *   DIRECTORY ──► frame of word indexes ──► frame of buckets ──► object ──► object …
  *
- * All guarded by the arena's lock. Word indexes of frames beyond the table's size are left over
- * from before.
+ * All words are guarded by the arena's lock. Word indexes of frames beyond the table's size are
+ * stale.
  */
 import { SLAB_HEAD_WORDS } from "../memory/slab.ts";
 
-export const SEED = 0; // fixed: of the hash
+export const SEED = 0; // fixed: seed of the hash
 export const BUCKETS = 1; // buckets of the hash table, 0 = no objects and no frames
 export const BUCKET_FRAMES = 2; // frames that hold buckets
 export const DIRECTORY_FRAMES = 3; // frames that list the frames of buckets
@@ -31,7 +31,7 @@ export const POOLS = DIRECTORY + DIRECTORY_WORDS; // POOLS_MAX × POOL_WORDS
 // One tmem pool.
 export const POOL_WORDS = 13;
 export const POOLS_MAX = 256;
-export const STATE = 0; // FREE, DYING, or the pool's id: it is in use
+export const STATE = 0; // FREE, DYING, or the id of a pool in use
 export const POOL_ID = 1; // number | generation << 8, of this use or, if FREE, of the next
 export const CLIENT = 2; // the client that created it
 export const FLAGS = 3; // PERSISTENT, SHARED, KEEPS_OLD

@@ -140,7 +140,7 @@ export class TmemKey {
   #setBytes(bytes: Uint8Array): void {
     const count = byteCountOf(bytes);
     if (count < 1 || count > ID_BYTES_MAX) {
-      throw wrong(`an object id of bytes has 1 to ${ID_BYTES_MAX} of them, not ${count}`);
+      throw wrong(`an object id given as bytes has 1 to ${ID_BYTES_MAX} bytes, not ${count}`);
     }
     this.id.fill(0);
     for (let i = 0; i < count; i++) this.id[i >>> 2]! |= bytes[i]! << ((i & 3) * 8);

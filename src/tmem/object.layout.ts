@@ -5,8 +5,8 @@
  *  │      │       │        │         │ ROOT │ COUNT │  –  │  –    │ where it is LONG
  *  └──────┴───────┴────────┴─────────┴───────────────────────────┴ ─ ─ ─ ─ ─ ─ ─ ─ ┘
  *
- * An object whose only page has index 0, as with keys and values, has that page's entry in its
- * record. Any other object has a tree (tree.layout.ts). An object has at least one page.
+ * An object whose only page has index 0, such as a short value of a cache, has that page's entry in
+ * its record. Any other object has a tree (tree.layout.ts). An object has at least one page.
  */
 export const NEXT = 0; // the next object of the bucket, or NONE
 export const SHAPE = 1; // flags and pool, see below
@@ -22,7 +22,7 @@ export const LONG_WORDS = 12;
 /** No record. Word 0 of an arena is never a record. */
 export const NONE = 0;
 
-// SHAPE. Id and the bits of NAME_MASK identify an object.
+// SHAPE. The id and the bits of NAME_MASK identify an object.
 export const POOL_MASK = 0xff; // bits 0–7: number of the pool
 export const ID_BYTES_SHIFT = 8; // bits 8–12: bytes of the id, 1 … 24; 0 = the id is a number
 export const ID_BYTES_MASK = 0x1f;

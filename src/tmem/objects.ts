@@ -10,9 +10,10 @@
 //   grow      while there are more objects than buckets, at most two splits per insertion: one
 //             keeps pace, the other catches up after a lack of frames
 //   shrink    while there are more than 2 · objects + 1 buckets, at most two merges per removal: so
-//             there are never more than that or BUCKETS_MIN, and no frame after the last object
+//             there are never more buckets than that or BUCKETS_MIN, and a table without objects
+//             has no frames
 //
-// A table that can't grow for lack of frames becomes slower, and nothing else.
+// If there are no frames to grow, chains become longer and the table slower.
 import { NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -27,7 +28,7 @@ import { POSITIONS, reverseBits } from "./scan_cursor.ts";
 
 /** Buckets of a table with objects, at least. */
 export const BUCKETS_MIN = 16;
-/** What the directory can list with frames of 4 KiB: half as many as objects fit into an arena. */
+/** What the directory can list with frames of 4 KiB: half the objects that fit into an arena. */
 const BUCKETS_MAX = 2 ** 26;
 
 /** Splits after an insertion and merges after a removal, at most. */
@@ -135,6 +136,7 @@ export class ObjectTable {
     return object;
   }
 
+  /** Adds an object from `make`, which now has pages, to the table. */
   link(object: WordIndex): void {
     const words = this.#words;
     const bucketAt = this.#bucketAt(bucketOf(this.hashOf(object), this.buckets));
@@ -145,6 +147,7 @@ export class ObjectTable {
     }
   }
 
+  /** Frees the record of an object that is not in the table. */
   discard(object: WordIndex): void {
     const long = (this.#words[object + Obj.SHAPE]! & Obj.LONG) !== 0;
     (long ? this.#long : this.#short).free(object);
@@ -190,6 +193,7 @@ export class ObjectTable {
     return bucketOf(reverseBits(position) | 0, this.buckets);
   }
 
+  /** The position behind the last position of a bucket. */
   endOf(bucket: number): number {
     const { buckets } = this;
     const bits = 31 - Math.clz32(buckets);
@@ -198,6 +202,7 @@ export class ObjectTable {
     return reverseBits(bucket) + POSITIONS / 2 ** (hasMore ? bits + 1 : bits);
   }
 
+  /** The position of an object (scan_cursor.ts). */
   positionOf(object: number): number {
     return reverseBits(this.hashOf(object));
   }
@@ -292,8 +297,9 @@ export class ObjectTable {
     const added = this.buckets;
     if (added === BUCKETS_MAX || !this.#makeRoomFor(added)) return false;
     const bit = 1 << (31 - Math.clz32(added));
-    // The words at which to link the next object that stays, and the next that goes. A link that is
-    // right already is not written again, so a chain logs as many words as its objects alternate.
+    // The words at which to link the next object that stays, and the next that goes to the new
+    // bucket. A link that is already right is not written, so the number of logged words is that of
+    // the changes in the chain between objects that stay and objects that go.
     let stayAt = this.#bucketAt(added - bit);
     let goAt = this.#bucketAt(added);
     let object = words[stayAt]!;
@@ -330,7 +336,8 @@ export class ObjectTable {
   }
 
   /**
-   * Allocates the frames that begin with this bucket.
+   * If a frame of buckets begins with this bucket, allocates that frame, and the frame of the
+   * directory that begins with it.
    * @returns false if there are none, and then nothing has changed
    */
   #makeRoomFor(bucket: number): boolean {
@@ -355,7 +362,7 @@ export class ObjectTable {
     return true;
   }
 
-  /** Frees the frames that begin with this bucket, which was the last. */
+  /** Frees the frames that begin with this bucket, which was the last of the table. */
   #giveRoomOf(bucket: number): void {
     if ((bucket & this.#frameMask) !== 0) return;
     const words = this.#words;

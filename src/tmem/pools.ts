@@ -3,8 +3,9 @@
 // A pool is a set of objects that are destroyed together: the cache of a file system, a swap
 // device. It is ephemeral (its pages may be evicted) or persistent, and private or shared by all
 // clients that name its UUID. A pool that its last client has left is DYING: nothing is found or
-// stored in it while its pages are removed step by step. Then another pool can have its number. An
-// id contains a generation besides the number, so that an old pool's id does not open a new pool.
+// stored in it while its pages are removed step by step. Once they are removed, another pool can
+// have its number. An id contains a generation besides the number, so that the id of an old pool
+// does not open a new one.
 import { type Brand, NIL, type Nil } from "../base/brand.ts";
 import { EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
@@ -120,7 +121,7 @@ export class PoolTable {
 
   /** Whether a pool of this id exists and is not dying; every operation checks this. */
   isUsable(pool: number): boolean {
-    // Numbers below POOLS_MAX are no ids, and may equal a state.
+    // A number below POOLS_MAX is no id; FREE and DYING are such numbers.
     return pool >= Index.POOLS_MAX && this.#words[this.at(pool) + Index.STATE] === pool;
   }
 

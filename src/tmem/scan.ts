@@ -75,8 +75,8 @@ export class EntryScan {
       }
       cursor.position = next;
       if (count === 0) return visited;
-      // A cursor can be within one object only, so several objects at one position are visited as
-      // a whole.
+      // A cursor can be within one object only, so several objects at one position are visited in
+      // one step, whatever their number of entries.
       const left = count === 1 ? entriesMax - visited : Number.POSITIVE_INFINITY;
       object = objects.firstOf(bucket);
       for (; object !== Obj.NONE; object = words[object + Obj.NEXT]!) {

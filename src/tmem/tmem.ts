@@ -39,8 +39,8 @@ import * as Tree from "./tree.layout.ts";
 import { type EntryMoved, PageTree } from "./tree.ts";
 
 /**
- * Owner numbers that an index needs: 0 for leaves and nodes, 1 and 2 for objects, 3 for the hash
- * table.
+ * The number of frame owners that an index needs: the first for leaves and nodes, the second and
+ * third for short and long objects, the fourth for the hash table.
  */
 export const INDEX_OWNERS = 4;
 
@@ -64,6 +64,7 @@ export class TmemIndex {
   readonly #treeOwner: number;
   readonly #shortOwner: number;
   readonly #longOwner: number;
+  /** Scratch key of `holds`. */
   readonly #probe = new TmemKey();
 
   /**
@@ -116,8 +117,8 @@ export class TmemIndex {
   }
 
   /**
-   * Ends one client's use of a pool. After the last, the pool is dying: nothing is found in it or
-   * stored in it, and the caller calls `destroyStep` until it returns 0.
+   * Ends one client's use of a pool. After the last client has left, the pool is dying: nothing is
+   * found in it or stored in it, and the caller calls `destroyStep` until it returns 0.
    * @returns clients that still use it; EINVAL if there is no such pool, EBUSY if it is dying
    */
   destroyPool(pool: number): number | Errno {
@@ -125,8 +126,9 @@ export class TmemIndex {
   }
 
   /**
-   * Removes some pages of a dying pool; other pools may change between two steps. May remove none
-   * although some are left, if it has visited many buckets of other pools.
+   * Removes some pages of a dying pool; other pools may change between two steps. A step also ends
+   * after STEP_BUCKETS buckets without an object of the pool, so it may remove no page although
+   * some are left.
    * @param maxPages 1 or more; fewer are removed if the transaction would be too long
    * @returns pages left; after 0 the pool is gone. EINVAL if no such pool is dying
    */
@@ -137,9 +139,9 @@ export class TmemIndex {
     const number = pool & Index.NUMBER_MASK;
     let removed = 0;
     let bucket = words[at + Index.CURSOR]!;
-    // From the last bucket down, and again as long as there are objects. A bucket that is merged
-    // meanwhile is appended to a lower one, which is still ahead. A split may move objects to a
-    // bucket that was passed; the next round finds those.
+    // Goes from the last bucket down, and starts over while the pool has objects. A bucket that is
+    // merged between two steps is appended to a lower one, which is still ahead. A split may move
+    // objects to a bucket that was passed; the next round finds those objects.
     for (let looked = 0; words[at + Index.OBJECTS]! > 0; ) {
       bucket = Math.min(bucket, this.#objects.buckets - 1);
       const object = this.#objectOf(bucket, number);
@@ -259,7 +261,8 @@ export class TmemIndex {
    * Visits some entries from the cursor on, and advances it. Called repeatedly, it visits each
    * entry that stays once per round, in no particular order; an entry that is added or removed
    * meanwhile may be visited or not.
-   * @param entriesMax entries to visit, at about
+   * @param entriesMax entries to visit, at most; objects of equal hashes are visited together, even
+   *   if they have more
    * @param visit must not change the index
    * @returns whether a round has ended: the next call begins another
    */
@@ -312,8 +315,8 @@ export class TmemIndex {
   }
 
   /**
-   * Whether there is an entry at this word, which may be any number: the key to which it leads must
-   * lead back to it.
+   * Whether there is an entry at word index `at`, which may be any number. The words around an
+   * entry give its key, and a search for that key must find the entry.
    */
   holds(at: number): boolean {
     if (!(at > 0 && at < this.#words.length)) return false;

@@ -1,7 +1,7 @@
 // The radix tree of an object's pages, from index to entry. tree.layout.ts draws it.
 //
-// On its way down, a search reads only references, not what a node covers: the leaf tells whether
-// it is the right one. An index is given as two halves of 32 bits.
+// On its way down, a search reads only references, and not which indexes a node covers: only at the
+// leaf it checks that the leaf covers the index. An index is given as two halves of 32 bits.
 import { NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -18,7 +18,7 @@ export class PageTree {
   readonly #words: Int32Array;
   readonly #slab: Slab;
   readonly #moved: EntryMoved;
-  /** Bits of a word index that are its offset in a frame. */
+  /** The bits of a word index that are the offset in its frame. */
   readonly #frameMask: number;
 
   /**
@@ -128,7 +128,7 @@ export class PageTree {
   next(object: number, low: number, high: number): WordIndex | Nil {
     const words = this.#words;
     if ((words[object + Obj.SHAPE]! & Obj.INLINE) !== 0) return this.find(object, low, high);
-    /** The reference, next to the way down, whose pages come next after it. */
+    // The reference whose pages follow those on the way down, in the order of indexes.
     let behind = 0;
     let ref = words[object + Obj.ROOT]!;
     while (ref !== 0) {
@@ -257,7 +257,8 @@ export class PageTree {
     assert(words[inline + Entry.META] !== 0, "an entry's words are set before the next insertion");
     const first = this.#makeLeaf(object, 0, 0);
     if (first === NIL) return NIL;
-    // The tree is made beside the object, with a word of the leaf's first entry as its root.
+    // The object keeps its inline entry until the tree is complete. Meanwhile, the root is in a
+    // word of the leaf's first entry.
     const rootAt = entryOf(first, 0);
     put(words, rootAt, Tree.refOf(first, 0));
     let leaf = first;
@@ -311,7 +312,8 @@ export class PageTree {
   }
 
   /**
-   * Replaces the reference at `slotAt` by a node with two children: what was there, and a leaf.
+   * Replaces `ref`, the reference at `slotAt`, by a node with two children: the record of `ref`,
+   * and a leaf.
    * @returns false if there is no room for the node, and then nothing has changed
    */
   #join(object: number, slotAt: number, ref: number, leaf: number): boolean {

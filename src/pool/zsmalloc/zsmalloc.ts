@@ -165,7 +165,7 @@ export class ZsmallocPool extends ZspagePool {
 
   protected override releaseLocked(zspage: number): number {
     const live: Handle[] = [];
-    // Only while the pool is destroyed, a zspage is released that still has objects.
+    // A zspage that still has objects is released only when its pool is destroyed.
     if (this.words[zspage + Zspage.IN_USE] !== 0) this.handlesOfLocked(zspage, live);
     for (const handle of live) this.#handles.free(this.#handles.find(handle));
     return this.zspages.release(zspage);

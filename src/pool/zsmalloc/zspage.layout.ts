@@ -16,7 +16,7 @@ export const LRU = 2; // link: in the pool's LRU list, the warmest first
 export const CLASS = 4; // its size class
 export const GROUP = 5; // fullness group, 0 = empty (and in no list) … the highest = full
 export const IN_USE = 6; // live objects
-export const FREE = 7; // the first free object: zsmalloc: its place; 2012: its number
+export const FREE = 7; // the first free object: its place, or its number in zsmalloc-2012
 export const FIRST_FRAME = 8;
 export const PINS = 9; // mappings of its objects
 export const UNDER_RECLAIM = 10; // 1 while a thread empties it: nothing is placed or moved here
