@@ -37,6 +37,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["node"],
   ["frontends", "lab"],
   ["values"],
+  ["shard"],
   ["store"],
   ["backing", "codec", "policy", "pool", "tmem"],
   ["memory"],
@@ -79,15 +80,18 @@ const ATOMIC: readonly { readonly path: string; readonly reason: string }[] = [
     path: "src/cache/single_flight.ts",
     reason: "a thread that waits for a load sleeps without a lock",
   },
+  { path: "src/shard/quota.ts", reason: "limits are read without the locks of the shards" },
   { path: "src/memcached/items/shared.ts", reason: "cas numbers and flushes of all threads" },
   { path: "src/memcached/watch/board.ts", reason: "all threads see which events are watched" },
   {
     path: "src/store/open.ts",
     reason: "attaching reads without the lock whether the store is closed",
   },
-  { path: "src/store/store.ts", reason: "closing is seen by all threads" },
   { path: "src/store/versions.ts", reason: "a near hit takes no lock" },
-  { path: "src/store/maintainer.ts", reason: "the maintainer sleeps until a thread wakes it" },
+  {
+    path: "src/store/maintainer.ts",
+    reason: "the maintainer sleeps until a thread wakes it, and all threads see a store closed",
+  },
   {
     path: "src/pool/zsmalloc/zsmalloc.ts",
     reason: "compaction yields to threads that wait for the lock",

@@ -36,6 +36,13 @@ export function latencyBuckets(words: Int32Array, at: number): [upToNs: number, 
   return buckets;
 }
 
+/** Adds the buckets of a histogram to those at the beginning of `target`. */
+export function latencyAdd(target: Int32Array, words: Int32Array, at: number): void {
+  for (let bucket = 0; bucket < LATENCY_WORDS; bucket++) {
+    target[bucket]! += Atomics.load(words, at + bucket);
+  }
+}
+
 export function latencySummary(words: Int32Array, at: number): LatencySummary {
   const counts = Array.from({ length: LATENCY_WORDS }, (_, i) => Atomics.load(words, at + i));
   const count = counts.reduce((sum, n) => sum + n, 0);

@@ -58,7 +58,7 @@ export class Zswap {
       throw new ZcacheError("ERR_OPTION", "the store has no room for another pool");
     }
     if (maxPoolPercent === undefined) return;
-    store.limit(Math.floor((store.arena.sizeBytes * maxPoolPercent) / 100));
+    store.limit(Math.floor((store.options.memoryMax * maxPoolPercent) / 100));
   }
 
   /**

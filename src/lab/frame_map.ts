@@ -41,7 +41,7 @@ export class FrameMapBuilder {
   /** Begins a map of the frames [from, to) in at most `cellsMax` cells. */
   constructor(store: Store, from: number, to: number, cellsMax: number) {
     this.#store = store;
-    this.framesTotal = store.arena.frames.framesTotal;
+    this.framesTotal = store.inspection.framesTotal;
     this.from = Math.min(from, this.framesTotal);
     this.to = Math.max(this.from, Math.min(to, this.framesTotal));
     const frames = this.to - this.from;

@@ -1,8 +1,9 @@
 // Stores on Node: makes them, attaches to them, and recompresses their idle pages.
 import { ZcacheError } from "../base/errors.ts";
+import { ShardedStore } from "../shard/sharded_store.ts";
 import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
-import { Store, type StoreShare } from "../store/store.ts";
+import type { Store, StoreShare } from "../store/store.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
@@ -23,7 +24,7 @@ export function createStore(options: StoreOptions = {}): Store {
 
 /** As `createStore`, for a caller that schedules background work itself. */
 export function openStore(options: StoreOptions): Store {
-  const store = Store.create(options, nodePlatform());
+  const store = ShardedStore.create(options, nodePlatform());
   warnOfMemory("memoryMax", store.options.memoryMax);
   return store;
 }
@@ -33,7 +34,7 @@ export function openStore(options: StoreOptions): Store {
  * @throws ZcacheError ERR_STORE_SHARE, ERR_STORE_CLOSED
  */
 export function attachStore(share: StoreShare): Store {
-  return Store.attach(share, nodePlatform());
+  return ShardedStore.attach(share, nodePlatform());
 }
 
 /**

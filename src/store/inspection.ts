@@ -11,20 +11,21 @@ import * as Root from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 
 export class Inspection {
-  readonly #state: StoreState;
+  readonly #states: readonly StoreState[];
 
-  constructor(state: StoreState) {
-    this.#state = state;
+  /** @param states the shards of the store; one for a store of one arena */
+  constructor(states: readonly StoreState[]) {
+    this.#states = states;
   }
 
   /** Latency histograms, of which `Store.stats` has some percentiles. */
   latencies(): Record<LatencyName, [upToNs: number, count: number][]> {
-    return latenciesOf(this.#state.assertOpen());
+    return latenciesOf(this.#open());
   }
 
   /** Ephemeral pages evicted since the store was made. */
   get evicted(): number {
-    return this.#state.counter("evicted_ephemeral_pages");
+    return this.#sum((state) => state.counter("evicted_ephemeral_pages"));
   }
 
   /**
@@ -32,18 +33,19 @@ export class Inspection {
    * be as long as those in memory.
    */
   get storedBytes(): number {
-    return this.#storedBytesOf(Root.EPHEMERAL) + this.#storedBytesOf(Root.PERSISTENT);
-  }
-
-  #storedBytesOf(kind: number): number {
-    const gauge = (what: number) => this.#state.words[this.#state.gaugeAt(kind, what)]!;
-    const bytes = gauge(Root.BYTES) >>> 0;
-    return bytes * (1 + gauge(Root.IN_FILE) / Math.max(1, gauge(Root.IN_MEMORY)));
+    return this.#sum(
+      (state) => storedBytesOf(state, Root.EPHEMERAL) + storedBytesOf(state, Root.PERSISTENT),
+    );
   }
 
   /** How the page frames of each kind's pool are classified. */
   get frameClasses(): readonly ("slot" | "buddies")[] {
-    return this.#state.zpools.map((zpool) => zpool.frameClasses);
+    return this.#states[0]!.zpools.map((zpool) => zpool.frameClasses);
+  }
+
+  /** Page frames of all shards; those of a shard follow those of the shard before. */
+  get framesTotal(): number {
+    return this.#sum(({ arena }) => arena.frames.framesTotal);
   }
 
   /**
@@ -53,14 +55,22 @@ export class Inspection {
    * @returns how many frames were described
    */
   describeFrames(first: number, target: Int32Array): number {
-    const state = this.#state.assertOpen();
     assert(target.length <= FRAMES_PER_HOLD, "the lock is held for a bounded time");
-    return transaction(state, () => describeFramesLocked(state, first, target));
+    let begin = 0;
+    for (const state of this.#open()) {
+      const end = begin + state.arena.frames.framesTotal;
+      if (first < end) {
+        const from = first - begin;
+        return transaction(state, () => describeFramesLocked(state, from, target));
+      }
+      begin = end;
+    }
+    return 0;
   }
 
   /** Begins a histogram of the sizes of all stored pages or values. */
   sizes(): SizeHistogram {
-    return new SizeHistogram(this.#state.assertOpen());
+    return new SizeHistogram(this.#open());
   }
 
   /**
@@ -69,6 +79,21 @@ export class Inspection {
    * @param seed the same seed draws the same sample, as long as the store does not change
    */
   sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
-    return new Sampler(this.#state.assertOpen(), wanted, seed, taker);
+    return new Sampler(this.#open(), wanted, seed, taker);
   }
+
+  #open(): readonly StoreState[] {
+    for (const state of this.#states) state.assertOpen();
+    return this.#states;
+  }
+
+  #sum(of: (state: StoreState) => number): number {
+    return this.#states.reduce((sum, state) => sum + of(state), 0);
+  }
+}
+
+function storedBytesOf(state: StoreState, kind: number): number {
+  const gauge = (what: number) => state.words[state.gaugeAt(kind, what)]!;
+  const bytes = gauge(Root.BYTES) >>> 0;
+  return bytes * (1 + gauge(Root.IN_FILE) / Math.max(1, gauge(Root.IN_MEMORY)));
 }

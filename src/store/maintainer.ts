@@ -10,22 +10,32 @@ import { flushStep, isLow, isVeryLow, maintain, reclaimStep } from "./write_back
 
 /** The maintainer also wakes up by itself, to clean segments. */
 const LOOK_EVERY_MS = 100;
+const LOOK_EVERY_MS_SHARDED = 5;
 /** Calls for the maintainer between two checks of whether it is alive. */
 const CALLS_PER_LOOK = 256;
 
-/** Runs maintenance until the store is closed. */
-export function serveMaintenance(state: StoreState): void {
-  const { words, root, arena } = state;
-  transaction(state, () => put(words, root + Store.MAINTAINER, arena.owner));
+/**
+ * Runs maintenance until the store is closed.
+ * @param states its shards; the first one is waited for, so calls to the others are heard later
+ */
+export function serveMaintenance(states: readonly StoreState[]): void {
+  const { words, root } = states[0]!;
+  const lookEveryMs = states.length === 1 ? LOOK_EVERY_MS : LOOK_EVERY_MS_SHARDED;
+  for (const state of states) {
+    transaction(state, () => put(state.words, state.root + Store.MAINTAINER, state.arena.owner));
+  }
   try {
     while (Atomics.load(words, root + Store.CLOSED) === 0) {
       const calls = Atomics.load(words, root + Store.WORK);
-      if (maintain(state)) continue;
-      Atomics.wait(words, root + Store.WORK, calls, LOOK_EVERY_MS);
+      // All of them get a step, also after one that has more to do.
+      if (states.filter(maintain).length > 0) continue;
+      Atomics.wait(words, root + Store.WORK, calls, lookEveryMs);
     }
   } finally {
-    forget(state, arena.owner);
-    Atomics.notify(words, root + Store.MAINTAINER);
+    for (const state of states) {
+      forget(state, state.arena.owner);
+      Atomics.notify(state.words, state.root + Store.MAINTAINER);
+    }
   }
 }
 
@@ -60,6 +70,13 @@ export function makeRoomAfterPut(state: StoreState): void {
   reclaimStep(state);
   flushStep(state);
   recordSince(state, Latency.RECLAIM, begin);
+}
+
+/** Makes all threads find the store closed, and wakes the maintainer, which ends then. */
+export function markClosed({ words, root }: StoreState): void {
+  Atomics.store(words, root + Store.CLOSED, 1);
+  Atomics.add(words, root + Store.WORK, 1);
+  Atomics.notify(words, root + Store.WORK);
 }
 
 /** How long to wait for a thread that is writing to the file before the file is closed. */

@@ -38,9 +38,14 @@ export interface RecompressOptions {
 export interface StoreOptions {
   /**
    * Memory for everything: pages, index, tables, buffers, scratch of all threads. In bytes or as
-   * text such as "512MiB"; 1 MiB to 4 GiB less 64 KiB (default 64 MiB).
+   * text such as "512MiB"; 1 MiB to 255 GiB (default 64 MiB).
    */
   readonly memoryMax?: number | string;
+  /**
+   * How many arenas the store consists of, 1 to 64. Each is at most 4 GiB, and has a lock, index,
+   * policy and pools of its own (default "auto": as many as `memoryMax` needs).
+   */
+  readonly shards?: "auto" | number;
   /** Bytes of a page: 4, 8, 16, 32 or 64 KiB (default 4 KiB). */
   readonly pageSize?: number;
   /** The codec of new pages (default "lz4"). */
@@ -83,6 +88,7 @@ export interface StoreOptions {
 /** All options, checked and with defaults. A plain object, which `postMessage` can carry. */
 export interface ResolvedOptions {
   readonly memoryMax: number;
+  readonly shards: "auto" | number;
   readonly pageSize: number;
   readonly codec: string;
   readonly codecOptions: CodecOptions;
@@ -98,12 +104,18 @@ export interface ResolvedOptions {
   readonly writeBack: (Required<WriteBackOptions> & { readonly max: number }) | undefined;
 }
 
+/** The most arenas of a store. */
+export const SHARDS_MAX = 64;
 const MEMORY_MIN = MIB;
+const MEMORY_MAX = SHARDS_MAX * ARENA_BYTES_MAX;
+/** Default of `writeBack.max`. */
+export const FILE_BYTES = 1024 * MIB;
 const FILE_MIN = MIB;
 const FILE_MAX = 32 * 1024 * MIB;
 
 const KEYS: readonly (keyof StoreOptions)[] = [
   "memoryMax",
+  "shards",
   "pageSize",
   "codec",
   "codecOptions",
@@ -126,7 +138,8 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
   const options = readOptions(given, KEYS, "a store");
   const pool = options.pool ?? "dense";
   const resolved: ResolvedOptions = {
-    memoryMax: bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, ARENA_BYTES_MAX),
+    memoryMax: bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, MEMORY_MAX),
+    shards: shardsOf(options.shards ?? "auto"),
     pageSize: oneOf("pageSize", options.pageSize ?? 4 * KIB, PAGE_SIZES),
     codec: textOf("codec", options.codec ?? "lz4"),
     codecOptions: codecOptionsOf(options.codecOptions),
@@ -156,6 +169,13 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
     throw new ZcacheError("ERR_OPTION", 'reclaim "frames" is for pages: values have other headers');
   }
   return resolved;
+}
+
+function shardsOf(shards: "auto" | number): "auto" | number {
+  const isNumber = Number.isInteger(shards) && Number(shards) >= 1 && Number(shards) <= SHARDS_MAX;
+  if (shards === "auto" || isNumber) return shards;
+  const found = typeof shards === "string" ? shards : describe(shards);
+  throw new ZcacheError("ERR_OPTION", `shards ${found}: allowed are auto and 1 to ${SHARDS_MAX}`);
 }
 
 const RECOMPRESS_KEYS = ["codec", "codecOptions", "idleSeconds"] as const;
@@ -201,7 +221,7 @@ function resolveWriteBack(given: WriteBackOptions) {
   const existing = oneOf("writeBack.existing", options.existing ?? "reuse", EXISTING);
   return {
     path: options.path,
-    max: bytesOf("writeBack.max", options.max ?? 1024 * MIB, FILE_MIN, FILE_MAX),
+    max: bytesOf("writeBack.max", options.max ?? FILE_BYTES, FILE_MIN, FILE_MAX),
     existing,
     preallocate: booleanOf("writeBack.preallocate", options.preallocate ?? false),
     ephemeral: booleanOf("writeBack.ephemeral", options.ephemeral ?? true),

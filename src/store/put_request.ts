@@ -18,6 +18,10 @@ export class PutRequest {
   /** The pattern of a same-filled page. */
   low = 0;
   high = 0;
+  /** Attempts that found no room, each followed by `makeRoomOutside` (store_page.ts). */
+  attempts = 0;
+  /** Whether this put has asked the other shards for room (room.ts). */
+  hasAskedShards = false;
   /** Segments that this put has written so far, because they were in the way of evictions. */
   flushes = 0;
 }

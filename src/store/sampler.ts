@@ -34,47 +34,50 @@ export class Sampler {
   readonly population: number;
   /** Pages or values drawn so far. */
   drawn = 0;
-  readonly #state: StoreState;
+  readonly #states: readonly StoreState[];
+  /** The shard that the walk is in. */
+  #nth = 0;
   readonly #taker: SampleTaker;
   readonly #wanted: number;
   readonly #random: Xorshift32;
-  readonly #cursor = new ScanCursor();
+  #cursor = new ScanCursor();
   /** The entry and its VALUE, for each entry that the current step has picked. */
   readonly #picked = new Int32Array(PICKED_MAX * 2);
   #count = 0;
   /** The probability of an entry to be drawn, times 2³². */
   readonly #chance: number;
 
-  constructor(state: StoreState, wanted: number, seed: number, taker: SampleTaker) {
-    this.#state = state;
+  /** @param states the shards of the store */
+  constructor(states: readonly StoreState[], wanted: number, seed: number, taker: SampleTaker) {
+    this.#states = states;
     this.#wanted = wanted;
     this.#taker = taker;
     this.#random = new Xorshift32(seed);
-    let population = 0;
-    for (let kind = 0; kind < Store.KINDS; kind++) {
-      for (const what of [Store.IN_MEMORY, Store.SAME]) {
-        population += state.words[state.gaugeAt(kind, what)]!;
-      }
-    }
+    const population = states.reduce((sum, state) => sum + inMemory(state), 0);
     this.population = population;
     this.#chance = population <= wanted ? 2 ** 32 : Math.floor((wanted / population) * 2 ** 32);
   }
 
   /** Takes the next step of the walk. @returns whether the sample is complete */
   step(): boolean {
-    const { index } = this.#state.assertOpen();
+    const state = this.#states[this.#nth]!.assertOpen();
+    const { index } = state;
     this.#count = 0;
-    const visit = (entry: WordIndex) => this.#pick(entry);
-    const ended = transaction(this.#state, () => index.scan(this.#cursor, STEP_ENTRIES, visit));
+    const visit = (entry: WordIndex) => this.#pick(state, entry);
+    const ended = transaction(state, () => index.scan(this.#cursor, STEP_ENTRIES, visit));
     for (let nth = 0; nth < this.#count && this.drawn < this.#wanted; nth++) {
       const entry = this.#picked[nth * 2]! as WordIndex;
-      if (this.#draw(entry, this.#picked[nth * 2 + 1]!)) this.drawn++;
+      if (this.#draw(state, entry, this.#picked[nth * 2 + 1]!)) this.drawn++;
     }
-    return ended || this.drawn >= this.#wanted;
+    if (this.drawn >= this.#wanted) return true;
+    if (!ended || this.#nth + 1 === this.#states.length) return ended;
+    this.#nth++;
+    this.#cursor = new ScanCursor();
+    return false;
   }
 
-  #pick(entry: WordIndex): void {
-    const where = Page.whereOf(this.#state.words[entry + Entry.META]!);
+  #pick(state: StoreState, entry: WordIndex): void {
+    const where = Page.whereOf(state.words[entry + Entry.META]!);
     if (where === Page.FILE || this.#count === PICKED_MAX) return;
     if (this.#random.next() >= this.#chance) return;
     if (where === Page.SAME_FILLED) {
@@ -83,17 +86,27 @@ export class Sampler {
       return;
     }
     this.#picked[this.#count * 2] = entry;
-    this.#picked[this.#count * 2 + 1] = this.#state.words[entry + Entry.VALUE]!;
+    this.#picked[this.#count * 2 + 1] = state.words[entry + Entry.VALUE]!;
     this.#count++;
   }
 
   /** @returns whether the entry still stands for the same page */
-  #draw(entry: WordIndex, value: number): boolean {
-    const state = this.#state;
+  #draw(state: StoreState, entry: WordIndex, value: number): boolean {
     const snapshot = snapshotEntry(state, entry, value);
     if (snapshot === undefined) return false;
     const content = state.arena.bytes.subarray(state.plain, state.plain + snapshot.plainBytes);
     this.#taker.take(content, snapshot.prefix, Page.sizeOf(snapshot.meta));
     return true;
   }
+}
+
+/** Pages or values in memory. */
+function inMemory(state: StoreState): number {
+  let count = 0;
+  for (let kind = 0; kind < Store.KINDS; kind++) {
+    for (const what of [Store.IN_MEMORY, Store.SAME]) {
+      count += state.words[state.gaugeAt(kind, what)]!;
+    }
+  }
+  return count;
 }

@@ -22,27 +22,35 @@ export class SizeHistogram {
   looked = 0;
   /** Same-filled pages, which take no room in the pool. */
   sameFilled = 0;
-  readonly #state: StoreState;
-  readonly #cursor = new ScanCursor();
+  readonly #states: readonly StoreState[];
+  /** The shard that the walk is in. */
+  #nth = 0;
+  #cursor = new ScanCursor();
 
-  constructor(state: StoreState) {
-    this.#state = state;
+  /** @param states the shards of the store */
+  constructor(states: readonly StoreState[]) {
+    this.#states = states;
   }
 
   /** Takes the next step of the walk. @returns whether all entries have been visited */
   step(): boolean {
-    const { index } = this.#state.assertOpen();
-    const visit = (entry: WordIndex) => this.#add(entry);
-    return transaction(this.#state, () => index.scan(this.#cursor, STEP_ENTRIES, visit));
+    const state = this.#states[this.#nth]!.assertOpen();
+    const { index } = state;
+    const visit = (entry: WordIndex) => this.#add(state, entry);
+    if (!transaction(state, () => index.scan(this.#cursor, STEP_ENTRIES, visit))) return false;
+    if (this.#nth + 1 === this.#states.length) return true;
+    this.#nth++;
+    this.#cursor = new ScanCursor();
+    return false;
   }
 
-  #add(entry: WordIndex): void {
-    const meta = this.#state.words[entry + Entry.META]!;
+  #add(state: StoreState, entry: WordIndex): void {
+    const meta = state.words[entry + Entry.META]!;
     const where = Page.whereOf(meta);
     if (where === Page.SAME_FILLED) this.sameFilled++;
     if (where !== Page.MEMORY) return;
     this.looked++;
-    const bin = Math.floor((Page.sizeOf(meta) * SIZE_BINS) / this.#state.pageSize);
+    const bin = Math.floor((Page.sizeOf(meta) * SIZE_BINS) / state.pageSize);
     this.bins[Math.min(SIZE_BINS - 1, bin)]!++;
     const codec = Page.codecOf(meta);
     this.byCodec[codec === Page.TRIED ? Page.FAST : codec]!++;

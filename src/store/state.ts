@@ -29,6 +29,7 @@ import type { StoreContext, StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
 import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
+import type { RoomSource } from "./room.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 import { Versions } from "./versions.ts";
@@ -89,6 +90,8 @@ export class StoreState implements StoreContext {
   readonly expirySearch = new ExpirySearch();
   /** By kind, the store's version when compaction last freed nothing. */
   readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
+  /** Set if the store is one of several shards, which share one limit. */
+  room: RoomSource | undefined;
   /** The log of changes for a later process, if the store keeps one. */
   changes: ChangeLog | undefined;
   /** Versions of keys, in a store of values. */

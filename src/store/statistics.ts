@@ -1,7 +1,13 @@
 // Statistics of a store, consistent with each other: they are read under one hold of the lock.
 
 import type { LatencySummary } from "../base/latency.ts";
-import { LATENCY_WORDS, latencyBuckets, latencyRecord, latencySummary } from "../base/latency.ts";
+import {
+  LATENCY_WORDS,
+  latencyAdd,
+  latencyBuckets,
+  latencyRecord,
+  latencySummary,
+} from "../base/latency.ts";
 import { RECOVERIES } from "../memory/arena.layout.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
 import type { PoolStats } from "../pool/contract.ts";
@@ -33,6 +39,8 @@ export interface StoreStats {
   readonly mem_used_total: number;
   readonly mem_used_max: number;
   readonly mem_limit: number;
+  /** Arenas that the store consists of. */
+  readonly shards: number;
   readonly same_pages: number;
   readonly huge_pages: number;
   readonly pages_compacted: number;
@@ -79,6 +87,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     mem_used_total: used,
     mem_used_max: frames.framesPeak * pageSize + header,
     mem_limit: state.words[state.root + Store.LIMIT_FRAMES]! * pageSize + header,
+    shards: 1,
     same_pages: sum((kind) => kind.samePages),
     huge_pages: sum((kind) => kind.hugePages),
     pages_compacted: sum((kind) => kind.pool.pagesCompacted),
@@ -95,20 +104,36 @@ export function statisticsLocked(state: StoreState): StoreStats {
     counters: Object.fromEntries(
       COUNTERS.map((name) => [name, state.counter(name)]),
     ) as StoreStats["counters"],
-    latency: Object.fromEntries(
-      LATENCIES.map((name, nth) => [name, latencySummary(state.words, latencyAt(state, nth))]),
-    ) as StoreStats["latency"],
+    latency: latencySummariesOf([state]),
     recoveries: state.words[RECOVERIES]!,
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
   };
 }
 
-/** The buckets of all latency histograms. Needs no lock: each is a word of its own. */
-export function latenciesOf(state: StoreState) {
+/** The buckets of all latency histograms of some shards. Needs no lock: each is one word. */
+export function latenciesOf(states: readonly StoreState[]) {
+  const words = new Int32Array(LATENCY_WORDS);
   const buckets = LATENCIES.map((name, nth) => {
-    return [name, latencyBuckets(state.words, latencyAt(state, nth))] as const;
+    sumLatency(states, nth, words);
+    return [name, latencyBuckets(words, 0)] as const;
   });
   return Object.fromEntries(buckets) as Record<LatencyName, ReturnType<typeof latencyBuckets>>;
+}
+
+/** Percentiles of the latencies of some shards together. */
+export function latencySummariesOf(states: readonly StoreState[]): StoreStats["latency"] {
+  const words = new Int32Array(LATENCY_WORDS);
+  const summaries = LATENCIES.map((name, nth) => {
+    sumLatency(states, nth, words);
+    return [name, latencySummary(words, 0)] as const;
+  });
+  return Object.fromEntries(summaries) as StoreStats["latency"];
+}
+
+/** Adds up the n-th histogram of some shards. @param words LATENCY_WORDS, which are overwritten */
+function sumLatency(states: readonly StoreState[], nth: number, words: Int32Array): void {
+  words.fill(0);
+  for (const state of states) latencyAdd(words, state.words, latencyAt(state, nth));
 }
 
 /** Adds the time since `beginNs` to the n-th histogram. */

@@ -21,7 +21,7 @@
 // lock; reads run beside each other. Compression, decompression and file I/O are done without the
 // lock.
 //
-// Limits: one arena, at most 4 GiB; 256 tmem pools; pages of 4 … 64 KiB.
+// Limits: one arena, at most 4 GiB (src/shard joins several); 256 tmem pools; pages of 4 … 64 KiB.
 import type { BackingShare } from "../backing/contract.ts";
 import { type Address, NIL } from "../base/brand.ts";
 import { copyBytes } from "../base/bytes.ts";
@@ -39,7 +39,7 @@ import { type Explanation, explainLocked } from "./explain.ts";
 import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan.ts";
 import { Inspection } from "./inspection.ts";
 import { loadPage } from "./load_page.ts";
-import { makeRoomAfterPut, serveMaintenance, waitForOthers } from "./maintainer.ts";
+import { makeRoomAfterPut, markClosed, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
@@ -86,9 +86,9 @@ export class Store {
   background: BackgroundWork | undefined;
   #idleScan: IdleScan | undefined;
 
-  private constructor(state: StoreState) {
+  protected constructor(state: StoreState) {
     this.#state = state;
-    this.inspection = new Inspection(state);
+    this.inspection = new Inspection([state]);
     this.pageSize = state.pageSize;
     this.#plain = state.arena.bytes.subarray(state.plain, state.plain + state.pageSize);
     state.arena.lock.onDeath = () => recoverLocked(state);
@@ -387,7 +387,7 @@ export class Store {
    * thread that does nothing else.
    */
   serve(): void {
-    serveMaintenance(this.#openState());
+    serveMaintenance([this.#openState()]);
     this.detach();
   }
 
@@ -457,7 +457,7 @@ export class Store {
     if (this.#state.isOver) return;
     this.background?.stop();
     const state = this.#state;
-    Atomics.store(state.words, state.root + Root.CLOSED, 1);
+    markClosed(state);
     try {
       waitForOthers(state);
       flushAll(state);

@@ -115,7 +115,7 @@ export function storePacked(
       lock.unlock();
     }
     if (result !== EAGAIN) return result as typeof STORED | Errno;
-    request.flushes = flushStep(state) ? request.flushes + 1 : FLUSHES;
+    makeRoomOutside(state, request);
   }
 }
 
@@ -140,7 +140,7 @@ function storeSameFilled(
       lock.unlock();
     }
     if (result !== EAGAIN) return result as typeof STORED | Errno;
-    request.flushes = flushStep(state) ? request.flushes + 1 : FLUSHES;
+    makeRoomOutside(state, request);
   }
 }
 
@@ -152,7 +152,10 @@ function beginRequest(state: StoreState, pool: number, key: TmemKey, packed: num
   request.hash = state.hash(pool, key);
   request.packed = packed;
   request.sizeBytes = Page.sizeOf(packed);
+  request.attempts = 0;
+  request.hasAskedShards = false;
   request.flushes = 0;
+  state.room?.beforePut();
   return request;
 }
 
@@ -163,7 +166,7 @@ function beginRequest(state: StoreState, pool: number, key: TmemKey, packed: num
 function storeLocked(state: StoreState, request: PutRequest): typeof STORED | Errno {
   const { key } = request;
   if (state.condition !== undefined && isHead(key) && !state.condition()) return ECANCELED;
-  if (request.flushes === 0) state.count("puts");
+  if (request.attempts === 0) state.count("puts");
   const kind = state.index.kindOf(request.pool);
   if (kind === NIL) return EINVAL;
   request.kind = kind;
@@ -184,7 +187,7 @@ function storeLocked(state: StoreState, request: PutRequest): typeof STORED | Er
   do {
     if (placeObjectLocked(state, request, step) === STORED) return STORED;
   } while (compactLocked(state, kind));
-  if (canFlushLocked(state, request)) return EAGAIN;
+  if (mayRetry(state, request)) return EAGAIN;
   // A refusal would remove the old page anyway; its room is the last there is.
   if (dropOldLocked(state, request) && placeObjectLocked(state, request, step) === STORED) {
     state.count("duplicate_puts");
@@ -194,7 +197,7 @@ function storeLocked(state: StoreState, request: PutRequest): typeof STORED | Er
 }
 
 function storeSameLocked(state: StoreState, request: PutRequest): typeof STORED | Errno {
-  if (request.flushes === 0) state.count("puts");
+  if (request.attempts === 0) state.count("puts");
   const kind = state.index.kindOf(request.pool);
   if (kind === NIL) return EINVAL;
   request.kind = kind;
@@ -213,7 +216,7 @@ function storeSameLocked(state: StoreState, request: PutRequest): typeof STORED 
     const isMore = round < ROUNDS && makeRoomLocked(state, kind);
     if (!isMore && !compactLocked(state, kind)) break;
   }
-  return canFlushLocked(state, request) ? EAGAIN : refuseFullLocked(state, request);
+  return mayRetry(state, request) ? EAGAIN : refuseFullLocked(state, request);
 }
 
 /**
@@ -309,7 +312,18 @@ function placeLocked(
   state.commitLocked();
 }
 
-/** Whether writing a segment may make evictions possible. */
-function canFlushLocked(state: StoreState, { flushes }: PutRequest): boolean {
+/** Whether room outside of this store's pools may help: of other shards, or in the file. */
+function mayRetry(state: StoreState, { hasAskedShards, flushes }: PutRequest): boolean {
+  if (state.room !== undefined && !hasAskedShards) return true;
   return state.backing !== undefined && flushes < FLUSHES;
+}
+
+/** Asks other shards for room; then writes a segment, which may make evictions possible. */
+function makeRoomOutside(state: StoreState, request: PutRequest): void {
+  request.attempts++;
+  if (state.room !== undefined && !request.hasAskedShards) {
+    request.hasAskedShards = true;
+    if (state.room.raise()) return;
+  }
+  request.flushes = flushStep(state) ? request.flushes + 1 : FLUSHES;
 }

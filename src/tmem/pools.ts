@@ -73,7 +73,12 @@ export class PoolTable {
   }
 
   /** As TmemIndex.createPool. */
-  create(client: number, flags: number, uuid: Uint8Array | null): TmemPool | Errno {
+  create(
+    client: number,
+    flags: number,
+    uuid: Uint8Array | null,
+    wanted?: number,
+  ): TmemPool | Errno {
     const words = this.#words;
     const shared = (flags & SHARED) !== 0;
     if ((flags & ~(PERSISTENT | SHARED | KEEPS_OLD)) !== 0 || shared !== (uuid !== null))
@@ -83,12 +88,12 @@ export class PoolTable {
       const at = this.#withUuid(uuid);
       if (at !== NIL) return this.#join(at, flags);
     }
-    let number = 0;
-    while (words[this.at(number) + Index.STATE] !== Index.FREE) {
-      if (++number === Index.POOLS_MAX) return ENOSPC;
-    }
+    const number = wanted === undefined ? this.#firstFree() : wanted & Index.NUMBER_MASK;
+    if (number === NIL) return ENOSPC;
     const at = this.at(number);
-    const id = words[at + Index.POOL_ID]!;
+    if (words[at + Index.STATE] !== Index.FREE) return EBUSY;
+    const id = wanted ?? words[at + Index.POOL_ID]!;
+    put(words, at + Index.POOL_ID, id);
     put(words, at + Index.CLIENT, client);
     put(words, at + Index.FLAGS, flags);
     for (let word = 0; word < UUID_WORDS; word++) {
@@ -100,6 +105,13 @@ export class PoolTable {
     put(words, at + Index.USERS, 1);
     put(words, at + Index.STATE, id);
     return id as TmemPool;
+  }
+
+  #firstFree(): number {
+    for (let number = 0; number < Index.POOLS_MAX; number++) {
+      if (this.#words[this.at(number) + Index.STATE] === Index.FREE) return number;
+    }
+    return NIL;
   }
 
   /** As TmemIndex.findPool. */

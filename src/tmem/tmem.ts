@@ -104,11 +104,25 @@ export class TmemIndex {
    * @param client a number that names the client
    * @param flags PERSISTENT, SHARED, KEEPS_OLD
    * @param uuid 16 bytes for a shared pool, null for a private one
+   * @param id of a new pool (default: the index chooses one)
    * @returns the pool's id; EINVAL for impossible flags, or flags other than the shared pool's;
-   *   EBUSY while the shared pool is dying; ENOSPC with 256 pools
+   *   EBUSY while the shared pool is dying, or if the number of `id` is in use; ENOSPC with 256
+   *   pools
    */
-  createPool(client: number, flags: number, uuid: Uint8Array | null): TmemPool | Errno {
-    return this.#pools.create(client, flags, uuid);
+  createPool(
+    client: number,
+    flags: number,
+    uuid: Uint8Array | null,
+    id?: number,
+  ): TmemPool | Errno {
+    return this.#pools.create(client, flags, uuid, id);
+  }
+
+  /** The pool, dying or not, that has the number of `id`; NIL if there is none. */
+  poolInPlaceOf(id: number): TmemPool | Nil {
+    const number = id & Index.NUMBER_MASK;
+    const pool = this.#pools.from(number);
+    return pool !== NIL && (pool & Index.NUMBER_MASK) === number ? pool : NIL;
   }
 
   /** @returns the shared pool of this UUID, or NIL; a dying pool is not found */

@@ -1,0 +1,52 @@
+// How many arenas a store consists of, and how large they are.
+import { ZcacheError } from "../base/errors.ts";
+import { GIB, KIB, MIB } from "../base/units.ts";
+import { ARENA_BYTES_MAX } from "../memory/arena.ts";
+import { SHARDS_MAX } from "../store/options.ts";
+
+export interface ShardPlan {
+  readonly shards: number;
+  /** Bytes of each arena: more than an equal part, so that limits can move between shards. */
+  readonly arenaBytes: number;
+}
+
+/**
+ * Up to this part a store has one shard. Beyond it, an arena of 4 GiB has a third more than its
+ * part.
+ */
+const PART_MAX = 3 * GIB;
+/** An arena is larger than its part by this fraction. */
+const SPARE_PART = 0.5;
+/** Two shards of less would be mostly tables. */
+const PART_MIN = MIB;
+const ARENA_UNIT = 64 * KIB;
+
+/**
+ * @param memoryMax bytes of the whole store
+ * @param shards as the option of this name says
+ * @throws ZcacheError ERR_OPTION if so many shards can't have so much memory
+ */
+export function planShards(memoryMax: number, shards: "auto" | number): ShardPlan {
+  if (shards === "auto") return planOf(memoryMax, fewestShards(memoryMax));
+  const fewest = Math.ceil(memoryMax / ARENA_BYTES_MAX);
+  const most = Math.max(1, Math.min(SHARDS_MAX, Math.floor(memoryMax / PART_MIN)));
+  if (shards >= fewest && shards <= most) return planOf(memoryMax, shards);
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `shards ${shards}: memory of ${memoryMax} bytes has ${fewest} to ${most} shards`,
+    { context: { shards, memoryMax, fewest, most } },
+  );
+}
+
+function fewestShards(memoryMax: number): number {
+  // A single arena has no other to lend memory to, so it may be full size.
+  if (memoryMax <= ARENA_BYTES_MAX) return 1;
+  return Math.min(SHARDS_MAX, Math.ceil(memoryMax / PART_MAX));
+}
+
+function planOf(memoryMax: number, shards: number): ShardPlan {
+  if (shards === 1) return { shards, arenaBytes: memoryMax };
+  const wanted = (memoryMax / shards) * (1 + SPARE_PART);
+  const arenaBytes = Math.ceil(wanted / ARENA_UNIT) * ARENA_UNIT;
+  return { shards, arenaBytes: Math.min(ARENA_BYTES_MAX, Math.max(PART_MIN, arenaBytes)) };
+}
