@@ -1,8 +1,8 @@
 // How many arenas a store consists of, and how large they are.
 import { ZcacheError } from "../base/errors.ts";
-import { GIB, KIB, MIB } from "../base/units.ts";
+import { GIB, KIB, MIB, parseSize } from "../base/units.ts";
 import { ARENA_BYTES_MAX } from "../memory/arena.ts";
-import { SHARDS_MAX } from "../store/options.ts";
+import { FILE_BYTES, SHARDS_MAX, type StoreOptions } from "../store/options.ts";
 
 export interface ShardPlan {
   readonly shards: number;
@@ -49,4 +49,15 @@ function planOf(memoryMax: number, shards: number): ShardPlan {
   const wanted = (memoryMax / shards) * (1 + SPARE_PART);
   const arenaBytes = Math.ceil(wanted / ARENA_UNIT) * ARENA_UNIT;
   return { shards, arenaBytes: Math.min(ARENA_BYTES_MAX, Math.max(PART_MIN, arenaBytes)) };
+}
+
+/** The options of one shard: a file of its own, and an equal part of what is limited. */
+export function optionsOfShard(options: StoreOptions, plan: ShardPlan, nth: number): StoreOptions {
+  const { writeBack } = options;
+  const { shards, arenaBytes: memoryMax } = plan;
+  if (writeBack === undefined) return { ...options, memoryMax, shards: 1 };
+  const { path, max = FILE_BYTES } = writeBack;
+  const part = Math.floor(parseSize(max, "writeBack.max") / shards);
+  const own = { ...writeBack, path: nth === 0 ? path : `${path}.${nth}`, max: part };
+  return { ...options, memoryMax, shards: 1, writeBack: own };
 }

@@ -5,7 +5,8 @@
 //   2. route.ts          which shard a page or a key belongs to
 //   3. quota.ts          one limit for all shards
 //   4. sharded_store.ts  a store of pages: sends each operation to its shard, or to all
-//   5. statistics.ts     sums over shards
+//   5. shard_group.ts    stores of values, whose users send each operation to the shard of its key
+//   6. statistics.ts     sums over shards
 //
 // A sharded store is its first shard, with the others beside it. The first one also holds what
 // threads share that is no page: words of devices, buffers, the quota. Pages of other shards are
@@ -20,7 +21,6 @@
 import { type Address, NIL } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
-import { parseSize } from "../base/units.ts";
 import { Arena } from "../memory/arena.ts";
 import { resolvePoolOptions, type TmemPoolOptions } from "../store/arguments.ts";
 import type { Explanation } from "../store/explain.ts";
@@ -28,12 +28,7 @@ import type { IdleScanOptions, IdleScanResult } from "../store/idle_scan.ts";
 import { Inspection } from "../store/inspection.ts";
 import { markClosed, serveMaintenance } from "../store/maintainer.ts";
 import { attachStore, formatStore } from "../store/open.ts";
-import {
-  FILE_BYTES,
-  type ResolvedOptions,
-  resolveOptions,
-  type StoreOptions,
-} from "../store/options.ts";
+import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../store/options.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreState } from "../store/state.ts";
 import type { StoreStats } from "../store/statistics.ts";
@@ -41,7 +36,7 @@ import { MISS, Store, type StoreShare, stateOf } from "../store/store.ts";
 import { transaction } from "../store/transaction.ts";
 import { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
-import { planShards, type ShardPlan } from "./plan.ts";
+import { optionsOfShard, planShards } from "./plan.ts";
 import { QUOTA_BYTES, Quota } from "./quota.ts";
 import { shardOfPage } from "./route.ts";
 import { summaryOf } from "./statistics.ts";
@@ -361,15 +356,4 @@ function isSameIndex(a: TmemKey, b: TmemKey): boolean {
 function isBefore(a: TmemKey, b: TmemKey): boolean {
   if (a.indexHigh !== b.indexHigh) return a.indexHigh >>> 0 < b.indexHigh >>> 0;
   return a.indexLow >>> 0 < b.indexLow >>> 0;
-}
-
-/** The options of one shard: a file of its own, and an equal part of what is limited. */
-function optionsOfShard(options: StoreOptions, plan: ShardPlan, nth: number): StoreOptions {
-  const { writeBack } = options;
-  const { shards, arenaBytes: memoryMax } = plan;
-  if (writeBack === undefined) return { ...options, memoryMax, shards: 1 };
-  const { path, max = FILE_BYTES } = writeBack;
-  const part = Math.floor(parseSize(max, "writeBack.max") / shards);
-  const own = { ...writeBack, path: nth === 0 ? path : `${path}.${nth}`, max: part };
-  return { ...options, memoryMax, shards: 1, writeBack: own };
 }
