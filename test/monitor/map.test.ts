@@ -122,8 +122,8 @@ test("a map of a million frames is made in bounded steps", () => {
   const framesTotal = 2 ** 20;
   let calls = 0;
   const store = {
-    arena: { frames: { framesTotal } },
     inspection: {
+      framesTotal,
       describeFrames: (first: number, target: Int32Array) => {
         calls++;
         assert.ok(target.length <= Use.FRAMES_PER_HOLD);
