@@ -2,7 +2,9 @@
 // Node.js provides.
 /// <reference types="node" preserve="true" />
 export { AssertionError, type ErrorCode, ZcacheError } from "./base/errors.ts";
+export type { LatencySummary } from "./base/latency.ts";
 export { formatBytes, GIB, KIB, MIB, parseSize } from "./base/units.ts";
+export type { BackgroundCounts } from "./cache/background.ts";
 export { Cache } from "./cache/cache.ts";
 export type { DictionaryReport } from "./cache/dictionary.ts";
 export type { CacheEvents, EvictionReason } from "./cache/events.ts";
@@ -12,26 +14,32 @@ export type {
   CacheOptions,
   FetchOptions,
   GetOptions,
+  LocalOptions,
   NearOptions,
   SetOptions,
 } from "./cache/options.ts";
 export type { Serializer } from "./cache/serializer/serializer.ts";
 export type { CacheShare } from "./cache/share.ts";
-export type { CacheStats } from "./cache/statistics.ts";
+export type { CacheStats, LocalCounts } from "./cache/statistics.ts";
 export * from "./codec/index.ts";
-export { Cleancache } from "./frontends/cleancache.ts";
-export { Frontswap } from "./frontends/frontswap.ts";
-export { Zswap } from "./frontends/zswap.ts";
-export { nodeCodecs } from "./node/codecs.ts";
+export { Cleancache, type CleancacheStats, type FileKey } from "./frontends/cleancache.ts";
+export { Frontswap, type FrontswapStats } from "./frontends/frontswap.ts";
+export { Zswap, type ZswapOptions, type ZswapStats } from "./frontends/zswap.ts";
+export { type NodeCodecsOptions, nodeCodecs } from "./node/codecs.ts";
 export { startMaintainer } from "./node/maintainer.ts";
 export { attachStore, createStore } from "./node/stores.ts";
 export type { PersistOptions } from "./persist/options.ts";
 export type { PersistStats } from "./persist/persistence.ts";
+export type { Recovered } from "./persist/recovery.ts";
+export type { AdmissionLimits } from "./policy/admission.ts";
 export * from "./pool/index.ts";
 export type { TmemPoolOptions } from "./store/arguments.ts";
+export type { CounterName, LatencyName } from "./store/counters.ts";
 export type { Explanation } from "./store/explain.ts";
+export type { Idle, IdleScanOptions, IdleScanResult } from "./store/idle_scan.ts";
 export type { RecompressOptions, StoreOptions, WriteBackOptions } from "./store/options.ts";
 export type { BackgroundWork, TaskStats } from "./store/platform.ts";
-export type { StoreStats } from "./store/statistics.ts";
+export type { KindStats, StoreStats } from "./store/statistics.ts";
 export type { Store, StoreShare } from "./store/store.ts";
 export { TmemKey } from "./tmem/key.ts";
+export type { TmemPool, TmemPoolInfo } from "./tmem/pools.ts";

@@ -31,8 +31,8 @@ export interface ChunkRange {
   readonly length?: number;
 }
 
-type Done = (error: Error | null) => void;
-type Got = (error: Error | null, chunk?: Buffer) => void;
+export type DoneCallback = (error: Error | null) => void;
+export type ChunkCallback = (error: Error | null, chunk?: Buffer) => void;
 
 const PAGE_KIB = [4, 8, 16, 32, 64] as const;
 
@@ -82,7 +82,7 @@ export class ZcacheChunkStore {
    *   chunk
    *   of that index no longer exists
    */
-  put(index: number, chunk: Uint8Array, done: Done = () => undefined): void {
+  put(index: number, chunk: Uint8Array, done: DoneCallback = () => undefined): void {
     this.#answer(done, () => {
       const expected = this.#lengthOf(index);
       this.#put(index, bytesOf(chunk, `chunk ${index}`, expected));
@@ -90,7 +90,11 @@ export class ZcacheChunkStore {
   }
 
   /** Reads a chunk or a part of it; the error for a missing chunk has the property `notFound`. */
-  get(index: number, range: ChunkRange | null | undefined | Got, done?: Got): void {
+  get(
+    index: number,
+    range: ChunkRange | null | undefined | ChunkCallback,
+    done?: ChunkCallback,
+  ): void {
     const answer = typeof range === "function" ? range : (done ?? (() => undefined));
     this.#answer(answer, () => {
       const whole = this.#lengthOf(index);
@@ -106,12 +110,12 @@ export class ZcacheChunkStore {
   }
 
   /** Closes the chunk store, and its store with all chunks if it has created that. */
-  close(done: Done = () => undefined): void {
+  close(done: DoneCallback = () => undefined): void {
     this.#answer(done, () => this.#close());
   }
 
   /** Removes all chunks and closes the chunk store. */
-  destroy(done: Done = () => undefined): void {
+  destroy(done: DoneCallback = () => undefined): void {
     this.#answer(done, () => {
       this.#store.destroyPool(this.#pool);
       this.#close();

@@ -13,7 +13,7 @@ export interface ZcacheDriverOptions extends AdapterOptions {
 }
 
 /** Options of one call of unstorage; ttl in seconds. */
-interface Transaction {
+export interface TransactionOptions {
   readonly ttl?: number;
   readonly [option: string]: unknown;
 }
@@ -34,8 +34,8 @@ export interface ZcacheDriver {
   hasItem(key: string): boolean;
   getItem(key: string): string | null;
   getItemRaw(key: string): unknown;
-  setItem(key: string, value: string, options?: Transaction): void;
-  setItemRaw(key: string, value: unknown, options?: Transaction): void;
+  setItem(key: string, value: string, options?: TransactionOptions): void;
+  setItemRaw(key: string, value: unknown, options?: TransactionOptions): void;
   removeItem(key: string): void;
   getMeta(key: string): ZcacheItemMeta | null;
   getKeys(base?: string): string[];
@@ -55,7 +55,7 @@ export function zcacheDriver(given: ZcacheDriverOptions = {}): ZcacheDriver {
   const adapted = new AdapterCache(options);
   const { cache } = adapted;
   const base = options.base === undefined ? "" : scopeOf(options.base.replace(/:+$/, ""));
-  const set = (key: string, value: unknown, transaction?: Transaction) => {
+  const set = (key: string, value: unknown, transaction?: TransactionOptions) => {
     const ttl = transaction?.ttl ?? options.ttl;
     adapted.set(base + key, value, ttl === undefined ? ttl : ttl * SECOND_MS);
   };

@@ -73,9 +73,9 @@ import { type CacheStats, type LocalCounts, storeFigures } from "./statistics.ts
 export class Cache<K extends CacheKey = string, V = unknown> {
   /** The store under the cache, for its statistics and for tools. */
   readonly store: Store;
-  /** The values of bytes in it. */
+  /** @internal The values of bytes in it. */
   readonly values: Values;
-  /** Counts of this thread. */
+  /** @internal Counts of this thread. */
   readonly counts: LocalCounts = {
     ...{ nearHits: 0, loads: 0, joined: 0, staleHits: 0, unstored: 0 },
   };

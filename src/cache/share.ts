@@ -12,8 +12,9 @@ export interface CacheShare {
   /** Version of this format. */
   readonly zcacheCache: typeof SHARE_VERSION;
   readonly store: StoreShare;
+  /** @internal */
   readonly options: ResolvedCacheOptions;
-  /** The log of changes; undefined without `persist`. */
+  /** @internal The log of changes; undefined without `persist`. */
   readonly log: LogShare | undefined;
 }
 

@@ -116,6 +116,7 @@ export class MemcachedServer {
   /**
    * Opens the store, listens, and starts the other threads.
    * @throws ZcacheError ERR_OPTION, ERR_INPUT, ERR_IO: a setting, a file or an address is bad
+   * @internal
    */
   static async start(options: MemcachedOptions): Promise<MemcachedServer> {
     const settings = checkSettings(options.settings);

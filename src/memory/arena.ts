@@ -82,21 +82,26 @@ export class Arena {
   /** The arena as bytes. */
   readonly bytes: Uint8Array;
   readonly kernels: Kernels;
+  /** @internal */
   readonly frames: FrameAllocator;
   readonly pageSize: number;
   /** This thread's number in the arena, 1 … MAX_THREADS; another thread gets it once it is free. */
   readonly thread: number;
   /** This thread's name in locks and shared words; never reused (owner.ts). */
   readonly owner: number;
-  /** Whether an owner certainly never runs again. */
+  /** @internal Whether an owner certainly never runs again. */
   readonly isDead: IsDead = (owner) => !this.ownerMayRun(owner);
   /**
    * As `isDead`, for locks below the arena's. With a journal, all changes of a dead owner are
    * undone; without one, nothing repairs what it has left half done.
    * @throws ZcacheError ERR_ARENA_DAMAGED
+   * @internal
    */
   readonly isDeadInside: IsDead;
-  /** The arena's lock. With a journal, it guards everything but attaching and detaching. */
+  /**
+   * The arena's lock. With a journal, it guards everything but attaching and detaching.
+   * @internal
+   */
   readonly lock: ArenaLock;
   readonly #threads: Threads;
   /** The unused frames of a reserved block that this thread was given. */

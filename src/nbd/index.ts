@@ -31,7 +31,9 @@ import { WORKER } from "./worker.binary.ts";
 
 export type { BdStat, IoStat, MmStat } from "../zram/stat.ts";
 export { Extent, Zram, type ZramShare } from "../zram/zram.ts";
+export type { RequestKind } from "./request_check.ts";
 export { type Listen, NbdServer } from "./server.ts";
+export type { TlsShare } from "./thread.ts";
 
 export interface NbdExportOptions {
   /** The export's name (default "": the export of clients that name none). */

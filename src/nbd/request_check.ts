@@ -14,6 +14,8 @@ export interface Agreed {
 
 /** Kinds of requests whose times are measured separately. */
 export const REQUEST_KINDS = ["read", "write", "other"] as const;
+/** In the API reference, the names themselves. @useDeclaredType */
+export type RequestKind = (typeof REQUEST_KINDS)[number];
 
 /** The place of a command in REQUEST_KINDS. */
 export function kindOf(command: number): number {

@@ -8,7 +8,7 @@ import { SampledTimes } from "../base/sampled_times.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { listen } from "../node/net/listening.ts";
 import { reserveFd, workerError } from "../node/reserved_fds.ts";
-import { REQUEST_KINDS } from "./request_check.ts";
+import { REQUEST_KINDS, type RequestKind } from "./request_check.ts";
 import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
 
 /** Where a server listens. */
@@ -105,6 +105,7 @@ export class NbdServer {
    * @param released takes the workers back when they are idle again
    * @throws ZcacheError ERR_OPTION: an invalid address; ERR_IO: an address can't be listened on;
    *   ERR_ARENA_FULL: no room for a worker's buffers
+   * @internal
    */
   static async start(
     options: ServerOptions,
@@ -157,7 +158,7 @@ export class NbdServer {
   }
 
   /** Histograms of request times by kind, of one request in 64: upper bounds in ns and counts. */
-  latencies(): Record<(typeof REQUEST_KINDS)[number], [upToNs: number, count: number][]> {
+  latencies(): Record<RequestKind, [upToNs: number, count: number][]> {
     const kinds = REQUEST_KINDS.map((kind, nth) => [kind, this.#times.buckets(nth)] as const);
     return Object.fromEntries(kinds) as ReturnType<NbdServer["latencies"]>;
   }

@@ -1,8 +1,19 @@
 // The entry point `zcache/pool`: the pools, the arena that they are in, and their error numbers.
 /// <reference types="node" preserve="true" />
-export type { Address, Handle, PageFrame } from "../base/brand.ts";
-export { EAGAIN, EBUSY, EINVAL, ENOMEM, ENOSPC, type Errno, errnoName } from "../base/errno.ts";
+export type { Address, Brand, Handle, PageFrame } from "../base/brand.ts";
+export {
+  EAGAIN,
+  EBUSY,
+  ECANCELED,
+  EINVAL,
+  ENOMEM,
+  ENOSPC,
+  type Errno,
+  errnoName,
+} from "../base/errno.ts";
+export type { Threads } from "../base/threads.ts";
 export { Arena, type ArenaOptions, type ArenaShare } from "../memory/arena.ts";
+export type { WasmMemory } from "../wasm/platform.ts";
 export {
   type ClassStats,
   type Evict,

@@ -47,6 +47,7 @@ export const COUNTERS = [
   "huge_pages_since",
 ] as const;
 
+/** In the API reference, the names themselves. @useDeclaredType */
 export type CounterName = (typeof COUNTERS)[number];
 
 /** The index of each counter: `Count.puts`. */
@@ -100,5 +101,6 @@ export const REASON_OF_REFUSAL: Readonly<Record<Refusal, number>> = {
 
 /** Operations whose latency is measured, in the order of their histograms. */
 export const LATENCIES = ["put", "get", "miss", "load_from_file", "reclaim"] as const;
+/** In the API reference, the names themselves. @useDeclaredType */
 export type LatencyName = (typeof LATENCIES)[number];
 export const Latency = { PUT: 0, GET: 1, MISS: 2, LOAD: 3, RECLAIM: 4 } as const;

@@ -57,7 +57,9 @@ import { flushAll, flushStep, maintain } from "./write_back.ts";
 export interface StoreShare {
   readonly zcacheStore: number;
   readonly arena: ArenaShare;
+  /** @internal */
   readonly options: ResolvedOptions;
+  /** @internal */
   readonly device: BackingShare | undefined;
 }
 
@@ -75,7 +77,7 @@ export class Store {
   }
 
   readonly pageSize: number;
-  /** Looks at the store without using it. */
+  /** @internal Looks at the store without using it. */
   readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
@@ -418,7 +420,7 @@ export class Store {
     return this.#transaction(() => statisticsLocked(state));
   }
 
-  /** The options of the store, with all defaults filled in. */
+  /** @internal The options of the store, with all defaults filled in. */
   get options(): ResolvedOptions {
     return this.#state.options;
   }

@@ -40,7 +40,7 @@ export class Zram {
   readonly pageSize: number;
   /** The store's memory, byte by byte: addresses are places in it. */
   readonly bytes: Uint8Array;
-  /** Pages that a damaged image has lost; marked before other threads have the device. */
+  /** @internal Pages that a damaged image has lost; marked before other threads have the device. */
   readonly lost: LostPages;
   readonly #hasFile: boolean;
   readonly #store: Store;
