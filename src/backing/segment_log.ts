@@ -226,10 +226,10 @@ export class SegmentLog {
     }
     // Takes back segments that this thread began to write and did not end, because the device threw
     // an error that was no ZcacheError.
-    this.#takeBackLocked((owner) => owner === this.#arena.owner);
-    let oldest = this.#oldestFullLocked();
+    this.#table.takeBack((owner) => owner === this.#arena.owner);
+    let oldest = this.#table.oldestFull();
     if (oldest === NIL && this.isBusyLocked(() => true)) {
-      if (this.#lookForDeadLocked()) oldest = this.#oldestFullLocked();
+      if (this.#lookForDeadLocked()) oldest = this.#table.oldestFull();
     }
     if (oldest === NIL) return NIL;
     this.#table.setFlushing(oldest, this.#arena.owner);
@@ -281,12 +281,7 @@ export class SegmentLog {
   isBusyLocked(isOf: (owner: number) => boolean): boolean {
     const cleaner = this.#words[this.#at + Log.CLEANER]!;
     if (cleaner !== 0 && isOf(cleaner)) return true;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      const segment = this.#table.buffered(nth);
-      if (segment === 0 || this.#table.state(segment) !== Log.FLUSHING) continue;
-      if (isOf(this.#table.flusherOf(segment))) return true;
-    }
-    return false;
+    return this.#table.isFlushing(isOf);
   }
 
   /**
@@ -295,7 +290,7 @@ export class SegmentLog {
    */
   recoverLocked(): void {
     const { isDead } = this.#arena;
-    this.#takeBackLocked(isDead);
+    this.#table.takeBack(isDead);
     const cleaner = this.#words[this.#at + Log.CLEANER]!;
     if (cleaner !== 0 && isDead(cleaner)) this.#endCleaningLocked(false);
   }
@@ -363,10 +358,6 @@ export class SegmentLog {
   }
 
   stats(): SegmentLogStats {
-    let bufferedSegments = 0;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      if (this.#table.buffered(nth) !== 0) bufferedSegments++;
-    }
     return {
       ...(Object.fromEntries(COUNTERS.map((name, nth) => [name, this.#floats[nth]!])) as Record<
         Counter,
@@ -375,7 +366,7 @@ export class SegmentLog {
       sizeBytesMax: this.device.sizeBytesMax,
       liveBytes: this.#table.liveBytes,
       freeSegments: this.#table.free,
-      bufferedSegments,
+      bufferedSegments: this.#table.bufferedCount,
     };
   }
 
@@ -412,29 +403,6 @@ export class SegmentLog {
     this.#table.setState(segment, Log.FULL);
     this.#table.setFilled(segment, used);
     this.#table.releaseIfEmpty(segment);
-  }
-
-  #oldestFullLocked(): number | Nil {
-    const table = this.#table;
-    let oldest: number = NIL;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      const segment = table.buffered(nth);
-      if (segment === 0 || table.state(segment) !== Log.FULL) continue;
-      if (oldest === NIL || table.sequenceOf(segment) < table.sequenceOf(oldest)) oldest = segment;
-    }
-    return oldest;
-  }
-
-  /** Returns to FULL the segments whose writers have died. */
-  #takeBackLocked(isGone: (owner: number) => boolean): void {
-    const table = this.#table;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      const segment = table.buffered(nth);
-      if (segment === 0 || table.state(segment) !== Log.FLUSHING) continue;
-      if (!isGone(table.flusherOf(segment))) continue;
-      table.setState(segment, Log.FULL);
-      table.releaseIfEmpty(segment);
-    }
   }
 
   /**

@@ -249,9 +249,43 @@ export class SegmentTable {
     add(words, this.#at + Log.FREE_COUNT, 1);
   }
 
-  /** The n-th of the segments in memory, 0 = unused. */
-  buffered(nth: number): number {
-    return this.#words[this.#at + Log.BUFFERED + nth]!;
+  /** Segments in memory. */
+  get bufferedCount(): number {
+    let count = 0;
+    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) if (this.#buffered(nth) !== 0) count++;
+    return count;
+  }
+
+  /** The FULL segment that was opened first, or NIL. */
+  oldestFull(): number | Nil {
+    let oldest: number = NIL;
+    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
+      const segment = this.#buffered(nth);
+      if (segment === 0 || this.state(segment) !== Log.FULL) continue;
+      if (oldest === NIL || this.sequenceOf(segment) < this.sequenceOf(oldest)) oldest = segment;
+    }
+    return oldest;
+  }
+
+  /** Whether a thread whose owner `isOf` accepts is writing a segment. */
+  isFlushing(isOf: (owner: number) => boolean): boolean {
+    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
+      const segment = this.#buffered(nth);
+      if (segment === 0 || this.state(segment) !== Log.FLUSHING) continue;
+      if (isOf(this.flusherOf(segment))) return true;
+    }
+    return false;
+  }
+
+  /** Returns to FULL the segments whose writers are gone. */
+  takeBack(isGone: (owner: number) => boolean): void {
+    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
+      const segment = this.#buffered(nth);
+      if (segment === 0 || this.state(segment) !== Log.FLUSHING) continue;
+      if (!isGone(this.flusherOf(segment))) continue;
+      this.setState(segment, Log.FULL);
+      this.releaseIfEmpty(segment);
+    }
   }
 
   /** Page frames of directory, table and buffers. */
@@ -260,8 +294,7 @@ export class SegmentTable {
     const { frames } = this.#arena;
     const directoryWords = Math.ceil(words[this.#at + Log.SEGMENTS]! / this.#perFrame);
     const order = Math.max(0, Math.ceil(Math.log2(directoryWords / frames.wordsPerPage)));
-    let buffers = 0;
-    for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) if (this.buffered(nth) !== 0) buffers++;
+    let buffers = this.bufferedCount;
     for (let nth = 0; nth < Log.SPARES_MAX; nth++) {
       if (words[this.#at + Log.SPARES + nth] !== 0) buffers++;
     }
@@ -295,10 +328,15 @@ export class SegmentTable {
     return slot - Log.BUFFERED + Log.FLUSHERS;
   }
 
+  /** The n-th of the segments in memory, 0 = unused. */
+  #buffered(nth: number): number {
+    return this.#words[this.#at + Log.BUFFERED + nth]!;
+  }
+
   /** The word of BUFFERED that has `segment` (0: an unused word), or NIL. */
   #slotOf(segment: number): number | Nil {
     for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) {
-      if (this.buffered(nth) === segment) return this.#at + Log.BUFFERED + nth;
+      if (this.#buffered(nth) === segment) return this.#at + Log.BUFFERED + nth;
     }
     return NIL;
   }

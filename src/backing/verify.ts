@@ -53,9 +53,7 @@ export function verifyLog(
   assert(tally.total === table.liveBytes, "live bytes are counted");
   assert(tally.free === words[at + Log.FREE_COUNT], "free segments are counted");
   assert(listedFree(words, at, table) === tally.free, "free segments are listed, once each");
-  let buffered = 0;
-  for (let nth = 0; nth < Log.BUFFERS_MAX; nth++) if (table.buffered(nth) !== 0) buffered++;
-  assert(buffered === tally.buffered, "segments in memory are listed, once each");
+  assert(table.bufferedCount === tally.buffered, "segments in memory are listed, once each");
 }
 
 function liveBySegment(
