@@ -102,7 +102,7 @@ export async function embedWorkers() {
 
 /**
  * A worker with all that it imports, as one script. What it would embed that the thread that starts
- * it has too, it gets from that: node/embedded_worker.ts defines the constants with `zcache` in
+ * it has too, it gets from that: node/workers.ts defines the constants with `zcache` in
  * their names.
  * @param path of the worker's source, or of what it was compiled to
  */

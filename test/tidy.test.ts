@@ -316,7 +316,7 @@ const atomicsStandInFewPlaces: Law = (file) => {
 };
 
 /** The one that keeps the application's flags and preloads from the worker. */
-const STARTS_WORKERS = "src/node/reserved_fds.ts";
+const STARTS_WORKERS = "src/node/workers.ts";
 
 const workersStartInOnePlace: Law = (file) => {
   if (!file.path.startsWith("src/") || file.path === STARTS_WORKERS) return [];

@@ -6,7 +6,7 @@ import { NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/units.ts";
 import type { CodecOptions } from "../codec/contract.ts";
-import { startWorker, workerError } from "../node/reserved_fds.ts";
+import { startWorker, workerError } from "../node/workers.ts";
 import type { Values } from "../values/values.ts";
 import { WORKER } from "./dictionary_worker.binary.ts";
 

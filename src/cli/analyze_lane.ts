@@ -6,7 +6,7 @@ import type { PoolResult } from "../lab/analysis.ts";
 import type { LaneMemory } from "../lab/analyzer.ts";
 import type { LaneJob, PoolLane, Totals, Work } from "../lab/pool_lane.ts";
 import type { ArenaShare } from "../memory/arena.ts";
-import { startWorker, workerError } from "../node/reserved_fds.ts";
+import { startWorker, workerError } from "../node/workers.ts";
 import { WORKER } from "./analyze_worker.binary.ts";
 
 /** The worker's data at start. */

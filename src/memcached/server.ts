@@ -5,9 +5,8 @@
 // close it again, when its number may be another file's: so workers run until the process ends.
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
-import type { EmbeddedWorker } from "../node/embedded_worker.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
-import { startWorker } from "../node/reserved_fds.ts";
+import { type EmbeddedWorker, startWorker } from "../node/workers.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Counters } from "./items/counters.ts";
 import { limitMemory } from "./items/memory.ts";

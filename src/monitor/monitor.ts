@@ -30,7 +30,7 @@ import type { SampledContent, WhatIfResult } from "../lab/what_if.ts";
 import type { MemcachedServer } from "../memcached/server.ts";
 import type { NbdServer } from "../nbd/server.ts";
 import { nodeCodecs } from "../node/codecs.ts";
-import { startWorker } from "../node/reserved_fds.ts";
+import { startWorker } from "../node/workers.ts";
 import { poolTypes } from "../pool/registry.ts";
 import type { SampleTaker } from "../store/sampler.ts";
 import type { SizeHistogram } from "../store/size_histogram.ts";

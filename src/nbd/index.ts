@@ -19,7 +19,7 @@ import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
 import { SampledTimes } from "../base/sampled_times.ts";
 import { MAX_THREADS } from "../memory/arena.layout.ts";
-import { startWorker } from "../node/reserved_fds.ts";
+import { startWorker } from "../node/workers.ts";
 import type { Store } from "../store/store.ts";
 import { Zram } from "../zram/zram.ts";
 import { checkNbdOptions } from "./options.ts";

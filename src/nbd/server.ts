@@ -7,7 +7,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { SampledTimes } from "../base/sampled_times.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { listen } from "../node/net/listening.ts";
-import { reserveFd, workerError } from "../node/reserved_fds.ts";
+import { reserveFd, workerError } from "../node/workers.ts";
 import { REQUEST_KINDS, type RequestKind } from "./request_check.ts";
 import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
 

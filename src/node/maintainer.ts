@@ -2,7 +2,7 @@
 import type { Worker } from "node:worker_threads";
 import type { Store } from "../store/store.ts";
 import { WORKER } from "./maintainer_worker.binary.ts";
-import { startWorker } from "./reserved_fds.ts";
+import { startWorker } from "./workers.ts";
 
 /**
  * Starts a worker that makes room and writes to the file in the background, until the store is

@@ -5,7 +5,7 @@
 // 3. scheduler.ts     background work by named tasks; scan_rounds.ts: rounds of the idle scan
 // 4. codecs.ts        the registry of codecs; codecs/: the native and WebAssembly ones
 // 5. file_device.ts   the write-back file; file_lock.ts: one process at a time; signature.ts
-// 6. threads.ts       which threads live; reserved_fds.ts: starts workers
+// 6. threads.ts       which threads live; workers.ts: starts workers
 // 7. internal_errors.ts  counts and logs unexpected errors
 // 8. net/             listening, stale sockets, limits of connections
 // 9. inputs.ts, processes.ts, text_stream.ts  files, memory of processes and text to analyze

@@ -1,11 +1,19 @@
-// Reserved descriptors, and the start of workers. A worker that has served a connection keeps a
-// handle with the number of its descriptor (nbd/shared_fd_socket.ts). When the worker ends, that
-// number is closed, even if it is another descriptor by then. If that is a descriptor of another
-// thread's event loop, the thread aborts the process. So no worker's loop gets such a number.
+// Starts worker threads. They run scripts that the build embeds (scripts/embed.mjs), not files: so
+// no bundler has to find a worker, and a process can start one after its files were replaced.
+//
+// A worker that has served a connection keeps a handle with the number of its descriptor
+// (nbd/shared_fd_socket.ts). When the worker ends, that number is closed, even if it is another
+// descriptor by then. If that is a descriptor of another thread's event loop, the thread aborts the
+// process. So no worker's loop gets such a number: it is reserved.
 import { closeSync, openSync } from "node:fs";
 import { Worker, type WorkerOptions } from "node:worker_threads";
+import { inflateRawSync } from "node:zlib";
 import { ZcacheError } from "../base/errors.ts";
-import { type EmbeddedWorker, unpackWorker } from "./embedded_worker.ts";
+import { ZSTD_WASM } from "./codecs/zstd_wasm.binary.ts";
+import { PACKAGE_URL } from "./optional_packages.ts";
+
+/** A worker's module with its dependencies, as one script: packed, in base64. */
+export type EmbeddedWorker = string;
 
 const reserved = new Set<number>();
 
@@ -58,4 +66,10 @@ function occupy(last: number): number[] {
     // The process is at its limit of descriptors; few numbers are free then.
   }
   return held;
+}
+
+/** @returns CommonJS source, with the constants that the script takes from the thread it is in */
+function unpackWorker(worker: EmbeddedWorker): string {
+  const shared = `const zcacheUrl=${JSON.stringify(PACKAGE_URL)},zcacheZstdWasm="${ZSTD_WASM}";\n`;
+  return shared + inflateRawSync(Buffer.from(worker, "base64")).toString();
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { test } from "node:test";
-import { reserveFd, startWorker } from "../../src/node/reserved_fds.ts";
+import { reserveFd, startWorker } from "../../src/node/workers.ts";
 
 const IDLE = new URL("data:text/javascript,setInterval(()=>{},1000);");
 

@@ -4,7 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { ZcacheError } from "../../base/errors.ts";
-import { nearest } from "../../base/nearest.ts";
+import { nearest } from "../../base/option_names.ts";
 import { type Entries, type Entry, pathOf } from "./config.ts";
 import { keyOf, type Raw, type Section } from "./setting.ts";
 import { DAEMON_SECTION, SECTIONS } from "./settings.ts";

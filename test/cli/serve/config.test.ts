@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import fc from "fast-check";
 import { ZcacheError } from "../../../src/base/errors.ts";
-import { nearest } from "../../../src/base/nearest.ts";
+import { nearest } from "../../../src/base/option_names.ts";
 import { exposureWarning, isLoopback, parseAddress } from "../../../src/cli/serve/address.ts";
 import {
   type Config,
