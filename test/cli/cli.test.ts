@@ -6,18 +6,16 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Report } from "../../src/lab/analysis.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const VECTORS = fileURLToPath(new URL("../../../test/vectors/", import.meta.url));
@@ -26,8 +24,7 @@ const QUICK = ["--codec", "lz4", "--pool", "zbud-6.12"];
 /** No test waits longer; the slowest takes about a second. */
 const TIMEOUT_MS = 300_000;
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-cli-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("cli");
 
 function at(name: string): string {
   return join(folder, name);

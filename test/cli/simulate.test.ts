@@ -1,19 +1,18 @@
 // `zcache simulate` as a program: traces in all formats, plain and compressed, and errors.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import * as zlib from "node:zlib";
 import type { SimulationReport } from "../../src/lab/simulate/report.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const MAIN = fileURLToPath(new URL(`../../src/cli/main.${EXTENSION}`, import.meta.url));
-const FOLDER = mkdtempSync(join(tmpdir(), "zcache-simulate-"));
-after(() => rmSync(FOLDER, { recursive: true }));
+const FOLDER = temporaryFolder("simulate");
 const at = (name: string) => join(FOLDER, name);
 
 function simulate(...args: string[]) {

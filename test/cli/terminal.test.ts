@@ -2,17 +2,16 @@
 // and without a daemon the line says what to do.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import fc from "fast-check";
 import { printable, printableJson, printableLines } from "../../src/base/printable.ts";
 import { machineMemory, memoryWarning } from "../../src/node/machine_memory.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 import { MAIN } from "./serve/fixture.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-terminal-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("terminal");
 const TIMEOUT_MS = 120_000;
 /** What a terminal obeys, and what makes text look like another; line breaks are apart. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for

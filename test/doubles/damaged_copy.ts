@@ -4,18 +4,15 @@ import assert from "node:assert/strict";
 import {
   copyFileSync,
   cpSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { deflateRawSync } from "node:zlib";
+import { temporaryFolder } from "./temporary_folder.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
@@ -34,8 +31,7 @@ export async function damagedCopy(
   damages: readonly Damage[],
   missing: readonly string[] = [],
 ): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "zcache-damaged-"));
-  after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder("damaged");
   const src = join(folder, "dist/src");
   cpSync(join(ROOT, "dist/src"), src, { recursive: true });
   copyFileSync(join(ROOT, "package.json"), join(folder, "package.json"));

@@ -2,10 +2,9 @@
 // its trainer.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { documents } from "../../bench/documents.ts";
 import { trainDictionary } from "../../src/codec/dictionary/train.ts";
@@ -13,13 +12,13 @@ import { finalizeZstdDictionary } from "../../src/codec/dictionary/zstd_dictiona
 import { nodeCodecs } from "../../src/node/codecs.ts";
 import { CodecFixture, FIXTURE_BYTES } from "../doubles/codec_fixture.ts";
 import { BareCodecMemory } from "../doubles/codec_memory.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const KIB = 1024;
 const MAGIC = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd);
 const SAMPLES = documents(0, 1600);
 const HELD_OUT = documents(100_000, 400);
-const folder = mkdtempSync(join(tmpdir(), "zcache-dictionaries-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("dictionaries");
 
 /** The C source lies beside the TypeScript source, not in the built tree. */
 const C_SOURCE = ["./lz4_dictionary.c", "../../../test/interop/lz4_dictionary.c"]

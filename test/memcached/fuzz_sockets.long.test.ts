@@ -3,16 +3,14 @@
 // million.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { benchFuzz } from "../../bench/memcached/fuzz.ts";
 import { without } from "../../bench/programs.ts";
 import { MIB } from "../../src/base/units.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-fuzz-"));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder("fuzz");
 
 test("no input ends the server, or loses what it has", { skip: without("openssl") }, async () => {
   const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];

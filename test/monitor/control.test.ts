@@ -1,16 +1,15 @@
 // The control socket with difficult clients: unexpected errors, idle clients, half a line, an
 // endless line, clients that do not read.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { askControl, type ControlOptions, ControlServer } from "../../src/monitor/control.ts";
 import { InternalErrors } from "../../src/node/internal_errors.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-control-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("control");
 let sockets = 0;
 
 async function serving(

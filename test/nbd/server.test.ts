@@ -2,21 +2,20 @@
 // that end at any point, several connections on several threads, TLS.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { type NbdOptions, type NbdServer, startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { Command, CommandFlag, Option, Reply } from "../../src/nbd/protocol/protocol.ts";
 import { createStore } from "../../src/node/stores.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import { NbdClient, string, u32 } from "../doubles/nbd_client.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const SIZE = 8 * 1024 * 1024;
-const folder = mkdtempSync(join(tmpdir(), "zcache-nbd-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("nbd");
 let sockets = 0;
 
 /** Serves one device for as long as `work` takes; the store must hold together after it. */

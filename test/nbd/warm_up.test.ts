@@ -1,18 +1,16 @@
 // The warm-up of threads: it must have processed requests, and leaves no trace in the store.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { Command } from "../../src/nbd/protocol/protocol.ts";
 import { createStore } from "../../src/node/stores.ts";
 import { NbdClient } from "../doubles/nbd_client.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const SIZE = 8 * 1024 * 1024;
 const PAGE = 4096;
-const folder = mkdtempSync(join(tmpdir(), "zcache-warm-up-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("warm-up");
 
 for (const memoryMax of ["32MiB", "3MiB"]) {
   test(`a warm-up in ${memoryMax} leaves the store as it was, and its device works`, async () => {

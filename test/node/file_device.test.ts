@@ -7,7 +7,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
@@ -15,9 +14,8 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { Cache } from "../../src/index.ts";
 import { FileDevice } from "../../src/node/file_device.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
@@ -25,9 +23,9 @@ import type { WriteBackOptions } from "../../src/store/options.ts";
 import { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage } from "../doubles/store_fixture.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-file-"));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder("file");
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const DEVICE = new URL(`../../src/node/file_device.${EXTENSION}`, import.meta.url).href;

@@ -7,20 +7,18 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { lockFile } from "../../src/node/file_lock.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-lock-"));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder("lock");
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const LOCK = new URL(`../../src/node/file_lock.${EXTENSION}`, import.meta.url).href;

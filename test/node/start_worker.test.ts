@@ -1,13 +1,12 @@
 // Workers of zcache do not inherit the application's flags, preloads and NODE_OPTIONS.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-worker-"));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder("worker");
 const TIMEOUT_MS = 120_000;
 const ENDING = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const source = (name: string) => new URL(`../../src/${name}.${ENDING}`, import.meta.url).href;

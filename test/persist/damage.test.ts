@@ -13,15 +13,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { Cache, type ZcacheError } from "../../src/index.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const home = mkdtempSync(join(tmpdir(), "zcache-damage-"));
-after(() => rmSync(home, { recursive: true, force: true }));
+const home = temporaryFolder("damage");
 
 /** Random damages for each run, in addition to one of each kind for each of its first files. */
 const RANDOM_CASES = 40;

@@ -3,13 +3,12 @@
 import assert from "node:assert/strict";
 import fs, { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { Cache, ZcacheError } from "../../src/index.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const home = mkdtempSync(join(tmpdir(), "zcache-faults-"));
-after(() => rmSync(home, { recursive: true }));
+const home = temporaryFolder("faults");
 
 /** Starts before the one that fails: after five, its close writes a snapshot; after six, not. */
 const STARTS = [5, 6] as const;

@@ -6,28 +6,26 @@ import {
   copyFileSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { Extent, Zram } from "../../src/nbd/index.ts";
 import { createStore } from "../../src/node/stores.ts";
 import { DeviceImage } from "../../src/zram/image.ts";
 import { fillPage } from "../doubles/store_fixture.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const PAGE = 4096;
 const PAGES = 200;
 const NAMES = ["first", "second"];
-const home = mkdtempSync(join(tmpdir(), "zcache-image-"));
-after(() => rmSync(home, { recursive: true }));
+const home = temporaryFolder("image");
 const FIXTURES = fileURLToPath(new URL("../../../test/fixtures/", import.meta.url));
 
 function open(path: string, sizeBytes = PAGES * PAGE, existing?: "recover" | "discard") {

@@ -1,14 +1,13 @@
 // A Unix socket has the mode of its options, with any umask.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { listenOnSocket } from "../../../src/node/net/stale_socket.ts";
+import { temporaryFolder } from "../../doubles/temporary_folder.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "zcache-mode-"));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder("mode");
 
 for (const mask of [0o000, 0o022, 0o077, 0o777]) {
   for (const mode of [0o600, 0o660, 0o700, 0o777]) {
