@@ -48,7 +48,7 @@ function unknown(name: string, known: readonly string[], what: string): ZcacheEr
   const hint = near === undefined ? "" : ` did you mean ${near}?`;
   return new ZcacheError(
     "ERR_OPTION",
-    `${what} has no option ${describe(name)};${hint} there are ${known.join(", ")}`,
+    `${what} has no option ${describe(name)};${hint} options: ${known.join(", ")}`,
   );
 }
 

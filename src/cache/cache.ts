@@ -255,7 +255,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   ): Promise<V | undefined> {
     const plan = options === undefined ? this.#plan : fetchPlanOf(options, this.#options);
     if (typeof loader !== "function") {
-      throw new ZcacheError("ERR_OPTION", `loader ${describe(loader)}: allowed is a function`);
+      throw new ZcacheError("ERR_OPTION", `loader ${describe(loader)}: must be a function`);
     }
     if (plan.signal?.aborted) throw plan.signal.reason;
     const value = plan.forceRefresh ? undefined : this.#get(key, true, true);
@@ -295,7 +295,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   clear(prefix = ""): void {
     if (typeof prefix !== "string") {
-      throw new ZcacheError("ERR_OPTION", `prefix ${describe(prefix)}: allowed is a string`);
+      throw new ZcacheError("ERR_OPTION", `prefix ${describe(prefix)}: must be a string`);
     }
     this.#near?.clear();
     if (prefix === "") {

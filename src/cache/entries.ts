@@ -248,7 +248,7 @@ export class Entries<K extends CacheKey> {
     if (isBytes(bytes)) return bytes;
     throw new ZcacheError(
       "ERR_VALUE",
-      `serializer.encode returned ${describe(bytes)}: allowed is a Uint8Array`,
+      `serializer.encode returned ${describe(bytes)}: must be a Uint8Array`,
     );
   }
 

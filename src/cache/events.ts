@@ -63,7 +63,7 @@ export class CacheListeners<K extends CacheKey> {
     }
     if (typeof listener !== "function") {
       const found = describe(listener);
-      throw new ZcacheError("ERR_OPTION", `listener ${found}: allowed is a function`);
+      throw new ZcacheError("ERR_OPTION", `listener ${found}: must be a function`);
     }
     this.#values.store.assertOpen();
     this.#emitter.on(event, listener as (...args: unknown[]) => void);

@@ -47,7 +47,7 @@ export class KeyWriter {
       return;
     }
     if (!isBytes(key)) {
-      throw new ZcacheError("ERR_KEY", `a key is a string or a Uint8Array, not ${describe(key)}`);
+      throw new ZcacheError("ERR_KEY", `key ${describe(key)}: must be a string or a Uint8Array`);
     }
     const held = heldBytes(key);
     const count = byteCountOf(held);
@@ -68,7 +68,7 @@ export class KeyWriter {
   /** @returns the number of bytes */
   #writeText(key: string): number {
     const { length } = key;
-    if (length === 0) throw new ZcacheError("ERR_KEY", "a key has at least one character");
+    if (length === 0) throw new ZcacheError("ERR_KEY", "a key must have at least one character");
     if (length <= SHORT_CHARACTERS) {
       const { bytes } = this;
       let at = 0;
@@ -83,7 +83,10 @@ export class KeyWriter {
     const count = this.#text.write(key, 0, KEY_BYTES_MAX, false);
     if (count < 0) throw tooLong(length * 3);
     if (count !== length && LONE_SURROGATE.test(key)) {
-      throw new ZcacheError("ERR_KEY", "a key has an unpaired surrogate, which UTF-8 can't encode");
+      throw new ZcacheError(
+        "ERR_KEY",
+        "the key has an unpaired surrogate, which UTF-8 can't encode",
+      );
     }
     return count;
   }
@@ -102,7 +105,7 @@ export function readKey(
 }
 
 function tooLong(bytes: number): ZcacheError {
-  return new ZcacheError("ERR_KEY", `a key of ${bytes} bytes: allowed are 1 to ${KEY_BYTES_MAX}`, {
+  return new ZcacheError("ERR_KEY", `a key of ${bytes} bytes: must be from 1 to ${KEY_BYTES_MAX}`, {
     context: { bytes, max: KEY_BYTES_MAX },
   });
 }

@@ -178,7 +178,7 @@ export function fetchPlanOf(options: FetchOptions, defaults: Lifetime): FetchPla
 function signalOf(signal: AbortSignal): AbortSignal {
   const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;
   if (typeof aborted === "boolean" && typeof addEventListener === "function") return signal;
-  throw new ZcacheError("ERR_OPTION", `signal ${describe(signal)}: allowed is an AbortSignal`);
+  throw new ZcacheError("ERR_OPTION", `signal ${describe(signal)}: must be an AbortSignal`);
 }
 
 /** The option of `get`. @throws ZcacheError ERR_OPTION */
@@ -235,7 +235,7 @@ export function resolveCacheOptions(options: CacheOptions & LocalOptions): Resol
 function nearOf(near: boolean | NearOptions): NearOptions {
   if (typeof near === "boolean") return near ? {} : { max: 0 };
   if (typeof near !== "object" || near === null) {
-    throw wrong("near", near, "true, false, and an object with max and frozen");
+    throw wrong("near", near, "true, false, or an object with max and frozen");
   }
   return readOptions(near, NEAR_KEYS, "near");
 }
@@ -286,24 +286,24 @@ function dictionaryOf(option: boolean | number | string): number {
   if (typeof option === "boolean") return option ? DICTIONARY_BYTES : 0;
   const bytes = parseSize(option, "dictionary");
   if (bytes >= KIB && bytes <= 112 * KIB) return bytes;
-  throw wrong("dictionary", option, "true, false, and 1 KiB to 112 KiB");
+  throw wrong("dictionary", option, "true, false, or a size from 1 KiB to 112 KiB");
 }
 
 function booleanOf(name: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;
-  throw wrong(name, value, "true and false");
+  throw wrong(name, value, "true or false");
 }
 
 function classesOf(option: unknown): "refuse" | "plain" {
   if (option === "refuse" || option === "plain") return option;
-  throw wrong("classes", option, '"refuse" and "plain"');
+  throw wrong("classes", option, '"refuse" or "plain"');
 }
 
 function textOf(name: string, value: unknown): string {
   if (typeof value === "string") return value;
-  throw wrong(name, value, "names");
+  throw wrong(name, value, "a name");
 }
 
 function wrong(name: string, value: unknown, allowed: string): ZcacheError {
-  return new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are ${allowed}`);
+  return new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: must be ${allowed}`);
 }

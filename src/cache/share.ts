@@ -23,7 +23,7 @@ export function checkShare(share: Partial<CacheShare> | null | undefined): void 
   const found: unknown = share?.zcacheCache;
   if (found === SHARE_VERSION) return;
   if (typeof found !== "number") {
-    throw new ZcacheError("ERR_STORE_SHARE", "this is not what a cache's share() returned");
+    throw new ZcacheError("ERR_STORE_SHARE", "the argument is not the result of a cache's share()");
   }
   const known = `this thread knows version ${SHARE_VERSION}`;
   const message = `the cache's share is of version ${found}, and ${known}: ${ONE_VERSION}`;

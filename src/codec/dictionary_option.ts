@@ -7,8 +7,8 @@ export function checkDictionaryBytes(codec: string, sizeBytes: number, maxBytes:
   if (sizeBytes >= DICTIONARY_BYTES_MIN && sizeBytes <= maxBytes) return;
   throw new ZcacheError(
     "ERR_OPTION",
-    `a dictionary of ${sizeBytes} bytes for codec ${codec}: allowed are ` +
-      `${DICTIONARY_BYTES_MIN} to ${maxBytes} bytes`,
+    `a dictionary of ${sizeBytes} bytes for codec ${codec}: must be ` +
+      `from ${DICTIONARY_BYTES_MIN} to ${maxBytes} bytes`,
     { context: { codec, sizeBytes, minBytes: DICTIONARY_BYTES_MIN, maxBytes } },
   );
 }
@@ -18,8 +18,8 @@ export function malformedDictionary(dictionary: Uint8Array, cause?: unknown): Zc
   return new ZcacheError(
     "ERR_OPTION",
     `a dictionary of ${dictionary.length} bytes for codec zstd begins with its magic number but ` +
-      "is malformed after it: allowed are what `finalizeZstdDictionary` or `zstd --train` " +
-      "makes, or plain content",
+      "is malformed after it: must be the output of `finalizeZstdDictionary` or `zstd --train`, " +
+      "or plain content",
     { context: { codec: "zstd", sizeBytes: dictionary.length }, cause },
   );
 }

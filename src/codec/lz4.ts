@@ -20,7 +20,7 @@ const IMPLEMENTATION = "zcache's own (WebAssembly)";
  */
 export function createLz4(memory: CodecMemory, options: CodecOptions = {}): Codec {
   if (options.level !== undefined) {
-    throw new ZcacheError("ERR_OPTION", `lz4 takes no level, but level ${options.level} is given`, {
+    throw new ZcacheError("ERR_OPTION", `lz4 has no levels, but level ${options.level} was given`, {
       context: { codec: "lz4", level: options.level },
     });
   }

@@ -98,7 +98,7 @@ export class CodecRegistry {
       const known = this.names().join(", ");
       throw new ZcacheError(
         "ERR_CODEC_UNKNOWN",
-        `no codec is called "${name}"; there are ${known}`,
+        `no codec is called "${name}"; available: ${known}`,
       );
     }
     if ("reason" in entry) {
@@ -153,7 +153,7 @@ function checkLevel(
     throw new ZcacheError(
       "ERR_OPTION",
       `level ${describe(level)} of codec ${name}: ` +
-        `allowed are whole numbers, ${levels.min} to ${levels.max}`,
+        `must be a whole number from ${levels.min} to ${levels.max}`,
       { context: { codec: name, level, min: levels.min, max: levels.max } },
     );
   }
@@ -170,7 +170,7 @@ function checkDictionary(
   if (!dictionaries) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `codec ${name} by ${implementation} takes no dictionary; leave it out, or take lz4 or zstd`,
+      `codec ${name} by ${implementation} takes no dictionary; leave the dictionary out, or use lz4 or zstd`,
       { context: { codec: name, implementation } },
     );
   }

@@ -90,7 +90,7 @@ function furnish(module: ZstdModule): Workbench {
   if (Object.values(bench).includes(0)) {
     throw new ZcacheError(
       "ERR_CODEC_UNAVAILABLE",
-      "zstd in WebAssembly has no memory for its work",
+      "zstd in WebAssembly can't allocate its working memory",
     );
   }
   return bench;

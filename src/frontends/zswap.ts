@@ -49,7 +49,7 @@ export class Zswap {
     const percent = typeof maxPoolPercent === "number" ? maxPoolPercent : Number.NaN;
     if (maxPoolPercent !== undefined && !(percent >= 1 && percent <= 100)) {
       const found = describe(maxPoolPercent);
-      throw new ZcacheError("ERR_OPTION", `maxPoolPercent ${found}: allowed are 1 to 100`);
+      throw new ZcacheError("ERR_OPTION", `maxPoolPercent ${found}: must be from 1 to 100`);
     }
     this.#store = store;
     const named = bytesOf(uuid, "uuid", UUID_BYTES);

@@ -27,8 +27,8 @@ export function parseTraceLine(text: string, line: number): TraceStep | undefine
   if (match === null) {
     throw new ZcacheError(
       "ERR_TRACE",
-      `line ${line}: "${trimmed.slice(0, 60)}" is no trace step; allowed are a,SLOT,SIZE and ` +
-        "f,SLOT and #phase NAME",
+      `line ${line}: "${trimmed.slice(0, 60)}" is not a trace step; a line must be ` +
+        "a,SLOT,SIZE or f,SLOT or #phase NAME",
       { context: { line } },
     );
   }

@@ -36,6 +36,6 @@ export function checkExport(name: string, sizeBytes: number): void {
   if (Number.isInteger(sizeBytes) && sizeBytes >= 1 && sizeBytes <= DEVICE_BYTES_MAX) return;
   throw new ZcacheError(
     "ERR_OPTION",
-    `export "${name}": ${sizeBytes} bytes; allowed are 1 to ${DEVICE_BYTES_MAX}`,
+    `export "${name}": ${sizeBytes} bytes: must be from 1 to ${DEVICE_BYTES_MAX}`,
   );
 }

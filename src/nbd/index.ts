@@ -179,5 +179,5 @@ function tlsOptions({ key, cert, ca }: NbdTlsOptions): TlsOptions {
 
 function whole(name: string, value: number, min: number, max: number): number {
   if (Number.isInteger(value) && value >= min && value <= max) return value;
-  throw new ZcacheError("ERR_OPTION", `${name} ${value}: allowed are ${min} to ${max}`);
+  throw new ZcacheError("ERR_OPTION", `${name} ${value}: must be from ${min} to ${max}`);
 }

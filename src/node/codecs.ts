@@ -62,7 +62,10 @@ function narrow(codec: string, implementations: Implementations, forced?: string
   const load = Object.entries(implementations).find(([name]) => name === forced)?.[1];
   if (load === undefined) {
     const known = Object.keys(implementations).join(", ");
-    throw new ZcacheError("ERR_OPTION", `${codec} by ${describe(forced)}: there are ${known}`);
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${codec} by ${describe(forced)}: the implementations are ${known}`,
+    );
   }
   return { [forced]: load };
 }

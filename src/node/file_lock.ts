@@ -97,7 +97,7 @@ export function lockFile(path: string): () => void {
   }
   throw new ZcacheError(
     "ERR_FILE_LOCKED",
-    `other processes try to lock ${path} at the same time: try again`,
+    `other processes are trying to lock ${path} at the same time: try again`,
     {
       context: { path },
     },
@@ -106,7 +106,7 @@ export function lockFile(path: string): () => void {
 
 function lockedError(path: string, pid: number): ZcacheError {
   const who = pid === process.pid ? `process ${pid}, which is this one` : `process ${pid}`;
-  const what = "use another path, or end what uses it";
+  const what = "use another path, or end that process";
   return new ZcacheError("ERR_FILE_LOCKED", `${path} is in use by ${who}: ${what}`, {
     context: { path, pid },
   });
@@ -122,11 +122,11 @@ function failedError(path: string, lock: string, cause: NodeJS.ErrnoException): 
   const folder = dirname(path);
   const why =
     code === "ENOENT" || code === "ENOTDIR"
-      ? `there is no folder ${folder}: make it, or use another path`
+      ? `there is no folder ${folder}: create it, or use another path`
       : code === "EACCES" || code === "EPERM" || code === "EROFS"
-        ? `nothing can be made in ${folder} (${code}): allow it, or use another path`
+        ? `no file can be created in ${folder} (${code}): correct the permissions, or use another path`
         : message;
-  return new ZcacheError("ERR_IO", `${lock} can't be made: ${why}`, {
+  return new ZcacheError("ERR_IO", `${lock} can't be created: ${why}`, {
     context: { path: lock, code },
     cause,
   });

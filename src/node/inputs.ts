@@ -37,11 +37,11 @@ const REASONS: Readonly<Record<string, string>> = {
   ELOOP: "a symbolic link",
   ENXIO: "a device or socket",
   EIO: "input/output error",
-  ESRCH: "the process is gone",
+  ESRCH: "the process has ended",
   EMFILE: "too many open files",
   ENAMETOOLONG: "name too long",
-  EFAULT: "the region is gone",
-  ENOMEM: "the region is gone",
+  EFAULT: "the region no longer exists",
+  ENOMEM: "the region no longer exists",
 };
 
 /** The reason of an error of node:fs, in words. */

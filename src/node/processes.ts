@@ -154,7 +154,7 @@ class RegionReader implements PieceReader {
       return length;
     }
     const got = asInput(this.#name, () => readSync(this.#fd, target, at, there, from));
-    if (got === 0) throw new ZcacheError("ERR_INPUT", "the process is gone");
+    if (got === 0) throw new ZcacheError("ERR_INPUT", "the process has ended");
     return got;
   }
 

@@ -19,7 +19,8 @@ function unzstd(): Transform {
     const { DecompressStream } = requireOptional("zstd-napi") as ZstdStreams;
     return new DecompressStream!();
   } catch (cause) {
-    const message = "no zstd here: install zstd-napi, take Node 22.15 or later, or unpack it";
+    const message =
+      "zstd is not available to read this file: install zstd-napi, use Node 22.15 or later, or decompress the file";
     throw new ZcacheError("ERR_INPUT", message, { cause });
   }
 }

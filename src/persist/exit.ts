@@ -58,7 +58,7 @@ export function flushLog(log: ChangeLog, path: string): void {
   if (!log.isBroken) return;
   throw new ZcacheError(
     "ERR_IO",
-    `persist: ${path} can't be written: no changes are kept at present`,
+    `persist: ${path} can't be written: changes are not recorded at present`,
     {
       context: { path },
     },

@@ -178,7 +178,7 @@ function checkReadable(all: readonly Found[]): void {
   if (all.some(({ is }) => is.state === "whole" || is.state === "damaged")) return;
   for (const { name, is } of all) {
     if (is.state !== "foreign" || is.cause === undefined) continue;
-    const what = 'repair that, or start without its values with existing: "discard"';
+    const what = 'correct the cause, or start without the values: existing: "discard"';
     throw new ZcacheError("ERR_IO", `persist: ${name.path}: ${is.why}: ${what}`, {
       context: { path: name.path, code: (is.cause as NodeJS.ErrnoException).code },
       cause: is.cause,
@@ -222,7 +222,7 @@ function checkIdentity({ path, identity }: PersistFile, wanted: FileIdentity): v
 }
 
 function otherError(path: string, how: string): ZcacheError {
-  const what = 'existing: "discard" begins without it';
+  const what = 'start without the file: existing: "discard"';
   return new ZcacheError("ERR_OPTION", `persist: ${path} ${how}; ${what}`, {
     context: { path },
   });

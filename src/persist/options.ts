@@ -49,7 +49,7 @@ export function resolvePersist(
 ): ResolvedPersist | undefined {
   if (option === undefined || option === false) return undefined;
   if (option !== true && (typeof option !== "object" || option === null)) {
-    throw wrong("persist", option, "true, false and an object with a path");
+    throw wrong("persist", option, "true, false, or an object with a path");
   }
   if (option !== true) checkOptionNames(option, KEYS, "persist");
   const {
@@ -68,14 +68,14 @@ export function resolvePersist(
   if (maxBytes < MAX_BYTES_MIN)
     throw wrong("persist.max", max, `${MAX_BYTES_MIN / KIB} KiB or more`);
   if (!(Number.isFinite(flushMs) && flushMs >= 1 && flushMs <= FLUSH_MS_MAX)) {
-    throw wrong("persist.flushMs", flushMs, `1 to ${FLUSH_MS_MAX} ms`);
+    throw wrong("persist.flushMs", flushMs, `from 1 to ${FLUSH_MS_MAX} ms`);
   }
   if (existing !== "recover" && existing !== "discard") {
-    throw wrong("persist.existing", existing, '"recover" and "discard"');
+    throw wrong("persist.existing", existing, '"recover" or "discard"');
   }
   return { path, maxBytes, flushMs, existing };
 }
 
 function wrong(name: string, value: unknown, allowed: string): ZcacheError {
-  return new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are ${allowed}`);
+  return new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: must be ${allowed}`);
 }

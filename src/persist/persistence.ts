@@ -292,7 +292,7 @@ export class Persistence {
       this.#isRemoved = true;
       this.#logs!.removeAll();
       this.#snapshotBytes = 0;
-      const message = `persist: ${this.#options.path} could not be written: its files are removed`;
+      const message = `persist: ${this.#options.path} could not be written: the files are removed`;
       throw new ZcacheError("ERR_IO", message, { context: { path: this.#options.path } });
     }
     if (performance.now() < this.#pausedUntil) return;

@@ -59,8 +59,8 @@ export function checkAdmissionLimits(limits: AdmissionLimits): void {
     const percent = limits[name];
     const most = name === "pageCountPercent" ? Number.POSITIVE_INFINITY : 100;
     if (percent >= 0 && percent <= most) continue;
-    const allowed = most === 100 ? "0 to 100" : "0 or more";
-    throw new ZcacheError("ERR_OPTION", `${name} ${percent}: allowed is ${allowed}`, {
+    const allowed = most === 100 ? "from 0 to 100" : "0 or more";
+    throw new ZcacheError("ERR_OPTION", `${name} ${percent}: must be ${allowed}`, {
       context: { [name]: percent },
     });
   }

@@ -62,7 +62,10 @@ export class FrameTable {
     if (this.#blocks === 0) return;
     if (this.#order > MAX_ORDER) {
       const most = this.#arena.frames.wordsPerPage ** 2 * 2 ** MAX_ORDER;
-      throw new ZcacheError("ERR_OPTION", `room for too many ${what}; at most ${most} words`);
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `too much room for ${what}: must be at most ${most} words`,
+      );
     }
     const directory = this.#take(0);
     words[at + DIRECTORY] = directory;

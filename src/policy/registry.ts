@@ -43,7 +43,7 @@ export function createPolicy(
     const known = policyNames().join(", ");
     throw new ZcacheError(
       "ERR_OPTION",
-      `no eviction policy is called "${name}"; there are ${known}`,
+      `no eviction policy is called "${name}"; available: ${known}`,
     );
   }
   assert(space.bit >= 0 && space.bit + POLICY_BITS <= 32, "a policy's bits lie within one word");

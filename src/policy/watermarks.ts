@@ -28,7 +28,7 @@ export function checkWatermarks({ lowPercent, highPercent }: Watermarks): void {
   if (!(0 <= lowPercent && lowPercent <= highPercent && highPercent <= 100)) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `watermarks of ${lowPercent} and ${highPercent} %: allowed are 0 to 100, the low one first`,
+      `watermarks of ${lowPercent} and ${highPercent} %: must be from 0 to 100, the low one first`,
       { context: { lowPercent, highPercent } },
     );
   }
@@ -37,7 +37,7 @@ export function checkWatermarks({ lowPercent, highPercent }: Watermarks): void {
 /** @throws ZcacheError ERR_OPTION unless it is 1 … 100 */
 export function checkAcceptThreshold(percent: number): void {
   if (!(1 <= percent && percent <= 100)) {
-    throw new ZcacheError("ERR_OPTION", `accept threshold of ${percent} %: allowed are 1 to 100`, {
+    throw new ZcacheError("ERR_OPTION", `accept threshold of ${percent} %: must be from 1 to 100`, {
       context: { percent },
     });
   }

@@ -35,7 +35,7 @@ export function findPoolDriver(name: string): PoolDriver {
   const driver = DRIVERS.find((one) => one.type === name || one.aliases?.includes(name));
   if (driver === undefined) {
     const known = poolTypes(true).join(", ");
-    throw new ZcacheError("ERR_POOL_UNKNOWN", `no pool is called "${name}"; there are ${known}`);
+    throw new ZcacheError("ERR_POOL_UNKNOWN", `no pool is called "${name}"; available: ${known}`);
   }
   return driver;
 }

@@ -33,10 +33,10 @@ export function resolvePoolOptions(options: TmemPoolOptions): ResolvedPoolOption
   const { persistent = false, keepsOld = false, uuid, client = 0 } = options;
   for (const [name, value] of Object.entries({ persistent, keepsOld })) {
     if (typeof value === "boolean") continue;
-    throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are true and false`);
+    throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: must be true or false`);
   }
   if (!(Number.isInteger(client) && client >= 0 && client <= CLIENT_MAX)) {
-    const allowed = `allowed are whole numbers from 0 to ${CLIENT_MAX}`;
+    const allowed = `must be a whole number from 0 to ${CLIENT_MAX}`;
     throw new ZcacheError("ERR_OPTION", `client ${describe(client)}: ${allowed}`);
   }
   const kind = (persistent ? PERSISTENT : 0) | (keepsOld ? KEEPS_OLD : 0);
@@ -68,5 +68,8 @@ export function limitFrames(
   if (frames >= 1 && frames <= framesTotal - firstFrame) return frames;
   const max = framesTotal * pageSize;
   const min = (firstFrame + 1) * pageSize;
-  throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: allowed are 0, ${min} to ${max}`);
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `limit of ${bytes} bytes: must be 0, or from ${min} to ${max}`,
+  );
 }

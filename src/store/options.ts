@@ -188,8 +188,8 @@ function resolveRecompress(given: RecompressOptions): Required<RecompressOptions
   const { codec, codecOptions, idleSeconds = IDLE_SECONDS } = options;
   if (!(Number.isFinite(idleSeconds) && idleSeconds >= 0 && idleSeconds <= IDLE_SECONDS_MAX)) {
     const found = describe(idleSeconds);
-    const allowed = `0 (never) to ${IDLE_SECONDS_MAX} seconds`;
-    throw new ZcacheError("ERR_OPTION", `recompress.idleSeconds ${found}: allowed are ${allowed}`);
+    const allowed = `from 0 (never) to ${IDLE_SECONDS_MAX} seconds`;
+    throw new ZcacheError("ERR_OPTION", `recompress.idleSeconds ${found}: must be ${allowed}`);
   }
   return {
     codec: textOf("recompress.codec", codec),
@@ -230,30 +230,30 @@ function resolveWriteBack(given: WriteBackOptions) {
 
 function textOf(name: string, value: unknown): string {
   if (typeof value === "string") return value;
-  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are names`);
+  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: must be a name`);
 }
 
 function numberOf(name: string, value: unknown): number {
   if (typeof value === "number") return value;
-  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are numbers`);
+  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: must be a number`);
 }
 
 function booleanOf(name: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;
-  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: allowed are true and false`);
+  throw new ZcacheError("ERR_OPTION", `${name} ${describe(value)}: must be true or false`);
 }
 
 function oneOf<T>(name: string, value: T, allowed: readonly T[]): T {
   if (allowed.includes(value)) return value;
   const found = typeof value === "string" ? value : describe(value);
-  throw new ZcacheError("ERR_OPTION", `${name} ${found}: allowed are ${allowed.join(", ")}`);
+  throw new ZcacheError("ERR_OPTION", `${name} ${found}: must be one of ${allowed.join(", ")}`);
 }
 
 function bytesOf(name: string, value: number | string, min: number, max: number): number {
   const bytes = typeof value === "string" ? parseSize(value, name) : value;
   if (typeof bytes === "number" && bytes >= min && bytes <= max) return Math.floor(bytes);
   const found = typeof value === "string" ? value : describe(value);
-  throw new ZcacheError("ERR_OPTION", `${name} ${found}: allowed are ${min} to ${max} bytes`, {
+  throw new ZcacheError("ERR_OPTION", `${name} ${found}: must be from ${min} to ${max} bytes`, {
     context: { [name]: found, min, max },
   });
 }

@@ -155,11 +155,11 @@ function checkNumber(value: number, what: string): void {
   if (value >= 2 ** 53 && Number.isInteger(value)) {
     throw wrong(`${what} of ${value}: from 2^53 on a number is not exact, so it must be a bigint`);
   }
-  throw wrong(`${what} of ${value}: allowed are whole numbers from 0 to 2^53 - 1, and bigints`);
+  throw wrong(`${what} of ${value}: must be a whole number from 0 to 2^53 - 1, or a bigint`);
 }
 
 function outOfRange(value: bigint, what: string, max: string): ZcacheError {
-  return wrong(`${what} of ${value}: allowed are 0 to ${max}`);
+  return wrong(`${what} of ${value}: must be from 0 to ${max}`);
 }
 
 function wrong(message: string): ZcacheError {

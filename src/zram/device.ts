@@ -21,7 +21,7 @@ export function createDevicePool(store: Store, number: number): number {
   if (!(Number.isInteger(number) && number >= 0 && number <= NUMBER_MAX)) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `device number ${describe(number)}: allowed are 0 to ${NUMBER_MAX}`,
+      `device number ${describe(number)}: must be a whole number from 0 to ${NUMBER_MAX}`,
     );
   }
   const uuid = Uint8Array.from(NAME.padEnd(16), (char) => char.charCodeAt(0));
@@ -41,7 +41,7 @@ export function checkSize(sizeBytes: number): void {
   if (Number.isInteger(sizeBytes) && sizeBytes >= 1 && sizeBytes <= DEVICE_BYTES_MAX) return;
   throw new ZcacheError(
     "ERR_OPTION",
-    `size of ${describe(sizeBytes)} bytes: allowed are 1 to ${DEVICE_BYTES_MAX}`,
+    `size of ${describe(sizeBytes)} bytes: must be from 1 to ${DEVICE_BYTES_MAX}`,
   );
 }
 

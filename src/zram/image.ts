@@ -115,7 +115,7 @@ export class DeviceImage {
    */
   load(): LoadedImage {
     const found = identify(this.#path);
-    const remedy = "use another path, or existing = discard, which begins without it";
+    const remedy = "use another path, or start without it: existing = discard";
     if (found !== "own" && found !== "none") {
       throw new ZcacheError("ERR_OPTION", `${this.#path} ${found}: left as it is; ${remedy}`, {
         context: { path: this.#path },

@@ -192,7 +192,10 @@ export class ImageReader {
       if (size < pageSize) codec.decompress(source, size, scratch, pageSize);
       const plain = size < pageSize ? scratch : source;
       if (device.writeFrom(page * pageSize, Math.min(left, pageSize), plain) !== 0) {
-        throw new ZcacheError("ERR_ARENA_FULL", `${this.#path}: the image does not fit`);
+        throw new ZcacheError(
+          "ERR_ARENA_FULL",
+          `${this.#path}: the image does not fit into the memory of the store`,
+        );
       }
       this.#device = nth;
       this.#page = page + 1;
@@ -222,7 +225,9 @@ export class ImageReader {
   #lossText(): string | undefined {
     const lost = this.#lost.flat().reduce((sum, { from, to }) => sum + to - from, 0);
     if (!this.#isDamaged && lost === 0) return undefined;
-    const how = this.#isDamaged ? "is damaged" : "has pages that were lost with an image before";
+    const how = this.#isDamaged
+      ? "is damaged"
+      : "has pages that were lost when an earlier image was read";
     const what = `${lost} may be missing, and read as errors until they are written`;
     return `${this.#path} ${how}: ${this.#pages} pages are loaded; ${what}`;
   }
@@ -231,7 +236,7 @@ export class ImageReader {
     if (pageSize !== this.#room.pageSize) {
       throw new ZcacheError(
         "ERR_OPTION",
-        `${this.#path} has pages of ${pageSize} bytes, the store of ${this.#room.pageSize}`,
+        `${this.#path} has pages of ${pageSize} bytes, but the store has pages of ${this.#room.pageSize} bytes`,
       );
     }
     return exports.map(({ name, sizeBytes }) => {
@@ -240,7 +245,7 @@ export class ImageReader {
       const wanted = `a device "${name}" of ${sizeBytes} bytes`;
       throw new ZcacheError(
         "ERR_OPTION",
-        `${this.#path} has ${wanted}: make one of that size or larger`,
+        `${this.#path} has ${wanted}: configure a device of that size or larger`,
       );
     });
   }
@@ -257,7 +262,7 @@ export class ImageReader {
 
   /** The error for an invalid batch with a valid checksum, which is not damage. */
   #malformed(): ZcacheError {
-    const remedy = "existing = discard begins without it";
+    const remedy = "start without it: existing = discard";
     return new ZcacheError("ERR_CORRUPT", `${this.#path} is malformed: ${remedy}`);
   }
 }

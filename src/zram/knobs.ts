@@ -147,7 +147,7 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
       describe: "all: marks every page as idle once, for recompress and writeback",
       get: () => "0",
       set: (text) => {
-        if (text !== "all") throw new ZcacheError("ERR_OPTION", `idle "${text}": allowed is all`);
+        if (text !== "all") throw new ZcacheError("ERR_OPTION", `idle "${text}": must be all`);
         idleScan.restart(true);
       },
     },
@@ -157,7 +157,10 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
 function typeOf(name: string, text: string, able: boolean, option: string): PageType {
   const type = PAGE_TYPES.find((one) => one === text);
   if (type === undefined) {
-    throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed are ${PAGE_TYPES.join(", ")}`);
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${name} "${text}": must be one of ${PAGE_TYPES.join(", ")}`,
+    );
   }
   if (able || type === "none") return type;
   throw new ZcacheError("ERR_OPTION", `${name}: the daemon was started without ${option}`);
@@ -166,9 +169,9 @@ function typeOf(name: string, text: string, able: boolean, option: string): Page
 function wholeOf(name: string, text: string, min: number, max: number): number {
   const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (number >= min && number <= max) return number;
-  throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed are ${min} to ${max}`);
+  throw new ZcacheError("ERR_OPTION", `${name} "${text}": must be from ${min} to ${max}`);
 }
 
 function checkOne(name: string, text: string): void {
-  if (text !== "1") throw new ZcacheError("ERR_OPTION", `${name} "${text}": allowed is 1`);
+  if (text !== "1") throw new ZcacheError("ERR_OPTION", `${name} "${text}": must be 1`);
 }

@@ -86,7 +86,10 @@ export class Zram {
   static attach(store: Store, share: ZramShare): Zram {
     const at = share?.zcacheZram;
     if (!Number.isInteger(at) || store.arena.words[at + Device.MAGIC] !== Device.ZRAM_MAGIC) {
-      throw new ZcacheError("ERR_STORE_SHARE", "this is not what a device's share() returned");
+      throw new ZcacheError(
+        "ERR_STORE_SHARE",
+        "the argument is not the result of a device's share()",
+      );
     }
     return new Zram(store, at);
   }

@@ -83,7 +83,7 @@ test("errors name invalid keys, values and options", () => {
   assert.throws(() => cache.set("k", 1, null as never), code("ERR_OPTION"));
   assert.throws(() => cache.set("\ud800 alone", 1), code("ERR_KEY"));
   assert.throws(() => cache.on("evicted" as never, () => undefined), code("ERR_OPTION"));
-  assert.throws(() => cache.resize(100), /allowed are 0, \d+ to \d+/);
+  assert.throws(() => cache.resize(100), /must be 0, or from \d+ to \d+/);
   assert.throws(() => Cache.attach(cache.share(), { serializer: {} as never }), code("ERR_OPTION"));
   const wrong: CacheOptions[] = [
     { memoryMax: "lots" },

@@ -254,7 +254,7 @@ test("a bad trace is refused with the number of its line", () => {
   };
   assertFailed(
     trace("t1", "op,slot,size\na,1,100\nb,2,3\n"),
-    /t1: line 3: "b,2,3" is no trace step/,
+    /t1: line 3: "b,2,3" is not a trace step/,
   );
   assertFailed(trace("t2", "a,1,100\na,1,100\n"), /t2: line 2: slot 1 is allocated while/);
   assertFailed(trace("t3", "a,1,100\n\nf,2\n"), /t3: line 3: slot 2 is freed while nothing/);

@@ -99,7 +99,7 @@ test("an invalid command line exits with 2, an invalid trace with 1", () => {
     [["--shape", "square"], /--shape: "square" .* one of zipf, scan, loop, shift/],
     [["--zipf", "1", "--sizes", "9-3"], /--sizes: "9-3" .* MIN-MAX/],
     [["--zipf", "1", "--memory", "1K"], /--memory: 1K is not allowed; write at least 64K/],
-    [["--zipf", "1", "--policies", "mru"], /no policy is called "mru"; there are s3-fifo, /],
+    [["--zipf", "1", "--policies", "mru"], /no policy is called "mru"; available: s3-fifo, /],
     [["--zipf", "1", "--ratio", "0.5"], /--ratio: "0.5" .* from 1 to 1000/],
     [["--zipf", "1", "--keys", "0"], /--keys: "0" .* from 1/],
   ];
@@ -111,7 +111,7 @@ test("an invalid command line exits with 2, an invalid trace with 1", () => {
   }
   const failures: readonly (readonly [args: readonly string[], message: RegExp])[] = [
     [[at("none")], /can't read .*none: no such file/],
-    [[at("wrong")], /wrong: line 2: "2 b" is no request; allowed are TIME KEY SIZE/],
+    [[at("wrong")], /wrong: line 2: "2 b" is not a request; a line must be TIME KEY SIZE/],
     [[at("broken.gz")], /can't read .*broken\.gz: /],
     [
       [at("trace"), "--warmup", "9999"],

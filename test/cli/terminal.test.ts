@@ -183,11 +183,11 @@ test("serve reports missing and occupied paths in one line", () => {
   for (const [args, code, why] of [
     [["--nbd"], 2, /^zcache: --nbd: no device is configured; give --nbd-size SIZE/],
     [["--config", "on.toml"], 2, /on\.toml:2: .*no device is configured;/],
-    [["nbd", "--size", "8M", "--socket", "no/s"], 1, /there is no folder \S+no; make it first/],
-    [["nbd", "--size", "8M", "--socket", "file/s"], 1, /a part of the path is no folder/],
-    [["nbd", "--size", "8M", "--socket", "file"], 1, /file is there and is no socket/],
+    [["nbd", "--size", "8M", "--socket", "no/s"], 1, /there is no folder \S+no; create it first/],
+    [["nbd", "--size", "8M", "--socket", "file/s"], 1, /a part of the path is not a folder/],
+    [["nbd", "--size", "8M", "--socket", "file"], 1, /file exists and is not a socket/],
     [["nbd", "--size", "8M", "--socket", "x".repeat(108)], 2, /has at most 107 bytes/],
-    [["memcached", "--control", "no/c"], 1, /there is no folder \S+no; make it first/],
+    [["memcached", "--control", "no/c"], 1, /there is no folder \S+no; create it first/],
     [["nbd", "--size", "8M", "--image", "no/i", "--socket", "s"], 1, /no folder \S*no; make it/],
     [["nbd", "--size", "8M", "--listen", "192.0.2.1:1"], 1, /this machine has no such address/],
   ] as const) {

@@ -154,6 +154,6 @@ test("a kind that is none is refused with the names of all", () => {
   assert.throws(
     make,
     (error) =>
-      error instanceof ZcacheError && /"mru"; there are s3-fifo, .*gdsf/.test(error.message),
+      error instanceof ZcacheError && /"mru"; available: s3-fifo, .*gdsf/.test(error.message),
   );
 });

@@ -216,7 +216,10 @@ test("a cache reports that its write-back file has another name", async () => {
   const writeBack = { path, existing: "discard", max: "1MiB" } as const;
   const cache = Cache.create({ memoryMax: "2MiB", writeBack });
   const error = await new Promise<Error>((resolve) => void cache.on("fault", resolve));
-  assert.match(error.message, /diary is a foreign file, left as it is: .*diary\.1 is used/);
+  assert.match(
+    error.message,
+    /diary is not a file of zcache and is left as it is: .*diary\.1 is used/,
+  );
   cache.close();
   assert.equal(readFileSync(path, "utf8"), "my diary");
 });

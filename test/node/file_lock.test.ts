@@ -47,7 +47,7 @@ test("a second lock, also of the same process, is refused until the first is rel
   unlock();
   assert.throws(() => lockFile(join(folder, "no/folder")), {
     code: "ERR_IO",
-    message: /there is no folder .*: make it/,
+    message: /there is no folder .*: create it/,
   });
 });
 

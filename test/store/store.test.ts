@@ -246,11 +246,11 @@ function sequence(options: object): string {
 
 test("errors of options name what is wrong and what is allowed", () => {
   const wrong: [object, string, RegExp][] = [
-    [{ memoryMax: 5 }, "ERR_OPTION", /memoryMax 5: allowed are 1048576 to/],
+    [{ memoryMax: 5 }, "ERR_OPTION", /memoryMax 5: must be from 1048576 to/],
     [{ memoryMax: "much" }, "ERR_OPTION", /memoryMax/],
-    [{ pageSize: 5000 }, "ERR_OPTION", /pageSize 5000: allowed are 4096, 8192/],
-    [{ policy: "random" }, "ERR_OPTION", /policy random: allowed are .*sieve/],
-    [{ reclaim: "all" }, "ERR_OPTION", /reclaim all: allowed are objects, frames/],
+    [{ pageSize: 5000 }, "ERR_OPTION", /pageSize 5000: must be one of 4096, 8192/],
+    [{ policy: "random" }, "ERR_OPTION", /policy random: must be one of .*sieve/],
+    [{ reclaim: "all" }, "ERR_OPTION", /reclaim all: must be one of objects, frames/],
     [{ pool: "slab" }, "ERR_POOL_UNKNOWN", /slab/],
     [{ codec: "gzip" }, "ERR_CODEC_UNKNOWN", /gzip/],
     [{ lowWatermark: 9, highWatermark: 3 }, "ERR_OPTION", /watermarks of 9 and 3/],
@@ -258,7 +258,7 @@ test("errors of options name what is wrong and what is allowed", () => {
     [
       { memory: 1 },
       "ERR_OPTION",
-      /no option "memory"; did you mean memoryMax\? there are memoryMax/,
+      /no option "memory"; did you mean memoryMax\? options: memoryMax/,
     ],
     [{ writeBack: {} }, "ERR_OPTION", /writeBack.path/],
     [{ writeBack: { path: "x", size: 3 } }, "ERR_OPTION", /writeBack has no option "size"/],

@@ -132,7 +132,7 @@ class Crew {
       const mayGo = kind === "cache" || kind === "items";
       assert.ok(
         allowed.includes(found) || (found === 0 && mayGo),
-        `${kind} ${slot}/${n}: found version ${found}, allowed are ${allowed.join(", ")}`,
+        `${kind} ${slot}/${n}: found version ${found}, expected one of ${allowed.join(", ")}`,
       );
       acks.settle(n, found);
     }

@@ -164,7 +164,7 @@ test("lost pages stay lost, also in a saved image, until they are written, zeroe
   const again = join(home, "again");
   new DeviceImage(again, first.devices).save();
   const { store, devices, image } = open(again);
-  assert.match(image.load().loss!, /lost with an image before/);
+  assert.match(image.load().loss!, /lost when an earlier image was read/);
   const [nth, { device }] = [...devices.entries()].find(([, one]) => one.device.lost.any)!;
   const { from: begin, to: end } = device.lost.ranges()[0]!;
   const lost = Array.from({ length: end - begin }, (_, n) => begin + n).filter(
@@ -212,7 +212,11 @@ test("foreign files and other versions are refused with a remedy, and left as th
     make();
     const before = lstatSync(image);
     const refused = open(image);
-    assert.throws(() => refused.image.load(), /left as it is; use another path, or existing/, what);
+    assert.throws(
+      () => refused.image.load(),
+      /left as it is; use another path, or start without it: existing/,
+      what,
+    );
     refused.store.close();
     const { store, devices, image: own } = open(image, PAGES * PAGE, "discard");
     assert.equal(own.exists, false);

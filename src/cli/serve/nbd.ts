@@ -74,7 +74,7 @@ function checkFolder(image: string): void {
     accessSync(folder, constants.W_OK);
   } catch (cause) {
     const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    const why = isMissing ? `there is no folder ${folder}; make it first` : reasonOf(cause);
+    const why = isMissing ? `there is no folder ${folder}; create it first` : reasonOf(cause);
     throw new ZcacheError("ERR_IO", `image: can't write ${image}: ${why}`, { cause });
   }
 }

@@ -70,7 +70,7 @@ export function* trainDictionaryInSteps(
     throw new ZcacheError(
       "ERR_OPTION",
       `a dictionary of ${describe(sizeBytes)} bytes: ` +
-        `allowed are whole numbers from ${DICTIONARY_BYTES_MIN} to ${MIB}`,
+        `must be a whole number from ${DICTIONARY_BYTES_MIN} to ${MIB}`,
       { context: { sizeBytes } },
     );
   }
@@ -86,7 +86,7 @@ export function* trainDictionaryInSteps(
  */
 export function samplesOf(samples: readonly Uint8Array[]): Uint8Array[] {
   if (!Array.isArray(samples)) {
-    throw new ZcacheError("ERR_OPTION", `samples: an array, not ${describe(samples)}`);
+    throw new ZcacheError("ERR_OPTION", `samples ${describe(samples)}: must be an array`);
   }
   return Array.from(samples as readonly unknown[], (sample, nth) =>
     bytesOf(sample, `samples[${nth}]`),

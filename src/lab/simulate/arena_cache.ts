@@ -194,7 +194,8 @@ export class ArenaCache extends SimulatedCache {
     const { frames } = this.#arena;
     const frame = frames.alloc(0, frames.firstFrame + 2);
     if (frame === NIL) {
-      const message = "the trace begins with values far larger than most: no room for so many";
+      const message =
+        "too many values for the simulator: the trace begins with values far larger than the rest";
       throw new ZcacheError("ERR_ARENA_FULL", message);
     }
     const first = frames.frameToWord(frame);

@@ -60,8 +60,8 @@ export function readRequest(text: string, line: number, visit: Visit): void {
   if (line === 1 && /[a-z]/i.test(trimmed)) return;
   throw new ZcacheError(
     "ERR_TRACE",
-    `line ${line}: "${trimmed.slice(0, 60)}" is no request; allowed are TIME KEY SIZE and ` +
-      "KEY SIZE, the size in bytes",
+    `line ${line}: "${trimmed.slice(0, 60)}" is not a request; a line must be ` +
+      "TIME KEY SIZE or KEY SIZE, with the size in bytes",
     { context: { line } },
   );
 }

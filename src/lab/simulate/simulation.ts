@@ -32,7 +32,7 @@ export function kindsByDefault(): string[] {
 export function checkKind(name: string): void {
   if (kindNames().includes(name)) return;
   const known = kindNames().join(", ");
-  throw new ZcacheError("ERR_OPTION", `no policy is called "${name}"; there are ${known}`);
+  throw new ZcacheError("ERR_OPTION", `no policy is called "${name}"; available: ${known}`);
 }
 
 export interface SimulationOptions {
@@ -106,7 +106,7 @@ export class Simulation {
 
   #keep(key: number, sizeBytes: number): void {
     if (this.#keys.length === KEPT_MAX) {
-      const message = `belady: more than ${KEPT_MAX} requests are not kept; leave it out`;
+      const message = `belady keeps at most ${KEPT_MAX} requests; leave belady out`;
       throw new ZcacheError("ERR_OPTION", message);
     }
     this.#keys.push(key);

@@ -18,7 +18,7 @@ export function checkListen(what: string, place: unknown, more: readonly string[
   if (path !== undefined) {
     if (typeof path !== "string" || path === "") refuse(`${what}.path`, path, "a path as text");
     if (host !== undefined || port !== undefined) {
-      throw new ZcacheError("ERR_OPTION", `${what}: either path, or host and port`);
+      throw new ZcacheError("ERR_OPTION", `${what}: give either path, or host and port`);
     }
     const isMode = mode === undefined || isWhole(mode, MODE_MAX);
     if (!isMode) refuse(`${what}.mode`, mode, "permission bits from 0 to 0o777");

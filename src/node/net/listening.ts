@@ -24,7 +24,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: "there is no such host",
   EAI_AGAIN: "the name of the host can't be looked up now",
   EMFILE: "too many files are open",
-  ENOTDIR: "a part of the path is no folder",
+  ENOTDIR: "a part of the path is not a folder",
   EROFS: "the file system is read-only",
   ENOSPC: "the file system is full",
 };
@@ -73,11 +73,11 @@ export function listenError(place: TcpPlace | SocketPlace, cause: Error): Zcache
 function accessReason(path: string): string {
   const folder = dirname(resolve(path));
   try {
-    if (!statSync(folder).isDirectory()) return `${folder} is no folder`;
+    if (!statSync(folder).isDirectory()) return `${folder} is not a folder`;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return `there is no folder ${folder}; make it first`;
-    if (code === "ENOTDIR") return `${folder} is no folder`;
+    if (code === "ENOENT") return `there is no folder ${folder}; create it first`;
+    if (code === "ENOTDIR") return `${folder} is not a folder`;
   }
   return `permission denied in ${folder}`;
 }

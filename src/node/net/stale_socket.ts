@@ -16,7 +16,7 @@ export async function removeStale(path: string): Promise<void> {
     // There is no file; listening reports any other problem.
     return;
   }
-  if (!isSocket) throw new ZcacheError("ERR_IO", `${path} is there and is no socket`);
+  if (!isSocket) throw new ZcacheError("ERR_IO", `${path} exists and is not a socket`);
   const cause = await connectError(path);
   if (cause === undefined) throw inUse(path);
   // Only ECONNREFUSED means that no server listens; a busy server, for one, fails with other codes.

@@ -33,8 +33,8 @@ test("an NBD server", async () => {
     [{ ...good, tls: { key: "a", crt: "b" } }, /tls has no option "crt"; did you mean cert\?/],
     [{ ...good, tls: { key: "a", cert: "b", mode: "always" } }, /tls\.mode: "always".*required/],
     [{ ...good, tls: { key: "a", cert: "b" } }, /TLS certificate or key/],
-    [{ ...good, threads: 0 }, /threads 0: allowed are 1 to 64/],
-    [{ ...good, handshakeMs: 2 ** 31 }, /handshakeMs 2147483648: allowed/],
+    [{ ...good, threads: 0 }, /threads 0: must be from 1 to 64/],
+    [{ ...good, handshakeMs: 2 ** 31 }, /handshakeMs 2147483648: must be/],
     [{ ...good, log: true }, /log: true/],
   ];
   for (const [options, message] of wrong) {
