@@ -15,7 +15,7 @@ const SKEW = 2.9;
 /** Words are taken as VOCABULARY · u^WORD_SKEW, which is near to Zipf's law. */
 const WORD_SKEW = 1.2;
 const VOCABULARY = 16_000;
-/** Of eight words, so many are among the TOPIC_WORDS that the document is about. */
+/** Of eight words, this many are among the document's TOPIC_WORDS. */
 const TOPIC_OF_EIGHT = 4;
 const TOPIC_WORDS = 16;
 const MIX = 0x9e3779b1;
@@ -63,7 +63,7 @@ function makeWords(random: Xorshift32): string[] {
   return [...words];
 }
 
-/** Which word each of 2¹⁶ draws is: raising to a power for each word would be half of the time. */
+/** The word of each of 2¹⁶ draws: computing a power for each word would take half of the time. */
 const DRAWS = Uint16Array.from({ length: 65536 }, (_, draw) => {
   return Math.floor(VOCABULARY * ((draw + 0.5) / 65536) ** WORD_SKEW);
 });
@@ -88,7 +88,7 @@ class Writer {
     for (let n = 0; n < TOPIC_WORDS; n++) this.#topic.push(this.#anyWord());
   }
 
-  /** The next so many bits, 1 … 31 (xorshift32, as in `base/random.ts`). */
+  /** The next `bits` random bits, 1 … 31 (xorshift32, as in `base/random.ts`). */
   bits(count: number): number {
     let x = this.#state;
     x ^= x << 13;
@@ -178,7 +178,7 @@ class Writer {
   }
 }
 
-/** A kind of document: what stands around a list, and one item of the list. */
+/** A kind of document: the text around a list, and one item of the list. */
 interface Kind {
   head(to: Writer): string;
   item(to: Writer): string;

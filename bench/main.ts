@@ -22,7 +22,7 @@ import { benchZram } from "./zram/zram.ts";
 
 interface Arguments {
   readonly tiny: boolean;
-  /** Of `cache`: which contenders, and where the result goes. */
+  /** Options of `cache`: the contenders, and the file for the result. */
   readonly only: readonly string[] | undefined;
   readonly json: string | undefined;
 }
@@ -62,7 +62,7 @@ function usageError(message: string): number {
   return 2;
 }
 
-/** Takes an option and its value out of the arguments; one without a value stays, and is wrong. */
+/** Removes an option and its value from the arguments; an option without a value stays. */
 function takeOption(args: string[], name: string): string | undefined {
   const at = args.indexOf(name);
   if (at === -1 || at + 1 === args.length) return undefined;

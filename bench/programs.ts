@@ -10,7 +10,7 @@ export function has(program: string): boolean {
   }
 }
 
-/** Why a test is skipped, or false; with CI=true it is not, and fails for want of the program. */
+/** Why a test is skipped, or false; with CI=true the test fails instead of being skipped. */
 export function without(...programs: string[]): string | false {
   if (process.env["CI"] === "true") return false;
   const missing = programs.filter((program) => !has(program));

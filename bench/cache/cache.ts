@@ -35,7 +35,7 @@ interface Scale {
   readonly collected: number;
   readonly ms: number;
   readonly rounds: number;
-  /** Runs in which the told memory is brought near the one that is meant. */
+  /** Maximum number of runs in the search for the limit that gives the wanted peak. */
   readonly tries: number;
 }
 
@@ -44,7 +44,7 @@ const FULL: Scale = {
   pages: 100_000,
   hitsMemory: 64 * MIB,
   hitsRequests: 2_000_000,
-  // Of 2.4 KiB each: 1 GiB.
+  // 440,000 documents of 2.4 KiB: 1 GiB.
   collected: 440_000,
   ms: 3000,
   rounds: 3,
@@ -60,14 +60,14 @@ const TINY: Scale = {
   rounds: 1,
   tries: 1,
 };
-/** A peak may be above the memory that is meant by so much. */
+/** A peak may exceed the wanted memory by this factor. */
 const OVER = 1.05;
-/** And is not brought nearer when it is above this share of it. */
+/** The search ends when the peak is above this share of the wanted memory. */
 const NEAR = 0.95;
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const CHILD = fileURLToPath(new URL(`./child.${EXTENSION}`, import.meta.url));
-/** Heap caches of a gibibyte and more need more than Node allows by itself. */
+/** Caches on the heap of 1 GiB and more need a larger heap than Node's default. */
 const NODE_FLAGS = ["--expose-gc", "--max-old-space-size=8192", "--no-warnings"];
 
 class Bench {
@@ -110,7 +110,7 @@ class Bench {
     }
   }
 
-  /** What the same job takes without a cache. */
+  /** The memory of the same job without a cache. */
   #baseline(task: Task, more: Partial<Job>): Answer {
     const { memoryBytes: _, ...which } = more;
     const key = JSON.stringify([task, which]);
@@ -133,18 +133,18 @@ class Bench {
     };
   }
 
-  /** Hits within a true peak: what a contender is told is brought down until its peak is that. */
+  /** Hit rate at a peak of resident memory: adjusts the contender's limit until the peak fits. */
   hits(name: string): HitsResult | string {
     const { hitsMemory, hitsRequests, tries } = this.#scale;
     const more = { amount: hitsRequests };
     const base = this.#baseline("hits", more);
-    let toldBytes = hitsMemory;
+    let limitBytes = hitsMemory;
     let best: HitsResult | undefined;
     for (let nth = 0; nth < tries; nth++) {
-      const answer = this.run(name, "hits", { ...more, memoryBytes: toldBytes });
+      const answer = this.run(name, "hits", { ...more, memoryBytes: limitBytes });
       if (answer.skipped !== undefined) return answer.skipped;
       const peakBytes = Math.max(1, answer.peakBytes! - base.peakBytes!);
-      const result = { rate: answer.hitRate!, peakBytes, toldBytes };
+      const result = { rate: answer.hitRate!, peakBytes, limitBytes };
       const isBetter =
         best === undefined ||
         (peakBytes <= OVER * hitsMemory
@@ -152,7 +152,7 @@ class Bench {
           : peakBytes < best.peakBytes);
       if (isBetter) best = result;
       if (peakBytes <= OVER * hitsMemory && peakBytes >= NEAR * hitsMemory) break;
-      toldBytes = Math.max(MIB, Math.floor((toldBytes * hitsMemory) / peakBytes));
+      limitBytes = Math.max(MIB, Math.floor((limitBytes * hitsMemory) / peakBytes));
     }
     return best!;
   }
@@ -165,7 +165,7 @@ class Bench {
   }
 
   twoThreads(name: string): NonNullable<CacheRow["twoThreads"]> | string {
-    // The threads themselves are not the cache's.
+    // The memory of the threads themselves does not belong to the cache.
     const base = this.#baseline("speed", { threads: 2 });
     const answer = this.run(name, "speed", { threads: 2 });
     if (answer.skipped !== undefined) return answer.skipped;
@@ -179,7 +179,7 @@ class Bench {
   }
 }
 
-/** Collects what each round found, field by field. */
+/** Collects the results of each round, field by field. */
 class Rounds {
   readonly skipped: Record<string, string> = {};
   readonly #found = new Map<string, Readonly<Record<string, number>>[]>();
@@ -202,7 +202,7 @@ class Rounds {
   }
 }
 
-/** Runs all, prints tables. @returns a row for each contender */
+/** Measures all contenders and prints tables. @returns a row for each contender */
 export function benchCache(options: CacheBenchOptions = {}): CacheRow[] {
   const { tiny = false, print = console.log, only = contenderNames(), json } = options;
   for (const name of only) findContender(name);

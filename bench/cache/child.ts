@@ -38,7 +38,7 @@ async function memoryOf(session: Session, folder: string): Promise<Answer> {
   return { ...residentWith(session.helpers ?? []), fileBytes: fileBytes(folder) };
 }
 
-/** Mixed operations under the eye of the collector's observer. */
+/** Mixed operations while an observer records the garbage collections. */
 async function collect(lane: Lane, ms: number): Promise<Answer> {
   const pauses: number[] = [];
   const observer = new PerformanceObserver((list) => {
@@ -48,7 +48,7 @@ async function collect(lane: Lane, ms: number): Promise<Answer> {
   const begin = performance.now();
   const mixedPerSecond = await lane.mixed(ms);
   const elapsed = performance.now() - begin;
-  // Entries arrive in a later turn.
+  // The observer gets its entries in a later turn of the event loop.
   await sleep(20);
   observer.disconnect();
   return {
@@ -58,7 +58,7 @@ async function collect(lane: Lane, ms: number): Promise<Answer> {
   };
 }
 
-/** Two worker threads on the contender at once. */
+/** Two worker threads use the contender at the same time. */
 async function runThreads(job: Job, session: Session | undefined, rawBytes: number) {
   const share = session?.share?.();
   const file = new URL(import.meta.url);
@@ -85,9 +85,9 @@ async function runLane({ job, rawBytes, share, seed }: LaneJob): Promise<void> {
   const session = await findContender(job.contender).open(settingsOf(job, rawBytes), share);
   if (share === undefined) await fill(session, values);
   const lane = new Lane(session, values, seed);
-  const told = once(port, "message");
+  const started = once(port, "message");
   port.postMessage(0);
-  await told;
+  await started;
   const rate = await lane.mixed(job.amount);
   const end = once(port, "message");
   port.postMessage(rate);
@@ -105,7 +105,7 @@ async function run(job: Job): Promise<Answer> {
   if (job.values === "bytes" && contender.textOnly === true) return { skipped: "holds text" };
   const values = openValues(job.values, job.count, job.pageFile);
   const rawBytes = rawBytesOf(values);
-  // Each thread has its own: none here, so that two are two.
+  // Each worker has its own cache: the main thread has none, so that there are two in all.
   if (job.threads === 2 && contender.threads === "copies") {
     return { rawBytes, ...(await runThreads(job, undefined, rawBytes)) };
   }

@@ -1,4 +1,4 @@
-// The contract of a cache that the benchmark measures, so that all run in the same loops. An
+// The contract of a cache that the benchmark measures: all contenders run in the same loops. An
 // adapter uses the fastest sensible configuration of its cache.
 
 export type Value = string | Uint8Array;
@@ -16,11 +16,11 @@ export interface Settings {
 }
 
 export interface Session {
-  /** What is returned may be a promise: the caller keeps some in flight. */
+  /** May return a promise; the caller keeps several promises in flight. */
   set(key: string, value: Value): unknown;
   /** @returns the value, undefined or null for none, or a promise of these */
   get(key: string): unknown;
-  /** For a worker thread's `open`; only where threads are "shared". */
+  /** The argument of `open` in a worker thread; only where threads are "shared". */
   share?(): unknown;
   /** Ids of processes whose memory belongs to the cache. */
   readonly helpers?: readonly number[];
@@ -32,29 +32,29 @@ export interface Session {
 export interface Contender {
   readonly name: string;
   /**
-   * shared: all threads use one cache. copies: every thread has one of its own. one: no second
+   * shared: all threads use one cache. copies: every thread has its own cache. one: no second
    * thread can open it.
    */
   readonly threads: "shared" | "copies" | "one";
   /** Whether it evicts values to stay within `memoryBytes`. */
   readonly evicts: boolean;
-  /** Whether what it returns equals what was set: a cache of objects gives back objects. */
+  /** Whether a get returns an equal value: a cache of objects returns objects. */
   readonly returnsValue?: boolean;
   /** Whether it holds only text. */
   readonly textOnly?: boolean;
   /**
-   * @param share what `share` returned in the thread that opened first, in others
+   * @param share in further threads: the result of `share` in the first thread
    * @throws Missing if what it needs is not installed
    */
   open(settings: Settings, share?: unknown): Promise<Session>;
 }
 
-/** What a contender needs is not there: it is left out by name. */
+/** A package or program that a contender needs is missing: the contender is left out. */
 export class Missing extends Error {}
 
 /**
- * Loads a package that this one does not depend on.
- * @throws Missing naming it
+ * Loads a package that zcache does not depend on.
+ * @throws Missing naming the package
  */
 export async function importPeer<T>(name: string): Promise<T> {
   try {

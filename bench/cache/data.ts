@@ -10,7 +10,7 @@ import type { Value } from "./contender.ts";
 const PAGE_BYTES = 4096;
 const EXPONENT = 0.99;
 
-/** Values by number; the same one each time. */
+/** Values by number; a number always gives the same value. */
 export interface Values {
   readonly kind: "text" | "bytes";
   readonly count: number;
@@ -38,8 +38,8 @@ export function openValues(
 }
 
 /**
- * The same text in one piece, as from a socket or JSON.stringify: the engine keeps text that was
- * added up as a tree of its parts, which a cache on the heap would hold six times as large.
+ * The same text as one flat string, as from a socket or JSON.stringify: the engine keeps a
+ * concatenated string as a tree of its parts, which takes six times the memory on the heap.
  */
 function flat(text: string): string {
   return Buffer.from(text, "latin1").toString("latin1");
@@ -54,7 +54,7 @@ export function writePages(path: string, count: number): number {
   return pages.length;
 }
 
-/** Numbers of values, drawn by Zipf; which are frequent is scattered over all of them. */
+/** Numbers of values, drawn from a Zipf distribution; popular numbers are scattered. */
 export function drawOrder(count: number, requests: number, seed: number): Uint32Array {
   const zipf = new Zipf(count, EXPONENT, new Xorshift32(seed));
   let step = Math.floor(count * 0.618) | 1;

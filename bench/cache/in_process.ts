@@ -1,4 +1,4 @@
-// Contenders within the process: caches on its heap, and stores of native packages.
+// Contenders that run within the process: caches on the heap, and stores of native packages.
 import { join } from "node:path";
 import {
   type Contender,
@@ -37,13 +37,13 @@ interface LruPackage {
   ) => { set(key: string, value: unknown): unknown; get(key: string): unknown; clear(): void };
 }
 
-/** What V8 needs for an entry and its strings beside the characters. */
+/** Bytes that V8 needs for an entry and its strings, besides the characters. */
 const LRU_ENTRY_BYTES = 120;
 
 async function openLru(settings: Settings, asObjects: boolean): Promise<Session> {
   const { LRUCache } = await importPeer<LruPackage>("lru-cache");
   const { memoryBytes, count } = settings;
-  // Its user knows the length of the text; what an object takes on the heap, nobody does.
+  // A user knows the length of the text, but not the size of an object on the heap.
   const limit = memoryBytes === undefined ? { max: count } : { max: count, maxSize: memoryBytes };
   const lru = new LRUCache(limit);
   const sized = lru as unknown as { set(key: string, value: unknown, options: object): unknown };
@@ -112,7 +112,7 @@ async function openLmdb(settings: Settings, compression: boolean): Promise<Sessi
     path: join(settings.folder, "cache.mdb"),
     compression,
     encoding: settings.values === "text" ? "string" : "binary",
-    // A cache needs no disk to have it all when the machine stops.
+    // A cache need not survive a power failure.
     noSync: true,
   });
   return {

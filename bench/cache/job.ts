@@ -11,7 +11,7 @@ export interface Job {
   /** File with the pages, for bytes. */
   readonly pageFile: string | undefined;
   readonly memoryBytes: number | undefined;
-  /** For hits: requests. For speed and collector: ms of each measurement. */
+  /** "hits": number of requests. "speed" and "collector": ms of each measurement. */
   readonly amount: number;
   readonly threads: 1 | 2;
   readonly folder: string;
@@ -26,7 +26,7 @@ export interface Answer {
   readonly fileBytes?: number;
   readonly hitRate?: number;
   readonly speed?: Speed;
-  /** Of all threads together. */
+  /** The sum of all threads. */
   readonly mixedPerSecond?: number;
   /** Share of the time that the collector took, 0 … 1; its longest pause. */
   readonly collectorShare?: number;
@@ -37,7 +37,7 @@ export interface Answer {
 export interface LaneJob {
   readonly job: Job;
   readonly rawBytes: number;
-  /** What the first thread's cache shares; undefined: the thread has one of its own. */
+  /** `share()` of the first thread's cache; undefined: this thread has a cache of its own. */
   readonly share: unknown;
   readonly seed: number;
 }

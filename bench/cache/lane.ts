@@ -1,6 +1,7 @@
 // The loops of one thread: fills a cache, then measures gets, sets and a mix of both. The loops
 // yield to the event loop at intervals, as a service does, so that background work runs.
-// Synchronous methods are called in a plain loop; of asynchronous ones, several are in flight.
+// Synchronous methods are called in a plain loop; of asynchronous methods, several calls are in
+// flight at a time.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Histogram } from "../../src/base/histogram.ts";
 import type { Session, Value } from "./contender.ts";
@@ -21,9 +22,9 @@ const COMPARED = 200;
 export interface Speed {
   readonly getsPerSecond: number;
   readonly setsPerSecond: number;
-  /** 95 % gets; the clock is not in it. */
+  /** 95 % gets, without reading the clock. */
   readonly mixedPerSecond: number;
-  /** Of such a mix, one at a time, in µs. */
+  /** Latencies in the same mix, one operation at a time, in µs. */
   readonly getP50Us: number;
   readonly getP99Us: number;
   readonly setP50Us: number;
@@ -34,8 +35,8 @@ function isPromise(value: unknown): value is Promise<unknown> {
   return typeof (value as Promise<unknown> | undefined)?.then === "function";
 }
 
-/** Keeps promises in flight, up to a number. */
-class Flight {
+/** Keeps a limited number of promises in flight. */
+class InFlight {
   #pending: Promise<unknown>[] = [];
 
   get isFull(): boolean {
@@ -46,7 +47,7 @@ class Flight {
     this.#pending.push(promise);
   }
 
-  async land(): Promise<void> {
+  async settle(): Promise<void> {
     const pending = this.#pending;
     this.#pending = [];
     await Promise.all(pending);
@@ -55,18 +56,18 @@ class Flight {
 
 /** Sets every value once. */
 export async function fill(session: Session, values: Values): Promise<void> {
-  const flight = new Flight();
+  const pending = new InFlight();
   for (let nth = 0; nth < values.count; nth++) {
     if (nth % BATCH === 0) await nextTurn();
     const set = session.set(values.keys[nth]!, values.at(nth));
-    if (isPromise(set)) flight.add(set);
-    if (flight.isFull) await flight.land();
+    if (isPromise(set)) pending.add(set);
+    if (pending.isFull) await pending.settle();
   }
-  await flight.land();
+  await pending.settle();
   await session.settle?.();
 }
 
-/** Compares some values with what they were. @throws Error naming the first that is another */
+/** Compares some values with the originals. @throws Error naming the first that differs */
 export async function compare(session: Session, values: Values): Promise<void> {
   for (let one = 0; one < COMPARED; one++) {
     const nth = Math.floor((one * values.count) / COMPARED);
@@ -127,7 +128,7 @@ export class Lane {
   }
 
   async #run(ms: number, operation: () => unknown): Promise<number> {
-    const flight = new Flight();
+    const pending = new InFlight();
     const begin = performance.now();
     let done = 0;
     let now = begin;
@@ -135,13 +136,13 @@ export class Lane {
       for (let nth = 0; nth < BATCH; nth++) {
         const result = operation();
         if (!isPromise(result)) continue;
-        flight.add(result);
-        if (flight.isFull) await flight.land();
+        pending.add(result);
+        if (pending.isFull) await pending.settle();
       }
       done += BATCH;
       await nextTurn();
     }
-    await flight.land();
+    await pending.settle();
     await this.#session.settle?.();
     return (1000 * done) / (performance.now() - begin);
   }
@@ -168,7 +169,7 @@ export class Lane {
 }
 
 /**
- * Asks for values as they are drawn, and sets what is not there.
+ * Gets values in the drawn order, and sets each value that is missing.
  * @returns share of hits in the second half
  */
 export async function hitRate(session: Session, values: Values, requests: number): Promise<number> {
@@ -182,14 +183,14 @@ export async function hitRate(session: Session, values: Values, requests: number
     return session.set(values.keys[order[nth]!]!, values.at(order[nth]!));
   };
   for (let from = 0; from < requests; from += IN_FLIGHT) {
-    const flight = new Flight();
+    const pending = new InFlight();
     await nextTurn();
     for (let nth = from; nth < Math.min(requests, from + IN_FLIGHT); nth++) {
       const got = session.get(values.keys[order[nth]!]!);
       const rest = isPromise(got) ? got.then((value) => settle(nth, value)) : settle(nth, got);
-      if (isPromise(rest)) flight.add(rest);
+      if (isPromise(rest)) pending.add(rest);
     }
-    await flight.land();
+    await pending.settle();
   }
   return hits / (requests - Math.ceil(requests / 2));
 }

@@ -1,8 +1,8 @@
-// zcache's own Cache, by the package's entry point, as a service would use it.
+// zcache's Cache, imported from the package's entry point, as in a service.
 import { Cache, type CacheOptions, type CacheShare, MIB } from "../../src/index.ts";
 import type { Contender, Session, Settings } from "./contender.ts";
 
-/** A store that is to hold everything: what compression leaves at the worst, and the index. */
+/** Memory for a store that must hold all values, in the worst case of compression. */
 function memoryOf({ memoryBytes, rawBytes, count }: Settings): number {
   return memoryBytes ?? Math.ceil(rawBytes + count * 64 + 16 * MIB);
 }
@@ -27,7 +27,7 @@ function ours(name: string, options: CacheOptions): Contender {
   };
 }
 
-/** As it comes; each codec alone, without tiers; and with decoded values kept in each thread. */
+/** The defaults; each codec alone, without tiers; decoded values kept in each thread. */
 export const OURS: readonly Contender[] = [
   ours("zcache", {}),
   ours("zcache-lz4", { codec: "lz4", tiers: false }),

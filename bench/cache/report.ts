@@ -1,17 +1,16 @@
-// The comparison as tables in Markdown. After each figure of a peer stands what ours is to it, from
-// the same run: above 1 is better for us.
+// The comparison as tables in Markdown. Each figure of a peer is followed by the ratio of zcache's
+// figure to it in the same run; a ratio above 1 is better for zcache.
 import { formatBytes, MIB } from "../../src/base/units.ts";
 import type { CacheRow } from "./result.ts";
 
-/** What one contender showed; what is missing was not measured, and `skipped` says why. */
-/** Ours, if it is there: the first of the names that begin so and has the figure. */
+/** The row of zcache: the first whose name begins with "zcache" and that has the figure. */
 const OURS = "zcache";
 
 interface Column {
   readonly head: string;
   readonly of: (row: CacheRow) => number | undefined;
   readonly text: (figure: number) => string;
-  /** Whether more is better, less, or neither is told. */
+  /** Whether a higher or a lower figure is better; undefined: neither. */
   readonly better?: "more" | "less";
 }
 
@@ -44,7 +43,7 @@ function memoryColumns(field: "documents" | "pages"): Column[] {
 const HITS: readonly Column[] = [
   { head: "hit rate", of: (row) => row.hits?.rate, text: percent },
   { head: "peak MiB", of: (row) => row.hits?.peakBytes, text: mebibytes },
-  { head: "told MiB", of: (row) => row.hits?.toldBytes, text: mebibytes },
+  { head: "limit MiB", of: (row) => row.hits?.limitBytes, text: mebibytes },
 ];
 
 const SPEED: readonly Column[] = [

@@ -1,14 +1,14 @@
-// What a process takes of the machine's memory, as the kernel counts it; and what files take.
+// Resident memory of processes, as the kernel counts it, and disk space of files.
 import { lstatSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 export interface Resident {
-  /** Bytes now, and the most ever. */
+  /** Bytes now, and the peak. */
   readonly nowBytes: number;
   readonly peakBytes: number;
 }
 
-/** @param pid of a process, ours if it is left out */
+/** @param pid number of the process (default: this process) */
 export function residentOf(pid: number | "self" = "self"): Resident {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const bytesOf = (name: string) =>
@@ -16,7 +16,7 @@ export function residentOf(pid: number | "self" = "self"): Resident {
   return { nowBytes: bytesOf("VmRSS"), peakBytes: bytesOf("VmHWM") };
 }
 
-/** Of this process and its helpers together. */
+/** The sum for this process and its helper processes. */
 export function residentWith(helpers: readonly number[]): Resident {
   const all = [residentOf(), ...helpers.map(residentOf)];
   return {
@@ -25,7 +25,7 @@ export function residentWith(helpers: readonly number[]): Resident {
   };
 }
 
-/** Bytes on the disk of all files below a folder; of a sparse one, what is there. */
+/** Bytes on the disk of all files below a folder; holes of sparse files do not count. */
 export function fileBytes(folder: string): number {
   return readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
     const path = join(folder, entry.name);

@@ -1,9 +1,9 @@
-// What the comparison of caches finds out about one contender.
+// The measurements of one contender in the comparison of caches.
 import type { Speed } from "./lane.ts";
 
 export interface MemoryResult {
   readonly rawBytes: number;
-  /** Beyond what the loops take without a cache. */
+  /** Memory beyond that of the same loops without a cache. */
   readonly residentBytes: number;
   readonly peakBytes: number;
   readonly fileBytes: number;
@@ -12,19 +12,19 @@ export interface MemoryResult {
 export interface HitsResult {
   readonly rate: number;
   readonly peakBytes: number;
-  /** What the contender was told to keep to, so that its peak is what it is. */
-  readonly toldBytes: number;
+  /** The limit that the contender was given to reach this peak. */
+  readonly limitBytes: number;
 }
 
 export interface CacheRow {
   readonly name: string;
-  /** By task, or by task and kind: why not. */
+  /** Why a measurement was skipped, by task, or by task and kind. */
   readonly skipped: Readonly<Record<string, string>>;
   readonly documents?: MemoryResult;
   readonly pages?: MemoryResult;
   readonly hits?: HitsResult;
   readonly speed?: Speed;
-  /** Mixed operations a second of two threads together, and what the cache takes then. */
+  /** Mixed operations per second of two threads together, and the memory of the cache then. */
   readonly twoThreads?: { readonly mixedPerSecond: number; readonly residentBytes: number };
   readonly collector?: { readonly share: number; readonly pauseMsMax: number };
 }

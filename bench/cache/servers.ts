@@ -1,5 +1,5 @@
-// Caches in another process, by their usual clients: the server is started for the run, on a port
-// of its own, and its memory counts.
+// Caches in another process, accessed through their usual clients. The server is started for the
+// run, on a free port, and its memory counts.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createConnection, createServer } from "node:net";
 import { MIB } from "../../src/base/units.ts";
@@ -8,7 +8,7 @@ import { type Contender, importPeer, Missing, type Session, type Settings } from
 const START_MS_MAX = 10_000;
 const HOST = "127.0.0.1";
 
-/** What a thread needs to reach the server that another one has started. */
+/** What a thread needs to reach the server that another thread has started. */
 interface ServerShare {
   readonly port: number;
   readonly pid: number;
@@ -55,7 +55,7 @@ async function start(program: string, args: (port: number) => string[]): Promise
   }
 }
 
-/** What all values take in a server that is to hold them: its own overhead with room to spare. */
+/** Memory for all values in a server that must hold them, with a margin for its overhead. */
 function memoryOf({ memoryBytes, rawBytes, count }: Settings): number {
   return memoryBytes ?? Math.ceil((rawBytes + count * 400) * 1.5) + 64 * MIB;
 }
@@ -135,7 +135,7 @@ function redis(name: string, policy: string): Contender {
       const { port, pid } = own ?? (share as ServerShare);
       const client = new Redis(port, HOST);
       return {
-        // A Buffer goes as it is; another view would go as its text.
+        // The client sends a Buffer as it is; it would convert another view to text.
         set: (key, value) => client.set(key, typeof value === "string" ? value : asBuffer(value)),
         get: settings.values === "text" ? (key) => client.get(key) : (key) => client.getBuffer(key),
         share: () => ({ port, pid }),

@@ -24,11 +24,11 @@ export interface CodecBenchOptions {
   readonly pageSize?: number;
   /** A few pages and one round: shows that everything runs, in less than two seconds. */
   readonly tiny?: boolean;
-  /** Where the lines go (default: standard output). */
+  /** Prints a line (default: standard output). */
   readonly print?: (line: string) => void;
 }
 
-/** One row of the table: something that compresses page number so-and-so, and restores it. */
+/** One row of the table: a contender that compresses a page, given by number, and restores it. */
 interface Contestant {
   readonly name: string;
   /** @returns the compressed size */
@@ -47,7 +47,7 @@ interface Row {
   bytes: number;
 }
 
-/** Codecs want scratch: LZ4 8 KiB, others a page and its bound, at most some 140 KiB each. */
+/** Scratch of the codecs: LZ4 8 KiB, others a page and its bound, some 140 KiB at most. */
 const SCRATCH_BYTES = 4 * MIB;
 
 /** The pages, a slot for each one's compressed form and one restored page, in a shared memory. */
@@ -64,7 +64,7 @@ class Stage implements CodecMemory {
   constructor(data: Uint8Array, pageSize: number) {
     this.pageSize = pageSize;
     this.pages = data.length / pageSize;
-    // Room for the worst that a codec here makes of a page, LZO's n + n/16 + 67.
+    // Room for the largest output of any codec here, LZO's n + n/16 + 67.
     this.slotBytes = pageSize + pageSize / 16 + 128;
     const sizeBytes = SCRATCH_BYTES + (this.pages + 1) * (pageSize + this.slotBytes);
     const wasmPages = Math.ceil(sizeBytes / (64 * KIB));
@@ -114,7 +114,7 @@ function contestantOfCodec(stage: Stage, codec: Codec): Contestant {
 
 function contestantOfPeer(stage: Stage, peer: Peer): Contestant {
   const { pages, pageSize } = stage;
-  // Private copies: packages get buffers as their users have them.
+  // Private copies: packages get ordinary buffers, as in their users' programs.
   const inputs = Array.from({ length: pages }, (_, at) =>
     Buffer.from(stage.view(stage.pageAt(at))),
   );
@@ -134,7 +134,7 @@ function contestantOfPeer(stage: Stage, peer: Peer): Contestant {
   };
 }
 
-/** Every page once, compared: this warms up, and what is wrong has no time. @returns total bytes */
+/** Warms up and checks: every page once, compared. @returns total compressed bytes */
 function check(stage: Stage, contestant: Contestant): number {
   let bytes = 0;
   for (let page = 0; page < stage.pages; page++) {
@@ -193,7 +193,7 @@ function formatTiming(timing: Timing | undefined): string {
   return numbers.map((ns) => ns.toFixed(0).padStart(8)).join("");
 }
 
-/** The median over the rounds of what the row took relative to the native library. */
+/** The median over the rounds of the row's time ÷ the native library's time. */
 function formatRatio(ours: readonly number[], native: readonly number[] | undefined): string {
   if (native === undefined) return "-".padStart(8);
   return median(ours.map((ns, round) => ns / native[round]!))

@@ -26,7 +26,7 @@ import { median, timePass } from "./timing.ts";
 export interface DictionaryBenchOptions {
   /** Few documents, one round: shows that everything runs. */
   readonly tiny?: boolean;
-  /** Where the lines go (default: standard output). */
+  /** Prints a line (default: standard output). */
   readonly print?: (line: string) => void;
 }
 
@@ -41,14 +41,14 @@ export interface DictionaryRow {
   readonly peerRatio: number | undefined;
   readonly compressNs: number;
   readonly decompressNs: number;
-  /** Time × that of the same codec without a dictionary; 1 for that itself. */
+  /** Time ÷ the time of the same codec without a dictionary. */
   readonly compressTimes: number;
   readonly decompressTimes: number;
 }
 
 const LZ4_KIB = [16, 32, 64];
 const ZSTD_KIB = [16, 64, 110];
-/** Behind all that could have been samples. */
+/** Number of the first document: beyond all training samples. */
 const HELD_OUT_FIRST = 150_000;
 const SLOT_BYTES = 16 * KIB;
 const SCRATCH_BYTES = 4096 * KIB;
@@ -237,7 +237,7 @@ function printRows(rows: readonly DictionaryRow[], print: (line: string) => void
   }
 }
 
-/** Measures all of it and prints a table. */
+/** Measures all contenders and prints a table. */
 export function benchDictionaries(options: DictionaryBenchOptions = {}): DictionaryRow[] {
   const { tiny = false, print = console.log } = options;
   const samples = documents(0, tiny ? 400 : 3400);

@@ -7,11 +7,11 @@ import { getHeapSnapshot } from "node:v8";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { MIB } from "../../src/base/units.ts";
 
-/** How much is read at a time, and of a larger region of memory only the start. */
+/** Bytes read at a time; of a larger region of memory only the start is read. */
 const CHUNK_BYTES = MIB;
 const REGION_BYTES_MAX = 16 * MIB;
 
-/** Objects, strings and arrays as programs have them; a heap needs something that lives in it. */
+/** Objects, strings and arrays as programs have them, so that the heap has content. */
 function makeObjects(count: number): unknown[] {
   const random = new Xorshift32(1);
   return Array.from({ length: count }, (_, id) => ({

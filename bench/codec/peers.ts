@@ -11,7 +11,7 @@ export interface Peer {
 
 interface PeerSource {
   readonly packageName: string;
-  /** @param module what importing the package gives, its default export if it has one */
+  /** @param module the imported package: its default export if it has one */
   open(module: never): Peer;
 }
 
@@ -88,7 +88,7 @@ const SOURCES: readonly PeerSource[] = [
   },
 ];
 
-/** @returns the peers that are here, and the names of those that are not */
+/** @returns the peers that are installed, and the names of those that are not */
 export async function openPeers(): Promise<{ peers: Peer[]; missing: string[] }> {
   const peers: Peer[] = [];
   const missing: string[] = [];

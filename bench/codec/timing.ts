@@ -26,7 +26,7 @@ export function timeEach(pages: number, work: (page: number) => void): Histogram
   return histogram;
 }
 
-/** The middle one of some numbers; NaN of none. */
+/** The median; NaN of no numbers. */
 export function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;

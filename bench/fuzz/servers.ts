@@ -11,7 +11,7 @@ export interface FuzzOptions {
   readonly kind: FuzzedKind;
   /** Where the server listens. */
   readonly place: { readonly path: string } | { readonly host: string; readonly port: number };
-  /** Pieces of input that are sent: requests, options, lines, or what was made of them. */
+  /** Inputs that are sent: requests, options, lines, and mutations of these. */
   readonly inputs: number;
   readonly seed: number;
   readonly clients?: number;
@@ -23,15 +23,15 @@ export interface FuzzResult {
   readonly bytes: number;
 }
 
-/** A client that the server does not read from for so long is of no use. */
+/** A client gives up if the server does not read from it for so long. */
 const STALL_MS = 2000;
-/** Inputs of one connection at most. */
+/** Maximum number of inputs of one connection. */
 const INPUTS_MAX = 60;
 const MIB = 1 << 20;
 
 type Draw = (below: number) => number;
 
-/** Sends inputs until there have been as many as are wanted. */
+/** Sends inputs until their number is reached. */
 export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
   const random = new Xorshift32(options.seed);
   const draw: Draw = (below) => random.below(below);
@@ -69,7 +69,7 @@ async function converse({ kind, place }: FuzzOptions, draw: Draw, tally: Tally):
     const cut = draw(5) === 0 ? draw(input.length + 1) : input.length;
     ok = socket.write(input.subarray(0, cut));
     if (cut === input.length) continue;
-    // The rest comes in a piece of its own, or never does.
+    // The rest is sent in a separate piece, or never.
     await new Promise((done) => setImmediate(done));
     if (draw(8) === 0) break;
     ok = socket.write(input.subarray(cut));
@@ -96,7 +96,7 @@ async function gone(socket: Socket): Promise<void> {
   socket.destroy();
 }
 
-/** @returns whether one of the events has come in time */
+/** @returns whether one of the events was emitted in time */
 async function within(socket: Socket, events: readonly string[]): Promise<boolean> {
   const signal = AbortSignal.timeout(STALL_MS);
   const waits = events.map((event) => once(socket, event, { signal }));
@@ -106,7 +106,7 @@ async function within(socket: Socket, events: readonly string[]): Promise<boolea
   );
 }
 
-/** Bytes that are changed, left out, put in or doubled. */
+/** Changes, removes, inserts or repeats bytes. */
 function mutated(bytes: Buffer, draw: Draw): Buffer {
   let changed = Buffer.from(bytes);
   for (let times = 1 + draw(3); times > 0 && changed.length > 0; times--) {
@@ -192,7 +192,7 @@ function nbdOption(draw: Draw): Buffer {
 }
 
 /**
- * What must stay lies in an export of its own, which no input names: of an export that is named,
+ * The data that must stay intact is in an export that no input names: in an export that is named,
  * a mutated request may change every byte.
  */
 export const NBD_KEPT = { name: "kept", sizeBytes: MIB } as const;

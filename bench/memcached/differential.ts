@@ -16,7 +16,7 @@ export interface DifferentialResult {
   readonly differences: readonly Difference[];
 }
 
-/** No answer for so long is one of its own. */
+/** If a server does not answer for this long, the silence counts as its answer. */
 const SILENCE_MS = 4000;
 const END_TEXT = Buffer.from("mn\r\n");
 const NOOP_OPAQUE = 0x7fff_fff1;
@@ -27,7 +27,7 @@ END_BINARY.writeUInt32BE(NOOP_OPAQUE, 12);
 const PIECE_MAX = 400;
 const CLOSED = "<closed>";
 
-/** One connection on which segments are sent, each until its end is answered. */
+/** A connection that sends a segment when the previous one has been answered completely. */
 class Talk {
   readonly #socket: Socket;
   #received: Buffer[] = [];
@@ -47,7 +47,7 @@ class Talk {
     this.#socket.on("end", end).on("close", end).on("error", end);
   }
 
-  /** @returns what was answered; the end of the connection and silence are told in it */
+  /** @returns the answer, with markers for silence and for the end of the connection */
   async ask(bytes: Buffer, isEnd: (all: Buffer) => boolean): Promise<Buffer> {
     this.#received = [];
     this.#socket.write(bytes);
@@ -80,7 +80,7 @@ const endsBinary = (all: Buffer) =>
   all.at(-23) === 0x0a &&
   all.readUInt32BE(all.length - 12) === NOOP_OPAQUE;
 
-/** Sends a sequence to one server. @returns what came, with what may differ made equal */
+/** Sends a sequence to one server. @returns the answers, without details that may differ */
 export async function answerOf(
   port: number,
   { isBinary, segments }: Omit<Sequence, "requests">,
@@ -114,10 +114,10 @@ function lastCas(answer: Buffer): Buffer | undefined {
   return found && Buffer.from(found[2] ?? found[4]!);
 }
 
-/** In `VALUE key flags bytes cas`, and behind c in lines of meta commands. */
+/** The cas number in `VALUE key flags bytes cas`, and after the flag c of meta commands. */
 const CAS_IN_TEXT = /(^VALUE [^ ]+ \d+ \d+) (\d+)(?=\r$)|(^(?:VA \d+|HD)(?: \S+)*? )c(\d+)/gm;
 
-/** cas numbers, seconds, sizes and versions may differ; whether there are any may not. */
+/** Replaces cas numbers, seconds, sizes and versions, which may differ, by placeholders. */
 function plainText(answer: string): string {
   return (
     answer
@@ -129,9 +129,9 @@ function plainText(answer: string): string {
           .replace(/ l\d+(?= |\r)/g, " lN"),
       )
       .replace(/^ME ([^ ]+) exp=-?\d+ la=\d+ cas=\d+ (fetch=\w+) cls=\d+ size=\d+/gm, "ME $1 $2")
-      // memcached gives a key in base64 back as it is decoded, where the command has made the item.
+      // memcached returns a key in base64 decoded if the command has created the item.
       .replace(/ kkey(?= |\r)/g, " ka2V5 b")
-      // A number that became shorter is filled with spaces, by memcached now and then.
+      // A number that became shorter is padded with spaces; memcached does so only sometimes.
       .replace(/^(VALUE [^ ]+ \d+ )\d+( CAS)?\r\n(\d+) *\r$/gm, "$1N$2\r\n$3\r")
       .replace(/^VA \d+( [^\r\n]*)?\r\n(\d+) *\r$/gm, "VA N$1\r\n$2\r")
       .replace(/^VERSION .*/gm, "VERSION")
@@ -178,7 +178,7 @@ export interface DifferentialOptions {
   readonly print?: (line: string) => void;
 }
 
-/** @returns undefined where there is no memcached */
+/** @returns undefined if memcached is not installed */
 export async function benchDifferential(
   options: DifferentialOptions = {},
 ): Promise<DifferentialResult | undefined> {
@@ -213,14 +213,14 @@ export async function benchDifferential(
   return { sequences, differences };
 }
 
-/** memcached drops answers that it has not sent when it closes a connection; ours are sent. */
+/** When memcached closes a connection it drops unsent answers; zcache sends them. */
 function isSame(ours: string, theirs: string): boolean {
   if (ours === theirs) return true;
   const sent = theirs.replace(/<closed>$/, "");
   return sent !== theirs && ours.endsWith(CLOSED) && ours.startsWith(sent);
 }
 
-/** What was sent, and the first place where the answers part. */
+/** Prints the requests, and the answers from the first difference on. */
 function printDifference({ seed, sent, ours, theirs }: Difference, print: (line: string) => void) {
   let at = 0;
   while (at < ours.length && ours[at] === theirs[at]) at++;

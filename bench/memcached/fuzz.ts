@@ -1,7 +1,7 @@
 // Random and mutated requests over real sockets, in pieces of random size, from clients that read,
-// do not read, or leave in between. The server must go on, must have the items that were stored
-// before, and must not take more memory. `ZCACHE_FUZZ_INPUTS` and `ZCACHE_FUZZ_SEED` change the
-// run.
+// do not read, or disconnect at any point. The server must go on, must keep the items that were
+// stored before, and its memory must not grow. `ZCACHE_FUZZ_INPUTS` and `ZCACHE_FUZZ_SEED` change
+// the run.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
@@ -15,7 +15,7 @@ export interface FuzzOptions {
   readonly tiny?: boolean;
   readonly inputs?: number;
   readonly seed?: number;
-  /** Certificate and key: one client in four speaks TLS, to a server of its own. */
+  /** Certificate and key: one client in four speaks TLS, to a second server. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly print?: (line: string) => void;
 }
@@ -23,9 +23,9 @@ export interface FuzzOptions {
 export interface FuzzResult {
   readonly inputs: number;
   readonly connections: number;
-  /** Times that what was stored before did not read back as it was. */
+  /** Number of times that an item stored before was missing or wrong. */
   readonly wrong: number;
-  /** By the servers' own count. */
+  /** Unexpected errors that the servers have counted. */
   readonly internalErrors: number;
   /** Resident memory of all servers, after a tenth of the inputs and at the end. */
   readonly residentBytes: readonly [early: number, last: number];
@@ -34,7 +34,7 @@ export interface FuzzResult {
 const INPUTS = 5_000_000;
 const CLIENTS = 24;
 const CANARIES = 50;
-/** A client that does not come to an end by itself is left after so long. */
+/** A client that does not end by itself is ended after this time. */
 const CLIENT_MS = 3000;
 const ANSWER_MS = 60_000;
 
@@ -52,7 +52,7 @@ function open(port: number, isTls: boolean): Socket {
   return connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false });
 }
 
-/** Some requests as they should be, some with bytes changed, lost or put in, some of chance. */
+/** Correct requests, requests with bytes changed, removed or inserted, and random bytes. */
 function input(run: Run): Buffer {
   const { random, sequences } = run;
   const kind = random.below(12);
@@ -103,7 +103,7 @@ function mutated(bytes: Buffer, random: Xorshift32): Buffer {
   return result;
 }
 
-/** One client after the other, until there were enough inputs. */
+/** Runs one client after the other until the number of inputs is reached. */
 async function clients(run: Run): Promise<void> {
   const { random, servers, inputsMax } = run;
   while (run.inputs < inputsMax) {
@@ -137,7 +137,7 @@ async function sendInPieces(socket: Socket, bytes: Buffer, random: Xorshift32): 
   }
 }
 
-/** A connection that asks for one thing at a time. */
+/** A connection that sends one request at a time. */
 class Canary {
   readonly #socket: Socket;
 
@@ -163,7 +163,7 @@ class Canary {
     }
   }
 
-  /** @returns how many do not read back */
+  /** @returns the number of items that are missing or wrong */
   async check(): Promise<number> {
     let wrong = 0;
     for (let i = 0; i < CANARIES; i++) {
@@ -192,7 +192,7 @@ export async function benchFuzz(options: FuzzOptions = {}): Promise<FuzzResult> 
   const given = Number(process.env["ZCACHE_FUZZ_INPUTS"] ?? INPUTS);
   const inputsMax = options.inputs ?? (tiny ? 2000 : given);
   const seed = options.seed ?? Number(process.env["ZCACHE_FUZZ_SEED"] ?? 1);
-  // What was stored before has to stay: nothing is flushed, nothing evicted.
+  // The items stored before must stay: no input flushes, and nothing is evicted.
   const more = ["--no-flush", "--no-evict"];
   const memory = { memoryMiB: 64, more };
   const servers: ServerUnderTest[] = [await startZcache(memory)];

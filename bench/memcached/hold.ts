@@ -1,8 +1,8 @@
-// How many documents fit, and how often one is missed. Requests are drawn by Zipf's law, and a
-// missed document is stored. Each document is stored once before, because a first request misses
-// with any memory.
+// Measures how many documents fit, and the miss rate. Requests follow a Zipf distribution, and a
+// missed document is stored. Each document is stored once before the measurement, because the first
+// request for a document would otherwise miss with any memory.
 //
-// The memory of a process beside its items (code, heap, buffers) is that of an equal run with a
+// The memory of a process besides its items (code, heap, buffers) is taken from an equal run with a
 // limit of 4 MiB, less these 4 MiB.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
@@ -18,7 +18,7 @@ export interface HoldRow {
   readonly items: number;
   readonly gets: number;
   readonly misses: number;
-  /** Of the whole process, and of that what the process itself takes. */
+  /** Resident memory of the whole process, and the part that is not for items. */
   readonly residentBytes: number;
   readonly baseBytes: number;
 }
@@ -26,10 +26,10 @@ export interface HoldRow {
 const ZIPF = 0.99;
 const END = "END\r\n";
 const BASE_MIB = 4;
-/** Requests that are under way at once. */
+/** Requests in flight at a time. */
 const BATCH = 32;
 
-/** Sends, and waits for so many lines, or for one that ends the answer. */
+/** Sends requests and waits for a number of lines, or for the line that ends the answer. */
 async function ask(socket: Socket, request: string | Buffer, until: number | string) {
   socket.write(request);
   let text = "";
@@ -42,7 +42,7 @@ async function ask(socket: Socket, request: string | Buffer, until: number | str
   return text;
 }
 
-/** Numbers below `count`, the small ones often: by a table of sums. */
+/** Numbers below `count` from a Zipf distribution, by a table of cumulative shares. */
 function zipf(count: number): (chance: number) => number {
   const sums = new Float64Array(count);
   let sum = 0;
@@ -72,9 +72,9 @@ async function store(socket: Socket, numbers: readonly number[]): Promise<void> 
   await ask(socket, Buffer.concat(parts), numbers.length);
 }
 
-/** Asks for documents, and stores those that are not there. @returns how many that were */
+/** Gets documents, and stores the missing ones. @returns the number of misses */
 async function getOrStore(socket: Socket, numbers: readonly number[]): Promise<number> {
-  // Met or not is known by meta get without the value.
+  // A meta get without the value tells a hit from a miss.
   const requests = numbers.map((number) => `mg ${keyOf(number)}\r\n`).join("");
   const lines = (await ask(socket, requests, numbers.length)).split("\r\n");
   const missed = numbers.filter((_, i) => !lines[i]!.startsWith("HD"));
@@ -93,7 +93,7 @@ async function hold(server: ServerUnderTest, documents: number, gets: number): P
   await once(socket, "connect");
   const random = new Xorshift32(11);
   const draw = zipf(documents);
-  // Spread over the numbers, so that neighbours are not all popular.
+  // Popular documents are spread over all numbers.
   const numberOf = (nth: number) => (nth * 7919) % documents;
   const batches = (count: number, nth: (i: number) => number): number[][] =>
     Array.from({ length: Math.ceil(count / BATCH) }, (_, batch) =>
@@ -101,7 +101,7 @@ async function hold(server: ServerUnderTest, documents: number, gets: number): P
         nth(batch * BATCH + i),
       ),
     );
-  // The popular ones last: as if they had been asked for until now.
+  // The popular documents come last, as if they had been requested until now.
   for (const batch of batches(documents, (i) => numberOf(documents - 1 - i))) {
     await store(socket, batch);
   }

@@ -11,19 +11,19 @@ export interface Load {
   readonly port: number;
   readonly kind: Kind;
   readonly connections: number;
-  /** Requests that are under way at once on each connection. */
+  /** Requests in flight at a time on each connection. */
   readonly depth: number;
   readonly seconds: number;
   readonly keys: number;
   readonly valueBytes: number;
-  /** Values that compress: the beginnings of documents (default: noise, which does not). */
+  /** Compressible values, the beginnings of documents (default: incompressible noise). */
   readonly compressible?: boolean;
 }
 
 export interface LoadResult {
   readonly operations: number;
   readonly perSecond: number;
-  /** Of a whole round of `depth` requests, ms. */
+  /** Time of a round of `depth` requests, ms. */
   readonly p50Ms: number;
   readonly p99Ms: number;
 }
@@ -36,7 +36,7 @@ export function keyOf(number: number): string {
   return `key:${String(number).padStart(KEY_DIGITS, "0")}`;
 }
 
-/** Bytes that no codec makes much of, and that depend on the key. */
+/** Incompressible bytes that depend on the key. */
 function bytesOf(key: number, bytes: number): Buffer {
   const random = new Xorshift32(key + 1);
   const value = Buffer.alloc(bytes);
@@ -71,7 +71,7 @@ async function open(port: number): Promise<Socket> {
   return socket;
 }
 
-/** Sends, and waits for so many bytes. */
+/** Sends requests and waits for a number of bytes. */
 export async function exchange(socket: Socket, request: Buffer, replyBytes: number) {
   let left = replyBytes;
   socket.write(request);
@@ -81,7 +81,7 @@ export async function exchange(socket: Socket, request: Buffer, replyBytes: numb
   }
 }
 
-/** Stores every key, so that what is measured are hits. */
+/** Stores every key, so that all measured gets are hits. */
 export async function fill(load: Load): Promise<void> {
   const { port, keys } = load;
   const socket = await open(port);
@@ -96,12 +96,12 @@ export async function fill(load: Load): Promise<void> {
 }
 
 /**
- * What all connections read into, since nobody looks at it: without, each read makes a buffer of
- * its own, which costs more than all else here.
+ * All connections read into this buffer, because the bytes are not used. Without it each read
+ * would allocate a buffer, which costs more than the rest of the client.
  */
 const READ = new Uint8Array(256 * 1024);
 
-/** Rounds of requests on one connection, until it is told that the time is over. */
+/** Sends rounds of requests on one connection until the time is over. */
 class Lane {
   readonly roundsMs: number[] = [];
   readonly socket: Socket;

@@ -1,8 +1,8 @@
 // This server and memcached 1.6 in the same run, with one load generator: speed, items held in the
 // same memory, idle connections, and clients that misbehave.
 //
-// The generator runs in this process and takes a processor of its own. The system's network costs
-// both servers the same.
+// The generator runs in this process and uses a processor for itself. The cost of the system's
+// network is the same for both servers.
 import { spawn } from "node:child_process";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -69,7 +69,7 @@ async function openMany(port: number, count: number): Promise<Socket[]> {
   return sockets;
 }
 
-/** What connections that say nothing take. @returns bytes of all of them */
+/** Opens idle connections. @returns the bytes that all of them take in the server */
 async function idle(connections: number, print: (line: string) => void): Promise<number> {
   const server = await startZcache({ memoryMiB: 64, connectionsMax: connections + 10 });
   try {
@@ -87,7 +87,7 @@ async function idle(connections: number, print: (line: string) => void): Promise
   }
 }
 
-/** @returns what ends them */
+/** Starts the misbehaving clients. @returns a function that ends them */
 function misbehave(port: number): () => void {
   const child = spawn(process.execPath, [fileURLToPath(MISBEHAVE), String(port)], {
     stdio: "ignore",
@@ -96,8 +96,8 @@ function misbehave(port: number): () => void {
 }
 
 /**
- * Short windows in turn, because one stall of the machine is the p99 of all that it falls into.
- * @returns how many times longer the others' p99 is
+ * Measures in short alternating windows, because a stall of the machine decides the p99 of the
+ * window in which it happens. @returns p99 beside misbehaving clients ÷ p99 without them
  */
 async function disturbance(
   start: typeof startZcache,

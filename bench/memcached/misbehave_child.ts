@@ -1,4 +1,4 @@
-// Clients that misbehave, in a process of their own, so that they disturb the server and not the
+// Misbehaving clients, in their own process, so that they disturb the server and not the load
 // generator: one never reads, one sends a byte a second, one sends garbage. The argument is a port.
 import { connect, type Socket } from "node:net";
 

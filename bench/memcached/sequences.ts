@@ -1,12 +1,12 @@
-// Sequences of requests in memcached's protocols, by a seed: correct requests, and others. They
-// come in segments, because a cas number has to be read before it can be used.
+// Sequences of correct and incorrect requests in memcached's protocols, generated from a seed. A
+// sequence consists of segments, because a cas number has to be read before it can be used.
 import { Xorshift32 } from "../../src/base/random.ts";
 
-/** A stretch of requests that is sent in one piece. `CAS` stands for the number that came last. */
+/** Requests that are sent in one piece. `CAS` stands for the cas number received last. */
 export interface Sequence {
   readonly isBinary: boolean;
   readonly segments: readonly Buffer[];
-  /** How many there are in all segments. */
+  /** Number of requests in all segments. */
   readonly requests: number;
 }
 
@@ -31,7 +31,7 @@ const NUMBERS = [
   ...["4294967296", "18446744073709551615", "18446744073709551616", "99999999999999999999"],
 ];
 const FLAGS = ["0", "007", "-1", "abc", "1x", "4294967295"];
-/** Times that stay what they are while a sequence lasts. */
+/** Expiry times whose effect does not change while a sequence runs. */
 const TIMES = ["0", "0", "0", "1000", "100", "-1", "-100", "2592001"];
 const BAD_TIMES = ["abc", "1x", "", "99999999999999999999", "18446744073709551615"];
 const OTHERS = [
@@ -84,15 +84,15 @@ export class Sequences {
   }
 
   /**
-   * Of a list: a key that is too long makes memcached drop what it has answered to commands before,
-   * so such a one has a segment of its own.
+   * A list with a key that is too long makes memcached drop unsent answers to earlier commands, so
+   * such a list has its own segment.
    */
   #listed(): string {
     const key = this.#key();
     return key.length > 250 ? "a" : key;
   }
 
-  /** Once in so many times. */
+  /** True once in `times` calls on average. */
   #once(times: number): boolean {
     return this.#below(times) === 0;
   }
@@ -160,7 +160,7 @@ export class Sequences {
     return this.#once(4) ? this.#pick(NUMBERS) : String(this.#below(20));
   }
 
-  /** The end of a command's line, which may ask for silence. */
+  /** The end of a command's line, with or without `noreply`. */
   #end(end: string): string {
     return `${this.#silent()}${end}`;
   }
@@ -196,7 +196,7 @@ export class Sequences {
     return this.#pick([CAS, CAS, CAS, "0", "1", "999999999", "abc", "18446744073709551615"]);
   }
 
-  /** Now and then not the value's: what follows is then read as something else. */
+  /** Sometimes a wrong length, so that the server reads the rest as something else. */
   #length(value: string): string {
     if (!this.#once(30)) return String(value.length);
     return this.#pick([
@@ -278,8 +278,8 @@ export class Sequences {
       extras.writeUInt32BE(time, 4);
     }
     if (bytes === 20) {
-      // Nothing is subtracted: memcached fills a number that has become shorter with spaces only if
-      // no reply that is on its way has the item.
+      // Nothing is subtracted: memcached pads a number that becomes shorter with spaces only if no
+      // reply that is being sent refers to the item.
       extras.writeUInt32BE(opcode === 5 || opcode === 21 ? this.#below(20) : 0, 4);
       extras.writeUInt32BE(this.#below(20), 12);
       extras.writeUInt32BE(this.#pick([0, 0xffff_ffff, 1000]), 16);

@@ -1,4 +1,4 @@
-// The servers that are compared, each in a process of its own: zcache, and memcached if installed.
+// The compared servers, each in its own process: zcache, and memcached if it is installed.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
@@ -9,7 +9,7 @@ const CLI = fileURLToPath(
   new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
 );
 const START_TRIES = 200;
-/** What Linux counts processor time in, on all machines that Node runs on. */
+/** Unit of Linux' processor times: the same on all machines on which Node runs. */
 const TICKS_A_SECOND = 100;
 
 export interface ServerUnderTest {
@@ -17,7 +17,7 @@ export interface ServerUnderTest {
   readonly port: number;
   /** Resident memory of the process, bytes. */
   resident(): number;
-  /** Processor time that it has taken since its start, in seconds. */
+  /** Processor time of the process since its start, seconds. */
   cpuSeconds(): number;
   stop(): Promise<void>;
 }
@@ -26,7 +26,7 @@ export interface StartOptions {
   readonly memoryMiB: number;
   readonly threads?: number;
   readonly connectionsMax?: number;
-  /** Further arguments, of ours. */
+  /** Further arguments for zcache. */
   readonly more?: readonly string[];
 }
 
@@ -75,7 +75,7 @@ async function start(name: string, command: string, args: readonly string[], por
       return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024;
     },
     cpuSeconds: () => {
-      // Behind the name, which may hold anything: fields 14 and 15 of proc(5), in ticks.
+      // Fields 14 and 15 of proc(5), in ticks, counted from the end of the name of the program.
       const stat = readFileSync(`/proc/${child.pid}/stat`, "utf8");
       const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
       return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;

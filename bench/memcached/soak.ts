@@ -25,7 +25,7 @@ interface Tally {
 const MINUTES = 20;
 const CONNECTIONS = 8;
 const DOCUMENTS = 200_000;
-/** What the server is asked for at the end. */
+/** The statistics that are read from the server at the end. */
 const FIGURES = [
   ...["curr_items", "evictions", "get_hits", "get_misses", "get_expired", "cmd_touch"],
   ...["delete_hits", "crawler_reclaimed", "recompressed_pages", "usedBytes", "limit_maxbytes"],
@@ -43,7 +43,7 @@ async function ask(socket: Socket, request: Buffer, ends: (text: Buffer) => bool
 }
 
 const line = (text: Buffer) => text.at(-1) === 10;
-/** A value may hold a line's end, but not in the last place before END. */
+/** A value may contain line ends, but must not end with one, which would hide END. */
 const list = (text: Buffer) => text.subarray(-5).toString("latin1") === "END\r\n";
 
 /** One client: gets and checks, sets, deletes, touches and expires, until the time is over. */
@@ -52,7 +52,7 @@ async function client(port: number, seed: number, until: number, tally: Tally): 
   await once(socket, "connect");
   const random = new Xorshift32(seed);
   while (performance.now() < until) {
-    // The square of chance: some are asked for much more often than others.
+    // The square of a random number: some documents are requested much more often than others.
     const number = Math.floor(DOCUMENTS * (random.below(1e6) / 1e6) ** 3);
     const key = keyOf(number);
     const what = random.below(100);
@@ -110,7 +110,7 @@ export async function benchSoak(
   }
 }
 
-/** What the server says of the time. */
+/** The times that the server reports. */
 async function figures(port: number): Promise<string[]> {
   const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");

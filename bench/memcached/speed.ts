@@ -12,7 +12,7 @@ interface Shape {
   readonly kind: Kind;
   readonly connections: number;
   readonly depth: number;
-  /** Values that compress. */
+  /** Whether the values are compressible. */
   readonly compressible?: boolean;
 }
 
@@ -28,7 +28,7 @@ const SHAPES: readonly Shape[] = [
 /** One window of load. */
 interface Window {
   readonly perSecond: number;
-  /** Operations for each second of processor time that the server took. */
+  /** Operations per second of the server's processor time. */
   readonly perCpuSecond: number;
   readonly p99Ms: number;
 }
@@ -50,7 +50,7 @@ async function measure(server: ServerUnderTest, load: Load): Promise<Window> {
   return { perSecond: result.perSecond, perCpuSecond, p99Ms: result.p99Ms };
 }
 
-/** Measures servers in turn. @returns a row for each */
+/** Measures the servers in turn. @returns a row for each server */
 async function inTurn(servers: readonly ServerUnderTest[], shape: Shape, tiny: boolean) {
   const rows = servers.map(({ name }) => ({
     server: name,
@@ -61,7 +61,7 @@ async function inTurn(servers: readonly ServerUnderTest[], shape: Shape, tiny: b
   for (let round = 0; round < rounds; round++) {
     for (const [nth, server] of servers.entries()) {
       const load = { ...loadOf(server, shape, tiny), seconds: tiny ? 0.1 : 2 };
-      // Once for the engine to warm up.
+      // A first window to warm up the JavaScript engine.
       if (round === 0 && !tiny) await runLoad(load);
       rows[nth]!.windows.push(await measure(server, load));
     }
@@ -84,7 +84,7 @@ function loadOf({ port }: ServerUnderTest, shape: Shape, tiny: boolean): Load {
   };
 }
 
-/** @param tiny so short that figures mean nothing: to see that it works */
+/** @param tiny very short windows: only checks that the benchmark works */
 export async function benchSpeed(
   tiny: boolean,
   print: (line: string) => void,

@@ -39,7 +39,7 @@ export interface NbdRow {
   readonly copyOut: number;
   readonly memoryMiB: number;
   readonly dataMiB: number;
-  /** Operations per second of 4 KiB, 32 at once, on one connection and on four. */
+  /** Operations of 4 KiB per second, 32 in flight, on one connection and on four. */
   readonly read: number;
   readonly write: number;
   readonly writeP99Ms: number;
@@ -47,11 +47,11 @@ export interface NbdRow {
   readonly write4: number;
 }
 
-/** Something to measure: how it is started and reached. */
+/** A contender: how it is started and reached. */
 interface Peer {
   readonly name: string;
   start(socket: string, sizeBytes: number): ChildProcess | undefined;
-  /** Where fio and the copy go if not to the socket. */
+  /** The target of fio and the copy if it is not the socket. */
   readonly device?: string;
 }
 
@@ -138,7 +138,7 @@ async function fio(peer: Peer, uri: string, mode: string, jobs: number, sizes: S
     `--runtime=${sizes.seconds}`,
     "--time_based",
     "--group_reporting",
-    // About what the data that was copied in shrinks to, in pieces as text and programs have them.
+    // Random data that compresses about as well as the copied data.
     "--buffer_compress_percentage=55",
     "--buffer_compress_chunk=256",
     "--output-format=json",
@@ -174,7 +174,7 @@ async function measure(peer: Peer, folder: string, data: string, sizes: Sizes): 
   try {
     if (child !== undefined) {
       await reached(socket, child);
-      // The first connection pays for what is made once.
+      // The first connection includes one-time costs of the server.
       await run("nbdinfo", [uri]);
       if (peer.name.startsWith("zcache")) emptyMiB = residentMiB(child);
     }
@@ -215,8 +215,7 @@ async function ended(child: ChildProcess | undefined): Promise<void> {
 
 function writeData(path: string, bytes: number): void {
   const file = openSync(path, "w");
-  // A page that comes again and again would be easier than real data: so they all differ, while
-  // there are enough of them.
+  // Repeated pages would be easier than real data: all pages differ as long as there are enough.
   const pages = readFilePages(bytes / PAGE, PAGE, 0, 1);
   for (let nth = 0; nth < bytes / PAGE; nth++) writeSync(file, pages[nth % pages.length]!);
   closeSync(file);
@@ -250,7 +249,7 @@ function report(rows: readonly NbdRow[], print: (line: string) => void): void {
   }
 }
 
-/** Measures every server that is there. @param tiny 16 MiB and moments, instead of 1 GiB */
+/** Measures every available server. @param tiny 16 MiB and short times instead of 1 GiB */
 export async function benchNbd({ tiny = false, print = console.log } = {}): Promise<NbdRow[]> {
   const missing = ["nbdcopy", "nbdinfo", "fio"].filter((program) => !has(program));
   if (missing.length > 0) {
@@ -263,7 +262,7 @@ export async function benchNbd({ tiny = false, print = console.log } = {}): Prom
   try {
     const data = join(folder, "data");
     writeData(data, sizes.bytes);
-    // nbdkit compresses 32 KiB at a time: so once with pages as large.
+    // nbdkit compresses 32 KiB at a time, so zcache is measured with pages of that size too.
     const peers = [ours("lz4"), ours("zstd"), ours("zstd", "--page-size", "32K")];
     if (has("nbdkit")) peers.push(nbdkit("malloc"), nbdkit("zstd"));
     if (hasZram()) peers.push(KERNEL);

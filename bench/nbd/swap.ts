@@ -35,15 +35,15 @@ const CLI = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const SOURCE = ["../../scripts/guest/need_much.c", "../../../scripts/guest/need_much.c"]
   .map((path) => fileURLToPath(new URL(path, import.meta.url)))
   .find((path) => existsSync(path))!;
-/** What the program takes besides its touches: filling and verifying all of it. */
+/** Time limit for filling and verifying all pages, besides the touches. */
 const PROGRAM_MS = 120_000;
 
 export interface SwapRow {
   readonly device: string;
   readonly touchesPerSecond: number;
-  /** What the server used of processors; where a machine is busy, that decides. 0: no server. */
+  /** Processor time of the server, which decides on a busy machine; 0 without a server. */
   readonly serverMs: number;
-  /** Of the server, or what zram holds: before, with the program's pages, after discard. */
+  /** Memory of the server or of zram: before, with the program's pages, after the discard. */
   readonly beforeMiB: number;
   readonly fullMiB: number;
   readonly afterMiB: number;
@@ -92,7 +92,7 @@ function ours(name: string, ...more: string[]): Contender {
   };
 }
 
-/** nbdfuse uses several connections, so by default several threads serve one that swaps. */
+/** nbdfuse uses several connections, so by default several threads serve a swap device. */
 const OURS = [ours("zcache lz4"), ours("zcache lz4, 1 thread", "--threads", "1")];
 
 const NBDKIT: Contender = {
@@ -114,8 +114,9 @@ const KERNEL: Contender = {
 
 /**
  * Runs the program in the group.
- * @returns touches per second; undefined if the kernel has killed it, as it does where nothing can
- *   be swapped out fast enough; throws where a page was wrong
+ * @returns touches per second; undefined if the kernel has killed the program, which happens if
+ *   pages can't be swapped out fast enough
+ * @throws if a page was wrong
  */
 async function touch(undo: Undo, program: string, group: string, sizes: Sizes, look: () => void) {
   const script = `echo $$ > ${join(group, "cgroup.procs")} && exec "$@"`;
@@ -167,7 +168,7 @@ async function measure(
   const serverMs = target.processorMs() - beforeMs;
   run("swapoff", target.device);
   run("blkdiscard", target.device);
-  // Time for those who give memory back late.
+  // Some servers give memory back late.
   await new Promise((done) => setTimeout(done, 2000));
   const afterMiB = target.memoryMiB();
   return { device: contender.name, touchesPerSecond, serverMs, beforeMiB, fullMiB, afterMiB };
@@ -198,7 +199,7 @@ function report(found: readonly SwapRow[], print: (line: string) => void): SwapR
   return rows;
 }
 
-/** Measures every device that is there. @param tiny ours alone, with 32 MiB and for a second */
+/** Measures every available device. @param tiny only zcache, with 32 MiB, for a second */
 export async function benchSwap({ tiny = false, print = console.log } = {}): Promise<SwapRow[]> {
   const why = whyNoSwap();
   if (why !== undefined) {

@@ -34,7 +34,7 @@ export async function until(what: string, condition: () => boolean): Promise<voi
   }
 }
 
-/** Steps that undo what was done, in the opposite order. */
+/** Steps that undo the setup, in reverse order. */
 export class Undo {
   readonly #steps: (() => void | Promise<void>)[] = [];
 
@@ -42,19 +42,19 @@ export class Undo {
     this.#steps.push(step);
   }
 
-  /** Does all of them, whatever fails: some may have been done already. */
+  /** Runs all steps; a step that fails may have been undone already. */
   async all(): Promise<void> {
     for (const step of this.#steps.splice(0).reverse()) {
       try {
         await step();
       } catch {
-        // It was undone before, or never done.
+        // The step was undone before, or never took effect.
       }
     }
   }
 }
 
-/** A program that Ctrl-C at the terminal does not reach: it ends when it is undone. */
+/** A program that Ctrl-C at the terminal does not end: the undo step ends it. */
 export function keep(undo: Undo, program: string, args: readonly string[]): ChildProcess {
   const child = spawn(program, args, { stdio: "ignore", detached: true });
   child.on("error", () => {});
@@ -69,7 +69,7 @@ export function keep(undo: Undo, program: string, args: readonly string[]): Chil
   return child;
 }
 
-/** Why this machine can't swap for a moment, or undefined. */
+/** Why the swap benchmark can't run on this machine, or undefined. */
 export function whyNoSwap(): string | undefined {
   if (process.getuid?.() !== 0) return "this needs root";
   const programs = ["nbdfuse", "losetup", "mkswap", "swapon", "blkdiscard", "fusermount3", "gcc"];
@@ -83,7 +83,7 @@ export function whyNoSwap(): string | undefined {
   return undefined;
 }
 
-/** A control group with a limit on memory, of either version; undefined: none is to be had. */
+/** A control group (version 1 or 2) with a memory limit; undefined if none can be created. */
 export function makeGroup(undo: Undo, limitBytes: number): string | undefined {
   const isTwo = existsSync(join(GROUPS, "cgroup.controllers"));
   const group = join(GROUPS, isTwo ? "" : "memory", `zcache-bench-${process.pid}`);
@@ -100,7 +100,7 @@ export function makeGroup(undo: Undo, limitBytes: number): string | undefined {
   }
 }
 
-/** A loop device over what is served at a socket. */
+/** A loop device over the NBD export at a socket. */
 export async function attachNbd(
   undo: Undo,
   { folder, socket, sizeBytes }: { folder: string; socket: string; sizeBytes: number },
@@ -120,7 +120,7 @@ export function canAddZram(): boolean {
 }
 
 /**
- * Adds a zram device with lz4: one of its own, so that nobody else's is touched.
+ * Adds a new zram device with lz4; existing devices are left alone.
  * @returns its name, as in /sys/block, or undefined where the kernel lacks lz4
  */
 export function addZram(undo: Undo, sizeBytes: number): string | undefined {
@@ -144,7 +144,7 @@ export function residentMiB(child: ChildProcess): number {
   return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
 }
 
-/** Time of the processor that a process has used so far, in the units of 10 ms that Linux tells. */
+/** Processor time of a process so far, in Linux' units of 10 ms. */
 export function processorMs(child: ChildProcess): number {
   const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]!.split(" ");
   return (Number(fields[11]) + Number(fields[12])) * 10;

@@ -16,9 +16,9 @@ import { type EvictionPolicy, POLICY_WORDS } from "../../src/policy/contract.ts"
 import { createPolicy, policyNames } from "../../src/policy/registry.ts";
 
 export interface PolicyBenchOptions {
-  /** Small traces in less than a second: whether it works, not who is best. */
+  /** Small traces, in less than a second: only checks that the benchmark works. */
   readonly tiny?: boolean;
-  /** Gets each line of the report (default: standard output). */
+  /** Prints a line (default: standard output). */
   readonly print?: (line: string) => void;
 }
 
@@ -32,12 +32,12 @@ export interface HitRow {
   readonly hitPercent: number;
 }
 
-/** What the calls of one policy cost, under a journal that is committed after each. */
+/** Cost of the calls of one policy, with a journal that is committed after each call. */
 export interface CostRow {
   readonly policy: string;
   readonly hitNs: number;
   readonly hitWords: number;
-  /** A victim, its eviction, and the page that comes instead. */
+  /** Choosing a victim, evicting it, and listing the page that replaces it. */
   readonly replaceNs: number;
   readonly replaceWords: number;
 }
@@ -73,8 +73,8 @@ function zipfTrace({ keys, requests }: Scale, exponent: number): Uint32Array {
 }
 
 /**
- * Zipf, and after every 70 parts of it 30 parts of keys that are asked for once, or so many times
- * in a row, and never come again: a backup, a build; a page that is read in pieces.
+ * Zipf requests with scans: of 100 requests, 30 are for keys that are requested once, or several
+ * times in a row, and never again, as in a backup or a build.
  */
 function scanTrace({ keys, requests }: Scale, times: number): Uint32Array {
   const zipf = new Zipf(keys, 0.99, new Xorshift32(12));
@@ -85,15 +85,15 @@ function scanTrace({ keys, requests }: Scale, times: number): Uint32Array {
   );
 }
 
-/** Round and round over a tenth more keys than the cache has pages. */
+/** A loop over 10 % more keys than the cache has pages. */
 function loopTrace({ requests }: Scale, pages: number): Uint32Array {
   const length = Math.ceil(pages * 1.1);
   return Uint32Array.from({ length: requests }, (_, at) => at % length);
 }
 
 /**
- * Swap: nine of ten requests go into a working set of a tenth of the keys, 80 % of them to a fifth
- * of it; the set moves on by one key every eight requests. The others go anywhere.
+ * Swap: nine of ten requests are for a working set of a tenth of the keys, 80 % of them for a fifth
+ * of the set; the set moves on by one key every eight requests. The other requests are for any key.
  */
 function workingSetTrace({ keys, requests }: Scale): Uint32Array {
   const random = new Xorshift32(13);
@@ -124,7 +124,7 @@ function hashOf(key: number): number {
   return Math.imul(hash ^ (hash >>> 15), 0x85ebca77);
 }
 
-/** A cache of `pages` entries in an arena, with what an index would do done by a table of keys. */
+/** A cache of `pages` entries in an arena; a table of keys takes the place of the index. */
 class Cache {
   readonly words: Int32Array;
   readonly policy: EvictionPolicy;
@@ -158,7 +158,7 @@ class Cache {
     if (journal) journalFormat(arena.words, arena.reserve(JOURNAL_BYTES) / 4);
   }
 
-  /** @returns whether the key was there; it is afterwards */
+  /** Requests a key, which is in the cache afterwards. @returns whether it was before */
   request(key: number): boolean {
     const { policy } = this;
     const found = this.#entryOfKey[key]!;
@@ -282,7 +282,7 @@ function report({ hits, costs }: PolicyBench, print: (line: string) => void): vo
   }
 }
 
-/** Measures every policy and prints two tables. @returns what they are made of */
+/** Measures every policy and prints two tables. @returns the rows of both */
 export function benchPolicies(options: PolicyBenchOptions = {}): PolicyBench {
   const { tiny = false, print = console.log } = options;
   const scale = tiny ? TINY : FULL;

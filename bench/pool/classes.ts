@@ -6,14 +6,14 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import type { SizeDistribution } from "./workload.ts";
 
 const PAGE = 4096;
-/** Sizes are told apart by 8 bytes, as in the pool. */
+/** Sizes are multiples of 8 bytes, as in the pool. */
 const GRANULE = 8;
 const GRANULES = PAGE / GRANULE;
 const SAMPLES = 200_000;
 
 /** Sizes as shares, and the mean size of the objects in each granule's range. */
 interface Profile {
-  /** Share of the objects with at most so many granules. */
+  /** Share of the objects with at most this many granules. */
   readonly cumulative: Float64Array;
   readonly meanBytes: number;
 }
@@ -38,7 +38,7 @@ function profileOf(sizes: SizeDistribution): Profile {
 /** Bytes that the objects of the granules above `floor` up to `top` take in one class. */
 function classBytes(profile: Profile, objects: number, floor: number, top: number): number {
   const share = profile.cumulative[top]! - profile.cumulative[floor]!;
-  // A class that nothing falls into has no frame.
+  // A class without objects has no frame.
   return share === 0 ? 0 : share * objects * top * GRANULE + PAGE / 2;
 }
 
@@ -54,7 +54,7 @@ function fixed(profile: Profile, objects: number, width: number): number {
   return payload(profile, objects, bytes);
 }
 
-/** The best division into at most so many classes: best[k][top] = bytes of all up to `top`. */
+/** The best division into at most k classes: best[k][top] = bytes of all objects up to `top`. */
 function fitted(profile: Profile, objects: number, classes: number): number {
   let best = new Float64Array(GRANULES + 1).fill(Number.POSITIVE_INFINITY);
   best[0] = 0;

@@ -27,10 +27,10 @@ export interface Density {
   readonly everything: number;
 }
 
-/** Room for the worst pool: a page frame and a bit for each object. */
+/** Room for the least dense pool: a little more than a page frame for each object. */
 const ARENA_BYTES_PER_OBJECT = 4608;
 const PAGE = 4096;
-/** Variants that answer a question: would fixed distances between the classes do as well? */
+/** Variants with fixed distances between the classes, to compare with the adaptive division. */
 const VARIANTS = ["dense-d8", "dense-d16", "dense-d32", "dense-d64"];
 
 function measure(pool: string, sizes: SizeDistribution, objects: number): Density[] {
@@ -45,7 +45,7 @@ function measure(pool: string, sizes: SizeDistribution, objects: number): Densit
     alloc(slot, size) {
       const handle = store.malloc(size);
       handles[slot] = handle;
-      // What a pool refuses for its size is held elsewhere and says nothing about the pool.
+      // An object that a pool refuses because of its size does not count for the pool.
       held[slot] = handle > 0 ? size : 0;
       payload += held[slot]!;
     },
@@ -67,7 +67,7 @@ function measure(pool: string, sizes: SizeDistribution, objects: number): Densit
   return rows;
 }
 
-/** zstd sizes of real pages, compressed here and now. */
+/** zstd sizes of real pages, which are compressed in this run. */
 async function realZstd(registry: CodecRegistry, tiny: boolean): Promise<SizeDistribution> {
   using arena = Arena.create({ sizeBytes: 4 * MIB });
   const codec = registry.create("zstd", arena);

@@ -3,7 +3,7 @@
 //
 // Two clocks: a single call is timed with `performance.now()`, whose own cost (the median of empty
 // measurements) is subtracted, for the percentiles. The mean comes from whole batches of calls of
-// one kind, where the clock weighs nothing. Of several runs, each figure is the best one's: the
+// one kind, where the clock's cost is negligible. Each figure is the best of several runs: the
 // first runs compile, and others are disturbed by the machine.
 import { parentPort, workerData } from "node:worker_threads";
 import type { Address, Handle } from "../../src/base/brand.ts";
@@ -50,7 +50,7 @@ export interface PoolTimes {
   readonly copyBackNsMean: number;
   /** Mean of `kernels.copy` of 4096 bytes. */
   readonly copyPageNsMean: number;
-  /** What an empty measurement takes, subtracted from single calls. */
+  /** Time of an empty measurement, which is subtracted from single calls. */
   readonly timerNs: number;
 }
 
@@ -71,7 +71,7 @@ class Samples {
     this.#ns[this.count++] = ms * 1e6;
   }
 
-  /** The percentiles of what was added since the last call, less the timer's own time. */
+  /** The percentiles of the samples since the last call, less the timer's own time. */
   take(timerNs: number): Omit<Times, "mean"> {
     const sorted = this.#ns.subarray(0, this.count).sort();
     const at = (share: number): number => {
@@ -235,7 +235,7 @@ class ReadFixture {
     const { kernels, pageSize } = this.#arena;
     const before = performance.now();
     for (let i = 0; i < this.handles.length; i++) {
-      // Anywhere in the same bytes; the last page of them has all its bytes in the arena too.
+      // At any offset in the same bytes; a page at the last offset is still within the arena.
       kernels.copy(this.#target, this.sources[i]!, pageSize);
     }
     return ((performance.now() - before) * 1e6) / this.handles.length;
@@ -246,7 +246,7 @@ class ReadFixture {
   }
 
   /**
-   * In the order in which the pool got them would be too kind to the caches: shuffled like these.
+   * In random order, like the objects: the order of allocation would be too easy for the caches.
    */
   #layOut(sizes: readonly number[]): void {
     const random = new Xorshift32(2);
@@ -275,7 +275,7 @@ function timeReads(pool: Zpool, arena: Arena, trace: PackedTrace, runs: number, 
   let copyBackNsMean = Number.POSITIVE_INFINITY;
   let copyNsMean = Number.POSITIVE_INFINITY;
   let copyPageNsMean = Number.POSITIVE_INFINITY;
-  // Three times as many runs: they are short, and the ratio of two of them is wanted.
+  // Three times as many runs: they are short, and their ratio must be exact.
   for (let run = 0; run < 3 * runs; run++) {
     fixture.timeReadCalls(pool, samples);
     reads.push({ ...samples.take(timerNs), mean: fixture.timeReads(pool) });

@@ -13,9 +13,9 @@ import { histA, runWorkload } from "./workload.ts";
 export type { PoolTimes } from "./pool_worker.ts";
 
 export interface PoolBenchOptions {
-  /** Some thousand operations in one run: whether it works, not how fast it is. */
+  /** Some thousand operations in one run: only checks that the benchmark works. */
   readonly tiny?: boolean;
-  /** Gets each line of the report (default: standard output). */
+  /** Prints a line (default: standard output). */
   readonly print?: (line: string) => void;
 }
 
@@ -75,7 +75,7 @@ function loadTrace(name: string, opsMax: number): PackedTrace {
   return { name, slots: Int32Array.from(slots), sizes: Int32Array.from(sizes), fillOps };
 }
 
-/** The same kind of trace with so many objects that most are not in any cache. */
+/** The same kind of trace with `objects` objects, too many for the processor's caches. */
 function makeTrace(objects: number): PackedTrace {
   const slots: number[] = [];
   const sizes: number[] = [];

@@ -72,7 +72,7 @@ export function realLz4(): SizeDistribution {
   return fromCounts("LZ4 on real pages", counts);
 }
 
-/** What a workload does; a refused `alloc` leaves no object. */
+/** The operations of a workload; a refused `alloc` leaves no object. */
 export interface Store {
   alloc(slot: number, sizeBytes: number): void;
   free(slot: number): void;

@@ -3,9 +3,9 @@ import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** Where there is much, and of many kinds: programs, text, images. */
+/** Folders with much content of many kinds: programs, text, images. */
 const FOLDERS = ["/usr/lib", "/usr/share", "/usr/bin", "/usr", homedir(), "."];
-/** Of one file, so that no single one is most of the data. */
+/** Maximum number of bytes of one file, so that no file dominates the data. */
 const FILE_BYTES_MAX = 64 * 2 ** 20;
 
 /**

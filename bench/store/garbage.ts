@@ -1,4 +1,4 @@
-// Measures the garbage that operations of a store produce, which should be none.
+// Measures the garbage collections that operations of a store cause; there should be almost none.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 

@@ -32,19 +32,19 @@ export interface Order {
 export interface Report {
   readonly phase: Phase;
   readonly pages: number;
-  /** Of the whole phase. */
+  /** Time of the whole phase. */
   readonly ms: number;
-  /** Of `codec`: both halves, and what came out. */
+  /** Only of `codec`: time of compression and decompression, and the compressed bytes. */
   readonly encodeMs?: number;
   readonly decodeMs?: number;
   readonly compressedBytes?: number;
-  /** Of `get`: pages that were missed or wrong, which must be none. */
+  /** Only of `get`: pages that were missed or wrong; must be 0. */
   readonly wrong?: number;
 }
 
 /** Pages of one object. */
 const OBJECT_PAGES_SHIFT = 10;
-/** One page of so many is compared after `get`. */
+/** One page in this many is compared after `get`. */
 const COMPARED = 64;
 
 class Lane {
@@ -102,13 +102,13 @@ class Lane {
     const arena = Arena.create({ sizeBytes: room, pageSize });
     const codec = nodePlatform().codecs().create(name, arena);
     const plain = arena.reserve(pageSize);
-    // The largest block there is: behind it the arena is empty.
+    // The largest block: the rest of the arena is unused.
     const first = arena.reserve(pageSize << MAX_ORDER);
     const places = new Float64Array(pages.length);
     const sizes = new Uint32Array(pages.length);
     const packed: PackedPages = { arena, codec, plain, first, places, sizes };
     const encode = () => encodeAll(packed, pages, this.#order);
-    // Once for the machine: memory that was never touched takes microseconds a page.
+    // Touches all memory before the measurement: the first touch takes microseconds per page.
     encode();
     const start = performance.now();
     const compressedBytes = encode();
@@ -168,7 +168,7 @@ interface PackedPages {
   readonly sizes: Uint32Array;
 }
 
-/** Compresses all pages. @returns their bytes together */
+/** Compresses all pages. @returns the sum of the compressed sizes */
 function encodeAll(
   { arena, codec, plain, first, places, sizes }: PackedPages,
   pages: readonly Uint8Array[],

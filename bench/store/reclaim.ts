@@ -17,7 +17,7 @@ export interface ReclaimRow {
   readonly pool: string;
   readonly reclaim: "objects" | "frames";
   readonly hitPercent: number;
-  /** Pages evicted for each frame that came back. */
+  /** Pages evicted for each frame that became free. */
   readonly pagesPerFrame: number;
   readonly nsPerRequest: number;
 }
@@ -26,7 +26,7 @@ const POOLS = ["dense", "zsmalloc", "zblock", "z3fold", "zbud"];
 const PAGE_SIZE = 4096;
 const SKEW = 0.9;
 
-/** Keys by Zipf's law, from a table of its distribution. */
+/** Keys from a Zipf distribution, by a table of cumulative shares. */
 function zipf(keys: number, random: Xorshift32): () => number {
   const sums = new Float64Array(keys);
   let sum = 0;

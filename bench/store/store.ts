@@ -8,7 +8,7 @@ import { median } from "../codec/timing.ts";
 import type { LaneInput, Order, Report } from "./lane.ts";
 
 export interface StoreBenchOptions {
-  /** A few pages, once: whether it works. */
+  /** A few pages in one round: only checks that the benchmark works. */
   readonly tiny?: boolean;
   readonly print?: (line: string) => void;
   /** Pages in all (default 1,000,000, or as many as the files of this machine have). */
@@ -37,7 +37,7 @@ const ROUNDS = 3;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const LANE = new URL(`./lane.${EXTENSION}`, import.meta.url);
 
-/** Runs all rounds. @returns a row for one thread and one for two */
+/** Runs all rounds. @returns a row for one thread and a row for two */
 export async function benchStore(options: StoreBenchOptions = {}): Promise<StoreRow[]> {
   const { tiny = false, print = console.log } = options;
   const { pages = tiny ? 2000 : 1_000_000, codec = "lz4", pool = "dense" } = options;
@@ -62,7 +62,7 @@ async function runThreads({ threads, pages, codec, pool, rounds }: Run): Promise
     const input: LaneInput = { pages, pageSize: PAGE_SIZE, lane, lanes: threads, codec };
     return new Worker(LANE, { workerData: input });
   });
-  const all = (order: Order) => Promise.all(lanes.map((lane) => tell(lane, order)));
+  const all = (order: Order) => Promise.all(lanes.map((lane) => run(lane, order)));
   await all({ phase: "load" });
   const codecRounds: Report[][] = [await all({ phase: "codec" })];
   const compressed = sumOf(codecRounds[0]!, (report) => report.compressedBytes!);
@@ -108,7 +108,7 @@ async function runThreads({ threads, pages, codec, pool, rounds }: Run): Promise
   };
 }
 
-async function tell(lane: Worker, order: Order): Promise<Report> {
+async function run(lane: Worker, order: Order): Promise<Report> {
   const answer = once(lane, "message");
   lane.postMessage(order);
   return (await answer)[0] as Report;

@@ -14,14 +14,14 @@ export interface WriteBackBenchOptions {
   readonly print?: (line: string) => void;
 }
 
-/** MiB of compressed bytes per second, and `dd`'s with as many bytes; NaN where there is no dd. */
+/** MiB of compressed bytes per second, and dd's with as many bytes; NaN without dd. */
 export interface WriteBackRow {
   readonly bytes: number;
   readonly outPerSecond: number;
   readonly ddOutPerSecond: number;
   readonly backPerSecond: number;
   readonly ddBackPerSecond: number;
-  /** Pages per second that come back, read one by one at random and decompressed. */
+  /** Pages per second, read one by one in random order and decompressed. */
   readonly pagesBackPerSecond: number;
 }
 

@@ -25,7 +25,7 @@ const PAGE = 4096;
  */
 const DISK_BYTES = 64 * 1024 * MIB;
 
-/** Why the comparison can't be made here, or undefined if it can. */
+/** Why the comparison can't be made on this machine, or undefined if it can. */
 function obstacle(): string | undefined {
   if (process.getuid?.() !== 0) return "not root";
   if (!existsSync(DEVICE)) return `no ${DEVICE} (modprobe zram)`;

@@ -11,7 +11,7 @@ export function corruptError(
 ): ZcacheError {
   return new ZcacheError(
     "ERR_CODEC_CORRUPT",
-    `a ${codec} object of ${sourceBytes} bytes that should decompress to ${targetBytes} bytes ${why}`,
+    `a ${codec} object of ${sourceBytes} bytes that should give ${targetBytes} bytes ${why}`,
     { context: { codec, sourceBytes, targetBytes }, cause },
   );
 }

@@ -170,7 +170,8 @@ function checkDictionary(
   if (!dictionaries) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `codec ${name} by ${implementation} takes no dictionary; leave the dictionary out, or use lz4 or zstd`,
+      `codec ${name} by ${implementation} takes no dictionary; ` +
+        "leave the dictionary out, or use lz4 or zstd",
       { context: { codec: name, implementation } },
     );
   }

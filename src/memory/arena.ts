@@ -398,7 +398,7 @@ function checkOptions(options: ArenaOptions) {
   if (!PAGE_SIZES.includes(pageSize)) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `page size ${describe(pageSize)}: must be one of ${PAGE_SIZES.join(", ")} bytes`,
+      `page size ${describe(pageSize)}: must be one of ${PAGE_SIZES.join(", ")}`,
     );
   }
   const bytes = typeof sizeBytes === "number" ? sizeBytes : Number.NaN;

@@ -124,7 +124,7 @@ function failedError(path: string, lock: string, cause: NodeJS.ErrnoException): 
     code === "ENOENT" || code === "ENOTDIR"
       ? `there is no folder ${folder}: create it, or use another path`
       : code === "EACCES" || code === "EPERM" || code === "EROFS"
-        ? `no file can be created in ${folder} (${code}): correct the permissions, or use another path`
+        ? `no write permission in ${folder} (${code}): correct it, or use another path`
         : message;
   return new ZcacheError("ERR_IO", `${lock} can't be created: ${why}`, {
     context: { path: lock, code },

@@ -66,7 +66,9 @@ export function renamedFile(store: Store): ZcacheError | undefined {
   const { options, device } = store.share();
   const wanted = options.writeBack?.path;
   if (device === undefined || device.path === wanted) return undefined;
-  const message = `writeBack: ${wanted} is not a file of zcache and is left as it is: ${device.path} is used`;
+  const message =
+    `writeBack: ${wanted} is not a file of zcache and is left as it is: ` +
+    `${device.path} is used`;
   return new ZcacheError("ERR_OPTION", message, { context: { path: device.path } });
 }
 

@@ -20,7 +20,7 @@ function unzstd(): Transform {
     return new DecompressStream!();
   } catch (cause) {
     const message =
-      "zstd is not available to read this file: install zstd-napi, use Node 22.15 or later, or decompress the file";
+      "zstd is not available: install zstd-napi, use Node 22.15 or later, or decompress the file";
     throw new ZcacheError("ERR_INPUT", message, { cause });
   }
 }

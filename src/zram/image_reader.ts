@@ -236,7 +236,7 @@ export class ImageReader {
     if (pageSize !== this.#room.pageSize) {
       throw new ZcacheError(
         "ERR_OPTION",
-        `${this.#path} has pages of ${pageSize} bytes, but the store has pages of ${this.#room.pageSize} bytes`,
+        `${this.#path} has pages of ${pageSize} bytes, the store has ${this.#room.pageSize}`,
       );
     }
     return exports.map(({ name, sizeBytes }) => {

@@ -88,7 +88,7 @@ test("usage errors name what is wrong and what is allowed", () => {
   const file = at("text");
   assertUsage(["analyze"], /nothing to analyze: name files or folders, or give --pid N/);
   assertUsage(["analyze", "--codec", "lz5", file], /there is no codec "lz5"; write lz4, /);
-  assertUsage(["analyze", "--pool", "zb", file], /no pool is called "zb"; there are .*zbud-6\.12/);
+  assertUsage(["analyze", "--pool", "zb", file], /no pool is called "zb"; available: .*zbud-6\.12/);
   assertUsage(["analyze", "--pool", "", file], /--pool: "" is not a list of names/);
   assertUsage(["analyze", "--page-size", "5K", file], /--page-size: 5K .* write 4K, 8K, 16K/);
   assertUsage(["analyze", "--page-size", "big", file], /--page-size: "big" is not a size/);

@@ -188,7 +188,7 @@ test("serve reports missing and occupied paths in one line", () => {
     [["nbd", "--size", "8M", "--socket", "file"], 1, /file exists and is not a socket/],
     [["nbd", "--size", "8M", "--socket", "x".repeat(108)], 2, /has at most 107 bytes/],
     [["memcached", "--control", "no/c"], 1, /there is no folder \S+no; create it first/],
-    [["nbd", "--size", "8M", "--image", "no/i", "--socket", "s"], 1, /no folder \S*no; make it/],
+    [["nbd", "--size", "8M", "--image", "no/i", "--socket", "s"], 1, /no folder \S*no; create it/],
     [["nbd", "--size", "8M", "--listen", "192.0.2.1:1"], 1, /this machine has no such address/],
   ] as const) {
     const { status, stderr } = zcache(["serve", ...args]);

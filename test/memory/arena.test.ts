@@ -42,7 +42,7 @@ test("refuses impossible page sizes, and lists the possible ones", () => {
   ] as number[]) {
     assert.throws(() => Arena.create({ sizeBytes: MIB, pageSize }), {
       code: "ERR_OPTION",
-      message: `page size ${describe(pageSize)}: must be one of 4096, 8192, 16384, 32768, 65536 bytes`,
+      message: `page size ${describe(pageSize)}: must be one of 4096, 8192, 16384, 32768, 65536`,
     });
   }
 });
