@@ -16,7 +16,7 @@ interface Parts {
   readonly cas?: bigint;
 }
 
-/** A request as a client makes it. */
+/** A request as a client builds it. */
 function request(opcode: number, { key = "", extras, value = "", cas = 0n }: Parts = {}): Buffer {
   const body = Buffer.concat([extras ?? Buffer.alloc(0), Buffer.from(key), Buffer.from(value)]);
   const header = Buffer.alloc(24);
@@ -128,7 +128,7 @@ describe("binary", () => {
     assert.equal(fixture.status(Op.APPEND, { key: "a", value: "2", cas: 1n }), Op.KEY_EXISTS);
   });
 
-  test("incr and decr: 64 bits, created where asked", () => {
+  test("incr and decr: 64 bits, items created if requested", () => {
     const fixture = new BinaryFixture();
     const number = (value: Response) => Buffer.from(value.value, "latin1").readBigUInt64BE();
     const none = counting(1n, 0n, 0xffff_ffff);

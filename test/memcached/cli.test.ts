@@ -1,4 +1,4 @@
-// `zcache serve memcached`: options and their errors, the warning, and how it ends.
+// `zcache serve memcached`: options and their errors, the warning, and the end of the server.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -50,7 +50,7 @@ describe("zcache serve memcached", () => {
     });
   }
 
-  test("files that are not there: exit code 1", () => {
+  test("missing files: exit code 1", () => {
     for (const args of [
       ["--auth-file", "none"],
       ["--tls-cert", "none", "--tls-key", "none"],
@@ -63,7 +63,7 @@ describe("zcache serve memcached", () => {
   });
 
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    test(`${signal} ends it when replies are out`, { timeout: 60_000 }, async () => {
+    test(`${signal} ends the server when its replies are sent`, { timeout: 60_000 }, async () => {
       const folder = mkdtempSync(join(tmpdir(), "zcache-serve-"));
       const path = join(folder, "socket");
       const where = ["--listen", "0.0.0.0:0", "--socket", path];

@@ -17,15 +17,15 @@ import { WatchBoard } from "../../src/memcached/watch/board.ts";
 import { Watch, type Watcher, type WatchRefusal } from "../../src/memcached/watch/watch.ts";
 import { InternalErrors } from "../../src/node/internal_errors.ts";
 
-/** Some second of the year 2026. */
+/** A time in the year 2026, seconds. */
 export const NOW_S = 1_790_000_000;
 
-/** The number of the connection that commands come from. */
+/** The descriptor number of the connection. */
 export const CFD = 7;
 
 export interface FixtureOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
-  /** Whether plain gets are answered by the kernels (default), or all by the engine. */
+  /** Whether the kernels answer plain gets (default), or the engine answers everything. */
   readonly isQuick?: boolean;
 }
 
@@ -37,7 +37,7 @@ export class EngineFixture {
   nowS = NOW_S;
   shutdowns: boolean[] = [];
   readonly watch: Watch;
-  /** What the watcher that came last has read, and how much of it waits to be taken. */
+  /** Lines that the newest watcher has received, and the bytes that it has not yet taken. */
   watched = "";
   watcherWaits = 0;
   watcher: Watcher | undefined;
@@ -45,7 +45,7 @@ export class EngineFixture {
 
   /** How often a connection had to wait for its next turn. */
   turns = 0;
-  /** Items that were found by the kernels. */
+  /** Number of items that the kernels found. */
   quickHits = 0;
 
   constructor({ credentials, isQuick = true, ...given }: FixtureOptions = {}) {
@@ -102,12 +102,12 @@ export class EngineFixture {
     };
   }
 
-  /** What the items take. */
+  /** Memory figures of the store. */
   get memory(): MemoryStats {
     return memoryStats(this.items.values);
   }
 
-  /** What a connection answers to bytes that come in one piece. */
+  /** The reply to bytes that arrive in one piece. */
   send(session: Session, bytes: string | Uint8Array): Buffer {
     const sent = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
     this.items.tick(this.nowS * 1000);
@@ -139,7 +139,7 @@ export class EngineFixture {
     return undefined;
   }
 
-  /** What has been answered since. */
+  /** Replies since the last call. */
   take(): Buffer {
     this.engine.parts.reply.flush();
     const out = Buffer.concat(this.#out);
@@ -148,7 +148,7 @@ export class EngineFixture {
   }
 }
 
-/** One text connection to an engine of its own: `ask` gives the reply as text. */
+/** One text connection to its own engine: `ask` returns the reply as text. */
 export class TextFixture extends EngineFixture {
   readonly session = new Session();
 

@@ -1,5 +1,5 @@
-// Random bytes, and requests that arrive in pieces: nothing breaks, memory is freed, and the
-// replies to a stream do not depend on where it was cut.
+// Random bytes, and requests that arrive in pieces: the server goes on, memory is freed, and the
+// replies to a stream do not depend on where the stream was cut.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
@@ -17,7 +17,7 @@ const lines = fc
   .tuple(fc.array(words, { maxLength: 8 }), fc.constantFrom("\r\n", "\n", " \r\n", ""))
   .map(([some, end]) => Buffer.from(`${some.join(" ")}${end}`, "latin1"));
 
-/** A set or ms with a value that is as long as it says. */
+/** A set or ms whose value has the stated length. */
 const stores = fc
   .tuple(
     fc.constantFrom("set", "add", "append", "prepend", "replace"),
@@ -57,7 +57,7 @@ const binary = fc
     return Buffer.concat([header, Buffer.from(key), value]);
   });
 
-/** One request of each kind, of a value that is too large too. */
+/** One request of each kind, also for a value that is too large. */
 function binaryStream(): Buffer {
   const parts: Buffer[] = [];
   const add = (
@@ -107,7 +107,7 @@ function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
 const places = fc.array(fc.nat({ max: 100_000 }), { maxLength: 12 });
 
 describe("fuzz", () => {
-  test("a text stream cut anywhere is answered as one that came whole", () => {
+  test("a text stream cut anywhere gets the same replies as in one piece", () => {
     const streams = fc.array(fc.oneof(stores, reads), { maxLength: 12 });
     fc.assert(
       fc.property(streams, places, (parts, at) => {
@@ -120,7 +120,7 @@ describe("fuzz", () => {
     );
   });
 
-  test("a command of every kind, cut at every position, is answered as one that came whole", () => {
+  test("a command of every kind, cut at every position, gets the same replies", () => {
     const streams: Buffer[] = [
       `get ${"k ".repeat(1100)}${"x".repeat(6200)}y\r\nmn\r\n`,
       `gat 100 ${"key ".repeat(600)}${"x".repeat(251)} a\r\nmn\r\n`,
@@ -134,7 +134,7 @@ describe("fuzz", () => {
     streams.push(binaryStream());
     for (const bytes of streams) {
       const whole = answer([bytes]).out;
-      // Far into a long line one place is as another.
+      // All places far inside a long line are alike.
       const step = (place: number) => (place < 300 || bytes.length - place < 300 ? 1 : 97);
       for (let at = 0; at < bytes.length; at += step(at)) {
         const { out, fixture } = answer([bytes.subarray(0, at), bytes.subarray(at)]);
@@ -164,7 +164,7 @@ describe("fuzz", () => {
     }
   });
 
-  test("byte by byte too", () => {
+  test("a stream sent byte by byte gets the same replies", () => {
     const some = "set a 1 0 5\r\nhello\r\nget a\r\nms b 3 c k\r\nabc\r\nmg b v\r\n";
     const bytes = Buffer.from(`${some}get ${"a ".repeat(1300)}\r\n`);
     const single = [...bytes].map((byte) => Uint8Array.of(byte));
@@ -173,10 +173,10 @@ describe("fuzz", () => {
     assert.equal(fixture.receiveBuffer.pendingBytes, 0);
   });
 
-  test("a binary stream cut anywhere is answered as one that came whole", () => {
+  test("a binary stream cut anywhere gets the same replies as in one piece", () => {
     fc.assert(
       fc.property(fc.array(binary, { minLength: 1, maxLength: 12 }), places, (parts, at) => {
-        // Figures differ with what has been read; they are not asked for.
+        // Statistics depend on the number of reads, so they are not requested.
         const asked = parts.filter((part) => part[1] !== 0x10);
         const bytes = Buffer.concat(asked);
         assert.equal(answer(cut(bytes, at)).out, answer([bytes]).out);
@@ -185,7 +185,7 @@ describe("fuzz", () => {
     );
   });
 
-  test("random lines and random bytes break nothing", () => {
+  test("random lines and random bytes do no harm", () => {
     const any = fc.oneof(
       lines,
       binary,
@@ -197,7 +197,7 @@ describe("fuzz", () => {
         const fixture = new EngineFixture({ pendingBytesMax: 1 << 20 });
         const session = new Session();
         for (const part of parts) fixture.send(session, part);
-        // Whatever that was, another connection is served.
+        // Another connection is served in any case.
         const other = new Session();
         const out = fixture.send(other, "set sane 0 0 2\r\nok\r\nget sane\r\n").toString();
         assert.equal(out, "STORED\r\nVALUE sane 0 2\r\nok\r\nEND\r\n");

@@ -12,7 +12,7 @@ import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const folder = temporaryFolder("fuzz");
 
-test("no input ends the server, or loses what it has", { skip: without("openssl") }, async () => {
+test("no input ends the server or loses an item", { skip: without("openssl") }, async () => {
   const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
   const args = [
     "req",

@@ -14,7 +14,7 @@ after(async () => {
   for (const server of servers) await server.close(false);
 });
 
-/** Items that throw when something is done with a key that says so. */
+/** Items that throw on an operation with a key that names the operation. */
 const openFailing: typeof openItems = (settings, onFault, onError) => {
   const opened = openItems(settings, onFault, onError);
   const { values } = opened;
@@ -52,7 +52,7 @@ async function failing(threads = 1) {
 }
 
 describe("an unexpected error", () => {
-  test("ends the connection that it happens in, and nothing else", async () => {
+  test("ends only the connection in which it happens", async () => {
     const { server, log, open } = await failing();
     const other = await open();
     assert.equal(await other.ask("set sane 0 0 2\r\nok\r\n"), "STORED\r\n");
@@ -66,7 +66,7 @@ describe("an unexpected error", () => {
     for (const [nth, text] of asked.entries()) {
       const client = await open();
       client.send(text);
-      // No part of a reply, and no other's either.
+      // No part of a reply, and no part of another client's reply.
       assert.equal(await client.untilEnd(), "");
       assert.equal(server.stats()["internal_errors"], nth + 1);
       assert.equal(await other.ask("get sane\r\n", "END\r\n"), "VALUE sane 0 2\r\nok\r\nEND\r\n");
@@ -127,7 +127,7 @@ describe("an unexpected error", () => {
 
 describe("in a worker thread", () => {
   test("errors, uncaught exceptions and rejections end one unit; the thread goes on", async () => {
-    // The worker's module first plants the errors, then is what it always is.
+    // The worker's module first installs the errors, then runs the usual worker.
     const source = `
       const { ItemAccess } = await import(${JSON.stringify(ACCESS_URL.href)});
       const find = ItemAccess.prototype.find, lock = ItemAccess.prototype.lock;

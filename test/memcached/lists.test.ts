@@ -17,7 +17,7 @@ function binarySet(key: Uint8Array, value: string): Buffer {
   return Buffer.concat([header, key, Buffer.from(value)]);
 }
 
-/** What monitors read, by the kind of `stats` that has it; all are numbers. */
+/** Statistics that monitoring programs read, by kind of `stats`; all are numbers. */
 const READ: Readonly<Record<string, string>> = {
   "": `uptime time cmd_get cmd_set cmd_flush cmd_touch get_hits get_misses get_expired delete_hits
     delete_misses incr_hits incr_misses decr_hits decr_misses cas_hits cas_misses cas_badval
@@ -35,9 +35,9 @@ const READ: Readonly<Record<string, string>> = {
     chunks_per_page total_pages total_chunks used_chunks free_chunks free_chunks_end`,
 };
 
-describe("figures", () => {
+describe("statistics", () => {
   for (const [kind, names] of Object.entries(READ)) {
-    test(`stats ${kind} has what monitors read, and each name once`, () => {
+    test(`stats ${kind} has the names that monitors read, each once`, () => {
       const fixture = new TextFixture();
       fixture.ask("set a 0 0 1\r\nx\r\nget a\r\n");
       const lines = fixture.ask(`stats ${kind}\r\n`).split("\r\n");
@@ -54,7 +54,7 @@ describe("figures", () => {
 });
 
 describe("classes", () => {
-  test("items are of class 1, and of no other", () => {
+  test("all items are in class 1", () => {
     const fixture = new TextFixture();
     for (let i = 0; i < 30; i++) fixture.ask(`set f${i} 0 0 1\r\nx\r\n`);
     for (let id = 0; id < 64; id++) {
@@ -103,7 +103,7 @@ describe("keys of any bytes", () => {
     { minLength: 1, maxLength: 8, selector: (key) => key.toString("latin1") },
   );
 
-  test("make one well-formed line each, in every list", () => {
+  test("give one well-formed line each, in every list", () => {
     fc.assert(
       fc.property(keys, (some) => {
         const fixture = new TextFixture();
@@ -137,7 +137,7 @@ describe("keys of any bytes", () => {
           /^mg [!-~\u0080-\u00ff]+( b)?\r$/,
           "EN\r\n",
         );
-        // Each of them gets what it names.
+        // Each key in the lists can be used in a get.
         for (const command of commands) {
           assert.equal(fixture.ask(`${command.replace("\r", " v")}\r\n`), "VA 1\r\nv\r\n", command);
         }

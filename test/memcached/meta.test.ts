@@ -79,7 +79,7 @@ const CONVERSATIONS: Readonly<Record<string, Steps>> = {
     ["md a I T30\r\n", "HD\r\n"],
     ["mg a v t c\r\n", "VA 1 t30 c2 X W\r\na\r\n"],
     ["mg a v t c\r\n", "VA 1 t30 c2 Z X\r\na\r\n"],
-    // Too late, and so it is stored as stale, and keeps its time.
+    // Too late: the value is stored as stale and keeps its time.
     ["ms a 1 I C1 T300\r\nb\r\n", "HD\r\n"],
     ["mg a v t\r\n", "VA 1 t30 Z X\r\nb\r\n"],
     ["ms a 1 I C99\r\nc\r\n", "EX\r\n"],
@@ -135,7 +135,7 @@ describe("meta", () => {
     });
   }
 
-  test("h, l and u: what was before, and looking without a trace", () => {
+  test("h, l and u: state before the request, and reads that leave no trace", () => {
     const fixture = new TextFixture();
     fixture.ask("ms a 1\r\na\r\n");
     fixture.nowS += 5;

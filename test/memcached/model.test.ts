@@ -14,7 +14,7 @@ interface ModelItem {
 
 const TWO_64 = 2n ** 64n;
 
-/** memcached's rules once more, as short as they can be said. */
+/** A minimal implementation of memcached's rules. */
 class Model {
   readonly items = new Map<string, ModelItem>();
   now = NOW_S;
@@ -132,7 +132,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   fc.tuple(keys, values, fc.integer({ min: 0, max: 20 })).map(
     ([key, value, cas]): Step =>
       (fixture, model) => {
-        // Mostly the right one, else hardly any would succeed.
+        // Mostly the right cas number, otherwise hardly any command would succeed.
         const given = cas > 10 ? (model.find(key)?.cas ?? 0) : cas;
         const sent = `cas ${key} 0 0 ${value.length} ${given}\r\n${value}\r\n`;
         compare(fixture, sent, model.cas(key, value, given));
@@ -194,7 +194,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
 );
 
 describe("items", () => {
-  test("any sequence of commands gets the model's replies", () => {
+  test("any sequence of commands gets the replies of the model", () => {
     fc.assert(
       fc.property(fc.array(steps, { maxLength: 60 }), (sequence) => {
         const fixture = new TextFixture();

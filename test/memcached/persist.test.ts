@@ -1,5 +1,5 @@
-// Items after a restart of the process: after an orderly end, and after a crash. A crash is
-// simulated by a copy of the files at some moment.
+// Items after a restart: after an orderly end, and after a crash, which is simulated by copying the
+// files at some moment.
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,7 +17,7 @@ const WAIT_MS = 120_000;
 const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "zcache-mc-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 let folders = 0;
-/** Those that a test that failed has left. */
+/** Servers that a failed test has not closed. */
 const running = new Set<MemcachedServer>();
 after(() => Promise.all([...running].map((server) => server.close(false))));
 
@@ -26,7 +26,7 @@ interface Running {
   readonly client: Client;
 }
 
-/** A place for the files of one test. */
+/** A path for the files of one test. */
 function place(): string {
   const path = join(folder, String(++folders));
   mkdirSync(path);
@@ -46,7 +46,7 @@ async function stop({ server, client }: Running): Promise<void> {
   await server.close();
 }
 
-/** What a crash now would leave: the files once nothing waits to be written. */
+/** Copies the files as a crash would leave them, when no change waits to be written. */
 async function crash({ server }: Running, at: string): Promise<string> {
   const until = Date.now() + WAIT_MS;
   while (server.stats()["persist_waiting_bytes"] !== 0) {
@@ -67,7 +67,7 @@ async function casOf(client: Client, key: string): Promise<bigint> {
   return BigInt(/^VALUE \S+ 7 \d+ (\d+)\r\n/.exec(reply)![1]!);
 }
 
-test("what was stored is there after a restart, as it was", async () => {
+test("items are unchanged after a restart", async () => {
   const at = place();
   const long = noise(1, 100_000);
   let now = await start(at, { threads: 2 });
@@ -95,7 +95,7 @@ test("what was stored is there after a restart, as it was", async () => {
   await stop(now);
 });
 
-test("what a crash leaves: changes, removals and times of before, and no old ones", async () => {
+test("after a crash, written changes are kept and no old item returns", async () => {
   const at = place();
   const now = await start(at);
   await now.client.ask(set("a", "old"));
@@ -121,7 +121,7 @@ test("what a crash leaves: changes, removals and times of before, and no old one
   await stop(behind);
 });
 
-test("a use alone is not written to the log", async () => {
+test("a read is not written to the log", async () => {
   const at = place();
   const now = await start(at);
   await now.client.ask(set("a", noise(2, 5000)));
@@ -136,11 +136,11 @@ test("a use alone is not written to the log", async () => {
   await stop(now);
 });
 
-test("what was flushed does not come back, also after a crash and with a snapshot", async () => {
+test("flushed items do not return, also after a crash and with a snapshot", async () => {
   const at = place();
   let now = await start(at, { sweeps: false });
   const keys = Array.from({ length: 50 }, (_, i) => `k${i}`);
-  // Twice, so that when the server ends a snapshot is shorter than the log.
+  // Two rounds, so that a snapshot is shorter than the log when the server ends.
   for (const [i, key] of [...keys, ...keys].entries()) {
     await now.client.ask(set(key, noise(i, 40_000)));
   }
@@ -151,10 +151,10 @@ test("what was flushed does not come back, also after a crash and with a snapsho
   await stop(now);
   assert.ok(readdirSync(at).some((name) => /snapshot\.\d+$/.test(name)));
   for (const files of [empty, crashed, at]) {
-    // The second time what is read is what the first has written.
+    // The second run reads what the first run has written.
     for (let times = 0; times < 2; times++) {
       now = await start(files, { sweeps: false });
-      // Who asks for what was flushed removes it, and then it is in no snapshot.
+      // A get removes a flushed item, which is then in no snapshot.
       if (files !== empty || times > 0) {
         const reply = await now.client.ask(`get later ${keys.join(" ")}\r\n`, "END\r\n");
         assert.equal(reply, files === empty ? "END\r\n" : "VALUE later 7 1\r\nx\r\nEND\r\n");
@@ -164,7 +164,7 @@ test("what was flushed does not come back, also after a crash and with a snapsho
   }
 });
 
-test("a flush that is to come, comes after a restart too", async () => {
+test("a delayed flush takes place after a restart too", async () => {
   const at = place();
   let now = await start(at, { debugTime: true });
   await now.client.ask(set("a", "x"));
@@ -177,7 +177,7 @@ test("a flush that is to come, comes after a restart too", async () => {
   await stop(now);
 });
 
-test("what was evicted and then deleted does not come back", async () => {
+test("an item that was evicted and then deleted does not return", async () => {
   const at = place();
   const small = { memoryMax: 2 << 20, itemBytesMax: 1 << 19, tiers: false };
   let now = await start(at, small);
@@ -197,7 +197,7 @@ test("what was evicted and then deleted does not come back", async () => {
   await stop(now);
 });
 
-test("values spill to a file and come back from it, and are there after a restart", async () => {
+test("values move to the write-back file and return from it, also after a restart", async () => {
   const at = place();
   const settings = {
     ...{ memoryMax: 4 << 20, itemBytesMax: 1 << 19 },
@@ -220,7 +220,7 @@ test("values spill to a file and come back from it, and are there after a restar
       assert.ok(reply.endsWith(`\r\n${noise(i, 5000)}\r\nEND\r\n`), `k${i} is as it was`);
     }
   };
-  // Each use is noted with the item once a second, also in a file when memory is full.
+  // The time of a read is recorded in the item once a second, also in the file if memory is full.
   for (let times = 0; times < 2; times++) {
     await check(1);
     assert.equal(await now.client.ask("debugtime 100\r\n"), "OK\r\n");
@@ -235,7 +235,7 @@ test("values spill to a file and come back from it, and are there after a restar
   await stop(now);
 });
 
-test("files that are another's, or can't be, are errors that name the option", async () => {
+test("foreign files and impossible paths are errors that name the option", async () => {
   const at = place();
   const now = await start(at);
   await assert.rejects(start(at), /items/);

@@ -12,9 +12,9 @@ import { Client, noise, set } from "./server_fixture.ts";
 
 const CLI = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const KILLS = Number(process.env["ZCACHE_KILLS"] ?? 6);
-/** A change that was answered so long before the kill is in the log, also on a busy machine. */
+/** A change acknowledged this long before the kill is in the log, also on a busy machine. */
 const SURE_MS = 3000;
-/** A server works at least so long before it is killed. */
+/** Minimum time that a server works before it is killed. */
 const LIFE_MS = 3100;
 
 const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "zcache-mc-"));
@@ -48,9 +48,9 @@ async function startToKill(at: string): Promise<Killed> {
   };
 }
 
-test(`${KILLS} servers that are killed: what is left is one of the last states`, async () => {
+test(`${KILLS} killed servers: each item is in one of its last states`, async () => {
   const at = folder;
-  // By key: what was stored, with the time of the answer; 0 stands for deleted.
+  // By key: the stored values with the times of the replies; 0 stands for deleted.
   const history = new Map<string, { readonly n: number; readonly ms: number }[]>();
   let n = 0;
   for (let run = 0; run < KILLS; run++) {

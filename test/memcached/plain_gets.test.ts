@@ -1,5 +1,5 @@
-// Gets that the kernels answer (memcached/plain_gets.as.ts) against the same gets answered by the
-// engine: for all items and all forms of the request, the bytes and the counters are the same.
+// Gets answered by the kernels (memcached/plain_gets.as.ts) against the same gets answered by the
+// engine: for all items and all forms of the request, replies and counters are the same.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
@@ -12,7 +12,7 @@ const noise = (bytes: number, seed: number) =>
   ).join("");
 const words = (bytes: number) => "the quick brown fox ".repeat(bytes / 20 + 1).slice(0, bytes);
 
-/** Raw, compressed, in two frames of the pool, in several pages, and of no bytes at all. */
+/** Values that are stored raw, compressed, in two page frames, in several pages, and empty. */
 const VALUES = ["", "1", noise(40, 1), noise(1500, 2), words(90), words(3000), noise(9000, 3)];
 
 const KEYS = ["a", "b", "k".repeat(31), "x".repeat(32), "l".repeat(250), "\xe9\xff"];
@@ -61,14 +61,14 @@ const asked = fc.oneof(
   fc.tuple(keys, flagSets).map(([key, flags]) => `${["mg", key, ...flags].join(" ")}\r\n`),
   fc.constantFrom("mn\r\n", "mg a v v\r\n", "mg  a v\r\n", `mg a O${"1".repeat(40)}\r\n`, "mg\r\n"),
 );
-/** A value for each key, and a get of each: from then on the kernels find them. */
+/** Sets and gets every key once, so that the kernels find the items from then on. */
 const begins = fc.tuple(...KEYS.map(() => fc.constantFrom(...VALUES))).map((values) =>
   KEYS.map((key, i) => {
     const value = values[i]!;
     return `set ${key} ${i} 0 ${value.length}\r\n${value}\r\nget ${key}\r\n`;
   }).join(""),
 );
-/** One read of a connection; and seconds that have passed since the last one. */
+/** One read of a connection, and the seconds since the previous read. */
 const reads = fc.tuple(
   fc.array(fc.oneof(stored, { arbitrary: asked, weight: 8 }, changed), { maxLength: 12 }),
   fc.constantFrom(0, 0, 0, 1, 30, 61),
@@ -94,14 +94,14 @@ let quickHits = 0;
 
 describe("plain gets", () => {
   for (const codec of ["lz4", "none", "zstd"]) {
-    test(`${codec}: the kernels answer what the engine answers`, () => {
+    test(`${codec}: kernels and engine give the same replies`, () => {
       quickHits = 0;
       fc.assert(bothAnswer({ codec }), { numRuns: 400 });
       assert.ok(quickHits > 500, `only ${quickHits} items were found by the kernels`);
     });
   }
 
-  /** A fixture with items that have been read, and are therefore found by the kernels. */
+  /** A fixture whose items have been read once, so that the kernels find them. */
   function fixtureWith(lines: string): TextFixture {
     const fixture = new TextFixture();
     fixture.ask(lines);
@@ -112,7 +112,7 @@ describe("plain gets", () => {
   const A = "set a 5 0 3\r\nabc\r\n";
   const B = `set b 0 100 200\r\n${words(200)}\r\n`;
 
-  test("these are", () => {
+  test("the kernels answer these requests", () => {
     const lines: readonly (readonly [asked: string, hits: number])[] = [
       ["get a\r\n", 1],
       ["gets a b a\r\nmn\r\n", 3],
@@ -127,7 +127,7 @@ describe("plain gets", () => {
     }
   });
 
-  test("these are not", () => {
+  test("the engine answers these requests", () => {
     const lines = [
       "get c\r\n",
       "get a c\r\n",
@@ -145,30 +145,30 @@ describe("plain gets", () => {
     const long = noise(70_000, 9);
     const chunked = fixtureWith(`set a 0 0 70000\r\n${long}\r\n`);
     assert.equal(chunked.ask("get a\r\n"), `VALUE a 0 70000\r\n${long}\r\nEND\r\n`);
-    assert.equal(chunked.quickHits, 0, "it lies in several pages");
+    assert.equal(chunked.quickHits, 0, "the value has several pages");
     const late = fixtureWith(A + B);
     late.nowS += 61;
     late.ask("get a\r\n");
-    assert.equal(late.quickHits, 0, "its use is to be noted first");
+    assert.equal(late.quickHits, 0, "the engine first records the time of the read");
     late.ask("get a\r\n");
     assert.equal(late.quickHits, 1);
     const watched = fixtureWith(A + B);
     watched.send(new Session(), "watch fetchers\r\n");
     watched.ask("get a\r\n");
-    assert.equal(watched.quickHits, 0, "somebody is told of each");
+    assert.equal(watched.quickHits, 0, "a watcher gets a line for each get");
     const detailed = fixtureWith(A + B);
     detailed.ask("stats detail on\r\nget a\r\n");
     assert.equal(detailed.quickHits, 0, "prefixes are counted");
   });
 
-  test("what has no room in the buffer is answered in turns", () => {
+  test("replies that do not fit into the buffer are sent in several turns", () => {
     const fixture = fixtureWith(`set a 0 0 4000\r\n${noise(4000, 5)}\r\n`);
     const one = fixture.ask("get a\r\n");
     assert.equal(fixture.ask("get a\r\n".repeat(64)), one.repeat(64));
     assert.ok(fixture.quickHits > 50, `${fixture.quickHits} by the kernels`);
   });
 
-  test("a dictionary is found where it stands", () => {
+  test("the kernels use a dictionary in place", () => {
     const fixture = new TextFixture({ dictionary: false });
     const { dictionaries } = fixture.items.values;
     assert.equal(dictionaries.add(new Uint8Array(Buffer.from(words(4096)))), 1);
@@ -181,7 +181,7 @@ describe("plain gets", () => {
     assert.ok(Number(compr_data_size) < 100, `compressed with it to ${compr_data_size}`);
   });
 
-  test("hits are told to the store as all others are", () => {
+  test("hits of the kernels count in the statistics of the store", () => {
     const counts = [true, false].map((isQuick) => {
       const fixture = new EngineFixture({ isQuick });
       const session = new Session();
@@ -191,7 +191,7 @@ describe("plain gets", () => {
       return { gets, hits, misses };
     });
     assert.ok(counts[0]!.hits! > 5000, JSON.stringify(counts));
-    // They are brought up to date now and then.
+    // The kernels add their hits to the counters in batches.
     assert.ok(Math.abs(counts[0]!.hits! - counts[1]!.hits!) <= 1024, JSON.stringify(counts));
     assert.equal(counts[0]!.misses, counts[1]!.misses);
   });

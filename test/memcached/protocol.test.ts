@@ -31,7 +31,7 @@ function big(number: U64): bigint {
 }
 
 describe("64-bit numbers", () => {
-  test("written and read as BigInt writes and reads them", () => {
+  test("are written and read as by BigInt", () => {
     fc.assert(
       fc.property(u64, (value) => {
         const bytes = new Uint8Array(24);
@@ -59,7 +59,7 @@ describe("64-bit numbers", () => {
     );
   });
 
-  test("what is no number below 2⁶⁴ is refused", () => {
+  test("text that is not a number below 2⁶⁴ is refused", () => {
     for (const text of ["", "-1", "+1", "1x", "18446744073709551616", "9".repeat(30), " 1"]) {
       assert.equal(parseU64(Buffer.from(text), 0, text.length, new U64()), false, text);
     }
@@ -69,7 +69,7 @@ describe("64-bit numbers", () => {
     assert.equal(read.number, 7);
   });
 
-  test("32 bits", () => {
+  test("32-bit numbers", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), (value) => {
         const bytes = new Uint8Array(12);
@@ -87,7 +87,7 @@ describe("64-bit numbers", () => {
   });
 });
 
-test("base64 as Buffer has it; anything else is refused", () => {
+test("base64 is decoded as by Buffer; other letters are refused", () => {
   const target = new Uint8Array(400);
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 1, maxLength: 250 }), (bytes) => {
@@ -104,7 +104,7 @@ test("base64 as Buffer has it; anything else is refused", () => {
   }
 });
 
-test("tokens are what lies between spaces, as split has it", () => {
+test("tokens are separated by spaces, as by split", () => {
   const tokens = new Tokens();
   const some = fc.array(fc.constantFrom(" ", "  ", "a", "bc", "\r", "\t", "\0", "x".repeat(99)), {
     maxLength: 40,
@@ -158,7 +158,7 @@ test("cas numbers of two threads are never the same", () => {
   assert.equal(two.isFlushDue(106), false);
 });
 
-test("of two numbers of flushes one is later, also where they have begun anew", () => {
+test("of two flush numbers one is later, also after the numbers have wrapped", () => {
   assert.equal(laterFlushes(undefined, 5), 5);
   assert.equal(laterFlushes(5, 6), 6);
   assert.equal(laterFlushes(6, 5), 6);

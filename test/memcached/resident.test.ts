@@ -15,10 +15,10 @@ const CLI = fileURLToPath(
   new URL(`../../src/cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url),
 );
 const CLIENTS = 40;
-/** Node's own modules that only other commands and TLS want; each stands for much else. */
+/** Node's modules that only other commands and TLS need; each stands for many others. */
 const UNWANTED = ["http", "https", "tls"];
-/** Runs before the program: says at its end which of Node's modules have been loaded. */
-const TELL = `data:text/javascript,process.on("exit", () =>
+/** Preloaded into the program: prints at its end which of Node's modules were loaded. */
+const REPORTER = `data:text/javascript,process.on("exit", () =>
   console.error(process.moduleLoadList.map((name) => name.replace(/^NativeModule /, "")).join()))`;
 
 function collectGarbage(): void {
@@ -26,11 +26,13 @@ function collectGarbage(): void {
   (runInNewContext("gc") as () => void)();
 }
 
-describe("what a server holds", () => {
-  test("an accepted socket goes when its handle is taken", { timeout: 60_000 }, async (t) => {
+describe("resident memory", () => {
+  test("an accepted socket is collected when its handle is taken", {
+    timeout: 60_000,
+  }, async (t) => {
     const accepted: WeakRef<Socket>[] = [];
     const { accept } = Connections.prototype;
-    // By hand: a mock would keep what it is called with.
+    // Not a mock, which would keep its arguments alive.
     Connections.prototype.accept = function (socket, encrypted) {
       accepted.push(new WeakRef(socket));
       accept.call(this, socket, encrypted);
@@ -43,7 +45,7 @@ describe("what a server holds", () => {
     const where = { host: "127.0.0.1", port: portOf(server) };
     const clients = await Promise.all(Array.from({ length: CLIENTS }, () => Client.open(where)));
     for (const client of clients) assert.match(await client.ask("version\r\n"), /^VERSION/);
-    // What a weak reference was made of lives until the turn ends.
+    // The target of a new weak reference lives until the turn of the event loop ends.
     await new Promise((resolve) => setImmediate(resolve));
     collectGarbage();
     const left = accepted.filter((socket) => socket.deref() !== undefined).length;
@@ -52,9 +54,9 @@ describe("what a server holds", () => {
     for (const client of clients) client.close();
   });
 
-  test("the code of other commands is not loaded", { timeout: 60_000 }, async () => {
+  test("the server does not load the code of other commands", { timeout: 60_000 }, async () => {
     const args = ["serve", "memcached", "--listen", "127.0.0.1:0", "--no-control"];
-    const server = spawn(process.execPath, ["--import", TELL, CLI, ...args]);
+    const server = spawn(process.execPath, ["--import", REPORTER, CLI, ...args]);
     let said = "";
     server.stderr.on("data", (piece: Buffer) => {
       said += piece.toString();

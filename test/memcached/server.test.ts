@@ -1,4 +1,4 @@
-// A server over real sockets: TCP, unix, TLS; slow readers, incomplete values, many connections.
+// A server over real sockets (TCP, Unix, TLS): slow readers, incomplete values, many connections.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -18,7 +18,7 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** A server for one test, with a way to connect; both are gone afterwards. */
+/** A server for one test, with a function to connect; both are closed after the test. */
 async function serving(
   settings: Parameters<typeof startServer>[0],
   body: (open: () => Promise<Client>, server: MemcachedServer) => Promise<void>,
@@ -93,7 +93,7 @@ describe("server", () => {
     }
   });
 
-  test("a client that does not read is not read from, and others are served", async () => {
+  test("the server stops reading from a client that does not read, and serves others", async () => {
     const backlogBytesMax = 64 * 1024;
     await serving({ backlogBytesMax }, async (open, server) => {
       const slow = await open();
@@ -103,8 +103,8 @@ describe("server", () => {
       const gets = 2000;
       slow.send("get big\r\n".repeat(gets));
       const other = await open();
-      // Two hundred megabytes are asked for; what is held is a part of what the system's buffers
-      // leave, one value and the limit.
+      // 200 MB are requested. Beyond the system's buffers, the server may hold one value and the
+      // limit.
       const before = process.memoryUsage().arrayBuffers + process.memoryUsage().external;
       for (let i = 0; i < 200; i++) {
         assert.equal(await other.ask("set a 0 0 1\r\na\r\n"), "STORED\r\n");
@@ -113,7 +113,7 @@ describe("server", () => {
       assert.ok(held < 30e6, `${held} bytes`);
       assert.ok((server.stats()["conn_yields"] as number) > 0);
       const expected = 8 + gets * (value.length + "VALUE big 0 100000\r\n\r\nEND\r\n".length);
-      // Counted, not kept: the rest comes when it is read.
+      // The rest is counted without keeping it: it arrives when the client reads.
       let bytes = 8;
       slow.socket.removeAllListeners("data");
       await new Promise<void>((resolve) => {
@@ -153,7 +153,7 @@ describe("server", () => {
       const held = server.stats()["read_buf_bytes"] as number;
       assert.ok(held > 0 && held < 8 * 1024, `${held} bytes for eight values of a megabyte`);
       for (const client of half) client.send("z".repeat(200_000));
-      // All that was sent has been read, or its connection has been ended.
+      // The server has read everything that was sent, or has ended the connection.
       const end = Date.now() + 60_000;
       for (let before = -1, looks = 0; looks < 25; ) {
         assert.ok(Date.now() < end, "it comes to rest, and some are refused");
@@ -180,7 +180,7 @@ describe("server", () => {
       assert.equal(await third.untilEnd(), "ERROR Too many open connections\r\n");
       assert.equal(server.stats()["rejected_connections"], 1);
       second.close();
-      // The place is free once the server has seen the end.
+      // A connection is available when the server has noticed the end.
       for (let tries = 0; server.stats()["curr_connections"] !== 1; tries++) {
         assert.ok(tries < 6000, "the connection is closed");
         await new Promise((resolve) => setTimeout(resolve, 10));
@@ -204,7 +204,7 @@ describe("server", () => {
     });
   });
 
-  test("a client that has quit is no connection, even if it keeps its side open", async () => {
+  test("a client that has quit does not count, even if it keeps its side open", async () => {
     await serving({}, async (open, server) => {
       const client = await open();
       const quits = await open();
@@ -226,7 +226,7 @@ describe("server", () => {
     });
   });
 
-  test("a unix socket", async () => {
+  test("a Unix socket", async () => {
     const path = join(folder, "socket");
     const server = await startServer({}, { path });
     const client = await Client.open({ path });
@@ -311,7 +311,7 @@ test("the entry point: a server and its store, and options that are checked", as
   assert.equal(store.stats().ephemeral.pagesInMemory, 1);
   const stats = server.stats();
   assert.equal(stats["curr_items"], 1);
-  // By reason: what went to make room, from a full file, because it was damaged, or its time over.
+  // Removed items by reason: to make room, file full, damaged, expired.
   for (const name of ["evicted_ephemeral_pages", "dropped_from_file", "lost_pages", "expired"]) {
     assert.equal(stats[name], 0, name);
   }
@@ -327,7 +327,7 @@ test("the entry point: a server and its store, and options that are checked", as
   await assert.rejects(startMemcachedServer(wrong), /no option "memory"; did you mean memoryMax\?/);
 });
 
-test("further threads listen on the same descriptor, and statistics are of all", async () => {
+test("further threads listen on the same descriptor; statistics cover all threads", async () => {
   const server = await MemcachedServer.start({
     settings: { threads: 2 },
     endpoints: [{}],
@@ -340,7 +340,7 @@ test("further threads listen on the same descriptor, and statistics are of all",
   );
   for (const client of clients) assert.match(await client.ask("version\r\n"), /^VERSION/);
   for (const client of clients) await client.ask("get nothing\r\n");
-  // Whichever thread it is that answers, the items are the same.
+  // All threads serve the same items.
   for (const [nth, client] of clients.entries()) {
     assert.equal(await client.ask(`set key${nth} 0 0 5\r\nvalue\r\n`), "STORED\r\n");
   }
@@ -354,7 +354,7 @@ test("further threads listen on the same descriptor, and statistics are of all",
     .knobs()
     .find(({ name }) => name === "memcached.flushEnabled")!
     .set(false);
-  // Both threads hear of it, the other one a little later.
+  // The other thread learns of the change a little later.
   for (const client of clients) {
     for (let tries = 0; ; tries++) {
       if ((await client.ask("flush_all\r\n")).startsWith("CLIENT_ERROR")) break;
@@ -377,7 +377,7 @@ function hasOpenssl(): boolean {
 
 const skip = !hasOpenssl() && process.env["CI"] !== "true" && "openssl is not installed";
 
-test("TLS, and certificates of clients", { skip }, async () => {
+test("TLS with client certificates", { skip }, async () => {
   const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
   const subject = ["-subj", "/CN=localhost", "-days", "2", "-nodes", "-newkey", "rsa:2048"];
   execFileSync("openssl", ["req", "-x509", ...subject, "-keyout", key, "-out", cert], {

@@ -1,5 +1,5 @@
-// A server in this process, on a free port or a unix socket, and clients that wait for a reply,
-// for so many bytes or for the end of the connection, never longer than a deadline.
+// A server in this process, on a free port or a Unix socket, and clients that wait for a reply, a
+// number of bytes or the end of the connection, never longer than a deadline.
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
 import type { Endpoint } from "../../src/memcached/endpoint.ts";
@@ -73,7 +73,7 @@ export class Client {
     this.socket.write(typeof data === "string" ? Buffer.from(data, "latin1") : data);
   }
 
-  /** What has come, once `enough` says so. @throws after a deadline */
+  /** Waits until `enough` accepts the received bytes. @throws after a deadline */
   async until(enough: (text: string) => boolean): Promise<string> {
     return this.#wait(() => {
       const text = Buffer.concat(this.#received).toString("latin1");
@@ -81,7 +81,7 @@ export class Client {
     });
   }
 
-  /** Sends, and gives the reply, which ends with `end`. */
+  /** Sends a request and returns the reply, which ends with `end`. */
   async ask(data: string, end = "\r\n"): Promise<string> {
     this.send(data);
     const text = await this.until((so) => so.endsWith(end));

@@ -70,7 +70,7 @@ describe("slow clients", () => {
     await until(() => stat("response_obj_bytes") === 0, "nothing waits for who has gone");
   });
 
-  test("requests of a client that is gone are not executed", async () => {
+  test("requests of a disconnected client are not executed", async () => {
     const { open, stat } = await serving();
     const value = Buffer.alloc(900_000, "x").toString();
     const other = await open();
@@ -93,12 +93,12 @@ describe("slow clients", () => {
     for (const client of gone) client.socket.destroy();
     await until(() => stat("curr_connections") === 1, "they are gone");
     assert.equal(await other.ask("mn\r\n"), "MN\r\n");
-    // What one read of a connection brings is some thousand gets.
+    // One read of a connection returns some thousand gets.
     const more = stat("cmd_get") - before;
     assert.ok(more < 100, `${more} gets more, of ${gone.length * each} that were asked for`);
   });
 
-  test("lists of all items are not made for a client that does not read them", async () => {
+  test("lists of all items are not produced for a client that does not read them", async () => {
     const { open, stat } = await serving();
     const other = await open();
     const count = 60_000;
@@ -115,7 +115,7 @@ describe("slow clients", () => {
       client.send("lru_crawler metadump all\r\n".repeat(200));
       deaf.push(client);
     }
-    // Others are answered in the middle of it, and the lists end where the clients' buffers do.
+    // Other clients are served in between; the lists stop when the clients' buffers are full.
     let before = -1;
     await until(() => {
       const now = stat("bytes_written");
@@ -152,7 +152,7 @@ describe("slow clients", () => {
   });
 
   test("a connection that the server has ended closes even if the client never reads", async () => {
-    // All replies may wait, so that `quit` is read though the client takes none of them.
+    // The limit allows all replies to wait, so the server reads `quit` before any is taken.
     const bytesMax = 64 * 1024 * 1024;
     const { server, open } = await serving({ backlogBytesMax: bytesMax, unsentBytesMax: bytesMax });
     const slow = await open();
@@ -166,10 +166,10 @@ describe("slow clients", () => {
 });
 
 describe("TLS handshakes", () => {
-  test("handshakes that do not end are closed, and other clients are served", async () => {
+  test("unfinished handshakes are closed, and other clients are served", async () => {
     const { port, stat, server } = await serving({ tlsHandshakeS: 1 }, true);
     const stalled = Array.from({ length: 50 }, () => new Client(connect(port, "127.0.0.1")));
-    // One byte of a handshake after the other: no pause is long.
+    // A handshake sent byte by byte, without long pauses.
     const hello = Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]);
     const trickle = setInterval(() => {
       for (const [nth, client] of stalled.entries()) {
@@ -180,7 +180,7 @@ describe("TLS handshakes", () => {
       const client = new Client(tlsConnect({ port, host: "127.0.0.1", rejectUnauthorized: false }));
       assert.equal(await client.ask("mn\r\n"), "MN\r\n");
       await until(() => stalled.every(({ ended }) => ended), "all are closed");
-      // The connection whose handshake was good stays.
+      // The connection with a complete handshake stays open.
       await new Promise((resolve) => setTimeout(resolve, 1500));
       assert.equal(await client.ask("mn\r\n"), "MN\r\n");
       assert.equal(server.connections, 1);
@@ -191,13 +191,13 @@ describe("TLS handshakes", () => {
     }
   });
 
-  test("handshakes under way count as connections", async () => {
+  test("connections in a handshake count as connections", async () => {
     const { port, open } = await serving({ connectionsMax: 3, tlsHandshakeS: 60 }, true);
     const stalled = [await open(), await open(), await open()];
     const more = await open();
     await more.untilEnd();
     stalled[0]!.close();
-    // Until the server has seen that one has gone, others are sent away.
+    // Other clients are refused until the server has noticed that one has disconnected.
     let answer = "";
     while (answer !== "MN\r\n") {
       const client = new Client(tlsConnect({ port, host: "127.0.0.1", rejectUnauthorized: false }));

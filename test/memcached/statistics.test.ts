@@ -9,7 +9,7 @@ const LOOKS: readonly CounterName[] = [
   ...(["cmd_touch", "touch_hits", "touch_misses", "cmd_meta"] as const),
 ];
 
-/** Beside `x`, which is there, and `n`, which is not, there is `e`, which has expired. */
+/** `x` exists, `n` does not exist, `e` has expired. */
 const CASES: readonly (readonly [text: string, counts: Partial<Record<CounterName, number>>])[] = [
   ["get x n e\r\n", { cmd_get: 3, get_hits: 1, get_misses: 2, get_expired: 1 }],
   ["gets e\r\n", { cmd_get: 1, get_misses: 1, get_expired: 1 }],
@@ -38,7 +38,7 @@ for (const [text, counts] of CASES) {
   });
 }
 
-test("only set and ms remove what a too large value was to replace", () => {
+test("of commands with a value that is too large, only set and ms remove the old item", () => {
   const fixture = new TextFixture({ itemBytesMax: 1024 });
   const value = "w".repeat(2000);
   for (const how of ["add", "replace", "append", "prepend", "set"]) {

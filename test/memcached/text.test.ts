@@ -10,7 +10,7 @@ import { Credentials } from "../../src/memcached/auth.ts";
 import { Session } from "../../src/memcached/session.ts";
 import { EngineFixture, NOW_S, TextFixture } from "./fixture.ts";
 
-/** Steps of a conversation: what is sent, and what must come back. */
+/** Steps of a conversation: a request and the expected reply. */
 type Steps = readonly (readonly [sent: string, reply: string])[];
 
 function converse(fixture: TextFixture, steps: Steps): void {
@@ -141,7 +141,7 @@ describe("text", () => {
     assert.equal(alive(), "VALUE a VALUE z END\r\n");
     assert.match(fixture.ask("gat -1 a\r\n"), /^VALUE a/);
     assert.equal(alive(), "VALUE z END\r\n");
-    // Thirty days are relative, a second more is a date that has long passed.
+    // 30 days are relative; one second more is a date in the past.
     fixture.ask(`set r 0 ${30 * 86_400} 1\r\nr\r\nset a 0 ${30 * 86_400 + 1} 1\r\na\r\n`);
     assert.equal(alive(), "VALUE r VALUE z END\r\n");
   });
@@ -189,16 +189,16 @@ describe("text", () => {
     assert.equal(fixture.memory.items, 0);
   });
 
-  test("shutdown where it is allowed", () => {
+  test("shutdown, if it is allowed", () => {
     const fixture = new TextFixture({ shutdownEnabled: true });
     assert.equal(fixture.ask("shutdown now\r\n"), "CLIENT_ERROR invalid shutdown mode\r\n");
     assert.equal(fixture.ask("shutdown graceful\r\n"), "");
     assert.deepEqual(fixture.shutdowns, [true]);
   });
 
-  test("no room: refused where nothing may be evicted, else others are evicted", () => {
+  test("no room: items are evicted, or the set is refused if eviction is off", () => {
     const fixed = new TextFixture({ memoryMax: 1 << 20, itemBytesMax: 1 << 19, evicts: false });
-    // Bytes of chance: what compresses would all find room.
+    // Random bytes: compressible values would all fit.
     const random = new Xorshift32(7);
     const value = Array.from({ length: 100_000 }, () => 33 + (random.next() % 94))
       .map((code) => String.fromCharCode(code))
@@ -223,7 +223,7 @@ describe("text", () => {
     fixture.ask("set a 0 0 1\r\na\r\nget a\r\nget b\r\n");
     const stats = fixture.ask("stats\r\n");
     assert.match(stats, /STAT get_hits 1\r\nSTAT get_misses 1\r\n/);
-    // As many as memcached 1.6.18 has without its LRU maintainer: its own tests count them.
+    // The number of memcached 1.6.18 without its LRU maintainer, which memcached's tests count.
     const few = new TextFixture({ sweeps: false }).ask("stats\r\n");
     assert.equal(few.match(/^STAT /gm)?.length, 83);
     assert.match(stats, /STAT internal_errors 0\r\n/);
@@ -239,7 +239,7 @@ describe("text", () => {
     assert.match(fixture.ask("stats\r\n"), /STAT get_hits 0\r\n/);
   });
 
-  test("a set counts an expired item under its key, and is no get", () => {
+  test("a set counts an expired item under its key, and does not count as a get", () => {
     const fixture = new TextFixture();
     fixture.ask("set a 0 1 1\r\nx\r\n");
     fixture.nowS += 2;

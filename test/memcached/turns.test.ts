@@ -8,13 +8,13 @@ import { type EngineFixture, TextFixture } from "./fixture.ts";
 
 const MUCH = 1_000_000;
 
-/** Until nothing is scheduled any more. */
+/** Waits until nothing is scheduled. */
 async function rounds(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 describe("turns", () => {
-  test("connections that ask for little come before those that always ask for more", async () => {
+  test("connections with few requests come before those that always have more", async () => {
     const order: string[] = [];
     const turns: Turns<string> = new Turns<string>((name) => {
       order.push(name);
@@ -29,7 +29,7 @@ describe("turns", () => {
     assert.ok(order.indexOf("fresh") <= before + 1, order.join());
   });
 
-  test("many fresh connections leave a turn in each round to a busy one", async () => {
+  test("many new connections leave a turn in each round to a busy connection", async () => {
     let busy = 0;
     let fresh = 0;
     const turns: Turns<string> = new Turns<string>((name) => {
@@ -45,7 +45,7 @@ describe("turns", () => {
     assert.ok(fresh >= 15, `${fresh} of ${busy + fresh}`);
   });
 
-  test("a round ends when its budget is used up; all have their turn in the end", async () => {
+  test("a round ends when its budget is used up; every connection gets a turn", async () => {
     let taken = 0;
     const turns: Turns<number> = new Turns<number>(() => {
       taken++;
@@ -59,7 +59,7 @@ describe("turns", () => {
     assert.ok(turns.isOpen);
   });
 
-  test("an error in a turn is reported, and the others have theirs", async () => {
+  test("an error in a turn is reported, and other connections get their turns", async () => {
     const log: string[] = [];
     const done: number[] = [];
     const errors = new InternalErrors({ log: (text) => log.push(text) });
@@ -84,7 +84,7 @@ describe("a connection's turn", () => {
     return fixture;
   }
 
-  /** Bytes of replies in one turn, and whether more is to come. */
+  /** Bytes of replies in one turn, and whether more will follow. */
   function oneTurn(fixture: EngineFixture, session: Session, text: string): number {
     fixture.items.tick(fixture.nowS * 1000);
     fixture.engine.begin();
@@ -92,7 +92,7 @@ describe("a connection's turn", () => {
     return fixture.take().length;
   }
 
-  test("is short for commands that go through all items; replies are complete in the end", () => {
+  test("is short for commands that list all items; the replies are complete", () => {
     const fixture = filled(3000);
     for (let i = 0; i < 3000; i++)
       fixture.engine.parts.stats.prefixSet(Buffer.from(`p${i}:`), 0, 6);

@@ -12,14 +12,14 @@ import { Session } from "../../src/memcached/session.ts";
 import { CFD, type FixtureOptions, NOW_S, TextFixture } from "./fixture.ts";
 import { Client, portOf, startServer } from "./server_fixture.ts";
 
-/** A server that a second connection watches: `told` gives what it reads, without ts and gid. */
+/** A server with a watcher: `linesFor` returns the lines that it gets, without ts and gid. */
 class WatchedFixture extends TextFixture {
   constructor(flags: string, options: FixtureOptions = {}) {
     super(options);
     assert.equal(this.send(new Session(), `watch ${flags}\r\n`).toString(), "OK\r\n");
   }
 
-  told(sent: string | Uint8Array): string[] {
+  linesFor(sent: string | Uint8Array): string[] {
     this.watched = "";
     this.send(this.session, sent);
     const lines = this.watched.split("\n");
@@ -31,11 +31,11 @@ class WatchedFixture extends TextFixture {
 const MISS = "status=not_found clsid=0 cfd=7 size=0";
 
 describe("watch", () => {
-  test("fetchers get a line for each look for an item", () => {
+  test("fetchers get a line for each lookup of an item", () => {
     const fixture = new WatchedFixture("fetchers");
     const get = "type=item_get key=";
-    assert.deepEqual(fixture.told("get a b\r\n"), [`${get}a ${MISS}`, `${get}b ${MISS}`]);
-    assert.deepEqual(fixture.told("set a 0 0 4\r\nabcd\r\n"), [`${get}a ${MISS}`]);
+    assert.deepEqual(fixture.linesFor("get a b\r\n"), [`${get}a ${MISS}`, `${get}b ${MISS}`]);
+    assert.deepEqual(fixture.linesFor("set a 0 0 4\r\nabcd\r\n"), [`${get}a ${MISS}`]);
     const hit = "status=found clsid=1 cfd=7 size=4";
     for (const ask of [
       "get a",
@@ -45,15 +45,19 @@ describe("watch", () => {
       "touch a 9",
       "append a 0 0 0\r\n",
     ]) {
-      assert.deepEqual(fixture.told(`${ask}\r\n`), [`${get}a ${hit}`], ask);
+      assert.deepEqual(fixture.linesFor(`${ask}\r\n`), [`${get}a ${hit}`], ask);
     }
     fixture.nowS += 9;
-    assert.deepEqual(fixture.told("get a\r\n"), [`${get}a status=expired clsid=0 cfd=7 size=0`]);
-    fixture.told("set a 0 0 0\r\n\r\nflush_all\r\n");
-    assert.deepEqual(fixture.told("get a\r\n"), [`${get}a status=flushed clsid=0 cfd=7 size=0`]);
+    assert.deepEqual(fixture.linesFor("get a\r\n"), [
+      `${get}a status=expired clsid=0 cfd=7 size=0`,
+    ]);
+    fixture.linesFor("set a 0 0 0\r\n\r\nflush_all\r\n");
+    assert.deepEqual(fixture.linesFor("get a\r\n"), [
+      `${get}a status=flushed clsid=0 cfd=7 size=0`,
+    ]);
   });
 
-  test("without a word, fetchers", () => {
+  test("watch without a word means fetchers", () => {
     const fixture = new TextFixture();
     fixture.send(new Session(), "watch\n");
     fixture.ask("set a 0 0 0\r\n\r\n");
@@ -65,48 +69,51 @@ describe("watch", () => {
     const line = (status: string, cmd: string, size: number, ttl = 0) => [
       `type=item_store key=a status=${status} cmd=${cmd} ttl=${ttl} clsid=1 cfd=7 size=${size}`,
     ];
-    assert.deepEqual(fixture.told("replace a 0 0 1\r\nx\r\n"), line("not_stored", "replace", 1));
-    assert.deepEqual(fixture.told("cas a 0 0 1 5\r\nx\r\n"), line("not_found", "cas", 1));
-    assert.deepEqual(fixture.told("set a 0 60 4\r\nabcd\r\n"), line("stored", "set", 4, 60));
-    assert.deepEqual(fixture.told("add a 0 0 1\r\nx\r\n"), line("not_stored", "add", 1));
-    assert.deepEqual(fixture.told("cas a 0 0 1 5\r\nx\r\n"), line("exists", "cas", 1));
-    assert.deepEqual(fixture.told("append a 0 0 2\r\nxy\r\n"), line("stored", "append", 6, 60));
-    assert.deepEqual(fixture.told("ms a 1 MP\r\nx\r\n"), line("stored", "prepend", 7, 60));
-    assert.deepEqual(fixture.told("ms a 1 C5\r\nx\r\n"), line("exists", "cas", 1));
-    assert.deepEqual(fixture.told("set a 0 0 2000000\r\n"), line("too_large", "set", 0));
-    assert.deepEqual(fixture.told("get a\r\ndelete a\r\n"), []);
+    assert.deepEqual(
+      fixture.linesFor("replace a 0 0 1\r\nx\r\n"),
+      line("not_stored", "replace", 1),
+    );
+    assert.deepEqual(fixture.linesFor("cas a 0 0 1 5\r\nx\r\n"), line("not_found", "cas", 1));
+    assert.deepEqual(fixture.linesFor("set a 0 60 4\r\nabcd\r\n"), line("stored", "set", 4, 60));
+    assert.deepEqual(fixture.linesFor("add a 0 0 1\r\nx\r\n"), line("not_stored", "add", 1));
+    assert.deepEqual(fixture.linesFor("cas a 0 0 1 5\r\nx\r\n"), line("exists", "cas", 1));
+    assert.deepEqual(fixture.linesFor("append a 0 0 2\r\nxy\r\n"), line("stored", "append", 6, 60));
+    assert.deepEqual(fixture.linesFor("ms a 1 MP\r\nx\r\n"), line("stored", "prepend", 7, 60));
+    assert.deepEqual(fixture.linesFor("ms a 1 C5\r\nx\r\n"), line("exists", "cas", 1));
+    assert.deepEqual(fixture.linesFor("set a 0 0 2000000\r\n"), line("too_large", "set", 0));
+    assert.deepEqual(fixture.linesFor("get a\r\ndelete a\r\n"), []);
   });
 
   test("deletions, and several words at once", () => {
     const fixture = new WatchedFixture("deletions mutations", {});
-    fixture.told("set a 0 0 3\r\nabc\r\nset b 0 0 0\r\n\r\n");
-    assert.deepEqual(fixture.told("delete a\r\nmd b\r\ndelete none\r\n"), [
+    fixture.linesFor("set a 0 0 3\r\nabc\r\nset b 0 0 0\r\n\r\n");
+    assert.deepEqual(fixture.linesFor("delete a\r\nmd b\r\ndelete none\r\n"), [
       "type=deleted key=a cmd=delete clsid=1 size=3",
       "type=deleted key=b cmd=md clsid=1 size=0",
     ]);
-    fixture.told("set c 0 0 1\r\nc\r\n");
-    assert.deepEqual(fixture.told("md c I\r\n"), [], "marked stale, it is there yet");
+    fixture.linesFor("set c 0 0 1\r\nc\r\n");
+    assert.deepEqual(fixture.linesFor("md c I\r\n"), [], "marked stale, it is there yet");
   });
 
-  test("commands of the binary protocol make the same lines", () => {
+  test("commands of the binary protocol give the same lines", () => {
     const fixture = new WatchedFixture("fetchers");
     const get = Buffer.alloc(24 + 3);
     get.set([0x80, 0x00, 0, 3, 0, 0, 0, 0, 0, 0, 0, 3]);
     get.write("foo", 24);
-    assert.deepEqual(fixture.told(get), [`type=item_get key=foo ${MISS}`]);
+    assert.deepEqual(fixture.linesFor(get), [`type=item_get key=foo ${MISS}`]);
   });
 
   test("keys are encoded as in a URI, at any length", () => {
     const fixture = new WatchedFixture("fetchers");
-    assert.match(fixture.told("get n,foo-._~%\xff\r\n")[0]!, / key=n%2Cfoo-\._~%25%FF /);
-    assert.equal(fixture.told(`get ${"#".repeat(250)}\r\n`)[0]!.split(" ")[1]!.length, 4 + 750);
+    assert.match(fixture.linesFor("get n,foo-._~%\xff\r\n")[0]!, / key=n%2Cfoo-\._~%25%FF /);
+    assert.equal(fixture.linesFor(`get ${"#".repeat(250)}\r\n`)[0]!.split(" ")[1]!.length, 4 + 750);
   });
 
   test("a watcher gets no lines from before it began, and numbers increase", () => {
     const fixture = new WatchedFixture("fetchers");
-    fixture.told("get a\r\nget b\r\n");
+    fixture.linesFor("get a\r\nget b\r\n");
     const before = fixture.watched;
-    // This one is not told yet when the next watcher comes.
+    // This event has not been sent yet when the next watcher begins.
     fixture.watch.begin(CFD);
     getItem(fixture.items, Buffer.from("old"), 0, 3);
     fixture.watch.end();
@@ -116,11 +123,11 @@ describe("watch", () => {
     const gids = [...`${before}${fixture.watched}`.matchAll(/gid=(\d+)/g)].map(([, gid]) =>
       Number(gid),
     );
-    // Both watchers of the fixture read to the same text.
+    // The lines of both watchers are in the same text.
     assert.deepEqual(gids, [1, 2, 3, 4, 4]);
   });
 
-  test("events that may be asked for, and others", () => {
+  test("known and unknown words of watch", () => {
     const fixture = new TextFixture();
     assert.equal(fixture.ask("watch fetchers nonsense\r\n"), "ERROR\r\n");
     assert.equal(fixture.ask("watch toString\r\n"), "ERROR\r\n");
@@ -187,11 +194,11 @@ describe("watch", () => {
   test("lines beyond what a watcher leaves unread are skipped, and a line says how many", () => {
     const fixture = new WatchedFixture("fetchers", { watchBytesMax: 4096 });
     fixture.watcherWaits = 4000;
-    assert.deepEqual(fixture.told("get a\r\n".repeat(30)), []);
+    assert.deepEqual(fixture.linesFor("get a\r\n".repeat(30)), []);
     fixture.watcherWaits = 0;
-    const told = fixture.told("get a\r\n");
+    const told = fixture.linesFor("get a\r\n");
     assert.deepEqual(told, ["skipped=30", `type=item_get key=a ${MISS}`]);
-    assert.deepEqual(fixture.told("get b\r\n"), [`type=item_get key=b ${MISS}`], "told once");
+    assert.deepEqual(fixture.linesFor("get b\r\n"), [`type=item_get key=b ${MISS}`], "told once");
     const stats = fixture.ask("stats\r\n");
     assert.match(stats, /log_watcher_skipped 30\r\n/);
     assert.match(stats, /log_watcher_sent 2\r\n/);
@@ -201,7 +208,7 @@ describe("watch", () => {
   test("one command that makes too many lines loses some, and they are counted", () => {
     const fixture = new WatchedFixture("fetchers");
     const keys = "k ".repeat(30_000);
-    const lines = fixture.told(`get ${keys}\r\n`).length;
+    const lines = fixture.linesFor(`get ${keys}\r\n`).length;
     const stats = fixture.ask("stats\r\n");
     const dropped = Number(/log_worker_dropped (\d+)/.exec(stats)![1]);
     assert.ok(dropped > 0);
@@ -216,7 +223,9 @@ describe("watch", () => {
     for (let i = 0; i < count; i++) {
       const value = Buffer.from(Array.from({ length: 2000 }, () => random.next() & 0xff));
       const head = `set key${i} 0 ${i % 2 === 0 ? 0 : 100} 2000\r\n`;
-      told.push(...fixture.told(Buffer.concat([Buffer.from(head), value, Buffer.from("\r\n")])));
+      told.push(
+        ...fixture.linesFor(Buffer.concat([Buffer.from(head), value, Buffer.from("\r\n")])),
+      );
     }
     const gone = new Set(told.map((line) => / key=(\w+) /.exec(line)![1]!));
     assert.equal(gone.size, told.length);
@@ -287,7 +296,7 @@ async function withServer(
   }
 }
 
-/** Asks until the answer is as wanted: a connection that ends is noticed soon, not at once. */
+/** Repeats a request until the reply is as wanted: the end of a connection takes time. */
 async function untilAnswer(client: Client, ask: string, end: string, wanted: RegExp) {
   for (let tries = 0; tries < 6000; tries++) {
     const answer = await client.ask(ask, end);
@@ -301,7 +310,7 @@ describe("watch over sockets", () => {
   test("watchers of every thread get the lines of every thread", async () => {
     await withServer({ threads: 2 }, async (open) => {
       const clients: Client[] = [];
-      // `stats conns` has a row for each of a thread's own: until there are some in the other.
+      // `stats conns` lists the connections of one thread: repeat until the other thread has some.
       for (let isSpread = false; !isSpread && clients.length < 200; ) {
         clients.push(await open());
         const rows = await clients[0]!.ask("stats conns\r\n", "END\r\n");
