@@ -41,7 +41,7 @@ function checksum(bytes: Uint8Array, offset: number, seed: number): number {
   return arena.kernels.checksum(room + offset, bytes.length, seed);
 }
 
-test("gives the values that are published", () => {
+test("gives the published values", () => {
   const text = (string: string) => new TextEncoder().encode(string);
   assert.equal(checksum(text(""), 0, 0) >>> 0, 0x02cc5d05);
   assert.equal(checksum(text("a"), 0, 0) >>> 0, 0x550d7456);

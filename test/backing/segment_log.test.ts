@@ -100,7 +100,7 @@ describe("any sequence of operations agrees with the model", () => {
   }
 });
 
-test("a long run with churn: the file stays full, and is written to all the while", () => {
+test("a long run with churn: the file stays full and writable", () => {
   const fixture = new LogFixture({ segments: 20 });
   const random = new Xorshift32(5);
   for (let n = 0; n < 6000; n++) {
@@ -119,7 +119,7 @@ test("a long run with churn: the file stays full, and is written to all the whil
   fixture.empty();
 });
 
-test("the largest object of every page size fits, in memory and in the file", () => {
+test("the largest object of every page size fits in memory and in the file", () => {
   for (const pageSize of PAGE_SIZES) {
     const fixture = new LogFixture({ pageSize, memoryKib: 8192 });
     const perSegment = Math.floor(segmentBytesOf(pageSize) / pageSize) - 1;
@@ -159,7 +159,7 @@ test("a file full of live records refuses more, and is not cleaned in vain", () 
   }
 });
 
-test("who appends while a segment is cleaned can't take the room that this needs", () => {
+test("an append during cleaning can't take the space that cleaning needs", () => {
   const fixture = new LogFixture();
   while (fixture.append(1500) > 0 || fixture.flush());
   fixture.flushAll();
@@ -179,7 +179,7 @@ test("who appends while a segment is cleaned can't take the room that this needs
   fixture.empty();
 });
 
-test("what may be dropped is offered from a full file, the oldest segments first", () => {
+test("a full file offers droppable objects, the oldest segments first", () => {
   const fixture = new LogFixture();
   while (fixture.append(4000) > 0 || fixture.flush());
   fixture.flushAll();
@@ -198,7 +198,7 @@ test("what may be dropped is offered from a full file, the oldest segments first
   fixture.empty();
 });
 
-test("a write that fails leaves all in memory, readable, and is tried again after a rest", () => {
+test("after a failed write all objects stay readable, and the write is tried again", () => {
   const fixture = new LogFixture();
   while (fixture.append(3000) > 0);
   const { bufferedSegments } = fixture.log.stats();
@@ -216,7 +216,7 @@ test("a write that fails leaves all in memory, readable, and is tried again afte
   fixture.empty();
 });
 
-test("a write that the device has lost is found, though what stood there was whole", () => {
+test("a lost write is detected, although the old content is intact", () => {
   const fixture = new LogFixture();
   const first = fixture.append(1000);
   fixture.flushAll();
@@ -234,7 +234,7 @@ test("a write that the device has lost is found, though what stood there was who
   assert.equal(fixture.log.stats().mismatches, 1);
 });
 
-test("a segment that is used again while it is read is told from the one that was", () => {
+test("a segment reused while it is read is not taken for the old one", () => {
   const fixture = new LogFixture();
   const first = fixture.append(1000);
   fixture.flushAll();
@@ -259,7 +259,7 @@ test("a segment that is used again while it is read is told from the one that wa
   );
 });
 
-test("wrong bytes, zeros, and another run's file: never taken for an object", () => {
+test("wrong bytes, zeros, and a file of another run are never taken for an object", () => {
   const fixture = new LogFixture();
   while (fixture.append(2000) > 0 || fixture.flush());
   fixture.flushAll();
@@ -306,7 +306,7 @@ test("a segment that can't be read does not keep the others from being cleaned",
   fixture.empty();
 });
 
-test("what a dead thread was writing or cleaning is taken over", () => {
+test("the writing and cleaning of a dead thread is taken over", () => {
   const fixture = new LogFixture();
   while (fixture.append(4000) > 0 || fixture.flush());
   for (const number of [...fixture.stored.keys()]) if (number % 2 === 0) fixture.release(number);
@@ -333,7 +333,7 @@ test("what a dead thread was writing or cleaning is taken over", () => {
   fixture.empty();
 });
 
-test("a thread that gets a dead one's number takes its work up at once", () => {
+test("a thread with the number of a dead thread takes over its work at once", () => {
   const fixture = new LogFixture();
   while (fixture.append(4000) > 0 || fixture.flush());
   fixture.append(1);
@@ -375,7 +375,7 @@ test("a place that holds another page's record is a mismatch, whatever part diff
   }
 });
 
-test("an error that is none of a device's is not swallowed", () => {
+test("an error that does not come from the device is thrown", () => {
   const fixture = new LogFixture();
   const number = fixture.append(100);
   fixture.flushAll();
@@ -390,7 +390,7 @@ test("an error that is none of a device's is not swallowed", () => {
   assert.equal(fixture.log.stats().readErrors, 1);
 });
 
-test("verify finds every count that is wrong", () => {
+test("verify finds every wrong count", () => {
   const fixture = new LogFixture();
   while (fixture.append(3000) > 0);
   while (fixture.flush());

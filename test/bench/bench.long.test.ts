@@ -92,7 +92,7 @@ test("reclaim: every pool both ways", () => {
   }
 });
 
-test("garbage: puts and gets, and hardly anything to collect", () => {
+test("garbage: puts and gets cause hardly any garbage", () => {
   const { operations, collections } = benchGarbage({ tiny: true, print: () => {} });
   assert.ok(operations > 0);
   // One object of 16 bytes for each operation would make tens of them.
@@ -112,7 +112,7 @@ test("memcached: every shape of load, for us and for memcached where there is on
   assert.ok(idleBytes < 64 * 2 ** 20 && disturbed > 0);
 });
 
-test("cache: every figure of a cache that is there, and a reason where there is none", () => {
+test("cache: every figure of an installed cache, and a reason for each missing one", () => {
   const lines: string[] = [];
   const only = ["zcache", "map"];
   const rows = benchCache({ tiny: true, only, print: (line) => lines.push(line) });
@@ -135,13 +135,13 @@ test("cache: every figure of a cache that is there, and a reason where there is 
   assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
 });
 
-test("memcached-soak: values come back as they were", async () => {
+test("memcached-soak: values are read back unchanged", async () => {
   const { operations, hits, errors } = await benchSoak({ tiny: true, print: () => {} });
   assert.ok(operations > 0 && hits >= 0);
   assert.equal(errors, 0);
 });
 
-test("write-back: all pages go out and come back", () => {
+test("write-back: all pages are written and read back", () => {
   const row = benchWriteBack({ tiny: true, print: () => {} });
   assert.ok(row.bytes > 0 && row.outPerSecond > 0 && row.backPerSecond > 0);
 });

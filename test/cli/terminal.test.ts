@@ -13,8 +13,8 @@ import { MAIN } from "./serve/fixture.ts";
 
 const folder = temporaryFolder("terminal");
 const TIMEOUT_MS = 120_000;
-/** What a terminal obeys, and what makes text look like another; line breaks are apart. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+/** Control and direction characters, except line breaks. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the test looks for control characters
 const OBEYED = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 const EVIL = "\x1b[31m\x9b2J\x07\u202eevil\x7f";
 

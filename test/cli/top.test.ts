@@ -117,7 +117,7 @@ const skip = !hasScript && process.env["CI"] !== "true" && "script (bsdutils) is
 const ENTERS = "\x1b[?1049h\x1b[?25l";
 const LEAVES = "\x1b[?25h\x1b[?1049l";
 
-/** `zcache top` on a terminal of its own. */
+/** `zcache top` on a pseudoterminal. */
 async function onTerminal(control: string) {
   const inner = `stty cols 60 rows 12; echo "at $(tty) as $$"; exec "${process.execPath}" \
 "${MAIN}" top --interval 0.2 --socket "${control}"`;
@@ -158,7 +158,7 @@ test("on a terminal the page is redrawn, fitted and finally removed", { skip }, 
       [frames()[1]!, 60, 12],
       [frames().at(-2)!, 30, 6],
     ] as const) {
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: terminals are told by them
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the test looks for them
       const lines = frame.replace(/\x1b\[[0-9;?]*[a-zA-Z]/g, "").split(/\r*\n/);
       assert.ok(lines.length <= rows, `${lines.length} lines in ${rows}`);
       for (const line of lines) assert.ok([...line].length <= columns, line);

@@ -45,7 +45,7 @@ function concat(...parts: Uint8Array[]): Uint8Array {
 for (const codecCase of codecCases()) {
   const { label, name, registry, options, missing } = codecCase;
   describe(label, { skip: missing ?? false }, () => {
-    test("says what it is", () => {
+    test("has a name and an implementation", () => {
       const { codec } = fixtureOf(codecCase);
       assert.equal(codec.name, name);
       const listing = registry.list().find((one) => one.name === name);
@@ -103,7 +103,7 @@ for (const codecCase of codecCases()) {
       }
     });
 
-    test("refuses a block that goes on", () => {
+    test("refuses a block with bytes left over", () => {
       const fixture = fixtureOf(codecCase);
       for (const data of smallBlocks()) {
         const packed = assertRoundTrip(fixture, data);

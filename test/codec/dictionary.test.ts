@@ -43,7 +43,7 @@ describe("options", () => {
     assert.throws(create, { name: "ZcacheError", code: "ERR_OPTION", message });
   };
 
-  test("the list says who takes dictionaries, and the others refuse", () => {
+  test("the list says which codecs take dictionaries, and the others refuse", () => {
     for (const listing of nodeCodecs().list()) {
       if (!listing.available) continue;
       assert.equal(listing.dictionaries, ["lz4", "zstd"].includes(listing.name), listing.name);
@@ -78,7 +78,7 @@ describe("options", () => {
   });
 
   for (const { label, name, registry } of WITH_DICTIONARY.filter((one) => one.name === "zstd")) {
-    test(`${label} refuses what begins as a dictionary and is none`, () => {
+    test(`${label} refuses a malformed dictionary`, () => {
       for (const dictionary of [TRAINED.slice(0, 100), TRAINED.slice().fill(255, 8, 140)]) {
         const memory = new BareCodecMemory(FIXTURE_BYTES);
         for (let times = 0; times < 3; times++) {
@@ -105,7 +105,7 @@ for (const { label, name, registry } of WITH_DICTIONARY) {
       assert.ok(tables < content * 0.98, `${tables} of ${content} bytes`);
     });
 
-    test("several are open at once and end when they like", () => {
+    test("several are open at once, and are closed in any order", () => {
       const memory = new BareCodecMemory(4 * FIXTURE_BYTES);
       const dictionaries = [CONTENT, CONTENT.subarray(9999), TRAINED.slice(0, 20 * KIB)];
       const fixtures = dictionaries.map(
@@ -231,7 +231,7 @@ function matchBlock(distance: number, length: number): Uint8Array {
 }
 
 describe("lz4 with a dictionary", () => {
-  test("writes what the format's description reads, whatever the data", () => {
+  test("a decoder written after the format's description reads the output for any data", () => {
     const part = fc.uint8Array({ minLength: 1, maxLength: 30, max: 3 });
     const parts = fc.array(fc.tuple(part, fc.integer({ min: 1, max: 30 })), { maxLength: 12 });
     const memory = new BareCodecMemory(FIXTURE_BYTES);
@@ -282,7 +282,7 @@ describe("lz4 with a dictionary", () => {
     }
   });
 
-  test("goes on in the source where the dictionary ends", () => {
+  test("a match may begin in the dictionary and continue in the source", () => {
     const dictionary = sample("random", 1000, new Xorshift32(13));
     const tail = dictionary.subarray(-50);
     const data = Uint8Array.of(...tail, ...tail, ...tail);

@@ -202,7 +202,7 @@ const KINDS: Readonly<Record<string, (size: number, seed: number) => Uint8Array>
 };
 
 for (const [kind, make] of Object.entries(KINDS)) {
-  test(`${kind}: every size up to 200 and sizes up to 65536 come back`, () => {
+  test(`${kind}: every size up to 200 and sizes up to 65536 are restored`, () => {
     for (let size = 1; size <= 200; size++) checkRoundTrip(make(size, size));
     for (const size of [511, 4095, 4096, 4097, 8192, 16384, 32768, 65535, SIZE_MAX]) {
       checkRoundTrip(make(size, size));
@@ -210,7 +210,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
   });
 }
 
-test("patterns of 1 … 40 bytes come back, small", () => {
+test("patterns of 1 … 40 bytes are compressed well and restored", () => {
   for (let period = 1; period <= 40; period++) {
     const pattern = KINDS["noise"]!(period, period);
     for (const size of [period + 30, 4096, 4096 + period]) {
@@ -221,7 +221,7 @@ test("patterns of 1 … 40 bytes come back, small", () => {
   }
 });
 
-test("a match at the largest distance that a block can have comes back", () => {
+test("a match at the largest distance of a block is restored", () => {
   const input = KINDS["noise"]!(SIZE_MAX, 7);
   const distance = SIZE_MAX - 16;
   input.copyWithin(distance, 0, 10);
@@ -234,7 +234,7 @@ test("a match at the largest distance that a block can have comes back", () => {
   assert.ok(Buffer.from(input).equals(decompress(block, SIZE_MAX)));
 });
 
-test("any mixture comes back", () => {
+test("any mixture is restored", () => {
   const piece = fc.record({
     kind: fc.constantFrom(...Object.keys(KINDS)),
     size: fc.oneof(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 8192 })),

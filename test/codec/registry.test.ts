@@ -40,7 +40,7 @@ describe("registry", () => {
     }
   });
 
-  test("has what needs no other package working, so that no test of it is skipped", () => {
+  test("codecs that need no other package are available: no test of them is skipped", () => {
     const own = ["none", "lz4", "zstd (wasm)", "deflate (handle)", "deflate (calls)"];
     for (const { label, missing } of codecCases()) {
       if (own.includes(label)) assert.equal(missing, undefined, label);
@@ -61,7 +61,7 @@ describe("registry", () => {
     assert.throws(open, says("ERR_CODEC_UNAVAILABLE", /not installed/, /npm install lzo/));
   });
 
-  test("loads what is registered for later when it is asked for, once", () => {
+  test("a lazily registered codec is loaded on first use, once", () => {
     let loads = 0;
     const registry = new CodecRegistry()
       .register({ name: "near", reason: "none", remedy: "none" })

@@ -67,7 +67,7 @@ test("in steps it is the same, and no step takes all of it", () => {
   assert.ok(count >= 20, `${count} steps`);
 });
 
-test("where nothing occurs in two samples, there is nothing to take", () => {
+test("samples without common content give no dictionary", () => {
   const random = new Xorshift32(3);
   const noise = Array.from({ length: 20 }, () => sample("random", 3000, random));
   for (const samples of [[], [new Uint8Array(0)], [sample("text", 9000, random)]]) {
@@ -76,7 +76,7 @@ test("where nothing occurs in two samples, there is nothing to take", () => {
   assert.ok(trainDictionary(noise, KIB).length <= KIB);
 });
 
-test("what is worth most stands at the end", () => {
+test("the most useful content is at the end of the dictionary", () => {
   const random = new Xorshift32(4);
   const [often, seldom] = [sample("random", 120, random), sample("random", 120, random)];
   const samples = Array.from({ length: 200 }, (_, n) =>
@@ -110,7 +110,7 @@ test("samples are thinned out evenly", () => {
   assert.deepEqual(thinOut(samples, 9), []);
 });
 
-test("codes are complete, not too long, and shorter for what is frequent", () => {
+test("codes are complete, not too long, and shorter for frequent symbols", () => {
   const counts = fc.array(fc.integer({ min: 1, max: 1e6 }), { minLength: 256, maxLength: 256 });
   const steep = Array.from({ length: 256 }, (_, n) => Math.ceil(1.2 ** (255 - n)));
   fc.assert(
@@ -148,7 +148,7 @@ test("codes of lengths are those of the format", () => {
   assert.equal(matchLengthCode(65_539), 52);
 });
 
-test("zstd takes whatever is finalized, and restores anything with it", () => {
+test("zstd accepts every finalized dictionary, and restores any data with it", () => {
   const random = new Xorshift32(6);
   const contents = [
     new Uint8Array(8),
@@ -176,7 +176,7 @@ test("zstd takes whatever is finalized, and restores anything with it", () => {
 /** Below it, the tables cost as much as they save; implementations differ in their default. */
 const LEVEL = 3;
 
-test("the tables save what a document would have to carry", () => {
+test("with the tables in the dictionary, compressed documents are smaller", () => {
   const content = trainDictionary(SAMPLES, 16 * KIB);
   const dictionary = finalizeZstdDictionary(content, SAMPLES);
   const [plain, full] = [content, dictionary].map((one) => {

@@ -31,7 +31,7 @@ export class CodecFixture {
     this.#target = (memory.reserve(REGION_BYTES) + CANARY_BYTES) as Address;
   }
 
-  /** @returns what `data` compresses to, or undefined if that exceeds the limit */
+  /** @returns the compressed `data`, or undefined if it exceeds the limit */
   compress(data: Uint8Array, limitBytes = data.length + 4096): Uint8Array | undefined {
     this.#load(data, limitBytes);
     const size = this.codec.compress(this.#source, data.length, this.#target, limitBytes);

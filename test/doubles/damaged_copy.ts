@@ -16,7 +16,7 @@ import { temporaryFolder } from "./temporary_folder.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
-/** Text of a built file, such as the head of a method, and what is put behind it. */
+/** Text in a built file, such as the head of a method, and the text to insert after it. */
 export type Damage = readonly [file: string, behind: string, code: string];
 
 interface Embedding {

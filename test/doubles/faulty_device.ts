@@ -5,11 +5,11 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import type { Xorshift32 } from "../../src/base/random.ts";
 
 export interface Faults {
-  /** One of so many writes fails with ENOSPC or EIO, after some bytes; 0 = never. */
+  /** One write in this many fails with ENOSPC or EIO, after some bytes; 0 = never. */
   readonly writeErrorEvery: number;
-  /** One of so many reads fails with EIO. */
+  /** One read in this many fails with EIO. */
   readonly readErrorEvery: number;
-  /** One of so many reads gives a wrong byte. */
+  /** One read in this many returns a wrong byte. */
   readonly wrongByteEvery: number;
 }
 

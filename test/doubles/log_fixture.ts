@@ -22,7 +22,7 @@ interface Stored {
   readonly number: number;
 }
 
-/** Threads that get numbers as they come, and die when told. */
+/** Simulated threads: numbered in order of arrival, ended by the test. */
 export class ToldThreads implements Threads {
   readonly dead = new Set<number>();
   #last = 0;
@@ -101,7 +101,7 @@ export class LogFixture {
     return { id, idShape: number % 2, indexLow: number, indexHigh: -number };
   }
 
-  /** Stores an object of its own. @returns its number, or the refusal, < 0 */
+  /** Stores a new object. @returns its number, or the refusal, < 0 */
   append(sizeBytes: number): number {
     const number = ++this.#serial;
     const place = this.locked(() => {
@@ -115,7 +115,7 @@ export class LogFixture {
     return number;
   }
 
-  /** Only the log's part: the caller has the lock and knows what is stored. */
+  /** Only the part of the log: the caller has the lock and tracks the stored objects. */
   appendLocked(number: number, sizeBytes: number): number {
     fillObject(this.arena.bytes, this.#source, sizeBytes, number);
     const meta = sizeBytes | (number << 24);
@@ -128,7 +128,7 @@ export class LogFixture {
     this.stored.delete(number);
   }
 
-  /** Reads an object from wherever it is; what comes back "ok" is what was stored. */
+  /** Reads an object from memory or file; after "ok" the bytes are those that were stored. */
   read(number: number): ReadResult {
     const { place, sizeBytes } = this.stored.get(number)!;
     this.arena.bytes.fill(0, this.#target, this.#target + sizeBytes);

@@ -62,7 +62,7 @@ export class ModelPool {
     this.forget(handle);
   }
 
-  /** Takes note that the object is gone. */
+  /** Records that the object was evicted. */
   forget(handle: Handle): void {
     assert.ok(this.objects.delete(handle), "an object goes once");
     this.dead.push(handle);

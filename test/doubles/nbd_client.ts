@@ -61,7 +61,7 @@ export class NbdClient {
     return client;
   }
 
-  /** Connects and goes into transmission. */
+  /** Connects and enters transmission. */
   static async open(path: string, { structured = true, name = "" } = {}): Promise<NbdClient> {
     const client = await NbdClient.connect(path);
     if (structured) {
@@ -163,7 +163,7 @@ export class NbdClient {
     return taken;
   }
 
-  /** Waits until the server hangs up. @returns what it sent before */
+  /** Waits until the server closes the connection. @returns the bytes sent before */
   async end(): Promise<Buffer> {
     while (!this.#ended) await this.#more();
     this.socket.destroy();

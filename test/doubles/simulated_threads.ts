@@ -6,7 +6,7 @@ export class SimulatedThreads implements Threads {
   readonly dead = new Set<number>();
   #last = 0;
 
-  /** A new name each time: every arena that is attached is a thread of its own. */
+  /** A new name for each call: every attached arena is a separate thread. */
   self(): number {
     return ++this.#last;
   }

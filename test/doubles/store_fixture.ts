@@ -7,7 +7,7 @@ import type { StorePlatform } from "../../src/store/platform.ts";
 import { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 
-/** How pages of a test look: all are told apart by their seed. */
+/** Kinds of pages; the seed makes each page different. */
 export type PageKind = "same" | "text" | "sparse" | "noise";
 
 /** Fills a page that compresses as its kind says; equal arguments give equal pages. */

@@ -55,7 +55,7 @@ test("cleancache: pages, inodes and file systems are forgotten", () => {
   store.close();
 });
 
-test("frontswap: what was taken is given back until it is invalidated", () => {
+test("frontswap: stored pages are loaded until they are invalidated", () => {
   const store = openStore();
   const swap = new Frontswap(store, UUID);
   const same = new Frontswap(store, UUID);
@@ -97,7 +97,7 @@ test("zswap: exclusive loads, a limit, and cold pages in the swap file", () => {
   rmSync(folder, { recursive: true });
 });
 
-test("zswap: without a swap file, what does not fit is refused and what was there is gone", () => {
+test("zswap: without a swap file, a page without room is refused, and its old copy removed", () => {
   const store = openStore({ memoryMax: "1MiB" });
   const zswap = new Zswap(store, { uuid: UUID });
   let slot = 0;
@@ -155,7 +155,7 @@ test("cleancache: the store says which file systems are shared, in every thread"
   store.close();
 });
 
-test("zram: devices of a store share nothing, and a destroyed one refuses in every thread", () => {
+test("zram: devices of a store share no data; a destroyed device refuses in every thread", () => {
   const store = openStore();
   const attached = Store.attach(store.share(), nodePlatform());
   const first = Zram.create(store, 64 * 4096);

@@ -120,7 +120,7 @@ test("memory stays within the bound, whatever the length of the input", async ()
   assert.ok(peak_bytes <= 4 * window_bytes + 8 * 16 * PAGE, `${peak_bytes} bytes at most`);
 });
 
-test("counts and sizes of an input that is known", async () => {
+test("counts and sizes of a known input", async () => {
   const bytes = new Uint8Array(4 * PAGE + 10);
   bytes.fill(0x5a, PAGE, 2 * PAGE);
   const random = new Xorshift32(5);
@@ -147,7 +147,7 @@ test("counts and sizes of an input that is known", async () => {
   assert.equal(pool!.zram_ratio, 2.5);
 });
 
-test("a codec that flips a byte is found out", async () => {
+test("a codec that flips a byte is detected", async () => {
   const flipping: CodecChoice = {
     name: "flip",
     create(memory: CodecMemory): Codec {
@@ -188,7 +188,7 @@ test("a codec that fails to restore is a mismatch, with its error as the cause",
   });
 });
 
-test("a pool that returns other bytes is found out", async () => {
+test("a pool that returns wrong bytes is detected", async () => {
   const lying: PoolChoice = {
     name: "lying",
     create(arena) {
@@ -243,7 +243,7 @@ test("every page is drawn as often as any other", () => {
   for (const count of hits) assert.ok(Math.abs(count - 1000) < 140, `${count} hits`);
 });
 
-test("what can't be read is named, and the rest is measured", async () => {
+test("unreadable input is named, and the rest is measured", async () => {
   const shut: Piece = {
     name: "shut",
     sizeBytes: PAGE,
@@ -260,7 +260,7 @@ test("what can't be read is named, and the rest is measured", async () => {
   ]);
 });
 
-test("nothing in, nothing out", async () => {
+test("empty input gives an empty report", async () => {
   const { analysis } = await analyze([]);
   assert.equal(analysis.pages, 0);
   assert.equal(analysis.windows, 0);

@@ -80,7 +80,7 @@ for (const shape of TRACE_SHAPES) {
   });
 }
 
-test("lru: the same hits as the plainest form, also of values that change their size", () => {
+test("lru: the same hits as its plain form, also with values that change their size", () => {
   const simulation = new Simulation({
     kinds: ["lru"],
     budgetsBytes: [64 * KIB],
@@ -112,7 +112,7 @@ test("lru: the same hits as the plainest form, also of values that change their 
   assert.ok(hits > 0 && row!.evictions > 0);
 });
 
-test("every kind keeps within its budget, and none beats the one that knows the future", () => {
+test("every policy keeps within its budget, and none beats belady", () => {
   // Values of one size: there Belady's is the best possible.
   const trace = { ...SMALL, sizeMin: 1000, sizeMax: 1000 };
   const rows = simulate(trace, kindNames(), { budgetsBytes: [256 * KIB, 512 * KIB] });
@@ -139,7 +139,7 @@ test("tinylfu: more hits than lru, sieve and s3-fifo where sizes differ", () => 
   for (const row of rows) assert.equal(row.requests, 20_000);
 });
 
-test("values that shrink are more; one larger than the budget is passed over", () => {
+test("compressed values are more; a value larger than the budget is not stored", () => {
   const [raw] = simulate(SMALL, ["lru"]);
   const [packed] = simulate(SMALL, ["lru"], { ratio: 2.5 });
   assert.ok(packed!.valuesMax > 2 * raw!.valuesMax);
@@ -148,7 +148,7 @@ test("values that shrink are more; one larger than the budget is passed over", (
   assert.equal(none!.tooLarge, none!.requests);
 });
 
-test("a kind that is none is refused with the names of all", () => {
+test("an unknown policy is refused with the names of all", () => {
   const make = () =>
     new Simulation({ kinds: ["mru"], budgetsBytes: [1], overheadBytes: 0, ratio: 1, warmup: 0 });
   assert.throws(

@@ -24,7 +24,7 @@ after(async () => {
   for (const close of open) await close();
 });
 
-/** Closes what it is told to once, at the latest at the end of the file. */
+/** Registers resources that are closed once, at the latest at the end of the file. */
 function closing(close: () => Promise<void>): () => Promise<void> {
   const once = async () => {
     if (open.delete(once)) await close();
@@ -41,7 +41,7 @@ export interface NbdFixture {
   close(): Promise<void>;
 }
 
-/** An NBD server on a socket of its own, over one device. */
+/** An NBD server on a Unix socket, over one device. */
 export async function startNbd(options: StoreOptions = {}, sizeMib = 8): Promise<NbdFixture> {
   const folder = mkdtempSync(join(tmpdir(), "zcache-web-"));
   const store = createStore({ memoryMax: "16MiB", ...options });

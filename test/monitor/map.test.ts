@@ -82,7 +82,7 @@ test("an aggregated map has the same totals", async () => {
   const framesIn = (nth: number) =>
     Math.min(total, (nth + 1) * coarse.perCell) - nth * coarse.perCell;
   const free = cells.reduce((sum, { freeShare }, nth) => sum + freeShare * framesIn(nth), 0);
-  // A share is told in 255ths.
+  // Shares are in units of 1/255.
   assert.ok(Math.abs(free - fine.uses[Use.FREE]!) < total / 255);
   // A part of it, cell by cell, is the same as there.
   const part = await monitor.frames(512, 640, 16_384);

@@ -90,7 +90,7 @@ after(async () => {
 });
 
 /** The value of the one series of that name and those labels. */
-function told(name: string, labels: Readonly<Record<string, string>>): number {
+function figureOf(name: string, labels: Readonly<Record<string, string>>): number {
   const family = families.get(name.replace(/_(bucket|sum|count)$/, "")) ?? families.get(name);
   const all = family?.samples.filter(
     (sample) =>
@@ -115,25 +115,31 @@ test("the metrics equal the statistics of the stores", () => {
   for (const { store, monitor } of [nbd, memcached]) {
     const service = monitor.name;
     const stats = store.stats();
-    assert.equal(told("zcache_logical_bytes", { service }), stats.orig_data_size);
-    assert.equal(told("zcache_compressed_bytes", { service }), stats.compr_data_size);
-    assert.equal(told("zcache_memory_used_bytes", { service }), stats.mem_used_total);
-    assert.equal(told("zcache_memory_limit_bytes", { service }), stats.mem_limit);
+    assert.equal(figureOf("zcache_logical_bytes", { service }), stats.orig_data_size);
+    assert.equal(figureOf("zcache_compressed_bytes", { service }), stats.compr_data_size);
+    assert.equal(figureOf("zcache_memory_used_bytes", { service }), stats.mem_used_total);
+    assert.equal(figureOf("zcache_memory_limit_bytes", { service }), stats.mem_limit);
     const parts = families.get("zcache_memory_part_bytes")!.samples;
     const sum = parts
       .filter(({ labels }) => labels["service"] === service)
       .reduce((all, { value }) => all + value, 0);
     assert.equal(sum, stats.mem_used_total);
     const count = stats.latency.put.count;
-    assert.equal(told("zcache_latency_seconds_count", { service, operation: "store_put" }), count);
+    assert.equal(
+      figureOf("zcache_latency_seconds_count", { service, operation: "store_put" }),
+      count,
+    );
   }
   const same = { service: "nbd", place: "same_filled" };
-  assert.equal(told("zcache_entries", same), nbd.store.stats().same_pages);
-  assert.equal(told("zcache_operations_total", { service: "nbd", operation: "read" }), 900);
-  assert.equal(told("zcache_hits_total", { service: "memcached" }), 2);
-  assert.equal(told("zcache_misses_total", { service: "memcached" }), 1);
-  assert.equal(told("zcache_operations_total", { service: "memcached", operation: "set" }), 500);
-  assert.equal(told("zcache_connections", { service: "memcached" }), 1);
+  assert.equal(figureOf("zcache_entries", same), nbd.store.stats().same_pages);
+  assert.equal(figureOf("zcache_operations_total", { service: "nbd", operation: "read" }), 900);
+  assert.equal(figureOf("zcache_hits_total", { service: "memcached" }), 2);
+  assert.equal(figureOf("zcache_misses_total", { service: "memcached" }), 1);
+  assert.equal(
+    figureOf("zcache_operations_total", { service: "memcached", operation: "set" }),
+    500,
+  );
+  assert.equal(figureOf("zcache_connections", { service: "memcached" }), 1);
 });
 
 test("the buckets of a histogram add up to its count", () => {

@@ -86,7 +86,7 @@ test("a small store of pages is sampled as a whole", async () => {
       ["zstd", "dense", false],
     ],
   );
-  // All of it, packed anew as it is: what the store's own pool takes, which has seen no churn.
+  // The whole content, repacked with the same codec and pool, takes as much as the store's pool.
   assert.equal(answer.rows[0]!.compressedBytes, stats.compr_data_size);
   assert.equal(answer.rows[0]!.poolBytes, stats.persistent.pool.pages * PAGE);
   assert.deepEqual(nbd.store.stats().counters, stats.counters, "looking is no use");

@@ -276,7 +276,7 @@ test("an unexpected error in the scan of a store is a warning, once, and counted
   store.close();
 });
 
-test("by Node's timers: a bare store, and a device served by zcache/nbd", async () => {
+test("Node's timers run the tasks of a bare store and of a device of zcache/nbd", async () => {
   const folder = mkdtempSync(join(tmpdir(), "zcache-scheduler-"));
   const options = { ...DENSE, recompress: { codec: "zstd", idleSeconds: 1 } };
   using bare = createStore(options);

@@ -47,7 +47,7 @@ function run(file: string, text: string, ...flags: string[]) {
   return { stdout, stderr };
 }
 
-test("it has no source maps, and names none; the licenses of what is embedded are in it", () => {
+test("it has no source maps, names none, and has the licenses of embedded code", () => {
   const files = filesOf(packageFolder);
   assert.deepEqual(
     files.filter((file) => file.endsWith(".map")),
@@ -118,7 +118,7 @@ test("an application starts every kind of worker", () => {
   assert.deepEqual({ ...result, zstd: result.zstd.split(" ")[0] }, EXPECTED);
 });
 
-test("an application whose package was replaced goes on: it loads no file later", () => {
+test("an application goes on if its package is replaced: no file is loaded later", () => {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["exercise.mjs"], {
     cwd: folder,
     encoding: "utf8",

@@ -188,7 +188,7 @@ function apply(folder: string, one: Damage): string | undefined {
   return KINDS[one.what](target) as string | undefined;
 }
 
-/** The content of a regular file, or what else there is. */
+/** The content of a regular file, or the kind of another file. */
 function lookAt(path: string | undefined): string {
   const stat = path === undefined ? undefined : lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return "nothing";
@@ -249,7 +249,7 @@ async function checkFirst(cache: Cache<string, string>, from: Run, mayBeOld: boo
     assert.ok(lost > 0 || !wasClosed, "what was lost is counted");
   }
   await turn();
-  assert.equal(faults.length, lost > 0 ? 1 : 0, "what was lost is told once");
+  assert.equal(faults.length, lost > 0 ? 1 : 0, "losses are reported once");
   for (const { code } of faults) assert.equal(code, "ERR_CORRUPT");
 }
 

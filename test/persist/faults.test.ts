@@ -45,7 +45,7 @@ function open(folder: string): Cache<string, string> {
 
 /**
  * Lets the n-th call fail, and all later ones if the fault is permanent.
- * @returns ends the fault, and tells whether there were so many calls
+ * @returns a function that ends the fault and returns whether the n-th call took place
  */
 function failAt(name: Call, { code, lasts }: Fault, nth: number): () => boolean {
   const original = fs[name] as (...args: unknown[]) => unknown;
@@ -109,7 +109,7 @@ function work(folder: string) {
   return { failures, isFlushed };
 }
 
-/** Lets the n-th call of a start and a close fail. @returns whether there are so many */
+/** Makes the n-th call of a start and a close fail. @returns whether there is an n-th call */
 function failOnce(base: string, starts: number, name: Call, fault: Fault, nth: number): boolean {
   const folder = mkdtempSync(join(home, "case-"));
   cpSync(base, folder, { recursive: true });

@@ -549,7 +549,7 @@ test("a disk that is full for a moment causes no loss", async (t) => {
   disk.set("ENOSPC");
   for (let n = 0; n < 100; n++) cache.set(`key ${n}`, n);
   assert.throws(() => cache.flush(), code("ERR_IO"));
-  await until(() => faults.length > 0, "the fault is told");
+  await until(() => faults.length > 0, "the fault is reported");
   disk.set(undefined);
   cache.flush();
   assert.ok(cache.stats().persist!.errors > 0);
@@ -571,7 +571,7 @@ test("a disk that fails for long: outdated files go, and new ones come later", a
   cache.delete("deleted later");
   for (let n = 0; n < 2000; n++) assert.ok(cache.set(`key ${n % 300}`, noise(n).slice(0, 1000)));
   assert.equal(cache.get("key 5"), noise(1805).slice(0, 1000));
-  await until(() => faults.some((text) => text.includes("removed")), "the end is told");
+  await until(() => faults.some((text) => text.includes("removed")), "the end is reported");
   assert.ok(cache.stats().persist!.isSuspended);
   assert.deepEqual(files(), [], "nothing old is left");
   assert.throws(() => cache.flush(), code("ERR_IO"));

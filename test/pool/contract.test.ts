@@ -77,7 +77,7 @@ for (const type of poolTypes(true)) {
       });
     }
 
-    test("holds any object up to nearly a page, and refuses what it cannot", () => {
+    test("holds any object up to nearly a page, and refuses larger ones", () => {
       withPool(type, ({ pool, arena }) => {
         assert.ok(pool.maxSizeBytes >= (arena.pageSize * 15) / 16 - 64, "nearly a page fits");
         assert.ok(pool.maxSizeBytes <= arena.pageSize, "more than a page never does");
@@ -172,7 +172,7 @@ for (const type of poolTypes(true)) {
       });
     });
 
-    test("tells a full arena, goes on when there is room again", () => {
+    test("reports a full arena, and works when there is room again", () => {
       withPool(type, ({ pool, model, arena }) => {
         const handles: Handle[] = [];
         for (;;) {
@@ -192,7 +192,7 @@ for (const type of poolTypes(true)) {
       });
     });
 
-    test("shrinks: evicts, frees whole pages, says how many", () => {
+    test("shrinks: evicts, frees whole pages, returns their number", () => {
       withPool(type, (fixture) => {
         const { pool, model } = fixture;
         assert.equal(
@@ -266,7 +266,7 @@ for (const type of poolTypes(true)) {
       });
     });
 
-    test("never evicts what is mapped", () => {
+    test("never evicts a mapped object", () => {
       withPool(type, (fixture) => {
         const { pool, model } = fixture;
         const handles = fillMixed(fixture, 60);
@@ -297,7 +297,7 @@ for (const type of poolTypes(true)) {
       });
     });
 
-    test("refuses all use after destroy, in every thread, whatever is made in its place", () => {
+    test("refuses all use after destroy in every thread, also if its place is reused", () => {
       for (const next of poolTypes()) {
         using arena = Arena.create({ sizeBytes: 4 * MIB });
         const maker = createPool(type, arena);

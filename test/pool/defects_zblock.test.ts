@@ -226,7 +226,7 @@ function placementTests(): void {
     assert.deepEqual([...new Set(order)], [1, 2, 0]);
   });
 
-  test("Z15: the cache of 2022 chooses a place whatever the blocks have free", () => {
+  test("Z15: the cache of 2022 chooses a place without regard to free slots", () => {
     const cacheAt = 64;
     const words = new Int32Array(64 + CACHE_WORDS + 64);
     // Of a record the cache reads only how many slots are free: here word 10 + n says n.
@@ -343,7 +343,7 @@ function checksTests(): void {
     }
   });
 
-  test("verify sees what does not belong into a cache of 2022", () => {
+  test("verify finds entries that do not belong in a cache of 2022", () => {
     using arena = Arena.create({ sizeBytes: 8 * MIB });
     const pool = createPool("zblock-v6-2022", arena);
     for (const sizeBytes of [40, 3000, 4096]) assert.ok(pool.malloc(sizeBytes) > 0);

@@ -36,7 +36,7 @@ function evictInto(evicted: Handle[], model: ModelPool) {
 }
 
 for (const type of ["zbud", "zbud-6.12", "zbud-2012(zcache)"]) {
-  test(`B1 ${type}: asking for no pages evicts nothing`, () => {
+  test(`B1 ${type}: a request for no pages evicts nothing`, () => {
     const { pool, model } = open(type);
     putChunks(model, 20, 20, 20, 20, 20);
     for (const pages of [0, -1]) {
@@ -131,7 +131,7 @@ test("B3 B4: the form of 2012 gives up its empty pages before it evicts anything
   model.checkAll();
 });
 
-test("B5: what fits into an empty page is accepted; that of 2012 refuses the last chunk", () => {
+test("B5: an object that fits into an empty page is accepted; 2012 refuses the last chunk", () => {
   for (const type of ["zbud", "zbud-6.12"]) {
     const { pool, model } = open(type);
     assert.equal(pool.maxSizeBytes, 62 * CHUNK, type);
@@ -179,7 +179,7 @@ for (const type of ["z3fold", "z3fold-v4-2016"]) {
     assert.deepEqual(evicted, [handle]);
   });
 
-  test(`F4 ${type}: a headless page freed while its eviction is refused is gone`, () => {
+  test(`F4 ${type}: a headless page freed while its eviction is refused is released`, () => {
     const { pool, model } = open(type);
     const handle = model.put(4096) as Handle;
     pool.shrink(1, () => {
@@ -271,7 +271,7 @@ test("F7: a middle object slides to its neighbour; the seed's only moves when al
   assert.equal(pages("z3fold-v4-2016", "first"), 2);
 });
 
-test("F7: a middle object that has gone to the last slides back to the first", () => {
+test("F7: a middle object that has moved to the last slides back to the first", () => {
   const { pool, model } = open("z3fold");
   const [first, last] = putChunks(model, 16, 16, 16) as [Handle, Handle, Handle];
   model.remove(first); // the middle joins the last, chunks 1 … 31 are free

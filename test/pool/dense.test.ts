@@ -38,7 +38,7 @@ test("a class of n objects holds as many frames as n slots need, and no more", (
   }
 });
 
-test("whatever was freed, each class wastes less than a frame", () => {
+test("after any frees each class wastes less than a frame", () => {
   const { pool, model } = open();
   const random = new Xorshift32(3);
   for (let i = 0; i < 3000; i++) model.put(1 + random.below(PAGE));
@@ -49,7 +49,7 @@ test("whatever was freed, each class wastes less than a frame", () => {
   model.checkAll();
 });
 
-test("an object of a whole page takes a frame and nothing of another", () => {
+test("an object of a whole page takes exactly one frame", () => {
   const { pool, model } = open();
   for (let i = 0; i < 50; i++) model.put(PAGE);
   assert.equal(pool.totalPages(), 50);
@@ -115,7 +115,7 @@ test("classes are merged where objects have become few, and drained", () => {
   model.checkAll();
 });
 
-test("a class that was merged is drained, in whatever order classes become few", () => {
+test("a merged class is drained, in any order in which classes shrink", () => {
   for (let seed = 1; seed <= 8; seed++) {
     const { pool } = open();
     const random = new Xorshift32(seed);
@@ -225,7 +225,7 @@ test("frames in reserve are few, counted, and given back", () => {
   arena.frames.verify();
 });
 
-test("verify sees an owner that is wrong, a hole, and a frame too many", () => {
+test("verify finds a wrong owner, a hole, and a surplus frame", () => {
   for (const damage of ["owner", "count", "end", "record", "class"] as const) {
     const { arena, pool } = open("dense-d64");
     const handle = pool.malloc(1000) as Handle;

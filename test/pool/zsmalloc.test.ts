@@ -107,7 +107,7 @@ describe("size classes", () => {
     }
   });
 
-  test("S2: chains by whole per cents are kept in 2012 only", () => {
+  test("S2: chain lengths from rounded percentages occur in 2012 only", () => {
     const of2012 = sizeClasses2012(4096);
     const now = sizeClasses(4096, 4, 16);
     assert.equal(of2012.pages[classOf(of2012, 208)], 2, "99.02 % counts as 99");
@@ -151,7 +151,7 @@ describe("objects", () => {
       });
     }
 
-    test(`${type} S1: no handle is 0, none is given out twice, no slot is lost`, () => {
+    test(`${type} S1: no handle is 0, no handle is returned twice, no slot is lost`, () => {
       withPool(type, ({ pool, model }) => {
         for (const sizeBytes of [1, 32, 100, 1000, 3000, 4096]) putMany(model, 100, sizeBytes);
         assert.equal(model.objects.size, 600);
@@ -173,7 +173,7 @@ describe("objects", () => {
       arena.frames.verify();
     });
 
-    test(`${type} S5: a mapping copies what is asked for, and two nest`, () => {
+    test(`${type} S5: a mapping copies as its mode says, and two mappings nest`, () => {
       withPool(type, ({ arena, pool, model }) => {
         const spanning = putMany(model, 40, 3000).filter((handle) =>
           isBounced(arena, pool, handle),
@@ -376,7 +376,7 @@ describe("compaction", () => {
     });
   });
 
-  test("stops where it is told to, and goes on from there", () => {
+  test("stops at its limit, and continues there at the next call", () => {
     const totals = [1, 7, Number.MAX_SAFE_INTEGER].map((pagesMax) => {
       let total = 0;
       withPool("zsmalloc", (fixture) => {
@@ -396,7 +396,7 @@ describe("compaction", () => {
     assert.deepEqual(totals, [totals[0], totals[0], totals[0]], "in steps or at once: the same");
   });
 
-  test("gives the lock up after a few objects", () => {
+  test("releases the lock after a few objects", () => {
     for (const sizeBytes of [24, 300, 1500]) {
       withPool("zsmalloc", (fixture) => {
         sparse(fixture, [sizeBytes], 0.5, 1500);
@@ -410,7 +410,7 @@ describe("compaction", () => {
     }
   });
 
-  test("leaves what is mapped where it is, and moves the rest", () => {
+  test("does not move mapped objects, and moves the rest", () => {
     withPool("zsmalloc", (fixture) => {
       sparse(fixture, [300, 1500], 0.3);
       const mapped = [...fixture.model.objects.keys()].filter((_, index) => index % 29 === 0);
@@ -498,7 +498,7 @@ describe("reclaim", () => {
       });
     });
 
-    test(`${type} W4: what is under reclaim is found by nobody else`, () => {
+    test(`${type} W4: no other thread finds a zspage under reclaim`, () => {
       withPool(type, ({ pool, model }) => {
         const { objects } = chainOf(type, 300);
         const cold = new Set(putMany(model, objects, 300));

@@ -69,7 +69,7 @@ function work({ share, rounds }: PlainGetsInput): number {
     target.at = 0;
     items.answerLines(sent, 0, sent.length, target, 0);
     let at = 0;
-    // It ends with the first that is being written, or that has gone.
+    // The reply ends at the first item that is being written or was evicted.
     for (let nth = 0; nth < items.hits; nth++) at = check(bytes, at, asked[nth]!);
     assert.equal(at, target.at, "nothing else is answered");
     hits += items.hits;

@@ -7,7 +7,7 @@ import type { ZramShare } from "../../src/zram/zram.ts";
 export const KINDS = ["pages", "cache", "items", "device"] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** Workers at the same time; each has keys of its own. */
+/** Number of simultaneous workers; each has its own keys. */
 export const SLOTS = 2;
 /** Keys that a worker has of each kind. */
 export const KEYS = 48;
@@ -40,7 +40,7 @@ export interface Acks {
   readonly count: number;
   /** @returns the version that is being stored from now on */
   begin(n: number): number;
-  /** What was begun has been done. @param version what is there now, 0 = nothing */
+  /** The begun change has been completed. @param version the stored version, 0 = none */
   end(n: number, version: number): void;
   /** Versions that may be found; the one that was found is the acknowledged one from now on. */
   allowed(n: number): number[];
@@ -83,7 +83,7 @@ export function openAcks(memory: SharedArrayBuffer, slot: number, kind: Kind): A
   };
 }
 
-/** Fills a page that compresses somewhat, says whose it is and is told from all others. */
+/** Fills a unique page that is moderately compressible and names its owner. */
 export function writePage(page: Uint8Array, id: number, version: number): void {
   const words = new Uint32Array(page.buffer, page.byteOffset, page.length / 4);
   let state = (id * 2654435761 + version * 40503) >>> 0;

@@ -58,7 +58,7 @@ export function stopAtPoint(control: Int32Array, stopAt: number): void {
   syncBuiltinESMExports();
 }
 
-/** Says what has become of the thread, and ends it where it stands. */
+/** Reports the state of the thread, and ends the thread at this point. */
 export function endThread(control: Int32Array, state: number): never {
   store(control, STATE, state);
   (process.exit as (code: number) => void)(0);

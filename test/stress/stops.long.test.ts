@@ -94,7 +94,7 @@ class Crew {
     return { fixture, kind, slot, seed, stopAt, steps: STEPS, control, acks: this.#acks };
   }
 
-  /** Uses everything, as somebody who survives does. */
+  /** Uses all parts, as a surviving thread does. */
   use(): void {
     const page = this.#page;
     writePage(page, 9999, 1);
@@ -122,7 +122,7 @@ class Crew {
     this.#disk.verify();
   }
 
-  /** Looks whether all that a worker has stored is there, which has died. */
+  /** Checks that everything that a dead worker has stored is there. */
   check(kind: Kind, slot: number): void {
     const acks = openAcks(this.#acks, slot, kind);
     for (let n = 0; n < KEYS; n++) {
@@ -138,7 +138,7 @@ class Crew {
     }
   }
 
-  /** Removes everything, and looks for what is left of it. */
+  /** Removes everything, and checks that nothing is left. */
   end(): void {
     this.#cache.clear();
     assert.equal(this.#cache.size, 0);
@@ -201,7 +201,7 @@ async function stopOne(crew: Crew, slot: number, random: Xorshift32): Promise<Ki
   return kind;
 }
 
-/** Runs a worker until it has ended. @throws what it did not expect */
+/** Runs a worker until it has ended. @throws unexpected errors of the worker */
 async function runWorker(input: StopInput): Promise<void> {
   const worker = new Worker(URL_OF_WORKER, { workerData: input });
   // `once` rejects when the worker emits an error.
@@ -213,7 +213,7 @@ async function runWorker(input: StopInput): Promise<void> {
   );
 }
 
-/** Stops a worker in each slot, then looks what has become of everything. */
+/** Stops a worker in each slot, then checks all parts. */
 async function stopRound(crew: Crew, random: Xorshift32): Promise<void> {
   const slots = Array.from({ length: SLOTS }, (_, slot) => stopOne(crew, slot, random));
   const kinds = await Promise.all(slots);
@@ -235,11 +235,11 @@ async function attachOnly(crew: Crew, slot: number, kind: Kind): Promise<void> {
 
 const skip = process.platform === "linux" ? false : "only Linux tells which threads are dead";
 
-test(`${STOPS} threads that are stopped in the middle harm nobody`, { skip }, async () => {
+test(`${STOPS} stopped threads harm no other thread`, { skip }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "zcache-stops-"));
   const dog = startWatchdog("stops.test.ts");
   const descriptors = () => readdirSync("/proc/self/fd").length;
-  // What the engine opens once is there after the first of them.
+  // The first rounds open descriptors that the JavaScript engine keeps.
   let before = 0;
   try {
     for (let done = 0, nth = 0; done < STOPS; done += STOPS_OF_FIXTURE, nth++) {

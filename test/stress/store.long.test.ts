@@ -51,7 +51,7 @@ async function start(crew: Crew, slot: number, seed: number): Promise<void> {
   });
 }
 
-/** Compares the pages of a worker that is dead with what it noted. */
+/** Compares the pages of a dead worker with its records. */
 function check({ store, pool, notes }: Crew, slot: number): void {
   const key = new TmemKey().setObject(slot);
   const page = new Uint8Array(store.pageSize);

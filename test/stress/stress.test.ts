@@ -72,7 +72,7 @@ for (const type of poolTypes()) {
 }
 
 for (const type of poolTypes()) {
-  test(`${type}: destroyed under its users, it refuses them all`, async () => {
+  test(`${type}: a pool destroyed while in use refuses all its users`, async () => {
     const arena = Arena.create({ sizeBytes: 16 * MIB });
     const pool = createPool(type, arena);
     const at = sharedWords(arena);

@@ -6,11 +6,11 @@ import { Worker } from "node:worker_threads";
 
 /** Looks at the process so often. */
 const LOOK_MS = 2_000;
-/** So many looks in a row at a process in which nothing goes on are a hang. */
+/** Number of consecutive samples without activity that count as a hang. */
 const LOOKS_MAX = 20;
-/** A process in which at most this part of the time somebody runs or wants to run does nothing. */
+/** A process is inactive if its threads run or wait to run for at most this share of the time. */
 const IDLE_PART = 0.1;
-/** Running, without any progress, for so many looks is a loop without end. */
+/** Number of samples with activity but without progress that count as an endless loop. */
 const LOOKS_MAX_BUSY = 300;
 
 const PROGRAM = `
@@ -53,7 +53,7 @@ export interface Watchdog {
   end(): Promise<void>;
 }
 
-/** Ends the process when nothing goes on in it any more, naming `title`. Linux only. */
+/** Ends the process if it hangs, and names `title`. Linux only. */
 export function startWatchdog(title: string): Watchdog {
   const progress = new Int32Array(new SharedArrayBuffer(4));
   const worker = new Worker(PROGRAM, {

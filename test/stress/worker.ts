@@ -100,7 +100,7 @@ class PoolUser {
     while (this.#held.length > 0) this.#free(0);
   }
 
-  /** Evicts whatever comes; its owner finds out at its next use of the handle. */
+  /** Evicts any object; the owner notices at its next use of the handle. */
   reclaim(): void {
     this.pool.shrink(1, () => {
       this.counts.evictions++;
@@ -157,7 +157,7 @@ class PoolUser {
     }
   }
 
-  /** The object is gone without our doing, which only an eviction can be. */
+  /** Another thread has evicted the object. */
   #lose(index: number, result: number): void {
     assert.equal(result, EINVAL);
     this.counts.lost++;
@@ -228,6 +228,6 @@ const JOBS = {
 const arena = Arena.attach(input.arena);
 waitForOthers(arena);
 const report = JOBS[input.kind](arena);
-// Before the report, so that whoever reads it finds the thread's scratch given back.
+// Detaches before the report, so that the reader of the report finds the scratch freed.
 arena.detach();
 parentPort!.postMessage(report);

@@ -1,5 +1,5 @@
-// Values of any length under keys of bytes, against a Map: whatever was set comes back whole or not
-// at all, and nothing is left of what was overwritten.
+// Values of any length under keys of bytes, against a Map: a value is returned whole or not at all,
+// and overwritten values leave nothing behind.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -128,7 +128,7 @@ class OneHash extends KeyHash {
   }
 }
 
-test("two keys of one hash are never taken for each other: the later one stays", () => {
+test("two keys with the same hash are never confused: the later one stays", () => {
   const { store, clock } = open();
   const hash = new OneHash(0, 0);
   const values = new Values(
@@ -149,7 +149,7 @@ test("two keys of one hash are never taken for each other: the later one stays",
   store.close();
 });
 
-test("nothing is left of the chunks of a value that is overwritten", () => {
+test("an overwritten value leaves no chunks behind", () => {
   const { store, values } = open();
   const pages = () => store.stats().ephemeral.pagesInMemory;
   set(values, "k", makeValue(1, 70_000));
@@ -163,7 +163,7 @@ test("nothing is left of the chunks of a value that is overwritten", () => {
   store.close();
 });
 
-test("what is beside a value and is changed while that is recompressed stays changed", () => {
+test("meta bytes that change while the value is recompressed keep the change", () => {
   // Another thread changes it in the middle: the codec lets it.
   let meanwhile = () => {};
   const driver: CodecDriver = {

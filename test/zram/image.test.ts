@@ -90,7 +90,7 @@ function loaded(bytes: Uint8Array) {
   const { pages, loss } = opened.image.load();
   const seen = readAll(opened.devices);
   assert.equal(seen.right, pages, "what is loaded is what can be read");
-  if (seen.right < total || seen.lost > 0) assert.ok(loss !== undefined, "a loss is told");
+  if (seen.right < total || seen.lost > 0) assert.ok(loss !== undefined, "a loss is reported");
   opened.store.verify();
   return { ...opened, ...seen, loss };
 }
@@ -177,7 +177,7 @@ test("lost pages stay lost, also in a saved image, until they are written, zeroe
   for (const n of lost) assertLost(n);
   const extents: number[] = [];
   assert.equal(device.blockStatus(lost[0]! * PAGE, PAGE, extents, 10), 1);
-  assert.equal(extents[1], Extent.DATA, "what can't be read is told as data");
+  assert.equal(extents[1], Extent.DATA, "an unreadable page counts as data");
   // Part of a page can't be written: the rest of it is not known.
   assert.throws(() => device.write(lost[0]! * PAGE + 5, page.subarray(0, 9)), {
     code: "ERR_CORRUPT",

@@ -87,7 +87,7 @@ function patternBytes(size: number, seed: number): Uint8Array {
   return Uint8Array.from({ length: size }, (_, i) => (i * seed + (i >> 8)) & 0xff);
 }
 
-/** Every extent is what it says: a hole or zeros read as zeros. */
+/** Checks every extent: holes and zeros read as zeros. */
 function checkStatus(device: Zram, model: Uint8Array, at: number, size: number, pages: number) {
   const extents: number[] = [];
   const count = device.blockStatus(at, size, extents, pages);

@@ -23,7 +23,7 @@ const ANYWHERE = [
 const portOf = (text: string, service: string) =>
   Number(new RegExp(`^${service} on \\S*:(\\d+)`, "m").exec(text)![1]);
 
-/** Sends lines to memcached, and gives what it answers before it ends the connection. */
+/** Sends lines to memcached. @returns its replies until the connection ends */
 function ask(port: number, lines: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1");
@@ -198,7 +198,7 @@ function certify(name: string): void {
   assert.equal(made.status, 0, String(made.stderr));
 }
 
-/** The name in the certificate of who is at the other end. */
+/** The name in the certificate of the peer. */
 async function certified(socket: Socket): Promise<string> {
   const secure = connectTls({ socket, rejectUnauthorized: false });
   try {
@@ -250,7 +250,7 @@ test("SIGHUP makes all threads read certificates and passwords again", {
     assert.equal(await login("bert two"), "STORED\r\n");
     assert.match(await login("anna one"), /^CLIENT_ERROR/);
   }
-  // What is bad changes nothing, of what is good neither.
+  // If one setting is invalid, the valid ones are not applied either.
   writeFileSync(at("users"), "carl:three\n");
   writeFileSync(at("key.pem"), "no key");
   server.kill("SIGHUP");
@@ -273,15 +273,15 @@ test("memcached's items survive a planned restart", async () => {
 
 test("a second signal ends the daemon at once", async () => {
   const server = await daemon(...ANYWHERE, "--control", "s.ctl");
-  // A client that does not go when it is told to lets the graceful end wait for half a second.
+  // A client that does not disconnect delays the graceful end by half a second.
   const port = portOf(server.text, "memcached");
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
   socket.on("error", () => {}).resume();
   await once(socket, "connect");
-  const told = once(socket, "end");
+  const asked = once(socket, "end");
   const begun = performance.now();
   server.kill("SIGTERM");
-  await told;
+  await asked;
   const { code, signal } = await server.end("SIGTERM");
   // Unless this process was held up for so long that the graceful end came first.
   const isLate = performance.now() - begun > 450 && code === 0;
@@ -336,7 +336,7 @@ test("systemd is notified when the daemon serves and when it ends", async () => 
         if (String(all).includes(text)) return;
         await new Promise((done) => setTimeout(done, 20));
       }
-      assert.fail(`systemd was not told ${text}`);
+      assert.fail(`systemd did not receive ${text}`);
     };
     await said(`--pid=${server.pid} --ready`);
     await server.end();
@@ -379,7 +379,7 @@ test("zcache top prints one page, lines in a pipe, and usage errors", async () =
     await new Promise((done) => setTimeout(done, 20));
   }
   await server.end();
-  // The daemon has gone: it says so and ends.
+  // The daemon has ended: `top` reports it and ends.
   assert.equal(await ended, 1);
   assert.match(lines, /^time +service +ops\/s .*\n\S+ nbd .*\n\S+ memcached .*\n\S+ nbd /);
   assert.ok(!lines.includes("\x1b"));

@@ -14,7 +14,7 @@ import { type DaemonProcess, serveFixture } from "./fixture.ts";
 
 const PAGE = 4096;
 const NO_PRLIMIT = spawnSync("prlimit", ["--version"]).status === 0 ? false : "there is no prlimit";
-/** What is asked for at these pages of the device meets an error, or what is worse. */
+/** Requests for these pages of the device meet an error, or a failure that ends the thread. */
 const AT = { receive: 100, turn: 101, drained: 102, ends: 103, promise: 104, timer: 105 };
 const fail = (what: string) => `throw new TypeError("injected: ${what}");`;
 const asked = (page: number) => `this.#request.offset === ${page * PAGE}`;
