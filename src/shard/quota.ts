@@ -75,7 +75,7 @@ export class Quota {
     const fewest = SHARD_FRAMES_MIN * this.#states.length;
     if (total < fewest || total > most) {
       const allowed = `${this.#bytesOf(fewest)} to ${this.#bytesOf(most)}`;
-      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: allowed are 0, ${allowed}`);
+      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: must be 0, or from ${allowed}`);
     }
     this.exclusive(() => {
       const before = this.totalFrames;

@@ -175,7 +175,7 @@ function shardsOf(shards: "auto" | number): "auto" | number {
   const isNumber = Number.isInteger(shards) && Number(shards) >= 1 && Number(shards) <= SHARDS_MAX;
   if (shards === "auto" || isNumber) return shards;
   const found = typeof shards === "string" ? shards : describe(shards);
-  throw new ZcacheError("ERR_OPTION", `shards ${found}: allowed are auto and 1 to ${SHARDS_MAX}`);
+  throw new ZcacheError("ERR_OPTION", `shards ${found}: must be auto, or from 1 to ${SHARDS_MAX}`);
 }
 
 const RECOMPRESS_KEYS = ["codec", "codecOptions", "idleSeconds"] as const;
