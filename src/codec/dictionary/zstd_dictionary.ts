@@ -44,7 +44,7 @@ export function finalizeZstdDictionary(
   if (content.length < DICTIONARY_BYTES_MIN) {
     throw new ZcacheError(
       "ERR_OPTION",
-      `content of ${content.length} bytes for a dictionary: must be at least ${DICTIONARY_BYTES_MIN}`,
+      `content of ${content.length} bytes for a dictionary: the minimum is ${DICTIONARY_BYTES_MIN}`,
       { context: { sizeBytes: content.length } },
     );
   }
