@@ -13,12 +13,10 @@
 // Two tables, and not one that begins as a copy of the dictionary's: the copy would take longer
 // than compressing a short document, so it would have to be small, and then most of the
 // dictionary is not in it. docs/decisions/0011-dictionaries.md has the figures.
+import { HALF_MAX, LAST_LITERALS, MATCH_MIN } from "./lz4.as";
 import {
   exchange,
-  HALF_MAX,
   HASH_FACTOR,
-  LAST_LITERALS,
-  MATCH_MIN,
   matchEnd,
   putLength,
   putLiterals,
@@ -26,7 +24,7 @@ import {
   SEQUENCE_MARGIN,
   SKIP_BITS,
   START_MARGIN,
-} from "./lz4.as";
+} from "./lz4_compressor.as";
 
 /** Entries of 16 bits for the source, cleared for each. */
 const SOURCE_BITS: u32 = 12;

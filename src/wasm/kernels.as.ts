@@ -2,7 +2,8 @@
 // per thread, no state of its own: every table and buffer is an address that the caller gives.
 // Addresses are bytes, lengths are bytes. Nothing here checks bounds: callers own that.
 
-export { lz4Compress, lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
+export { lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
+export { lz4Compress } from "../codec/lz4_compressor.as";
 export { lz4CompressDictionary, lz4PrepareDictionary } from "../codec/lz4_dictionary.as";
 export { answerGets } from "../memcached/plain_gets.as";
 
