@@ -141,10 +141,10 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   ): Cache<K, V> {
     const read = readCacheOptions(options);
     const resolved = resolveCacheOptions(read);
-    const settings = storeOptionsOf(read);
+    const settings = { ...storeOptionsOf(read), shards: 1 };
     const opened = openValues(settings, resolved.persist, { front: "", stays: false });
     try {
-      return new Cache<K, V>(opened.store, resolved, read, opened);
+      return new Cache<K, V>(opened.group.stores[0]!, resolved, read, opened);
     } catch (error) {
       abandonValues(opened);
       throw error;
@@ -461,7 +461,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   #start(opened: OpenedValues, onFault: (error: ZcacheError) => void): Engine {
     const { values } = this;
     const { bytes } = values;
-    return new Engine(opened, values, engineOptionsOf(this.#options), {
+    return new Engine(opened.shards[0]!, values, engineOptionsOf(this.#options), {
       isUnwanted: (prefixAt) => bytes[values.keyStart(prefixAt)] === INTERNAL,
       onFault,
       onDictionary: (report) => this.#listeners.emit("dictionary", report),

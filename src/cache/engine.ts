@@ -1,5 +1,5 @@
 // The engine of a store of values: what runs beside its callers. The cache and the memcached server
-// both have one.
+// both have one for each shard of their store.
 //
 // Its parts are background tasks (background.ts), the training of dictionaries (dictionary.ts) and
 // the files of `persist` (src/persist). They run in the thread that created the store. A thread
@@ -9,15 +9,19 @@ import { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
 import { random32 } from "../node/platform.ts";
 import { Scheduler } from "../node/scheduler.ts";
-import { openStore, renamedFile } from "../node/stores.ts";
+import { openGroup, renamedFile } from "../node/stores.ts";
 import { flushLog } from "../persist/exit.ts";
 import { logWriter } from "../persist/files.ts";
 import type { ResolvedPersist } from "../persist/options.ts";
-import { Persistence, type PersistStats } from "../persist/persistence.ts";
+import type { Persistence, PersistStats } from "../persist/persistence.ts";
 import type { IsUnwanted } from "../persist/replay.ts";
+import { openShards, type ShardChoice } from "../persist/shards.ts";
+import { isPossible, planShards } from "../shard/plan.ts";
+import type { ShardGroup } from "../shard/shard_group.ts";
 import { ChangeLog } from "../store/change_log.ts";
-import type { StoreOptions } from "../store/options.ts";
+import { resolveOptions, type StoreOptions } from "../store/options.ts";
 import type { Store } from "../store/store.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import { formatValues } from "../values/format.ts";
 import { logTo } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
@@ -63,18 +67,28 @@ export interface EngineEvents {
   readonly onError?: ((task: string, error: unknown) => void) | undefined;
 }
 
-/** A new store of values, before its front and its engine exist. */
+/** A new store of values, before its front and its engines exist. */
 export interface OpenedValues {
+  readonly group: ShardGroup;
+  /** The shards, in the order of the group. */
+  readonly shards: readonly OpenedShard[];
+}
+
+/** One shard of it, for which an engine is made. */
+export interface OpenedShard {
   readonly store: Store;
   /** Undefined without the option `persist`. */
   readonly persistence: Persistence | undefined;
+  /** Whether values of an object, which is the hash of their key, belong to this shard. */
+  owns(key: TmemKey): boolean;
 }
 
 /** A dictionary has to fit into one block of page frames. */
 const DICTIONARY_PAGES_MAX = 16;
 
 /**
- * Creates a store of values, and opens the files of `persist`.
+ * Creates a store of values, of as many shards as the options or existing files of `persist` say,
+ * and opens the files.
  * @throws ZcacheError as `createStore`; for the files ERR_IO, ERR_FILE_LOCKED, ERR_OPTION
  */
 export function openValues(
@@ -84,40 +98,81 @@ export function openValues(
 ): OpenedValues {
   const { codec = "", recompress, pageSize = 0 } = settings;
   const identity = { codec, dense: recompress?.codec ?? "", pageSize, front };
-  const persistence = persist && Persistence.open(persist, identity);
-  let store: Store | undefined;
+  const choice = choiceOf(settings);
+  const files = persist && openShards(persist, identity, choice);
+  let group: ShardGroup | undefined;
   try {
-    store = openStore(settings);
-    formatValues(store, random32, stays, persistence?.keySeeds);
-    return { store, persistence };
+    group = openGroup({ ...settings, shards: files?.length ?? choice.wanted });
+    const seeds = files?.[0]?.keySeeds ?? [random32(), random32()];
+    for (const store of group.stores) formatValues(store, random32, stays, seeds);
+    return { group, shards: shardsOf(group, files) };
   } catch (error) {
-    store?.close();
-    persistence?.close();
+    group?.close();
+    for (const one of files ?? []) one.close();
     throw error;
   }
 }
 
-/** Closes what `openValues` opened, if no engine could be made for it. */
-export function abandonValues({ store, persistence }: OpenedValues): void {
+/** @throws ZcacheError ERR_OPTION */
+function choiceOf(settings: StoreOptions): ShardChoice {
+  const { memoryMax, shards } = resolveOptions(settings);
+  return {
+    wanted: planShards(memoryMax, shards).shards,
+    mayBe: (others) => shards === "auto" && isPossible(memoryMax, others),
+  };
+}
+
+function shardsOf(group: ShardGroup, files: readonly Persistence[] | undefined): OpenedShard[] {
+  return group.stores.map((store, nth) => ({
+    store,
+    persistence: files?.[nth],
+    owns: ({ id }) => group.shardOf(id[0]!, id[1]!) === nth,
+  }));
+}
+
+/** Closes what `openValues` opened, if no engines could be made for it. */
+export function abandonValues({ shards }: OpenedValues): void {
+  closeAll(shards.map((shard) => () => abandonShard(shard)));
+}
+
+/** Closes the engines of all shards, and with them the store, for all threads. */
+export function closeEngines(engines: readonly Engine[]): void {
+  closeAll(engines.map((engine) => () => engine.close()));
+}
+
+function abandonShard({ store, persistence }: OpenedShard): void {
   store.close(() => persistence?.close());
   // The callback is not called if the store was closed, or this thread had detached, before.
   persistence?.close();
 }
 
-/** The engine, in the thread that created the store. */
+/** Closes shards, the first one last; if one fails, the others are closed all the same. */
+function closeAll(closes: readonly (() => void)[]): void {
+  const errors: unknown[] = [];
+  for (const close of closes.toReversed()) {
+    try {
+      close();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
+/** The engine of one shard, in the thread that created the store. */
 export class Engine {
-  readonly #opened: OpenedValues;
+  readonly #opened: OpenedShard;
   readonly #scheduler: Scheduler;
   readonly #backgroundCounts: (() => BackgroundCounts) | undefined;
   readonly #trainer: DictionaryTrainer | undefined;
 
   /**
-   * Recovers the values in the files, and starts all background work. If this fails, the caller
-   * closes what it opened (`abandonValues`).
+   * Recovers the values in the files of a shard, and starts its background work. If this fails, the
+   * caller closes what it opened (`abandonValues`).
    * @throws ZcacheError ERR_IO, ERR_ARENA_FULL
    */
   constructor(
-    opened: OpenedValues,
+    opened: OpenedShard,
     values: Values,
     options: EngineOptions,
     { isUnwanted, onFault, onDictionary, onError }: EngineEvents,
@@ -129,7 +184,14 @@ export class Engine {
     this.#scheduler = Scheduler.of(store, onTaskError);
     if (persistence !== undefined) persistence.onError = onError;
     // Recovery may fail: before anything starts that would have to be stopped.
-    const recovered = persistence?.begin(values, isUnwanted, onFault, this.#scheduler);
+    let foreign = 0;
+    const isDropped: IsUnwanted = (prefixAt, key) => {
+      if (opened.owns(key)) return isUnwanted(prefixAt, key);
+      foreign++;
+      return true;
+    };
+    const recovered = persistence?.begin(values, isDropped, onFault, this.#scheduler);
+    if (foreign > 0) setImmediate(() => onFault(foreignError(persistence!.share().path, foreign)));
     const renamed = renamedFile(store);
     // Later, because the creator of the store has no listener yet.
     if (renamed !== undefined) setImmediate(() => onFault(renamed));
@@ -192,17 +254,23 @@ export class Engine {
     this.#opened.persistence?.detach();
   }
 
-  /** Ends all work, and closes the store for all threads. */
+  /** Ends all work, and closes the shard for all threads. */
   close(): void {
     this.#stop();
     this.#opened.persistence?.writeLastSnapshot();
-    abandonValues(this.#opened);
+    abandonShard(this.#opened);
   }
 
   #stop(): void {
     this.#trainer?.stop();
     this.#scheduler.stop();
   }
+}
+
+/** Files of two shards may have been exchanged. */
+function foreignError(path: string, values: number): ZcacheError {
+  const message = `persist: ${path} had ${values} values of other shards, which are dropped`;
+  return new ZcacheError("ERR_CORRUPT", message, { context: { path, values } });
 }
 
 /** The log of changes, in a thread that attached. */

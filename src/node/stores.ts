@@ -1,5 +1,6 @@
 // Stores on Node: makes them, attaches to them, and recompresses their idle pages.
 import { ZcacheError } from "../base/errors.ts";
+import { ShardGroup, type ShardGroupShare } from "../shard/shard_group.ts";
 import { ShardedStore } from "../shard/sharded_store.ts";
 import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
@@ -27,6 +28,28 @@ export function openStore(options: StoreOptions): Store {
   const store = ShardedStore.create(options, nodePlatform());
   warnOfMemory("memoryMax", store.options.memoryMax);
   return store;
+}
+
+/** Creates the shards of a store of values. @throws as `createStore` */
+export function openGroup(options: StoreOptions): ShardGroup {
+  const group = ShardGroup.create(options, nodePlatform());
+  warnOfMemory("memoryMax", group.memoryMax);
+  return group;
+}
+
+/**
+ * Attaches to the shards of a store of values and opens something on them. If `open` throws, the
+ * thread detaches again.
+ * @throws as `attachStore` and `open`
+ */
+export function attachGroupWith<T>(share: ShardGroupShare, open: (group: ShardGroup) => T): T {
+  const group = ShardGroup.attach(share, nodePlatform());
+  try {
+    return open(group);
+  } catch (error) {
+    group.detach();
+    throw error;
+  }
 }
 
 /**

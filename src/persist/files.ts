@@ -21,7 +21,6 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { attemptIo, ioError } from "../node/file_io.ts";
-import { lockFile } from "../node/file_lock.ts";
 import { random32 } from "../node/platform.ts";
 import {
   findFiles,
@@ -40,9 +39,9 @@ const FOREIGN_END = 2 ** 30;
 export class PersistFiles {
   readonly path: string;
   /** The files that a start needs, oldest first: a snapshot, if any, then logs. */
-  readonly found: readonly (PersistFile | LostFile)[];
+  found: readonly (PersistFile | LostFile)[];
   /** Seeds of the key hash: those of the files that were found, else new ones. */
-  readonly keySeeds: readonly [number, number];
+  keySeeds: readonly [number, number];
   readonly #identity: FileIdentity;
   readonly #unlock: () => void;
 
@@ -60,20 +59,33 @@ export class PersistFiles {
   }
 
   /**
-   * Locks the files at a path for this process.
+   * Opens the files at a path, which this process has locked.
    * @param existing "discard" removes the files that this library has written
-   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if the files are of another version, or of a
-   *   store with other settings; ERR_IO
+   * @param unlock lets other processes open the files; called by `unlock`
+   * @throws ZcacheError ERR_OPTION if the files are of another version, or of a store with other
+   *   settings; ERR_IO
    */
-  static open(path: string, identity: FileIdentity, existing: "recover" | "discard"): PersistFiles {
-    const unlock = lockFile(`${path}.log`);
-    try {
-      const found = findFiles(path, identity, existing);
-      return new PersistFiles(path, found, identity, unlock);
-    } catch (error) {
-      unlock();
-      throw error;
+  static open(
+    path: string,
+    identity: FileIdentity,
+    existing: "recover" | "discard",
+    unlock: () => void,
+  ): PersistFiles {
+    return new PersistFiles(path, findFiles(path, identity, existing), identity, unlock);
+  }
+
+  /**
+   * Sets the seeds of the key hash, before anything is written.
+   * @returns false if the files that were found have others: they are removed
+   */
+  useSeeds(seeds: readonly [number, number]): boolean {
+    const isSame = !this.found.some(isReadable) || String(this.keySeeds) === String(seeds);
+    if (!isSame) {
+      this.removeAll();
+      this.found = [];
     }
+    this.keySeeds = seeds;
+    return isSame;
   }
 
   /** A number above `above` and above those of all files, whatever they contain. */

@@ -84,6 +84,12 @@ export function namesOf(path: string): FileName[] {
   });
 }
 
+/** Whether this library has written a file, or has to be able to read it to tell. */
+export function isOurs(path: string): boolean {
+  const is = inspectAt(path);
+  return is.state !== "foreign" || is.cause !== undefined;
+}
+
 /** Whether the header of a file can be read. */
 export function isReadable(file: PersistFile | LostFile): file is PersistFile {
   return "seed" in file;

@@ -34,7 +34,7 @@ export interface ResolvedPersist {
 const KEYS: readonly string[] = ["path", "max", "flushMs", "existing"];
 const MAX_BYTES = 32 * 1024 * MIB;
 /** Enough for a log and a snapshot beside their predecessors. */
-const MAX_BYTES_MIN = 16 * MIB;
+export const MAX_BYTES_MIN = 16 * MIB;
 const FLUSH_MS = 20;
 const FLUSH_MS_MAX = 60_000;
 

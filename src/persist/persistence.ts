@@ -7,6 +7,7 @@
 //
 // Parts:
 //   options.ts        the option `persist`
+//   shards.ts         opens the files of all shards of a store
 //   files.ts          creates, writes and replaces files; header.ts: their headers
 //   found_files.ts    which of the files in the folder a start needs
 //   log_files.ts      the files of the log
@@ -34,6 +35,7 @@ import { logTo, makeLog } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
 import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./exit.ts";
 import { PersistFiles } from "./files.ts";
+import { isReadable } from "./found_files.ts";
 import type { FileIdentity } from "./header.ts";
 import { LogFiles } from "./log_files.ts";
 import type { ResolvedPersist } from "./options.ts";
@@ -92,6 +94,8 @@ export class Persistence {
   /** End of the pause after a failure, by `performance.now`. */
   #pausedUntil = 0;
   #recovered: Recovered | undefined;
+  /** Why the values of this shard are lost, found out before `begin`. */
+  #loss: string | undefined;
 
   private constructor(files: PersistFiles, options: ResolvedPersist) {
     this.#files = files;
@@ -99,12 +103,30 @@ export class Persistence {
   }
 
   /**
-   * Locks the files for this process.
-   * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if a store of another kind, or with other
-   *   settings, has written them; ERR_IO
+   * Opens the files of one shard, which this process has locked (shards.ts).
+   * @param unlock called by `close`
+   * @throws ZcacheError ERR_OPTION if a store of another kind, or with other settings, has written
+   *   them; ERR_IO
    */
-  static open(options: ResolvedPersist, identity: FileIdentity): Persistence {
-    return new Persistence(PersistFiles.open(options.path, identity, options.existing), options);
+  static open(options: ResolvedPersist, identity: FileIdentity, unlock: () => void): Persistence {
+    const { path, existing } = options;
+    return new Persistence(PersistFiles.open(path, identity, existing, unlock), options);
+  }
+
+  /** Whether there are files whose headers can be read. */
+  get hasValues(): boolean {
+    return this.#files.found.some(isReadable);
+  }
+
+  /**
+   * Sets the seeds of the key hash, before `begin`. Files with other seeds are removed.
+   * @param isExpected whether other shards have files, so that this one should have some too
+   */
+  useSeeds(seeds: readonly [number, number], isExpected: boolean): void {
+    const { found } = this.#files;
+    if (isExpected && found.length === 0) this.#loss = "has no files, though other shards have";
+    if (this.#files.useSeeds(seeds)) return;
+    this.#loss = "has the files of another store, which are removed";
   }
 
   /** Seeds of the key hash, with which the store has to be made. */
@@ -149,9 +171,8 @@ export class Persistence {
       last: () => this.#run(),
     });
     flushAtExit(this);
-    const loss = lossOf(this.#options.path, recovery);
     // Later, because the creator of the store has no listener yet.
-    if (loss !== undefined) setImmediate(() => onFault(loss));
+    for (const loss of this.#losses(recovery)) setImmediate(() => onFault(loss));
     return recovery.dictionary;
   }
 
@@ -249,6 +270,16 @@ export class Persistence {
     this.#wantsSnapshot = recovery.isDamaged || recovery.logs > Policy.LOGS_MAX;
     this.#recovered = recovery.recovered;
     return recovery;
+  }
+
+  /** The errors that report what was lost. */
+  #losses(recovery: Recovery): ZcacheError[] {
+    const { path } = this.#options;
+    const loss = lossOf(path, recovery);
+    const losses = loss === undefined ? [] : [loss];
+    if (this.#loss === undefined) return losses;
+    const message = `persist: ${path} ${this.#loss}: the values of this shard are lost`;
+    return [...losses, new ZcacheError("ERR_CORRUPT", message, { context: { path } })];
   }
 
   /** One run of the background task. */

@@ -38,8 +38,12 @@ export interface ReplayCounts {
 /** Reads from a file. @returns the number of bytes read; 0 at the end */
 export type ReadAt = (offsetBytes: number, target: Uint8Array) => number;
 
-/** Tells whether a value is to be dropped. @param prefixAt address of its prefix */
-export type IsUnwanted = (prefixAt: number) => boolean;
+/**
+ * Tells whether a value is to be dropped.
+ * @param prefixAt address of its prefix
+ * @param key its tmem key, whose object is the hash of the value's key
+ */
+export type IsUnwanted = (prefixAt: number, key: TmemKey) => boolean;
 
 /** After this many bytes without a record, some seconds, the rest of a file is given up. */
 const LOST_BYTES_MAX = 1024 * 1024 * 1024;
@@ -262,7 +266,7 @@ export class Replay {
     } else if (isHead && Value.expiryOf(bytes, data) <= this.#now) {
       this.counts.expired++;
       this.#remove(word);
-    } else if (!isHead || !this.#isUnwanted(data)) {
+    } else if (!isHead || !this.#isUnwanted(data, key)) {
       const result = putStored(this.#values, key, codec, data as Address, sizeBytes);
       if (result < 0) this.counts.refused++;
       if (!isHead) this.#addChunked(key.id[0]!, key.id[1]!);

@@ -28,14 +28,24 @@ const ARENA_UNIT = 64 * KIB;
  */
 export function planShards(memoryMax: number, shards: "auto" | number): ShardPlan {
   if (shards === "auto") return planOf(memoryMax, fewestShards(memoryMax));
-  const fewest = Math.ceil(memoryMax / ARENA_BYTES_MAX);
-  const most = Math.max(1, Math.min(SHARDS_MAX, Math.floor(memoryMax / PART_MIN)));
-  if (shards >= fewest && shards <= most) return planOf(memoryMax, shards);
+  if (isPossible(memoryMax, shards)) return planOf(memoryMax, shards);
+  const [fewest, most] = rangeOf(memoryMax);
   throw new ZcacheError(
     "ERR_OPTION",
     `shards ${shards}: memory of ${memoryMax} bytes has ${fewest} to ${most} shards`,
     { context: { shards, memoryMax, fewest, most } },
   );
+}
+
+/** Whether so many shards can have so much memory. */
+export function isPossible(memoryMax: number, shards: number): boolean {
+  const [fewest, most] = rangeOf(memoryMax);
+  return shards >= fewest && shards <= most;
+}
+
+function rangeOf(memoryMax: number): [fewest: number, most: number] {
+  const most = Math.max(1, Math.min(SHARDS_MAX, Math.floor(memoryMax / PART_MIN)));
+  return [Math.ceil(memoryMax / ARENA_BYTES_MAX), most];
 }
 
 function fewestShards(memoryMax: number): number {

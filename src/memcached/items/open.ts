@@ -65,11 +65,12 @@ export function openItems(
 ): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
-  const opened = openValues(storeOptionsOf(options), persist, {
+  const opened = openValues({ ...storeOptionsOf(options), shards: 1 }, persist, {
     front: "items",
     stays: !settings.evicts,
   });
-  const { store } = opened;
+  const [shard] = opened.shards;
+  const { store } = shard!;
   try {
     const values = valuesIn(store);
     const before: Before = { casMax: 0, flushes: undefined };
@@ -77,7 +78,7 @@ export function openItems(
       background: { everyMs: BACKGROUND_MS, pressed: PRESSED },
       ...{ dictionaryBytes, codec, codecOptions },
     };
-    const engine = new Engine(opened, values, what, {
+    const engine = new Engine(shard!, values, what, {
       isUnwanted: (prefixAt) => {
         readBefore(values, prefixAt, before);
         return false;
