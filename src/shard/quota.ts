@@ -87,8 +87,11 @@ export class Quota {
         const largest = limits.indexOf(Math.max(...limits));
         limits[largest]! -= Math.min(over, limits[largest]! - SHARD_FRAMES_MIN);
       }
-      Atomics.store(this.#words, this.#at + TOTAL_FRAMES, Math.min(before, total));
-      for (const [nth, state] of this.#states.entries()) setLimit(state, limits[nth]!);
+      // At every moment the limits are within the total: a thread may be terminated here.
+      Atomics.store(this.#words, this.#at + TOTAL_FRAMES, Math.max(before, total));
+      const lower = (nth: number) => limits[nth]! < limitOf(this.#states[nth]!);
+      const order = [...limits.keys()].sort((a, b) => Number(lower(b)) - Number(lower(a)));
+      for (const nth of order) setLimit(this.#states[nth]!, limits[nth]!);
       Atomics.store(this.#words, this.#at + TOTAL_FRAMES, total);
     });
   }

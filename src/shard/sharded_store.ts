@@ -50,7 +50,18 @@ export interface ShardedStoreShare extends StoreShare {
   readonly whole: ResolvedOptions;
 }
 
+/** The states of all shards of a store of pages. */
+export function statesOf(store: Store): readonly StoreState[] {
+  return store instanceof ShardedStore ? shardStates(store) : [stateOf(store)];
+}
+
+let shardStates: (store: ShardedStore) => readonly StoreState[];
+
 export class ShardedStore extends Store {
+  static {
+    shardStates = (store) => store.#states;
+  }
+
   override readonly inspection: Inspection;
   /** All shards but the first, which is this object. */
   readonly #others: readonly Store[];

@@ -22,9 +22,12 @@ export class FaultyDevice implements BackingDevice {
   /** Called before each read and write: here other threads may go on. */
   meanwhile: () => void = () => {};
   readonly #random: Xorshift32;
+  readonly #fd: number;
   #closed = false;
 
-  constructor(sizeBytesMax: number, random: Xorshift32, faults: Faults = NO_FAULTS) {
+  /** @param fd stands for a descriptor in what `share` returns */
+  constructor(sizeBytesMax: number, random: Xorshift32, faults: Faults = NO_FAULTS, fd = 0) {
+    this.#fd = fd;
     this.sizeBytesMax = sizeBytesMax;
     this.bytes = new Uint8Array(sizeBytesMax);
     this.faults = faults;
@@ -51,7 +54,7 @@ export class FaultyDevice implements BackingDevice {
   }
 
   share(): BackingShare {
-    return { path: "in memory", fd: -1, sizeBytesMax: this.sizeBytesMax };
+    return { path: "in memory", fd: this.#fd, sizeBytesMax: this.sizeBytesMax };
   }
 
   close(): void {

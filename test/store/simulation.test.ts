@@ -24,6 +24,7 @@ function optionsOf(seed: number): SimulationOptions {
     seed,
     steps: 2000,
     memoryMax: pick([1 << 20, 3 << 20]),
+    shards: 1,
     ephemeralPool: pick(POOLS),
     persistentPool: pick(POOLS),
     policy: pick(policyNames()),

@@ -6,9 +6,10 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { ARENA_LOCK, JOURNAL_LIMIT } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { GENERATION, lockOf } from "../../src/pool/pool.layout.ts";
+import { ShardedStore, statesOf } from "../../src/shard/sharded_store.ts";
 import type { StorePlatform } from "../../src/store/platform.ts";
 import { KINDS as KINDS_OF_POOLS, ZPOOLS } from "../../src/store/store.layout.ts";
-import { Store } from "../../src/store/store.ts";
+import type { Store, StoreShare } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { type Faults, FaultyDevice, NO_FAULTS } from "../doubles/faulty_device.ts";
 import { SimulatedThreads } from "../doubles/simulated_threads.ts";
@@ -18,6 +19,7 @@ export interface SimulationOptions {
   readonly seed: number;
   readonly steps: number;
   readonly memoryMax: number;
+  readonly shards: number;
   readonly ephemeralPool: string;
   readonly persistentPool: string;
   readonly policy: string;
@@ -58,9 +60,10 @@ const KINDS: readonly PageKind[] = ["same", "text", "text", "sparse", "noise"];
 
 interface Actor {
   store: Store;
-  name: number;
-  /** What its locks name it by. */
-  owner: number;
+  /** What the system knows it by: a name for each shard's memory that it has attached to. */
+  names: readonly number[];
+  /** What its locks name it by, in each shard. */
+  owners: readonly number[];
 }
 
 export class Simulation {
@@ -68,9 +71,11 @@ export class Simulation {
   readonly #random: Xorshift32;
   readonly #threads = new SimulatedThreads();
   readonly #platform: StorePlatform;
-  readonly #device: FaultyDevice;
+  /** The write-back file of each shard. */
+  readonly #devices: FaultyDevice[] = [];
   readonly #root: Store;
-  readonly #words: Int32Array;
+  /** The memory of each shard. */
+  readonly #memories: readonly Int32Array[];
   readonly #actors: Actor[] = [];
   readonly #pools: PoolModel[] = [];
   readonly #key = new TmemKey();
@@ -88,20 +93,20 @@ export class Simulation {
     this.#random = new Xorshift32(seed * 7919);
     const random = new Xorshift32(seed);
     let now = 0;
-    this.#device = new FaultyDevice(FILE_BYTES[file], new Xorshift32(seed ^ 0x5555), NO_FAULTS);
-    this.#device.meanwhile = () => this.#meanwhile();
     this.#platform = {
       ...nodePlatform(),
-      openDevice: () => this.#device,
-      attachDevice: () => this.#device,
+      openDevice: () => this.#addDevice(FILE_BYTES[file], seed),
+      attachDevice: ({ fd }) => this.#devices[fd]!,
       threads: this.#threads,
       clock: { nowNs: () => (now += 1000) },
       random: () => random.next() | 0,
     };
     const writeBack = file === "none" ? {} : { writeBack: { path: "in memory", max: "4MiB" } };
-    this.#root = Store.create({ ...store, ...writeBack }, this.#platform);
-    if (faults) this.#device.faults = FAULTS;
-    this.#words = new Int32Array(this.#root.share().arena.zcacheArena.buffer);
+    this.#root = ShardedStore.create({ ...store, ...writeBack }, this.#platform);
+    if (faults) this.#setFaults(FAULTS);
+    this.#memories = sharesOf(this.#root).map(
+      ({ arena }) => new Int32Array(arena.zcacheArena.buffer),
+    );
     for (let n = 0; n < ACTORS * (DEPTH_MAX + 1); n++) this.#actors.push(this.#newActor());
     this.#page = new Uint8Array(this.#root.pageSize);
     this.#expected = new Uint8Array(this.#root.pageSize);
@@ -116,7 +121,7 @@ export class Simulation {
       this.#step();
       if (step % 100 === 99) this.#root.verify();
     }
-    this.#device.faults = NO_FAULTS;
+    this.#setFaults(NO_FAULTS);
     for (const pool of this.#pools) this.#checkAll(pool);
     this.#root.verify();
     for (const pool of this.#pools) {
@@ -136,12 +141,29 @@ export class Simulation {
   /** While an actor waits for the file, others go on. */
   #meanwhile(): void {
     if (this.#depth >= DEPTH_MAX || this.#isSettling) return;
-    const room = this.#words[JOURNAL_LIMIT]!;
-    this.#words[JOURNAL_LIMIT] = JOURNAL_ROOM;
+    const rooms = this.#memories.map((words) => words[JOURNAL_LIMIT]!);
+    this.#setJournalRoom(JOURNAL_ROOM);
     this.#depth++;
     for (let n = this.#random.below(3); n > 0; n--) this.#step();
     this.#depth--;
-    this.#words[JOURNAL_LIMIT] = room;
+    for (const [nth, words] of this.#memories.entries()) words[JOURNAL_LIMIT] = rooms[nth]!;
+  }
+
+  /** Words that the journals of all shards take; a thread dies where one has no room. */
+  #setJournalRoom(words: number): void {
+    for (const memory of this.#memories) memory[JOURNAL_LIMIT] = words;
+  }
+
+  #addDevice(bytes: number, seed: number): FaultyDevice {
+    const nth = this.#devices.length;
+    const device = new FaultyDevice(bytes, new Xorshift32((seed ^ 0x5555) + nth), NO_FAULTS, nth);
+    device.meanwhile = () => this.#meanwhile();
+    this.#devices.push(device);
+    return device;
+  }
+
+  #setFaults(faults: Faults): void {
+    for (const device of this.#devices) device.faults = faults;
   }
 
   #step(): void {
@@ -250,9 +272,8 @@ export class Simulation {
    */
   #attempt<T>(actor: Actor, what: string, work: () => T): T | undefined {
     this.#count(what);
-    const room = this.#words[JOURNAL_LIMIT]!;
     const dies = this.#options.deaths && this.#depth === 0 && this.#random.below(40) === 0;
-    if (dies) this.#words[JOURNAL_LIMIT] = this.#random.below(50);
+    if (dies) this.#setJournalRoom(this.#random.below(50));
     try {
       return work();
     } catch (error) {
@@ -262,24 +283,27 @@ export class Simulation {
       }
       if (!dies || !(error instanceof AssertionError) || !/journal/.test(error.message))
         throw error;
-      this.#words[JOURNAL_LIMIT] = room;
+      this.#setJournalRoom(JOURNAL_ROOM);
       this.#bury(actor);
       return undefined;
     } finally {
-      this.#words[JOURNAL_LIMIT] = room;
+      if (dies) this.#setJournalRoom(JOURNAL_ROOM);
     }
   }
 
   /** An actor has died with the lock in its hands: the next one finds that out. */
   #bury(actor: Actor): void {
     this.#count("died");
-    this.#threads.dead.add(actor.name);
-    this.#words[ARENA_LOCK] = actor.owner;
-    const { zcacheStore: root } = this.#root.share();
-    const { frames } = this.#root.arena;
-    for (const zpool of this.#words.subarray(root + ZPOOLS, root + ZPOOLS + KINDS_OF_POOLS)) {
-      const at = frames.frameToWord(zpool as PageFrame);
-      this.#words[lockOf(this.#words[at + GENERATION]!)] = actor.owner;
+    for (const name of actor.names) this.#threads.dead.add(name);
+    // As if it had died with the locks of all shards in its hands: more than it could hold.
+    for (const [nth, { zcacheStore: root }] of sharesOf(this.#root).entries()) {
+      const words = this.#memories[nth]!;
+      const owner = actor.owners[nth]!;
+      words[ARENA_LOCK] = owner;
+      for (const zpool of words.subarray(root + ZPOOLS, root + ZPOOLS + KINDS_OF_POOLS)) {
+        const at = this.#root.arena.frames.frameToWord(zpool as PageFrame);
+        words[lockOf(words[at + GENERATION]!)] = owner;
+      }
     }
     const at = this.#actors.indexOf(actor);
     // Sometimes an attaching thread, which has no repair of the store yet, finds the death.
@@ -288,8 +312,10 @@ export class Simulation {
   }
 
   #newActor(): Actor {
-    const store = Store.attach(this.#root.share(), this.#platform);
-    return { store, name: this.#threads.last, owner: store.owner };
+    const before = this.#threads.last;
+    const store = ShardedStore.attach(this.#root.share(), this.#platform);
+    const owners = statesOf(store).map(({ arena }) => arena.owner);
+    return { store, names: owners.map((_, nth) => before + 1 + nth), owners };
   }
 
   /** Finds out what is stored after an operation that did not end: one of these, or nothing. */
@@ -297,14 +323,14 @@ export class Simulation {
     const [object, index] = name.split("/").map(Number);
     const key = this.#key.setObject(object!).setIndex(index!);
     let found = false;
-    const { faults } = this.#device;
+    const faults = this.#devices[0]?.faults ?? NO_FAULTS;
     // The file must not fail here, and no other actor may run.
-    this.#device.faults = NO_FAULTS;
+    this.#setFaults(NO_FAULTS);
     this.#isSettling = true;
     try {
       found = this.#root.get(pool.id, key, this.#page);
     } finally {
-      this.#device.faults = faults;
+      this.#setFaults(faults);
       this.#isSettling = false;
     }
     const is = allowed.find((page) => page !== undefined && this.#isSame(this.#page, page));
@@ -344,4 +370,10 @@ export class Simulation {
   #count(what: string): void {
     this.#tally[what] = (this.#tally[what] ?? 0) + 1;
   }
+}
+
+/** The share of each shard of a store. */
+function sharesOf(store: Store): readonly StoreShare[] {
+  const share = store.share() as StoreShare & { readonly shards?: readonly StoreShare[] };
+  return [share, ...(share.shards ?? [])];
 }
