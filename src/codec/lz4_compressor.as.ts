@@ -89,34 +89,6 @@ export function putLiterals(
   return out + count;
 }
 
-/** Completes a token by its match's length. @returns the address behind it, or 0 without room */
-// @ts-ignore: decorator
-@inline
-export function putLength(
-  token: usize, halves: usize, length: usize, out: usize, outEnd: usize,
-): usize {
-  store<u8>(token, <u8>(halves | min(length, HALF_MAX)));
-  if (length < HALF_MAX) return out;
-  return extraBytes(length) > outEnd - out ? 0 : putExtra(out, length);
-}
-
-/**
- * Writes the literals before a match, behind room for the token, which `putLength` completes.
- * @param outWide below it, a sequence of few literals has room for a copy of 16 bytes
- * @returns the address behind the literals, or 0 if there is no room
- */
-// @ts-ignore: decorator
-@inline
-export function putSequence(
-  out: usize, outEnd: usize, outWide: usize, anchor: usize, literals: usize, sourceEnd: usize,
-): usize {
-  if (literals < HALF_MAX && out < outWide) {
-    v128.store(out, v128.load(anchor), 1);
-    return out + 1 + literals;
-  }
-  return putLiterals(out, outEnd, anchor, literals, sourceEnd, 2);
-}
-
 /**
  * Compresses `size` bytes (1 … 65,536) from `source`, with 16 KiB of scratch at `table`.
  * @returns bytes written, or 0 if they would exceed `limit`
@@ -131,7 +103,8 @@ export function lz4Compress(
 
 /**
  * The same with a table of 2^tableBits entries. Inlined, so that there are two copies of it, each
- * with constants: a variable table size costs 3 % of the time.
+ * with constants: a variable table size costs 3 % of the time. Lengths and literals are written
+ * here, not by functions shared with the other compressor, whose results cost a check per sequence.
  */
 // @ts-ignore: decorator
 @inline
@@ -168,16 +141,26 @@ function compressWith(
       let token = out;
       const literals = at - anchor;
       let halves = min(literals, HALF_MAX) << 4;
-      out = putSequence(out, outEnd, outWide, anchor, literals, sourceEnd);
-      if (out == 0) return 0;
+      if (literals < HALF_MAX && out < outWide) {
+        v128.store(out, v128.load(anchor), 1);
+        out += 1 + literals;
+      } else {
+        out = putLiterals(out, outEnd, anchor, literals, sourceEnd, 2);
+        if (out == 0) return 0;
+      }
       while (true) {
         store<u16>(out, <u16>(at - match));
         out += 2;
         anchor = matchEnd(at + MATCH_MIN, at - match, lastMatchEnd);
         const length = anchor - at - MATCH_MIN;
         at = anchor;
-        out = putLength(token, halves, length, out, outEnd);
-        if (out == 0) return 0;
+        if (length < HALF_MAX) {
+          store<u8>(token, <u8>(halves | length));
+        } else {
+          if (extraBytes(length) > outEnd - out) return 0;
+          store<u8>(token, <u8>(halves | HALF_MAX));
+          out = putExtra(out, length);
+        }
         if (at > lastStart) break;
 
         // Often another match follows at once: a sequence without literals, found without a search.

@@ -16,11 +16,11 @@
 import { HALF_MAX, LAST_LITERALS, MATCH_MIN } from "./lz4.as";
 import {
   exchange,
+  extraBytes,
   HASH_FACTOR,
   matchEnd,
-  putLength,
+  putExtra,
   putLiterals,
-  putSequence,
   SEQUENCE_MARGIN,
   SKIP_BITS,
   START_MARGIN,
@@ -67,6 +67,15 @@ function find(
   const known = dictionary + <usize>load<u16>(entry);
   if (load<u32>(known) != four) return 0;
   return dictionaryEnd - known + (at - source) <= DISTANCE_MAX ? known : 0;
+}
+
+/** Completes a token by its match's length. @returns the address behind it, or 0 without room */
+// @ts-ignore: decorator
+@inline
+function putLength(token: usize, halves: usize, length: usize, out: usize, outEnd: usize): usize {
+  store<u8>(token, <u8>(halves | min(length, HALF_MAX)));
+  if (length < HALF_MAX) return out;
+  return extraBytes(length) > outEnd - out ? 0 : putExtra(out, length);
 }
 
 /** @returns up to where a match from the dictionary goes, over its end on into the source */
@@ -119,8 +128,13 @@ export function lz4CompressDictionary(
       let token = out;
       const literals = at - anchor;
       let halves = min(literals, HALF_MAX) << 4;
-      out = putSequence(out, outEnd, outWide, anchor, literals, sourceEnd);
-      if (out == 0) return 0;
+      if (literals < HALF_MAX && out < outWide) {
+        v128.store(out, v128.load(anchor), 1);
+        out += 1 + literals;
+      } else {
+        out = putLiterals(out, outEnd, anchor, literals, sourceEnd, 2);
+        if (out == 0) return 0;
+      }
       while (true) {
         if (isKnown) {
           store<u16>(out, <u16>(dictionaryEnd - match + (at - source)));
