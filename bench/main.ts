@@ -15,6 +15,7 @@ import { benchPolicies } from "./policy/policies.ts";
 import { benchDensity } from "./pool/density.ts";
 import { benchPools } from "./pool/pools.ts";
 import { benchGarbage } from "./store/garbage.ts";
+import { benchGiveBack } from "./store/give_back.ts";
 import { benchReclaim } from "./store/reclaim.ts";
 import { benchStore } from "./store/store.ts";
 import { benchWriteBack } from "./store/write_back.ts";
@@ -35,6 +36,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   policies: async ({ tiny }) => benchPolicies({ tiny }),
   store: async ({ tiny }) => benchStore({ tiny }),
   reclaim: async ({ tiny }) => benchReclaim({ tiny }),
+  "give-back": async ({ tiny }) => benchGiveBack({ tiny }),
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
   memcached: async ({ tiny }) => benchMemcached({ tiny }),

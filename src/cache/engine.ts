@@ -7,6 +7,7 @@
 import type { WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
+import { manageResidentMemory } from "../node/give_back.ts";
 import { random32 } from "../node/platform.ts";
 import { Scheduler } from "../node/scheduler.ts";
 import { openGroup, renamedFile } from "../node/stores.ts";
@@ -198,6 +199,7 @@ export class Engine {
     const { background, dictionaryBytes, codec, codecOptions } = options;
     if (background !== undefined) {
       this.#backgroundCounts = startBackground(this.#scheduler, store, background);
+      manageResidentMemory(store, this.#scheduler);
     }
     if (dictionaryBytes === 0 || !values.dictionaries.isUsable(false)) return;
     this.#trainer = new DictionaryTrainer(

@@ -90,6 +90,11 @@ export interface CacheOptions {
    * and return a "plain" object (default "refuse").
    */
   readonly classes?: "refuse" | "plain";
+  /**
+   * "auto" returns unused memory to the system in the background, if the optional package `koffi`
+   * or `node:ffi` is available (default "auto").
+   */
+  readonly giveBack?: "auto" | "off";
   /** Interval of background work in ms (default 100); 0: none. */
   readonly backgroundMs?: number;
 }
@@ -132,6 +137,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "persist",
   "near",
   "classes",
+  "giveBack",
   "backgroundMs",
   "serializer",
 ];
@@ -261,7 +267,7 @@ function codecOptionsOf({ codec, codecOptions }: CacheOptions): { readonly level
 
 /** The options of the store under a cache. */
 export function storeOptionsOf(options: CacheOptions): StoreOptions {
-  const { codec = DEFAULT_CODEC, memoryMax, writeBack, tiers = true } = options;
+  const { codec = DEFAULT_CODEC, memoryMax, writeBack, tiers = true, giveBack } = options;
   const dense = { codec: "zstd", codecOptions: { level: ZSTD_LEVEL } };
   return {
     content: "values",
@@ -272,6 +278,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     // values go to a file first, so the default watermarks hold with `writeBack`.
     ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
+    ...(giveBack === undefined ? {} : { giveBack }),
     policy: options.policy ?? DEFAULT_POLICY,
     ...(tiers && codec !== dense.codec ? { recompress: dense } : {}),
   };

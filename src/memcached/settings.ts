@@ -19,6 +19,8 @@ export interface MemcachedSettings {
   readonly writeBack: WriteBackOptions | undefined;
   /** Begin with the items of the process before. */
   readonly persist: PersistOptions | undefined;
+  /** "auto" returns unused memory to the system, as the cache does. */
+  readonly giveBack: "auto" | "off";
   /** Key, value and 50 bytes of an item, at most. */
   readonly itemBytesMax: number;
   readonly connectionsMax: number;
@@ -65,6 +67,7 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
   dictionary: true,
   writeBack: undefined,
   persist: undefined,
+  giveBack: "auto",
   itemBytesMax: MIB,
   connectionsMax: 1024,
   threads: 1,

@@ -8,7 +8,7 @@
  *
  * Frame numbers count from the start of the memory, so that frame × page size is an address; the
  * frames of the first three parts are never allocated. The memory is created at its full size, and
- * the system commits a page when it is first touched.
+ * the system populates a page when it is first touched.
  *
  * Words marked "fixed" are written before the arena is shared, and never again.
  */
@@ -21,10 +21,14 @@ export const CLOSED = 5; // atomic: 1 after close()
 export const FRAMES_LOCK = 6; // atomic: the lock of the frame allocator
 export const FRAMES_FREE = 7; // guarded by FRAMES_LOCK: free frames of all orders
 export const FRAMES_PEAK = 8; // guarded by FRAMES_LOCK: most frames ever in use at once
-export const FRAMES_TOUCHED = 9; // guarded by FRAMES_LOCK: frames below this have been in use
+export const UNPOPULATED_BLOCKS = 9; // guarded by FRAMES_LOCK: whole free blocks without memory
 export const ALLOC_FAILURES = 10; // guarded by FRAMES_LOCK: requests that found no block
 export const POOLS_MADE = 11; // atomic: pools created in this arena, modulo 2³²: their generations
-export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, free blocks by order
+export const RETURNER = 12; // atomic: the owner that returns the memory of the run, 0 = done
+export const RETURN_FROM = 13; // guarded by FRAMES_LOCK: the first block of that run
+export const RETURN_BLOCKS = 14; // guarded by FRAMES_LOCK: its blocks, 0 = there is none
+export const RETURN_MASK = 15; // guarded by FRAMES_LOCK: the frames of each of its blocks, as bits
+export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, populated free blocks by order
 export const ARENA_LOCK = 21; // atomic: the lock of transactions, if there is a journal
 export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
 export const JOURNAL_AT = 23; // fixed: word index of the journal's log
@@ -38,6 +42,11 @@ export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock found
 export const SCRATCH_BLOCKS = 31; // fixed: largest blocks reserved for threads that attach later
 export const THREADS = 32; // atomic: MAX_THREADS words: Threads.self() of each thread, 0 = free
 export const ATTACHMENTS = 224; // atomic: MAX_THREADS words: how often each number was assigned
+export const BARE_FRAMES = 420; // guarded by FRAMES_LOCK: bare frames (free_blocks.ts)
+export const RETURNED_FRAMES = 416; // atomic: frames whose memory was returned, modulo 2³²
+export const RETURN_CALLS = 417; // atomic: calls of the system for that
+export const RETURN_US = 418; // atomic: time spent in them, µs modulo 2³²
+export const RETURNED_BY = 419; // atomic: what calls the system (store/resident_memory.ts)
 export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, a cache line apart
 
 /**
@@ -53,4 +62,4 @@ export const SUPERBLOCK_WORDS = 768;
 
 /** "zcA1" */
 export const ARENA_MAGIC = 0x7a634131;
-export const ARENA_VERSION = 3;
+export const ARENA_VERSION = 4;

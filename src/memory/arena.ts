@@ -1,7 +1,8 @@
 // The arena: one shared memory that holds everything, and what one thread needs to work in it.
 //
 //   1. arena.ts, arena.layout.ts     creates and attaches arenas; scratch of threads
-//   2. frames.ts, frame.layout.ts, bitmap.ts   the page frame allocator
+//   2. frames.ts, frame.layout.ts, free_blocks.ts, bitmap.ts   the page frame allocator;
+//      residency.ts               populates free frames ahead of use, and returns their memory
 //   3. slab.ts, list.ts              records of one size; intrusive lists
 //   4. mutex.ts, arena_lock.ts       locks that survive the death of their owner
 //   5. journal.ts                    undoes what a transaction has not committed
@@ -27,7 +28,8 @@ import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
 import { ArenaLock, READERS_BYTES } from "./arena_lock.ts";
 import { MAX_ORDER, orderOf } from "./frame.layout.ts";
-import { FrameAllocator, layoutArena } from "./frames.ts";
+import { FrameAllocator } from "./frames.ts";
+import { layoutArena } from "./free_blocks.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
 import type { IsDead } from "./mutex.ts";
 import { newOwner, ownerMayRun } from "./owner.ts";
@@ -274,6 +276,7 @@ export class Arena {
       const name = this.#nameOfDead(thread);
       if (name === 0) return false;
       this.#giveScratchOf(thread);
+      this.frames.endDeadReturn();
       this.lock.commit();
       // A thread that has found all numbers taken may have claimed this one already (claimThread).
       Atomics.compareExchange(this.words, Super.THREADS + thread - 1, name, 0);

@@ -57,17 +57,33 @@ export function bitmapDelete(words: Int32Array, map: BitmapLayout, member: numbe
   }
 }
 
-/**
- * Removes the lowest member of a set that is not empty.
- * @returns the member
- */
-export function bitmapTakeLowest(words: Int32Array, map: BitmapLayout): number {
+/** The lowest member of a set that is not empty. */
+export function bitmapLowest(words: Int32Array, map: BitmapLayout): number {
   const levels = map.levelAt;
   let member = 0;
   for (let level = levels.length - 1; level >= 0; level--) {
     const word = words[levels[level]! + member]!;
     member = member * 32 + (31 - Math.clz32(word & -word));
   }
+  return member;
+}
+
+/** The highest member of a set that is not empty. */
+export function bitmapHighest(words: Int32Array, map: BitmapLayout): number {
+  const levels = map.levelAt;
+  let member = 0;
+  for (let level = levels.length - 1; level >= 0; level--) {
+    member = member * 32 + (31 - Math.clz32(words[levels[level]! + member]!));
+  }
+  return member;
+}
+
+/**
+ * Removes the lowest member of a set that is not empty.
+ * @returns the member
+ */
+export function bitmapTakeLowest(words: Int32Array, map: BitmapLayout): number {
+  const member = bitmapLowest(words, map);
   bitmapDelete(words, map, member);
   return member;
 }

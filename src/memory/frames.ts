@@ -1,39 +1,13 @@
 // The page frame allocator: a binary buddy system, as in the kernel, with bitmaps instead of lists.
-//
-// A free block of order k is one bit in the set of order k. The lowest block is allocated first:
-// untouched memory stays untouched, so that the process commits little more than it uses, and what
-// is freed at the top of the arena stays free. A freed block is joined with its buddy at once if
-// that is free, so that free frames always form the fewest possible blocks.
+// free_blocks.ts has the sets of free blocks; this file the frame table, and the lock of both.
 import { type Address, NIL, type Nil, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
-import {
-  type BitmapLayout,
-  bitmapAdd,
-  bitmapCheck,
-  bitmapDelete,
-  bitmapHas,
-  bitmapTakeLowest,
-  layoutBitmap,
-} from "./bitmap.ts";
 import * as Frame from "./frame.layout.ts";
+import { BLOCK_FRAMES, type FrameRun, FreeBlocks, layoutArena } from "./free_blocks.ts";
 import { add, put } from "./journal.ts";
 import { type IsDead, Mutex } from "./mutex.ts";
-
-/** The positions of the parts of an arena with `framesTotal` frames of `pageSize` bytes. */
-export function layoutArena(framesTotal: number, pageSize: number) {
-  let at = Super.SUPERBLOCK_WORDS;
-  const free: BitmapLayout[] = [];
-  for (let order = 0; order <= Frame.MAX_ORDER; order++) {
-    const { layout, words } = layoutBitmap(at, Math.max(1, framesTotal >>> order));
-    free.push(layout);
-    at += words;
-  }
-  const tableAt = Math.ceil(at / Frame.FRAME_WORDS) * Frame.FRAME_WORDS;
-  const headerBytes = (tableAt + framesTotal * Frame.FRAME_WORDS) * 4;
-  return { free, tableAt, firstFrame: Math.ceil(headerBytes / pageSize) };
-}
 
 /** The frames of one arena as one thread sees them. */
 export class FrameAllocator {
@@ -50,7 +24,7 @@ export class FrameAllocator {
    */
   keepFree = 0;
   readonly #words: Int32Array;
-  readonly #free: readonly BitmapLayout[];
+  readonly #blocks: FreeBlocks;
   readonly #mutex: Mutex;
 
   /**
@@ -64,10 +38,10 @@ export class FrameAllocator {
     this.pageSize = 1 << this.pageShift;
     this.wordsPerPage = this.pageSize >>> 2;
     this.framesTotal = words[Super.FRAMES_TOTAL]!;
-    const { free, tableAt, firstFrame } = layoutArena(this.framesTotal, this.pageSize);
-    this.#free = free;
-    this.tableAt = tableAt;
-    this.firstFrame = firstFrame;
+    const layout = layoutArena(this.framesTotal, this.pageSize);
+    this.#blocks = new FreeBlocks(words, layout, isDead);
+    this.tableAt = layout.tableAt;
+    this.firstFrame = layout.firstFrame;
   }
 
   /** Initializes all frames as free; called once, by the arena's creator, before others attach. */
@@ -76,11 +50,10 @@ export class FrameAllocator {
     for (let frame = this.firstFrame; frame < this.framesTotal; ) {
       let order = Frame.MAX_ORDER;
       while (frame % (1 << order) !== 0 || frame + (1 << order) > this.framesTotal) order--;
-      this.#addFreeLocked(frame, order);
+      this.#blocks.addFresh(frame, order);
       this.#words[Super.FRAMES_FREE]! += 1 << order;
       frame += 1 << order;
     }
-    this.#words[Super.FRAMES_TOUCHED] = this.firstFrame;
     this.#mutex.unlock();
   }
 
@@ -182,7 +155,73 @@ export class FrameAllocator {
 
   /** Free blocks of 2^order frames. */
   freeBlocks(order: number): number {
-    return this.#words[Super.FREE_BLOCKS + order]!;
+    return this.#blocks.count(order);
+  }
+
+  /** Free frames that have no memory. */
+  get framesUnpopulated(): number {
+    const words = this.#words;
+    return words[Super.UNPOPULATED_BLOCKS]! * BLOCK_FRAMES + words[Super.BARE_FRAMES]!;
+  }
+
+  /** Free frames that may have memory, those of `beginReturn` included. */
+  get framesFreePopulated(): number {
+    return this.framesFree - this.framesUnpopulated;
+  }
+
+  /** The same in whole blocks, of 2^MAX_ORDER frames, without those of `beginReturn`. */
+  get framesInPopulatedBlocks(): number {
+    return this.#words[Super.FREE_BLOCKS + Frame.MAX_ORDER]! * BLOCK_FRAMES;
+  }
+
+  /**
+   * Takes the lowest run of unpopulated blocks as populated: the caller touches them afterwards,
+   * without the lock. Other threads may meanwhile allocate them.
+   * @param blocksMax 1 or more
+   */
+  claimUnpopulated(blocksMax: number): FrameRun | undefined {
+    return this.#locked(() => this.#blocks.claimUnpopulated(blocksMax));
+  }
+
+  /**
+   * Takes the highest run of populated whole blocks off the free lists, so that its memory can be
+   * returned without the lock. There is one such run at a time.
+   * @param blocksMax 1 or more
+   * @param returner the calling thread, which then calls `markReturned` and `endReturn`
+   */
+  beginReturn(blocksMax: number, returner: number): FrameRun | undefined {
+    return this.#locked(() => this.#blocks.beginReturn(blocksMax, returner));
+  }
+
+  /**
+   * Whether `beginReturnIn` may find frames in a block. Needs no lock, and may be wrong while
+   * another thread changes the block.
+   */
+  isPopulatedIn(block: number): boolean {
+    return this.#blocks.populatedIn(block) !== 0;
+  }
+
+  /** As `beginReturn`, for the smaller free blocks in the n-th whole block of the arena. */
+  beginReturnIn(block: number, returner: number): FrameRun | undefined {
+    return this.#locked(() => this.#blocks.beginReturnIn(block, returner));
+  }
+
+  /** Says, before the lock is taken for `endReturn`, that the system's call has ended. */
+  markReturned(): void {
+    Atomics.store(this.#words, Super.RETURNER, 0);
+    Atomics.notify(this.#words, Super.RETURNER);
+  }
+
+  /** Puts the run back on the free lists, if no other thread has done so. */
+  endReturn(isReturned: boolean): void {
+    this.#locked(() => this.#blocks.endReturn(isReturned));
+  }
+
+  /** Puts back a run whose thread has died. */
+  endDeadReturn(): void {
+    if (this.#words[Super.RETURN_BLOCKS] !== 0) {
+      this.#locked(() => this.#blocks.endAbandonedReturn());
+    }
   }
 
   /** Frees the allocator's lock, whose owner the caller knows to be dead. */
@@ -226,11 +265,12 @@ export class FrameAllocator {
       const state = this.state(frame);
       let order = Frame.orderOf(state);
       if (state === 0) {
-        order = this.#free.findIndex(
-          (map, k) => frame % (1 << k) === 0 && bitmapHas(this.#words, map, frame >>> k),
-        );
-        assert(order !== -1, "a frame without a state is in a free block");
-        assert(!this.#buddyIsFree(frame, order), "two free buddies are joined");
+        if (this.#blocks.isReturning(frame)) {
+          free++;
+          frame++;
+          continue;
+        }
+        order = this.#blocks.verifyBlock(frame);
         blocks[order]!++;
         free += 1 << order;
       } else {
@@ -243,25 +283,19 @@ export class FrameAllocator {
       frame += 1 << order;
     }
     assert(free === this.framesFree, "used + free = total");
-    for (let order = 0; order <= Frame.MAX_ORDER; order++) {
-      assert(blocks[order] === this.freeBlocks(order), "the count of each order is right");
-      const members = bitmapCheck(this.#words, this.#free[order]!);
-      assert(members === blocks[order], "the set of each order holds its blocks and no others");
-    }
+    this.#blocks.verify(blocks);
   }
 
   #allocLocked(order: number, owner: number): PageFrame | Nil {
     const words = this.#words;
     this.#mutex.assertLocked();
     const isWithin = words[Super.FRAMES_FREE]! - (1 << order) >= this.keepFree;
-    const frame = isWithin ? this.#takeLocked(order) : NIL;
+    const frame = isWithin ? this.#blocks.take(order) : NIL;
     if (frame === NIL) {
       add(words, Super.ALLOC_FAILURES, 1);
       return NIL;
     }
     this.#setStateLocked(frame, order, owner);
-    const end = frame + (1 << order);
-    if (end > words[Super.FRAMES_TOUCHED]!) put(words, Super.FRAMES_TOUCHED, end);
     const used = this.framesTotal - this.firstFrame - words[Super.FRAMES_FREE]!;
     if (used > words[Super.FRAMES_PEAK]!) put(words, Super.FRAMES_PEAK, used);
     return frame as PageFrame;
@@ -275,51 +309,16 @@ export class FrameAllocator {
     const order = Frame.orderOf(state);
     const stateAt = this.tableAt + frame * Frame.FRAME_WORDS;
     for (let i = 0; i < 1 << order; i++) put(words, stateAt + i * Frame.FRAME_WORDS, 0);
-    this.#joinLocked(frame, order);
+    this.#blocks.give(frame, order);
   }
 
-  #takeLocked(order: number): number | Nil {
-    const words = this.#words;
-    // Takes the lowest of the smallest sufficient blocks; splits a larger block only if there is
-    // none, which preserves large blocks.
-    let have = order;
-    while (words[Super.FREE_BLOCKS + have] === 0) {
-      if (++have > Frame.MAX_ORDER) return NIL;
+  #locked<T>(work: () => T): T {
+    this.#mutex.lock();
+    try {
+      return work();
+    } finally {
+      this.#mutex.unlock();
     }
-    const frame = bitmapTakeLowest(words, this.#free[have]!) << have;
-    add(words, Super.FREE_BLOCKS + have, -1);
-    add(words, Super.FRAMES_FREE, -(1 << order));
-    while (have > order) {
-      have--;
-      this.#addFreeLocked(frame + (1 << have), have);
-    }
-    return frame;
-  }
-
-  #joinLocked(frame: number, order: number): void {
-    const words = this.#words;
-    let start = frame;
-    let k = order;
-    while (this.#buddyIsFree(start, k)) {
-      bitmapDelete(words, this.#free[k]!, (start >>> k) ^ 1);
-      add(words, Super.FREE_BLOCKS + k, -1);
-      start &= ~(1 << k);
-      k++;
-    }
-    this.#addFreeLocked(start, k);
-    add(words, Super.FRAMES_FREE, 1 << order);
-  }
-
-  #buddyIsFree(frame: number, order: number): boolean {
-    // A buddy beyond the last frame is a bit beyond the last member, which is never set.
-    return (
-      order < Frame.MAX_ORDER && bitmapHas(this.#words, this.#free[order]!, (frame >>> order) ^ 1)
-    );
-  }
-
-  #addFreeLocked(frame: number, order: number): void {
-    bitmapAdd(this.#words, this.#free[order]!, frame >>> order);
-    add(this.#words, Super.FREE_BLOCKS + order, 1);
   }
 
   #setStateLocked(frame: number, order: number, owner: number): void {

@@ -1,4 +1,4 @@
-// Packages that zcache uses if the application has installed them: zstd-napi and lzo.
+// Packages that zcache uses if the application has installed them: koffi, lzo and zstd-napi.
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 

@@ -12,9 +12,10 @@ import type { Store } from "../store/store.ts";
 
 /**
  * What background work is called in statistics and messages. "recompress" is the scan of idle
- * entries, which also writes back, and removes expired values, in the same walk.
+ * entries, which also writes back, and removes expired values, in the same walk. "populate" and
+ * "giveBack" are about the memory of free frames (give_back.ts).
  */
-export type TaskName = "maintain" | "recompress" | "expire" | "persist";
+export type TaskName = "maintain" | "recompress" | "expire" | "persist" | "populate" | "giveBack";
 
 export interface Task {
   readonly name: TaskName;

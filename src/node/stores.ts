@@ -1,10 +1,11 @@
-// Stores on Node: makes them, attaches to them, and recompresses their idle pages.
+// Stores on Node: makes them, attaches to them, and does their background work.
 import { ZcacheError } from "../base/errors.ts";
 import { ShardGroup, type ShardGroupShare } from "../shard/shard_group.ts";
 import { ShardedStore } from "../shard/sharded_store.ts";
 import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { Store, StoreShare } from "../store/store.ts";
+import { manageResidentMemory } from "./give_back.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
@@ -12,13 +13,15 @@ import { SCAN_ENTRIES, ScanRounds, scanTask, tickSecondsFor, ticksToAge } from "
 import { Scheduler, type SchedulerTime } from "./scheduler.ts";
 
 /**
- * Makes a store. With a codec for recompression, the calling thread recompresses idle pages in the
- * background (`recompress.idleSeconds`) until it closes the store or detaches from it.
+ * Makes a store. Until the calling thread closes the store or detaches from it, it returns unused
+ * memory in the background (`giveBack`), and recompresses idle pages (`recompress.idleSeconds`).
  * @throws ZcacheError ERR_OPTION, ERR_POOL_UNKNOWN, ERR_CODEC_UNKNOWN, ERR_CODEC_UNAVAILABLE for
  *   invalid options; ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
  */
 export function createStore(options: StoreOptions = {}): Store {
   const store = openStore(options);
+  // Without background work, there are no timers.
+  if (store.options.giveBack === "auto") manageResidentMemory(store, schedulerOf(store));
   recompressInBackground(store);
   return store;
 }
@@ -67,12 +70,7 @@ export function attachStore(share: StoreShare): Store {
 export function recompressInBackground(store: Store, time?: SchedulerTime): void {
   const { recompress, content } = store.options;
   if (recompress === undefined || recompress.idleSeconds === 0) return;
-  const errors = new InternalErrors({ log: (text) => process.emitWarning(text) });
-  const scheduler = Scheduler.of(
-    store,
-    (task, error) => errors.report(`the background task ${task}`, error),
-    time,
-  );
+  const scheduler = schedulerOf(store, time);
   const tickSeconds = tickSecondsFor(recompress.idleSeconds);
   const idle: Idle = {
     idleTicks: ticksToAge(recompress.idleSeconds, tickSeconds),
@@ -82,6 +80,15 @@ export function recompressInBackground(store: Store, time?: SchedulerTime): void
   const plan = { tickMs: tickSeconds * 1000, scan: { entries: SCAN_ENTRIES, recompress: idle } };
   const rounds = new ScanRounds(store, () => plan, scheduler.nowMs);
   scheduler.add(scanTask((nowMs) => rounds.step(nowMs)));
+}
+
+/** The scheduler of the calling thread's work on a store. */
+function schedulerOf(store: Store, time?: SchedulerTime): Scheduler {
+  if (store.background instanceof Scheduler) return store.background;
+  const errors = new InternalErrors({ log: (text) => process.emitWarning(text) });
+  const report = (task: string, error: unknown) =>
+    errors.report(`the background task ${task}`, error);
+  return Scheduler.of(store, report, time);
 }
 
 /** A warning if the write-back file has another name than the options say; else undefined. */

@@ -149,6 +149,10 @@ export class ShardedStore extends Store {
     return this.#whole;
   }
 
+  override get shards(): readonly Store[] {
+    return [this, ...this.#others];
+  }
+
   override createPool(options: TmemPoolOptions = {}): number | Errno {
     const { client, flags, uuid } = resolvePoolOptions(options);
     return this.#quota.exclusive(() => {

@@ -2,6 +2,7 @@
 // background, so that threads that put pages need not.
 import { put } from "../memory/journal.ts";
 import { Latency } from "./counters.ts";
+import { populateForPuts } from "./resident_memory.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
@@ -63,8 +64,12 @@ function forget(state: StoreState, maintainer: number): void {
   });
 }
 
-/** After a put: if memory is low and no maintainer works on that, runs one round of reclaim. */
+/**
+ * After a put: prepares memory for the next ones. If memory is low and no maintainer works on that,
+ * runs one round of reclaim.
+ */
 export function makeRoomAfterPut(state: StoreState): void {
+  populateForPuts(state);
   if (!isLow(state) || isServed(state)) return;
   const begin = state.platform.clock.nowNs();
   reclaimStep(state);

@@ -83,6 +83,11 @@ export interface StoreOptions {
   /** Admission rules: which pages may enter (default: all). */
   readonly admission?: AdmissionLimits;
   readonly writeBack?: WriteBackOptions;
+  /**
+   * "auto" returns the memory of free frames to the system, in the background, by the thread that
+   * made the store, if the optional package `koffi` or `node:ffi` is available (default "auto").
+   */
+  readonly giveBack?: "auto" | "off";
 }
 
 /** All options, checked and with defaults. A plain object, which `postMessage` can carry. */
@@ -102,6 +107,7 @@ export interface ResolvedOptions {
   readonly acceptPercent: number;
   readonly admission: AdmissionLimits;
   readonly writeBack: (Required<WriteBackOptions> & { readonly max: number }) | undefined;
+  readonly giveBack: "auto" | "off";
 }
 
 /** The most arenas of a store. */
@@ -131,6 +137,7 @@ const KEYS: readonly (keyof StoreOptions)[] = [
   "acceptThreshold",
   "admission",
   "writeBack",
+  "giveBack",
 ];
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed; ERR_POOL_UNKNOWN */
@@ -160,6 +167,7 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
     acceptPercent: numberOf("acceptThreshold", options.acceptThreshold ?? 100),
     admission: options.admission === undefined ? NO_LIMITS : admissionOf(options.admission),
     writeBack: options.writeBack === undefined ? undefined : resolveWriteBack(options.writeBack),
+    giveBack: oneOf("giveBack", options.giveBack ?? "auto", ["auto", "off"] as const),
   };
   checkWatermarks(resolved);
   checkAcceptThreshold(resolved.acceptPercent);

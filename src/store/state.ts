@@ -92,6 +92,8 @@ export class StoreState implements StoreContext {
   readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
   /** Set if the store is one of several shards, which share one limit. */
   room: RoomSource | undefined;
+  /** Why memory is not returned to the system, as far as this thread knows. */
+  giveBackFailure: string | undefined;
   /** The log of changes for a later process, if the store keeps one. */
   changes: ChangeLog | undefined;
   /** Versions of keys, in a store of values. */

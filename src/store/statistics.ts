@@ -12,6 +12,7 @@ import { RECOVERIES } from "../memory/arena.layout.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
+import { type GiveBackStats, giveBackStats } from "./resident_memory.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
@@ -41,6 +42,8 @@ export interface StoreStats {
   readonly mem_limit: number;
   /** Arenas that the store consists of. */
   readonly shards: number;
+  /** Bytes of memory that the system may have given the store: those in use, and free ones. */
+  readonly mem_resident: number;
   readonly same_pages: number;
   readonly huge_pages: number;
   readonly pages_compacted: number;
@@ -66,6 +69,8 @@ export interface StoreStats {
   /** Threads that died inside the store, and whose changes were rolled back. */
   readonly recoveries: number;
   readonly writeBack: Readonly<Record<string, unknown>> | undefined;
+  /** How memory of free frames is returned to the system. */
+  readonly giveBack: GiveBackStats;
 }
 
 export function statisticsLocked(state: StoreState): StoreStats {
@@ -88,6 +93,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     mem_used_max: frames.framesPeak * pageSize + header,
     mem_limit: state.words[state.root + Store.LIMIT_FRAMES]! * pageSize + header,
     shards: 1,
+    mem_resident: (frames.framesTotal - frames.framesUnpopulated) * pageSize,
     same_pages: sum((kind) => kind.samePages),
     huge_pages: sum((kind) => kind.hugePages),
     pages_compacted: sum((kind) => kind.pool.pagesCompacted),
@@ -107,6 +113,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     latency: latencySummariesOf([state]),
     recoveries: state.words[RECOVERIES]!,
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
+    giveBack: giveBackStats(state),
   };
 }
 

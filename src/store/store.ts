@@ -232,6 +232,11 @@ export class Store {
     return this.#state.arena.ownerMayRun(owner);
   }
 
+  /** The shards: the store itself, unless it consists of several. */
+  get shards(): readonly Store[] {
+    return [this];
+  }
+
   /** The arena, for frontends that keep words of their own in memory that they have reserved. */
   get arena(): Arena {
     return this.#state.arena;

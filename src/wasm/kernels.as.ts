@@ -104,6 +104,18 @@ export function checksum(source: usize, size: usize, seed: u32): u32 {
   return hash ^ (hash >>> 16);
 }
 
+/** The smallest page of any system. */
+const SYSTEM_PAGE: usize = 4096;
+
+/**
+ * Touches each page of `size` bytes, so that the system gives it memory. Changes nothing, even if
+ * other threads write to the pages at the same time.
+ */
+export function populate(from: usize, size: usize): void {
+  const end = from + size;
+  for (let at = from; at < end; at += SYSTEM_PAGE) atomic.add<i32>(at, 0);
+}
+
 /** Atomically: if the word at `address` is `expected`, sets it to `value`. @returns what it was */
 export function compareExchange(address: usize, expected: i32, value: i32): i32 {
   return atomic.cmpxchg<i32>(address, expected, value);

@@ -13,6 +13,8 @@ export interface Kernels {
   sameFilled(page: number, sizeBytes: number): number;
   /** XXH32 of a region, as a 32-bit number that may be negative. */
   checksum(source: number, sizeBytes: number, seed: number): number;
+  /** Touches each page of a region, which changes nothing, so that the system gives it memory. */
+  populate(from: number, sizeBytes: number): void;
   compareExchange(address: number, expected: number, value: number): number;
   exchange(address: number, value: number): number;
   /** Sets a reader's word to 1. @returns 1; 0 if the word `writing` is set: then it is 0 again */

@@ -95,7 +95,7 @@ test("a task runs each period; after a run that leaves work, it runs again soone
 });
 
 test("any tasks with any errors: each error ends its run only, and is counted", () => {
-  const names: TaskName[] = ["maintain", "recompress", "expire", "persist"];
+  const names: TaskName[] = ["maintain", "recompress", "expire", "persist", "populate", "giveBack"];
   const task = fc.record({
     everyMs: fc.integer({ min: 1, max: 50 }),
     fails: fc.array(fc.boolean(), { minLength: 1, maxLength: 5 }),
@@ -242,7 +242,7 @@ test("without a codec or with 0 seconds there is no background work", () => {
     { memoryMax: "2MiB" },
     { memoryMax: "2MiB", recompress: { codec: "zstd", idleSeconds: 0 } },
   ]) {
-    using store = createStore(options);
+    using store = createStore({ ...options, giveBack: "off" });
     assert.equal(store.background, undefined);
   }
   for (const idleSeconds of [-1, Number.NaN, Number.POSITIVE_INFINITY, 1e9, "60", null]) {

@@ -56,6 +56,7 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
   return {
     ...{ memoryMax, codec, tiers, dictionary, threads },
     ...{ protocol, prefixDelimiter, authFile, debugTime },
+    giveBack: values.giveBack ? "auto" : "off",
     ...filesOf(values),
     itemBytesMax: values.maxItemSize,
     connectionsMax: values.maxConns,

@@ -13,6 +13,7 @@ import {
   tlsShare,
   Zram,
 } from "../../nbd/index.ts";
+import { manageResidentMemory } from "../../node/give_back.ts";
 import { reasonOf } from "../../node/inputs.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import { startMaintainer } from "../../node/maintainer.ts";
@@ -84,7 +85,7 @@ function storeOf(values: NbdValues): Store {
   return openStore({
     memoryMax: nbdMemoryBytes(values),
     pageSize: parseSize(pageSize, "page-size"),
-    ...{ codec, pool },
+    ...{ codec, pool, giveBack: values.giveBack ? "auto" : "off" },
     ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),
     ...(writeBack === undefined
       ? {}
@@ -166,9 +167,10 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
     });
     const line = `${loaded}nbd on ${server.addresses.join(" ")}`;
     const scheduler = Scheduler.of(store, (_, error) =>
-      errors.report("nbd: work on idle pages", error),
+      errors.report("nbd: background work", error),
     );
     const idleScan = idleScanOf(values, store, scheduler.nowMs);
+    manageResidentMemory(store, scheduler);
     scheduler.add(scanTask((nowMs) => idleScan.step(nowMs)));
     return serviceOf({ values, store, devices, scheduler, idleScan, server, image }, line, errors);
   } catch (error) {

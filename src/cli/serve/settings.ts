@@ -30,6 +30,11 @@ const SECONDS_MAX = 365 * 24 * 3600;
 const NO_TLS = "notls";
 const PAGE_SIZE_NAMES = PAGE_SIZES.map((bytes) => `${bytes / 1024}K`).join(", ");
 
+/** Whether free memory goes back to the system. */
+const giveBack = S.toggle("return unused memory to the system, if `koffi` is installed", true, {
+  off: "keep unused memory",
+});
+
 const DAEMON = {
   control: S.pathOrOff(
     "control socket for `zcache ctl`, `stats` and `top` (default: one path per user)",
@@ -78,6 +83,7 @@ export const MEMCACHED = {
   ),
   existing,
   persistMax: S.size("maximum size of all persist files together", "32G"),
+  giveBack,
   maxItemSize: S.size("maximum size of an item, key and value together", "1M", {
     min: KIB,
     max: 128 * MIB,
@@ -191,6 +197,7 @@ export const NBD = {
     [1, SECONDS_MAX],
     "seconds",
   ),
+  giveBack,
   socket: S.text("path", "Unix socket to listen on", undefined),
   socketMode: S.mode("file mode of the Unix socket", "600"),
   listen: S.addresses(

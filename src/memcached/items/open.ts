@@ -118,9 +118,9 @@ function valuesIn(store: Store): Values {
 }
 
 function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
-  const { memoryMax, codec, tiers, dictionary, writeBack, persist } = settings;
+  const { memoryMax, codec, tiers, dictionary, writeBack, persist, giveBack } = settings;
   return {
-    ...{ memoryMax, codec, tiers, dictionary },
+    ...{ memoryMax, codec, tiers, dictionary, giveBack },
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(persist === undefined ? {} : { persist }),
   };
