@@ -113,7 +113,8 @@ export interface ResolvedOptions {
 /** The most arenas of a store. */
 export const SHARDS_MAX = 64;
 const MEMORY_MIN = MIB;
-const MEMORY_MAX = SHARDS_MAX * ARENA_BYTES_MAX;
+/** The most that `memoryMax` may be, in bytes. */
+export const MEMORY_MAX = SHARDS_MAX * ARENA_BYTES_MAX;
 /** Default of `writeBack.max`. */
 export const FILE_BYTES = 1024 * MIB;
 const FILE_MIN = MIB;

@@ -1,10 +1,12 @@
 // A store beside its model, a Map of the pages that were put. A persistent page must read back byte
 // for byte; an ephemeral page must read back so or be missing.
 import assert from "node:assert/strict";
+import { MIB, parseSize } from "../../src/base/units.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
+import { ShardedStore } from "../../src/shard/sharded_store.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import type { StorePlatform } from "../../src/store/platform.ts";
-import { Store } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 
 /** Kinds of pages; the seed makes each page different. */
@@ -37,11 +39,17 @@ export interface ModelPage {
   readonly seed: number;
 }
 
+/** Shards of stores that `openStore` opens; test/shard/suites.test.ts runs suites with three. */
+const shards = Number(process.env["ZCACHE_TEST_SHARDS"] ?? 1);
+
 export function openStore(
   options: StoreOptions = {},
   platform: Partial<StorePlatform> = {},
 ): Store {
-  return Store.create({ memoryMax: "2MiB", ...options }, { ...nodePlatform(), ...platform });
+  const { memoryMax = "2MiB" } = options;
+  const bytes = Math.max(parseSize(memoryMax, "memoryMax"), shards * MIB);
+  const all = { ...options, memoryMax: bytes, shards };
+  return ShardedStore.create(all, { ...nodePlatform(), ...platform });
 }
 
 /** The model of one tmem pool. */

@@ -81,9 +81,10 @@ function checkFolder(image: string): void {
 }
 
 function storeOf(values: NbdValues): Store {
-  const { pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
+  const { shards, pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
   return openStore({
     memoryMax: nbdMemoryBytes(values),
+    shards,
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool, giveBack: values.giveBack ? "auto" : "off" },
     ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),

@@ -3,6 +3,8 @@
 // and its allowed values; flags, the configuration file, `--print-config` and error texts are
 // derived from that declaration.
 import { ZcacheError } from "../../base/errors.ts";
+import { machineMemory } from "../../node/machine_memory.ts";
+import { SHARDS_MAX } from "../../store/options.ts";
 import { parseSizeIn, parseWhole } from "../options.ts";
 import { type Address, parseAddress } from "./address.ts";
 
@@ -82,6 +84,33 @@ export function size<F extends string | undefined>(
     if (bytes < min) throw notAllowed(what, text, `at least ${min} bytes`);
     return bytes;
   });
+}
+
+/** As `size`, or per cent of the memory that this process may use, such as 25%. */
+export function memory<F extends string | undefined>(
+  describe: string,
+  fallback: F,
+  limits: { readonly min: number; readonly max: number },
+): Setting<Given<F, number>> {
+  const bytes = size(describe, fallback, limits);
+  return {
+    ...bytes,
+    hint: "size|%",
+    read: (raw, what) => {
+      const percent = typeof raw === "string" ? /^([0-9.]+)%$/.exec(raw)?.[1] : undefined;
+      if (percent === undefined) return bytes.read(raw, what);
+      const part = Number(percent) / 100;
+      if (!(part > 0 && part <= 1)) throw notAllowed(what, raw, "a size, or 1% to 100%");
+      return bytes.read(Math.floor(machineMemory().bytes * part), what);
+    },
+  };
+}
+
+/** A number of shards, or auto. */
+export function shards(describe: string): Setting<"auto" | number> {
+  return value("n|auto", "auto", describe, (text, what) =>
+    text === "auto" ? text : parseWhole(text, what, 1, SHARDS_MAX),
+  );
 }
 
 export function whole<F extends string | undefined>(

@@ -8,7 +8,9 @@
 //   WEB         [web], --web-…
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
-import { ARENA_BYTES_MAX, PAGE_SIZES } from "../../memory/arena.ts";
+import { PAGE_SIZES } from "../../memory/arena.ts";
+import { machineMemory } from "../../node/machine_memory.ts";
+import { MEMORY_MAX } from "../../store/options.ts";
 import { PAGE_TYPES } from "../../zram/idle_scan.ts";
 import { parsePageSize } from "../options.ts";
 import type { Address } from "./address.ts";
@@ -63,9 +65,9 @@ export const MEMCACHED = {
   ),
   socket: S.list("path", "Unix socket to listen on", String),
   socketMode: S.mode("file mode of the Unix sockets", "700"),
-  memoryMax: S.size("memory limit for items and all metadata", "64M", {
+  memoryMax: S.memory("memory limit for items and all metadata, such as 4G or 25%", "64M", {
     min: MIB,
-    max: 64 * 1024 * MIB,
+    max: MEMORY_MAX,
   }),
   codec: S.text("name", "codec for values; `zcache codecs` lists them", "lz4", checkCodec),
   tiers: S.toggle("recompress idle items with zstd", true, {
@@ -155,11 +157,12 @@ export const NBD = {
   size: S.size("size of the default export, the device without a name, such as 8G", undefined),
   export: S.list("name=size", "further device with its name and size", parseExport),
   // The smallest memory also holds the buffers of connections.
-  memoryMax: S.size(
-    "memory limit for all devices and metadata (default: enough for all data, up to 4G)",
+  memoryMax: S.memory(
+    "memory limit for all devices and metadata, such as 4G or 25% (default: enough for all data)",
     undefined,
-    { min: MIB, max: ARENA_BYTES_MAX },
+    { min: MIB, max: MEMORY_MAX },
   ),
+  shards: S.shards("arenas that the store is made of, each with a lock of its own"),
   codec: S.text(
     "name",
     "codec for pages when written; `zcache codecs` lists them",
@@ -345,7 +348,7 @@ const OVERHEAD_BYTES = 64 * MIB;
 export function nbdMemoryBytes(values: NbdValues): number {
   const dataBytes = devicesOf(values).reduce((sum, one) => sum + one.sizeBytes, 0);
   const wanted = Math.floor(dataBytes * (1 + 1 / OVERHEAD_PART)) + OVERHEAD_BYTES;
-  return values.memoryMax ?? Math.min(ARENA_BYTES_MAX, wanted);
+  return values.memoryMax ?? Math.min(machineMemory().bytes, wanted);
 }
 
 /** `existing` as an option of a write-back file, whose contents are never recovered. */
