@@ -410,5 +410,5 @@ test("the option `classes`, its default, and the form of the path", () => {
   other.set("k", new User("Bea"));
   assert.deepEqual(other.get("k"), { name: "Bea" });
   other.detach();
-  assert.throws(() => Cache.create({ classes: "keep" as never }), /"refuse" and "plain"/);
+  assert.throws(() => Cache.create({ classes: "keep" as never }), /"refuse" or "plain"/);
 });
