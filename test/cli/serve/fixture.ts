@@ -118,6 +118,7 @@ async function startDaemon(
       const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
       const result = await ended;
       clearTimeout(timer);
+      if (result.code === null) throw new Error(`ended by ${result.signal}: ${result.errors}`);
       return result;
     },
   };
