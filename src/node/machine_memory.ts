@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { dirname, join } from "node:path";
-import { formatBytes } from "../base/units.ts";
+import { formatBytes, GIB } from "../base/units.ts";
 
 export interface MachineMemory {
   readonly bytes: number;
@@ -81,4 +81,14 @@ export function warnOfMemory(
   if (text === undefined) return;
   isWarned = true;
   warn(text);
+}
+
+/** Addresses that V8 reserves for a WebAssembly memory, whatever its size. */
+export const RESERVED_BYTES = 10 * GIB;
+
+/** Bytes of address space that this process may use (`ulimit -v`); undefined: not limited. */
+export function addressSpaceLimit(root = "/"): number | undefined {
+  const limits = textOf(join(root, "proc/self/limits"));
+  const soft = /^Max address space\s+(\d+)/m.exec(limits)?.[1];
+  return soft === undefined ? undefined : Number(soft);
 }

@@ -1,5 +1,6 @@
 // Stores on Node: makes them, attaches to them, and does their background work.
 import { ZcacheError } from "../base/errors.ts";
+import { formatBytes } from "../base/units.ts";
 import { ShardGroup, type ShardGroupShare } from "../shard/shard_group.ts";
 import { ShardedStore } from "../shard/sharded_store.ts";
 import type { Idle } from "../store/idle_scan.ts";
@@ -7,7 +8,7 @@ import type { StoreOptions } from "../store/options.ts";
 import type { Store, StoreShare } from "../store/store.ts";
 import { manageResidentMemory } from "./give_back.ts";
 import { InternalErrors } from "./internal_errors.ts";
-import { warnOfMemory } from "./machine_memory.ts";
+import { addressSpaceLimit, RESERVED_BYTES, warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
 import { SCAN_ENTRIES, ScanRounds, scanTask, tickSecondsFor, ticksToAge } from "./scan_rounds.ts";
 import { Scheduler, type SchedulerTime } from "./scheduler.ts";
@@ -28,14 +29,14 @@ export function createStore(options: StoreOptions = {}): Store {
 
 /** As `createStore`, for a caller that schedules background work itself. */
 export function openStore(options: StoreOptions): Store {
-  const store = ShardedStore.create(options, nodePlatform());
+  const store = explained(() => ShardedStore.create(options, nodePlatform()));
   warnOfMemory("memoryMax", store.options.memoryMax);
   return store;
 }
 
 /** Creates the shards of a store of values. @throws as `createStore` */
 export function openGroup(options: StoreOptions): ShardGroup {
-  const group = ShardGroup.create(options, nodePlatform());
+  const group = explained(() => ShardGroup.create(options, nodePlatform()));
   warnOfMemory("memoryMax", group.memoryMax);
   return group;
 }
@@ -113,5 +114,22 @@ export function attachWith<T>(share: StoreShare, open: (store: Store) => T): T {
   } catch (error) {
     store.detach();
     throw error;
+  }
+}
+
+/** Runs `create`; an error for want of memory says whether the address space is limited. */
+function explained<T>(create: () => T): T {
+  try {
+    return create();
+  } catch (cause) {
+    const limit = addressSpaceLimit();
+    const isMemory = cause instanceof ZcacheError && cause.code === "ERR_ARENA_MEMORY";
+    if (!isMemory || limit === undefined) throw cause;
+    throw new ZcacheError(
+      "ERR_ARENA_MEMORY",
+      `${cause.message}: the address space of the process is limited to ${formatBytes(limit)} \
+(ulimit -v), and each arena reserves ${formatBytes(RESERVED_BYTES)} of it`,
+      { cause, context: { ...cause.context, limit } },
+    );
   }
 }
