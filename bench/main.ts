@@ -19,6 +19,7 @@ import { benchGiveBack } from "./store/give_back.ts";
 import { benchReclaim } from "./store/reclaim.ts";
 import { benchStore } from "./store/store.ts";
 import { benchWriteBack } from "./store/write_back.ts";
+import { benchThreads } from "./threads/threads.ts";
 import { benchZram } from "./zram/zram.ts";
 
 interface Arguments {
@@ -42,6 +43,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
+  threads: async ({ tiny }) => benchThreads({ tiny }),
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),
   "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),

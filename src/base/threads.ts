@@ -12,7 +12,9 @@ export interface Threads {
    * cost a system call, so it should be called rarely.
    */
   mayRun(name: number): boolean;
+  /** Processors that the threads of this process may run on: with one, no thread spins. */
+  readonly processors: number;
 }
 
 /** For platforms that can't know: no thread is ever taken for dead, and no lock is taken over. */
-export const UNKNOWN_THREADS: Threads = { self: () => 1, mayRun: () => true };
+export const UNKNOWN_THREADS: Threads = { self: () => 1, mayRun: () => true, processors: 2 };

@@ -32,8 +32,8 @@ export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, populated 
 export const ARENA_LOCK = 21; // atomic: the lock of transactions, if there is a journal
 export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
 export const JOURNAL_AT = 23; // fixed: word index of the journal's log
-export const WRITING = 28; // atomic: 1 while a thread changes words that readers look at
-export const READERS_AT = 29; // fixed: word index of the readers' words, a cache line apart
+export const WRITING = 28; // atomic: WRITES while a thread changes words that readers look at
+export const READERS_AT = 29; // fixed: word index of the readers' structs (reader.layout.ts)
 export const READERS_TOP = 30; // atomic: the highest thread number of any reader so far
 export const JOURNAL_LIMIT = 27; // fixed: maximum of entries in the log
 export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: commits so far, modulo 2³²
@@ -47,7 +47,12 @@ export const RETURNED_FRAMES = 416; // atomic: frames whose memory was returned,
 export const RETURN_CALLS = 417; // atomic: calls of the system for that
 export const RETURN_US = 418; // atomic: time spent in them, µs modulo 2³²
 export const RETURNED_BY = 419; // atomic: what calls the system (store/resident_memory.ts)
-export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, a cache line apart
+export const LOCK_HEIR = 421; // atomic: the owner that is handed ARENA_LOCK, 0 = the first to come
+export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, each a cache line
+
+/** In WRITING: a thread writes; readers may sleep until it has written. */
+export const WRITES = 1;
+export const WRITES_AWAITED = 3;
 
 /**
  * Locks of pools, by generation. They are here and not in the pools' descriptors, because a thread
@@ -55,6 +60,8 @@ export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, a cache
  */
 export const POOL_LOCKS_MAX = 16;
 export const POOL_LOCK_WORDS = 16;
+/** Word of such a line at which the counters of the lock begin (reader.layout.ts). */
+export const POOL_LOCK_COUNTERS = 2;
 
 /** Threads that can be attached at once; each has one word in the superblock. */
 export const MAX_THREADS = 192;

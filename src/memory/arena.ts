@@ -4,7 +4,8 @@
 //   2. frames.ts, frame.layout.ts, free_blocks.ts, bitmap.ts   the page frame allocator;
 //      residency.ts               populates free frames ahead of use, and returns their memory
 //   3. slab.ts, list.ts              records of one size; intrusive lists
-//   4. mutex.ts, arena_lock.ts       locks that survive the death of their owner
+//   4. mutex.ts, arena_lock.ts, reader.layout.ts, lock_waits.ts, lock.as.ts
+//                                    locks that survive the death of their owner
 //   5. journal.ts                    undoes what a transaction has not committed
 //   6. owner.ts                      names of threads in shared words
 //
@@ -26,13 +27,15 @@ import { ONE_VERSION, VERSION } from "../base/version.ts";
 import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
 import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
-import { ArenaLock, READERS_BYTES } from "./arena_lock.ts";
+import { ArenaLock } from "./arena_lock.ts";
 import { MAX_ORDER, orderOf } from "./frame.layout.ts";
 import { FrameAllocator } from "./frames.ts";
 import { layoutArena } from "./free_blocks.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
+import { LockWaits } from "./lock_waits.ts";
 import type { IsDead } from "./mutex.ts";
 import { newOwner, ownerMayRun } from "./owner.ts";
+import { READERS_BYTES } from "./reader.layout.ts";
 
 /** WebAssembly counts memory in pages of 64 KiB. */
 const WASM_PAGE = 64 * KIB;
@@ -100,6 +103,8 @@ export class Arena {
    * @internal
    */
   readonly isDeadInside: IsDead;
+  /** Processors that the threads of this process may run on. @internal */
+  readonly processors: number;
   /**
    * The arena's lock. With a journal, it guards everything but attaching and detaching.
    * @internal
@@ -116,12 +121,19 @@ export class Arena {
     this.words = new Int32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.#threads = threads;
+    this.processors = threads.processors;
     this.kernels = instantiateKernels(memory);
     const { thread, wasDead } = claimThread(this.words, threads);
     this.thread = thread;
     this.owner = newOwner(this.words, thread);
     this.isDeadInside = (owner) => this.isDead(owner) && this.#assertRepairable();
-    this.frames = new FrameAllocator(this.words, this.kernels, this.owner, this.isDeadInside);
+    this.frames = new FrameAllocator(
+      this.words,
+      this.kernels,
+      this.owner,
+      this.isDeadInside,
+      new LockWaits(this.kernels, this.processors),
+    );
     this.pageSize = this.frames.pageSize;
     this.lock = new ArenaLock(this, threads);
     if (wasDead) this.#orDetach(() => this.#underLock(() => this.#giveScratchOf(thread)));
@@ -305,22 +317,29 @@ export class Arena {
 
   /**
    * Creates the journal: from here on, everything but attaching and detaching runs under `lock`
-   * (arena_lock.ts). Called once, before the arena is shared. Takes 32 KiB.
+   * (arena_lock.ts). Called once, before the arena is shared. Takes 40 KiB.
    * @throws ZcacheError ERR_ARENA_FULL
    */
   keepJournal(): void {
-    const order = Math.ceil(Math.log2(JOURNAL_BYTES / this.pageSize));
-    const frame = this.frames.alloc(Math.max(0, order), ARENA_OWNER);
-    if (frame === NIL)
-      throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for a journal");
-    this.words[Super.READERS_AT] = this.reserve(READERS_BYTES) / 4;
-    this.words.fill(
-      0,
-      this.words[Super.READERS_AT]!,
-      this.words[Super.READERS_AT]! + READERS_BYTES / 4,
-    );
+    const journalAt = this.#allocShared(JOURNAL_BYTES);
+    const readersAt = this.#allocShared(READERS_BYTES);
+    this.words.fill(0, readersAt, readersAt + READERS_BYTES / 4);
+    this.words[Super.READERS_AT] = readersAt;
     this.lock.openReader();
-    journalFormat(this.words, this.frames.frameToWord(frame));
+    journalFormat(this.words, journalAt);
+  }
+
+  /**
+   * Allocates memory of the arena itself, which outlasts the thread that created it.
+   * @returns its word index
+   */
+  #allocShared(sizeBytes: number): number {
+    const order = Math.max(0, Math.ceil(Math.log2(sizeBytes / this.pageSize)));
+    const frame = this.frames.alloc(order, ARENA_OWNER);
+    if (frame === NIL) {
+      throw new ZcacheError("ERR_ARENA_FULL", "no room in the arena for a journal");
+    }
+    return this.frames.frameToWord(frame);
   }
 
   /** Allocates scratch from free frames, or, if there are none, from a reserved block. */

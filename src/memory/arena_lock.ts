@@ -18,30 +18,21 @@
 // yet; it only undoes the changes, and REPAIR makes the next owner of the lock run the repair. The
 // same holds if a thread dies during a repair, or if the repair throws.
 //
-// Readers run beside each other. A reader announces itself in a word of its own, which no other
-// thread writes; a writer, once it has the lock, waits until no reader is left. As with the
-// kernel's "big reader" locks, this is cheap for many readers and dearer for the writer, which has
-// to look at each word. Words that readers never look at, such as the order of the policy, may be
-// changed beside readers: `lockBeside`.
-import { ZcacheError } from "../base/errors.ts";
+// Readers run beside each other. A reader announces itself in a word of its own; a writer, once it
+// has the lock, waits until no reader is left. As with the kernel's "big reader" locks, this is
+// cheap for many readers and dearer for the writer, which has to look at each word. A reader that
+// meets a writer waits until WRITING is 0 again and enters then, beside all other readers. Words
+// that readers never look at, such as the order of the policy, may be changed beside readers:
+// `lockBeside`.
+import { assert, ZcacheError } from "../base/errors.ts";
 import type { Threads } from "../base/threads.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
 import type { FrameAllocator } from "./frames.ts";
 import { add, journalCommit, journalRollBack } from "./journal.ts";
-import { type IsDead, Mutex } from "./mutex.ts";
-
-/** Threads that may read beside others; threads with higher numbers take the lock instead. */
-export const READERS_MAX = 64;
-/** A cache line per reader, so that readers do not slow each other down. */
-const READER_WORDS = 16;
-/** Bytes of the readers' words. */
-export const READERS_BYTES = READERS_MAX * READER_WORDS * 4;
-/** Reads of a reader's word before sleeping: readers are done in a microsecond or two. */
-const SPINS = 200;
-const WAIT_MS = 0.05;
-/** Sleeps after which to check that the reader is alive: 20 ms. */
-const LOOK_EVERY = 400;
+import { type LockCounts, LockWaits, sumCounts } from "./lock_waits.ts";
+import { type IsDead, LOOK_AFTER_MS, Mutex, PATIENCE_NS } from "./mutex.ts";
+import * as Reader from "./reader.layout.ts";
 
 /** What the lock needs of its arena, as one thread has it open. */
 export interface LockedArena {
@@ -54,12 +45,23 @@ export interface LockedArena {
   readonly isDead: IsDead;
 }
 
+/** The kinds of locks of an arena, in the order of reader.layout.ts. */
+const KINDS = ["exclusive", "beside", "reader", "key", "other"] as const;
+export type LockKind = (typeof KINDS)[number];
+
+/** Set in ARENA_LOCK beside the owner (mutex.ts). */
+const OWNER_MASK = 0x3fff_ffff;
+
 export class ArenaLock {
+  /** How this thread waits for locks of each kind; other locks of the arena share these. */
+  readonly waits: Readonly<Record<LockKind, LockWaits>>;
   readonly #arena: LockedArena;
   readonly #words: Int32Array;
   #mutex: Mutex;
   readonly #kernels: Kernels;
   readonly #threads: Threads;
+  /** How this thread waits for readers to leave; counted as `exclusive`. */
+  readonly #leaving: LockWaits;
   /** Word index at which this thread announces that it reads; 0 = it has none. */
   #readerAt = 0;
   /** Called with the lock held, after the rollback, before the lock is used. */
@@ -70,14 +72,31 @@ export class ArenaLock {
     this.#words = arena.words;
     this.#kernels = arena.kernels;
     this.#threads = threads;
-    this.#mutex = this.#mutexOf(arena.owner);
+    const { words, kernels, owner, isDead } = arena;
+    this.#mutex = new Mutex(words, kernels, Super.ARENA_LOCK, owner, isDead);
+    this.#mutex.heirAt = Super.LOCK_HEIR;
+    const waits = () => new LockWaits(kernels, threads.processors);
+    this.waits = {
+      ...{ exclusive: waits(), beside: waits(), reader: waits(), key: waits(), other: waits() },
+    };
+    this.#leaving = waits();
   }
 
-  /** Gives this thread a word to announce that it reads; called once, when there is a journal. */
+  /**
+   * Gives this thread a struct reader, to announce that it reads and to count its waits; called
+   * once, when there is a journal.
+   */
   openReader(): void {
     const { thread } = this.#arena;
-    if (thread > READERS_MAX) return;
-    this.#readerAt = this.#words[Super.READERS_AT]! + (thread - 1) * READER_WORDS;
+    const nth = (thread - 1) % Reader.READERS_MAX;
+    const at = this.#words[Super.READERS_AT]! + nth * Reader.READER_WORDS;
+    const counters = (at + Reader.COUNTERS) * 4;
+    this.#leaving.countAt(counters + Reader.EXCLUSIVE * Reader.COUNTERS_OF_KIND_BYTES);
+    for (const [kind, name] of KINDS.entries()) {
+      this.waits[name].countAt(counters + kind * Reader.COUNTERS_OF_KIND_BYTES);
+    }
+    if (thread > Reader.READERS_MAX) return;
+    this.#readerAt = at + Reader.STATE;
     Atomics.store(this.#words, this.#readerAt, 0);
     for (let top = Atomics.load(this.#words, Super.READERS_TOP); top < thread; ) {
       top = Atomics.compareExchange(this.#words, Super.READERS_TOP, top, thread);
@@ -103,8 +122,8 @@ export class ArenaLock {
    *   throws: then the lock is free, and the repair still due
    */
   lock(): void {
-    const dead = this.#mutex.lock();
-    this.#kernels.exchange(Super.WRITING * 4, 1);
+    const dead = this.#mutex.lock(this.waits.exclusive);
+    this.#kernels.exchange(Super.WRITING * 4, Super.WRITES);
     this.#waitForReaders();
     if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recover(dead);
   }
@@ -114,7 +133,7 @@ export class ArenaLock {
    * @throws as `lock`
    */
   lockBeside(): void {
-    const dead = this.#mutex.lock();
+    const dead = this.#mutex.lock(this.waits.beside);
     if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recoverBeside(dead);
   }
 
@@ -136,17 +155,30 @@ export class ArenaLock {
   }
 
   /**
-   * Begins to read beside other readers; must not be called while this thread has the lock.
-   * @returns false if a thread is writing, or this thread has no word to announce that it reads:
-   *   the caller then uses `lock`
+   * Begins to read beside other readers; waits while a thread writes. Must not be called while this
+   * thread has the lock.
+   * @returns false if this thread has no word to announce that it reads, if the thread that writes
+   *   is dead, or if this thread has waited for long: the caller then uses `lockBeside`
    */
   enterReader(): boolean {
     if (this.#readerAt === 0) return false;
-    return this.#kernels.enterReader(this.#readerAt * 4, Super.WRITING * 4) !== 0;
+    if (this.#kernels.enterReader(this.#readerAt * 4, Super.WRITING * 4) !== 0) return true;
+    return this.#waitAsReader();
   }
 
   leaveReader(): void {
-    this.#kernels.exchange(this.#readerAt * 4, 0);
+    this.#kernels.leaveReader(this.#readerAt * 4);
+  }
+
+  /** The waits of all threads for locks of each kind; requires a journal. */
+  counts(): Readonly<Record<LockKind, LockCounts>> {
+    const counters = (this.#words[Super.READERS_AT]! + Reader.COUNTERS) * 4;
+    const of = (kind: number) => {
+      const first = counters + kind * Reader.COUNTERS_OF_KIND_BYTES;
+      return sumCounts(this.#kernels, first, Reader.READERS_MAX, Reader.READER_WORDS * 4);
+    };
+    const all = KINDS.map((name, kind) => [name, of(kind)] as const);
+    return Object.fromEntries(all) as Record<LockKind, LockCounts>;
   }
 
   /** Makes all changes since `lock` or the last `commit` permanent. */
@@ -173,7 +205,11 @@ export class ArenaLock {
   /** Undoes what was not committed, and releases the lock. */
   unlock(): void {
     this.rollBack();
-    this.#kernels.exchange(Super.WRITING * 4, 0);
+    // Only the owner of the lock sets this word, which it has not if it has worked beside readers.
+    if (this.#words[Super.WRITING] !== 0) {
+      const before = this.#kernels.exchange(Super.WRITING * 4, 0);
+      if (before !== Super.WRITES) Atomics.notify(this.#words, Super.WRITING);
+    }
     this.#mutex.unlock();
   }
 
@@ -181,34 +217,81 @@ export class ArenaLock {
     this.#mutex.assertLocked();
   }
 
+  #waitAsReader(): boolean {
+    const waits = this.waits.reader;
+    const [reader, writing] = [this.#readerAt * 4, Super.WRITING * 4];
+    assert(this.#owner() !== this.#arena.owner, "a thread that has the lock reads under it");
+    const beginNs = waits.begin();
+    let turns = this.#kernels.spinAsReader(reader, writing, waits.turns);
+    let sleeps = 0;
+    let isIn = turns !== 0;
+    while (!isIn) {
+      sleeps++;
+      if (!this.#sleepUntilWritten() || waits.since(beginNs) > PATIENCE_NS) break;
+      turns = this.#kernels.spinAsReader(reader, writing, waits.turns);
+      isIn = turns !== 0 || this.#kernels.enterReader(reader, writing) !== 0;
+    }
+    waits.ended(beginNs, turns, sleeps);
+    return isIn;
+  }
+
+  /** @returns false if the thread that writes is dead */
+  #sleepUntilWritten(): boolean {
+    const words = this.#words;
+    const before = Atomics.compareExchange(
+      words,
+      Super.WRITING,
+      Super.WRITES,
+      Super.WRITES_AWAITED,
+    );
+    if (before === 0) return true;
+    const woken = Atomics.wait(words, Super.WRITING, Super.WRITES_AWAITED, LOOK_AFTER_MS);
+    return woken !== "timed-out" || !this.#arena.isDead(this.#owner());
+  }
+
+  /** The owner of the lock. */
+  #owner(): number {
+    return Atomics.load(this.#words, Super.ARENA_LOCK) & OWNER_MASK;
+  }
+
   #waitForReaders(): void {
     const top = Atomics.load(this.#words, Super.READERS_TOP);
-    const first = this.#words[Super.READERS_AT]!;
+    const first = this.#words[Super.READERS_AT]! + Reader.STATE;
+    const stride = Reader.READER_WORDS;
     for (let nth = 0; ; nth++) {
-      nth = this.#kernels.firstSet(first * 4, nth, top, READER_WORDS * 4);
+      nth = this.#kernels.firstSet(first * 4, nth, top, stride * 4);
       if (nth === top) return;
-      this.#waitForReader(nth + 1, first + nth * READER_WORDS);
+      this.#waitForReader(nth + 1, first + nth * stride);
     }
   }
 
   /** A reader copies a page at most. A reader that takes long may be dead. */
   #waitForReader(thread: number, at: number): void {
-    for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(this.#words, at) === 0) return;
-    for (let waits = 1; Atomics.load(this.#words, at) !== 0; waits++) {
-      Atomics.wait(this.#words, at, 1, WAIT_MS);
-      if (waits % LOOK_EVERY !== 0) continue;
-      const name = Atomics.load(this.#words, Super.THREADS + thread - 1);
-      if (name === 0 || !this.#threads.mayRun(name)) Atomics.store(this.#words, at, 0);
+    const waits = this.#leaving;
+    const beginNs = waits.begin();
+    const turns = this.#kernels.spinWhileSet(at * 4, Reader.READING, waits.turns);
+    let sleeps = 0;
+    for (let isOut = turns !== 0; !isOut; ) {
+      sleeps++;
+      isOut = this.#sleepUntilLeft(thread, at);
     }
+    waits.ended(beginNs, turns, sleeps);
   }
 
-  #mutexOf(owner: number): Mutex {
-    const { words, kernels, isDead } = this.#arena;
-    return new Mutex(words, kernels, Super.ARENA_LOCK, owner, isDead);
+  /** @returns whether the reader has left, or is dead */
+  #sleepUntilLeft(thread: number, at: number): boolean {
+    const words = this.#words;
+    const awaited = Reader.READING | Reader.AWAITED;
+    if (Atomics.compareExchange(words, at, Reader.READING, awaited) === 0) return true;
+    if (Atomics.wait(words, at, awaited, LOOK_AFTER_MS) === "timed-out") {
+      const name = Atomics.load(words, Super.THREADS + thread - 1);
+      if (name === 0 || !this.#threads.mayRun(name)) Atomics.store(words, at, 0);
+    }
+    return Atomics.load(words, at) === 0;
   }
 
   #recoverBeside(dead: number): void {
-    this.#kernels.exchange(Super.WRITING * 4, 1);
+    this.#kernels.exchange(Super.WRITING * 4, Super.WRITES);
     this.#waitForReaders();
     this.#recover(dead);
   }
@@ -217,6 +300,8 @@ export class ArenaLock {
   #recover(dead: number): void {
     const words = this.#words;
     if (dead === 0 && this.#onDeath === undefined) return;
+    // The dead thread's WRITING may have said that readers sleep.
+    if (dead !== 0) Atomics.notify(words, Super.WRITING);
     try {
       // Written without the journal, so that the rollback does not undo it.
       words[Super.REPAIR] = 1;

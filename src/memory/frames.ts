@@ -7,6 +7,7 @@ import * as Super from "./arena.layout.ts";
 import * as Frame from "./frame.layout.ts";
 import { BLOCK_FRAMES, type FrameRun, FreeBlocks, layoutArena } from "./free_blocks.ts";
 import { add, put } from "./journal.ts";
+import type { LockWaits } from "./lock_waits.ts";
 import { type IsDead, Mutex } from "./mutex.ts";
 
 /** The frames of one arena as one thread sees them. */
@@ -30,10 +31,18 @@ export class FrameAllocator {
   /**
    * @param owner the calling thread, for the lock
    * @param isDead see `Mutex`
+   * @param waits how this thread waits for the lock
    */
-  constructor(words: Int32Array, kernels: Kernels, owner: number, isDead: IsDead) {
+  constructor(
+    words: Int32Array,
+    kernels: Kernels,
+    owner: number,
+    isDead: IsDead,
+    waits?: LockWaits,
+  ) {
     this.#words = words;
     this.#mutex = new Mutex(words, kernels, Super.FRAMES_LOCK, owner, isDead);
+    this.#mutex.waits = waits;
     this.pageShift = words[Super.PAGE_SHIFT]!;
     this.pageSize = 1 << this.pageShift;
     this.wordsPerPage = this.pageSize >>> 2;

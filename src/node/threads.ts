@@ -10,6 +10,7 @@
 //
 // On other systems nothing is known, and no thread counts as ended.
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 
 /** Linux gives out thread numbers below 2²². */
@@ -22,6 +23,7 @@ const START_FIELD = 22 - 3;
 let own: number | undefined;
 
 const LINUX_THREADS: Threads = {
+  processors: availableParallelism(),
   self() {
     own ??= nameOf(ownNumber());
     return own;
@@ -38,7 +40,8 @@ const LINUX_THREADS: Threads = {
 
 /** The identity of threads on this platform. */
 export function nodeThreads(): Threads {
-  return ownNumber() === 0 ? UNKNOWN_THREADS : LINUX_THREADS;
+  if (ownNumber() !== 0) return LINUX_THREADS;
+  return { ...UNKNOWN_THREADS, processors: LINUX_THREADS.processors };
 }
 
 /** The system's number of the calling thread; 0 if unknown. */

@@ -3,10 +3,11 @@
 import { type Address, type Handle, NIL, type PageFrame } from "../base/brand.ts";
 import { EAGAIN, EBUSY, EINVAL, ENOSPC, type Errno } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
-import { POOLS_MADE } from "../memory/arena.layout.ts";
+import { POOL_LOCK_COUNTERS, POOLS_MADE } from "../memory/arena.layout.ts";
 import type { Arena } from "../memory/arena.ts";
 import { FRAME_WORDS, MAX_ORDER } from "../memory/frame.layout.ts";
 import { add, journalCommit, journalIsKept, journalRollBack, put } from "../memory/journal.ts";
+import { LockWaits, sumCounts } from "../memory/lock_waits.ts";
 import { Mutex } from "../memory/mutex.ts";
 import type { ClassStats, Evict, MapMode, PoolShare, PoolStats, Zpool } from "./contract.ts";
 import { ObjectWriter } from "./object_writer.ts";
@@ -81,6 +82,8 @@ export abstract class BasePool implements Zpool {
     this.lockAt = Pool.lockOf(this.generation);
     const { kernels, owner, isDeadInside } = arena;
     this.#mutex = new Mutex(this.words, kernels, this.lockAt, owner, isDeadInside);
+    this.#mutex.waits = new LockWaits(kernels, arena.processors);
+    this.#mutex.waits.countAt(this.#countersAt);
   }
 
   malloc(sizeBytes: number): Handle | Errno {
@@ -202,6 +205,7 @@ export abstract class BasePool implements Zpool {
         pagesCompacted: words[at + Pool.PAGES_COMPACTED]!,
         pagesReclaimed: words[at + Pool.PAGES_RECLAIMED]!,
         objectsEvicted: words[at + Pool.OBJECTS_EVICTED]!,
+        lock: sumCounts(this.arena.kernels, this.#countersAt, 1, 0),
       };
     } finally {
       this.unlock();
@@ -354,6 +358,11 @@ export abstract class BasePool implements Zpool {
     } finally {
       this.unlock();
     }
+  }
+
+  /** Address of the counters of the pool's lock. */
+  get #countersAt(): number {
+    return (this.lockAt + POOL_LOCK_COUNTERS) * 4;
   }
 
   /** Takes the pool's lock. @throws ZcacheError ERR_POOL_CLOSED after destroy() */

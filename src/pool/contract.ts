@@ -16,6 +16,7 @@
 // `free`.
 import type { Address, Handle, PageFrame } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import type { LockCounts } from "../memory/lock_waits.ts";
 
 /** How an object is mapped. With MAP_WO, the old content may be missing after `map`. */
 export const MAP_RW = 0;
@@ -49,6 +50,11 @@ export interface PoolStats {
   readonly pagesReclaimed: number;
   /** Objects evicted by `shrink` since the pool was created. */
   readonly objectsEvicted: number;
+  /**
+   * Waits for the pool's lock, by all threads since the arena was created. The pools of an arena
+   * share 16 locks; in a store all zero, because there the pool's lock is taken under the arena's.
+   */
+  readonly lock: LockCounts;
 }
 
 /** A size class, free-space list or block type of a pool. */

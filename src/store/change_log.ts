@@ -69,8 +69,9 @@ export class ChangeLog {
     this.#writer = writer;
     this.#ring = arena.words[at + Log.RING]! * 4;
     this.#units = arena.words[at + Log.RING_UNITS]!;
-    const { kernels, owner, isDead } = arena;
+    const { kernels, owner, isDead, lock } = arena;
     this.#mutex = new Mutex(arena.words, kernels, at + Log.DRAIN, owner, isDead);
+    this.#mutex.waits = lock.waits.other;
   }
 
   get isBroken(): boolean {

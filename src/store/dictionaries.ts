@@ -21,8 +21,9 @@ export class Dictionaries {
 
   constructor(state: StoreState) {
     this.#state = state;
-    const { words, kernels, owner, isDead } = state.arena;
+    const { words, kernels, owner, isDead, lock } = state.arena;
     this.#mutex = new Mutex(words, kernels, state.root + Store.DICTIONARY_LOCK, owner, isDead);
+    this.#mutex.waits = lock.waits.other;
   }
 
   /** The number of the dictionary for new values, 0 = none. */

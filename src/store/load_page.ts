@@ -107,7 +107,9 @@ function loadShared(state: StoreState, pool: number, key: TmemKey): number {
 
 function loadLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): number {
   const { lock } = state.arena;
-  lock.lock();
+  // A hit changes only words that no reader looks at.
+  if (exclusive) lock.lock();
+  else lock.lockBeside();
   try {
     state.count("gets");
     const entry = state.findLocked(pool, key);
@@ -164,7 +166,7 @@ function usedLocked(
     return;
   }
   recordHitLocked(state, entry);
-  state.arena.lock.commit();
+  state.arena.lock.commitBeside();
 }
 
 /**

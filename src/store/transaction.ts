@@ -17,16 +17,20 @@ export function transaction<T>(state: StoreState, work: () => T): T {
   }
 }
 
-/**
- * Runs `work`, which changes nothing, beside other readers; if a thread is writing, in a
- * transaction.
- */
+/** Runs `work`, which changes nothing, beside other readers; waits while a thread writes. */
 export function readTransaction<T>(state: StoreState, work: () => T): T {
   const { lock } = state.arena;
-  if (!lock.enterReader()) return transaction(state, work);
+  if (lock.enterReader()) {
+    try {
+      return work();
+    } finally {
+      lock.leaveReader();
+    }
+  }
+  lock.lockBeside();
   try {
     return work();
   } finally {
-    lock.leaveReader();
+    lock.unlock();
   }
 }

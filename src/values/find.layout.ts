@@ -29,6 +29,8 @@ export const IS_LZ4 = 16; // 1: new values are compressed with LZ4
 export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
 export const WORDS = 18; // number of words of the arena
 
+export const MET_WRITER = 23; // 1: a value was not looked up because a thread was writing
+
 export const COUNT = 24; // values found since it was set to 0
 export const OUT = 25; // address behind what was written
 export const META = 26; // META of the value found last (store/page.layout.ts)

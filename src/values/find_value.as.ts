@@ -13,6 +13,7 @@ import * as Dense from "../pool/dense/dense.layout";
 import * as Page from "../store/page.layout";
 import * as Value from "../store/value.layout";
 import * as Find from "./find.layout";
+import { enterReader, leaveReader } from "../memory/lock.as";
 import { lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
 
 /** One of the context's own words. */
@@ -159,16 +160,13 @@ function isOf(find: usize, key: usize, count: usize): bool {
 /** Where the key stands in a prefix: behind the lengths of itself and of the meta bytes. */
 const KEY_AT: usize = Value.FIXED_BYTES + 2;
 
-/** Says that this thread reads. @returns whether nobody writes */
+/** Begins to read beside other readers. @returns false if a thread writes */
 export function enter(find: usize): bool {
-  atomic.store<i32>(own(find, Find.READER), 1);
-  if (atomic.load<i32>(own(find, Find.WRITING)) == 0) return true;
-  leave(find);
-  return false;
+  return enterReader(own(find, Find.READER), own(find, Find.WRITING)) != 0;
 }
 
 export function leave(find: usize): void {
-  atomic.store<i32>(own(find, Find.READER), 0);
+  leaveReader(own(find, Find.READER));
 }
 
 /**
@@ -177,7 +175,11 @@ export function leave(find: usize): void {
  * @returns whether it was found here
  */
 export function findValue(find: usize, key: usize, count: usize, hash: u64): bool {
-  if (own(find, Find.COUNT) == Find.FOUND_MAX || !enter(find)) return false;
+  if (own(find, Find.COUNT) == Find.FOUND_MAX) return false;
+  if (!enter(find)) {
+    setOwn(find, Find.MET_WRITER, 1);
+    return false;
+  }
   const found = fetch(find, <u32>hash, <u32>(hash >>> 32));
   leave(find);
   if (!found || !isOf(find, key, count)) return false;

@@ -16,6 +16,8 @@ import * as Find from "./find.layout.ts";
 const POOL_TYPE = "dense";
 /** Below this a copy byte by byte is quicker than a call. */
 const COPY_BYTES_MIN = 32;
+/** Writers to wait for in one call, before the caller finds the rest, which waits its turn. */
+const WAITS_MAX = 16;
 
 export class Finder {
   readonly #state: StoreState;
@@ -89,17 +91,33 @@ export class Finder {
     if (count > COPY_BYTES_MIN) bytes.set(lines.subarray(from, from + count), input);
     else for (let at = 0; at < count; at++) bytes[input + at] = lines[from + at]!;
     const { outEnd, now, flushes } = this;
-    const end = kernels.answerGets(this.#at, input, input + count, this.out, outEnd, now, flushes);
-    this.out = words[this.#at / 4 + Find.OUT]! >>> 0;
-    this.found = words[this.#at / 4 + Find.COUNT]!;
-    this.#recordHits();
-    return (end >>> 0) - input;
+    const own = this.#at / 4;
+    const end = input + count;
+    let at: number = input;
+    this.found = 0;
+    for (let waits = 0; ; waits++) {
+      words[own + Find.MET_WRITER] = 0;
+      at = kernels.answerGets(this.#at, at, end, this.out, outEnd, now, flushes) >>> 0;
+      this.out = words[own + Find.OUT]! >>> 0;
+      this.#recordHits(words[own + Find.COUNT]!);
+      const isWritten = words[own + Find.MET_WRITER] !== 0 && waits < WAITS_MAX;
+      if (!isWritten || !this.#waitForWriter()) return at - input;
+    }
   }
 
-  #recordHits(): void {
+  /** Waits while a thread writes. @returns as `ArenaLock.enterReader` */
+  #waitForWriter(): boolean {
+    const { lock } = this.#state.arena;
+    if (!lock.enterReader()) return false;
+    lock.leaveReader();
+    return true;
+  }
+
+  #recordHits(count: number): void {
     const { words, policies, readBuffer } = this.#state;
     const first = this.#at / 4 + Find.FOUND_AT;
-    for (let nth = 0; nth < this.found; nth++) {
+    this.found += count;
+    for (let nth = 0; nth < count; nth++) {
       const at = first + nth * Find.FOUND_WORDS;
       const meta = words[at + Find.ENTRY_META]!;
       const policy = policies[Page.kindOf(meta)]!;

@@ -15,7 +15,9 @@ export class KeyLocks {
   constructor({ arena, root }: StoreState) {
     const { words, kernels, owner, isDead } = arena;
     for (let nth = 0; nth < Root.STRIPES_MAX; nth++) {
-      this.#stripes.push(new Mutex(words, kernels, root + Root.STRIPES + nth, owner, isDead));
+      const stripe = new Mutex(words, kernels, root + Root.STRIPES + nth, owner, isDead);
+      stripe.waits = arena.lock.waits.key;
+      this.#stripes.push(stripe);
     }
   }
 

@@ -5,6 +5,18 @@
 export { lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
 export { lz4Compress } from "../codec/lz4_compressor.as";
 export { lz4CompressDictionary, lz4PrepareDictionary } from "../codec/lz4_dictionary.as";
+export {
+  addLong,
+  compareExchange,
+  enterReader,
+  exchange,
+  firstSet,
+  leaveReader,
+  readLong,
+  spinAsReader,
+  spinForLock,
+  spinWhileSet,
+} from "../memory/lock.as";
 export { answerGets } from "../memcached/plain_gets.as";
 
 /** Copies `size` bytes; the regions may overlap. */
@@ -114,32 +126,4 @@ const SYSTEM_PAGE: usize = 4096;
 export function populate(from: usize, size: usize): void {
   const end = from + size;
   for (let at = from; at < end; at += SYSTEM_PAGE) atomic.add<i32>(at, 0);
-}
-
-/** Atomically: if the word at `address` is `expected`, sets it to `value`. @returns what it was */
-export function compareExchange(address: usize, expected: i32, value: i32): i32 {
-  return atomic.cmpxchg<i32>(address, expected, value);
-}
-
-/** Atomically sets the word at `address` to `value`. @returns what it was */
-export function exchange(address: usize, value: i32): i32 {
-  return atomic.xchg<i32>(address, value);
-}
-
-/**
- * Says in the word at `reader` that the caller reads. The store and the load keep their order:
- * either a writer sees the one, or the writer is seen by the other.
- * @returns 1; 0 if the word at `writing` says that somebody writes: then it is taken back
- */
-export function enterReader(reader: usize, writing: usize): i32 {
-  atomic.store<i32>(reader, 1);
-  if (atomic.load<i32>(writing) == 0) return 1;
-  atomic.store<i32>(reader, 0);
-  return 0;
-}
-
-/** @returns the first of the words nth … count − 1 that is not 0, `stride` bytes apart; or count */
-export function firstSet(words: usize, nth: i32, count: i32, stride: usize): i32 {
-  while (nth < count && atomic.load<i32>(words + <usize>nth * stride) == 0) nth++;
-  return nth;
 }

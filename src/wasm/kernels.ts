@@ -17,10 +17,23 @@ export interface Kernels {
   populate(from: number, sizeBytes: number): void;
   compareExchange(address: number, expected: number, value: number): number;
   exchange(address: number, value: number): number;
-  /** Sets a reader's word to 1. @returns 1; 0 if the word `writing` is set: then it is 0 again */
+  /** Sets a reader's word. @returns 1; 0 if the word `writing` is set: then it is 0 again */
   enterReader(reader: number, writing: number): number;
+  /** Sets a reader's word to 0, and wakes a writer that sleeps until then. */
+  leaveReader(reader: number): void;
   /** @returns the first of the words nth … count − 1, so many bytes apart, that is not 0; count */
   firstSet(words: number, nth: number, count: number, strideBytes: number): number;
+  // Each returns the turns of its loop until it succeeded, 0 if it did not within `turns`.
+  /** Takes a free lock. */
+  spinForLock(lock: number, owner: number, turns: number): number;
+  /** As `enterReader`. */
+  spinAsReader(reader: number, writing: number, turns: number): number;
+  /** Waits until a bit of a word is not set. */
+  spinWhileSet(address: number, bit: number, turns: number): number;
+  /** Adds a whole number to a 64-bit counter. */
+  addLong(address: number, value: number): void;
+  /** Reads a 64-bit counter. */
+  readLong(address: number): number;
   /**
    * Compresses one block in LZ4's block format. `table` is LZ4_TABLE_BYTES of scratch, 16-byte
    * aligned.

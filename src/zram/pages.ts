@@ -29,7 +29,7 @@ export class DevicePages {
 
   /** @param at word index of the device */
   constructor(store: Store, at: number) {
-    const { words, kernels, owner, isDead } = store.arena;
+    const { words, kernels, owner, isDead, lock } = store.arena;
     this.#store = store;
     this.#words = words;
     this.#at = at;
@@ -39,7 +39,9 @@ export class DevicePages {
     this.#key = new TmemKey().setObject(words[at + Device.NUMBER]!);
     this.scratch = store.reserve(this.pageSize);
     this.#stripes = Array.from({ length: Device.STRIPES_MAX }, (_, nth) => {
-      return new Mutex(words, kernels, at + Device.STRIPES + nth, owner, isDead);
+      const stripe = new Mutex(words, kernels, at + Device.STRIPES + nth, owner, isDead);
+      stripe.waits = lock.waits.key;
+      return stripe;
     });
   }
 

@@ -25,6 +25,7 @@ interface Stored {
 /** Simulated threads: numbered in order of arrival, ended by the test. */
 export class ToldThreads implements Threads {
   readonly dead = new Set<number>();
+  readonly processors = 2;
   #last = 0;
 
   self(): number {

@@ -4,6 +4,7 @@ import type { Threads } from "../../src/base/threads.ts";
 
 export class SimulatedThreads implements Threads {
   readonly dead = new Set<number>();
+  readonly processors = 2;
   #last = 0;
 
   /** A new name for each call: every attached arena is a separate thread. */

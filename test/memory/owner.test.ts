@@ -2,7 +2,7 @@
 // number now, and its owner is always found to be dead.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Handle, PageFrame } from "../../src/base/brand.ts";
+import { type Handle, NIL, type PageFrame } from "../../src/base/brand.ts";
 import * as Super from "../../src/memory/arena.layout.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { put } from "../../src/memory/journal.ts";
@@ -208,4 +208,18 @@ test("a pool without a store in which a thread died fails, and never waits forev
   assert.throws(() => pool.malloc(100), { code: "ERR_ARENA_DAMAGED" });
   arena.words[Super.FRAMES_LOCK] = victim.owner;
   assert.throws(() => arena.frames.alloc(0, 0), { code: "ERR_ARENA_DAMAGED" });
+});
+
+test("what readers announce themselves by outlasts the thread that created the arena", () => {
+  const { arena, attach } = freshArena();
+  const { arena: other } = attach();
+  const readers = Math.floor(arena.words[Super.READERS_AT]! / other.frames.wordsPerPage);
+  arena.close();
+  for (let frame: number = 0; frame !== NIL; ) {
+    other.lock.lock();
+    frame = other.frames.alloc(0, 0);
+    other.lock.commit();
+    other.lock.unlock();
+    assert.notEqual(frame, readers);
+  }
 });
