@@ -4,6 +4,14 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { attachStore, Cache, TmemKey } from "../../src/index.ts";
 import { ItemAccess } from "../../src/memcached/items/access.ts";
 import { attachItems } from "../../src/memcached/items/open.ts";
+import { BLOCK_FRAMES } from "../../src/memory/free_blocks.ts";
+import {
+  populateAhead,
+  type ReleaseMemory,
+  returnBlocks,
+  returnFramesIn,
+} from "../../src/memory/residency.ts";
+import type { Store } from "../../src/store/store.ts";
 import { Zram } from "../../src/zram/zram.ts";
 import { type Acks, makeValue, openAcks, type StopInput, writePage } from "./stop_model.ts";
 import { ENDED, endThread, stopAtPoint } from "./stop_points.ts";
@@ -14,6 +22,18 @@ const control = new Int32Array(input.control);
 const random = new Xorshift32(input.seed);
 const rnd = (below: number) => random.next() % below;
 stopAtPoint(control, input.stopAt);
+
+/** Populates and returns memory of free frames, as the background work does. */
+function useMemory({ arena }: Store): void {
+  const release: ReleaseMemory = (at, sizeBytes) => {
+    arena.bytes.fill(0, at, at + sizeBytes);
+    return true;
+  };
+  populateAhead(arena, rnd(64) + 1);
+  returnBlocks(arena, rnd(64), release);
+  const blocks = Math.ceil(arena.frames.framesTotal / BLOCK_FRAMES);
+  for (let nth = 0; nth < 8; nth++) returnFramesIn(arena, rnd(blocks), release);
+}
 
 function usePages(acks: Acks): () => void {
   const store = attachStore(fixture.store);
@@ -41,8 +61,10 @@ function usePages(acks: Acks): () => void {
     else if (what === 9) {
       store.tick();
       store.scanIdle({ entries: 64, recompress: { idleTicks: 1 }, writeBack: { idleTicks: 2 } });
-    } else if (what === 10) store.compact(2);
-    else {
+    } else if (what === 10) {
+      store.compact(2);
+      useMemory(store);
+    } else {
       const pool = store.createPool();
       if (pool > 0) {
         store.put(pool, key, page);
