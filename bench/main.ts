@@ -9,11 +9,14 @@ import { benchDifferential } from "./memcached/differential.ts";
 import { benchFuzz } from "./memcached/fuzz.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
 import { benchSoak } from "./memcached/soak.ts";
+import { benchNbdGiveBack, CLIENTS } from "./nbd/give_back.ts";
 import { benchNbd } from "./nbd/nbd.ts";
 import { benchSwap } from "./nbd/swap.ts";
 import { benchPolicies } from "./policy/policies.ts";
 import { benchDensity } from "./pool/density.ts";
 import { benchPools } from "./pool/pools.ts";
+import { has } from "./programs.ts";
+import { benchFirstTouch } from "./store/first_touch.ts";
 import { benchGarbage } from "./store/garbage.ts";
 import { benchGiveBack } from "./store/give_back.ts";
 import { benchReclaim } from "./store/reclaim.ts";
@@ -37,7 +40,12 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   policies: async ({ tiny }) => benchPolicies({ tiny }),
   store: async ({ tiny }) => benchStore({ tiny }),
   reclaim: async ({ tiny }) => benchReclaim({ tiny }),
-  "give-back": async ({ tiny }) => benchGiveBack({ tiny }),
+  "give-back": async ({ tiny }) => {
+    await benchGiveBack({ tiny });
+    if (CLIENTS.every(has)) await benchNbdGiveBack(tiny);
+    else console.log(`NBD: skipped, needs ${CLIENTS.join(" and ")}`);
+  },
+  "first-touch": async ({ tiny }) => benchFirstTouch({ tiny }),
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
   memcached: async ({ tiny }) => benchMemcached({ tiny }),

@@ -95,6 +95,11 @@ export interface CacheOptions {
    * or `node:ffi` is available (default "auto").
    */
   readonly giveBack?: "auto" | "off";
+  /**
+   * "auto" asks the system for huge pages, if the optional package `koffi` or `node:ffi` is
+   * available (default "off").
+   */
+  readonly hugePages?: "auto" | "off";
   /** Interval of background work in ms (default 100); 0: none. */
   readonly backgroundMs?: number;
 }
@@ -138,6 +143,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "near",
   "classes",
   "giveBack",
+  "hugePages",
   "backgroundMs",
   "serializer",
 ];
@@ -267,7 +273,14 @@ function codecOptionsOf({ codec, codecOptions }: CacheOptions): { readonly level
 
 /** The options of the store under a cache. */
 export function storeOptionsOf(options: CacheOptions): StoreOptions {
-  const { codec = DEFAULT_CODEC, memoryMax, writeBack, tiers = true, giveBack } = options;
+  const {
+    codec = DEFAULT_CODEC,
+    memoryMax,
+    writeBack,
+    tiers = true,
+    giveBack,
+    hugePages,
+  } = options;
   const dense = { codec: "zstd", codecOptions: { level: ZSTD_LEVEL } };
   return {
     content: "values",
@@ -279,6 +292,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
     ...(giveBack === undefined ? {} : { giveBack }),
+    ...(hugePages === undefined ? {} : { hugePages }),
     policy: options.policy ?? DEFAULT_POLICY,
     ...(tiers && codec !== dense.codec ? { recompress: dense } : {}),
   };

@@ -21,6 +21,8 @@ export interface MemcachedSettings {
   readonly persist: PersistOptions | undefined;
   /** "auto" returns unused memory to the system, as the cache does. */
   readonly giveBack: "auto" | "off";
+  /** "auto" asks the system for huge pages, as the cache does. */
+  readonly hugePages: "auto" | "off";
   /** Key, value and 50 bytes of an item, at most. */
   readonly itemBytesMax: number;
   readonly connectionsMax: number;
@@ -68,6 +70,7 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
   writeBack: undefined,
   persist: undefined,
   giveBack: "auto",
+  hugePages: "off",
   itemBytesMax: MIB,
   connectionsMax: 1024,
   threads: 1,

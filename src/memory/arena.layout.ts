@@ -42,6 +42,7 @@ export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock found
 export const SCRATCH_BLOCKS = 31; // fixed: largest blocks reserved for threads that attach later
 export const THREADS = 32; // atomic: MAX_THREADS words: Threads.self() of each thread, 0 = free
 export const ATTACHMENTS = 224; // atomic: MAX_THREADS words: how often each number was assigned
+export const HUGE_PAGES = 421; // atomic: 1 if the system was asked for huge pages
 export const BARE_FRAMES = 420; // guarded by FRAMES_LOCK: bare frames (free_blocks.ts)
 export const RETURNED_FRAMES = 416; // atomic: frames whose memory was returned, modulo 2³²
 export const RETURN_CALLS = 417; // atomic: calls of the system for that

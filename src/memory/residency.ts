@@ -3,7 +3,7 @@
 //
 // A page fault takes several times as long as an allocation. Frames are touched here without any
 // lock, so that a thread which then allocates them under the arena's lock finds them populated. The
-// touch is an atomic addition of 0, which changes nothing in a frame that another thread has
+// touch is an atomic exchange of 0 for 0, which changes nothing in a frame that another thread has
 // allocated meanwhile.
 //
 // A thread that is terminated while it touches leaves frames that count as populated and are not,
@@ -110,6 +110,16 @@ export interface ReturnCounts {
   by: number;
 }
 
+/** Records that the system was asked for huge pages. */
+export function setHugePages(words: Int32Array): void {
+  Atomics.store(words, Super.HUGE_PAGES, 1);
+}
+
+export function hasHugePages(words: Int32Array): boolean {
+  return Atomics.load(words, Super.HUGE_PAGES) !== 0;
+}
+
+/** @param by a number that the caller has chosen: what calls the system */
 export function setReturnedBy(words: Int32Array, by: number): void {
   Atomics.store(words, Super.RETURNED_BY, by);
 }

@@ -7,6 +7,7 @@ import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { Store, StoreShare } from "../store/store.ts";
 import { manageResidentMemory } from "./give_back.ts";
+import { useHugePages } from "./huge_pages.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { addressSpaceLimit, RESERVED_BYTES, warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
@@ -31,6 +32,7 @@ export function createStore(options: StoreOptions = {}): Store {
 export function openStore(options: StoreOptions): Store {
   const store = explained(() => ShardedStore.create(options, nodePlatform()));
   warnOfMemory("memoryMax", store.options.memoryMax);
+  useHugePages(store.shards);
   return store;
 }
 
@@ -38,6 +40,7 @@ export function openStore(options: StoreOptions): Store {
 export function openGroup(options: StoreOptions): ShardGroup {
   const group = explained(() => ShardGroup.create(options, nodePlatform()));
   warnOfMemory("memoryMax", group.memoryMax);
+  useHugePages(group.stores);
   return group;
 }
 

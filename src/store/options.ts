@@ -88,6 +88,11 @@ export interface StoreOptions {
    * made the store, if the optional package `koffi` or `node:ffi` is available (default "auto").
    */
   readonly giveBack?: "auto" | "off";
+  /**
+   * "auto" asks the system for huge pages, if the optional package `koffi` or `node:ffi` is
+   * available, the system offers them on demand, and the store has at least 64 MiB (default "off").
+   */
+  readonly hugePages?: "auto" | "off";
 }
 
 /** All options, checked and with defaults. A plain object, which `postMessage` can carry. */
@@ -108,6 +113,7 @@ export interface ResolvedOptions {
   readonly admission: AdmissionLimits;
   readonly writeBack: (Required<WriteBackOptions> & { readonly max: number }) | undefined;
   readonly giveBack: "auto" | "off";
+  readonly hugePages: "auto" | "off";
 }
 
 /** The most arenas of a store. */
@@ -139,6 +145,7 @@ const KEYS: readonly (keyof StoreOptions)[] = [
   "admission",
   "writeBack",
   "giveBack",
+  "hugePages",
 ];
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed; ERR_POOL_UNKNOWN */
@@ -169,6 +176,7 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
     admission: options.admission === undefined ? NO_LIMITS : admissionOf(options.admission),
     writeBack: options.writeBack === undefined ? undefined : resolveWriteBack(options.writeBack),
     giveBack: oneOf("giveBack", options.giveBack ?? "auto", ["auto", "off"] as const),
+    hugePages: oneOf("hugePages", options.hugePages ?? "off", ["auto", "off"] as const),
   };
   checkWatermarks(resolved);
   checkAcceptThreshold(resolved.acceptPercent);

@@ -10,11 +10,13 @@ import { KIB, MIB } from "../base/units.ts";
 import { BLOCK_FRAMES } from "../memory/free_blocks.ts";
 import {
   countReturn,
+  hasHugePages,
   populateAhead,
   type ReleaseMemory,
   returnBlocks,
   returnCounts,
   returnFramesIn,
+  setHugePages,
   setReturnedBy,
 } from "../memory/residency.ts";
 import { markFrames } from "../policy/watermarks.ts";
@@ -57,6 +59,13 @@ export interface GiveBackStats {
   readonly calls: number;
   /** Time in these calls, in ms. */
   readonly ms: number;
+}
+
+/** Whether the system was asked for huge pages. */
+export interface HugePagesStats {
+  readonly isAsked: boolean;
+  /** Why not, if the store's options want them; known to the thread that made the store. */
+  readonly reason: string | undefined;
 }
 
 /** Frames that may still be populated within the limit. */
@@ -140,12 +149,19 @@ export class ResidentMemory {
     const returned = most < BLOCK_FRAMES ? 0 : returnBlocks(arena, most, release);
     this.#toReturn -= returned;
     if (returned > 0) return this.#toReturn > 0;
-    if (systemPage > pageSize) return false;
+    // A call for a part of a huge page splits it, so single frames keep their memory.
+    if (systemPage > pageSize || hasHugePages(words)) return false;
     const first = Math.max(0, this.#searchEnd - SEARCH_BLOCKS);
     while (this.#toReturn > 0 && this.#searchEnd > first) {
       this.#toReturn -= returnFramesIn(arena, --this.#searchEnd, release);
     }
     return this.#toReturn > 0 && first > 0;
+  }
+
+  /** Records that the system was asked for huge pages, or why it was not. */
+  setHugePages(reason: string | undefined): void {
+    this.#state.hugePagesFailure = reason;
+    if (reason === undefined) setHugePages(this.#state.words);
   }
 
   /** The bytes of the whole arena, for the system's calls. */
@@ -180,4 +196,8 @@ export function giveBackStats({ words, pageSize, giveBackFailure }: StoreState):
     calls,
     ms: us / 1000,
   };
+}
+
+export function hugePagesStats({ words, hugePagesFailure }: StoreState): HugePagesStats {
+  return { isAsked: hasHugePages(words), reason: hugePagesFailure };
 }

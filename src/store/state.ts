@@ -94,6 +94,8 @@ export class StoreState implements StoreContext {
   room: RoomSource | undefined;
   /** Why memory is not returned to the system, as far as this thread knows. */
   giveBackFailure: string | undefined;
+  /** Why there are no huge pages, as far as this thread knows. */
+  hugePagesFailure: string | undefined;
   /** The log of changes for a later process, if the store keeps one. */
   changes: ChangeLog | undefined;
   /** Versions of keys, in a store of values. */

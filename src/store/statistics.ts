@@ -12,7 +12,12 @@ import { RECOVERIES } from "../memory/arena.layout.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
-import { type GiveBackStats, giveBackStats } from "./resident_memory.ts";
+import {
+  type GiveBackStats,
+  giveBackStats,
+  type HugePagesStats,
+  hugePagesStats,
+} from "./resident_memory.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
@@ -71,6 +76,7 @@ export interface StoreStats {
   readonly writeBack: Readonly<Record<string, unknown>> | undefined;
   /** How memory of free frames is returned to the system. */
   readonly giveBack: GiveBackStats;
+  readonly hugePages: HugePagesStats;
 }
 
 export function statisticsLocked(state: StoreState): StoreStats {
@@ -114,6 +120,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     recoveries: state.words[RECOVERIES]!,
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
     giveBack: giveBackStats(state),
+    hugePages: hugePagesStats(state),
   };
 }
 

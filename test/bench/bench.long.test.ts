@@ -9,13 +9,17 @@ import { benchCodecs } from "../../bench/codec/codecs.ts";
 import { benchDictionaries } from "../../bench/codec/dictionaries.ts";
 import { benchMemcached } from "../../bench/memcached/memcached.ts";
 import { benchSoak } from "../../bench/memcached/soak.ts";
+import { benchNbdGiveBack, CLIENTS } from "../../bench/nbd/give_back.ts";
 import { benchNbd } from "../../bench/nbd/nbd.ts";
 import { benchSwap } from "../../bench/nbd/swap.ts";
 import { whyNoSwap } from "../../bench/nbd/swap_device.ts";
 import { benchPolicies } from "../../bench/policy/policies.ts";
 import { benchDensity } from "../../bench/pool/density.ts";
 import { benchPools, type PoolTimes } from "../../bench/pool/pools.ts";
+import { without } from "../../bench/programs.ts";
+import { benchFirstTouch } from "../../bench/store/first_touch.ts";
 import { benchGarbage } from "../../bench/store/garbage.ts";
+import { benchGiveBack } from "../../bench/store/give_back.ts";
 import { benchReclaim } from "../../bench/store/reclaim.ts";
 import { benchStore } from "../../bench/store/store.ts";
 import { benchWriteBack } from "../../bench/store/write_back.ts";
@@ -46,6 +50,36 @@ test("pools: a row for every allocator, all figures there", async () => {
     }
     assert.ok(lines.includes(row.type), `${row.type} is in the report`);
   }
+});
+
+test("give-back: memory is returned with the calls of the system, and not without", async () => {
+  const rows = await benchGiveBack({ tiny: true, print: () => {} });
+  assert.deepEqual(
+    rows.map(({ giveBack }) => giveBack),
+    ["auto", "off"],
+  );
+  for (const { by, filledMiB, freedMiB, afterMiB, usedMiB } of rows) {
+    assert.ok(usedMiB > 0 && filledMiB > 2 * usedMiB && freedMiB > 2 * usedMiB);
+    if (by === "koffi" || by === "node:ffi") assert.ok(afterMiB < filledMiB / 2, "it is returned");
+    else assert.ok(afterMiB > 2 * usedMiB, `${by}: it stays`);
+  }
+});
+
+test("give-back of NBD: discarded memory is returned", { skip: without(...CLIENTS) }, async () => {
+  const rows = await benchNbdGiveBack(true, () => {});
+  for (const { copies, filledMiB } of rows) {
+    assert.ok(filledMiB > 0);
+    for (const { speed, seconds } of copies) assert.ok(speed > 0 && seconds >= 0);
+  }
+});
+
+test("first-touch: how long puts hold the lock, in both ways", async () => {
+  const rows = await benchFirstTouch({ tiny: true, print: () => {} });
+  assert.deepEqual(
+    rows.map(({ ahead }) => ahead),
+    [true, false],
+  );
+  for (const { fillUs, overwriteUs } of rows) assert.ok(fillUs > 0 && overwriteUs > 0);
 });
 
 test("density: every allocator, every phase, in percent", async () => {

@@ -57,6 +57,7 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
     ...{ memoryMax, codec, tiers, dictionary, threads },
     ...{ protocol, prefixDelimiter, authFile, debugTime },
     giveBack: values.giveBack ? "auto" : "off",
+    hugePages: values.hugePages ? "auto" : "off",
     ...filesOf(values),
     itemBytesMax: values.maxItemSize,
     connectionsMax: values.maxConns,

@@ -87,6 +87,7 @@ function storeOf(values: NbdValues): Store {
     shards,
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool, giveBack: values.giveBack ? "auto" : "off" },
+    hugePages: values.hugePages ? "auto" : "off",
     ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),
     ...(writeBack === undefined
       ? {}

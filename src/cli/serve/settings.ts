@@ -37,6 +37,8 @@ const giveBack = S.toggle("return unused memory to the system, if `koffi` is ins
   off: "keep unused memory",
 });
 
+const hugePages = S.toggle("ask the system for huge pages, if `koffi` is installed", false);
+
 const DAEMON = {
   control: S.pathOrOff(
     "control socket for `zcache ctl`, `stats` and `top` (default: one path per user)",
@@ -86,6 +88,7 @@ export const MEMCACHED = {
   existing,
   persistMax: S.size("maximum size of all persist files together", "32G"),
   giveBack,
+  hugePages,
   maxItemSize: S.size("maximum size of an item, key and value together", "1M", {
     min: KIB,
     max: 128 * MIB,
@@ -201,6 +204,7 @@ export const NBD = {
     "seconds",
   ),
   giveBack,
+  hugePages,
   socket: S.text("path", "Unix socket to listen on", undefined),
   socketMode: S.mode("file mode of the Unix socket", "600"),
   listen: S.addresses(

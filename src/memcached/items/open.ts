@@ -118,9 +118,9 @@ function valuesIn(store: Store): Values {
 }
 
 function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
-  const { memoryMax, codec, tiers, dictionary, writeBack, persist, giveBack } = settings;
+  const { memoryMax, codec, tiers, dictionary, writeBack, persist, giveBack, hugePages } = settings;
   return {
-    ...{ memoryMax, codec, tiers, dictionary, giveBack },
+    ...{ memoryMax, codec, tiers, dictionary, giveBack, hugePages },
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(persist === undefined ? {} : { persist }),
   };
