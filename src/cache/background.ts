@@ -15,6 +15,11 @@ export interface BackgroundOptions {
    * after how many ticks without use a value is idle (default: as otherwise).
    */
   readonly pressed?: Effort;
+  /**
+   * With several shards: the scans of all of them take turns, so that together they take no more
+   * time than that of one (default: the only one).
+   */
+  readonly turn?: { readonly nth: number; readonly shards: number };
 }
 
 interface Effort {
@@ -23,6 +28,7 @@ interface Effort {
 }
 
 const SHARE = 0.02;
+const ONLY = { nth: 0, shards: 1 };
 /** Values that one step looks at. */
 const STEP_ENTRIES = 64;
 /** The store's clock has 128 ticks, and a value that was not used for ten is idle. */
@@ -41,7 +47,7 @@ export interface BackgroundCounts {
 export function startBackground(
   scheduler: Scheduler,
   store: Store,
-  { everyMs, share = SHARE, pressed }: BackgroundOptions,
+  { everyMs, share = SHARE, pressed, turn = ONLY }: BackgroundOptions,
 ): () => BackgroundCounts {
   const { inspection } = store;
   const usual: Effort = { share, idleTicks: IDLE_TICKS };
@@ -67,7 +73,8 @@ export function startBackground(
   });
   scheduler.add({
     name: "recompress",
-    everyMs,
+    everyMs: everyMs * turn.shards,
+    firstMs: everyMs * (turn.nth + 1),
     budgetMs: () => {
       effort = pressed !== undefined && inspection.evicted !== evicted ? pressed : usual;
       evicted = inspection.evicted;

@@ -7,15 +7,16 @@
 //
 // Parts:
 //   options.ts        options of a cache and of its methods: defaults and checks
-//   keys.ts           keys as bytes
-//   entries.ts        entries as bytes: types of values (entry_meta.ts, text.ts), times to live
+//   keys.ts           keys as bytes; key_router.ts: to which shard a key belongs
+//   entries.ts        entries of one shard as bytes: types of values (entry_meta.ts, text.ts), times to live
 //   serializer/       the default serializer
 //   near.ts           decoded values that one thread keeps
 //   loads.ts          `fetch`: the loads of one thread, and cycles of loaders
 //   single_flight.ts  `fetch`: one load per key among all threads (packed_error.ts: its errors)
 //   events.ts         listeners, and evictions in all threads
 //   statistics.ts     what `stats` returns
-//   engine.ts         background work, dictionaries (dictionary.ts), files of `persist`
+//   engine.ts         background work, dictionaries (dictionary.ts), files of `persist`, for one
+//                     shard; engines.ts: for all of them
 //
 // Concurrency: each thread has a Cache of its own over the same memory (`share`, `attach`). All
 // methods but `fetch`, `getOrSet` and `train` are synchronous; they wait for other threads only as
@@ -29,24 +30,20 @@ import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { parseSize } from "../base/units.ts";
 import { random32 } from "../node/platform.ts";
-import { attachWith } from "../node/stores.ts";
-import { Store } from "../store/store.ts";
+import { attachGroupWith } from "../node/stores.ts";
+import { ShardGroup } from "../shard/shard_group.ts";
+import { type Store, stateOf } from "../store/store.ts";
+import { seedsOf } from "../values/format.ts";
 import { Values } from "../values/values.ts";
 import type { DictionaryReport } from "./dictionary.ts";
-import {
-  AttachedLog,
-  abandonValues,
-  Engine,
-  type EngineOptions,
-  type LogShare,
-  type OpenedValues,
-  openValues,
-} from "./engine.ts";
+import { abandonValues, type OpenedValues, openValues } from "./engine.ts";
+import { AttachedLogs, type Engines, startEngines } from "./engines.ts";
 import { Entries } from "./entries.ts";
 import * as Meta from "./entry_meta.ts";
 import { type CacheEvents, CacheListeners } from "./events.ts";
-import { type CacheKey, INTERNAL } from "./keys.ts";
-import { type Loader, Loads } from "./loads.ts";
+import { KeyRouter, ownKey, RoutedHash } from "./key_router.ts";
+import type { CacheKey } from "./keys.ts";
+import { type Loader, type LoadHost, Loads } from "./loads.ts";
 import { freeze, NearCache } from "./near.ts";
 import {
   allowStaleOf,
@@ -55,6 +52,7 @@ import {
   type FetchPlan,
   fetchPlanOf,
   type GetOptions,
+  type Lifetime,
   type LocalOptions,
   lifetimeOf,
   localOptionsOf,
@@ -71,10 +69,12 @@ import { type CacheStats, type LocalCounts, storeFigures } from "./statistics.ts
 
 /** A cache of values under keys, compressed, in memory that all threads share. */
 export class Cache<K extends CacheKey = string, V = unknown> {
-  /** The store under the cache, for its statistics and for tools. */
+  /** The store under the cache, for tools; with several shards, the first of them. */
   readonly store: Store;
-  /** @internal The values of bytes in it. */
-  readonly values: Values;
+  /** @internal The stores of all shards. */
+  readonly group: ShardGroup;
+  /** @internal The values of bytes in each of them. */
+  readonly shards: readonly Values[];
   /** @internal Counts of this thread. */
   readonly counts: LocalCounts = {
     ...{ nearHits: 0, loads: 0, joined: 0, staleHits: 0, unstored: 0 },
@@ -82,53 +82,60 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   readonly #options: ResolvedCacheOptions;
   /** Plan of a fetch without options. */
   readonly #plan: FetchPlan;
-  readonly #entries: Entries<K>;
+  /** The entries of each shard. */
+  readonly #entries: readonly Entries<K>[];
+  readonly #first: Entries<K>;
+  /** Finds the shard of a key; undefined if there is one shard. */
+  readonly #router: KeyRouter | undefined;
   readonly #near: NearCache | undefined;
   readonly #loads: Loads<K, V>;
   readonly #listeners: CacheListeners<K>;
   /** In the thread that created the cache. */
-  readonly #engine: Engine | undefined;
+  readonly #engines: Engines | undefined;
   /** In other threads, with `persist`. */
-  readonly #log: AttachedLog | undefined;
+  readonly #logs: AttachedLogs | undefined;
   /** Whether the value that #get returned last is stale. */
   #isStale = false;
 
   /**
    * @param opened in the thread that creates the cache
-   * @param log in other threads, with `persist`
+   * @param logs in other threads, with `persist`
    */
   private constructor(
-    store: Store,
+    group: ShardGroup,
     options: ResolvedCacheOptions,
     local: LocalOptions,
     opened: OpenedValues | undefined,
-    log?: LogShare,
+    logs?: CacheShare["logs"],
   ) {
-    this.store = checkStore(store);
-    this.values = new Values(store, () => Date.now(), random32);
+    const { stores } = checkGroup(group);
+    this.group = group;
+    this.store = stores[0]!;
     this.#options = options;
     this.#plan = fetchPlanOf({}, options);
     const serializer = local.serializer ?? valueSerializer(options.classes);
-    const entries = new Entries<K>(this.values, serializer);
-    this.#entries = entries;
+    const seeds = seedsOf(stateOf(this.store));
+    this.#router = stores.length > 1 ? new KeyRouter(group, seeds) : undefined;
+    const router = this.#router;
+    this.#entries = stores.map((store) => {
+      const hash = router && new RoutedHash(router, seeds);
+      return new Entries<K>(
+        new Values(store, () => Date.now(), random32, hash),
+        serializer,
+        router,
+      );
+    });
+    this.#first = this.#entries[0]!;
+    this.shards = this.#entries.map(({ values }) => values);
     const { nearBytes } = options;
-    this.#near = nearBytes > 0 ? new NearCache(nearBytes, this.values.versions) : undefined;
-    this.#loads = new Loads<K, V>(
-      {
-        peek: (key) => this.#get(key, false, false),
-        store: (key, value, lifetime, mayStore) => {
-          if (!entries.setLoaded(key, value, lifetime, mayStore)) this.counts.unstored++;
-        },
-      },
-      new SingleFlight(this.values),
-      this.counts,
-    );
-    this.#listeners = new CacheListeners(this.values, (at, count) => entries.keyAt(at, count));
+    this.#near = nearBytes > 0 ? new NearCache(nearBytes) : undefined;
+    this.#loads = new Loads<K, V>(this.#loadHost(), this.counts);
+    this.#listeners = new CacheListeners(this.#entries);
     const onFault = (error: ZcacheError) => this.#listeners.emit("fault", error);
-    if (log !== undefined) this.#log = new AttachedLog(this.values, log, onFault);
+    if (logs !== undefined) this.#logs = new AttachedLogs(this.shards, logs, onFault);
     if (opened === undefined) return;
-    this.#engine = this.#start(opened, onFault);
-    entries.sampler = this.#engine.sampler;
+    this.#engines = startEngines(opened, this.shards, options, this.#listeners);
+    for (const entries of this.#entries) entries.sampler = this.#engines.samplerOf(entries.values);
   }
 
   /**
@@ -141,10 +148,10 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   ): Cache<K, V> {
     const read = readCacheOptions(options);
     const resolved = resolveCacheOptions(read);
-    const settings = { ...storeOptionsOf(read), shards: 1 };
+    const settings = storeOptionsOf(read);
     const opened = openValues(settings, resolved.persist, { front: "", stays: false });
     try {
-      return new Cache<K, V>(opened.group.stores[0]!, resolved, read, opened);
+      return new Cache<K, V>(opened.group, resolved, read, opened);
     } catch (error) {
       abandonValues(opened);
       throw error;
@@ -163,15 +170,15 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   ): Cache<K, V> {
     checkShare(share);
     const read = localOptionsOf(local);
-    const { store, options, log } = share;
-    return attachWith(store, (one) => new Cache<K, V>(one, options, read, undefined, log));
+    const { group, options, logs } = share;
+    return attachGroupWith(group, (one) => new Cache<K, V>(one, options, read, undefined, logs));
   }
 
   /** Plain data, for `workerData` or `postMessage`, with which another thread attaches. */
   share(): CacheShare {
-    const store = this.store.share();
-    const log = (this.#engine ?? this.#log)?.share();
-    return { zcacheCache: SHARE_VERSION, store, options: this.#options, log };
+    const group = this.group.share();
+    const logs = (this.#engines ?? this.#logs)?.share();
+    return { zcacheCache: SHARE_VERSION, group, options: this.#options, logs };
   }
 
   /**
@@ -182,7 +189,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    *   ERR_OPTION, ERR_STORE_CLOSED
    */
   set(key: K, value: V, options?: SetOptions | number | string): boolean {
-    return this.#entries.set(key, value, lifetimeOf(options, this.#options));
+    return this.#set(key, value, lifetimeOf(options, this.#options));
   }
 
   /**
@@ -197,14 +204,12 @@ export class Cache<K extends CacheKey = string, V = unknown> {
 
   /** Whether there is a fresh value; does not count as a use. @throws ZcacheError as `get` */
   has(key: K): boolean {
-    this.#entries.keys.write(key);
-    return this.#entries.has();
+    return this.#entriesOf(key).has();
   }
 
   /** Removes a value. @returns whether `has` was true before @throws ZcacheError as `get` */
   delete(key: K): boolean {
-    this.#entries.keys.write(key);
-    return this.#entries.delete();
+    return this.#entriesOf(key).delete();
   }
 
   /** The values of many keys, in their order. @throws ZcacheError as `get` */
@@ -217,7 +222,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   setMany(entries: Iterable<readonly [K, V]>, options?: SetOptions | number | string): number {
     const lifetime = lifetimeOf(options, this.#options);
     let stored = 0;
-    for (const [key, value] of entries) if (this.#entries.set(key, value, lifetime)) stored++;
+    for (const [key, value] of entries) if (this.#set(key, value, lifetime)) stored++;
     return stored;
   }
 
@@ -228,14 +233,12 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   touch(key: K, options?: SetOptions | number | string): boolean {
     const lifetime = lifetimeOf(options, this.#options);
-    this.#entries.keys.write(key);
-    return this.#entries.touch(lifetime);
+    return this.#entriesOf(key).touch(lifetime);
   }
 
   /** ms for which a value stays fresh: Infinity if it does not expire, 0 if there is none. */
   remainingTtl(key: K): number {
-    this.#entries.keys.write(key);
-    return this.#entries.remainingTtl();
+    return this.#entriesOf(key).remainingTtl();
   }
 
   /**
@@ -260,7 +263,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     if (plan.signal?.aborted) throw plan.signal.reason;
     const value = plan.forceRefresh ? undefined : this.#get(key, true, true);
     if (value !== undefined && !this.#isStale) return value;
-    const requested = this.#entries.keys.request(key);
+    const requested = this.#first.keys.request(key);
     if (value !== undefined) {
       this.counts.staleHits++;
       // An error of this load is ignored: the next caller that finds no value gets one.
@@ -269,7 +272,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     }
     if (plan.forceRefresh) {
       this.store.assertOpen();
-      this.values.countRequest();
+      this.#first.values.countRequest();
     }
     return this.#loads.request(requested, loader, plan);
   }
@@ -299,28 +302,30 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     }
     this.#near?.clear();
     if (prefix === "") {
-      this.values.clear();
+      for (const values of this.shards) values.clear();
       return;
     }
-    // Loads in progress and near copies may hold values of keys that are not stored.
-    this.values.allChanged();
-    for (const key of this.#entries.list(true)) {
-      if (typeof key === "string" && key.startsWith(prefix)) this.delete(key);
+    for (const entries of this.#entries) {
+      // Loads in progress and near copies may hold values of keys that are not stored.
+      entries.values.allChanged();
+      for (const key of entries.list(true)) {
+        if (typeof key === "string" && key.startsWith(prefix)) this.delete(key);
+      }
+      entries.values.allChanged();
     }
-    this.values.allChanged();
   }
 
   /** Number of values stored, including expired ones that are not removed yet. */
   get size(): number {
-    return this.values.count;
+    return this.shards.reduce((sum, { count }) => sum + count, 0);
   }
 
   /**
    * All keys with a fresh value, in no order. A key that is stored or removed during the iteration
    * may be listed or not.
    */
-  keys(): Generator<K> {
-    return this.#entries.list(false);
+  *keys(): Generator<K> {
+    for (const entries of this.#entries) yield* entries.list(false);
   }
 
   /** All keys with their values, as `keys`. */
@@ -353,11 +358,11 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   /** Statistics of all threads, of this thread and of the background work. */
   stats(): CacheStats {
     return {
-      ...storeFigures(this.values),
+      ...storeFigures(this.group, this.#first.values.dictionaries.current),
       entries: this.size,
       thread: { ...this.counts },
-      background: this.#engine?.backgroundCounts,
-      persist: this.#engine?.persistStats,
+      background: this.#engines?.backgroundCounts,
+      persist: this.#engines?.persistStats,
     };
   }
 
@@ -368,8 +373,8 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    * @throws ZcacheError ERR_OPTION, ERR_STORE_CLOSED
    */
   resize(memoryMax: number | string): void {
-    this.store.limit(parseSize(memoryMax, "memoryMax"));
-    while (this.store.maintain());
+    this.group.limit(parseSize(memoryMax, "memoryMax"));
+    while (this.group.maintain());
   }
 
   /**
@@ -380,7 +385,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   train(): Promise<DictionaryReport> | undefined {
     this.store.assertOpen();
-    return this.#engine?.train();
+    return this.#engines?.train();
   }
 
   /**
@@ -390,20 +395,20 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   flush(): void {
     this.store.assertOpen();
-    (this.#engine ?? this.#log)?.flush();
+    (this.#engines ?? this.#logs)?.flush();
   }
 
   /** Ends the use in this thread; other threads go on. */
   detach(): void {
     this.#listeners.stop();
-    this.#engine?.detach();
-    this.store.detach();
+    this.#engines?.detach();
+    this.group.detach();
   }
 
   /** Closes the cache for all threads. */
   close(): void {
     this.#listeners.stop();
-    (this.#engine ?? this.#log ?? this.store).close();
+    (this.#engines ?? this.#logs ?? this.group).close();
   }
 
   /** Keeps `console.log` from printing the whole memory, which is a property of its properties. */
@@ -431,18 +436,17 @@ export class Cache<K extends CacheKey = string, V = unknown> {
         return kept as V;
       }
     }
-    const entries = this.#entries;
-    entries.keys.write(key);
+    const entries = this.#entriesOf(key);
     const isFound = entries.find();
-    const { freshMs } = entries;
+    const { freshMs, values } = entries;
     const isStale = isFound && freshMs <= Date.now();
-    if (!isCounted) this.values.countNothing(isFound);
-    else if (isStale) this.values.countMiss();
+    if (!isCounted) values.countNothing(isFound);
+    else if (isStale) values.countMiss();
     if (!isFound || (isStale && !allowStale)) return undefined;
-    const { hashLow, version } = this.values;
+    const { hashLow, version, versions } = values;
     const value = entries.read(isCounted && !isStale);
-    if (near !== undefined && typeof key === "string" && this.#mayBeNear(value)) {
-      near.keep(key, { value, bytes: entries.valueBytes, hashLow, version, freshMs });
+    if (near !== undefined && typeof key === "string" && this.#mayBeNear(value, entries.type)) {
+      near.keep(key, { value, bytes: entries.valueBytes, hashLow, versions, version, freshMs });
     }
     // Set after decoding, which may run code of the caller that uses this cache.
     this.#isStale = isStale;
@@ -450,40 +454,47 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   }
 
   /** Whether the value that was read last can be given to several callers. */
-  #mayBeNear(value: unknown): boolean {
+  #mayBeNear(value: unknown, type: number): boolean {
     if (value === undefined) return false;
-    const { type } = this.#entries;
     if (type === Meta.LATIN1 || type === Meta.TEXT) return true;
     return type === Meta.STRUCTURED && this.#options.nearFrozen && freeze(value);
   }
 
-  /** Recovers the values in the files of `persist`, and starts the background work. */
-  #start(opened: OpenedValues, onFault: (error: ZcacheError) => void): Engine {
-    const { values } = this;
-    const { bytes } = values;
-    return new Engine(opened.shards[0]!, values, engineOptionsOf(this.#options), {
-      isUnwanted: (prefixAt) => bytes[values.keyStart(prefixAt)] === INTERNAL,
-      onFault,
-      onDictionary: (report) => this.#listeners.emit("dictionary", report),
-      onError: (_, error) => {
-        if (!(error instanceof ZcacheError)) throw error;
-        onFault(error);
+  /** Writes a key, and returns the entries of its shard. */
+  #entriesOf(key: K): Entries<K> {
+    const router = this.#router;
+    if (router !== undefined) return this.#entries[router.shardOf(key)]!;
+    const first = this.#first;
+    first.keys.write(key);
+    return first;
+  }
+
+  #set(key: K, value: V, lifetime: Lifetime): boolean {
+    const router = this.#router;
+    if (router === undefined) return this.#first.set(key, value, lifetime);
+    // The key must not change after its shard was found: encoding may run code of the caller.
+    const own = ownKey(key);
+    return this.#entries[router.shardOf(own)]!.set(own, value, lifetime);
+  }
+
+  #loadHost(): LoadHost<K, V> {
+    const flights = SingleFlight.ofShards(this.shards);
+    return {
+      singleFlightOf: (key) => flights[this.#router?.shardOf(key) ?? 0]!,
+      peek: (key) => this.#get(key, false, false),
+      store: (key, value, lifetime, mayStore) => {
+        const entries = this.#entriesOf(key);
+        if (!entries.setLoaded(key, value, lifetime, mayStore)) this.counts.unstored++;
       },
-    });
+    };
   }
 }
 
 /** JavaScript code can call the private constructor. */
-function checkStore(store: Store | undefined): Store {
-  if (store instanceof Store) return store;
+function checkGroup(group: ShardGroup | undefined): ShardGroup {
+  if (group instanceof ShardGroup) return group;
   throw new ZcacheError(
     "ERR_OPTION",
     "new Cache() makes no cache: call Cache.create(options), or Cache.attach(share) in a worker",
   );
-}
-
-function engineOptionsOf(options: ResolvedCacheOptions): EngineOptions {
-  const { backgroundMs, dictionaryBytes, codec, codecOptions } = options;
-  const background = backgroundMs > 0 ? { everyMs: backgroundMs } : undefined;
-  return { background, dictionaryBytes, codec, codecOptions };
 }

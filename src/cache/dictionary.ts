@@ -62,7 +62,7 @@ const RETRY_VALUES = 50_000;
 const RETRY_FACTOR = 4;
 
 export class DictionaryTrainer {
-  readonly #values: Values;
+  readonly #shards: readonly Values[];
   readonly #options: DictionaryOptions;
   readonly #onReport: (report: DictionaryReport) => void;
   readonly #onFault: (error: ZcacheError) => void;
@@ -81,16 +81,17 @@ export class DictionaryTrainer {
   #isStopped = false;
 
   /**
+   * @param shards all shards of the store, which have the same dictionaries
    * @param onReport told of each training that started by itself and ended
    * @param onFault told of each training that started by itself and failed
    */
   constructor(
-    values: Values,
+    shards: readonly Values[],
     options: DictionaryOptions,
     onReport: (report: DictionaryReport) => void,
     onFault: (error: ZcacheError) => void,
   ) {
-    this.#values = values;
+    this.#shards = shards;
     this.#options = options;
     this.#onReport = onReport;
     this.#onFault = onFault;
@@ -102,8 +103,8 @@ export class DictionaryTrainer {
     this.#untilNext = RETRY_VALUES;
   }
 
-  /** A new value stands at this address. May copy it, and may start a training. */
-  sample(at: number, count: number): void {
+  /** A new value stands at this address of a memory. May copy it, and may start a training. */
+  sample(bytes: Uint8Array, at: number, count: number): void {
     if (this.#untilNext > 0) {
       this.#untilNext--;
       return;
@@ -112,7 +113,7 @@ export class DictionaryTrainer {
       return;
     if (this.#ends.length === 0) this.#samples = new Uint8Array(SAMPLES_BYTES + SAMPLE_BYTES_MAX);
     const end = this.#ends.at(-1) ?? 0;
-    this.#samples.set(this.#values.bytes.subarray(at, at + count), end);
+    this.#samples.set(bytes.subarray(at, at + count), end);
     this.#ends.push(end + count);
     if (end + count < SAMPLES_BYTES) return;
     this.#start().then(this.#onReport, (error: ZcacheError) => {
@@ -153,7 +154,7 @@ export class DictionaryTrainer {
     try {
       return await this.#train();
     } catch (cause) {
-      if (this.#isStopped || this.#values.store.isClosed) {
+      if (this.#isStopped || this.#shards.some(({ store }) => store.isClosed)) {
         throw new ZcacheError("ERR_STORE_CLOSED", "the cache was closed during the training", {
           cause,
         });
@@ -173,10 +174,15 @@ export class DictionaryTrainer {
     const { dictionary, sampleBytes, packedBytesBefore, packedBytesWith } = result;
     const gain = this.#current === undefined ? FIRST_GAIN : LATER_GAIN;
     const pays = packedBytesWith <= packedBytesBefore * (1 - gain);
-    const { dictionaries } = this.#values;
-    const used = pays && dictionary !== undefined && dictionaries.add(dictionary) !== NIL;
+    const used = pays && dictionary !== undefined && this.#install(dictionary);
     if (used) this.#current = dictionary;
     return { used, sampleBytes, packedBytesBefore, packedBytesWith };
+  }
+
+  /** @returns whether it is in use in any shard: one without room for it goes on as before */
+  #install(dictionary: Uint8Array): boolean {
+    const added = this.#shards.filter(({ dictionaries }) => dictionaries.add(dictionary) !== NIL);
+    return added.length > 0;
   }
 
   #runWorker(job: TrainingJob): Promise<TrainingResult> {

@@ -50,14 +50,16 @@ export interface EngineOptions {
   readonly background: BackgroundOptions | undefined;
   /** Maximum size of a dictionary; 0: none is trained. */
   readonly dictionaryBytes: number;
+  /** All shards that get the dictionaries which this engine trains (default: its own). */
+  readonly trainedShards?: readonly Values[];
   /** The codec for new values. */
   readonly codec: string;
   readonly codecOptions: CodecOptions;
 }
 
 export interface EngineEvents {
-  /** Tells which recovered values are to be dropped. */
-  readonly isUnwanted: IsUnwanted;
+  /** Tells which recovered values of a shard are to be dropped. @param prefixAt as in IsUnwanted */
+  readonly isUnwanted: (prefixAt: number, values: Values) => boolean;
   /** Background work has failed for a reason outside of the process; it goes on. */
   readonly onFault: (error: ZcacheError) => void;
   readonly onDictionary: (report: DictionaryReport) => void;
@@ -68,11 +70,15 @@ export interface EngineEvents {
   readonly onError?: ((task: string, error: unknown) => void) | undefined;
 }
 
+export type Sampler = (at: number, count: number) => void;
+
 /** A new store of values, before its front and its engines exist. */
 export interface OpenedValues {
   readonly group: ShardGroup;
   /** The shards, in the order of the group. */
   readonly shards: readonly OpenedShard[];
+  /** The path of `persist`. */
+  readonly path: string | undefined;
 }
 
 /** One shard of it, for which an engine is made. */
@@ -106,7 +112,7 @@ export function openValues(
     group = openGroup({ ...settings, shards: files?.length ?? choice.wanted });
     const seeds = files?.[0]?.keySeeds ?? [random32(), random32()];
     for (const store of group.stores) formatValues(store, random32, stays, seeds);
-    return { group, shards: shardsOf(group, files) };
+    return { group, shards: shardsOf(group, files), path: persist?.path };
   } catch (error) {
     group?.close();
     for (const one of files ?? []) one.close();
@@ -136,8 +142,8 @@ export function abandonValues({ shards }: OpenedValues): void {
   closeAll(shards.map((shard) => () => abandonShard(shard)));
 }
 
-/** Closes the engines of all shards, and with them the store, for all threads. */
-export function closeEngines(engines: readonly Engine[]): void {
+/** Closes the engines, or logs, of all shards, and with them the store, for all threads. */
+export function closeEngines(engines: readonly (Engine | AttachedLog)[]): void {
   closeAll(engines.map((engine) => () => engine.close()));
 }
 
@@ -187,23 +193,24 @@ export class Engine {
     // Recovery may fail: before anything starts that would have to be stopped.
     let foreign = 0;
     const isDropped: IsUnwanted = (prefixAt, key) => {
-      if (opened.owns(key)) return isUnwanted(prefixAt, key);
+      if (isUnwanted(prefixAt, values)) return true;
+      if (opened.owns(key)) return false;
       foreign++;
       return true;
     };
     const recovered = persistence?.begin(values, isDropped, onFault, this.#scheduler);
+    // Later, because the creator of the store has no listener yet.
     if (foreign > 0) setImmediate(() => onFault(foreignError(persistence!.share().path, foreign)));
     const renamed = renamedFile(store);
-    // Later, because the creator of the store has no listener yet.
     if (renamed !== undefined) setImmediate(() => onFault(renamed));
-    const { background, dictionaryBytes, codec, codecOptions } = options;
+    const { background, dictionaryBytes, trainedShards, codec, codecOptions } = options;
     if (background !== undefined) {
       this.#backgroundCounts = startBackground(this.#scheduler, store, background);
       manageResidentMemory(store, this.#scheduler);
     }
     if (dictionaryBytes === 0 || !values.dictionaries.isUsable(false)) return;
     this.#trainer = new DictionaryTrainer(
-      values,
+      trainedShards ?? [values],
       {
         sizeBytes: Math.min(dictionaryBytes, store.pageSize * DICTIONARY_PAGES_MAX),
         ...{ codec, codecOptions },
@@ -214,10 +221,12 @@ export class Engine {
     if (recovered !== undefined) this.#trainer.adopt(recovered);
   }
 
-  /** To be called with the address and length of each new value; undefined: no training. */
-  get sampler(): ((at: number, count: number) => void) | undefined {
+  /**
+   * To be called with the address and length of each new value of a shard; undefined: no training.
+   */
+  samplerOf({ bytes }: Values): Sampler | undefined {
     const trainer = this.#trainer;
-    return trainer && ((at, count) => trainer.sample(at, count));
+    return trainer && ((at, count) => trainer.sample(bytes, at, count));
   }
 
   /** Undefined without background tasks. */

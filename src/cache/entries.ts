@@ -23,9 +23,11 @@ import { bufferOver, decodeText, encodeText, isLatin1, TextBuffer } from "./text
 /** Attempts of `touch` while other threads change the same entry. */
 const TOUCHES_MAX = 8;
 
+/** The entries of one shard. */
 export class Entries<K extends CacheKey> {
   /** Methods without a parameter `key` are about the key that was written last. */
-  readonly keys = new KeyWriter();
+  readonly keys: KeyWriter;
+  readonly values: Values;
   /** ms since 1970 until which the entry that was found last is fresh; Infinity: for ever. */
   freshMs = 0;
   /** Type (entry_meta.ts) and number of bytes of the value that was read last. */
@@ -33,13 +35,14 @@ export class Entries<K extends CacheKey> {
   valueBytes = 0;
   /** Called with the address and the length of each value of up to a page that is stored. */
   sampler: ((at: number, count: number) => void) | undefined;
-  readonly #values: Values;
   readonly #serializer: Serializer;
   readonly #text: TextBuffer;
   readonly #request = new SetRequest();
 
-  constructor(values: Values, serializer: Serializer) {
-    this.#values = values;
+  /** @param keys shared by all shards of a cache */
+  constructor(values: Values, serializer: Serializer, keys: KeyWriter = new KeyWriter()) {
+    this.keys = keys;
+    this.values = values;
     this.#serializer = serializer;
     this.#text = new TextBuffer(values.bytes);
     this.#request.meta = new Uint8Array(Meta.META_BYTES_MAX);
@@ -52,7 +55,7 @@ export class Entries<K extends CacheKey> {
    * @throws ZcacheError ERR_KEY, ERR_VALUE, ERR_STORE_CLOSED
    */
   set(key: K, value: unknown, lifetime: Lifetime, mayStore?: () => boolean): boolean {
-    const values = this.#values;
+    const values = this.values;
     const { keys } = this;
     if (value === undefined) {
       keys.write(key);
@@ -88,10 +91,10 @@ export class Entries<K extends CacheKey> {
       // The caller of `fetch` gets the value all the same.
       if (!(error instanceof ZcacheError)) throw error;
     }
-    if (this.#values.store.isClosed) return false;
+    if (this.values.store.isClosed) return false;
     const { keys } = this;
     keys.write(key);
-    this.#values.onlyIf(mayStore, () => this.#values.discard(keys.bytes, keys.count));
+    this.values.onlyIf(mayStore, () => this.values.discard(keys.bytes, keys.count));
     return false;
   }
 
@@ -102,7 +105,7 @@ export class Entries<K extends CacheKey> {
 
   /** ms for which the value stays fresh: Infinity without an end, 0 if there is no fresh value. */
   remainingTtl(): number {
-    if (!this.#values.has(this.keys.bytes, this.keys.count)) return 0;
+    if (!this.values.has(this.keys.bytes, this.keys.count)) return 0;
     return Math.max(0, this.#freshMs() - Date.now());
   }
 
@@ -110,14 +113,14 @@ export class Entries<K extends CacheKey> {
   delete(): boolean {
     const { keys } = this;
     const isFresh = this.has();
-    if (isFresh) this.#values.remove(keys.bytes, keys.count);
-    else this.#values.delete(keys.bytes, keys.count);
+    if (isFresh) this.values.remove(keys.bytes, keys.count);
+    else this.values.delete(keys.bytes, keys.count);
     return isFresh;
   }
 
   /** Finds the entry, fresh or stale; `freshMs` tells which. Counts a hit or a miss. */
   find(): boolean {
-    if (!this.#values.find(this.keys.bytes, this.keys.count)) return false;
+    if (!this.values.find(this.keys.bytes, this.keys.count)) return false;
     this.freshMs = this.#freshMs();
     return true;
   }
@@ -129,12 +132,12 @@ export class Entries<K extends CacheKey> {
    * @throws ZcacheError ERR_VALUE, ERR_CORRUPT, ERR_IO
    */
   read(isHit: boolean): unknown {
-    const values = this.#values;
+    const values = this.values;
     let type = values.bytes[values.metaAt]!;
     let count = values.valueBytes;
     const long = values.read(this.keys.bytes, this.keys.count);
     if (long === null) {
-      if (isHit) this.#values.countMiss();
+      if (isHit) this.values.countMiss();
       return undefined;
     }
     if (long !== undefined) {
@@ -151,12 +154,12 @@ export class Entries<K extends CacheKey> {
 
   /** Gives a fresh value a new lifetime from now on. @returns whether there was one */
   touch(lifetime: Lifetime): boolean {
-    const values = this.#values;
+    const values = this.values;
     const { keys } = this;
     for (let tries = 0; tries < TOUCHES_MAX; tries++) {
       if (!this.find()) return false;
       if (this.freshMs <= Date.now()) {
-        this.#values.countMiss();
+        this.values.countMiss();
         return false;
       }
       const { hashLow, valueBytes } = values;
@@ -176,11 +179,11 @@ export class Entries<K extends CacheKey> {
 
   /** All keys, in no order; those of stale values only if `includeStale`. */
   *list(includeStale: boolean): Generator<K> {
-    const scan = this.#values.beginScan();
+    const scan = this.values.beginScan();
     for (let ended = false; !ended; ) {
       const found: K[] = [];
       const now = Date.now();
-      ended = this.#values.scan(scan, (at, count) => {
+      ended = this.values.scan(scan, (at, count) => {
         const key = this.keyAt(at, count);
         if (key !== undefined && (includeStale || this.#freshMs() > now)) found.push(key);
       });
@@ -190,7 +193,7 @@ export class Entries<K extends CacheKey> {
 
   /** The key that stands at an address; undefined for a record of the cache's own. */
   keyAt(at: number, count: number): K | undefined {
-    return readKey(this.#values.bytes, at, count, this.#text) as K | undefined;
+    return readKey(this.values.bytes, at, count, this.#text) as K | undefined;
   }
 
   /**
@@ -204,7 +207,7 @@ export class Entries<K extends CacheKey> {
     { ttlMs, staleMs }: Lifetime,
     mayStore?: () => boolean,
   ): boolean {
-    const values = this.#values;
+    const values = this.values;
     const { bytes: key, count: keyBytes } = this.keys;
     if (count > VALUE_BYTES_MAX) {
       if (mayStore === undefined) values.delete(key, keyBytes);
@@ -229,9 +232,9 @@ export class Entries<K extends CacheKey> {
     return result === 0;
   }
 
-  /** Until when the entry that `#values` has found is fresh. */
+  /** Until when the entry that `values` has found is fresh. */
   #freshMs(): number {
-    const values = this.#values;
+    const values = this.values;
     const fresh = Meta.freshUntil(values.bytes, values.metaAt, values.metaBytes);
     return Math.min(fresh, values.expiresMs);
   }
@@ -254,7 +257,7 @@ export class Entries<K extends CacheKey> {
 
   /** @param long the bytes of a value of several pages; others stand in the value buffer */
   #decode(type: number, long: Uint8Array | undefined, count: number): unknown {
-    const { bytes, bufferAt } = this.#values;
+    const { bytes, bufferAt } = this.values;
     if (type === Meta.LATIN1 || type === Meta.TEXT) {
       const asLatin1 = type === Meta.LATIN1;
       if (long === undefined) return this.#text.read(bufferAt, count, asLatin1);

@@ -7,8 +7,8 @@ import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { Reason } from "../store/counters.ts";
 import type { EvictionListener } from "../values/eviction_listener.ts";
-import type { Values } from "../values/values.ts";
 import type { DictionaryReport } from "./dictionary.ts";
+import type { Entries } from "./entries.ts";
 import type { CacheKey } from "./keys.ts";
 
 /**
@@ -44,15 +44,12 @@ const READ_EVERY_MS = 20;
 
 /** The listeners of one thread. */
 export class CacheListeners<K extends CacheKey> {
-  readonly #values: Values;
-  readonly #keyAt: (at: number, count: number) => K | undefined;
+  readonly #shards: readonly Entries<K>[];
   readonly #emitter = new EventEmitter();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param keyAt reads the key at an address; undefined: a record of the cache's own */
-  constructor(values: Values, keyAt: (at: number, count: number) => K | undefined) {
-    this.#values = values;
-    this.#keyAt = keyAt;
+  constructor(shards: readonly Entries<K>[]) {
+    this.#shards = shards;
   }
 
   /** @throws ZcacheError ERR_OPTION for an unknown event or no function; ERR_STORE_CLOSED */
@@ -65,7 +62,7 @@ export class CacheListeners<K extends CacheKey> {
       const found = describe(listener);
       throw new ZcacheError("ERR_OPTION", `listener ${found}: must be a function`);
     }
-    this.#values.store.assertOpen();
+    for (const { values } of this.#shards) values.store.assertOpen();
     this.#emitter.on(event, listener as (...args: unknown[]) => void);
     if (event === "evict" || event === "overrun") this.#readEvictions();
   }
@@ -94,30 +91,53 @@ export class CacheListeners<K extends CacheKey> {
 
   #readEvictions(): void {
     if (this.#timer !== undefined) return;
-    const evictions = this.#values.evictionListener();
-    evictions.begin();
-    this.#timer = setInterval(() => this.#emitEvictions(evictions), READ_EVERY_MS);
+    const shards = this.#shards.map((entries) => new ShardEvictions(entries));
+    this.#timer = setInterval(() => this.#emitEvictions(shards), READ_EVERY_MS);
     this.#timer.unref();
   }
 
-  #emitEvictions(evictions: EvictionListener): void {
-    const { store } = this.#values;
-    // Another thread may have closed the cache.
-    if (store.isClosed) {
-      this.stop();
-      return;
+  #emitEvictions(shards: readonly ShardEvictions<K>[]): void {
+    for (const shard of shards) {
+      // Another thread, or a listener, may have closed the cache.
+      if (this.#isClosed) {
+        this.stop();
+        return;
+      }
+      const { removed, isComplete } = shard.read();
+      if (!isComplete) this.emit("overrun");
+      for (const [key, reason] of removed) {
+        if (this.#isClosed) return;
+        this.emit("evict", key, reason);
+      }
     }
+  }
+
+  get #isClosed(): boolean {
+    return this.#shards.some(({ values }) => values.store.isClosed);
+  }
+}
+
+/** The evictions of one shard. */
+class ShardEvictions<K extends CacheKey> {
+  readonly #entries: Entries<K>;
+  readonly #listener: EvictionListener;
+
+  constructor(entries: Entries<K>) {
+    this.#entries = entries;
+    this.#listener = entries.values.evictionListener();
+    this.#listener.begin();
+  }
+
+  /** What was removed since the last call, and whether the ring buffer had all of it. */
+  read(): { readonly removed: [K, EvictionReason][]; readonly isComplete: boolean } {
+    const entries = this.#entries;
+    const keyAt = (at: number, count: number) => entries.keyAt(at, count);
     const removed: [K, EvictionReason][] = [];
-    const isComplete = evictions.hear((reason, flagsAt) => {
+    const isComplete = this.#listener.hear((reason, flagsAt) => {
       const name = REASONS[reason];
-      const key = this.#values.keyOfPrefix(flagsAt, this.#keyAt);
+      const key = entries.values.keyOfPrefix(flagsAt, keyAt);
       if (name !== undefined && key !== undefined) removed.push([key, name]);
     });
-    if (!isComplete) this.emit("overrun");
-    for (const [key, reason] of removed) {
-      // A listener may have closed the cache.
-      if (store.isClosed) return;
-      this.emit("evict", key, reason);
-    }
+    return { removed, isComplete };
   }
 }

@@ -26,6 +26,8 @@ export type Loader<K, V> = (key: K, load: LoadContext) => V | PromiseLike<V>;
 
 /** The part of a cache that loads use. */
 export interface LoadHost<K, V> {
+  /** Where the flight of a key is. */
+  singleFlightOf(key: K): SingleFlight;
   /** The value if there is a fresh one; counts as neither a hit nor a miss. */
   peek(key: K): V | undefined;
   /** Stores a loaded value if `mayStore`, asked under the store's lock, agrees and it fits. */
@@ -156,12 +158,12 @@ class Load<K, V> {
   /** Publishes to other threads that a load waits for this one. */
   #addWait(load: Load<K, V>): boolean {
     if (this.flight === undefined || !load.#isPublished(this.singleFlight)) return true;
-    return this.singleFlight.addWait(load.flight!, this.flight);
+    return load.singleFlight.addWait(load.flight!, this.flight, this.singleFlight);
   }
 
   #removeWait(load: Load<K, V>): void {
     if (this.flight === undefined || !load.#isPublished(this.singleFlight)) return;
-    this.singleFlight.removeWait(load.flight!, this.flight);
+    load.singleFlight.removeWait(load.flight!, this.flight, this.singleFlight);
   }
 
   #isPublished(singleFlight: SingleFlight): boolean {
@@ -171,14 +173,12 @@ class Load<K, V> {
 
 export class Loads<K extends CacheKey, V> {
   readonly #host: LoadHost<K, V>;
-  readonly #singleFlight: SingleFlight;
   readonly #counts: LocalCounts;
   /** Loads in progress, by the name of the key. */
   readonly #loads = new Map<string, Load<K, V>>();
 
-  constructor(host: LoadHost<K, V>, singleFlight: SingleFlight, counts: LocalCounts) {
+  constructor(host: LoadHost<K, V>, counts: LocalCounts) {
     this.#host = host;
-    this.#singleFlight = singleFlight;
     this.#counts = counts;
   }
 
@@ -193,7 +193,7 @@ export class Loads<K extends CacheKey, V> {
   ): Promise<V | undefined> {
     const { signal } = plan;
     const joined = this.#joinable(key.name);
-    const load = joined ?? new Load<K, V>(key, this.#singleFlight);
+    const load = joined ?? this.#newLoad(key);
     const caller = scopes.getStore()?.load as Load<K, V> | undefined;
     if (caller?.isAwaitedBy(load)) throw cycleError(key.own);
     load.callers++;
@@ -211,9 +211,13 @@ export class Loads<K extends CacheKey, V> {
   /** Begins a load that no caller waits for, unless one is in progress. */
   refresh(key: RequestedKey<K>, loader: Loader<K, V | undefined>, plan: FetchPlan): void {
     if (this.#joinable(key.name) !== undefined) return;
-    const load = new Load<K, V>(key, this.#singleFlight);
+    const load = this.#newLoad(key);
     load.callers++;
     this.#start(load, loader, plan);
+  }
+
+  #newLoad(key: RequestedKey<K>): Load<K, V> {
+    return new Load<K, V>(key, this.#host.singleFlightOf(key.own));
   }
 
   /** The load of a key in progress, unless the key was set or deleted since. */
@@ -257,7 +261,7 @@ export class Loads<K extends CacheKey, V> {
   ): Promise<V | undefined> {
     const { own, bytes } = load.key;
     for (let joins = 0, checks = 0; joins < JOINS_MAX && checks <= CHECKS_MAX; joins++) {
-      const { joined, begun } = this.#singleFlight.begin(bytes, bytes.length);
+      const { joined, begun } = load.singleFlight.begin(bytes, bytes.length);
       if (joined === undefined) {
         const mayBeStored = joins === 0 && !plan.forceRefresh;
         return this.#callLoader(load, loader, plan, begun, mayBeStored);
@@ -268,7 +272,7 @@ export class Loads<K extends CacheKey, V> {
         const isPatient = load.waiting.length === 0 || ++checks <= CHECKS_MAX;
         return isNoCycle && isPatient && load.callers > 0;
       };
-      const { isOver, failure } = await this.#singleFlight.wait(joined, isWanted);
+      const { isOver, failure } = await load.singleFlight.wait(joined, isWanted);
       load.setFlight(undefined, false);
       if (!isNoCycle) throw cycleError(own);
       if (failure.length > 0) throw failure[0];
@@ -292,8 +296,8 @@ export class Loads<K extends CacheKey, V> {
     const { own, given, bytes } = load.key;
     load.mayStore =
       begun === undefined
-        ? this.#singleFlight.watchVersion(bytes, bytes.length)
-        : () => this.#singleFlight.isCurrent(begun);
+        ? load.singleFlight.watchVersion(bytes, bytes.length)
+        : () => load.singleFlight.isCurrent(begun);
     load.setFlight(begun, begun !== undefined);
     let failure = NO_FAILURE;
     try {
@@ -313,8 +317,11 @@ export class Loads<K extends CacheKey, V> {
     }
   }
 
-  #endFlight({ key, flight, hasBegun }: Load<K, V>, failure: readonly unknown[]): void {
-    if (hasBegun) this.#singleFlight.end(key.bytes, key.bytes.length, flight!, failure);
+  #endFlight(
+    { key, singleFlight, flight, hasBegun }: Load<K, V>,
+    failure: readonly unknown[],
+  ): void {
+    if (hasBegun) singleFlight.end(key.bytes, key.bytes.length, flight!, failure);
   }
 }
 

@@ -8,6 +8,8 @@ export interface NearValue {
   readonly bytes: number;
   /** The low half of the key's hash, and what `Versions.of` returned before the value was read. */
   readonly hashLow: number;
+  /** The versions of the key's shard. */
+  readonly versions: Versions;
   readonly version: number;
   /** ms since 1970 until which the value is fresh; Infinity: without an end. */
   readonly freshMs: number;
@@ -23,14 +25,12 @@ const OVERHEAD_BYTES = 150;
  */
 export class NearCache {
   readonly #generationBytes: number;
-  readonly #versions: Versions;
   #young = new Map<string, NearValue>();
   #old = new Map<string, NearValue>();
   #youngBytes = 0;
 
-  constructor(bytesMax: number, versions: Versions) {
+  constructor(bytesMax: number) {
     this.#generationBytes = bytesMax / 2;
-    this.#versions = versions;
   }
 
   /** @returns the value; undefined if it is not kept, was changed since, or is no longer fresh */
@@ -38,7 +38,7 @@ export class NearCache {
     const young = this.#young.get(key);
     const kept = young ?? this.#old.get(key);
     if (kept === undefined) return undefined;
-    if (this.#versions.of(kept.hashLow) !== kept.version) return undefined;
+    if (kept.versions.of(kept.hashLow) !== kept.version) return undefined;
     if (kept.freshMs !== Number.POSITIVE_INFINITY && kept.freshMs <= Date.now()) return undefined;
     if (young === undefined) this.#add(key, kept);
     return kept.value;

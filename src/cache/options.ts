@@ -60,6 +60,12 @@ export interface CacheOptions {
    * Limit of memory in use, with all overhead: bytes or text such as "512MiB" (default 64 MiB).
    */
   readonly memoryMax?: number | string;
+  /**
+   * How many arenas the cache consists of, 1 to 64. Each is at most 4 GiB, and has a lock, index
+   * and policy of its own (default "auto": as many as `memoryMax` needs, or the files of `persist`
+   * have).
+   */
+  readonly shards?: "auto" | number;
   /** How long values are fresh: ms or text such as "10m" (default Infinity: until evicted). */
   readonly ttl?: number | string;
   /** How long after that `fetch` may return a value while it loads a new one (default 0). */
@@ -130,6 +136,7 @@ export interface ResolvedCacheOptions {
 
 const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "memoryMax",
+  "shards",
   "ttl",
   "staleWhileRevalidate",
   "codec",
@@ -276,6 +283,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
   const {
     codec = DEFAULT_CODEC,
     memoryMax,
+    shards,
     writeBack,
     tiers = true,
     giveBack,
@@ -291,6 +299,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     // values go to a file first, so the default watermarks hold with `writeBack`.
     ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
+    ...(shards === undefined ? {} : { shards }),
     ...(giveBack === undefined ? {} : { giveBack }),
     ...(hugePages === undefined ? {} : { hugePages }),
     policy: options.policy ?? DEFAULT_POLICY,

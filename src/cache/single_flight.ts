@@ -6,6 +6,9 @@
 // key has at most one flight that is not outdated, and no thread joins a flight that has ended. An
 // error of the loader is passed on as an internal entry of the cache, if other threads wait.
 //
+// With several shards, a flight is in the table of its key's shard, and may wait for flights in the
+// tables of other shards.
+//
 //  │ STATE │ HASH low │ HASH high │ OWNER │ TICKET │ WAITERS │ WAITS_FOR, two words │
 import { ZcacheError } from "../base/errors.ts";
 import * as Watch from "../store/versions.ts";
@@ -24,8 +27,9 @@ const WAITS = 2;
 const WAITER_BITS = 12;
 const WAITER_MASK = (1 << WAITER_BITS) - 1;
 
-// A flight in one word: 1 + the number of its slot, and the low bits of its ticket.
-const NUMBER_BITS = 10;
+// A flight in one word: 1 + the number of its slot among those of all shards, and the low bits of
+// its ticket.
+const NUMBER_BITS = 16;
 const NUMBER_MASK = (1 << NUMBER_BITS) - 1;
 
 /** Interval at which a waiter checks that the loading thread is alive. */
@@ -61,11 +65,26 @@ export class SingleFlight {
   readonly #errorKey = new Uint8Array(ERROR_KEY_BYTES);
   readonly #request = new SetRequest();
 
-  constructor(values: Values) {
+  /** The tables of all shards, and which of them this is. */
+  readonly #tables: readonly SingleFlight[];
+  readonly #nth: number;
+
+  constructor(values: Values, nth = 0, tables?: readonly SingleFlight[]) {
     this.#values = values;
+    this.#nth = nth;
+    this.#tables = tables ?? [this];
     this.#words = values.words;
     this.#first = values.versions.watchAt(0, 0);
     this.#freeDeadSlots();
+  }
+
+  /** The tables of a cache with these shards. */
+  static ofShards(shards: readonly Values[]): readonly SingleFlight[] {
+    const tables: SingleFlight[] = [];
+    for (const [nth, values] of shards.entries()) {
+      tables.push(new SingleFlight(values, nth, tables));
+    }
+    return tables;
   }
 
   /** Frees the slots of threads that have died. */
@@ -119,7 +138,7 @@ export class SingleFlight {
 
   /** Whether both are of the same cache, which a thread may have attached twice. */
   isSame(other: SingleFlight): boolean {
-    return this.#words.buffer === other.#words.buffer;
+    return this.#tables[0]!.#words.buffer === other.#tables[0]!.#words.buffer;
   }
 
   /**
@@ -184,23 +203,24 @@ export class SingleFlight {
   }
 
   /**
-   * Records that the loader of a flight of this thread waits for another flight.
+   * Records that the loader of a flight waits for another flight.
+   * @param table where the other flight is
    * @returns false, and records nothing, if that would close a cycle of waits
    */
-  addWait(from: Flight, to: Flight): boolean {
-    const word = this.#wordOf(to);
+  addWait(from: Flight, to: Flight, table: SingleFlight): boolean {
+    const word = table.#wordOf(to);
     for (let nth = 0; nth < WAITS; nth++) {
       const at = from.at + WAITS_FOR + nth;
       if (Atomics.compareExchange(this.#words, at, 0, word) === 0) break;
     }
     // First recorded, then checked: of several threads that close a cycle, the last one sees it.
     if (!this.#leadsTo(word, this.#wordOf(from))) return true;
-    this.removeWait(from, to);
+    this.removeWait(from, to, table);
     return false;
   }
 
-  removeWait(from: Flight, to: Flight): void {
-    const word = this.#wordOf(to);
+  removeWait(from: Flight, to: Flight, table: SingleFlight): void {
+    const word = table.#wordOf(to);
     for (let nth = 0; nth < WAITS; nth++) {
       const at = from.at + WAITS_FOR + nth;
       if (Atomics.compareExchange(this.#words, at, word, 0) === word) return;
@@ -282,25 +302,33 @@ export class SingleFlight {
   }
 
   #wordOf({ at, ticket }: Flight): number {
-    return (ticket << NUMBER_BITS) | ((at - this.#first) / Watch.WATCH_WORDS + 1) | 0;
+    const slot = this.#nth * Watch.WATCHES + (at - this.#first) / Watch.WATCH_WORDS;
+    return (ticket << NUMBER_BITS) | (slot + 1);
   }
 
   /** Whether a flight is another one or waits for it, through others too. Both as #wordOf. */
   #leadsTo(from: number, to: number): boolean {
-    const words = this.#words;
     const open = [from];
     const seen = new Set<number>([0]);
     for (let word = open.pop(); word !== undefined; word = open.pop()) {
       if (word === to) return true;
       if (seen.has(word)) continue;
       seen.add(word);
-      const at = this.#first + ((word & NUMBER_MASK) - 1) * Watch.WATCH_WORDS;
-      const isOf = Atomics.load(words, at + TICKET) << NUMBER_BITS === (word & ~NUMBER_MASK);
-      // A load whose thread has died waits for nothing.
-      if (!isOf || !this.#mayRun(Atomics.load(words, at + OWNER))) continue;
-      for (let nth = 0; nth < WAITS; nth++) open.push(Atomics.load(words, at + WAITS_FOR + nth));
+      const slot = (word & NUMBER_MASK) - 1;
+      const table = this.#tables[Math.floor(slot / Watch.WATCHES)]!;
+      open.push(...table.#waitsOf(slot % Watch.WATCHES, word & ~NUMBER_MASK));
     }
     return false;
+  }
+
+  /** What the flight with these ticket bits in a slot waits for. */
+  #waitsOf(slot: number, ticketBits: number): number[] {
+    const words = this.#words;
+    const at = this.#first + slot * Watch.WATCH_WORDS;
+    // A load whose thread has died waits for nothing.
+    if (Atomics.load(words, at + TICKET) << NUMBER_BITS !== ticketBits) return [];
+    if (this.#isClosed || !this.#mayRun(Atomics.load(words, at + OWNER))) return [];
+    return Array.from({ length: WAITS }, (_, nth) => Atomics.load(words, at + WAITS_FOR + nth));
   }
 
   #storeError(flight: Flight, error: unknown): void {

@@ -1,7 +1,7 @@
 // What `stats()` of a cache returns.
 import type { PersistStats } from "../persist/persistence.ts";
+import type { ShardGroup } from "../shard/shard_group.ts";
 import type { StoreStats } from "../store/statistics.ts";
-import type { Values } from "../values/values.ts";
 import type { BackgroundCounts } from "./background.ts";
 
 /** Events of one thread; the store counts those of all threads. */
@@ -53,12 +53,12 @@ export interface CacheStats {
   readonly store: StoreStats;
 }
 
-/** The statistics that the store has. */
-export function storeFigures({
-  store,
-  dictionaries,
-}: Values): Omit<CacheStats, "entries" | "thread" | "background" | "persist"> {
-  const stats = store.stats();
+/** The statistics that the store has. @param dictionary number of that of the first shard */
+export function storeFigures(
+  group: ShardGroup,
+  dictionary: number,
+): Omit<CacheStats, "entries" | "thread" | "background" | "persist"> {
+  const stats = group.stats();
   const { counters, ephemeral } = stats;
   const { hits, misses, gets } = counters;
   return {
@@ -72,7 +72,7 @@ export function storeFigures({
     inFile: ephemeral.pagesInFile,
     evictions: counters.evicted_ephemeral_pages,
     expired: counters.expired,
-    dictionary: dictionaries.current,
+    dictionary,
     store: stats,
   };
 }

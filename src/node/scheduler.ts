@@ -21,6 +21,8 @@ export interface Task {
   readonly name: TaskName;
   /** Ms from the end of a run to the next. */
   readonly everyMs: number;
+  /** Ms to the first run (default: `everyMs`). */
+  readonly firstMs?: number;
   /** The same after a run that left work (default: `everyMs`). */
   readonly moreMs?: number;
   /** Ms after which a run begins no further step; asked once for each run (default: one step). */
@@ -92,12 +94,12 @@ export class Scheduler implements BackgroundWork {
     return this.#entries.map(({ stats }) => ({ ...stats }));
   }
 
-  /** Runs a task from now on; for the first time after `everyMs`. */
+  /** Runs a task from now on. */
   add(task: Task): void {
     const stats = { name: task.name, runs: 0, errors: 0, ms: 0 };
     const entry: Entry = { task, stats, cancel: () => {} };
     this.#entries.push(entry);
-    this.#arm(entry, task.everyMs);
+    this.#arm(entry, task.firstMs ?? task.everyMs);
   }
 
   /** Ends all tasks: no step begins any more. */

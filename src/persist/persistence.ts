@@ -71,7 +71,33 @@ export interface PersistStats {
   readonly recovered: Recovered;
 }
 
+/** Lets the shards of a store write their snapshots one after the other. */
+export class SnapshotTurns {
+  readonly shards: number;
+  #writing: Persistence | undefined;
+
+  constructor(shards: number) {
+    this.shards = shards;
+  }
+
+  /** Whether no other shard is writing a snapshot. */
+  isFreeFor(one: Persistence): boolean {
+    return this.#writing === undefined || this.#writing === one;
+  }
+
+  /** A shard begins a snapshot; without its turn if its log is full. */
+  begin(one: Persistence): void {
+    this.#writing ??= one;
+  }
+
+  end(one: Persistence): void {
+    if (this.#writing === one) this.#writing = undefined;
+  }
+}
+
 export class Persistence {
+  /** Shared by all shards of the store. */
+  turns = new SnapshotTurns(1);
   readonly #files: PersistFiles;
   readonly #options: ResolvedPersist;
   #onFault: (error: ZcacheError) => void = () => {};
@@ -90,6 +116,7 @@ export class Persistence {
   /** Whether the files were removed because a change was lost. */
   #isRemoved = false;
   #isClosed = false;
+  #runs = 0;
   #pauseMs = PAUSE_MS;
   /** End of the pause after a failure, by `performance.now`. */
   #pausedUntil = 0;
@@ -285,13 +312,15 @@ export class Persistence {
   /** One run of the background task. */
   #run(): void {
     const { log } = this.#logs!;
+    // A look at the file takes as long as some sets: all shards together look as often as one.
+    const looks = this.#runs++ % this.turns.shards === 0;
     this.#attempt(() => {
       if (log.isBroken) this.#beginAnew();
       else {
         this.#drain();
         this.#logs!.closeOld();
         if (this.#store.isClosed) return;
-        this.#replaceRemovedLog();
+        if (looks) this.#replaceRemovedLog();
         this.#advanceSnapshot();
       }
     });
@@ -362,7 +391,7 @@ export class Persistence {
     if (inProgress === undefined) {
       const isPaused = performance.now() < this.#pausedUntil;
       const isDue = this.#wantsSnapshot || Policy.isDue(this.#sizes);
-      if (isDue && !isPaused) this.#beginLogAndSnapshot();
+      if (isDue && !isPaused && this.turns.isFreeFor(this)) this.#beginLogAndSnapshot();
       return;
     }
     if (inProgress.isSyncing) return;
@@ -390,6 +419,7 @@ export class Persistence {
     const { generation } = this.#log;
     const max = Policy.snapshotBytesMax(this.#options.maxBytes);
     this.#inProgress = new SnapshotFile(this.#files, this.#values!, this.#buffer!, generation, max);
+    this.turns.begin(this);
     this.#evicted = this.#store.inspection.evicted;
   }
 
@@ -430,6 +460,7 @@ export class Persistence {
   #publish(file: SnapshotFile): void {
     file.publish();
     this.#inProgress = undefined;
+    this.turns.end(this);
     this.#snapshotBytes = file.sizeBytes;
     this.#unsaved = file.unsaved;
     this.#logs!.forgetOld();
@@ -443,6 +474,7 @@ export class Persistence {
     if (this.#inProgress === undefined) return;
     this.#inProgress.abandon();
     this.#inProgress = undefined;
+    this.turns.end(this);
     // The logs that it was to replace are still needed, and as long as before.
     this.#wantsSnapshot = true;
   }

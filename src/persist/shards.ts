@@ -14,7 +14,8 @@ import { lockFile } from "../node/file_lock.ts";
 import { findFiles, isOurs, namesOf } from "./found_files.ts";
 import type { FileIdentity } from "./header.ts";
 import { MAX_BYTES_MIN, type ResolvedPersist } from "./options.ts";
-import { Persistence } from "./persistence.ts";
+import { Persistence, type PersistStats, SnapshotTurns } from "./persistence.ts";
+import type { Recovered } from "./recovery.ts";
 
 /** How many shards a store is to have, by what its options and its files say. */
 export interface ShardChoice {
@@ -52,6 +53,8 @@ export function openShards(
       opened.push(Persistence.open(own, identity, nth === 0 ? unlock : () => {}));
     }
     agreeOnSeeds(opened);
+    const turns = new SnapshotTurns(shards);
+    for (const one of opened) one.turns = turns;
     return opened;
   } catch (error) {
     unlock();
@@ -111,4 +114,25 @@ function agreeOnSeeds(opened: readonly Persistence[]): void {
   const { keySeeds } =
     opened.find((one) => one.hasValues && counts.get(String(one.keySeeds)) === most) ?? opened[0]!;
   for (const one of opened) one.useSeeds(keySeeds, most > 0);
+}
+
+/** Statistics of all shards together. @param path of the whole store */
+export function sumOfShards(path: string, shards: readonly PersistStats[]): PersistStats {
+  const sum = sumOf(shards);
+  const recovered = sumOf(shards.map((one) => one.recovered)) as unknown as Recovered;
+  return {
+    ...(sum as unknown as PersistStats),
+    path,
+    isSuspended: shards.some((one) => one.isSuspended),
+    recovered: { ...recovered, wasClosed: shards.every((one) => one.recovered.wasClosed) },
+  };
+}
+
+/** The numbers among the properties, added. */
+function sumOf(all: readonly object[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const [name, value] of all.flatMap((one) => Object.entries(one))) {
+    if (typeof value === "number") sums[name] = (sums[name] ?? 0) + value;
+  }
+  return sums;
 }

@@ -6,11 +6,12 @@ import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { KeyvZcache } from "../../src/adapters/keyv.ts";
 import { Cache, type CacheOptions, type Serializer, ZcacheError } from "../../src/index.ts";
+import { createCache, evictOne, scanAll, shardOf } from "../doubles/test_caches.ts";
 
 function open<V = string>(
   options: CacheOptions & { serializer?: Serializer } = {},
 ): Cache<string, V> {
-  return Cache.create<string, V>({ memoryMax: "4MiB", backgroundMs: 0, ...options });
+  return createCache<string, V>({ memoryMax: "4MiB", backgroundMs: 0, ...options });
 }
 
 function code(name: string) {
@@ -58,7 +59,7 @@ const CHANGES: readonly Change[] = [
   ["clear of a prefix", (cache) => cache.clear("k")],
   ["an adapter's delete", (cache) => new KeyvZcache({ cache: cache as never }).deleteMany(["k"])],
   ["an adapter's clear", (cache) => new KeyvZcache({ cache: cache as never, prefix: "k" }).clear()],
-  ["a set that is evicted", (cache) => cache.set("k", "newer") && cache.store.shrink(1)],
+  ["a set that is evicted", (cache) => cache.set("k", "newer") && evictOne(cache)],
   ["a set that is refused", (cache) => cache.set("k", "x".repeat(20 << 20))],
 ];
 
@@ -78,7 +79,7 @@ for (const [name, change, left] of CHANGES) {
           end("loaded");
           assert.equal(await waiting, "loaded");
           for (const one of [cache, other]) assert.equal(one.get("k"), left);
-          cache.store.verify();
+          cache.group.verify();
           assert.equal(await cache.fetch("k", () => "anew"), left ?? "anew");
           other.detach();
         }
@@ -107,8 +108,8 @@ test("a loaded value is stored if the stale value has expired meanwhile", async 
   using cache = open({ staleWhileRevalidate: 50, ttl: 100 });
   for (const look of [
     () => cache.get("k"),
-    () => cache.store.scanIdle({ entries: 1000, nowMs: Date.now() }),
-    () => cache.store.shrink(1),
+    () => scanAll(cache, { entries: 1000, nowMs: Date.now() }),
+    () => evictOne(cache),
   ]) {
     cache.set("k", "older");
     clock.tick(120);
@@ -305,7 +306,7 @@ test("touch does not replace a value that is set meanwhile by an older one", (t)
   for (const older of ["older", "o".repeat(50_000)]) {
     for (const change of [() => other.set("k", "newer", 50), () => other.delete("k")]) {
       cache.set("k", older);
-      const { values } = cache;
+      const values = shardOf(cache, "k");
       const { read } = values;
       let changed = false;
       values.read = (...args) => {
@@ -345,7 +346,7 @@ test("a loaded value that can't be stored is returned, and removes the older one
     assert.equal(await cache.fetch("k", () => value, { forceRefresh: true }), value);
     assert.equal(cache.get("k"), undefined);
     assert.equal(cache.counts.unstored, 2);
-    cache.store.verify();
+    cache.group.verify();
   }
   using cache = open<unknown>({ serializer: refusing });
   const object = {};
@@ -399,7 +400,7 @@ test("options are checked before the loader is called", async () => {
 });
 
 test("a key of bytes may be changed by the caller during the load", async () => {
-  using cache = Cache.create<Uint8Array, string>({ memoryMax: "4MiB", backgroundMs: 0 });
+  using cache = createCache<Uint8Array, string>({ memoryMax: "4MiB", backgroundMs: 0 });
   const key = new Uint8Array([1]);
   const { loader, end, begin } = controlled<string>();
   const waiting = cache.fetch(key, loader);
@@ -479,7 +480,7 @@ test("a load is aborted when all callers have given up, and the next fetch loads
   other.end("loaded");
   await turn();
   assert.equal(cache.get("other"), "loaded");
-  cache.store.verify();
+  cache.group.verify();
 });
 
 test("each fetch counts as one hit or one miss, and each load as one miss", async (t) => {
@@ -544,7 +545,7 @@ test("has() is true for each key of keys()", (t) => {
 
 test("clear of a prefix removes fresh and stale values of its keys only", (t) => {
   const clock = stopClock(t);
-  using cache = Cache.create<string | Uint8Array, string>({ staleWhileRevalidate: 1000 });
+  using cache = createCache<string | Uint8Array, string>({ staleWhileRevalidate: 1000 });
   for (const key of ["a:1", "a:2", "a", "b:a:1", "ä:", "A:1"]) cache.set(key, "v", 10);
   cache.set(new TextEncoder().encode("a:1"), "bytes", 10);
   clock.tick(20);
@@ -585,7 +586,7 @@ test("the type of a fetch is the type of its loader", async () => {
   await users.fetch("c", () => ({ title: "Dr" }));
   // @ts-expect-error: a key of another type
   await users.fetch(new Uint8Array([1]), () => ada);
-  using any = Cache.create({ memoryMax: "4MiB", backgroundMs: 0 });
+  using any = createCache({ memoryMax: "4MiB", backgroundMs: 0 });
   expectType<unknown>()(await any.fetch("a", () => "text"));
   using literal = open<"on" | "off">();
   expectType<"on" | "off">()(await literal.fetch("a", () => "on"));

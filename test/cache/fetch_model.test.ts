@@ -8,6 +8,7 @@ import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises"
 import fc from "fast-check";
 import { Cache } from "../../src/index.ts";
 import { NOT_WATCHED, WATCHES } from "../../src/store/versions.ts";
+import { createCache } from "../doubles/test_caches.ts";
 
 const TTL_MS = 100;
 const STALE_MS = 60;
@@ -49,7 +50,7 @@ class Run {
 
   constructor(near: boolean) {
     const options = { memoryMax: "4MiB", backgroundMs: 0, near, ttl: TTL_MS } as const;
-    const cache = Cache.create({ ...options, staleWhileRevalidate: STALE_MS });
+    const cache = createCache({ ...options, staleWhileRevalidate: STALE_MS });
     this.caches = [cache, Cache.attach(cache.share())];
   }
 
@@ -126,11 +127,13 @@ class Run {
       await (turns < TURNS_QUICK ? turn() : sleep(10));
       this.check();
     }
-    const { values, store } = this.caches[0]!;
-    for (let nth = 0; nth < WATCHES; nth++) {
-      assert.equal(values.words[values.versions.watchAt(nth, 0)], NOT_WATCHED);
+    const { shards, group } = this.caches[0]!;
+    for (const { words, versions } of shards) {
+      for (let nth = 0; nth < WATCHES; nth++) {
+        assert.equal(words[versions.watchAt(nth, 0)], NOT_WATCHED);
+      }
     }
-    store.verify();
+    group.verify();
     for (const cache of this.caches) cache.close();
   }
 

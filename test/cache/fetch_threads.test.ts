@@ -7,6 +7,7 @@ import { Worker } from "node:worker_threads";
 import { SingleFlight } from "../../src/cache/single_flight.ts";
 import { Cache, ZcacheError } from "../../src/index.ts";
 import { NOT_WATCHED, WATCH_FRONT, WATCHES } from "../../src/store/versions.ts";
+import { createCache } from "../doubles/test_caches.ts";
 import type { Order, Report } from "./fetch_worker.ts";
 
 const WORKER = new URL("./fetch_worker.js", import.meta.url);
@@ -65,16 +66,17 @@ class Thread {
 }
 
 function open(): Cache<string, string> {
-  return Cache.create<string, string>({ memoryMax: "8MiB", backgroundMs: 0 });
+  return createCache<string, string>({ memoryMax: "8MiB", backgroundMs: 0 });
 }
 
 /** Checks that no load is in progress and that the store is intact. */
 function checkIdle(cache: Cache<string, string>): void {
-  const { words, versions } = cache.values;
-  for (let nth = 0; nth < WATCHES; nth++) {
-    assert.equal(words[versions.watchAt(nth, 0)], NOT_WATCHED);
+  for (const { words, versions } of cache.shards) {
+    for (let nth = 0; nth < WATCHES; nth++) {
+      assert.equal(words[versions.watchAt(nth, 0)], NOT_WATCHED);
+    }
   }
-  cache.store.verify();
+  cache.group.verify();
 }
 
 test("concurrent fetches of all threads wait for one load, and get its value or error", {
@@ -111,7 +113,7 @@ test("concurrent fetches of all threads wait for one load, and get its value or 
 
 test("a waiter never sees a load that has no thread and has not ended", async () => {
   using cache = open();
-  const { words, versions } = cache.values;
+  const { words, versions } = cache.shards[0]!;
   const slots = Array.from({ length: WATCHES }, (_, nth) => versions.watchAt(nth, 0) + WATCH_FRONT);
   const owned = () => slots.find((at) => Atomics.load(words, at) !== 0);
   let at: number | undefined;
@@ -138,7 +140,7 @@ test("a waiter never sees a load that has no thread and has not ended", async ()
 test("a waiter that gives up while its load ends is not taken off the next load", async () => {
   using cache = open();
   using other = Cache.attach<string, string>(cache.share());
-  const flights = [new SingleFlight(cache.values), new SingleFlight(other.values)] as const;
+  const flights = [new SingleFlight(cache.shards[0]!), new SingleFlight(other.shards[0]!)] as const;
   const key = Buffer.from("k");
   const begun = flights[0].begin(key, 1).begun!;
   const joined = flights[1].begin(key, 1).joined!;

@@ -97,7 +97,7 @@ test("a failed training is reported: its thread can't start, throws or is termin
   const open = (codec: string, codecOptions: object, onFault: (error: ZcacheError) => void) => {
     const onReport = (report: DictionaryReport) => assert.fail(JSON.stringify(report));
     return new DictionaryTrainer(
-      values,
+      [values],
       { sizeBytes: 64 * 1024, codec, codecOptions },
       onReport,
       onFault,
@@ -108,7 +108,7 @@ test("a failed training is reported: its thread can't start, throws or is termin
     for (let nth = 0, bytes = 0; bytes < 3 << 20; nth++) {
       const text = Buffer.from(JSON.stringify(documentAt(nth)));
       values.bytes.set(text, values.bufferAt);
-      trainer.sample(values.bufferAt, text.length);
+      trainer.sample(values.bytes, values.bufferAt, text.length);
       bytes += text.length;
     }
   };

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Cache, type CacheShare } from "../../src/index.ts";
 import { stopAfterCommit } from "../doubles/stopped.ts";
+import { createCache, evictOne } from "../doubles/test_caches.ts";
 
 type Strings = Cache<string, string>;
 
@@ -28,7 +29,7 @@ const operation = fc.record({
 test("near copies agree with the store after a thread is terminated at any commit", () => {
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 30 }), (operations) => {
-      using cache: Strings = Cache.create({ memoryMax: "4MiB", backgroundMs: 0, near: true });
+      using cache: Strings = createCache({ memoryMax: "4MiB", backgroundMs: 0, near: true });
       const far = attachFar(cache.share());
       const threads = [cache, Cache.attach<string, string>(cache.share())];
       let seed = 0;
@@ -43,11 +44,11 @@ test("near copies agree with the store after a thread is terminated at any commi
           else if (what === "clear") thread.clear();
         });
         // The copy of an evicted value stays until the key is set or deleted.
-        if (what === "evict") cache.store.shrink(1);
+        if (what === "evict") evictOne(cache);
         else {
           for (const one of threads) for (const name of KEYS) checkNear(one, far, name);
         }
-        cache.store.verify();
+        cache.group.verify();
       }
       for (const thread of threads) thread.clear();
       for (const thread of threads)
@@ -64,12 +65,12 @@ function checkNear(thread: Strings, far: Strings, key: string): void {
 }
 
 test("the near copy of an evicted value is dropped when another thread deletes the key", () => {
-  using cache: Strings = Cache.create({ memoryMax: "4MiB", backgroundMs: 0, near: true });
+  using cache: Strings = createCache({ memoryMax: "4MiB", backgroundMs: 0, near: true });
   const other = Cache.attach<string, string>(cache.share());
   for (const remove of [() => other.delete("k"), () => other.clear()]) {
     cache.set("k", "old");
     assert.equal(cache.get("k"), "old");
-    assert.equal(cache.store.shrink(1), 1);
+    assert.equal(evictOne(cache), 1);
     assert.equal(cache.get("k"), "old");
     remove();
     assert.equal(cache.get("k"), undefined);

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Cache, type Serializer, ZcacheError } from "../../src/index.ts";
+import { createCache } from "../doubles/test_caches.ts";
 
 interface Step {
   readonly what: (typeof WHATS)[number];
@@ -60,7 +61,7 @@ class Runner {
         return JSON.parse(Buffer.from(bytes).toString());
       },
     };
-    this.cache = Cache.create({
+    this.cache = createCache({
       memoryMax: "16MiB",
       backgroundMs: 0,
       dictionary: false,
@@ -134,7 +135,7 @@ class Runner {
       assert.deepEqual(this.cache.get(`key${nth}`), this.model.get(`key${nth}`), `key${nth}`);
     }
     assert.equal(this.cache.size, this.model.size);
-    this.cache.store.verify();
+    this.cache.group.verify();
   }
 
   #take(which: "encode" | "decode"): (() => void) | undefined {
@@ -247,7 +248,7 @@ function code(name: string) {
 
 test("caller's code closes or detaches the cache: the call throws, and writes nothing", () => {
   for (const end of ["close", "detach"] as const) {
-    const cache = Cache.create<string, unknown>({ memoryMax: "4MiB", backgroundMs: 0 });
+    const cache = createCache<string, unknown>({ memoryMax: "4MiB", backgroundMs: 0 });
     const other = Cache.attach<string, unknown>(cache.share());
     other.set("kept", "k".repeat(3000));
     const value = {
@@ -260,14 +261,14 @@ test("caller's code closes or detaches the cache: the call throws, and writes no
     assert.throws(() => cache.set("a", "text"), code("ERR_STORE_CLOSED"));
     if (end === "detach") {
       assert.equal(other.get("kept"), "k".repeat(3000));
-      other.store.verify();
+      other.group.verify();
       other.close();
     }
   }
 });
 
 test("a getter runs once for each set, however deeply sets are nested in it", () => {
-  using cache = Cache.create<string, unknown>({ memoryMax: "8MiB", backgroundMs: 0 });
+  using cache = createCache<string, unknown>({ memoryMax: "8MiB", backgroundMs: 0 });
   const DEPTH = 60;
   let calls = 0;
   const setAt = (depth: number) => {

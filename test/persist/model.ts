@@ -11,6 +11,7 @@ export const OPTIONS = (folder: string, nth: number) => ({
   memoryMax: "16MiB",
   codec: nth % 2 === 0 ? "lz4" : "zstd",
   backgroundMs: 20,
+  shards: nth % 3 === 0 ? 3 : 1,
   // So small that snapshots are written all the time.
   persist: { path: `${folder}/${nth}.zc`, max: "16MiB", flushMs: 2 },
 });

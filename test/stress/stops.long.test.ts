@@ -142,7 +142,7 @@ class Crew {
   end(): void {
     this.#cache.clear();
     assert.equal(this.#cache.size, 0);
-    assert.equal(this.#cache.store.poolInfo(this.#cache.values.pool)?.pages, 0);
+    assert.equal(this.#cache.store.poolInfo(this.#cache.shards[0]!.pool)?.pages, 0);
     for (const { arena } of [this.#store, this.#cache.store, this.#disk]) {
       arena.reapThreads();
       assert.equal(threadsOf(arena.words), 1, "the dead have left no thread number taken");

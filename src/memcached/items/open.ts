@@ -88,7 +88,7 @@ export function openItems(
     });
     return {
       values,
-      sampler: engine.sampler,
+      sampler: engine.samplerOf(values),
       begin: persist && beginOf(engine.frontWords, before),
       share: () => ({ store: store.share(), log: engine.share() }),
       figures: () => figuresOf(values, engine),
