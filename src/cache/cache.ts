@@ -8,7 +8,7 @@
 // Parts:
 //   options.ts        options of a cache and of its methods: defaults and checks
 //   keys.ts           keys as bytes; key_router.ts: to which shard a key belongs
-//   entries.ts        entries of one shard as bytes: types of values (entry_meta.ts, text.ts), times to live
+//   entries.ts        entries of one shard as bytes: types (entry_meta.ts, text.ts), times to live
 //   serializer/       the default serializer
 //   near.ts           decoded values that one thread keeps
 //   loads.ts          `fetch`: the loads of one thread, and cycles of loaders
