@@ -57,6 +57,15 @@ export interface Connections {
   readonly refused: number;
 }
 
+/** Waits for locks of one kind, by all threads. */
+export interface LockWaits {
+  /** Acquisitions that had to wait, and the time that they took. */
+  readonly contended: number;
+  readonly waitedNs: number;
+  /** Times that a thread slept meanwhile. */
+  readonly slept: number;
+}
+
 /** One service at one moment. */
 export interface ServicePicture {
   readonly name: string;
@@ -75,6 +84,8 @@ export interface ServicePicture {
   readonly expired: number;
   readonly recompressed: number;
   readonly recoveries: number;
+  /** Waits for locks of the store, by kind. */
+  readonly locks: Readonly<Record<string, LockWaits>>;
   /** Unexpected errors; each ended one connection, request or task. */
   readonly internalErrors: number;
   readonly writeBack: {

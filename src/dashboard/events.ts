@@ -28,6 +28,9 @@ function rowsOf({ picture }: Moment): readonly Row[] {
     { name: "read from the file", value: writeBack.readPages },
     { name: "recompressed", value: recompressed },
     { name: "recovered from a dead thread", value: picture.recoveries },
+    ...Object.entries(picture.locks).map(([kind, { contended }]) => {
+      return { name: `waited for a lock: ${words(kind)}`, value: contended };
+    }),
     { name: "internal errors", value: picture.internalErrors },
   ];
 }

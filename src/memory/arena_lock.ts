@@ -173,9 +173,11 @@ export class ArenaLock {
   /** The waits of all threads for locks of each kind; requires a journal. */
   counts(): Readonly<Record<LockKind, LockCounts>> {
     const counters = (this.#words[Super.READERS_AT]! + Reader.COUNTERS) * 4;
+    // Threads with higher numbers than readers have use the counters of these.
+    const readers = Atomics.load(this.#words, Super.READERS_TOP);
     const of = (kind: number) => {
       const first = counters + kind * Reader.COUNTERS_OF_KIND_BYTES;
-      return sumCounts(this.#kernels, first, Reader.READERS_MAX, Reader.READER_WORDS * 4);
+      return sumCounts(this.#kernels, first, readers, Reader.READER_WORDS * 4);
     };
     const all = KINDS.map((name, kind) => [name, of(kind)] as const);
     return Object.fromEntries(all) as Record<LockKind, LockCounts>;

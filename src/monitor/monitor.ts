@@ -432,6 +432,7 @@ function pictureOf(stats: StoreStats) {
     expired: counters.expired,
     recompressed: counters.recompressed_pages,
     recoveries: stats.recoveries,
+    locks: stats.locks,
     writeBack: {
       writtenPages: counters.written_back_pages,
       writtenBytes: counters.written_back_bytes,

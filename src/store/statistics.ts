@@ -9,7 +9,9 @@ import {
   latencySummary,
 } from "../base/latency.ts";
 import { RECOVERIES } from "../memory/arena.layout.ts";
+import type { LockKind } from "../memory/arena_lock.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";
+import type { LockCounts } from "../memory/lock_waits.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
 import {
@@ -73,6 +75,13 @@ export interface StoreStats {
   readonly latency: Readonly<Record<LatencyName, LatencySummary>>;
   /** Threads that died inside the store, and whose changes were rolled back. */
   readonly recoveries: number;
+  /**
+   * Waits for locks since the store was created: `exclusive` to change pages, `beside` to change
+   * only what readers do not look at, `reader` to read while another thread changes pages, `key`
+   * for the lock of a key or of a part of a disk, `other` to train a dictionary or to write changes
+   * to the files of `persist`.
+   */
+  readonly locks: Readonly<Record<LockKind, LockCounts>>;
   readonly writeBack: Readonly<Record<string, unknown>> | undefined;
   /** How memory of free frames is returned to the system. */
   readonly giveBack: GiveBackStats;
@@ -118,6 +127,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     ) as StoreStats["counters"],
     latency: latencySummariesOf([state]),
     recoveries: state.words[RECOVERIES]!,
+    locks: arena.lock.counts(),
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
     giveBack: giveBackStats(state),
     hugePages: hugePagesStats(state),

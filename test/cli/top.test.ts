@@ -30,7 +30,7 @@ function picture(times: number): ServicePicture {
     ...{ hits: 900 * times, misses: 100 * times },
     evictions: { "no room": 5 * times, lost: 0 },
     refusals: { frozen: 0 },
-    ...{ expired: times, recompressed: 0, recoveries: 0, internalErrors: 0 },
+    ...{ expired: times, recompressed: 0, recoveries: 0, locks: {}, internalErrors: 0 },
     writeBack: {
       ...{ writtenPages: times, writtenBytes: 2 * MIB * times, readPages: 3 * times },
       file: { usedBytes: 4 * MIB, maxBytes: 1024 * MIB },

@@ -124,6 +124,11 @@ test("the metrics equal the statistics of the stores", () => {
       .filter(({ labels }) => labels["service"] === service)
       .reduce((all, { value }) => all + value, 0);
     assert.equal(sum, stats.mem_used_total);
+    for (const [lock, { contended, slept }] of Object.entries(stats.locks)) {
+      // Threads may have waited since the scrape.
+      assert.ok(figureOf("zcache_lock_waits_total", { service, lock }) <= contended);
+      assert.ok(figureOf("zcache_lock_sleeps_total", { service, lock }) <= slept);
+    }
     const count = stats.latency.put.count;
     assert.equal(
       figureOf("zcache_latency_seconds_count", { service, operation: "store_put" }),

@@ -17,7 +17,12 @@ export interface MemoryStats {
 
 /** Slow: it asks all threads. */
 export function memoryStats({ store, count }: Values): MemoryStats {
-  const { ephemeral, persistent, mem_used_total, mem_limit, counters } = store.stats();
+  const { ephemeral, persistent, mem_used_total, mem_limit, counters, locks } = store.stats();
+  const waits = Object.entries(locks).flatMap(([kind, { contended, waitedNs, slept }]) => [
+    [`lock_${kind}_contended`, contended],
+    [`lock_${kind}_wait_us`, Math.round(waitedNs / 1000)],
+    [`lock_${kind}_slept`, slept],
+  ]);
   // Items are of one of the two kinds: evictable (ephemeral) or not.
   return {
     items: count,
@@ -30,6 +35,7 @@ export function memoryStats({ store, count }: Values): MemoryStats {
       pages_in_memory: ephemeral.pagesInMemory + persistent.pagesInMemory,
       pages_in_file: ephemeral.pagesInFile + persistent.pagesInFile,
       ...counters,
+      ...Object.fromEntries(waits),
     },
   };
 }

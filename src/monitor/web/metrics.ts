@@ -2,7 +2,7 @@
 // (base units, `_total` for counters). Nothing is kept between two scrapes. docs/dashboard.md lists
 // the metrics.
 import { Counter, Gauge, Registry } from "prom-client";
-import type { Latency, ServicePicture, State } from "../../dashboard/api.ts";
+import type { Latency, LockWaits, ServicePicture, State } from "../../dashboard/api.ts";
 
 type Labels = Readonly<Record<string, string>>;
 type Report = (value: number, labels?: Labels) => void;
@@ -19,6 +19,15 @@ interface Metric {
 /** Reports each entry of a record, with its name as a label. */
 function each(record: Readonly<Record<string, number>>, label: string, report: Report): void {
   for (const [name, value] of Object.entries(record)) report(value, { [label]: name });
+}
+
+/** Reports one number of the waits for each kind of lock. */
+function eachLock(
+  locks: ServicePicture["locks"],
+  of: (waits: LockWaits) => number,
+  report: Report,
+): void {
+  for (const [lock, waits] of Object.entries(locks)) report(of(waits), { lock });
 }
 
 const NS_PER_S = 1e9;
@@ -130,6 +139,24 @@ const METRICS: readonly Metric[] = [
     name: "zcache_recoveries_total",
     help: "Threads that died inside the store and whose changes were rolled back",
     of: ({ recoveries }, tell) => tell(recoveries),
+  },
+  {
+    name: "zcache_lock_waits_total",
+    help: "Acquisitions of a lock that had to wait, by kind of lock",
+    labels: ["lock"],
+    of: ({ locks }, tell) => eachLock(locks, ({ contended }) => contended, tell),
+  },
+  {
+    name: "zcache_lock_wait_seconds_total",
+    help: "Time of all threads spent waiting for locks, by kind of lock",
+    labels: ["lock"],
+    of: ({ locks }, tell) => eachLock(locks, ({ waitedNs }) => waitedNs / NS_PER_S, tell),
+  },
+  {
+    name: "zcache_lock_sleeps_total",
+    help: "Times that a thread slept while it waited for a lock, by kind of lock",
+    labels: ["lock"],
+    of: ({ locks }, tell) => eachLock(locks, ({ slept }) => slept, tell),
   },
   {
     name: "zcache_internal_errors_total",
