@@ -5,7 +5,7 @@
 // (nbd/shared_fd_socket.ts). When the worker ends, that number is closed, even if it is another
 // descriptor by then. If that is a descriptor of another thread's event loop, the thread aborts the
 // process. So no worker's loop gets such a number: it is reserved.
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { inflateRawSync } from "node:zlib";
 import { ZcacheError } from "../base/errors.ts";
@@ -16,6 +16,11 @@ import { PACKAGE_URL } from "./optional_packages.ts";
 export type EmbeddedWorker = string;
 
 const reserved = new Set<number>();
+/** Numbers that this thread holds, by opening the null device, while workers start. */
+const held = new Set<number>();
+/** Workers that have not made their event loops yet. */
+let starting = 0;
+const NULL_DEVICE = "/dev/null";
 
 /** Keeps a number from the event loops of workers that are started later. */
 export function reserveFd(descriptor: number): void {
@@ -30,10 +35,7 @@ export function reserveFd(descriptor: number): void {
  *   reported by the worker's event "error"
  */
 export function startWorker(script: EmbeddedWorker | URL, options?: WorkerOptions): Worker {
-  const held = occupy(Math.max(-1, ...reserved));
-  const release = () => {
-    for (const descriptor of held.splice(0)) closeSync(descriptor);
-  };
+  const release = holdReserved();
   const { NODE_OPTIONS: _, ...env } = process.env;
   let worker: Worker;
   try {
@@ -57,15 +59,42 @@ export function workerError(what: string, cause: unknown): ZcacheError {
   return new ZcacheError("ERR_WORKER", `${what} has failed: ${message}`, { cause });
 }
 
+/** Holds all free numbers up to the last reserved one. @returns ends that, once it is called */
+function holdReserved(): () => void {
+  starting++;
+  occupy(Math.max(-1, ...reserved));
+  let isReleased = false;
+  return () => {
+    if (isReleased) return;
+    isReleased = true;
+    if (--starting > 0) return;
+    for (const descriptor of held) if (isNullDevice(descriptor)) closeSync(descriptor);
+    held.clear();
+  };
+}
+
 /** Opens all free numbers up to `last`: the system gives out the lowest first. */
-function occupy(last: number): number[] {
-  const held: number[] = [];
+function occupy(last: number): void {
   try {
-    while ((held.at(-1) ?? -1) < last) held.push(openSync("/dev/null", "r"));
+    for (let descriptor = -1; descriptor < last; ) {
+      descriptor = openSync(NULL_DEVICE, "r");
+      held.add(descriptor);
+    }
   } catch {
     // The process is at its limit of descriptors; few numbers are free then.
   }
-  return held;
+}
+
+/**
+ * Whether a held number still is the null device: a worker that ends meanwhile closes it, and then
+ * it may be another descriptor.
+ */
+function isNullDevice(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).rdev === statSync(NULL_DEVICE).rdev;
+  } catch {
+    return false;
+  }
 }
 
 /** @returns CommonJS source, with the constants that the script takes from the thread it is in */

@@ -1,6 +1,6 @@
 // Reserved descriptors: a worker that is started later gets none of them.
 import assert from "node:assert/strict";
-import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { test } from "node:test";
 import { reserveFd, startWorker } from "../../src/node/workers.ts";
 
@@ -38,6 +38,22 @@ test("a worker gets no reserved descriptor", { skip: skip() }, async () => {
   );
   assert.ok(readdirSync("/proc/self/fd").length < count + 15, "what was held is free again");
   await worker.terminate();
+});
+
+test("what another worker's end has closed is not closed again", { skip: skip() }, async () => {
+  const free = openSync("/dev/null", "r");
+  closeSync(free);
+  reserveFd(free);
+  const workers = [startWorker(IDLE), startWorker(IDLE)];
+  const online = workers.map((one) => new Promise((done) => one.once("online", done)));
+  // An ending worker closes the number that is held, and the next file gets it.
+  closeSync(free);
+  const file = openSync(process.execPath, "r");
+  assert.equal(file, free, "the lowest free number is given out");
+  await Promise.all(online);
+  assert.equal(fstatSync(file).ino, statSync(process.execPath).ino, "the file is still open");
+  closeSync(file);
+  for (const worker of workers) await worker.terminate();
 });
 
 function skip(): string | false {
