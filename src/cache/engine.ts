@@ -50,8 +50,11 @@ export interface EngineOptions {
   readonly background: BackgroundOptions | undefined;
   /** Maximum size of a dictionary; 0: none is trained. */
   readonly dictionaryBytes: number;
-  /** All shards that get the dictionaries which this engine trains (default: its own). */
-  readonly trainedShards?: readonly Values[];
+  /**
+   * The shards for which this engine trains dictionaries, and returns and populates memory: all of
+   * them for the first engine, none for the others (default: its own).
+   */
+  readonly servedShards?: readonly Values[];
   /** The codec for new values. */
   readonly codec: string;
   readonly codecOptions: CodecOptions;
@@ -188,7 +191,11 @@ export class Engine {
     this.#opened = opened;
     const onTaskError =
       onError && ((task: string, error: unknown) => onError(`the background task ${task}`, error));
-    this.#scheduler = Scheduler.of(store, onTaskError);
+    const { servedShards: served = [values] } = options;
+    // Another thread closes the shards one after the other.
+    const isOver = () => store.isClosed || served.some((shard) => shard.store.isClosed);
+    this.#scheduler = new Scheduler(isOver, onTaskError);
+    store.background = this.#scheduler;
     if (persistence !== undefined) persistence.onError = onError;
     // Recovery may fail: before anything starts that would have to be stopped.
     let foreign = 0;
@@ -203,14 +210,16 @@ export class Engine {
     if (foreign > 0) setImmediate(() => onFault(foreignError(persistence!.share().path, foreign)));
     const renamed = renamedFile(store);
     if (renamed !== undefined) setImmediate(() => onFault(renamed));
-    const { background, dictionaryBytes, trainedShards, codec, codecOptions } = options;
+    const { background, dictionaryBytes, codec, codecOptions } = options;
     if (background !== undefined) {
       this.#backgroundCounts = startBackground(this.#scheduler, store, background);
-      manageResidentMemory(store, this.#scheduler);
+      const stores = served.map((shard) => shard.store);
+      if (stores.length > 0) manageResidentMemory(stores, this.#scheduler);
     }
-    if (dictionaryBytes === 0 || !values.dictionaries.isUsable(false)) return;
+    if (dictionaryBytes === 0 || served.length === 0 || !values.dictionaries.isUsable(false))
+      return;
     this.#trainer = new DictionaryTrainer(
-      trainedShards ?? [values],
+      served,
       {
         sizeBytes: Math.min(dictionaryBytes, store.pageSize * DICTIONARY_PAGES_MAX),
         ...{ codec, codecOptions },

@@ -48,7 +48,7 @@ export function startEngines<K extends CacheKey>(
 /** The engines of all shards. */
 export class Engines {
   readonly #engines: readonly Engine[];
-  /** Trains the dictionaries of all shards. */
+  /** Serves all shards, with dictionaries for one thing. */
   readonly #first: Engine;
   /** The path of `persist`. */
   readonly #path: string | undefined;
@@ -164,7 +164,7 @@ export class AttachedLogs {
   }
 }
 
-/** The first engine trains dictionaries for all shards; the scans of all shards take turns. */
+/** What is done once for all shards is done by the first engine; the scans take turns. */
 function optionsOfShard(
   options: EngineOptions,
   nth: number,
@@ -174,7 +174,6 @@ function optionsOfShard(
   return {
     ...options,
     background: background && { ...background, turn: { nth, shards: shards.length } },
-    dictionaryBytes: nth === 0 ? options.dictionaryBytes : 0,
-    trainedShards: shards,
+    servedShards: nth === 0 ? shards : [],
   };
 }

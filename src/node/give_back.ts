@@ -15,15 +15,16 @@ const POPULATE_EVERY_MS = 5;
 
 /**
  * Schedules both tasks, unless the store's options say otherwise.
+ * @param stores the shards of one store
  * @param load the calls of the system, for tests; an error says why there are none
  */
 export function manageResidentMemory(
-  store: Store,
+  stores: readonly Store[],
   scheduler: Scheduler,
   load: () => MemoryCalls = memoryCalls,
 ): void {
-  if (store.options.giveBack === "off") return;
-  const shards = store.shards.map((shard) => new ResidentMemory(stateOf(shard)));
+  if (stores[0]!.options.giveBack === "off") return;
+  const shards = stores.map((shard) => new ResidentMemory(stateOf(shard)));
   scheduler.add({
     name: "populate",
     everyMs: LOOK_EVERY_MS,

@@ -23,7 +23,7 @@ import { Scheduler, type SchedulerTime } from "./scheduler.ts";
 export function createStore(options: StoreOptions = {}): Store {
   const store = openStore(options);
   // Without background work, there are no timers.
-  if (store.options.giveBack === "auto") manageResidentMemory(store, schedulerOf(store));
+  if (store.options.giveBack === "auto") manageResidentMemory(store.shards, schedulerOf(store));
   recompressInBackground(store);
   return store;
 }

@@ -71,7 +71,7 @@ function checkPages(store: Store, pool: number, left: readonly number[]): void {
 function managed(options: object, load: () => MemoryCalls) {
   const time = new FakeTime();
   const store = openStore({ memoryMax: "64MiB", ...options });
-  manageResidentMemory(store, Scheduler.of(store, undefined, time), load);
+  manageResidentMemory(store.shards, Scheduler.of(store, undefined, time), load);
   const pool = store.createPool({ persistent: true });
   return { time, store, pool };
 }

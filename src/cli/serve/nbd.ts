@@ -172,7 +172,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       errors.report("nbd: background work", error),
     );
     const idleScan = idleScanOf(values, store, scheduler.nowMs);
-    manageResidentMemory(store, scheduler);
+    manageResidentMemory(store.shards, scheduler);
     scheduler.add(scanTask((nowMs) => idleScan.step(nowMs)));
     return serviceOf({ values, store, devices, scheduler, idleScan, server, image }, line, errors);
   } catch (error) {
