@@ -4,7 +4,8 @@
 //   free frames:   populated                                  unpopulated
 //                  ├── reserve ──┤├── excess: returned ──────┤
 //
-// A thread that puts populates the next frames itself if the reserve runs short. Otherwise the
+// Memory is returned in portions of the size of the reserve or more, so that it does not come and
+// go. A thread that puts populates the next frames itself if the reserve runs short. Otherwise the
 // thread that made the store does it, and returns what exceeds the reserve (node/give_back.ts).
 import { KIB, MIB } from "../base/units.ts";
 import { BLOCK_FRAMES } from "../memory/free_blocks.ts";
@@ -32,11 +33,9 @@ const STEP_BYTES = MIB;
 const RESERVE_SHIFT = 6;
 const RESERVE_BYTES_MIN = SHORT_BYTES + PORTION_BYTES;
 const RESERVE_BYTES_MAX = 16 * MIB;
-/** Memory is returned once this many times the reserve is free: it does not come and go. */
-const EXCESS_RESERVES = 2;
 /**
- * Nothing is returned while less than this many times the high watermark is free: a store that
- * evicts uses its free frames all the time.
+ * While less than this many times the high watermark is free, all frames within the limit are kept:
+ * a store that evicts uses its free frames all the time.
  */
 const FREE_MARKS = 2;
 
@@ -118,14 +117,11 @@ export class ResidentMemory {
     const before = this.#freeBefore;
     const now = this.#state.arena.frames.framesFreePopulated;
     this.#freeBefore = now;
-    const limit = this.#state.words[this.#state.root + Store.LIMIT_FRAMES]!;
-    const mark = markFrames(limit, this.#state.options.highPercent);
-    if (this.#state.framesFree < FREE_MARKS * mark) return false;
     // What is free now and was free before is unlikely to be used at once.
     const idle = Math.min(before, now);
-    const reserve = this.#reserveFrames();
-    if (idle < EXCESS_RESERVES * reserve) return false;
-    this.#toReturn = idle - reserve;
+    const excess = idle - this.#keptFrames();
+    if (excess < this.#reserveFrames()) return false;
+    this.#toReturn = excess;
     this.#searchEnd = Math.ceil(this.#state.arena.frames.framesTotal / BLOCK_FRAMES);
     return true;
   }
@@ -144,7 +140,7 @@ export class ResidentMemory {
       countReturn(words, (platform.clock.nowNs() - begin) / 1000);
       return isReleased;
     };
-    const excess = arena.frames.framesInPopulatedBlocks - this.#reserveFrames();
+    const excess = arena.frames.framesInPopulatedBlocks - this.#keptFrames();
     const most = Math.min(this.#toReturn, excess);
     const returned = most < BLOCK_FRAMES ? 0 : returnBlocks(arena, most, release);
     this.#toReturn -= returned;
@@ -180,6 +176,15 @@ export class ResidentMemory {
     this.#state.giveBackFailure = reason;
   }
 
+  /** Free frames whose memory is kept. */
+  #keptFrames(): number {
+    const { words, root, options, framesFree } = this.#state;
+    const mark = markFrames(words[root + Store.LIMIT_FRAMES]!, options.highPercent);
+    const reserve = this.#reserveFrames();
+    return framesFree < FREE_MARKS * mark ? Math.max(reserve, framesFree) : reserve;
+  }
+
+  /** The same of a store that has room. */
   #reserveFrames(): number {
     const { arena, pageSize } = this.#state;
     const part = arena.frames.framesUsed >>> RESERVE_SHIFT;

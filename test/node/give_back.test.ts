@@ -128,6 +128,21 @@ test("a store that is nearly full keeps what it has", () => {
   store.close();
 });
 
+test("what a lower limit leaves unused is returned, also by a store that is full", () => {
+  const calls = playedCalls();
+  const { time, store, pool } = managed({}, () => calls);
+  putAll(store, pool);
+  removeMost(store, pool);
+  const { mem_used_total } = store.stats();
+  store.limit(mem_used_total + 20 * PAGE);
+  time.pass(2000);
+  const { mem_resident } = store.stats();
+  assert.ok(mem_resident - mem_used_total < 1.6 * MIB, `${mem_resident} are resident`);
+  assert.ok(calls.released > 8 * MIB);
+  store.verify();
+  store.close();
+});
+
 for (const [name, load, reason] of [
   [
     "a missing library",
