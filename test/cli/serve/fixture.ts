@@ -118,7 +118,9 @@ async function startDaemon(
       const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
       const result = await ended;
       clearTimeout(timer);
-      if (result.code === null) throw new Error(`ended by ${result.signal}: ${result.errors}`);
+      const { code, errors } = result;
+      const isOther = code === null && result.signal !== signal;
+      if (isOther) throw new Error(`ended by ${result.signal}: ${errors}`);
       return result;
     },
   };

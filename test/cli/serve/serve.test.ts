@@ -26,7 +26,10 @@ test("an invalid configuration is a usage error of one line", () => {
     [["--size", "1G", "--socket", "a", "--codec", "nope"], /nope/],
     [["--size", "1G", "--socket", "a", "--recompress", "nope"], /nope/],
     [["--size", "1G", "--socket", "a", "--pool", "nope"], /nope/],
-    [["--size", "1G", "--socket", "a", "--memory-max", "300G"], /--memory-max: 300G is not allowed/],
+    [
+      ["--size", "1G", "--socket", "a", "--memory-max", "300G"],
+      /--memory-max: 300G is not allowed/,
+    ],
     [["--size", "1G", "--socket", "a", "--threads", "0"], /--threads/],
     [["--size", "1G", "--socket", "a", "--export", "=1G"], /--export/],
     [["--export", "a=1G", "--export", "a=2G", "--socket", "a"], /twice/],
