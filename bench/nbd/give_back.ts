@@ -1,6 +1,6 @@
 // What the NBD server gives back: copies real data in, twice, discards 70 % of it at random as
-// `blkdiscard` and file systems do, and looks at the server's memory a second later. The first
-// copy touches new memory, the second uses it again.
+// `blkdiscard` and file systems do, and looks at the memory of the server's arena a second later.
+// The first copy touches new memory, the second uses it again.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
   closeSync,
@@ -18,12 +18,15 @@ import { fileURLToPath } from "node:url";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { KIB, MIB } from "../../src/base/units.ts";
 import { readFilePages } from "../store/data.ts";
+import { residentBytesOf } from "../store/resident.ts";
 
 const CLI = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const PAGE = 4096;
 const EXTENT = 64 * KIB;
 const DISCARDED_PERCENT = 70;
 const START_MS = 20_000;
+/** Memory of the server beyond the size of the device. */
+const MEMORY_MORE = 64 * MIB;
 const WORK_MS = 1000;
 /** Hundredths of a second, in which /proc counts processor time. */
 const TICKS_PER_SECOND = 100;
@@ -34,10 +37,12 @@ export interface NbdGiveBackRow {
   readonly giveBack: boolean;
   /** MiB per second and seconds of the server's processor time, of both copies. */
   readonly copies: readonly { readonly speed: number; readonly seconds: number }[];
-  /** MiB of the server beyond those at its start: filled, discarded, a second later. */
+  /** Resident MiB of the arena: filled, after the last discard, a second later. */
   readonly filledMiB: number;
   readonly discardedMiB: number;
   readonly afterMiB: number;
+  /** MiB of the compressed pages that are left. */
+  readonly liveMiB: number;
 }
 
 export async function benchNbdGiveBack(
@@ -58,6 +63,8 @@ export async function benchNbdGiveBack(
       print(
         `give-back ${String(giveBack).padEnd(5)}: filled ${row.filledMiB.toFixed(0)}, ` +
           `discarded ${row.discardedMiB.toFixed(0)}, a second later ${row.afterMiB.toFixed(0)}; ` +
+          `objects ${row.liveMiB.toFixed(0)}, resident ÷ objects ` +
+          `${(row.afterMiB / row.liveMiB).toFixed(3)}; ` +
           `first copy ${first.speed.toFixed(0)} MiB/s, ${first.seconds} s of processor; ` +
           `second ${second.speed.toFixed(0)} MiB/s, ${second.seconds} s`,
       );
@@ -77,25 +84,29 @@ async function run(
   giveBack: boolean,
 ): Promise<NbdGiveBackRow> {
   const socket = join(folder, `${giveBack}.sock`);
-  const options = ["--size", String(bytes), "--socket", socket, "--recompress", "none"];
-  const args = [CLI, "serve", "nbd", ...options, "--no-control"];
+  const control = join(folder, `${giveBack}.control`);
+  const memoryMax = bytes + MEMORY_MORE;
+  const options = ["--size", String(bytes), "--memory-max", String(memoryMax), "--recompress"];
+  const places = ["--socket", socket, "--control", control];
+  const args = [CLI, "serve", "nbd", ...options, "none", ...places];
   if (!giveBack) args.push("--no-give-back");
   const server = spawn(process.execPath, args, { stdio: "ignore" });
   const ended = new Promise((resolve) => server.once("exit", resolve));
   try {
     await waitFor(socket, server);
-    const before = residentMiB(server);
+    const residentMiB = () => residentBytesOf(server.pid!, memoryMax) / MIB;
     const uri = `nbd+unix:///?socket=${socket}`;
     const copies = [1, 2].map(() => copyIn(server, data, uri, bytes));
-    const filled = residentMiB(server);
+    const filled = residentMiB();
     discard(uri, bytes);
-    const discarded = residentMiB(server);
+    const discarded = residentMiB();
     await setTimeout(WORK_MS);
     return {
       ...{ giveBack, copies },
-      filledMiB: filled - before,
-      discardedMiB: discarded - before,
-      afterMiB: residentMiB(server) - before,
+      filledMiB: filled,
+      discardedMiB: discarded,
+      afterMiB: residentMiB(),
+      liveMiB: liveMiB(control),
     };
   } finally {
     server.kill();
@@ -139,9 +150,11 @@ function discard(uri: string, bytes: number): void {
   });
 }
 
-function residentMiB({ pid }: ChildProcess): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / KIB;
+/** MiB of the compressed pages, as the server says it. */
+function liveMiB(control: string): number {
+  const args = [CLI, "stats", "--socket", control, "--json"];
+  const stats = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" }));
+  return stats.compr_data_size / MIB;
 }
 
 function processorSeconds({ pid }: ChildProcess): number {

@@ -1,7 +1,6 @@
 // What a store gives back: fills a dense pool with real pages, frees 70 % of them at random, and
 // looks at the resident memory of the arena, as the system counts it, during a second of background
 // work; with the calls of the system and without. In the end all other pages are read and compared.
-import { readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { MIB } from "../../src/base/units.ts";
@@ -9,6 +8,7 @@ import { createStore } from "../../src/node/stores.ts";
 import type { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { readFilePages } from "./data.ts";
+import { residentBytesOf } from "./resident.ts";
 
 export interface GiveBackBenchOptions {
   readonly tiny?: boolean;
@@ -65,7 +65,7 @@ async function run(
   using store = createStore({ memoryMax: Math.floor(bytes * 1.25), giveBack });
   const pool = store.createPool({ persistent: true });
   const count = fill(store, pool, pages, bytes);
-  const filled = residentBytes(store);
+  const filled = residentBytesOf("self", store.arena.sizeBytes);
   const random = new Xorshift32(1);
   const key = new TmemKey();
   const isFreed = new Uint8Array(count);
@@ -74,9 +74,9 @@ async function run(
     isFreed[nth] = 1;
     store.flush(pool, keyOf(key, nth));
   }
-  const freed = residentBytes(store);
+  const freed = residentBytesOf("self", store.arena.sizeBytes);
   await setTimeout(WORK_MS);
-  const after = residentBytes(store);
+  const after = residentBytesOf("self", store.arena.sizeBytes);
   const page = new Uint8Array(PAGE_SIZE);
   for (let nth = 0; nth < count; nth++) {
     if (isFreed[nth] === 1) continue;
@@ -112,16 +112,4 @@ function fill(store: Store, pool: number, pages: readonly Uint8Array[], bytes: n
 
 function keyOf(key: TmemKey, nth: number): TmemKey {
   return key.setObject(nth >>> 10).setIndex(nth & 1023);
-}
-
-/** Resident bytes of a store's arena: the mapping that has its size. */
-function residentBytes(store: Store): number {
-  const size = `${store.arena.sizeBytes / 1024} kB`;
-  let isArena = false;
-  for (const line of readFileSync("/proc/self/smaps", "utf8").split("\n")) {
-    const [name, value] = line.split(/:\s+/) as [string, string | undefined];
-    if (name === "Size") isArena = value === size;
-    if (name === "Rss" && isArena) return Number.parseInt(value!, 10) * 1024;
-  }
-  return Number.NaN;
 }
