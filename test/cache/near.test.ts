@@ -38,7 +38,8 @@ test("near copies agree with the store after a thread is terminated at any commi
         for (const thread of threads) for (const one of KEYS) thread.get(one);
         const thread = threads[by]!;
         const value = `${++seed} `.padEnd(length, "x");
-        stopAfterCommit(thread.store.arena, stopAfter, () => {
+        const arenas = thread.group.stores.map(({ arena }) => arena);
+        stopAfterCommit(arenas, stopAfter, () => {
           if (what === "set") thread.set(key, value);
           else if (what === "delete") thread.delete(key);
           else if (what === "clear") thread.clear();

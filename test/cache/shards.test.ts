@@ -8,7 +8,10 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import fc from "fast-check";
+import { startBackground } from "../../src/cache/background.ts";
 import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
+import { Scheduler } from "../../src/node/scheduler.ts";
+import { FakeTime } from "../doubles/fake_time.ts";
 import { shardOf } from "../doubles/test_caches.ts";
 
 const MIB = 1 << 20;
@@ -248,6 +251,45 @@ test("evictions of all shards are reported", async () => {
     shards.set(key, cache.shards.indexOf(shardOf(cache as never, key)));
     if (nth % 300 === 0) await sleep(25);
   }
+});
+
+test("shards write their snapshots one after the other", async (t) => {
+  const path = pathOf(t);
+  using cache = open<Uint8Array>({
+    ...{ codec: "none", tiers: false, dictionary: false },
+    persist: { path, max: "48MiB", flushMs: 1 },
+  });
+  // Each log becomes longer than a sixteenth of a shard's part of `max`, and not full.
+  const value = new Uint8Array(4000);
+  const keys = keysByShard(cache as never);
+  for (let nth = 0; nth < 330 * SHARDS; nth++) cache.set(keys[nth % SHARDS]!, value.fill(nth));
+  cache.flush();
+  assert.equal(cache.stats().persist!.snapshots, 0);
+  let most = 0;
+  for (let waited = 0; cache.stats().persist!.snapshots < SHARDS; waited++) {
+    assert.ok(waited < 60_000, "all snapshots are written, in time");
+    const writing = readdirSync(join(path, "..")).filter((name) => name.endsWith(".tmp"));
+    most = Math.max(most, writing.length);
+    await sleep(1);
+  }
+  assert.equal(most, 1);
+});
+
+test("the scans of all shards together run as often as that of one", () => {
+  using cache = open();
+  const everyMs = 10;
+  const runs = (shards: number) => {
+    const time = new FakeTime();
+    const schedulers = cache.group.stores.slice(0, shards).map((store, nth) => {
+      const scheduler = new Scheduler(() => false, undefined, time);
+      startBackground(scheduler, store, { everyMs, turn: { nth, shards } });
+      return scheduler;
+    });
+    time.pass(60 * everyMs);
+    return schedulers.map(({ tasks }) => tasks.find(({ name }) => name === "recompress")!.runs);
+  };
+  assert.deepEqual(runs(1), [60]);
+  assert.deepEqual(runs(3), [20, 20, 20]);
 });
 
 test("a restart with the same shards has all values; with others it is refused or empty", (t) => {

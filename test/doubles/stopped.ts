@@ -36,22 +36,28 @@ class Stopped extends Error {}
  * committed something, 1 or more: what was committed stands, and nothing of what follows is done.
  * @returns whether `work` came to its end
  */
-export function stopAfterCommit(arena: Arena, nth: number, work: () => void): boolean {
-  const { lock } = arena;
-  let hasCommitted = false;
+export function stopAfterCommit(
+  arenas: Arena | readonly Arena[],
+  nth: number,
+  work: () => void,
+): boolean {
   let left = nth;
-  const stopping = {
-    commit() {
-      Object.getPrototypeOf(lock).commit.call(lock);
-      hasCommitted = true;
-    },
-    unlock() {
-      Object.getPrototypeOf(lock).unlock.call(lock);
-      if (hasCommitted && --left === 0) throw new Stopped();
-      hasCommitted = false;
-    },
-  };
-  Object.assign(lock, stopping);
+  const locks = [arenas].flat().map(({ lock }) => lock);
+  const names = ["commit", "unlock"];
+  for (const lock of locks) {
+    let hasCommitted = false;
+    Object.assign(lock, {
+      commit() {
+        Object.getPrototypeOf(lock).commit.call(lock);
+        hasCommitted = true;
+      },
+      unlock() {
+        Object.getPrototypeOf(lock).unlock.call(lock);
+        if (hasCommitted && --left === 0) throw new Stopped();
+        hasCommitted = false;
+      },
+    });
+  }
   try {
     work();
     return true;
@@ -59,6 +65,6 @@ export function stopAfterCommit(arena: Arena, nth: number, work: () => void): bo
     if (!(error instanceof Stopped)) throw error;
     return false;
   } finally {
-    for (const name of Object.keys(stopping)) Reflect.deleteProperty(lock, name);
+    for (const lock of locks) for (const name of names) Reflect.deleteProperty(lock, name);
   }
 }
