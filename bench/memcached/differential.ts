@@ -175,6 +175,8 @@ export interface DifferentialOptions {
   readonly tiny?: boolean;
   readonly sequences?: number;
   readonly seed?: number;
+  /** Of zcache's store. */
+  readonly shards?: number;
   readonly print?: (line: string) => void;
 }
 
@@ -182,14 +184,14 @@ export interface DifferentialOptions {
 export async function benchDifferential(
   options: DifferentialOptions = {},
 ): Promise<DifferentialResult | undefined> {
-  const { tiny = false, seed = 1, print = console.log } = options;
+  const { tiny = false, seed = 1, shards = 1, print = console.log } = options;
   const sequences = options.sequences ?? (tiny ? 50 : 10_000);
   if (!hasMemcached()) {
     print("memcached is not installed");
     return undefined;
   }
   const memory = { memoryMiB: 256 };
-  const ours = await startZcache(memory);
+  const ours = await startZcache({ ...memory, more: ["--shards", String(shards)] });
   const theirs = await startMemcached(memory);
   const differences: Difference[] = [];
   try {

@@ -101,6 +101,11 @@ export class Engines {
     );
   }
 
+  /** Of each shard, the words that the front of the previous process wrote last to its log. */
+  get frontWords(): readonly (readonly number[])[] {
+    return this.#engines.map(({ frontWords }) => frontWords);
+  }
+
   /** The logs of all shards, for threads that attach; undefined without `persist`. */
   share(): readonly LogShare[] | undefined {
     const logs = this.#engines.flatMap((engine) => engine.share() ?? []);
@@ -136,7 +141,7 @@ export class AttachedLogs {
   constructor(
     shards: readonly Values[],
     shares: readonly LogShare[],
-    onFault: (error: ZcacheError) => void,
+    onFault?: (error: ZcacheError) => void,
   ) {
     if (shares.length !== shards.length) {
       throw new ZcacheError("ERR_STORE_SHARE", "a cache's share has a log for each shard");

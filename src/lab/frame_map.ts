@@ -13,7 +13,7 @@ import {
   PERSISTENT_OBJECTS,
   useOf,
 } from "../store/frame_map.ts";
-import type { Store } from "../store/store.ts";
+import type { Inspection } from "../store/inspection.ts";
 
 /** Bytes of a cell (dashboard/api.ts). */
 export const CELL_BYTES = 8;
@@ -29,7 +29,7 @@ export class FrameMapBuilder {
   readonly uses = new Array<number>(USES).fill(0);
   /** By class: frames, and the sum of their fullness, 0 … 1 each. */
   readonly byClass = new Map<number, { frames: number; fullness: number }>();
-  readonly #store: Store;
+  readonly #inspection: Inspection;
   readonly #run = new Int32Array(FRAMES_PER_HOLD);
   #next: number;
   // The counts of the current cell.
@@ -39,9 +39,9 @@ export class FrameMapBuilder {
   #cellFrames = 0;
 
   /** Begins a map of the frames [from, to) in at most `cellsMax` cells. */
-  constructor(store: Store, from: number, to: number, cellsMax: number) {
-    this.#store = store;
-    this.framesTotal = store.inspection.framesTotal;
+  constructor(inspection: Inspection, from: number, to: number, cellsMax: number) {
+    this.#inspection = inspection;
+    this.framesTotal = inspection.framesTotal;
     this.from = Math.min(from, this.framesTotal);
     this.to = Math.max(this.from, Math.min(to, this.framesTotal));
     const frames = this.to - this.from;
@@ -59,7 +59,7 @@ export class FrameMapBuilder {
     const left = this.to - this.#next;
     if (left > 0) {
       const run = left < this.#run.length ? this.#run.subarray(0, left) : this.#run;
-      const count = this.#store.inspection.describeFrames(this.#next, run);
+      const count = this.#inspection.describeFrames(this.#next, run);
       for (let nth = 0; nth < count; nth++) this.#add(run[nth]!);
       this.#next += count;
     }

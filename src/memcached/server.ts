@@ -118,16 +118,18 @@ export class MemcachedServer {
    * @internal
    */
   static async start(options: MemcachedOptions): Promise<MemcachedServer> {
-    const settings = checkSettings(options.settings);
-    const counters = Counters.create(settings.threads);
+    const checked = checkSettings(options.settings);
+    const counters = Counters.create(checked.threads);
     const errors = errorsOf(counters, options.log);
     const fault = (error: ZcacheError) =>
       errors.run("memcached: the caller's onFault", () => options.onFault?.(error));
-    const opened = options.open(settings, fault, (task, error) =>
+    const opened = options.open(checked, fault, (task, error) =>
       errors.report(`memcached: ${task}`, error),
     );
+    // As many as there are now, whatever the limit is changed to later.
+    const settings = { ...checked, shards: opened.shards.values.length };
     try {
-      const share = makeShare(settings, counters, opened.begin);
+      const share = makeShare(settings, counters, opened);
       return await MemcachedServer.#serve({ ...options, settings, opened, share, errors });
     } catch (error) {
       opened.close();
@@ -142,8 +144,7 @@ export class MemcachedServer {
     const main = await ServerThread.start({
       ...{
         settings,
-        values: opened.values,
-        sampler: opened.sampler,
+        shards: opened.shards,
         thread: 0,
         share,
         endpoints,
@@ -217,7 +218,7 @@ export class MemcachedServer {
       throw new ZcacheError("ERR_OPTION", `memcached.${name}: ${value} is not ${allowed}`);
     }
     checkSettings({ ...this.#main.settings, [name]: value });
-    if (name === "memoryMax" && !limitMemory(this.#opened.values, value as number)) {
+    if (name === "memoryMax" && !limitMemory(this.#opened.shards, value as number)) {
       throw new ZcacheError("ERR_OPTION", `memcached.memoryMax: ${value} is more than was set up`);
     }
     this.#main.set(name, value);

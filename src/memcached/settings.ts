@@ -3,12 +3,16 @@ import { ZcacheError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/units.ts";
 import type { CacheOptions } from "../cache/options.ts";
 import type { PersistOptions } from "../persist/options.ts";
+import { planShards } from "../shard/plan.ts";
+import { MEMORY_MAX } from "../store/options.ts";
 
 type WriteBackOptions = NonNullable<CacheOptions["writeBack"]>;
 
 /** Settings that each thread has a copy of; plain data, so that they travel to workers. */
 export interface MemcachedSettings {
   readonly memoryMax: number;
+  /** Arenas that the store consists of, 1 to 64; "auto": as few as the memory needs. */
+  readonly shards: "auto" | number;
   /** Compresses the values: one that `zcache codecs` lists. */
   readonly codec: string;
   /** Idle items are recompressed with zstd, where that makes them smaller. */
@@ -64,6 +68,7 @@ export interface MemcachedSettings {
 
 export const DEFAULT_SETTINGS: MemcachedSettings = {
   memoryMax: 64 * MIB,
+  shards: "auto",
   codec: "lz4",
   tiers: true,
   dictionary: true,
@@ -97,7 +102,7 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
 
 /** Names, and what each may be: [least, most]. */
 const RANGES: Readonly<Partial<Record<keyof MemcachedSettings, readonly [number, number]>>> = {
-  memoryMax: [MIB, 64 * 1024 * MIB],
+  memoryMax: [MIB, MEMORY_MAX],
   itemBytesMax: [KIB, 128 * MIB],
   connectionsMax: [1, 1_000_000],
   threads: [1, 64],
@@ -127,16 +132,31 @@ export function checkSettings(given: Partial<MemcachedSettings>): MemcachedSetti
   if (!["auto", "ascii", "binary"].includes(settings.protocol)) {
     throw optionError(`protocol: "${settings.protocol}" is not allowed; auto, ascii or binary`);
   }
+  const { shards } = settings;
+  if (shards !== "auto" && !Number.isInteger(shards)) {
+    throw optionError(`shards: ${shards} is not allowed; auto or a whole number`);
+  }
   if (settings.prefixDelimiter.length !== 1) {
     throw optionError(`prefixDelimiter: "${settings.prefixDelimiter}" is not one character`);
   }
-  if (settings.itemBytesMax > settings.memoryMax / 2) {
-    throw optionError(
-      `itemBytesMax: ${settings.itemBytesMax} is more than half of memoryMax ` +
-        `(${settings.memoryMax}); allow smaller items or more memory`,
-    );
-  }
+  checkItemSize(settings);
   return settings;
+}
+
+/** An item is in one shard. */
+function checkItemSize({ itemBytesMax, memoryMax, shards: wanted }: MemcachedSettings): void {
+  const { shards } = planShards(memoryMax, wanted);
+  if (itemBytesMax <= memoryMax / shards / 2) return;
+  const [part, cure] =
+    shards === 1
+      ? ["memoryMax", "allow smaller items or more memory"]
+      : [
+          `memoryMax in each of ${shards} shards`,
+          "allow smaller items, more memory or fewer shards",
+        ];
+  throw optionError(
+    `itemBytesMax: ${itemBytesMax} is more than half of ${part} (${memoryMax / shards}); ${cure}`,
+  );
 }
 
 function optionError(message: string): ZcacheError {

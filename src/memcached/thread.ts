@@ -6,18 +6,17 @@ import { SampledTimes } from "../base/sampled_times.ts";
 import { MIB } from "../base/units.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { Scheduler } from "../node/scheduler.ts";
-import type { ScanCursor } from "../tmem/scan_cursor.ts";
-import type { Values } from "../values/values.ts";
 import { Credentials } from "./auth.ts";
 import type { ServerHooks } from "./commands/contract.ts";
 import { Statistics } from "./commands/statistics.ts";
 import { Connections } from "./connections.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Engine } from "./engine.ts";
-import type { Sampler } from "./items/access.ts";
 import { C, Counters } from "./items/counters.ts";
 import { Items } from "./items/items.ts";
-import { type ItemsBegin, ItemsShared } from "./items/shared.ts";
+import type { OpenedItems } from "./items/open.ts";
+import type { ItemScan, ItemShards } from "./items/shards.ts";
+import { ItemsShared } from "./items/shared.ts";
 import { sweep } from "./items/sweep.ts";
 import { type Listener, listen } from "./listen.ts";
 import type { MemcachedSettings } from "./settings.ts";
@@ -44,9 +43,7 @@ export interface ThreadShare {
 
 export interface ThreadParts {
   readonly settings: MemcachedSettings;
-  readonly values: Values;
-  /** Takes samples of values for dictionaries, in one thread. */
-  readonly sampler?: Sampler | undefined;
+  readonly shards: ItemShards;
   /** The number of this thread: 0 is the main thread. */
   readonly thread: number;
   readonly share: ThreadShare;
@@ -63,13 +60,13 @@ export interface ThreadParts {
 export function makeShare(
   settings: MemcachedSettings,
   counters: Counters,
-  begin?: ItemsBegin,
+  { shards, begin }: OpenedItems,
 ): ThreadShare {
   return {
     items: ItemsShared.create(begin).share(),
     counters: counters.share(),
     times: SampledTimes.memory(1),
-    watch: WatchBoard.memory(settings.threads),
+    watch: WatchBoard.memory(settings.threads, shards.values.length),
   };
 }
 
@@ -94,10 +91,10 @@ export class ServerThread {
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
   readonly #scheduler: Scheduler;
-  #sweeping: ScanCursor | undefined;
+  #sweeping: ItemScan | undefined;
 
   private constructor(parts: ThreadParts) {
-    const { values, share, thread } = parts;
+    const { shards, share, thread } = parts;
     // A copy, because settings may be changed.
     const settings = { ...parts.settings };
     this.settings = settings;
@@ -107,7 +104,7 @@ export class ServerThread {
     this.errors = errors;
     this.times = new SampledTimes(share.times);
     this.items = new Items({
-      ...{ values, sampler: parts.sampler },
+      shards,
       shared: ItemsShared.attach(share.items),
       counters: this.counters,
       itemBytesMax: settings.itemBytesMax,
@@ -242,7 +239,7 @@ export class ServerThread {
     if (!this.stats.sweeps) return false;
     this.items.tick(Date.now());
     if (this.#sweeping === undefined) this.counters.own[C.crawler_starts]!++;
-    this.#sweeping ??= this.items.values.beginScan();
+    this.#sweeping ??= this.items.beginScan();
     if (sweep(this.items, this.#sweeping)) this.#sweeping = undefined;
     return this.#sweeping !== undefined;
   }

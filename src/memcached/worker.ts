@@ -36,7 +36,7 @@ async function start(): Promise<void> {
     const { settings, share, endpoints, fds } = task;
     const thread = await ServerThread.start({
       ...{ settings, share, endpoints, fds, errors },
-      values: attachItems(task.items),
+      shards: attachItems(task.items),
       thread: task.thread,
       shutdown: (graceful) => tell({ type: "shutdown", graceful }),
       tellOthers: tell,

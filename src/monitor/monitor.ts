@@ -76,10 +76,13 @@ export interface ServiceFigures {
   readonly latency?: Readonly<Record<string, Latency>>;
 }
 
+/** The part of a store that is monitored, of one arena or of several. */
+export type MonitoredStore = Pick<Store, "stats" | "inspection" | "pageSize" | "options">;
+
 export interface ServiceParts {
   readonly name: string;
   readonly kind: string;
-  readonly store: Store;
+  readonly store: MonitoredStore;
   figures(): ServiceFigures;
 }
 
@@ -90,7 +93,7 @@ interface CountedDevice {
 
 /** Monitors the NBD server with its devices, which share one store. */
 export function monitorNbd(
-  store: Store,
+  store: MonitoredStore,
   server: NbdServer,
   devices: readonly CountedDevice[],
   name = "nbd",
@@ -119,7 +122,7 @@ export function monitorNbd(
 
 /** Monitors the memcached server with its store of values. */
 export function monitorMemcached(
-  store: Store,
+  store: MonitoredStore,
   server: MemcachedServer,
   name = "memcached",
 ): Monitor {
@@ -197,7 +200,7 @@ class StoreMonitor implements Monitor {
 
   async frames(from: number, to: number, cellsMax: number): Promise<FrameMap> {
     const { store } = this.#parts;
-    const builder = new FrameMapBuilder(store, from, to, cellsMax);
+    const builder = new FrameMapBuilder(store.inspection, from, to, cellsMax);
     await this.#inSteps(() => builder.step());
     const [first, second] = store.inspection.frameClasses;
     const { perCell, framesTotal, uses, byClass, cells } = builder;
@@ -336,9 +339,9 @@ class DrawnSample implements SampleTaker {
   readonly #bytes: Uint8Array;
   readonly #sizes: number[] = [];
   readonly #prefixes: number[] = [];
-  readonly #store: Store;
+  readonly #store: MonitoredStore;
 
-  constructor(store: Store) {
+  constructor(store: MonitoredStore) {
     this.#store = store;
     this.wanted = Math.min(SAMPLE_MAX, Math.floor(SAMPLE_BYTES_MAX / store.pageSize));
     this.#bytes = new Uint8Array(new SharedArrayBuffer(this.wanted * store.pageSize));
@@ -374,14 +377,14 @@ function checkChoice(what: string, name: string, all: readonly string[]): void {
 }
 
 /** The pool with the most frames; a store may have one for each kind of page. */
-function poolOf(store: Store): string {
+function poolOf(store: MonitoredStore): string {
   const [ephemeral, persistent] = store.options.zpools;
   if (ephemeral === persistent) return ephemeral;
   const stats = store.stats();
   return stats.persistent.pool.pages > stats.ephemeral.pool.pages ? persistent : ephemeral;
 }
 
-function setupOf({ options, pageSize }: Store): Setup {
+function setupOf({ options, pageSize }: MonitoredStore): Setup {
   return {
     codec: options.codec,
     denseCodec: options.recompress?.codec ?? null,
@@ -392,7 +395,7 @@ function setupOf({ options, pageSize }: Store): Setup {
   };
 }
 
-function latencyOf(store: Store): Record<string, Latency> {
+function latencyOf(store: MonitoredStore): Record<string, Latency> {
   const entries = Object.entries(store.inspection.latencies());
   return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
 }

@@ -3,7 +3,7 @@
 // has what concerns all shards. A store of one arena is a group of one, without a quota.
 
 import { Inspection } from "../store/inspection.ts";
-import { resolveOptions, type StoreOptions } from "../store/options.ts";
+import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../store/options.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import { Store, type StoreShare, stateOf } from "../store/store.ts";
@@ -85,6 +85,15 @@ export class ShardGroup {
   /** The number of the shard of a key, by the two words of the key's hash. */
   shardOf(hashLow: number, hashHigh: number): number {
     return shardOfHash(hashLow, hashHigh, this.stores.length);
+  }
+
+  get pageSize(): number {
+    return this.stores[0]!.pageSize;
+  }
+
+  /** Of the first shard: the others have an equal limit, and a write-back file of their own. */
+  get options(): ResolvedOptions {
+    return this.stores[0]!.options;
   }
 
   /** As `Store.limit`, for all shards together. @throws ZcacheError ERR_OPTION */

@@ -50,10 +50,14 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-describe("libmemcached", () => {
+for (const shards of ["1", "3"]) {
+  describe(`libmemcached, ${shards} shard(s)`, () => useLibmemcached(shards));
+}
+
+function useLibmemcached(shards: string): void {
   let port: number;
   before(async () => {
-    port = await serve();
+    port = await serve("--shards", shards);
   });
 
   for (const [mode, name] of [
@@ -88,7 +92,7 @@ describe("libmemcached", () => {
       assert.match(stdout, /verify_misses: 0/);
     });
   }
-});
+}
 
 /** prove of some of memcached's tests, several at a time. */
 async function prove(tests: readonly string[], env: NodeJS.ProcessEnv, jobs: number) {
@@ -164,8 +168,13 @@ test("memjs", { skip: packageMissing("memjs"), timeout: 60_000 }, async () => {
 
 type Call = (...args: unknown[]) => void;
 
-test("memcached of npm", { skip: packageMissing("memcached"), timeout: 60_000 }, async () => {
-  const port = await serve();
+for (const shards of ["1", "3"]) {
+  const options = { skip: packageMissing("memcached"), timeout: 60_000 };
+  test(`memcached of npm, ${shards} shard(s)`, options, () => useMemcachedClient(shards));
+}
+
+async function useMemcachedClient(shards: string): Promise<void> {
+  const port = await serve("--shards", shards);
   const Memcached = require("memcached") as new (server: string) => Record<string, Call>;
   const client = new Memcached(`127.0.0.1:${port}`);
   const call = (name: string, ...args: unknown[]): Promise<unknown> =>
@@ -187,4 +196,4 @@ test("memcached of npm", { skip: packageMissing("memcached"), timeout: 60_000 },
   assert.equal(await call("del", "a"), true);
   assert.equal(await call("get", "a"), undefined);
   client["end"]!();
-});
+}

@@ -7,10 +7,17 @@ import { without } from "../../bench/programs.ts";
 
 const skip = without("memcached");
 
-test("sequences of requests get the same answers as from memcached", { skip }, async () => {
-  const lines: string[] = [];
-  const print = (line: string) => lines.push(line);
-  const result = await benchDifferential({ sequences: 300, seed: 20_000, print });
-  assert.equal(result!.sequences, 300);
-  assert.equal(result!.differences.length, 0, lines.join("\n"));
-});
+for (const [shards, sequences] of [
+  [1, 300],
+  [3, 150],
+] as const) {
+  test(`requests get the same replies as from memcached, ${shards} shard(s)`, {
+    skip,
+  }, async () => {
+    const lines: string[] = [];
+    const print = (line: string) => lines.push(line);
+    const result = await benchDifferential({ sequences, shards, seed: 20_000, print });
+    assert.equal(result!.sequences, sequences);
+    assert.equal(result!.differences.length, 0, lines.join("\n"));
+  });
+}

@@ -23,6 +23,9 @@ export const NOW_S = 1_790_000_000;
 /** The descriptor number of the connection. */
 export const CFD = 7;
 
+/** Numbers of shards that tests run with. */
+export const SHARDS = [1, 3];
+
 export interface FixtureOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
   /** Whether the kernels answer plain gets (default), or the engine answers everything. */
@@ -51,9 +54,9 @@ export class EngineFixture {
   constructor({ credentials, isQuick = true, ...given }: FixtureOptions = {}) {
     const settings = checkSettings(given);
     const { counters } = this;
-    const { values, sampler } = openItems(settings);
+    const { shards } = openItems(settings);
     this.items = new Items({
-      ...{ values, sampler },
+      shards,
       shared: ItemsShared.create(),
       counters,
       itemBytesMax: settings.itemBytesMax,
@@ -76,7 +79,7 @@ export class EngineFixture {
     const reply = new Reply(65_536, take, buffer);
     this.#countQuickHits();
     this.watch = new Watch({
-      board: WatchBoard.attach(WatchBoard.memory(1), 0),
+      board: WatchBoard.attach(WatchBoard.memory(1, shards.values.length), 0),
       ...{ thread: 0, items, counters, errors: new InternalErrors() },
       watchBytesMax: settings.watchBytesMax,
       relay: () => {},
@@ -104,7 +107,7 @@ export class EngineFixture {
 
   /** Memory figures of the store. */
   get memory(): MemoryStats {
-    return memoryStats(this.items.values);
+    return memoryStats(this.items.shards);
   }
 
   /** The reply to bytes that arrive in one piece. */

@@ -17,7 +17,7 @@ after(async () => {
 /** Items that throw on an operation with a key that names the operation. */
 const openFailing: typeof openItems = (settings, onFault, onError) => {
   const opened = openItems(settings, onFault, onError);
-  const { values } = opened;
+  const values = opened.shards.values[0]!;
   let key = "";
   const lock = values.lock.bind(values);
   values.lock = (bytes, keyBytes) => {

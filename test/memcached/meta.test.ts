@@ -1,7 +1,7 @@
 // The meta commands: flags, their order in replies, recaching, staleness, base64 keys.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { TextFixture } from "./fixture.ts";
+import { SHARDS, TextFixture } from "./fixture.ts";
 
 type Steps = readonly (readonly [sent: string, reply: string])[];
 
@@ -126,23 +126,24 @@ const CONVERSATIONS: Readonly<Record<string, Steps>> = {
   ],
 };
 
-describe("meta", () => {
-  for (const [name, steps] of Object.entries(CONVERSATIONS)) {
-    test(name, () => {
-      const fixture = new TextFixture();
-      for (const [sent, reply] of steps)
-        assert.equal(fixture.ask(sent), reply, JSON.stringify(sent));
-    });
-  }
+for (const shards of SHARDS)
+  describe(`meta, ${shards} shard(s)`, () => {
+    for (const [name, steps] of Object.entries(CONVERSATIONS)) {
+      test(name, () => {
+        const fixture = new TextFixture({ shards });
+        for (const [sent, reply] of steps)
+          assert.equal(fixture.ask(sent), reply, JSON.stringify(sent));
+      });
+    }
 
-  test("h, l and u: state before the request, and reads that leave no trace", () => {
-    const fixture = new TextFixture();
-    fixture.ask("ms a 1\r\na\r\n");
-    fixture.nowS += 5;
-    assert.equal(fixture.ask("mg a h l u\r\n"), "HD h0 l5\r\n");
-    assert.equal(fixture.ask("mg a h l\r\n"), "HD h0 l5\r\n");
-    fixture.nowS += 2;
-    assert.equal(fixture.ask("mg a h l\r\n"), "HD h1 l2\r\n");
-    assert.equal(fixture.ask("me a\r\n"), "ME a exp=-1 la=0 cas=1 fetch=yes cls=1 size=2\r\n");
+    test("h, l and u: state before the request, and reads that leave no trace", () => {
+      const fixture = new TextFixture({ shards });
+      fixture.ask("ms a 1\r\na\r\n");
+      fixture.nowS += 5;
+      assert.equal(fixture.ask("mg a h l u\r\n"), "HD h0 l5\r\n");
+      assert.equal(fixture.ask("mg a h l\r\n"), "HD h0 l5\r\n");
+      fixture.nowS += 2;
+      assert.equal(fixture.ask("mg a h l\r\n"), "HD h1 l2\r\n");
+      assert.equal(fixture.ask("me a\r\n"), "ME a exp=-1 la=0 cas=1 fetch=yes cls=1 size=2\r\n");
+    });
   });
-});

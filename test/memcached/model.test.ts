@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { NOW_S, TextFixture } from "./fixture.ts";
+import { NOW_S, SHARDS, TextFixture } from "./fixture.ts";
 
 interface ModelItem {
   flags: number;
@@ -104,7 +104,7 @@ function compare(fixture: TextFixture, sent: string, expected: string): void {
   assert.equal(fixture.ask(sent), expected, JSON.stringify(sent));
 }
 
-const keys = fc.constantFrom("a", "b", "c");
+const keys = fc.constantFrom("a", "b", "c", "d", "e");
 const values = fc.oneof(
   fc.string({ maxLength: 40 }).map((text) => Buffer.from(text).toString("latin1")),
   fc.bigInt({ min: 0n, max: TWO_64 - 1n }).map(String),
@@ -193,15 +193,16 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   ),
 );
 
-describe("items", () => {
-  test("any sequence of commands gets the replies of the model", () => {
-    fc.assert(
-      fc.property(fc.array(steps, { maxLength: 60 }), (sequence) => {
-        const fixture = new TextFixture();
-        const model = new Model();
-        for (const step of sequence) step(fixture, model);
-      }),
-      { numRuns: 300 },
-    );
+for (const shards of SHARDS)
+  describe(`items, ${shards} shard(s)`, () => {
+    test("any sequence of commands gets the replies of the model", () => {
+      fc.assert(
+        fc.property(fc.array(steps, { maxLength: 60 }), (sequence) => {
+          const fixture = new TextFixture({ shards });
+          const model = new Model();
+          for (const step of sequence) step(fixture, model);
+        }),
+        { numRuns: 300 },
+      );
+    });
   });
-});

@@ -2,7 +2,7 @@
 // item in one of its last states, complete.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -25,11 +25,12 @@ interface Killed {
   kill(): Promise<void>;
 }
 
-async function startToKill(at: string): Promise<Killed> {
+async function startToKill(at: string, shards: number): Promise<Killed> {
   const socket = join(at, "socket");
   rmSync(socket, { force: true });
   const args = ["serve", "memcached", "--socket", socket, "--persist", join(at, "items")];
-  const child = spawn(process.execPath, [CLI, ...args, "--threads", "2"], {
+  args.push("--threads", "2", "--shards", String(shards));
+  const child = spawn(process.execPath, [CLI, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
@@ -48,13 +49,19 @@ async function startToKill(at: string): Promise<Killed> {
   };
 }
 
-test(`${KILLS} killed servers: each item is in one of its last states`, async () => {
-  const at = folder;
+for (const shards of [1, 3]) {
+  const name = `${KILLS} killed servers, ${shards} shard(s): each item has one of its last states`;
+  test(name, () => killServers(shards));
+}
+
+async function killServers(shards: number): Promise<void> {
+  const at = join(folder, String(shards));
+  mkdirSync(at);
   // By key: the stored values with the times of the replies; 0 stands for deleted.
   const history = new Map<string, { readonly n: number; readonly ms: number }[]>();
   let n = 0;
   for (let run = 0; run < KILLS; run++) {
-    const { client, kill } = await startToKill(at);
+    const { client, kill } = await startToKill(at, shards);
     const until = performance.now() + LIFE_MS + ((run * 7919) % 400);
     const random = new Xorshift32(run + 1);
     while (performance.now() < until) {
@@ -71,7 +78,7 @@ test(`${KILLS} killed servers: each item is in one of its last states`, async ()
     }
     const killedAt = performance.now();
     await kill();
-    const next = await startToKill(at);
+    const next = await startToKill(at, shards);
     for (const [key, states] of history) {
       const reply = await next.client.ask(`get ${key}\r\n`, "END\r\n");
       const found = Number(/\r\n(\d+):/.exec(reply)?.[1] ?? 0);
@@ -84,4 +91,4 @@ test(`${KILLS} killed servers: each item is in one of its last states`, async ()
     }
     await next.kill();
   }
-});
+}

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { Session } from "../../src/memcached/session.ts";
-import { EngineFixture, TextFixture } from "./fixture.ts";
+import { EngineFixture, SHARDS, TextFixture } from "./fixture.ts";
 
 const noise = (bytes: number, seed: number) =>
   Array.from({ length: bytes }, (_, i) =>
@@ -74,7 +74,7 @@ const reads = fc.tuple(
   fc.constantFrom(0, 0, 0, 1, 30, 61),
 );
 
-function bothAnswer(options: { tiers?: boolean; codec?: string }) {
+function bothAnswer(options: { shards: number; codec: string }) {
   return fc.property(begins, fc.array(reads, { maxLength: 12 }), (begin, turns) => {
     const fixtures = [true, false].map((isQuick) => new TextFixture({ ...options, isQuick }));
     for (const fixture of fixtures) fixture.ask(begin);
@@ -92,107 +92,122 @@ function bothAnswer(options: { tiers?: boolean; codec?: string }) {
 
 let quickHits = 0;
 
-describe("plain gets", () => {
-  for (const codec of ["lz4", "none", "zstd"]) {
-    test(`${codec}: kernels and engine give the same replies`, () => {
-      quickHits = 0;
-      fc.assert(bothAnswer({ codec }), { numRuns: 400 });
-      assert.ok(quickHits > 500, `only ${quickHits} items were found by the kernels`);
-    });
-  }
-
-  /** A fixture whose items have been read once, so that the kernels find them. */
-  function fixtureWith(lines: string): TextFixture {
-    const fixture = new TextFixture();
-    fixture.ask(lines);
-    fixture.ask("get a\r\nget b\r\n");
-    fixture.quickHits = 0;
-    return fixture;
-  }
-  const A = "set a 5 0 3\r\nabc\r\n";
-  const B = `set b 0 100 200\r\n${words(200)}\r\n`;
-
-  test("the kernels answer these requests", () => {
-    const lines: readonly (readonly [asked: string, hits: number])[] = [
-      ["get a\r\n", 1],
-      ["gets a b a\r\nmn\r\n", 3],
-      ["mg a v\r\nmg b s t f c k q Oxyz v\r\nmg a\r\n", 3],
-      [`get ${Array(80).fill("a").join(" ")}\r\n`, 80],
-    ];
-    for (const [asked, hits] of lines) {
-      const fixture = fixtureWith(A + B);
-      fixture.ask(asked);
-      assert.equal(fixture.quickHits, hits, asked);
-      assert.equal(fixture.counters.sum("get_hits"), 2 + hits, asked);
+for (const shards of SHARDS)
+  describe(`plain gets, ${shards} shard(s)`, () => {
+    for (const codec of ["lz4", "none", "zstd"]) {
+      test(`${codec}: kernels and engine give the same replies`, () => {
+        quickHits = 0;
+        fc.assert(bothAnswer({ shards, codec }), { numRuns: 400 });
+        assert.ok(quickHits > 500, `only ${quickHits} items were found by the kernels`);
+      });
     }
-  });
 
-  test("the engine answers these requests", () => {
-    const lines = [
-      "get c\r\n",
-      "get a c\r\n",
-      "get a\n",
-      "mg a v T30\r\n",
-      "mg a v v\r\n",
-      "mg YQ== b v\r\n",
-      `get ${Array(81).fill("a").join(" ")}\r\n`,
-    ];
-    for (const asked of lines) {
-      const fixture = fixtureWith(A + B);
-      fixture.ask(asked);
-      assert.equal(fixture.quickHits, 0, asked);
+    /** A fixture whose items have been read once, so that the kernels find them. */
+    function fixtureWith(lines: string): TextFixture {
+      const fixture = new TextFixture({ shards });
+      fixture.ask(lines);
+      fixture.ask("get a\r\nget b\r\n");
+      fixture.quickHits = 0;
+      return fixture;
     }
-    const long = noise(70_000, 9);
-    const chunked = fixtureWith(`set a 0 0 70000\r\n${long}\r\n`);
-    assert.equal(chunked.ask("get a\r\n"), `VALUE a 0 70000\r\n${long}\r\nEND\r\n`);
-    assert.equal(chunked.quickHits, 0, "the value has several pages");
-    const late = fixtureWith(A + B);
-    late.nowS += 61;
-    late.ask("get a\r\n");
-    assert.equal(late.quickHits, 0, "the engine first records the time of the read");
-    late.ask("get a\r\n");
-    assert.equal(late.quickHits, 1);
-    const watched = fixtureWith(A + B);
-    watched.send(new Session(), "watch fetchers\r\n");
-    watched.ask("get a\r\n");
-    assert.equal(watched.quickHits, 0, "a watcher gets a line for each get");
-    const detailed = fixtureWith(A + B);
-    detailed.ask("stats detail on\r\nget a\r\n");
-    assert.equal(detailed.quickHits, 0, "prefixes are counted");
-  });
+    const A = "set a 5 0 3\r\nabc\r\n";
+    const B = `set b 0 100 200\r\n${words(200)}\r\n`;
 
-  test("replies that do not fit into the buffer are sent in several turns", () => {
-    const fixture = fixtureWith(`set a 0 0 4000\r\n${noise(4000, 5)}\r\n`);
-    const one = fixture.ask("get a\r\n");
-    assert.equal(fixture.ask("get a\r\n".repeat(64)), one.repeat(64));
-    assert.ok(fixture.quickHits > 50, `${fixture.quickHits} by the kernels`);
-  });
-
-  test("the kernels use a dictionary in place", () => {
-    const fixture = new TextFixture({ dictionary: false });
-    const { dictionaries } = fixture.items.values;
-    assert.equal(dictionaries.add(new Uint8Array(Buffer.from(words(4096)))), 1);
-    const value = `${words(300)}!`;
-    const one = `VALUE a 0 301\r\n${value}\r\nEND\r\n`;
-    assert.equal(fixture.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);
-    assert.equal(fixture.ask("get a\r\n"), one);
-    assert.equal(fixture.quickHits, 1);
-    const { compr_data_size } = fixture.memory.more;
-    assert.ok(Number(compr_data_size) < 100, `compressed with it to ${compr_data_size}`);
-  });
-
-  test("hits of the kernels count in the statistics of the store", () => {
-    const counts = [true, false].map((isQuick) => {
-      const fixture = new EngineFixture({ isQuick });
-      const session = new Session();
-      fixture.send(session, A + B);
-      for (let i = 0; i < 3000; i++) fixture.send(session, "mg a v\r\nget b\r\n");
-      const { gets, hits, misses } = fixture.memory.more as Record<string, number>;
-      return { gets, hits, misses };
+    test("the kernels answer these requests", () => {
+      const lines: readonly (readonly [asked: string, hits: number])[] = [
+        ["get a\r\n", 1],
+        ["gets a b a\r\nmn\r\n", 3],
+        ["mg a v\r\nmg b s t f c k q Oxyz v\r\nmg a\r\n", 3],
+        [`get ${Array(80).fill("a").join(" ")}\r\n`, 80],
+      ];
+      for (const [asked, hits] of lines) {
+        const fixture = fixtureWith(A + B);
+        fixture.ask(asked);
+        assert.equal(fixture.quickHits, hits, asked);
+        assert.equal(fixture.counters.sum("get_hits"), 2 + hits, asked);
+      }
     });
-    assert.ok(counts[0]!.hits! > 5000, JSON.stringify(counts));
-    // The kernels add their hits to the counters in batches.
-    assert.ok(Math.abs(counts[0]!.hits! - counts[1]!.hits!) <= 1024, JSON.stringify(counts));
-    assert.equal(counts[0]!.misses, counts[1]!.misses);
+
+    test("the engine answers these requests", () => {
+      const many = `get ${Array(81).fill("a").join(" ")}\r\n`;
+      const long = `get a ${"k".repeat(251)}\r\n`;
+      // Of several shards, the kernels answer a list key by key.
+      const several = shards > 1;
+      const lines: readonly (readonly [asked: string, hits: number])[] = [
+        ["get c\r\n", 0],
+        ["get a c\r\n", several ? 1 : 0],
+        ["get a b c a\r\n", several ? 2 : 0],
+        ["get c a\r\n", 0],
+        ["get a b\n", several ? 1 : 0],
+        ["get a b \r\n", several ? 2 : 0],
+        ["get a b\rb\r\n", several ? 1 : 0],
+        ["get a\n", 0],
+        ["mg a v T30\r\n", 0],
+        ["mg a v v\r\n", 0],
+        ["mg YQ== b v\r\n", 0],
+        [many, several ? 81 : 0],
+        [long, 0],
+      ];
+      for (const [asked, hits] of lines) {
+        const fixture = fixtureWith(A + B);
+        const reply = fixture.ask(asked);
+        assert.equal(fixture.quickHits, hits, asked);
+        const slow = new TextFixture({ shards, isQuick: false });
+        slow.ask(A + B);
+        assert.equal(reply, slow.ask(asked), asked);
+      }
+      const value = noise(70_000, 9);
+      const chunked = fixtureWith(`set a 0 0 70000\r\n${value}\r\n`);
+      assert.equal(chunked.ask("get a\r\n"), `VALUE a 0 70000\r\n${value}\r\nEND\r\n`);
+      assert.equal(chunked.quickHits, 0, "the value has several pages");
+      const late = fixtureWith(A + B);
+      late.nowS += 61;
+      late.ask("get a\r\n");
+      assert.equal(late.quickHits, 0, "the engine first records the time of the read");
+      late.ask("get a\r\n");
+      assert.equal(late.quickHits, 1);
+      const watched = fixtureWith(A + B);
+      watched.send(new Session(), "watch fetchers\r\n");
+      watched.ask("get a\r\n");
+      assert.equal(watched.quickHits, 0, "a watcher gets a line for each get");
+      const detailed = fixtureWith(A + B);
+      detailed.ask("stats detail on\r\nget a\r\n");
+      assert.equal(detailed.quickHits, 0, "prefixes are counted");
+    });
+
+    test("replies that do not fit into the buffer are sent in several turns", () => {
+      const fixture = fixtureWith(`set a 0 0 4000\r\n${noise(4000, 5)}\r\n`);
+      const one = fixture.ask("get a\r\n");
+      assert.equal(fixture.ask("get a\r\n".repeat(64)), one.repeat(64));
+      assert.ok(fixture.quickHits > 50, `${fixture.quickHits} by the kernels`);
+    });
+
+    test("the kernels use a dictionary in place", () => {
+      const fixture = new TextFixture({ shards, dictionary: false });
+      for (const { dictionaries } of fixture.items.shards.values) {
+        assert.equal(dictionaries.add(new Uint8Array(Buffer.from(words(4096)))), 1);
+      }
+      const value = `${words(300)}!`;
+      const one = `VALUE a 0 301\r\n${value}\r\nEND\r\n`;
+      assert.equal(fixture.ask(`set a 0 0 301\r\n${value}\r\nget a\r\n`), `STORED\r\n${one}`);
+      assert.equal(fixture.ask("get a\r\n"), one);
+      assert.equal(fixture.quickHits, 1);
+      const { compr_data_size } = fixture.memory.more;
+      assert.ok(Number(compr_data_size) < 100, `compressed with it to ${compr_data_size}`);
+    });
+
+    test("hits of the kernels count in the statistics of the store", () => {
+      const counts = [true, false].map((isQuick) => {
+        const fixture = new EngineFixture({ shards, isQuick });
+        const session = new Session();
+        fixture.send(session, A + B);
+        for (let i = 0; i < 3000; i++) fixture.send(session, "mg a v\r\nget b\r\n");
+        const { gets, hits, misses } = fixture.memory.more as Record<string, number>;
+        return { gets, hits, misses };
+      });
+      assert.ok(counts[0]!.hits! > 5000, JSON.stringify(counts));
+      // The kernels add their hits to the counters in batches.
+      assert.ok(Math.abs(counts[0]!.hits! - counts[1]!.hits!) <= 1024, JSON.stringify(counts));
+      assert.equal(counts[0]!.misses, counts[1]!.misses);
+    });
   });
-});

@@ -57,7 +57,7 @@ describe("server", () => {
     let hits = 0;
     const open: typeof openItems = (settings, onFault) => {
       const opened = openItems(settings, onFault);
-      const { values } = opened;
+      const values = opened.shards.values[0]!;
       const finder = values.finder()!;
       const answer = finder.answerGets.bind(finder);
       finder.answerGets = (...asked) => {

@@ -10,6 +10,7 @@ import { type Monitor, monitorMemcached, monitorNbd } from "../../src/monitor/mo
 import { type WebOptions, WebServer } from "../../src/monitor/web/server.ts";
 import { type NbdServer, startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { createStore } from "../../src/node/stores.ts";
+import type { ShardGroup } from "../../src/shard/shard_group.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import type { Store } from "../../src/store/store.ts";
 import { fillPage, type PageKind } from "../doubles/store_fixture.ts";
@@ -73,7 +74,7 @@ export function fillDevice({ device }: NbdFixture, pages: number, seed = 1): voi
 }
 
 export interface MemcachedFixture {
-  readonly store: Store;
+  readonly store: ShardGroup;
   readonly server: MemcachedServer;
   readonly client: Client;
   readonly monitor: Monitor;
@@ -95,7 +96,7 @@ export async function startMemcached(
     worker: WORKER_URL,
     onShutdown: () => {},
   });
-  const store = opened!.values.store;
+  const store = opened!.shards.group;
   const client = await Client.open({ port: portOf(server), host: "127.0.0.1" });
   return {
     ...{ store, server, client },

@@ -132,7 +132,7 @@ test("a map of a million frames is made in bounded steps", () => {
       },
     },
   } as unknown as Store;
-  const builder = new FrameMapBuilder(store, 0, framesTotal, 4096);
+  const builder = new FrameMapBuilder(store.inspection, 0, framesTotal, 4096);
   while (!builder.step());
   assert.equal(calls, framesTotal / Use.FRAMES_PER_HOLD);
   assert.equal(builder.perCell, 256);

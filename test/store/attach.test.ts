@@ -25,7 +25,7 @@ test("failing to attach to a full store leaves no thread number and no scratch b
   const page = Store.create({ memoryMax: MIB }, nodePlatform());
   const kinds = [
     { store: cache.store, attach: () => Cache.attach(cache.share()) },
-    { store: items.values.store, attach: () => attachItems(items.share()) },
+    { store: items.shards.group.stores[0]!, attach: () => attachItems(items.share()) },
     { store: page, attach: () => Store.attach(page.share(), nodePlatform()) },
   ];
   for (const { store, attach } of kinds) {

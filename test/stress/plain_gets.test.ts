@@ -22,9 +22,14 @@ const SETS = 200;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const WORKER = new URL(`./plain_gets_worker.${EXTENSION}`, import.meta.url);
 
-test(`a thread gets what another sets, ${ROUNDS} rounds`, async () => {
-  const opened = openItems(checkSettings({ memoryMax: 32 << 20 }));
-  const items = new ItemAccess(opened.values);
+for (const shards of [1, 3]) {
+  test(`a thread gets what another sets, ${shards} shard(s), ${ROUNDS} rounds`, () =>
+    getWhileSetting(shards));
+}
+
+async function getWhileSetting(shards: number): Promise<void> {
+  const opened = openItems(checkSettings({ memoryMax: 64 << 20, shards }));
+  const items = new ItemAccess(opened.shards);
   const random = new Xorshift32(5);
   const set = (nth: number) => {
     const key = keyOf(nth);
@@ -56,4 +61,4 @@ test(`a thread gets what another sets, ${ROUNDS} rounds`, async () => {
   opened.close();
   if (failure !== undefined) throw failure;
   assert.ok(hits! > ROUNDS, `only ${hits} values were found`);
-});
+}

@@ -18,7 +18,7 @@ export interface Fixture {
   readonly pools: { readonly persistent: number; readonly ephemeral: number };
   readonly cache: CacheShare;
   readonly items: unknown;
-  readonly turns: SharedArrayBuffer;
+  readonly turns: readonly SharedArrayBuffer[];
   readonly disk: StoreShare;
   readonly device: ZramShare;
 }

@@ -4,6 +4,7 @@ import { Xorshift32 } from "../../src/base/random.ts";
 import { attachStore, Cache, TmemKey } from "../../src/index.ts";
 import { ItemAccess } from "../../src/memcached/items/access.ts";
 import { attachItems } from "../../src/memcached/items/open.ts";
+import { ItemEvictions } from "../../src/memcached/items/shards.ts";
 import { BLOCK_FRAMES } from "../../src/memory/free_blocks.ts";
 import {
   populateAhead,
@@ -98,7 +99,8 @@ function useCache(acks: Acks): () => void {
 
 function useItems(acks: Acks): () => void {
   const items = new ItemAccess(attachItems(fixture.items));
-  const evictions = items.values.evictionListener(new Int32Array(fixture.turns));
+  const turns = fixture.turns.map((words) => new Int32Array(words));
+  const evictions = new ItemEvictions(items.shards, turns);
   if (rnd(2) === 0) evictions.begin();
   return () => {
     const n = rnd(acks.count);

@@ -73,7 +73,8 @@ class Crew {
     this.#cache = Cache.create<string, unknown>({
       ...{ memoryMax: 6 * MIB, dictionary: false, writeBack: file("cache"), ...persist },
     });
-    this.#items = openItems({ ...DEFAULT_SETTINGS, memoryMax: 6 * MIB, dictionary: false });
+    const shards = nth % 2 === 0 ? 1 : 3;
+    this.#items = openItems({ ...DEFAULT_SETTINGS, memoryMax: 6 * MIB, shards, dictionary: false });
     this.#disk = createStore({ memoryMax: 6 * MIB, pool, writeBack: file("disk") });
     this.#device = Zram.create(this.#disk, 4 * MIB);
     this.#page = new Uint8Array(this.#store.pageSize);
@@ -82,7 +83,7 @@ class Crew {
       pools: { persistent, ephemeral },
       cache: this.#cache.share(),
       items: this.#items.share(),
-      turns: new SharedArrayBuffer(194 * 4),
+      turns: Array.from({ length: shards }, () => new SharedArrayBuffer(194 * 4)),
       disk: this.#disk.share(),
       device: this.#device.share(),
     };
@@ -109,7 +110,7 @@ class Crew {
     this.#device.read(3 * MIB, page);
     assert.equal(versionOf(page, 9999), 1);
     const key = Buffer.from("survivor");
-    const items = new ItemAccess(this.#items.values);
+    const items = new ItemAccess(this.#items.shards);
     items.lock(key, 0, key.length);
     items.put(key, 0, key.length);
     items.unlock();
@@ -118,7 +119,7 @@ class Crew {
   verify(): void {
     this.#store.verify();
     this.#cache.store.verify();
-    this.#items.values.store.verify();
+    this.#items.shards.group.verify();
     this.#disk.verify();
   }
 
@@ -171,7 +172,7 @@ class Crew {
       return value === undefined ? 0 : versionOfValue(value, slot, n);
     }
     const key = Buffer.from(`${slot}/${n}`);
-    const items = new ItemAccess(this.#items.values);
+    const items = new ItemAccess(this.#items.shards);
     items.lock(key, 0, key.length);
     try {
       if (!items.find()) return 0;

@@ -6,8 +6,8 @@ import type { Endpoint, TlsFiles } from "../../memcached/endpoint.ts";
 import { startMemcachedServer } from "../../memcached/index.ts";
 import type { MemcachedServer, Knob as ServerKnob } from "../../memcached/server.ts";
 import type { MemcachedSettings } from "../../memcached/settings.ts";
+import type { MonitoredStore } from "../../monitor/monitor.ts";
 import { monitorMemcached } from "../../monitor/monitor.ts";
-import type { Store } from "../../store/store.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
@@ -51,10 +51,10 @@ function endpointsOf(values: MemcachedValues): Endpoint[] {
 }
 
 function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
-  const { memoryMax, codec, tiers, dictionary, threads } = values;
+  const { memoryMax, shards, codec, tiers, dictionary, threads } = values;
   const { protocol, prefixDelimiter, authFile, debugTime } = values;
   return {
-    ...{ memoryMax, codec, tiers, dictionary, threads },
+    ...{ memoryMax, shards, codec, tiers, dictionary, threads },
     ...{ protocol, prefixDelimiter, authFile, debugTime },
     giveBack: values.giveBack ? "auto" : "off",
     hugePages: values.hugePages ? "auto" : "off",
@@ -109,11 +109,17 @@ export async function startMemcached(
   return serviceOf(values, server, store);
 }
 
-function serviceOf(values: MemcachedValues, server: MemcachedServer, store: Store): Service {
+function serviceOf(
+  values: MemcachedValues,
+  server: MemcachedServer,
+  store: MonitoredStore,
+): Service {
   const monitor = monitorMemcached(store, server);
   const { memoryMax, threads } = values;
   const where = server.addresses.join(", ");
-  const line = `memcached on ${where}; ${formatBytes(memoryMax)} in ${threads} thread(s)`;
+  const shards = Number(server.stats()["shards"]);
+  const parts = shards === 1 ? "" : `${shards} shards, `;
+  const line = `memcached on ${where}; ${formatBytes(memoryMax)} in ${parts}${threads} thread(s)`;
   return {
     ...{ name: "memcached", line, monitor },
     knobs: knobsOf(values, server),

@@ -71,6 +71,7 @@ export const MEMCACHED = {
     min: MIB,
     max: MEMORY_MAX,
   }),
+  shards: S.shards("arenas that the store is made of, each with a lock of its own"),
   codec: S.text("name", "codec for values; `zcache codecs` lists them", "lz4", checkCodec),
   tiers: S.toggle("recompress idle items with zstd", true, {
     off: "do not recompress idle items with zstd",

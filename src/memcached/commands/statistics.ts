@@ -145,7 +145,7 @@ export class Statistics {
   reset(): void {
     const { counters, items } = this.#parts;
     counters.reset();
-    counters.own[C.evictions_before] = memoryStats(items.values).evictions;
+    counters.own[C.evictions_before] = memoryStats(items.shards).evictions;
     this.#prefixes.clear();
   }
 
@@ -204,7 +204,8 @@ export class Statistics {
   #general(add: AddStat): void {
     const { counters, settings, items } = this.#parts;
     const used = process.resourceUsage();
-    const stored = memoryStats(items.values);
+    const stored = memoryStats(items.shards);
+    const shards = items.shards.values.length;
     const connections = counters.sum("total_connections") - counters.sum("closed_connections");
     add("pid", process.pid);
     add("uptime", Math.floor((Date.now() - this.#startedAt) / 1000));
@@ -239,6 +240,8 @@ export class Statistics {
     add("listen_disabled_num", 0);
     add("time_in_listen_disabled_us", 0);
     add("threads", settings.threads);
+    // memcached has none: a store of one has memcached's statistics.
+    if (shards > 1) add("shards", shards);
     add("conn_yields", counters.sum("conn_yields"));
     for (const name of LOGGED) add(name, counters.sum(name));
     add("internal_errors", counters.sum("internal_errors"));
@@ -271,6 +274,7 @@ export class Statistics {
     add("evictions", settings.evicts ? "on" : "off");
     add("shutdown_command", yesNo(settings.shutdownEnabled));
     add("num_threads", settings.threads);
+    add("shards", settings.shards);
     add("stat_key_prefix", settings.prefixDelimiter);
     add("detail_enabled", yesNo(this.detailed));
     add("cas_enabled", yesNo(settings.casEnabled));
@@ -295,7 +299,7 @@ export class Statistics {
   /** All items are in one class: size classes are the pool's, and clients do not see them. */
   #items(add: AddStat): void {
     const { counters, items } = this.#parts;
-    const stored = memoryStats(items.values);
+    const stored = memoryStats(items.shards);
     if (stored.items === 0) return;
     add("items:1:number", stored.items);
     for (const name of ABSENT_OF_ITEMS) add(`items:1:${name}`, 0);
@@ -310,7 +314,7 @@ export class Statistics {
 
   #slabs(add: AddStat): void {
     const { counters, items } = this.#parts;
-    const stored = memoryStats(items.values);
+    const stored = memoryStats(items.shards);
     if (counters.sum("total_items") > 0) {
       // There are no chunks: this is the average of what an item takes.
       add("1:chunk_size", Math.max(1, Math.ceil(stored.logicalBytes / Math.max(1, stored.items))));
@@ -339,7 +343,7 @@ export class Statistics {
 
   #zcache(add: AddStat): void {
     const { counters, items } = this.#parts;
-    const { more, ...stored } = memoryStats(items.values);
+    const { more, ...stored } = memoryStats(items.shards);
     for (const [name, value] of Object.entries({ ...stored, ...more })) add(name, value);
     add("idle_kicks", counters.sum("idle_kicks"));
     add("protocol_errors", counters.sum("protocol_errors"));

@@ -8,9 +8,9 @@
 // or twice where that is faster (`#alignedView`).
 import type { Address } from "../../base/brand.ts";
 import { ZcacheError } from "../../base/errors.ts";
+import type { Sampler } from "../../cache/engine.ts";
+import { shardOfHash } from "../../shard/route.ts";
 import { FLAGS } from "../../store/value.layout.ts";
-import type { ScanCursor } from "../../tmem/scan_cursor.ts";
-import type { EvictionListener } from "../../values/eviction_listener.ts";
 import type { Finder } from "../../values/finder.ts";
 import { VALUE_BYTES_MAX } from "../../values/prefix.layout.ts";
 import { keyBytesAt } from "../../values/prefix.ts";
@@ -18,6 +18,8 @@ import { SetRequest } from "../../values/request.ts";
 import type { Values } from "../../values/values.ts";
 import { KEY_BYTES_MAX } from "../protocol/text.ts";
 import { META_WORDS } from "./items.layout.ts";
+import { type AnswerBuffer, ShardedGets } from "./sharded_gets.ts";
+import { type ItemEvictions, ItemScan, type ItemShards } from "./shards.ts";
 
 /** An arena that is shorter than so many reply buffers has no room for one. */
 const BUFFER_PARTS_MIN = 256;
@@ -26,17 +28,8 @@ const BUFFER_PARTS_MIN = 256;
 const ALIGNED_BYTES_MIN = 64;
 const ALIGNED_BYTES = 16 * 1024;
 
-/** A buffer of replies, filled up to `at`. */
-export interface AnswerBuffer {
-  readonly bytes: Uint8Array;
-  at: number;
-}
-
-/** Called with the address and length of a value that was put: trains dictionaries. */
-export type Sampler = (at: number, count: number) => void;
-
 export class ItemAccess {
-  readonly values: Values;
+  readonly shards: ItemShards;
   /** Longer values are refused, in bytes. */
   readonly valueBytesMax = VALUE_BYTES_MAX;
   /** The words of the item that was found; `put` and `writeMeta` store what is in them. */
@@ -45,7 +38,13 @@ export class ItemAccess {
   now = 0;
   /** Items that the last `answerLines` has found. */
   hits = 0;
-  readonly #sampler: Sampler | undefined;
+  /** The verb of the list of keys that it has answered in part: up to where it has stopped. */
+  openList: "" | "get" | "gets" = "";
+  /** The first shard, which buffers of the thread lie in. */
+  readonly #home: Values;
+  /** The shard of the key that was locked last, and what samples its values. */
+  #values: Values;
+  #sampler: Sampler | undefined;
   readonly #metaBytes = new Uint8Array(this.meta.buffer);
   readonly #key = new Uint8Array(KEY_BYTES_MAX);
   #keyBytes = 0;
@@ -56,10 +55,14 @@ export class ItemAccess {
   #bufferAt = 0;
   /** Finds items for `answerLines`; undefined without a buffer for the answers. */
   #finder: Finder | undefined;
+  /** Does so in several shards; undefined if there is one. */
+  #shardedGets: ShardedGets | undefined;
 
-  constructor(values: Values, sampler?: Sampler) {
-    this.values = values;
-    this.#sampler = sampler;
+  constructor(shards: ItemShards) {
+    this.shards = shards;
+    this.#home = shards.values[0]!;
+    this.#values = this.#home;
+    this.#sampler = shards.samplers[0];
     this.#request.key = this.#key;
     this.#request.meta = this.#metaBytes;
     this.#request.metaBytes = this.#metaBytes.length;
@@ -67,33 +70,49 @@ export class ItemAccess {
 
   /** Bytes of the value that was found. */
   get valueBytes(): number {
-    return this.values.valueBytes;
+    return this.#values.valueBytes;
   }
 
   /** Locks a key of 1 … 250 bytes, and waits while another thread has it locked. */
   lock(key: Uint8Array, from: number, to: number): void {
     this.#keyBytes = to - from;
     for (let at = from; at < to; at++) this.#key[at - from] = key[at]!;
-    this.values.lock(this.#key, this.#keyBytes);
+    if (this.shards.values.length > 1) this.#lockInShard();
+    else this.#values.lock(this.#key, this.#keyBytes);
+  }
+
+  #lockInShard(): void {
+    const { hash, values } = this.shards;
+    hash.set(this.#key, this.#keyBytes);
+    this.#use(shardOfHash(hash.low, hash.high, values.length));
+    hash.isKnown = true;
+    this.#values.lock(this.#key, this.#keyBytes);
+  }
+
+  /** Lets all that follows be done in a shard. */
+  #use(shard: number): void {
+    const { values, samplers } = this.shards;
+    this.#values = values[shard]!;
+    this.#sampler = samplers[shard];
   }
 
   unlock(): void {
-    this.values.unlock();
+    this.#values.unlock();
   }
 
   /** Finds the item of the locked key, which counts as a use of it. */
   find(): boolean {
-    return this.values.find(this.#key, this.#keyBytes) && this.#readMeta();
+    return this.#values.find(this.#key, this.#keyBytes) && this.#readMeta();
   }
 
   /** `find` for `meta` and `valueBytes` only: it counts as no use, and `read` can't follow. */
   look(): boolean {
-    return this.values.has(this.#key, this.#keyBytes) && this.#readMeta();
+    return this.#values.has(this.#key, this.#keyBytes) && this.#readMeta();
   }
 
   /** @returns true: there are words to be read */
   #readMeta(): true {
-    const { bytes, metaAt } = this.values;
+    const { bytes, metaAt } = this.#values;
     for (let i = 0; i < META_WORDS * 4; i++) this.#metaBytes[i] = bytes[metaAt + i]!;
     return true;
   }
@@ -104,12 +123,13 @@ export class ItemAccess {
    *   while it was fetched from a file
    */
   read(target: Uint8Array, at: number): boolean {
-    const { values } = this;
+    const values = this.#values;
     const count = values.valueBytes;
-    const isInArena = target === this.#buffer;
-    const to = isInArena ? ((this.#bufferAt + at) as Address) : values.bufferAt;
+    const isInArena = target === this.#buffer && values === this.#home;
+    // Aligned as the target is; see `#alignedView`. The prefix of a value leaves room for this.
+    const to = isInArena ? this.#bufferAt + at : values.bufferAt + ((target.byteOffset + at) % 8);
     try {
-      const chunked = values.read(this.#key, this.#keyBytes, to);
+      const chunked = values.read(this.#key, this.#keyBytes, to as Address);
       if (chunked === null || (chunked !== undefined && chunked.length !== count)) return false;
       if (chunked !== undefined) target.set(chunked, at);
       else if (!isInArena) target.set(values.bytes.subarray(to, to + count), at);
@@ -126,17 +146,26 @@ export class ItemAccess {
    * @returns undefined if there is no room for it
    */
   makeBuffer(bytes: number): Uint8Array | undefined {
-    const { values } = this;
+    const values = this.#home;
     if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
     try {
       this.#bufferAt = values.store.reserve(bytes);
-      this.#finder = values.finder();
+      this.#makeFinders();
     } catch (error) {
       if (error instanceof ZcacheError) return undefined;
       throw error;
     }
     this.#buffer = values.bytes.subarray(this.#bufferAt, this.#bufferAt + bytes);
     return this.#buffer;
+  }
+
+  #makeFinders(): void {
+    const { values, hash } = this.shards;
+    const finders = values.map((one) => one.finder()).filter((finder) => finder !== undefined);
+    if (finders.length < values.length) return;
+    this.#finder = finders[0];
+    if (values.length === 1) return;
+    this.#shardedGets = new ShardedGets(values, hash, finders, this.#bufferAt);
   }
 
   /**
@@ -156,6 +185,14 @@ export class ItemAccess {
     const finder = this.#finder;
     this.hits = 0;
     if (finder === undefined || target.bytes !== this.#buffer) return 0;
+    const sharded = this.#shardedGets;
+    if (sharded !== undefined) {
+      sharded.begin(this.now, flushes);
+      const used = sharded.answer(lines, from, to, target);
+      this.hits = sharded.hits;
+      this.openList = sharded.openList;
+      return used;
+    }
     const out = this.#bufferAt;
     finder.out = out + target.at;
     finder.outEnd = out + target.bytes.length;
@@ -172,7 +209,7 @@ export class ItemAccess {
    * @returns whether it is there: an item in a file is loaded for this, and there may be no room
    */
   writeMeta(): boolean {
-    if (this.values.rewriteMeta(this.#metaBytes)) return true;
+    if (this.#values.rewriteMeta(this.#metaBytes)) return true;
     // Evicted since it was found: with the old words it must not come back from a file.
     this.forget();
     return false;
@@ -180,7 +217,7 @@ export class ItemAccess {
 
   /** `writeMeta` where only the time of the last use has changed: the next process may miss it. */
   writeUse(): void {
-    this.values.rewriteMeta(this.#metaBytes, false);
+    this.#values.rewriteMeta(this.#metaBytes, false);
   }
 
   /**
@@ -189,7 +226,7 @@ export class ItemAccess {
    * @returns whether there was room; if not, the old item is gone too
    */
   put(value: Uint8Array, from: number, to: number): boolean {
-    const { values } = this;
+    const values = this.#values;
     const request = this.#request;
     const count = to - from;
     request.keyBytes = this.#keyBytes;
@@ -221,7 +258,7 @@ export class ItemAccess {
 
   /** Removes the item of the locked key. */
   remove(): void {
-    this.values.remove(this.#key, this.#keyBytes);
+    this.#values.remove(this.#key, this.#keyBytes);
   }
 
   /**
@@ -229,40 +266,57 @@ export class ItemAccess {
    * and is still in a file that the next process begins with, does not come back from there.
    */
   forget(): void {
-    if (this.values.isKept) this.values.remove(this.#key, this.#keyBytes);
+    if (this.#values.isKept) this.#values.remove(this.#key, this.#keyBytes);
+  }
+
+  /** Keeps four words for the next process. */
+  note(words: readonly number[]): void {
+    for (const values of this.shards.values) values.note(words);
+  }
+
+  /** A scan of all items, at its beginning. */
+  beginScan(): ItemScan {
+    return new ItemScan();
   }
 
   /**
    * Continues a scan of all items, without a lock.
-   * @param cursor of `values.beginScan`
    * @param visit is given a copy of the key; `meta` and `valueBytes` are the item's
    * @returns whether the scan is over
    */
-  scan(cursor: ScanCursor, visit: (key: Uint8Array) => void): boolean {
-    const { values } = this;
-    return values.scan(cursor, (at, keyBytes) => {
+  scan(scan: ItemScan, visit: (key: Uint8Array) => void): boolean {
+    this.#use(scan.shard);
+    const values = this.#values;
+    const isOver = values.scan(scan.cursor, (at, keyBytes) => {
       this.#readMeta();
       visit(values.bytes.slice(at, at + keyBytes));
     });
+    return isOver && scan.next(this.shards.values.length);
   }
 
   /**
-   * Visits the items that were evicted since a thread last did so. The store is locked meanwhile.
+   * Visits the items that were evicted since a thread last did so. Their shard is locked meanwhile.
    * @param visit is given the key at [from, to), valid for the call; `meta` and `valueBytes` are
    *   the item's
    * @returns false if there were more than the store remembers
    */
   visitEvicted(
-    listener: EvictionListener,
+    { listeners }: ItemEvictions,
     visit: (key: Uint8Array, from: number, to: number) => void,
   ): boolean {
-    const { values } = this;
-    return listener.hear((_reason, flagsAt) => {
-      const start = flagsAt - FLAGS;
-      values.readFields(start);
-      this.#readMeta();
-      const at = values.keyStart(start);
-      visit(values.bytes, at, at + keyBytesAt(values.bytes, start));
-    });
+    let isWhole = true;
+    for (const [shard, listener] of listeners.entries()) {
+      this.#use(shard);
+      const values = this.#values;
+      const heard = listener.hear((_reason, flagsAt) => {
+        const start = flagsAt - FLAGS;
+        values.readFields(start);
+        this.#readMeta();
+        const at = values.keyStart(start);
+        visit(values.bytes, at, at + keyBytesAt(values.bytes, start));
+      });
+      if (!heard) isWhole = false;
+    }
+    return isWhole;
   }
 }

@@ -3,13 +3,14 @@
 // delete.ts. Every change of an item happens under the lock of its key, so that reading, deciding
 // and writing are one step for all threads.
 import { U64 } from "../../base/u64.ts";
-import type { Values } from "../../values/values.ts";
-import { type AnswerBuffer, ItemAccess, type Sampler } from "./access.ts";
+import { ItemAccess } from "./access.ts";
 import { C, type Counters } from "./counters.ts";
 import * as Look from "./item_log.ts";
 import * as Item from "./items.layout.ts";
 import { hasExpired } from "./lifetime.ts";
 import { DONE, NO_MEMORY, type Outcome } from "./requests.ts";
+import type { AnswerBuffer } from "./sharded_gets.ts";
+import type { ItemShards } from "./shards.ts";
 import type { ItemsShared } from "./shared.ts";
 
 /** What an item is counted to take beside its key and value when it is held against the limit. */
@@ -18,8 +19,7 @@ const ITEM_OVERHEAD_BYTES = 50;
 const FLUSH_KEY = new Uint8Array([0]);
 
 export interface ItemsOptions {
-  readonly values: Values;
-  readonly sampler?: Sampler | undefined;
+  readonly shards: ItemShards;
   readonly shared: ItemsShared;
   readonly counters: Counters;
   /** Key, value and 50 bytes of an item, at most. */
@@ -45,8 +45,8 @@ export class Items extends ItemAccess {
   #scratch = new Uint8Array(4096);
 
   constructor(options: ItemsOptions) {
-    const { values, sampler, shared, counters, itemBytesMax, casEnabled } = options;
-    super(values, sampler);
+    const { shards, shared, counters, itemBytesMax, casEnabled } = options;
+    super(shards);
     this.shared = shared;
     this.counters = counters;
     this.counts = counters.own;
@@ -107,7 +107,7 @@ export class Items extends ItemAccess {
   }
 
   #keepFlush(flushes: number, due: number): void {
-    this.values.note([flushes, due, 0, 0]);
+    this.note([flushes, due, 0, 0]);
   }
 
   /** Whether the item whose words are in `meta` still counts. */

@@ -1,6 +1,6 @@
 // What the items of all threads take, and how much they may take.
 import { ZcacheError } from "../../base/errors.ts";
-import type { Values } from "../../values/values.ts";
+import { type ItemShards, itemCount } from "./shards.ts";
 
 export interface MemoryStats {
   readonly items: number;
@@ -16,8 +16,9 @@ export interface MemoryStats {
 }
 
 /** Slow: it asks all threads. */
-export function memoryStats({ store, count }: Values): MemoryStats {
-  const { ephemeral, persistent, mem_used_total, mem_limit, counters, locks } = store.stats();
+export function memoryStats(shards: ItemShards): MemoryStats {
+  const { ephemeral, persistent, mem_used_total, mem_limit, counters, locks } =
+    shards.group.stats();
   const waits = Object.entries(locks).flatMap(([kind, { contended, waitedNs, slept }]) => [
     [`lock_${kind}_contended`, contended],
     [`lock_${kind}_wait_us`, Math.round(waitedNs / 1000)],
@@ -25,12 +26,13 @@ export function memoryStats({ store, count }: Values): MemoryStats {
   ]);
   // Items are of one of the two kinds: evictable (ephemeral) or not.
   return {
-    items: count,
+    items: itemCount(shards),
     logicalBytes: ephemeral.originalBytes + persistent.originalBytes,
     usedBytes: mem_used_total,
     limitBytes: mem_limit,
     evictions: counters.evicted_ephemeral_pages,
     more: {
+      shards: shards.values.length,
       compr_data_size: ephemeral.compressedBytes + persistent.compressedBytes,
       pages_in_memory: ephemeral.pagesInMemory + persistent.pagesInMemory,
       pages_in_file: ephemeral.pagesInFile + persistent.pagesInFile,
@@ -41,9 +43,9 @@ export function memoryStats({ store, count }: Values): MemoryStats {
 }
 
 /** Changes the limit of memory. @returns false if that many bytes are not possible */
-export function limitMemory({ store }: Values, bytes: number): boolean {
+export function limitMemory({ group }: ItemShards, bytes: number): boolean {
   try {
-    store.limit(bytes);
+    group.limit(bytes);
     return true;
   } catch (error) {
     if (error instanceof ZcacheError) return false;

@@ -1,23 +1,19 @@
 // Opens the store of memcached's items, in each thread of a server: the store of a cache, with its
 // tiers, dictionaries, write-back file and warm restart (../../cache/engine.ts).
 import { ZcacheError } from "../../base/errors.ts";
-import {
-  AttachedLog,
-  abandonValues,
-  Engine,
-  type LogShare,
-  openValues,
-} from "../../cache/engine.ts";
+import { abandonValues, type LogShare, openValues } from "../../cache/engine.ts";
+import { AttachedLogs, Engines } from "../../cache/engines.ts";
 import { type CacheOptions, resolveCacheOptions, storeOptionsOf } from "../../cache/options.ts";
 import { random32 } from "../../node/platform.ts";
-import { attachWith } from "../../node/stores.ts";
-import type { Store, StoreShare } from "../../store/store.ts";
+import { attachGroupWith } from "../../node/stores.ts";
+import type { ShardGroup, ShardGroupShare } from "../../shard/shard_group.ts";
+import { seedsOf, valuesStateOf } from "../../values/format.ts";
 import { keyAt, keyBytesAt, readWord } from "../../values/prefix.ts";
 import { Values } from "../../values/values.ts";
 import type { MemcachedSettings } from "../settings.ts";
-import type { Sampler } from "./access.ts";
 import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT } from "./items.layout.ts";
 import { laterFlushes } from "./lifetime.ts";
+import { ItemHash, type ItemShards } from "./shards.ts";
 import type { ItemsBegin } from "./shared.ts";
 
 /** The interval of background work: long enough that it does not show in latencies. */
@@ -33,10 +29,9 @@ const CAS_A_SECOND = 4096;
 /** All cas numbers that a server assigns (shared.ts) are below 2⁴². */
 const CAS_OURS_HIGH_MAX = 2 ** 10;
 
-/** The items' store, open in this thread. */
+/** The items' stores, open in this thread. */
 export interface OpenedItems {
-  readonly values: Values;
-  readonly sampler: Sampler | undefined;
+  readonly shards: ItemShards;
   /** What the previous process has left, if this one begins with its items. */
   readonly begin: ItemsBegin | undefined;
   /** For `attachItems` in another thread. */
@@ -48,8 +43,9 @@ export interface OpenedItems {
 }
 
 export interface ItemsShare {
-  readonly store: StoreShare;
-  readonly log: LogShare | undefined;
+  readonly group: ShardGroupShare;
+  /** The logs of changes of the shards; undefined without `persist`. */
+  readonly logs: readonly LogShare[] | undefined;
 }
 
 /**
@@ -65,34 +61,32 @@ export function openItems(
 ): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
-  const opened = openValues({ ...storeOptionsOf(options), shards: 1 }, persist, {
+  const opened = openValues(storeOptionsOf(options), persist, {
     front: "items",
     stays: !settings.evicts,
   });
-  const [shard] = opened.shards;
-  const { store } = shard!;
+  const { group } = opened;
   try {
-    const values = valuesIn(store);
+    const { values, hash } = valuesIn(group);
     const before: Before = { casMax: 0, flushes: undefined };
     const what = {
       background: { everyMs: BACKGROUND_MS, pressed: PRESSED },
       ...{ dictionaryBytes, codec, codecOptions },
     };
-    const engine = new Engine(shard!, values, what, {
-      isUnwanted: (prefixAt) => {
-        readBefore(values, prefixAt, before);
+    const engines = new Engines(opened, values, what, {
+      isUnwanted: (prefixAt, shard) => {
+        readBefore(shard, prefixAt, before);
         return false;
       },
       ...{ onFault, onError },
       onDictionary: () => {},
     });
     return {
-      values,
-      sampler: engine.samplerOf(values),
-      begin: persist && beginOf(engine.frontWords, before),
-      share: () => ({ store: store.share(), log: engine.share() }),
-      figures: () => figuresOf(values, engine),
-      close: () => engine.close(),
+      shards: { group, values, hash, samplers: values.map((shard) => engines.samplerOf(shard)) },
+      begin: persist && beginOf(engines.frontWords, before),
+      share: () => ({ group: group.share(), logs: engines.share() }),
+      figures: () => figuresOf(values, engines),
+      close: () => engines.close(),
     };
   } catch (error) {
     abandonValues(opened);
@@ -101,26 +95,30 @@ export function openItems(
 }
 
 /** @param share what `share` of the opened items gave, in another thread */
-export function attachItems(share: unknown): Values {
-  const { store, log } = (share ?? {}) as Partial<ItemsShare>;
-  if (store === undefined) {
+export function attachItems(share: unknown): ItemShards {
+  const { group: shared, logs } = (share ?? {}) as Partial<ItemsShare>;
+  if (shared === undefined) {
     throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store of items shared");
   }
-  return attachWith(store, (one) => {
-    const values = valuesIn(one);
-    if (log !== undefined) new AttachedLog(values, log);
-    return values;
+  return attachGroupWith(shared, (group) => {
+    const { values, hash } = valuesIn(group);
+    if (logs !== undefined) new AttachedLogs(values, logs);
+    return { group, values, hash, samplers: [] };
   });
 }
 
-function valuesIn(store: Store): Values {
-  return new Values(store, () => Date.now(), random32);
+function valuesIn({ stores }: ShardGroup) {
+  const hash = new ItemHash(...seedsOf(valuesStateOf(stores[0]!)));
+  const shared = stores.length === 1 ? undefined : hash;
+  const values = stores.map((store) => new Values(store, () => Date.now(), random32, shared));
+  return { values, hash };
 }
 
 function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
-  const { memoryMax, codec, tiers, dictionary, writeBack, persist, giveBack, hugePages } = settings;
+  const { memoryMax, shards, codec, tiers, dictionary, giveBack, hugePages } = settings;
+  const { writeBack, persist } = settings;
   return {
-    ...{ memoryMax, codec, tiers, dictionary, giveBack, hugePages },
+    ...{ memoryMax, shards, codec, tiers, dictionary, giveBack, hugePages },
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(persist === undefined ? {} : { persist }),
   };
@@ -144,20 +142,24 @@ function readBefore({ bytes }: Values, prefixAt: number, before: Before): void {
   before.flushes = laterFlushes(before.flushes, word(BITS) >>> FLUSH_SHIFT);
 }
 
-function beginOf(words: readonly number[], { casMax, flushes }: Before): ItemsBegin {
+/** @param words that the previous process has kept, of each shard: flushes, and when one is due */
+function beginOf(words: readonly (readonly number[])[], { casMax, flushes }: Before): ItemsBegin {
   const byTime = Math.floor((Date.now() - CAS_EPOCH_MS) / 1000) * CAS_A_SECOND;
-  const [kept = 0, due = 0] = words;
+  // A crash may have come before all shards had written theirs.
+  const [kept = 0, due = 0] = words.reduce((one, other) =>
+    (one[0] ?? 0) === laterFlushes(one[0] ?? 0, other[0] ?? 0) ? one : other,
+  );
   // An item with a later number than was kept was logged behind a gap in the log.
   const last = laterFlushes(flushes, kept);
   return { casAfter: Math.max(casMax, byTime), flushes: last, flushDue: due };
 }
 
-function figuresOf(values: Values, engine: Engine): Record<string, number> {
+function figuresOf(values: readonly Values[], engines: Engines): Record<string, number> {
   const { logBytes, snapshotBytes, waitingBytes, errors, isSuspended, recovered } =
-    engine.persistStats ?? {};
+    engines.persistStats ?? {};
   return {
-    dictionary: values.dictionaries.current,
-    ...prefixed("background", engine.backgroundCounts),
+    dictionary: values[0]!.dictionaries.current,
+    ...prefixed("background", engines.backgroundCounts),
     ...prefixed("persist", { logBytes, snapshotBytes, waitingBytes, errors }),
     ...(isSuspended === undefined ? {} : { persist_suspended: Number(isSuspended) }),
     ...prefixed("recovered", recovered),

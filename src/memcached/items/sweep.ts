@@ -1,18 +1,17 @@
 // The search for items that nobody asks for any more: items that have expired or were flushed, and
 // still take room.
-import type { ScanCursor } from "../../tmem/scan_cursor.ts";
 import { C } from "./counters.ts";
 import type { Items } from "./items.ts";
+import type { ItemScan } from "./shards.ts";
 
 /**
  * Removes items that are gone, some at a time.
- * @param cursor of `items.values.beginScan`
  * @returns whether all items have been looked at
  */
-export function sweep(items: Items, cursor: ScanCursor): boolean {
+export function sweep(items: Items, scan: ItemScan): boolean {
   const dead: Uint8Array[] = [];
   const { counts } = items;
-  const ended = items.scan(cursor, (key) => {
+  const ended = items.scan(scan, (key) => {
     counts[C.crawler_items_checked]!++;
     if (!items.isAlive()) dead.push(key);
   });

@@ -4,16 +4,17 @@
 //  u64 GIDS, atomic      the number of the last line
 //  WATCHERS, atomic      connections that watch, in all threads
 //  FLAGS, atomic         what is watched in any thread
-//  TURNS, TURNS_WORDS    guarded by the store's lock: the words that eviction listeners share
-//                        (values/eviction_listener.ts)
+//  SHARDS                of the store; written once
+//  TURNS                 for each shard, TURNS_WORDS, guarded by the lock of the shard: the words
+//                        that eviction listeners share (values/eviction_listener.ts)
 //  for each thread, atomic: what is watched in it; and bytes of its records that others have not
 //  yet received
 
 const WATCHERS = 2;
 const FLAGS = 3;
-const TURNS = 4;
+const SHARDS = 4;
+const TURNS = 5;
 const TURNS_WORDS = 194;
-const THREADS = TURNS + TURNS_WORDS;
 /** As memcached. */
 const WATCHERS_MAX = 20;
 
@@ -22,19 +23,28 @@ export class WatchBoard {
   readonly #gids: BigInt64Array;
   readonly #thread: number;
   readonly #threads: number;
-  /** The words of `Values.evictionListener`, shared by all threads. */
-  readonly turns: Int32Array;
+  /** Index of the first word for the threads. */
+  readonly #threadsAt: number;
+  /** For each shard, the words of `Values.evictionListener`, shared by all threads. */
+  readonly turns: readonly Int32Array[];
 
   private constructor(memory: SharedArrayBuffer, thread: number) {
     this.#words = new Int32Array(memory);
+    const shards = this.#words[SHARDS]!;
     this.#gids = new BigInt64Array(memory, 0, 1);
-    this.turns = new Int32Array(memory, TURNS * 4, TURNS_WORDS);
+    this.turns = Array.from({ length: shards }, (_, nth) => {
+      const at = TURNS + nth * TURNS_WORDS;
+      return this.#words.subarray(at, at + TURNS_WORDS);
+    });
     this.#thread = thread;
-    this.#threads = (this.#words.length - THREADS) / 2;
+    this.#threadsAt = TURNS + shards * TURNS_WORDS;
+    this.#threads = (this.#words.length - this.#threadsAt) / 2;
   }
 
-  static memory(threads: number): SharedArrayBuffer {
-    return new SharedArrayBuffer((THREADS + threads * 2) * 4);
+  static memory(threads: number, shards: number): SharedArrayBuffer {
+    const memory = new SharedArrayBuffer((TURNS + shards * TURNS_WORDS + threads * 2) * 4);
+    new Int32Array(memory)[SHARDS] = shards;
+    return memory;
   }
 
   static attach(memory: SharedArrayBuffer, thread: number): WatchBoard {
@@ -48,7 +58,7 @@ export class WatchBoard {
 
   /** What is watched in a thread. */
   flagsOf(thread: number): number {
-    return Atomics.load(this.#words, THREADS + thread);
+    return Atomics.load(this.#words, this.#threadsAt + thread);
   }
 
   /** What is watched in other threads than this one. */
@@ -62,7 +72,7 @@ export class WatchBoard {
 
   /** Sets what is watched in this thread. */
   setFlags(flags: number): void {
-    Atomics.store(this.#words, THREADS + this.#thread, flags);
+    Atomics.store(this.#words, this.#threadsAt + this.#thread, flags);
     // Another thread may set its flags at the same time: the later one sees both.
     for (;;) {
       const all = this.flagsOf(this.#thread) | this.flagsElsewhere;
@@ -94,11 +104,11 @@ export class WatchBoard {
 
   /** Bytes of a thread's records that were sent and not yet received. */
   onTheWay(thread: number): number {
-    return Atomics.load(this.#words, THREADS + this.#threads + thread);
+    return Atomics.load(this.#words, this.#threadsAt + this.#threads + thread);
   }
 
   /** Counts bytes of a thread's records that were sent or, with less than 0, received. */
   sent(thread: number, bytes: number): void {
-    Atomics.add(this.#words, THREADS + this.#threads + thread, bytes);
+    Atomics.add(this.#words, this.#threadsAt + this.#threads + thread, bytes);
   }
 }

@@ -10,11 +10,11 @@
 // threads, and lines that a watcher has not read. What exceeds a bound is dropped, and counted.
 
 import type { InternalErrors } from "../../node/internal_errors.ts";
-import type { EvictionListener } from "../../values/eviction_listener.ts";
 import { C, type Counters } from "../items/counters.ts";
 import type { ItemLog, Look, StoreFacts } from "../items/item_log.ts";
 import type { Items } from "../items/items.ts";
 import type { Outcome } from "../items/requests.ts";
+import { ItemEvictions } from "../items/shards.ts";
 import type { WatchBoard } from "./board.ts";
 import * as Log from "./records.ts";
 
@@ -115,7 +115,7 @@ export class Watch implements ItemLog {
   readonly #parts: WatchParts;
   readonly #board: WatchBoard;
   readonly #watchers = new Set<Watcher>();
-  readonly #evictions: EvictionListener;
+  readonly #evictions: ItemEvictions;
   /** What is watched in any thread, as of the last `refresh`. */
   #flags = 0;
   #records: Log.LogRecords | undefined;
@@ -124,10 +124,10 @@ export class Watch implements ItemLog {
   constructor(parts: WatchParts) {
     this.#parts = parts;
     this.#board = parts.board;
-    this.#evictions = parts.items.values.evictionListener(parts.board.turns);
+    this.#evictions = new ItemEvictions(parts.items.shards, parts.board.turns);
   }
 
-  /** Allocates the ring buffer of eviction events: when memory is full there is no room for it. */
+  /** Allocates the ring buffers of eviction events: when memory is full there is no room for it. */
   reserve(): void {
     if (this.#evictions.begin()) this.#evictions.end();
   }

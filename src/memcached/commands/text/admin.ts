@@ -35,7 +35,7 @@ export function cacheMemlimit(request: TextRequest): number {
   const megabytes = parseU32(bytes, tokens.from[1]!, tokens.to[1]!);
   if (Number.isNaN(megabytes)) return request.say(Say.ERROR);
   if (megabytes < MEMLIMIT_MIN_MB) return request.say(MEMLIMIT_SMALL);
-  return request.say(limitMemory(items.values, megabytes * MEGABYTE) ? Say.OK : MEMLIMIT_FAILED);
+  return request.say(limitMemory(items.shards, megabytes * MEGABYTE) ? Say.OK : MEMLIMIT_FAILED);
 }
 
 /** `slabs reassign FROM TO` and the like. */

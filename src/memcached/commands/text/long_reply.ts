@@ -1,11 +1,10 @@
 // Replies that list all items, or a long table. They are written some lines at a time, so that
 // other connections have their turns in between, and nothing is made for a client that does not
 // read.
-
-import type { ScanCursor } from "../../../tmem/scan_cursor.ts";
 import { C } from "../../items/counters.ts";
 import * as Item from "../../items/items.layout.ts";
 import type { Items } from "../../items/items.ts";
+import type { ItemScan } from "../../items/shards.ts";
 import { sweep } from "../../items/sweep.ts";
 import { encodeBase64 } from "../../protocol/base64.ts";
 import { encodeKey, isPlainKey, printableKey } from "../../protocol/key_text.ts";
@@ -51,14 +50,14 @@ class ItemList implements LongReply {
   readonly #parts: LongReplyParts;
   readonly #lineOf: LineOf;
   readonly #last: Uint8Array;
-  readonly #scan: ScanCursor;
+  readonly #scan: ItemScan;
   #left: number;
 
   constructor(parts: LongReplyParts, lineOf: LineOf, last: Uint8Array, itemsMax: number) {
     this.#parts = parts;
     this.#lineOf = lineOf;
     this.#last = last;
-    this.#scan = parts.items.values.beginScan();
+    this.#scan = parts.items.beginScan();
     this.#left = itemsMax;
   }
 
@@ -140,12 +139,12 @@ export class PrefixDump implements LongReply {
 /** `lru_crawler crawl`: drops what has expired; the reply comes when all was looked at. */
 export class Crawl implements LongReply {
   readonly #parts: LongReplyParts;
-  readonly #scan: ScanCursor;
+  readonly #scan: ItemScan;
 
   constructor(parts: LongReplyParts) {
     this.#parts = parts;
     parts.items.counters.own[C.crawler_starts]!++;
-    this.#scan = parts.items.values.beginScan();
+    this.#scan = parts.items.beginScan();
   }
 
   step(): boolean {
