@@ -335,3 +335,17 @@ test("a restart with the same shards has all values; with others it is refused o
     names.join(),
   );
 });
+
+test("a cache that its thread has left keeps the changes of other threads, in all shards", (t) => {
+  const persist = { path: pathOf(t), max: "64MiB" };
+  let cache = open<number>({ persist });
+  const other = Cache.attach<string, number>(cache.share());
+  cache.detach();
+  for (let nth = 0; nth < 100; nth++) other.set(`key ${nth}`, nth);
+  other.flush();
+  other.close();
+  cache.close();
+  cache = open<number>({ persist });
+  for (let nth = 0; nth < 100; nth++) assert.equal(cache.get(`key ${nth}`), nth);
+  cache.close();
+});
