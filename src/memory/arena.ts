@@ -34,7 +34,7 @@ import { layoutArena } from "./free_blocks.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
 import { LockWaits } from "./lock_waits.ts";
 import type { IsDead } from "./mutex.ts";
-import { newOwner, ownerMayRun } from "./owner.ts";
+import { newOwner, ownerIsAttached, ownerMayRun } from "./owner.ts";
 import { READERS_BYTES } from "./reader.layout.ts";
 
 /** WebAssembly counts memory in pages of 64 KiB. */
@@ -126,7 +126,11 @@ export class Arena {
     const { thread, wasDead } = claimThread(this.words, threads);
     this.thread = thread;
     this.owner = newOwner(this.words, thread);
-    this.isDeadInside = (owner) => this.isDead(owner) && this.#assertRepairable();
+    this.isDeadInside = (owner) => {
+      if (!this.isDead(owner)) return false;
+      // A thread that has detached had given up its locks: the waiter has seen an old word.
+      return !ownerIsAttached(this.words, owner) || this.#assertRepairable();
+    };
     this.frames = new FrameAllocator(
       this.words,
       this.kernels,

@@ -32,10 +32,19 @@ export function threadOf(owner: number): number {
  * claimed a moment ago and whose attachment is not counted yet; the next call is exact.
  */
 export function ownerMayRun(words: Int32Array, threads: Threads, owner: number): boolean {
-  const thread = threadOf(owner);
-  if (thread === 0 || thread > Super.MAX_THREADS) return false;
-  const attachment = Atomics.load(words, Super.ATTACHMENTS + thread - 1) & ATTACHMENT_MASK;
-  if (attachment !== owner >>> THREAD_BITS) return false;
-  const name = Atomics.load(words, Super.THREADS + thread - 1);
+  const name = nameOf(words, owner);
   return name !== 0 && threads.mayRun(name);
+}
+
+/** Whether an owner has not detached; its thread may have been terminated. */
+export function ownerIsAttached(words: Int32Array, owner: number): boolean {
+  return nameOf(words, owner) !== 0;
+}
+
+/** The name of an owner's thread in the thread table, 0 if it is not attached. */
+function nameOf(words: Int32Array, owner: number): number {
+  const thread = threadOf(owner);
+  if (thread === 0 || thread > Super.MAX_THREADS) return 0;
+  const attachment = Atomics.load(words, Super.ATTACHMENTS + thread - 1) & ATTACHMENT_MASK;
+  return attachment === owner >>> THREAD_BITS ? Atomics.load(words, Super.THREADS + thread - 1) : 0;
 }

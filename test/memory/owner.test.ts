@@ -223,3 +223,21 @@ test("what readers announce themselves by outlasts the thread that created the a
     assert.notEqual(frame, readers);
   }
 });
+
+test("a thread that has detached is not taken for a terminated one", () => {
+  using arena = Arena.create({ sizeBytes: SIZE });
+  const other = Arena.attach(arena.share());
+  assert.equal(arena.isDeadInside(other.owner), false);
+  other.detach();
+  assert.equal(
+    arena.isDeadInside(other.owner),
+    true,
+    "the lock may be taken: its word has changed",
+  );
+  // Another thread with the same number is not it.
+  const next = Arena.attach(arena.share());
+  assert.equal(next.thread, other.thread);
+  assert.equal(arena.isDeadInside(other.owner), true);
+  assert.equal(arena.isDeadInside(next.owner), false);
+  next.detach();
+});
