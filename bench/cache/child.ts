@@ -68,10 +68,15 @@ async function runThreads(job: Job, session: Session | undefined, rawBytes: numb
   });
   const next = async (): Promise<number[]> =>
     Promise.all(workers.map(async (worker) => (await once(worker, "message"))[0] as number));
+  const go = () => {
+    const answers = next();
+    for (const worker of workers) worker.postMessage("go");
+    return answers;
+  };
   await next();
-  const rates = next();
-  for (const worker of workers) worker.postMessage("go");
-  const mixedPerSecond = (await rates).reduce((sum, one) => sum + one, 0);
+  // Both threads warm up together, then both are measured.
+  await go();
+  const mixedPerSecond = (await go()).reduce((sum, one) => sum + one, 0);
   const memory = residentWith(session?.helpers ?? []);
   const ends = workers.map((worker) => once(worker, "exit"));
   for (const worker of workers) worker.postMessage("end");
@@ -85,9 +90,12 @@ async function runLane({ job, rawBytes, share, seed }: LaneJob): Promise<void> {
   const session = await findContender(job.contender).open(settingsOf(job, rawBytes), share);
   if (share === undefined) await fill(session, values);
   const lane = new Lane(session, values, seed);
-  const started = once(port, "message");
-  port.postMessage(0);
-  await started;
+  for (const ms of [0, job.amount / 4]) {
+    if (ms > 0) await lane.mixed(ms);
+    const started = once(port, "message");
+    port.postMessage(0);
+    await started;
+  }
   const rate = await lane.mixed(job.amount);
   const end = once(port, "message");
   port.postMessage(rate);
