@@ -73,10 +73,10 @@ function runWindow(input: Control.LaneInput, sides: Readonly<Record<Control.Kind
   const [cpuMs, queuedMs] = schedule();
   const begin = performance.now();
   let operations = 0;
-  while (Atomics.load(control, Control.IS_OVER) === 0) {
+  do {
     side.run(cache, BATCH, sets);
     operations += BATCH;
-  }
+  } while (Atomics.load(control, Control.IS_OVER) === 0);
   const ms = performance.now() - begin;
   const after = schedule();
   report.set([operations, ms, after[0] - cpuMs, after[1] - queuedMs]);
@@ -91,8 +91,10 @@ if (parentPort !== null) {
   const control = new Int32Array(input.control);
   const sides = { documents: new Side(input, "documents"), pages: new Side(input, "pages") };
   parentPort.postMessage("ready");
-  for (let window = 0; ; window++) {
+  for (let window = 0; ; ) {
     Atomics.wait(control, Control.WINDOW, window);
+    // A thread that did not take part may have missed some.
+    window = Atomics.load(control, Control.WINDOW);
     if (control[Control.ACTIVE] === 0) break;
     if (input.nth >= control[Control.ACTIVE]!) continue;
     runWindow(input, sides);

@@ -15,10 +15,15 @@ function begin(what: Timed): void {
   begins[what] = performance.now();
 }
 
+/** In a longer time, the thread has lost its processor, or memory was given to it. */
+const LONG_MS = 0.2;
+
 function end(what: Timed): void {
+  const ms = performance.now() - begins[what] - clockMs;
+  if (ms > LONG_MS) return;
   const nth = 2 * TIMED.indexOf(what);
   totals[nth]!++;
-  totals[nth + 1]! += performance.now() - begins[what] - clockMs;
+  totals[nth + 1]! += ms;
 }
 
 /** @returns undoes it */

@@ -9,6 +9,11 @@ export interface ThreadsRow {
   readonly kind: Kind;
   readonly sets: number;
   readonly one: number;
+  /** Processor time of an operation of one thread in µs. */
+  readonly oneCpuUs: number;
+  /** As twoByOne and ownByOne, by processor time: what it would be if nobody slept. */
+  readonly twoByOneCpu: number;
+  readonly ownByOneCpu: number;
   /** Medians over the rounds of the ratio of neighbouring windows. */
   readonly twoByOne: number;
   readonly ownByOne: number;

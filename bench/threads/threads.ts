@@ -144,6 +144,8 @@ function rateOf(reports: Reports): number {
   );
 }
 
+type Medians = Omit<ThreadsRow, "kind" | "sets" | "timed" | "slowestByFastest">;
+
 async function measure(
   crew: Crew,
   { windowMs, rounds, many }: Scale,
@@ -151,16 +153,23 @@ async function measure(
 ): Promise<ThreadsRow> {
   const run = (threads: number, more: Partial<Setting> = {}) =>
     crew.window({ ...setting, threads, ...more }, windowMs);
-  const found: Record<"one" | "twoByOne" | "ownByOne" | "manyByTwo" | "stolen", number[]> = {
+  const found = {
     ...{ one: [], twoByOne: [], ownByOne: [], manyByTwo: [], stolen: [] },
-  };
+    ...{ oneCpuUs: [], twoByOneCpu: [], ownByOneCpu: [] },
+  } as Record<keyof Medians, number[]>;
   const operations = new Float64Array(many);
   for (let round = 0; round < rounds; round++) {
-    const one = rateOf(await run(1));
+    const single = await run(1);
+    const one = rateOf(single);
     const pair = await run(2);
     const two = rateOf(pair);
     const all = await run(many);
-    const own = rateOf(await run(2, { isOwn: true }));
+    const ownPair = await run(2, { isOwn: true });
+    const own = rateOf(ownPair);
+    const oneCpuUs = cpuUsOf(single);
+    found.oneCpuUs.push(oneCpuUs);
+    found.twoByOneCpu.push((2 * oneCpuUs) / cpuUsOf(pair));
+    found.ownByOneCpu.push((2 * oneCpuUs) / cpuUsOf(ownPair));
     found.one.push(one);
     found.twoByOne.push(two / one);
     found.ownByOne.push(own / one);
@@ -171,11 +180,17 @@ async function measure(
   }
   const timed = [await run(1, { isTimed: true }), await run(2, { isTimed: true })] as const;
   return {
-    ...{ kind: setting.kind, sets: setting.sets, one: median(found.one), timed },
-    ...{ twoByOne: median(found.twoByOne), ownByOne: median(found.ownByOne) },
-    ...{ manyByTwo: median(found.manyByTwo), stolen: median(found.stolen) },
+    ...{ kind: setting.kind, sets: setting.sets, timed },
+    ...(Object.fromEntries(
+      Object.entries(found).map(([name, all]) => [name, median(all)]),
+    ) as unknown as Medians),
     slowestByFastest: Math.min(...operations) / Math.max(...operations),
   };
+}
+
+/** Processor time of an operation. */
+function cpuUsOf(reports: Reports): number {
+  return (1000 * sumOf(reports, Control.CPU_MS)) / sumOf(reports, Control.OPERATIONS);
 }
 
 function sumOf(reports: Reports, at: number): number {
@@ -209,7 +224,9 @@ export async function benchThreads(options: ThreadsBenchOptions = {}): Promise<T
     const rows: ThreadsRow[] = [];
     for (const setting of settings) rows.push(await measure(crew, scale, setting));
     await crew.end();
-    report({ rows, many: scale.many, processors: availableParallelism(), load }, print);
+    const keys = { documents: scale.documents, pages: scale.pages };
+    const { many } = scale;
+    report({ rows, many, processors: availableParallelism(), load, keys }, print);
     return rows;
   } finally {
     for (const cache of Object.values(caches)) cache.close();

@@ -23,6 +23,8 @@ import { benchGiveBack } from "../../bench/store/give_back.ts";
 import { benchReclaim } from "../../bench/store/reclaim.ts";
 import { benchStore } from "../../bench/store/store.ts";
 import { benchWriteBack } from "../../bench/store/write_back.ts";
+import { predict } from "../../bench/threads/model.ts";
+import { benchThreads } from "../../bench/threads/threads.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
 import { policyNames } from "../../src/policy/registry.ts";
 import { poolTypes } from "../../src/pool/registry.ts";
@@ -167,6 +169,48 @@ test("cache: every figure of an installed cache, and a reason for each missing o
     }
   }
   assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
+test("threads: every mix is measured and predicted", async () => {
+  const lines: string[] = [];
+  const rows = await benchThreads({ tiny: true, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map(({ kind, sets }) => [kind, sets]),
+    [
+      ["documents", 50],
+      ["pages", 50],
+      ["documents", 500],
+      ["pages", 500],
+    ],
+  );
+  for (const { oneCpuUs, timed } of rows) {
+    assert.ok(oneCpuUs > 0 && Number.isFinite(oneCpuUs));
+    assert.deepEqual(
+      timed.map((reports) => reports.length),
+      [1, 2],
+    );
+  }
+  assert.equal(lines.filter((line) => line.startsWith("| pages")).length, 4);
+});
+
+test("the model of threads: one thread is alone, two get in each other's way, none starves", () => {
+  const costs = {
+    ...{ sets: 500, thinkGetUs: 3, thinkSetUs: 3, keyUs: 2, keys: 1000 },
+    ...{ exclusiveUs: 4, readerUs: 1, besideUs: 2, besideShare: 0.05 },
+  };
+  const machine = { processors: 2, turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 30 };
+  const one = predict(costs, machine, 1);
+  // A get takes 3 + 1 + 0.05 · 2 µs, a set 3 + 2 + 4.
+  const expected = 1000 / ((4.1 + 9) / 2);
+  assert.ok(Math.abs(one.rate / expected - 1) < 0.02, `${one.rate}, expected ${expected}`);
+  const two = predict(costs, machine, 2);
+  assert.ok(two.rate > 1.5 * one.rate && two.rate < 2 * one.rate, `${two.rate} and ${one.rate}`);
+  const free = predict({ ...costs, exclusiveUs: 0, besideUs: 0 }, machine, 2);
+  assert.ok(free.rate > two.rate);
+  // The lock alone is the limit: no more than one set at a time.
+  const many = predict({ ...costs, sets: 1000 }, { ...machine, processors: 16 }, 16);
+  assert.ok(many.rate < 1000 / 4 && many.rate > 800 / 4, `${many.rate}`);
+  assert.ok(many.slowestByFastest > 0);
 });
 
 test("memcached-soak: values are read back unchanged", async () => {
