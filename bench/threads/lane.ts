@@ -39,7 +39,11 @@ class Side {
     const shared = Cache.attach<string, Value>(input.shares[kind] as CacheShare);
     let own = shared;
     if (input.hasOwn) {
-      own = Cache.create<string, Value>({ memoryMax: shared.stats().memoryMax, tiers: false });
+      own = Cache.create<string, Value>({
+        memoryMax: shared.stats().memoryMax,
+        tiers: false,
+        dictionary: false,
+      });
       for (let nth = 0; nth < count; nth++) own.set(values.keys[nth]!, values.at(nth));
     }
     this.caches = [shared as Cache, own as Cache];

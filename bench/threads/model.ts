@@ -243,6 +243,8 @@ export class Model {
 
   #wantProcessor(thread: Thread): void {
     thread.wakesAt = 0;
+    // It tries again as soon as it runs.
+    if (thread.state === "sleeps") thread.state = "spins";
     this.#queue.push(thread);
     this.#assign();
   }
@@ -254,7 +256,7 @@ export class Model {
       const thread = this.#queue.shift()!;
       thread.onProcessor = true;
       thread.turnLeftUs = turnUs;
-      if (thread.state === "sleeps" || thread.state === "spins") {
+      if (thread.state === "spins") {
         if (this.#take(thread)) this.#work(thread);
         else {
           thread.state = "spins";

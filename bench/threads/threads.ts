@@ -205,7 +205,8 @@ export async function benchThreads(options: ThreadsBenchOptions = {}): Promise<T
   const wanted = tiny ? TINY : FULL;
   const scale = { ...wanted, pages: writePages(pageFile, wanted.pages) };
   // Nothing works in the background, so that the threads meet only each other.
-  const open = () => Cache.create<string, string>({ memoryMax: scale.memory, tiers: false });
+  const open = () =>
+    Cache.create<string, string>({ memoryMax: scale.memory, tiers: false, dictionary: false });
   const caches = { documents: open() as Cache, pages: open() as Cache };
   const load = loadavg()[0]!;
   try {
