@@ -22,7 +22,7 @@
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { checkListen } from "../node/net/listen_options.ts";
-import type { ShardGroup } from "../shard/shard_group.ts";
+import type { Store } from "../store/store.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { openItems } from "./items/open.ts";
 import { MemcachedServer } from "./server.ts";
@@ -51,7 +51,7 @@ export interface MemcachedServerOptions extends Partial<MemcachedSettings> {
 export interface StartedMemcached {
   readonly server: MemcachedServer;
   /** For statistics; the server closes it. */
-  readonly store: ShardGroup;
+  readonly store: Pick<Store, "stats" | "inspection" | "pageSize" | "options">;
 }
 
 const NAMES = ["listen", "onShutdown", "onFault", "log"];
@@ -74,7 +74,7 @@ export async function startMemcachedServer(
     const { tls } = endpoint as Endpoint;
     if (tls !== undefined) checkOptionNames(tls, TLS_NAMES, `listen[${nth}].tls`);
   }
-  let store: ShardGroup | undefined;
+  let store: StartedMemcached["store"] | undefined;
   const server = await MemcachedServer.start({
     settings,
     endpoints: listen,
