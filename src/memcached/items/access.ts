@@ -40,6 +40,7 @@ export class ItemAccess {
   hits = 0;
   /** The verb of the list of keys that it has answered in part: up to where it has stopped. */
   openList: "" | "get" | "gets" = "";
+  readonly #isSharded: boolean;
   /** The first shard, which buffers of the thread lie in. */
   readonly #home: Values;
   /** The shard of the key that was locked last, and what samples its values. */
@@ -60,6 +61,7 @@ export class ItemAccess {
 
   constructor(shards: ItemShards) {
     this.shards = shards;
+    this.#isSharded = shards.values.length > 1;
     this.#home = shards.values[0]!;
     this.#values = this.#home;
     this.#sampler = shards.samplers[0];
@@ -77,7 +79,7 @@ export class ItemAccess {
   lock(key: Uint8Array, from: number, to: number): void {
     this.#keyBytes = to - from;
     for (let at = from; at < to; at++) this.#key[at - from] = key[at]!;
-    if (this.shards.values.length > 1) this.#lockInShard();
+    if (this.#isSharded) this.#lockInShard();
     else this.#values.lock(this.#key, this.#keyBytes);
   }
 
