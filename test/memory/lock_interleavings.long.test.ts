@@ -1,18 +1,10 @@
 // The arena's lock in all orders in which three threads can take their steps (lock_model.ts).
 import { test } from "node:test";
-import { IMPATIENT, MORTAL, runScenario, type Scenario } from "./lock_model.ts";
+import { MORTAL, runScenario, type Scenario } from "./lock_model.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   { name: "two writers and a reader that spin", rounds: ["w", "w", "r"], processors: 2 },
-  { name: "a wait that times out", rounds: ["w", "w", "r"], timeouts: 1, processors: 1 },
   { name: "a death anywhere", rounds: ["w", "w", "r"], more: MORTAL, processors: 1 },
-  { name: "a death with two readers", rounds: ["w", "r", "r"], more: MORTAL, processors: 1 },
-  {
-    name: "a death of impatient threads",
-    rounds: ["w", "w", "w"],
-    more: { ...MORTAL, ...IMPATIENT },
-    processors: 1,
-  },
 ];
 
 for (const scenario of SCENARIOS) {
