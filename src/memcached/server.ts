@@ -163,6 +163,7 @@ export class MemcachedServer {
         workers.push(await startServing(parts, task, hub));
       }
     } catch (error) {
+      await closeWorkers(workers, false);
       main.close(false);
       throw error;
     }
@@ -247,18 +248,27 @@ export class MemcachedServer {
   async close(gracefully = true): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    await closeWorkers(this.#workers, gracefully);
     this.#main.close(gracefully);
-    const message: ToWorker = { type: "close", gracefully };
-    await Promise.all(
-      this.#workers.map(async (worker) => {
-        const closed = untilClosed(worker);
-        worker.postMessage(message);
-        await closed;
-        worker.unref();
-      }),
-    );
     this.#opened.close();
   }
+}
+
+/**
+ * Ends the connections of the workers. The main thread closes the descriptors on which all listen
+ * only after this: an event loop that has not polled a descriptor yet, as that of a worker that has
+ * just started, aborts the process if the descriptor is closed.
+ */
+async function closeWorkers(workers: readonly Worker[], gracefully: boolean): Promise<void> {
+  const message: ToWorker = { type: "close", gracefully };
+  await Promise.all(
+    workers.map(async (worker) => {
+      const closed = untilClosed(worker);
+      worker.postMessage(message);
+      await closed;
+      worker.unref();
+    }),
+  );
 }
 
 /** Waits until a worker has closed its connections, but not for ever. */
