@@ -7,7 +7,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { SampledTimes } from "../base/sampled_times.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { listen } from "../node/net/listening.ts";
-import { reserveFd, workerError } from "../node/workers.ts";
+import { reserveFd, whenNoneStarts, workerError } from "../node/workers.ts";
 import { REQUEST_KINDS, type RequestKind } from "./request_check.ts";
 import type { Notice, Order, ServeOrder, TlsShare } from "./thread.ts";
 
@@ -351,7 +351,7 @@ export class NbdServer {
     if (live === undefined) return;
     this.#live.delete(connection);
     live.worker.connections--;
-    if (!live.isClosed) live.socket.destroy();
+    if (!live.isClosed) whenNoneStarts(() => closeSocket(live));
     const next = this.#waiting.shift();
     if (next === undefined || this.#closed) return;
     if (next.socket.destroyed) this.#refused++;
@@ -364,6 +364,11 @@ export class NbdServer {
     if (this.#allowed === undefined || remoteAddress === undefined) return true;
     return this.#allowed.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4");
   }
+}
+
+/** Closes a connection's socket, unless the end of a thread has closed the descriptor meanwhile. */
+function closeSocket({ socket, descriptor, inode }: Live): void {
+  if (inodeOf(descriptor) === inode) socket.destroy();
 }
 
 /** The inode of an open descriptor; 0 if it is closed. */

@@ -4,7 +4,8 @@
 // A worker that has served a connection keeps a handle with the number of its descriptor
 // (nbd/shared_fd_socket.ts). When the worker ends, that number is closed, even if it is another
 // descriptor by then. If that is a descriptor of another thread's event loop, the thread aborts the
-// process. So no worker's loop gets such a number: it is reserved.
+// process, or waits for ever. So no worker's loop gets such a number: it is reserved. A number that
+// is reserved while a worker starts must not become free before the worker has its loop.
 import { closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { inflateRawSync } from "node:zlib";
@@ -21,10 +22,18 @@ const held = new Set<number>();
 /** Workers that have not made their event loops yet. */
 let starting = 0;
 const NULL_DEVICE = "/dev/null";
+/** What waits until no worker is starting. */
+const waiting: (() => void)[] = [];
 
 /** Keeps a number from the event loops of workers that are started later. */
 export function reserveFd(descriptor: number): void {
   reserved.add(descriptor);
+}
+
+/** Calls `close`, which makes reserved numbers free, as soon as no worker is starting. */
+export function whenNoneStarts(close: () => void): void {
+  if (starting === 0) close();
+  else waiting.push(close);
 }
 
 /**
@@ -70,6 +79,7 @@ function holdReserved(): () => void {
     if (--starting > 0) return;
     for (const descriptor of held) if (isNullDevice(descriptor)) closeSync(descriptor);
     held.clear();
+    for (const close of waiting.splice(0)) close();
   };
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { closeSync, fstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { test } from "node:test";
-import { reserveFd, startWorker } from "../../src/node/workers.ts";
+import { reserveFd, startWorker, whenNoneStarts } from "../../src/node/workers.ts";
 
 const IDLE = new URL("data:text/javascript,setInterval(()=>{},1000);");
 
@@ -53,6 +53,20 @@ test("what another worker's end has closed is not closed again", { skip: skip() 
   await Promise.all(online);
   assert.equal(fstatSync(file).ino, statSync(process.execPath).ino, "the file is still open");
   closeSync(file);
+  for (const worker of workers) await worker.terminate();
+});
+
+test("a reserved number that becomes free stays open until no worker is starting", async () => {
+  const closed: string[] = [];
+  const close = (name: string) => whenNoneStarts(() => closed.push(name));
+  close("before");
+  assert.deepEqual(closed, ["before"]);
+  const workers = [startWorker(IDLE), startWorker(IDLE)];
+  const online = workers.map((one) => new Promise((done) => one.once("online", done)));
+  close("during");
+  assert.deepEqual(closed, ["before"]);
+  await Promise.all(online);
+  assert.deepEqual(closed, ["before", "during"]);
   for (const worker of workers) await worker.terminate();
 });
 
