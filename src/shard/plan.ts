@@ -32,7 +32,7 @@ export function planShards(memoryMax: number, shards: "auto" | number): ShardPla
   const [fewest, most] = rangeOf(memoryMax);
   throw new ZcacheError(
     "ERR_OPTION",
-    `shards ${shards}: memory of ${memoryMax} bytes has ${fewest} to ${most} shards`,
+    `shards ${shards}: must be from ${fewest} to ${most} for memoryMax ${memoryMax}`,
     { context: { shards, memoryMax, fewest, most } },
   );
 }

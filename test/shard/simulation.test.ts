@@ -1,52 +1,10 @@
 // The simulation of test/store with stores of three shards: each shard has its own file, whose
 // operations fail, and a thread may die in any of the shards.
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { Xorshift32 } from "../../src/base/random.ts";
-import { policyNames } from "../../src/policy/registry.ts";
-import { Simulation, type SimulationOptions } from "../store/simulation.ts";
+import { testSimulation } from "../store/simulation_runs.ts";
 
-const STEPS = Number(process.env["ZCACHE_SIM_STEPS"] ?? 40_000);
-const SEED = process.env["ZCACHE_SIM_SEED"];
-const POOLS = ["dense", "zsmalloc", "zblock", "z3fold", "zbud"];
-
-function optionsOf(seed: number): SimulationOptions {
-  const random = new Xorshift32(seed + 1000);
-  const pick = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
-  return {
-    seed,
-    steps: 2000,
-    memoryMax: pick([3 << 20, 4 << 20]),
-    shards: 3,
-    ephemeralPool: pick(POOLS),
-    persistentPool: pick(POOLS),
-    policy: pick(policyNames()),
-    reclaim: pick(["objects", "frames"] as const),
-    codec: pick(["lz4", "lz4", "none"]),
-    recompress: { codec: "zstd" },
-    file: pick(["none", "small", "large"] as const),
-    faults: pick([true, false]),
-    deaths: pick([true, false]),
-  };
-}
-
-const runs = SEED === undefined ? Math.ceil(STEPS / 2000) : 1;
-const first = SEED === undefined ? 1 : Number(SEED);
-
-for (let run = 0; run < runs; run++) {
-  const options = optionsOf(first + run);
-  const { seed, steps, memoryMax, ...rest } = options;
-  test(`seed ${seed}: ${JSON.stringify(rest)}`, () => {
-    try {
-      new Simulation(options).run();
-    } catch (cause) {
-      const again = `ZCACHE_SIM_SEED=${seed} npm test -- test/shard/simulation.test.ts`;
-      throw new Error(`${String(cause)}\nthe same again: ${again}`, { cause });
-    }
-  });
-}
-
-test("the same seed gives the same run", () => {
-  const options = { ...optionsOf(5), steps: 300 };
-  assert.deepEqual(new Simulation(options).run(), new Simulation(options).run());
+testSimulation({
+  path: "test/shard/simulation.test.ts",
+  steps: 40_000,
+  shards: 3,
+  memories: [3 << 20, 4 << 20],
 });
