@@ -69,7 +69,7 @@ export function workerError(what: string, cause: unknown): ZcacheError {
 }
 
 /** Holds all free numbers up to the last reserved one. @returns ends that, once it is called */
-function holdReserved(): () => void {
+export function holdReserved(): () => void {
   starting++;
   occupy(Math.max(-1, ...reserved));
   let isReleased = false;

