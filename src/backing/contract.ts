@@ -2,6 +2,7 @@
 // back. Devices are synchronous, because a get is.
 //
 //   contract.ts                         the device; the key of a record
+//   remote_contract.ts                  records on other machines
 //   segment_log.ts, segment_log.layout.ts   the write-back file as a log of segments
 //   segments.ts                         the table of segments
 //   records.ts, record.layout.ts        segment headers and records, byte by byte

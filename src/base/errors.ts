@@ -29,6 +29,9 @@ export type ErrorCode =
   | "ERR_VALUE"
   | "ERR_LOAD_CYCLE"
   | "ERR_WORKER"
+  | "ERR_REMOTE"
+  | "ERR_REMOTE_OWNED"
+  | "ERR_REMOTE_PAGE"
   | "ERR_INTERNAL";
 
 /** An error that a caller can act on: `code` says which, `context` has the values involved. */
