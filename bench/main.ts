@@ -3,6 +3,7 @@
 import { nodeCodecs } from "../src/node/codecs.ts";
 import { benchCache } from "./cache/cache.ts";
 import { contenderNames } from "./cache/contenders.ts";
+import { benchLarge } from "./cache/large.ts";
 import { benchCodecs } from "./codec/codecs.ts";
 import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDifferential } from "./memcached/differential.ts";
@@ -30,6 +31,9 @@ interface Arguments {
   /** Options of `cache`: the contenders, and the file for the result. */
   readonly only: readonly string[] | undefined;
   readonly json: string | undefined;
+  /** Options of `large`: the limit of the cache, and where files are written. */
+  readonly memoryMax: string | undefined;
+  readonly folder: string | undefined;
 }
 
 const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>> = {
@@ -51,6 +55,12 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
+  large: async ({ tiny, memoryMax, folder }) =>
+    benchLarge({
+      tiny,
+      ...(memoryMax !== undefined && { memoryMax }),
+      ...(folder !== undefined && { folder }),
+    }),
   threads: async ({ tiny }) => benchThreads({ tiny }),
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),
@@ -67,6 +77,8 @@ const USAGE = `usage: npm run bench [-- NAME …] [--tiny]
   --tiny   a second of each, to see that it works
   --only NAME,NAME   of cache: ${contenderNames().join(", ")}
   --json FILE        of cache: writes the result there too
+  --memory-max SIZE  of large: the limit of the large cache (default 16GiB, 4MiB with --tiny)
+  --folder PATH      of large: for the files of the restart (default: temporary files)
   --help   this text`;
 
 function usageError(message: string): number {
@@ -90,6 +102,8 @@ async function main(args: readonly string[]): Promise<number> {
   const tiny = rest.length < args.length;
   const only = takeOption(rest, "--only")?.split(",");
   const json = takeOption(rest, "--json");
+  const memoryMax = takeOption(rest, "--memory-max");
+  const folder = takeOption(rest, "--folder");
   const stranger = only?.find((name) => !contenderNames().includes(name));
   if (stranger !== undefined) {
     return usageError(`--only: no cache is called "${stranger}"`);
@@ -100,7 +114,7 @@ async function main(args: readonly string[]): Promise<number> {
     return usageError(`no benchmark is called "${wrong}"; there are ${LIST}`);
   }
   for (const name of rest.length > 0 ? new Set(rest) : NAMES) {
-    await BENCHES[name]!({ tiny, only, json });
+    await BENCHES[name]!({ tiny, only, json, memoryMax, folder });
   }
   return 0;
 }

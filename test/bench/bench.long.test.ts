@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { benchCache } from "../../bench/cache/cache.ts";
+import { benchLarge } from "../../bench/cache/large.ts";
 import { benchCodecs } from "../../bench/codec/codecs.ts";
 import { benchDictionaries } from "../../bench/codec/dictionaries.ts";
 import { benchMemcached } from "../../bench/memcached/memcached.ts";
@@ -169,6 +170,22 @@ test("cache: every figure of an installed cache, and a reason for each missing o
     }
   }
   assert.equal(lines.filter((line) => line.startsWith("| map |")).length, 5);
+});
+
+test("large: both caches are measured, and the restart finds what was stored", async () => {
+  const lines: string[] = [];
+  const { rows, restarts } = await benchLarge({ tiny: true, print: (line) => lines.push(line) });
+  assert.deepEqual(
+    rows.map(({ operation, keys }) => `${operation} ${keys}`),
+    ["get uniform", "get zipf", "set uniform", "set zipf"],
+  );
+  for (const { operation, largeBySmall, hitShare } of rows) {
+    assert.ok(largeBySmall > 0 && Number.isFinite(largeBySmall));
+    if (operation === "get") assert.ok(hitShare > 0.5 && hitShare <= 1, `hits: ${hitShare}`);
+  }
+  const [filled, restarted] = restarts;
+  assert.ok(restarted!.entries > 0.9 * filled!.entries, JSON.stringify(restarts));
+  assert.ok(lines.includes("verify: holds"));
 });
 
 test("threads: every mix is measured and predicted", async () => {
