@@ -34,6 +34,7 @@ interface Arguments {
   /** Options of `large`: the limit of the cache, and where files are written. */
   readonly memoryMax: string | undefined;
   readonly folder: string | undefined;
+  readonly hugePages: boolean;
 }
 
 const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>> = {
@@ -55,9 +56,9 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),
-  large: async ({ tiny, memoryMax, folder }) =>
+  large: async ({ tiny, memoryMax, folder, hugePages }) =>
     benchLarge({
-      tiny,
+      ...{ tiny, hugePages },
       ...(memoryMax !== undefined && { memoryMax }),
       ...(folder !== undefined && { folder }),
     }),
@@ -79,6 +80,7 @@ const USAGE = `usage: npm run bench [-- NAME …] [--tiny]
   --json FILE        of cache: writes the result there too
   --memory-max SIZE  of large: the limit of the large cache (default 16GiB, 4MiB with --tiny)
   --folder PATH      of large: for the files of the restart (default: temporary files)
+  --huge-pages       of large: both caches ask for huge pages
   --help   this text`;
 
 function usageError(message: string): number {
@@ -98,8 +100,9 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  const rest = args.filter((arg) => arg !== "--tiny");
-  const tiny = rest.length < args.length;
+  const rest = args.filter((arg) => arg !== "--tiny" && arg !== "--huge-pages");
+  const tiny = args.includes("--tiny");
+  const hugePages = args.includes("--huge-pages");
   const only = takeOption(rest, "--only")?.split(",");
   const json = takeOption(rest, "--json");
   const memoryMax = takeOption(rest, "--memory-max");
@@ -114,7 +117,7 @@ async function main(args: readonly string[]): Promise<number> {
     return usageError(`no benchmark is called "${wrong}"; there are ${LIST}`);
   }
   for (const name of rest.length > 0 ? new Set(rest) : NAMES) {
-    await BENCHES[name]!({ tiny, only, json, memoryMax, folder });
+    await BENCHES[name]!({ tiny, only, json, memoryMax, folder, hugePages });
   }
   return 0;
 }

@@ -22,6 +22,8 @@ export interface LargeBenchOptions {
   readonly tiny?: boolean;
   /** Limit of the large cache: bytes or text (default "16GiB"). */
   readonly memoryMax?: number | string;
+  /** Whether both caches ask for huge pages (default false). */
+  readonly hugePages?: boolean;
   /** A folder for the files of the restart (default: the system's one for temporary files). */
   readonly folder?: string;
   readonly print?: (line: string) => void;
@@ -214,7 +216,7 @@ function restart(memoryMax: number, path: string, tiny: boolean): readonly Large
 export async function benchLarge(
   options: LargeBenchOptions = {},
 ): Promise<{ readonly rows: readonly LargeRow[]; readonly restarts: readonly LargeRestart[] }> {
-  const { tiny = false, folder = tmpdir(), print = console.log } = options;
+  const { tiny = false, hugePages = false, folder = tmpdir(), print = console.log } = options;
   const scale = tiny ? TINY : FULL;
   const memoryMax = parseSize(options.memoryMax ?? (tiny ? LARGE_TINY : LARGE), "memoryMax");
   print(`large: ${formatBytes(memoryMax)}, load ${loadavg()[0]!.toFixed(1)} at the start`);
@@ -223,7 +225,7 @@ export async function benchLarge(
   const open = (memoryMax: number) => {
     const beginMs = performance.now();
     const cache = Cache.create<string, Uint8Array | string>({
-      ...{ memoryMax, tiers: false, dictionary: false },
+      ...{ memoryMax, tiers: false, dictionary: false, hugePages: hugePages ? "auto" : "off" },
     });
     const filled = fill(cache, values);
     const { entries, memoryUsed, store } = cache.stats();
