@@ -6,7 +6,15 @@
 // CHECKOUT is a built checkout, of an older version maybe (default: this one). What is there is
 // never written over: a fixture shows what a version has written, so it does not change. After a
 // version has been raised (docs/formats.md), run this once and commit what it adds.
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -18,6 +26,7 @@ const { Cache } = await load("index.js");
 const { DeviceImage } = await load("zram/image.js");
 const { createStore } = await load("node/stores.js");
 const { Zram } = await load("nbd/index.js");
+const { encodeRecord } = await load("remote/record.js");
 
 /** What test/fixtures/fixtures.test.ts expects. */
 function fill(cache, start) {
@@ -42,6 +51,16 @@ function keep(folder, name) {
   else {
     cpSync(folder, target, { recursive: true, filter: (path) => !path.endsWith(".lock") });
     console.log(`${name}: ${readdirSync(target).join(", ")}`);
+  }
+}
+
+/** Copies one file to test/fixtures, unless it is there. */
+function keepFile(file, name) {
+  const target = join(root, "test/fixtures", name);
+  if (existsSync(target)) console.log(`${name} is there already, and stays as it is`);
+  else {
+    cpSync(file, target);
+    console.log(name);
   }
 }
 
@@ -74,4 +93,15 @@ const image = join(folder, "image");
 new DeviceImage(image, devices).save();
 keep(folder, `image-${readFileSync(image).toString("latin1", 7, 8)}`);
 store.close();
+
+const record = encodeRecord(
+  { epoch: 7, key: Buffer.from("zc:r:7:{p0.1.0}:3.2") },
+  {
+    ...{ prefixBytes: 5, codec: "none", dictionary: 3, plainBytes: 18 },
+    data: Buffer.from("head:plain bytes of one"),
+  },
+);
+const recordFile = join(folder, "record");
+writeFileSync(recordFile, record);
+keepFile(recordFile, `remote-record-${record[3]}`);
 rmSync(folder, { recursive: true });

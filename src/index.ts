@@ -1,6 +1,11 @@
 // The entry point `zcache`: Cache, stores of pages with their frontends, pools, and the codecs that
 // Node.js provides.
 /// <reference types="node" preserve="true" />
+export type {
+  Remote,
+  RemoteFigures,
+  RemoteNodeFigures,
+} from "./backing/remote_contract.ts";
 export { AssertionError, type ErrorCode, ZcacheError } from "./base/errors.ts";
 export type { LatencySummary } from "./base/latency.ts";
 export { formatBytes, GIB, KIB, MIB, parseSize } from "./base/units.ts";
@@ -33,6 +38,8 @@ export type { PersistStats } from "./persist/persistence.ts";
 export type { Recovered } from "./persist/recovery.ts";
 export type { AdmissionLimits } from "./policy/admission.ts";
 export * from "./pool/index.ts";
+export type { RemoteOptions, ServerOptions } from "./remote/options.ts";
+export { createRemote } from "./remote/remote.ts";
 export type { TmemPoolOptions } from "./store/arguments.ts";
 export type { CounterName, LatencyName } from "./store/counters.ts";
 export type { Explanation } from "./store/explain.ts";

@@ -33,7 +33,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["adapters", "monitor"],
   ["memcached", "nbd"],
   ["cache", "zram"],
-  ["persist"],
+  ["persist", "remote"],
   ["node"],
   ["frontends", "lab"],
   ["values"],

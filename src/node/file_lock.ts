@@ -22,13 +22,13 @@ import {
   lstatSync,
   openSync,
   readdirSync,
-  readFileSync,
   readSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
+import { identityOf, isAlive, type ProcessIdentity, startOf } from "./process_identity.ts";
 import { bitsOff, NEAR_BITS } from "./signature.ts";
 
 const NAME = "zcache lock ";
@@ -39,27 +39,14 @@ const LOCK = /^zcache lock (\S+) (\d+) (\S+) (\S*)\n/;
 const LOCK_0 = /^(\d+) (\S+) (\S*)\n$/;
 /** Bytes of a lock that are read. */
 const LOCK_BYTES = 256;
-/** Field 22 of /proc/…/stat, counted from after the program's name. */
-const START_FIELD = 22 - 3;
-/** The ID that Linux makes at each boot. */
-const BOOT = "/proc/sys/kernel/random/boot_id";
-/** States of a process that has ended, the field after its name: zombie, dead. */
-const ENDED: readonly string[] = ["Z", "X"];
 /** Attempts to take a lock that other processes want too: 50 to 100 µs each. */
 const ATTEMPTS = 2000;
 /** Attempts to release a lock. */
 const RELEASE_ATTEMPTS = 3;
 
-/** A process: its number, its start time, and the boot ID. */
-interface Holder {
-  readonly pid: number;
-  readonly start: string;
-  readonly boot: string;
-}
-
 /** A parsed lock. */
 type Lock =
-  | { readonly state: "held"; readonly by: Holder; readonly text: string }
+  | { readonly state: "held"; readonly by: ProcessIdentity; readonly text: string }
   | { readonly state: "damaged"; readonly text: string }
   | { readonly state: "foreign"; readonly why: string };
 
@@ -70,7 +57,7 @@ type Lock =
 export function lockFile(path: string): () => void {
   const lock = `${path}.lock`;
   const claim = `${lock}.${process.pid}.${randomBytes(6).toString("hex")}`;
-  const own = textOf(holderOf(process.pid));
+  const own = textOf(identityOf(process.pid));
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (takeLock(claim, lock, own)) {
@@ -215,44 +202,9 @@ function livingClaims(lock: string): string[] {
   return living;
 }
 
-function holderOf(pid: number): Holder {
-  return { pid, start: startOf(pid), boot: bootId() };
-}
-
 /** The content of a lock. START is "-" on systems without /proc. */
-function textOf({ pid, start, boot }: Holder): string {
+function textOf({ pid, start, boot }: ProcessIdentity): string {
   return `${NAME}${VERSION} ${pid} ${start} ${boot}\n`;
-}
-
-function isAlive({ pid, start, boot }: Holder): boolean {
-  return start !== "gone" && startOf(pid) === start && bootId() === boot;
-}
-
-function bootId(): string {
-  try {
-    return readFileSync(BOOT, "latin1").trim();
-  } catch {
-    return "";
-  }
-}
-
-/** The start of a process in clock ticks; "gone" if there is no process, "-" if unknown. */
-function startOf(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    // A zombie has no open files.
-    return ENDED.includes(fields[0]!) ? "gone" : fields[START_FIELD]!;
-  } catch {
-    // On systems without /proc: whether a process has this number.
-    if (process.platform === "linux") return "gone";
-  }
-  try {
-    process.kill(pid, 0);
-    return "-";
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM" ? "-" : "gone";
-  }
 }
 
 /** Stands for a file that is not regular or can't be read; no lock has this text. */

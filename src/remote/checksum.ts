@@ -1,0 +1,28 @@
+// XXH32 of bytes that are not in an arena: they are copied into a small WebAssembly memory of this
+// thread, which grows to the longest record seen.
+import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
+import { Wasm, type WasmMemory } from "../wasm/platform.ts";
+
+const WASM_PAGE = 65536;
+/** A value of 128 MiB with its header. */
+const PAGES_MAX = 2064;
+
+let memory: (WasmMemory & { grow(pages: number): number }) | undefined;
+let kernels: Kernels | undefined;
+let scratch: Uint8Array = new Uint8Array(0);
+
+/** XXH32 with seed 0, 0 … 2³² − 1. */
+export function checksum(bytes: Uint8Array): number {
+  if (memory === undefined || kernels === undefined) {
+    const options = { initial: 2, maximum: PAGES_MAX, shared: true } as const;
+    memory = new Wasm.Memory(options) as NonNullable<typeof memory>;
+    kernels = instantiateKernels(memory);
+    scratch = new Uint8Array(memory.buffer);
+  }
+  if (bytes.length > scratch.length) {
+    memory.grow(Math.ceil((bytes.length - scratch.length) / WASM_PAGE));
+    scratch = new Uint8Array(memory.buffer);
+  }
+  scratch.set(bytes);
+  return kernels.checksum(0, bytes.length, 0) >>> 0;
+}
