@@ -50,8 +50,15 @@ function constant(name, bytes) {
 /** The kernels, compiled from AssemblyScript. */
 export function embedKernels(target) {
   const wasm = join(target, "kernels.wasm");
-  const flags = ["-O3", "--converge", "--noAssert", "--runtime", "stub", "--importMemory"];
-  const memory = ["--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65535"];
+  const flags = ["-O3", "--converge", "--noAssert", "--runtime", "stub", "--exportTable"];
+  const memory = [
+    "--importMemory",
+    "--sharedMemory",
+    "--initialMemory",
+    "1",
+    "--maximumMemory",
+    "65535",
+  ];
   const features = ["--enable", "simd", "--enable", "bulk-memory", "--enable", "threads"];
   const source = join(root, "src/wasm/kernels.as.ts");
   const args = [source, ...flags, ...memory, ...features, "--outFile", wasm];

@@ -8,6 +8,8 @@ import * as Find from "../values/find.layout";
 import { addAhead, forgetAhead, hashOf, isAheadOver, lookAhead } from "../values/find_ahead.as";
 import { findValue, metaAt, own, restore, setOwn, valueBytes } from "../values/find_value.as";
 import { copyExact } from "../codec/lz4.as";
+import { askShard, beginShards, forgetAnswers, lookInShards } from "./sharded_gets.as";
+import { SEGMENTS } from "./sharded_gets.layout";
 
 const SPACE: u32 = 32;
 const NEWLINE: u32 = 10;
@@ -95,14 +97,11 @@ function isLineEnd(at: usize, to: usize): bool {
   return at + 2 <= to && load<u16>(at) == RETURN_NEWLINE;
 }
 
-/** @returns the address behind the key, if an item under it is found, else 0 */
-function findItem(find: usize, key: usize, to: usize, now: u32, flushes: u32): usize {
+/** @returns the address behind the key at `key`; 0 if it may go on, or is no key */
+function keyEndOf(key: usize, to: usize): usize {
   const end = tokenEnd(key, to);
   // A key that reaches to the end may go on.
-  if (end == to || end == key || end - key > KEY_BYTES_MAX) return 0;
-  const count = end - key;
-  const found = findValue(find, key, count, hashOf(find, key, count));
-  return found && isPlain(find, now, flushes) ? end : 0;
+  return end == to || end == key || end - key > KEY_BYTES_MAX ? 0 : end;
 }
 
 /** `VALUE key flags bytes [cas]`, and the value. @returns the address behind, 0 without room */
@@ -133,16 +132,58 @@ function casOf(find: usize): u64 {
   return (<u64>metaWord(find, Item.CAS_HIGH) << 32) | metaWord(find, Item.CAS_LOW);
 }
 
+// How a key is answered.
+/** `VALUE` without the cas number. */
+const AS_VALUE: u32 = 0;
+/** `VALUE` with it. */
+const AS_VALUE_CAS: u32 = 0x100;
+/** The reply of `mg`: with the bits of its flags, which stand behind the key. */
+const AS_META: u32 = 0x200;
+
+/**
+ * Answers one key, which stands at [key, end), if its item is found in this store, and plain.
+ * @returns the address behind the answer; 0: it is not answered, and not counted as found
+ */
+export function answerKey(
+  find: usize, key: usize, end: usize, hash: u64, how: u32,
+  out: usize, replyEnd: usize, now: u32, flushes: u32,
+): usize {
+  const count = own(find, Find.COUNT);
+  if (!findValue(find, key, end - key, hash)) return 0;
+  let behind: usize = 0;
+  if (isPlain(find, now, flushes)) {
+    behind = (how & AS_META) == 0
+      ? writeItem(find, key, end, out, how == AS_VALUE_CAS, replyEnd)
+      : writeMeta(find, key, end, out, how & 0xff, replyEnd, now);
+  }
+  if (behind == 0) setOwn(find, Find.COUNT, count);
+  return behind;
+}
+
+/** As `answerKey`, in the store that has the key. @param to behind what `how` needs of the line */
+// @ts-ignore: decorator
+@inline
+function askKey(
+  find: usize, key: usize, end: usize, to: usize, how: u32,
+  out: usize, replyEnd: usize, now: u32, flushes: u32,
+): usize {
+  const hash = hashOf(find, key, end - key);
+  const shards = <usize>own(find, Find.SHARDS);
+  return shards == 0
+    ? answerKey(find, key, end, hash, how, out, replyEnd, now, flushes)
+    : askShard(shards, key, end, to, hash, how, out, replyEnd, now, flushes);
+}
+
 /** `get` and `gets`, with all their keys. @returns the address of the next line, 0: not this one */
 function answerGet(
-  find: usize, keys: usize, to: usize, cas: bool, replyEnd: usize, now: u32, flushes: u32,
+  find: usize, keys: usize, to: usize, how: u32, replyEnd: usize, now: u32, flushes: u32,
 ): usize {
   let out = <usize>own(find, Find.OUT);
   let key = keys;
   while (true) {
-    const end = findItem(find, key, to, now, flushes);
+    const end = keyEndOf(key, to);
     if (end == 0) return 0;
-    out = writeItem(find, key, end, out, cas, replyEnd);
+    out = askKey(find, key, end, end, how, out, replyEnd, now, flushes);
     if (out == 0) return 0;
     if (isLineEnd(end, to)) {
       // The last value left room for this.
@@ -223,30 +264,42 @@ function writeFlags(
   return out;
 }
 
+/** The reply of `mg` to the item found last. @returns as writeItem */
+function writeMeta(
+  find: usize, key: usize, keyEnd: usize, out: usize, flags: u32, replyEnd: usize, now: u32,
+): usize {
+  const size = (flags & VALUE_BIT) != 0 ? valueBytes(find) : 0;
+  if (replyEnd - out < size + REPLY_BYTES_MAX) return 0;
+  let at = out;
+  if ((flags & VALUE_BIT) != 0) {
+    store<u32>(at, 0x204156); // "VA "
+    at = writeNumber(at + 3, <u32>size);
+  } else at = writeShort(at, 0x4448); // "HD"
+  at = writeFlags(find, keyEnd, key, keyEnd, at, now);
+  at = writeShort(at, RETURN_NEWLINE);
+  if ((flags & VALUE_BIT) == 0) return at;
+  if (!restore(find, at)) return 0;
+  return writeShort(at + size, RETURN_NEWLINE);
+}
+
 /** `mg`. @returns as answerGet */
 function answerMeta(
   find: usize, key: usize, to: usize, replyEnd: usize, now: u32, flushes: u32,
 ): usize {
-  const keyEnd = tokenEnd(key, to);
+  const keyEnd = keyEndOf(key, to);
+  if (keyEnd == 0) return 0;
   const flags = readFlags(keyEnd, to);
-  if (flags < 0 || findItem(find, key, to, now, flushes) == 0) return 0;
-  let out = <usize>own(find, Find.OUT);
-  const size = (flags & VALUE_BIT) != 0 ? valueBytes(find) : 0;
-  if (replyEnd - out < size + REPLY_BYTES_MAX) return 0;
-  if ((flags & VALUE_BIT) != 0) {
-    store<u32>(out, 0x204156); // "VA "
-    out = writeNumber(out + 3, <u32>size);
-  } else out = writeShort(out, 0x4448); // "HD"
-  out = writeFlags(find, keyEnd, key, keyEnd, out, now);
-  out = writeShort(out, RETURN_NEWLINE);
-  if ((flags & VALUE_BIT) != 0) {
-    if (!restore(find, out)) return 0;
-    out = writeShort(out + size, RETURN_NEWLINE);
-  }
-  setOwn(find, Find.OUT, out);
+  if (flags < 0) return 0;
   let end = keyEnd;
   while (!isLineEnd(end, to)) end++;
-  return end + 2;
+  end += 2;
+  const how = AS_META | <u32>flags;
+  const out = askKey(
+    find, key, keyEnd, end, how, own(find, Find.OUT), replyEnd, now, flushes,
+  );
+  if (out == 0) return 0;
+  setOwn(find, Find.OUT, out);
+  return end;
 }
 
 /** One line. @returns as answerGet */
@@ -255,10 +308,10 @@ function answerLine(
 ): usize {
   if (to - at < 4) return 0;
   const begin = load<u32>(at);
-  if (begin == GET_) return answerGet(find, at + 4, to, false, replyEnd, now, flushes);
+  if (begin == GET_) return answerGet(find, at + 4, to, AS_VALUE, replyEnd, now, flushes);
   if ((begin & 0xffffff) == MG_) return answerMeta(find, at + 3, to, replyEnd, now, flushes);
   if (begin == GETS && to - at > 4 && load<u8>(at, 4) == SPACE) {
-    return answerGet(find, at + 5, to, true, replyEnd, now, flushes);
+    return answerGet(find, at + 5, to, AS_VALUE_CAS, replyEnd, now, flushes);
   }
   const out = own(find, Find.OUT);
   if (begin != MN || replyEnd - out < REPLY_BYTES_MAX) return 0;
@@ -290,7 +343,10 @@ function lookAtKeys(find: usize, from: usize, to: usize): void {
   let at = from;
   while (at != 0 && to - at > 5) at = addKeys(find, at, to);
   // One key alone has nothing to wait for together with.
-  if (own(find, Find.AHEAD) > 1) lookAhead(find);
+  if (own(find, Find.AHEAD) < 2) return;
+  const shards = <usize>own(find, Find.SHARDS);
+  if (shards == 0) lookAhead(find);
+  else lookInShards(find, shards);
 }
 
 /**
@@ -305,14 +361,18 @@ export function answerGets(
   setOwn(find, Find.COUNT, 0);
   setOwn(find, Find.OUT, reply);
   forgetAhead(find);
+  const shards = <usize>own(find, Find.SHARDS);
+  if (shards != 0) beginShards(shards);
   let at = from;
   while (true) {
     if (isAheadOver(find)) lookAtKeys(find, at, to);
     const count = own(find, Find.COUNT);
+    const segments = shards == 0 ? 0 : own(shards, SEGMENTS);
     const next = answerLine(find, at, to, replyEnd, now, flushes);
     if (next == 0) {
       // What was found for a line that others answer counts there.
       setOwn(find, Find.COUNT, count);
+      if (shards != 0) forgetAnswers(shards, segments);
       return at;
     }
     at = next;

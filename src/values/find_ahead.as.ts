@@ -24,48 +24,84 @@ export function forgetAhead(find: usize): void {
 
 /** Adds a key of `count` bytes. @returns whether there is room for more */
 export function addAhead(find: usize, key: usize, count: usize): bool {
-  const nth = own(find, Find.AHEAD);
-  const hash = hashKey(find, key, count);
-  const at = aheadOf(find, nth);
+  const at = aheadOf(find, own(find, Find.AHEAD));
   setOwn(at, Find.KEY_AT, key);
   setOwn(at, Find.KEY_BYTES, count);
+  addHashAhead(find, hashKey(find, key, count));
+  return own(find, Find.AHEAD) < <u32>Find.AHEAD_MAX;
+}
+
+/** Adds a key by its hash alone, which `hashOf` does not find. */
+export function addHashAhead(find: usize, hash: u64): void {
+  const nth = own(find, Find.AHEAD);
+  const at = aheadOf(find, nth);
   setOwn(at, Find.LOW, <u32>hash);
   setOwn(at, Find.HIGH, <u32>(hash >>> 32));
   setOwn(find, Find.AHEAD, nth + 1);
-  return nth + 1 < <u32>Find.AHEAD_MAX;
+}
+
+/** The hash of the nth key. */
+export function aheadHash(find: usize, nth: u32): u64 {
+  const at = aheadOf(find, nth);
+  return (<u64>own(at, Find.HIGH) << 32) | own(at, Find.LOW);
 }
 
 /** Reads the buckets of all keys, then the records, then the entries, then how the values begin. */
 export function lookAhead(find: usize): void {
   if (!enter(find)) return;
+  for (let step: u32 = 0; step < LOOK_STEPS; step++) lookStep(find, step);
+  leave(find);
+}
+
+export const LOOK_STEPS: u32 = 4;
+
+/** One step of `lookAhead`, between `enter` and `leave`. */
+export function lookStep(find: usize, step: u32): void {
   const end = aheadOf(find, own(find, Find.AHEAD));
   const first = aheadOf(find, 0);
-  const step: usize = Find.AHEAD_WORDS << 2;
-  for (let at = first; at < end; at += step) {
+  if (step == 0) lookAtBuckets(find, first, end);
+  else if (step == 1) lookAtRecords(first, end);
+  else if (step == 2) lookAtEntries(find, first, end);
+  else lookAtValues(find, first, end);
+}
+
+const STEP: usize = Find.AHEAD_WORDS << 2;
+
+function lookAtBuckets(find: usize, first: usize, end: usize): void {
+  for (let at = first; at < end; at += STEP) {
     const bucket = bucketOf(find, own(at, Find.LOW), own(at, Find.HIGH));
     setOwn(at, Find.PLACE, bucket == Obj.NONE ? 0 : word(bucket));
   }
-  for (let at = first; at < end; at += step) {
+}
+
+function lookAtRecords(first: usize, end: usize): void {
+  for (let at = first; at < end; at += STEP) {
     const object = own(at, Find.PLACE);
     // Another object of the same bucket is none to go on with.
     const isIt = object != 0 && word(object + Obj.ID) == own(at, Find.LOW);
     setOwn(at, Find.PLACE, isIt ? word(object + Obj.ENTRY + Entry.VALUE) : <u32>0);
   }
+}
+
+function lookAtEntries(find: usize, first: usize, end: usize): void {
   const mask = own(find, Find.ENTRY_MASK);
   const words = own(find, Find.WORDS);
-  for (let at = first; at < end; at += step) {
+  for (let at = first; at < end; at += STEP) {
     // What stands there is no handle where the value lies in the file, and may be any number.
     const entry = own(at, Find.PLACE) & mask;
     setOwn(at, Find.PLACE, entry < words ? word(entry) : <u32>0);
   }
+}
+
+function lookAtValues(find: usize, first: usize, end: usize): void {
+  const words = own(find, Find.WORDS);
   let begins: u32 = 0;
-  for (let at = first; at < end; at += step) {
+  for (let at = first; at < end; at += STEP) {
     const place = own(at, Find.PLACE);
     if (place < words) begins ^= word(place);
   }
   // Kept, so that the reads are not taken for idle ones.
   setOwn(find, Find.PEEKED, begins);
-  leave(find);
 }
 
 /** The hash of a key: the next one that was looked at ahead is known. */

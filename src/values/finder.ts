@@ -11,6 +11,7 @@ import * as Page from "../store/page.layout.ts";
 import type { StoreState } from "../store/state.ts";
 import * as Store from "../store/store.layout.ts";
 import * as Index from "../tmem/index.layout.ts";
+import type { Kernels } from "../wasm/kernels.ts";
 import * as Find from "./find.layout.ts";
 
 const POOL_TYPE = "dense";
@@ -19,10 +20,26 @@ const COPY_BYTES_MIN = 32;
 /** Writers to wait for in one call, before the caller finds the rest, which waits its turn. */
 const WAITS_MAX = 16;
 
+/** Lines to read at a time, in bytes: kernels may read some bytes behind. */
+const INPUT_BYTES_MAX = Find.INPUT_BYTES - 8;
+
+/** What is to be done for several shards when a kernel has answered what it can. */
+export interface ShardAnswers {
+  /** Completes the answers, and records what was found. @returns values that were found */
+  complete(): number;
+  /** As `Finder.waitForWriter`. */
+  waitForWriter(): boolean;
+}
+
 export class Finder {
   readonly #state: StoreState;
   /** Address of the kernels' context (find.layout.ts). */
-  readonly #at: Address;
+  readonly at: Address;
+  /** Address of the input that kernels read in the context. */
+  readonly inputAt: Address;
+  readonly kernels: Kernels;
+  /** What completes the answers of several shards. */
+  shards: ShardAnswers | undefined = undefined;
   // What `answerGets` is asked.
   /** Address at which answers begin; afterwards, the address behind the last one. */
   out = 0;
@@ -51,8 +68,10 @@ export class Finder {
   private constructor(state: StoreState, pool: number, seeds: readonly number[]) {
     const { arena, root, words } = state;
     this.#state = state;
-    this.#at = arena.reserve(Find.FIND_BYTES);
-    const at = this.#at / 4;
+    this.kernels = arena.kernels;
+    this.at = arena.reserve(Find.FIND_BYTES);
+    const at = this.at / 4;
+    this.inputAt = (this.at + Find.INPUT_AT * 4) as Address;
     words.fill(0, at, at + Find.FOUND_AT);
     const index = root + INDEX_AT;
     words[at + Find.READER] = arena.lock.readerAt * 4;
@@ -86,39 +105,41 @@ export class Finder {
   answerGets(lines: Uint8Array, from: number, to: number): number {
     const { words, arena } = this.#state.assertOpen();
     const { bytes, kernels } = arena;
-    const input = this.#at + Find.INPUT_AT * 4;
-    const count = Math.min(to - from, Find.INPUT_BYTES);
-    if (count > COPY_BYTES_MIN) bytes.set(lines.subarray(from, from + count), input);
-    else for (let at = 0; at < count; at++) bytes[input + at] = lines[from + at]!;
-    const { outEnd, now, flushes } = this;
-    const own = this.#at / 4;
-    const end = input + count;
-    let at: number = input;
+    const { at: find, inputAt, outEnd, now, flushes, shards } = this;
+    const count = Math.min(to - from, INPUT_BYTES_MAX);
+    if (count > COPY_BYTES_MIN) bytes.set(lines.subarray(from, from + count), inputAt);
+    else for (let at = 0; at < count; at++) bytes[inputAt + at] = lines[from + at]!;
+    const end = inputAt + count;
+    let at: number = inputAt;
     this.found = 0;
     for (let waits = 0; ; waits++) {
-      words[own + Find.MET_WRITER] = 0;
-      at = kernels.answerGets(this.#at, at, end, this.out, outEnd, now, flushes) >>> 0;
-      this.out = words[own + Find.OUT]! >>> 0;
-      this.#recordHits(words[own + Find.COUNT]!);
-      const isWritten = words[own + Find.MET_WRITER] !== 0 && waits < WAITS_MAX;
-      if (!isWritten || !this.#waitForWriter()) return at - input;
+      at = kernels.answerGets(find, at, end, this.out, outEnd, now, flushes) >>> 0;
+      this.out = words[find / 4 + Find.OUT]! >>> 0;
+      this.found += shards === undefined ? this.recordFound() : shards.complete();
+      if (at === end || waits === WAITS_MAX) return at - inputAt;
+      if (!(shards ?? this).waitForWriter()) return at - inputAt;
     }
   }
 
-  /** Waits while a thread writes. @returns as `ArenaLock.enterReader` */
-  #waitForWriter(): boolean {
-    const { lock } = this.#state.arena;
-    if (!lock.enterReader()) return false;
-    lock.leaveReader();
+  /** Waits while a thread writes, if a value was not looked up because of that. */
+  waitForWriter(): boolean {
+    const { words, arena } = this.#state;
+    const met = this.at / 4 + Find.MET_WRITER;
+    if (words[met] === 0) return false;
+    words[met] = 0;
+    if (!arena.lock.enterReader()) return false;
+    arena.lock.leaveReader();
     return true;
   }
 
-  #recordHits(count: number): void {
+  /** Records the values that were found as any other hits. @returns how many */
+  recordFound(): number {
     const { words, policies, readBuffer } = this.#state;
-    const first = this.#at / 4 + Find.FOUND_AT;
-    this.found += count;
+    const own = this.at / 4;
+    const count = words[own + Find.COUNT]!;
+    words[own + Find.COUNT] = 0;
     for (let nth = 0; nth < count; nth++) {
-      const at = first + nth * Find.FOUND_WORDS;
+      const at = own + Find.FOUND_AT + nth * Find.FOUND_WORDS;
       const meta = words[at + Find.ENTRY_META]!;
       const policy = policies[Page.kindOf(meta)]!;
       if (policy.tracksRequests) policy.recordRequest(words[at + Find.HASH]!);
@@ -126,5 +147,12 @@ export class Finder {
       const entry = words[at + Find.ENTRY]! as WordIndex;
       readBuffer.recordHit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);
     }
+    return count;
+  }
+
+  /** Has `answerGets` find values in several shards. @param at address of their struct */
+  useShards(shards: ShardAnswers, at: Address): void {
+    this.shards = shards;
+    this.#state.words[this.at / 4 + Find.SHARDS] = at;
   }
 }

@@ -17,7 +17,8 @@ export {
   spinForLock,
   spinWhileSet,
 } from "../memory/lock.as";
-export { answerGets } from "../memcached/plain_gets.as";
+export { answerGets, answerKey } from "../memcached/plain_gets.as";
+export { addHash, forgetFound, lookAtHashes, putLong } from "../memcached/sharded_gets.as";
 
 /** Copies `size` bytes; the regions may overlap. */
 export function copy(target: usize, source: usize, size: usize): void {

@@ -2,7 +2,13 @@
 // nothing has to be read from a disk or fetched: the same code runs in Node and in a browser's
 // worker.
 import { KERNELS_BASE64 } from "./kernels.binary.ts";
-import { Wasm, type WasmMemory, type WasmModule } from "./platform.ts";
+import {
+  Wasm,
+  type WasmFunction,
+  type WasmMemory,
+  type WasmModule,
+  type WasmTable,
+} from "./platform.ts";
 
 /** The exports of `kernels.as.ts`; addresses and sizes are bytes in the instance's memory. */
 export interface Kernels {
@@ -93,6 +99,14 @@ export interface Kernels {
     now: number,
     flushes: number,
   ): number;
+  /** The functions that `answerGets` calls by their index. */
+  readonly table: WasmTable;
+  // What it calls in each shard (memcached/sharded_gets.as.ts).
+  readonly putLong: WasmFunction;
+  readonly addHash: WasmFunction;
+  readonly lookAtHashes: WasmFunction;
+  readonly answerKey: WasmFunction;
+  readonly forgetFound: WasmFunction;
 }
 
 /** Scratch that `lz4Compress` needs: up to 8,192 entries of 16 bits. */

@@ -5,6 +5,15 @@
 export interface WasmMemory {
   readonly buffer: SharedArrayBuffer;
 }
+/** A function of an instance, for the table of another instance. */
+export type WasmFunction = (...args: never[]) => unknown;
+/** A table of functions that the code of an instance calls by their index. */
+export interface WasmTable {
+  readonly length: number;
+  /** @returns the length before */
+  grow(count: number): number;
+  set(index: number, value: WasmFunction): void;
+}
 export interface WasmModule {
   readonly [Symbol.toStringTag]?: string;
 }

@@ -18,8 +18,14 @@ import { SetRequest } from "../../values/request.ts";
 import type { Values } from "../../values/values.ts";
 import { KEY_BYTES_MAX } from "../protocol/text.ts";
 import { META_WORDS } from "./items.layout.ts";
-import { type AnswerBuffer, ShardedGets } from "./sharded_gets.ts";
+import { ShardedGets } from "./sharded_gets.ts";
 import { type ItemEvictions, ItemScan, type ItemShards } from "./shards.ts";
+
+/** A buffer of replies, filled up to `at`. */
+export interface AnswerBuffer {
+  readonly bytes: Uint8Array;
+  at: number;
+}
 
 /** An arena that is shorter than so many reply buffers has no room for one. */
 const BUFFER_PARTS_MIN = 256;
@@ -38,8 +44,6 @@ export class ItemAccess {
   now = 0;
   /** Items that the last `answerLines` has found. */
   hits = 0;
-  /** The verb of the list of keys that it has answered in part: up to where it has stopped. */
-  openList: "" | "get" | "gets" = "";
   readonly #isSharded: boolean;
   /** The first shard, which buffers of the thread lie in. */
   readonly #home: Values;
@@ -56,8 +60,6 @@ export class ItemAccess {
   #bufferAt = 0;
   /** Finds items for `answerLines`; undefined without a buffer for the answers. */
   #finder: Finder | undefined;
-  /** Does so in several shards; undefined if there is one. */
-  #shardedGets: ShardedGets | undefined;
 
   constructor(shards: ItemShards) {
     this.shards = shards;
@@ -152,7 +154,7 @@ export class ItemAccess {
     if (values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
     try {
       this.#bufferAt = values.store.reserve(bytes);
-      this.#makeFinders();
+      this.#finder = this.#makeFinder(bytes);
     } catch (error) {
       if (error instanceof ZcacheError) return undefined;
       throw error;
@@ -161,13 +163,15 @@ export class ItemAccess {
     return this.#buffer;
   }
 
-  #makeFinders(): void {
-    const { values, hash } = this.shards;
+  /** @param replyBytes of the buffer for the answers */
+  #makeFinder(replyBytes: number): Finder | undefined {
+    const { values } = this.shards;
+    const first = this.#home.finder();
+    if (values.length === 1 || first === undefined) return first;
     const finders = values.map((one) => one.finder()).filter((finder) => finder !== undefined);
-    if (finders.length < values.length) return;
-    this.#finder = finders[0];
-    if (values.length === 1) return;
-    this.#shardedGets = new ShardedGets(values, hash, finders, this.#bufferAt);
+    if (finders.length < values.length) return undefined;
+    new ShardedGets(values, finders, first, replyBytes);
+    return first;
   }
 
   /**
@@ -187,14 +191,6 @@ export class ItemAccess {
     const finder = this.#finder;
     this.hits = 0;
     if (finder === undefined || target.bytes !== this.#buffer) return 0;
-    const sharded = this.#shardedGets;
-    if (sharded !== undefined) {
-      sharded.begin(this.now, flushes);
-      const used = sharded.answer(lines, from, to, target);
-      this.hits = sharded.hits;
-      this.openList = sharded.openList;
-      return used;
-    }
     const out = this.#bufferAt;
     finder.out = out + target.at;
     finder.outEnd = out + target.bytes.length;

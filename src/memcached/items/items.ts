@@ -3,13 +3,12 @@
 // delete.ts. Every change of an item happens under the lock of its key, so that reading, deciding
 // and writing are one step for all threads.
 import { U64 } from "../../base/u64.ts";
-import { ItemAccess } from "./access.ts";
+import { type AnswerBuffer, ItemAccess } from "./access.ts";
 import { C, type Counters } from "./counters.ts";
 import * as Look from "./item_log.ts";
 import * as Item from "./items.layout.ts";
 import { hasExpired } from "./lifetime.ts";
 import { DONE, NO_MEMORY, type Outcome } from "./requests.ts";
-import type { AnswerBuffer } from "./sharded_gets.ts";
 import type { ItemShards } from "./shards.ts";
 import type { ItemsShared } from "./shared.ts";
 

@@ -21,8 +21,8 @@ const SPACES_MAX = 100;
 /** No time has more letters. */
 const TIME_BYTES_MAX = 64;
 
-export const GET: KeyList = { touches: false, withCas: false };
-export const GETS: KeyList = { touches: false, withCas: true };
+const GET: KeyList = { touches: false, withCas: false };
+const GETS: KeyList = { touches: false, withCas: true };
 const GAT: KeyList = { touches: true, withCas: false };
 const GATS: KeyList = { touches: true, withCas: true };
 

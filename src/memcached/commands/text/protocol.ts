@@ -6,7 +6,7 @@ import type { Session } from "../../session.ts";
 import type { CommandParts, Protocol, Turn } from "../contract.ts";
 import { MetaRequest } from "../meta/request.ts";
 import { authenticate } from "./auth.ts";
-import { beginLongList, GET, GETS, moreKeys, pastSpaces, tokenEnd } from "./get.ts";
+import { beginLongList, moreKeys, pastSpaces, tokenEnd } from "./get.ts";
 import * as Say from "./replies.ts";
 import { commandOf } from "./table.ts";
 
@@ -56,7 +56,6 @@ export class TextProtocol implements Protocol {
     const used = items.answerGets(bytes, from, to, reply);
     if (used === 0) return 0;
     session.lastCommandAt = items.now;
-    if (items.openList !== "") session.keyList = items.openList === "get" ? GET : GETS;
     return used;
   }
 
