@@ -4,8 +4,9 @@
 // through JavaScript five times as long, and the keys are asked for in the order of the lines.
 //
 // The reply buffer is in the memory of the first shard, which writes its answers there. Another
-// shard writes its answer to memory of its own; the place of the answer in the reply buffer is left
-// free, and a segment says what is to be copied there (items/sharded_gets.ts).
+// shard writes its answer to memory of its own, from where it is copied to the reply buffer. Where
+// kernels can't copy between two memories (wasm/copier.ts), the place of the answer in the reply
+// buffer is left free, and a segment says what is to be copied there (items/sharded_gets.ts).
 import * as Find from "../values/find.layout";
 import * as Shards from "./sharded_gets.layout";
 import {
@@ -132,8 +133,11 @@ export function askShard(
   setOwn(segment, Shards.BYTES, behind - from);
   setOwn(segment, Shards.TO, out);
   setOwn(shards, Shards.SEGMENTS, nth + 1);
-  if (shard != 0) setOwn(asked, Shards.OUT, behind);
-  return out + (behind - from);
+  const bytes = behind - from;
+  if (shard == 0) return behind;
+  if (own(shards, Shards.COPIES) == 0) setOwn(asked, Shards.OUT, behind);
+  else call_indirect<void>(functionOf(shards, shard, Shards.COPY_OUT), out, from, bytes);
+  return out + bytes;
 }
 
 // What follows is called by the kernels of the first shard, in each shard.

@@ -12,6 +12,7 @@
 export const SHARDS = 0; // how many there are
 export const FUNCTIONS_AT = 1; // index in the table of functions of the first shard's first one
 export const SEGMENTS = 2; // answers of this call
+export const COPIES = 3; // 1: COPY_OUT copies each answer at once; 0: the caller does so at the end
 
 /** Of each shard. */
 export const SHARD_AT = 16;
@@ -41,4 +42,5 @@ export const ADD_HASH = 1;
 export const LOOK_AT_HASHES = 2;
 export const ANSWER_KEY = 3;
 export const FORGET_FOUND = 4;
-export const FUNCTIONS = 5;
+export const COPY_OUT = 5;
+export const FUNCTIONS = 6;

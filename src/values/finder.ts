@@ -12,6 +12,7 @@ import type { StoreState } from "../store/state.ts";
 import * as Store from "../store/store.layout.ts";
 import * as Index from "../tmem/index.layout.ts";
 import type { Kernels } from "../wasm/kernels.ts";
+import type { WasmMemory } from "../wasm/platform.ts";
 import * as Find from "./find.layout.ts";
 
 const POOL_TYPE = "dense";
@@ -38,6 +39,7 @@ export class Finder {
   /** Address of the input that kernels read in the context. */
   readonly inputAt: Address;
   readonly kernels: Kernels;
+  readonly memory: WasmMemory;
   /** What completes the answers of several shards. */
   shards: ShardAnswers | undefined = undefined;
   // What `answerGets` is asked.
@@ -69,6 +71,7 @@ export class Finder {
     const { arena, root, words } = state;
     this.#state = state;
     this.kernels = arena.kernels;
+    this.memory = arena.memory;
     this.at = arena.reserve(Find.FIND_BYTES);
     const at = this.at / 4;
     this.inputAt = (this.at + Find.INPUT_AT * 4) as Address;

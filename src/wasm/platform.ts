@@ -26,8 +26,9 @@ interface WasmPlatform {
   readonly Module: new (binary: Uint8Array) => WasmModule;
   readonly Instance: new (
     module: WasmModule,
-    imports: { env: { memory: WasmMemory } },
+    imports: { env: Readonly<Record<string, WasmMemory>> },
   ) => WasmInstance;
+  readonly validate: (binary: Uint8Array) => boolean;
 }
 
 export const Wasm = (globalThis as unknown as { WebAssembly: WasmPlatform }).WebAssembly;

@@ -1,13 +1,14 @@
 // Plain gets where keys are in several shards: prepares what the kernels need to call each other
-// (../sharded_gets.as.ts), and copies the answers of all shards but the first to the reply buffer,
-// which is in the memory of the first.
+// (../sharded_gets.as.ts), and, where they can't, copies the answers of all shards but the first to
+// the reply buffer, which is in the memory of the first.
 //
 // Nothing is allocated for a key but a view of an answer that is copied.
 import type { Address } from "../../base/brand.ts";
 import { assert } from "../../base/errors.ts";
 import type { Finder, ShardAnswers } from "../../values/finder.ts";
 import type { Values } from "../../values/values.ts";
-import type { Kernels } from "../../wasm/kernels.ts";
+import { copierBetween } from "../../wasm/copier.ts";
+import type { WasmFunction } from "../../wasm/platform.ts";
 import * as Shards from "../sharded_gets.layout.ts";
 
 /** Below this a copy byte by byte is quicker than a call. */
@@ -19,6 +20,8 @@ export class ShardedGets implements ShardAnswers {
   readonly #words: Int32Array;
   /** Word index of struct shards. */
   readonly #at: number;
+  /** Kernels copy the answers, so `complete` does not. */
+  readonly #copies: boolean;
 
   /**
    * @param finders of each shard
@@ -42,7 +45,10 @@ export class ShardedGets implements ShardAnswers {
     this.#at = at / 4;
     words.fill(0, at / 4, (at + Shards.SHARDS_BYTES) / 4);
     words[at / 4 + Shards.SHARDS] = values.length;
-    words[at / 4 + Shards.FUNCTIONS_AT] = listFunctions(finders);
+    const copiers = finders.map(({ memory }) => copierBetween(finders[0]!.memory, memory));
+    this.#copies = copiers.every((copier) => copier !== undefined);
+    words[at / 4 + Shards.COPIES] = this.#copies ? 1 : 0;
+    words[at / 4 + Shards.FUNCTIONS_AT] = listFunctions(finders, copiers);
     // A shard has its part of the answers, or twice that; and always one answer, which is shorter
     // than two pages.
     const part = Math.ceil((2 * replyBytes) / values.length / 8) * 8;
@@ -63,23 +69,23 @@ export class ShardedGets implements ShardAnswers {
     const words = this.#words;
     const count = words[this.#at + Shards.SEGMENTS]!;
     if (count === 0) return 0;
+    if (!this.#copies) this.#copyAnswers(count);
+    let found = 0;
+    for (const finder of this.#finders) found += finder.recordFound();
+    return found;
+  }
+
+  #copyAnswers(count: number): void {
+    const words = this.#words;
     const target = this.#bytes[0]!;
     let at = this.#at + Shards.SEGMENT_AT;
     for (let nth = 0; nth < count; nth++, at += Shards.SEGMENT_WORDS) {
       const shard = words[at + Shards.SHARD]!;
       if (shard === 0) continue;
       const from = words[at + Shards.FROM]! >>> 0;
-      copy(
-        this.#bytes[shard]!,
-        from,
-        words[at + Shards.BYTES]!,
-        target,
-        words[at + Shards.TO]! >>> 0,
-      );
+      const bytes = words[at + Shards.BYTES]!;
+      copy(this.#bytes[shard]!, from, bytes, target, words[at + Shards.TO]! >>> 0);
     }
-    let found = 0;
-    for (const finder of this.#finders) found += finder.recordFound();
-    return found;
   }
 
   waitForWriter(): boolean {
@@ -89,22 +95,27 @@ export class ShardedGets implements ShardAnswers {
   }
 }
 
-/** Lists the functions of all shards in the first one's table. @returns the index of the first */
-function listFunctions(finders: readonly Finder[]): number {
+/**
+ * Lists the functions of all shards in the first one's table, in the order of
+ * sharded_gets.layout.ts.
+ * @param copiers of each shard, from its memory to that of the first one
+ * @returns the index of the first function
+ */
+function listFunctions(
+  finders: readonly Finder[],
+  copiers: readonly (WasmFunction | undefined)[],
+): number {
   const { table } = finders[0]!.kernels;
   const first = table.grow(finders.length * Shards.FUNCTIONS);
   for (const [nth, { kernels }] of finders.entries()) {
-    for (const [which, one] of functionsOf(kernels).entries()) {
-      table.set(first + nth * Shards.FUNCTIONS + which, one);
+    const { putLong, addHash, lookAtHashes, answerKey, forgetFound } = kernels;
+    const at = first + nth * Shards.FUNCTIONS;
+    const functions = [putLong, addHash, lookAtHashes, answerKey, forgetFound, copiers[nth]];
+    for (const [which, one] of functions.entries()) {
+      if (one !== undefined) table.set(at + which, one);
     }
   }
   return first;
-}
-
-/** In the order of sharded_gets.layout.ts. */
-function functionsOf(kernels: Kernels) {
-  const { putLong, addHash, lookAtHashes, answerKey, forgetFound } = kernels;
-  return [putLong, addHash, lookAtHashes, answerKey, forgetFound];
 }
 
 function copy(from: Uint8Array, at: number, count: number, to: Uint8Array, toAt: number): void {
