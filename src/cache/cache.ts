@@ -368,8 +368,8 @@ export class Cache<K extends CacheKey = string, V = unknown> {
 
   /**
    * Sets the limit of memory in use. Values above it are evicted before the method returns.
-   * @param memoryMax bytes or text such as "512MiB", at most the limit that the cache was created
-   *   with
+   * @param memoryMax bytes or text such as "512MiB", at most 64 times the limit that the cache was
+   *   created with, and 4 GiB for each of its shards
    * @throws ZcacheError ERR_OPTION, ERR_STORE_CLOSED
    */
   resize(memoryMax: number | string): void {

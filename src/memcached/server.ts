@@ -212,6 +212,11 @@ export class MemcachedServer {
     }));
   }
 
+  /** The most that the limit of memory can be changed to, in bytes. */
+  get memoryLimitMax(): number {
+    return this.#opened.shards.group.limitMax;
+  }
+
   #set(name: keyof MemcachedSettings, value: number | boolean): void {
     const current = this.#main.settings[name];
     if (typeof value !== typeof current) {
@@ -220,7 +225,10 @@ export class MemcachedServer {
     }
     checkSettings({ ...this.#main.settings, [name]: value });
     if (name === "memoryMax" && !limitMemory(this.#opened.shards, value as number)) {
-      throw new ZcacheError("ERR_OPTION", `memcached.memoryMax: ${value} is more than was set up`);
+      throw new ZcacheError(
+        "ERR_OPTION",
+        `memcached.memoryMax: ${value} is more than ${this.memoryLimitMax}`,
+      );
     }
     this.#main.set(name, value);
     const message: ToWorker = { type: "set", name, value };

@@ -1,21 +1,22 @@
 /** The arena: one shared WebAssembly memory, from its first byte to its last.
  *
- *  frame 0                                            FIRST_FRAME             FRAMES_TOTAL
+ *  frame 0                                            FIRST_FRAME   FRAMES_TOTAL
  *  ┌────────────┬──────────────┬─────────────────────┬─────────────┬───────────────────┐
  *  │ superblock │ free bitmaps │ frame table         │ frame       │ frame …           │
- *  │ 768 words  │ orders 0 … 4 │ 4 words per frame   │             │                   │
+ *  │ 768 words  │ orders 0 … 4 │ 4 words per frame   │             │ not used yet ┄┄┄  │
  *  └────────────┴──────────────┴─────────────────────┴─────────────┴───────────────────┘
  *
  * Frame numbers count from the start of the memory, so that frame × page size is an address; the
  * frames of the first three parts are never allocated. The memory is created at its full size, and
- * the system populates a page when it is first touched.
+ * the system populates a page when it is first touched. The first three parts have room for all
+ * frames of the memory; an arena may begin with fewer, and grows by raising FRAMES_TOTAL.
  *
  * Words marked "fixed" are written before the arena is shared, and never again.
  */
 export const MAGIC = 0; // fixed: ARENA_MAGIC, written last
 export const VERSION = 1; // fixed: ARENA_VERSION
 export const PAGE_SHIFT = 2; // fixed: 12 … 16
-export const FRAMES_TOTAL = 3; // fixed: frames in the memory, including those of this header
+export const FRAMES_TOTAL = 3; // guarded by FRAMES_LOCK: the end of the frames, never lowered
 export const FIRST_FRAME = 4; // fixed: the first frame that can be allocated
 export const CLOSED = 5; // atomic: 1 after close()
 export const FRAMES_LOCK = 6; // atomic: the lock of the frame allocator
@@ -42,13 +43,14 @@ export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock found
 export const SCRATCH_BLOCKS = 31; // fixed: largest blocks reserved for threads that attach later
 export const THREADS = 32; // atomic: MAX_THREADS words: Threads.self() of each thread, 0 = free
 export const ATTACHMENTS = 224; // atomic: MAX_THREADS words: how often each number was assigned
-export const HUGE_PAGES = 421; // atomic: 1 if the system was asked for huge pages
+export const HUGE_PAGES = 422; // atomic: 1 if the system was asked for huge pages
 export const BARE_FRAMES = 420; // guarded by FRAMES_LOCK: bare frames (free_blocks.ts)
 export const RETURNED_FRAMES = 416; // atomic: frames whose memory was returned, modulo 2³²
 export const RETURN_CALLS = 417; // atomic: calls of the system for that
 export const RETURN_US = 418; // atomic: time spent in them, µs modulo 2³²
 export const RETURNED_BY = 419; // atomic: what calls the system (store/resident_memory.ts)
 export const LOCK_HEIR = 421; // atomic: the owner that is handed ARENA_LOCK, 0 = the first to come
+export const HEADER_FRAMES = 423; // guarded by FRAMES_LOCK: what the header counts as (frames.ts)
 export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, each a cache line
 
 /** In WRITING: a thread writes; readers may sleep until it has written. */

@@ -30,7 +30,7 @@ import * as Super from "./arena.layout.ts";
 import { ArenaLock } from "./arena_lock.ts";
 import { MAX_ORDER, orderOf } from "./frame.layout.ts";
 import { FrameAllocator } from "./frames.ts";
-import { layoutArena } from "./free_blocks.ts";
+import { usableFrames } from "./free_blocks.ts";
 import { JOURNAL_BYTES, journalFormat, journalIsKept } from "./journal.ts";
 import { LockWaits } from "./lock_waits.ts";
 import type { IsDead } from "./mutex.ts";
@@ -56,6 +56,11 @@ const THREAD_OWNER = 2 ** 26;
 export interface ArenaOptions {
   /** Bytes of the whole arena, header included; rounded down to 64 KiB. At most ARENA_BYTES_MAX. */
   readonly sizeBytes: number;
+  /**
+   * Bytes up to which the arena can grow, at most ARENA_BYTES_MAX (default: sizeBytes). If the
+   * platform refuses so much memory, the arena can't grow.
+   */
+  readonly sizeBytesMax?: number;
   /** Bytes of a page frame: 4, 8, 16, 32 or 64 KiB (default 4 KiB). */
   readonly pageSize?: number;
 }
@@ -149,28 +154,14 @@ export class Arena {
    *   platform refuses the memory
    */
   static create(options: ArenaOptions, threads = UNKNOWN_THREADS): Arena {
-    const { sizeBytes, pageSize, framesTotal, firstFrame } = checkOptions(options);
-    const pages = sizeBytes / WASM_PAGE;
-    let memory: WasmMemory;
-    try {
-      memory = new Wasm.Memory({ initial: pages, maximum: pages, shared: true });
-    } catch (cause) {
-      throw new ZcacheError(
-        "ERR_ARENA_MEMORY",
-        `no shared memory of ${sizeBytes} bytes is available`,
-        {
-          cause,
-          context: { sizeBytes },
-        },
-      );
-    }
+    const { sizeBytes, sizeBytesMax, pageSize } = checkOptions(options);
+    const memory = makeMemory(sizeBytes, sizeBytesMax);
     const words = new Int32Array(memory.buffer);
     words[Super.VERSION] = Super.ARENA_VERSION;
     words[Super.PAGE_SHIFT] = Math.log2(pageSize);
-    words[Super.FRAMES_TOTAL] = framesTotal;
-    words[Super.FIRST_FRAME] = firstFrame;
     const arena = new Arena(memory, threads);
-    arena.frames.format();
+    words[Super.FIRST_FRAME] = arena.frames.firstFrame;
+    arena.frames.format(sizeBytes / pageSize);
     Atomics.store(words, Super.MAGIC, Super.ARENA_MAGIC);
     return arena;
   }
@@ -211,9 +202,9 @@ export class Arena {
     return { zcacheArena: this.memory, zcache: VERSION };
   }
 
-  /** Bytes of the whole arena. */
+  /** Bytes of the whole arena, as far as it has grown. */
   get sizeBytes(): number {
-    return this.bytes.length;
+    return (this.frames.headerFrames + this.frames.framesUsable) * this.pageSize;
   }
 
   /**
@@ -419,7 +410,7 @@ export class Arena {
 }
 
 function checkOptions(options: ArenaOptions) {
-  checkOptionNames(options, ["sizeBytes", "pageSize"], "an arena");
+  checkOptionNames(options, ["sizeBytes", "sizeBytesMax", "pageSize"], "an arena");
   const { sizeBytes, pageSize = 4 * KIB } = options;
   if (!PAGE_SIZES.includes(pageSize)) {
     throw new ZcacheError(
@@ -429,16 +420,39 @@ function checkOptions(options: ArenaOptions) {
   }
   const bytes = typeof sizeBytes === "number" ? sizeBytes : Number.NaN;
   const rounded = Math.floor(bytes / WASM_PAGE) * WASM_PAGE;
-  const framesTotal = rounded / pageSize;
-  const firstFrame = framesTotal > 0 ? layoutArena(framesTotal, pageSize).firstFrame : 0;
-  if (!(rounded <= ARENA_BYTES_MAX) || framesTotal - firstFrame < 1) {
+  if (!(rounded <= ARENA_BYTES_MAX) || usableFrames(rounded / pageSize, pageSize) < 1) {
     throw new ZcacheError(
       "ERR_OPTION",
       `arena of ${describe(sizeBytes)} bytes: at least ${Math.max(WASM_PAGE, 2 * pageSize)}, ` +
         `so that there is room for one page frame, at most ${ARENA_BYTES_MAX} bytes`,
     );
   }
-  return { sizeBytes: rounded, pageSize, framesTotal, firstFrame };
+  const { sizeBytesMax = rounded } = options;
+  if (!(sizeBytesMax >= rounded && sizeBytesMax <= ARENA_BYTES_MAX)) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `arena that grows to ${describe(sizeBytesMax)} bytes: from ${rounded} to ${ARENA_BYTES_MAX}`,
+    );
+  }
+  const roundedMax = Math.floor(sizeBytesMax / WASM_PAGE) * WASM_PAGE;
+  return { sizeBytes: rounded, sizeBytesMax: roundedMax, pageSize };
+}
+
+/** @throws ZcacheError ERR_ARENA_MEMORY */
+function makeMemory(sizeBytes: number, sizeBytesMax: number): WasmMemory {
+  try {
+    return tryMemory(sizeBytesMax);
+  } catch (cause) {
+    if (sizeBytesMax > sizeBytes) return makeMemory(sizeBytes, sizeBytes);
+    const message = `no shared memory of ${sizeBytes} bytes is available`;
+    throw new ZcacheError("ERR_ARENA_MEMORY", message, { cause, context: { sizeBytes } });
+  }
+}
+
+/** The initial size is the largest: a memory that grows has another buffer in each thread. */
+function tryMemory(sizeBytes: number): WasmMemory {
+  const pages = sizeBytes / WASM_PAGE;
+  return new Wasm.Memory({ initial: pages, maximum: pages, shared: true });
 }
 
 /**

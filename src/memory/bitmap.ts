@@ -45,6 +45,26 @@ export function bitmapAdd(words: Int32Array, map: BitmapLayout, member: number):
   }
 }
 
+/** Adds the numbers from … end − 1, of which there is at least one: a word at a time. */
+export function bitmapAddRange(
+  words: Int32Array,
+  map: BitmapLayout,
+  from: number,
+  end: number,
+): void {
+  let first = from;
+  let last = end - 1;
+  for (const at of map.levelAt) {
+    for (let nth = first >>> 5; nth <= last >>> 5; nth++) {
+      const low = nth === first >>> 5 ? -1 << (first & 31) : -1;
+      const high = nth === last >>> 5 ? -1 >>> (31 - (last & 31)) : -1;
+      put(words, at + nth, words[at + nth]! | (low & high));
+    }
+    first >>>= 5;
+    last >>>= 5;
+  }
+}
+
 export function bitmapDelete(words: Int32Array, map: BitmapLayout, member: number): void {
   const levels = map.levelAt;
   let bit = member;

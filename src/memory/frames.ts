@@ -5,7 +5,13 @@ import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
 import * as Frame from "./frame.layout.ts";
-import { BLOCK_FRAMES, type FrameRun, FreeBlocks, layoutArena } from "./free_blocks.ts";
+import {
+  BLOCK_FRAMES,
+  type FrameRun,
+  FreeBlocks,
+  layoutArena,
+  usableFrames,
+} from "./free_blocks.ts";
 import { add, put } from "./journal.ts";
 import type { LockWaits } from "./lock_waits.ts";
 import { type IsDead, Mutex } from "./mutex.ts";
@@ -15,7 +21,8 @@ export class FrameAllocator {
   readonly pageSize: number;
   readonly pageShift: number;
   readonly wordsPerPage: number;
-  readonly framesTotal: number;
+  /** The frames that the memory has room for, including those of the header. */
+  readonly framesMax: number;
   /** Word index of the frame table; the words of frame f begin at `tableAt + f * FRAME_WORDS`. */
   readonly tableAt: number;
   readonly firstFrame: number;
@@ -46,24 +53,73 @@ export class FrameAllocator {
     this.pageShift = words[Super.PAGE_SHIFT]!;
     this.pageSize = 1 << this.pageShift;
     this.wordsPerPage = this.pageSize >>> 2;
-    this.framesTotal = words[Super.FRAMES_TOTAL]!;
-    const layout = layoutArena(this.framesTotal, this.pageSize);
+    this.framesMax = Math.floor(words.length / this.wordsPerPage);
+    const layout = layoutArena(this.framesMax, this.pageSize);
     this.#blocks = new FreeBlocks(words, layout, isDead);
     this.tableAt = layout.tableAt;
     this.firstFrame = layout.firstFrame;
   }
 
-  /** Initializes all frames as free; called once, by the arena's creator, before others attach. */
-  format(): void {
-    this.#mutex.lock();
-    for (let frame = this.firstFrame; frame < this.framesTotal; ) {
-      let order = Frame.MAX_ORDER;
-      while (frame % (1 << order) !== 0 || frame + (1 << order) > this.framesTotal) order--;
-      this.#blocks.addFresh(frame, order);
-      this.#words[Super.FRAMES_FREE]! += 1 << order;
-      frame += 1 << order;
+  /**
+   * Adds the first frames; called once, by the arena's creator, before others attach.
+   * @param frames of an arena of this size, of which its header takes some
+   */
+  format(frames: number): void {
+    this.#words[Super.FRAMES_TOTAL] = this.firstFrame;
+    this.growTo(usableFrames(frames, this.pageSize));
+    this.#words[Super.HEADER_FRAMES] = frames - this.framesUsable;
+  }
+
+  /**
+   * Adds free frames at the end, until there are `usable` ones, free or in use. The system gives
+   * them memory when they are touched.
+   * @param usable at most usableMax
+   */
+  growTo(usable: number): void {
+    assert(usable <= this.usableMax, "an arena grows within its memory");
+    this.#locked(() => {
+      const from = this.framesTotal;
+      const end = this.firstFrame + usable;
+      if (end <= from) return;
+      put(this.#words, Super.HEADER_FRAMES, this.headerFramesFor(usable));
+      put(this.#words, Super.FRAMES_TOTAL, end);
+      this.#blocks.addFresh(from, end);
+    });
+  }
+
+  /** The end of the frames that can be allocated: an arena may grow. */
+  get framesTotal(): number {
+    return this.#words[Super.FRAMES_TOTAL]!;
+  }
+
+  /** Frames that can be allocated, free or in use. */
+  get framesUsable(): number {
+    return this.framesTotal - this.firstFrame;
+  }
+
+  /** The most that `framesUsable` can become. */
+  get usableMax(): number {
+    return this.framesMax - this.firstFrame;
+  }
+
+  /**
+   * Frames that the header counts as: those that an arena would need which has no room to grow.
+   * What is laid out for more frames is never touched.
+   */
+  get headerFrames(): number {
+    return this.#words[Super.HEADER_FRAMES]!;
+  }
+
+  /** What `headerFrames` is once the arena has grown to so many usable frames. */
+  headerFramesFor(usable: number): number {
+    if (usable <= this.framesUsable) return this.headerFrames;
+    let header = this.headerFrames;
+    // The header of a larger arena is larger: a few turns, because a frame has room for many.
+    for (let before = -1; header !== before; ) {
+      before = header;
+      header = Math.max(header, layoutArena(usable + header, this.pageSize).firstFrame);
     }
-    this.#mutex.unlock();
+    return header;
   }
 
   /**
@@ -154,7 +210,7 @@ export class FrameAllocator {
 
   /** Frames in use, without those of the arena's header. */
   get framesUsed(): number {
-    return this.framesTotal - this.firstFrame - this.framesFree;
+    return this.framesUsable - this.framesFree;
   }
 
   /** The most frames ever in use at once. */
@@ -305,7 +361,7 @@ export class FrameAllocator {
       return NIL;
     }
     this.#setStateLocked(frame, order, owner);
-    const used = this.framesTotal - this.firstFrame - words[Super.FRAMES_FREE]!;
+    const used = this.framesUsed;
     if (used > words[Super.FRAMES_PEAK]!) put(words, Super.FRAMES_PEAK, used);
     return frame as PageFrame;
   }

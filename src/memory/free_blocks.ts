@@ -27,6 +27,7 @@ import * as Super from "./arena.layout.ts";
 import {
   type BitmapLayout,
   bitmapAdd,
+  bitmapAddRange,
   bitmapCheck,
   bitmapDelete,
   bitmapHas,
@@ -84,6 +85,11 @@ export function layoutArena(framesTotal: number, pageSize: number): ArenaLayout 
   return { free, unpopulated, bareAt, tableAt, firstFrame: Math.ceil(headerBytes / pageSize) };
 }
 
+/** Frames that can be allocated in an arena of so many frames; 0 or less: it is too small. */
+export function usableFrames(frames: number, pageSize: number): number {
+  return frames > 0 ? frames - layoutArena(frames, pageSize).firstFrame : 0;
+}
+
 export class FreeBlocks {
   readonly #words: Int32Array;
   readonly #free: readonly BitmapLayout[];
@@ -108,14 +114,19 @@ export class FreeBlocks {
     return blocks + words[Super.UNPOPULATED_BLOCKS]! + returning;
   }
 
-  /** Adds a block of a new arena. */
-  addFresh(frame: number, order: number): void {
-    if (order === MAX_ORDER) {
-      this.#addUnpopulated(frame >>> MAX_ORDER);
+  /** Adds frames that were never used, and so have no memory: whole blocks a word at a time. */
+  addFresh(from: number, end: number): void {
+    const firstBlock = Math.ceil(from / BLOCK_FRAMES);
+    const endBlock = end >>> MAX_ORDER;
+    if (firstBlock >= endBlock) {
+      for (let frame = from; frame < end; frame++) this.#addFreshFrame(frame);
       return;
     }
-    this.#add(frame, order);
-    this.#setBare(frame, order);
+    for (let frame = from; frame < firstBlock << MAX_ORDER; frame++) this.#addFreshFrame(frame);
+    bitmapAddRange(this.#words, this.#unpopulated, firstBlock, endBlock);
+    add(this.#words, Super.UNPOPULATED_BLOCKS, endBlock - firstBlock);
+    add(this.#words, Super.FRAMES_FREE, (endBlock - firstBlock) << MAX_ORDER);
+    for (let frame = endBlock << MAX_ORDER; frame < end; frame++) this.#addFreshFrame(frame);
   }
 
   /** Takes a block. @returns its first frame, or NIL if there is none */
@@ -303,6 +314,11 @@ export class FreeBlocks {
   #add(frame: number, order: number): void {
     bitmapAdd(this.#words, this.#free[order]!, frame >>> order);
     add(this.#words, Super.FREE_BLOCKS + order, 1);
+  }
+
+  #addFreshFrame(frame: number): void {
+    this.#setBare(frame, 0);
+    this.give(frame, 0);
   }
 
   #addUnpopulated(block: number): void {

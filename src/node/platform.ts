@@ -30,6 +30,8 @@ export function random32(): number {
 export function nodePlatform(): StorePlatform {
   return {
     threads: nodeThreads(),
+    // Windows counts all memory that could be touched.
+    reservesFreely: process.platform !== "win32",
     clock: platformClock,
     random: random32,
     codecs: () => nodeCodecs(),

@@ -62,10 +62,10 @@ export class Z3foldPool extends BasePool {
     super(arena, { type, typeIndex, ownWords: OWN_WORDS, maxSizeBytes, canCompact: false }, id);
     this.#chunkBytes = arena.pageSize >>> CHUNKS_ORDER;
     this.#chunkShift = Math.log2(this.#chunkBytes);
-    this.#bits = handleBits(arena.frames.framesTotal, SLOTS);
+    this.#bits = handleBits(arena.frames.framesMax, SLOTS);
     this.#asSeed = asSeed;
     this.#buddies = new Buddies(arena, asSeed);
-    const metadataOwner = this.id + arena.frames.framesTotal;
+    const metadataOwner = this.id + arena.frames.framesMax;
     this.#headers = new Slab(arena, this.own + HEADERS, Page.HEADER_WORDS, metadataOwner);
     this.#lists = new BuddyLists(this.words, this.own + LISTS, false);
     if (id !== NIL) return;

@@ -64,7 +64,7 @@ export class ZblockPool extends BasePool {
     super(arena, { type, typeIndex, ownWords, maxSizeBytes, canCompact: false }, id);
     this.#setting = setting;
     this.#types = types;
-    this.#bits = handleBits(arena.frames.framesTotal, slotsMax);
+    this.#bits = handleBits(arena.frames.framesMax, slotsMax);
     this.#slabs = RECORD_SLOTS.map((slots, i) => {
       const headAt = this.own + SLABS + i * SLAB_HEAD_WORDS;
       return new Slab(arena, headAt, Block.SLOTS + slots, this.id);

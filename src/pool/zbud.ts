@@ -82,7 +82,7 @@ export class ZbudPool extends BasePool {
     this.#chunks = CHUNKS - form.headerChunks;
     this.#chunkBytes = chunkBytes;
     this.#chunkShift = Math.log2(chunkBytes);
-    this.#bits = handleBits(arena.frames.framesTotal, 2);
+    this.#bits = handleBits(arena.frames.framesMax, 2);
     this.#lists = new BuddyLists(this.words, this.own + LISTS, form.inOrderOfArrival);
     if (id !== NIL) return;
     this.#lists.format();

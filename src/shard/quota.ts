@@ -2,21 +2,21 @@
 // move to the shards that need memory.
 //
 // The total is a word in the memory of the first shard; what is free of it is the total less the
-// limits of all shards, so a thread that is terminated while it moves a limit loses nothing. Limits
-// move under a lock of their own, which is taken before the locks of arenas, never after them.
-import { assert, ZcacheError } from "../base/errors.ts";
-import { put } from "../memory/journal.ts";
+// limits and the headers of all shards, so a thread that is terminated while it moves a limit loses
+// nothing. Limits move under a lock of their own, which is taken before the locks of arenas, never
+// after them.
+import { assert } from "../base/errors.ts";
 import { Mutex } from "../memory/mutex.ts";
 import { markFrames } from "../policy/watermarks.ts";
 import { reclaimRoundLocked } from "../store/evict.ts";
+import { limitError, limitOf, setLimitLocked } from "../store/limit.ts";
 import type { RoomSource } from "../store/room.ts";
 import type { StoreState } from "../store/state.ts";
-import * as Root from "../store/store.layout.ts";
 import { transaction } from "../store/transaction.ts";
 
 // Words in the memory of the first shard.
 const LOCK = 0;
-const TOTAL_FRAMES = 1; // frames of all shards that may be in use
+const TOTAL_FRAMES = 1; // frames of all shards that may be in use, headers included
 export const QUOTA_BYTES = 64;
 
 /** A limit moves in steps of this fraction of a shard's part, and of at least so many frames. */
@@ -55,12 +55,12 @@ export class Quota {
     const total = this.#framesOf(bytes);
     this.#words[this.#at + LOCK] = 0;
     this.#words[this.#at + TOTAL_FRAMES] = total;
-    const part = Math.floor(total / this.#states.length);
-    for (const state of this.#states) setLimit(state, Math.min(part, framesOf(state)));
+    const part = Math.floor((total - this.#headerFrames()) / this.#states.length);
+    for (const state of this.#states) setLimit(state, part);
   }
 
-  /** Frames of all shards that may be in use. */
-  get totalFrames(): number {
+  /** Frames of all shards that may be in use, headers included. */
+  get #totalFrames(): number {
     return this.#words[this.#at + TOTAL_FRAMES]!;
   }
 
@@ -70,30 +70,40 @@ export class Quota {
    * @throws ZcacheError ERR_OPTION
    */
   limit(bytes: number): void {
-    const most = this.#states.reduce((sum, state) => sum + framesOf(state), 0);
-    const total = this.#framesOf(bytes);
-    const fewest = SHARD_FRAMES_MIN * this.#states.length;
-    if (total < fewest || total > most) {
-      const allowed = `${this.#bytesOf(fewest)} to ${this.#bytesOf(most)}`;
-      throw new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: must be 0, or from ${allowed}`);
-    }
     this.exclusive(() => {
-      const before = this.totalFrames;
-      const limits = this.#states.map((state) => {
-        const scaled = Math.floor((limitOf(state) * total) / before);
-        return Math.min(framesOf(state), Math.max(SHARD_FRAMES_MIN, scaled));
-      });
-      for (let over = sum(limits) - total; over > 0; over = sum(limits) - total) {
-        const largest = limits.indexOf(Math.max(...limits));
-        limits[largest]! -= Math.min(over, limits[largest]! - SHARD_FRAMES_MIN);
-      }
+      const total = this.#framesOf(bytes);
+      const limits = this.#limitsFor(total, bytes);
       // At every moment the limits are within the total: a thread may be terminated here.
-      Atomics.store(this.#words, this.#at + TOTAL_FRAMES, Math.max(before, total));
+      Atomics.store(this.#words, this.#at + TOTAL_FRAMES, Math.max(this.#totalFrames, total));
       const lower = (nth: number) => limits[nth]! < limitOf(this.#states[nth]!);
       const order = [...limits.keys()].sort((a, b) => Number(lower(b)) - Number(lower(a)));
       for (const nth of order) setLimit(this.#states[nth]!, limits[nth]!);
       Atomics.store(this.#words, this.#at + TOTAL_FRAMES, total);
     });
+  }
+
+  /** The limits of shards under a new total, in proportion to those they have. */
+  #limitsFor(total: number, bytes: number): number[] {
+    const states = this.#states;
+    const fewest = this.#headerFrames() + SHARD_FRAMES_MIN * states.length;
+    const most = sum(states.map(({ arena }) => arena.frames.framesMax));
+    if (total < fewest || total > most) {
+      throw limitError(bytes, fewest * states[0]!.pageSize, most * states[0]!.pageSize);
+    }
+    const before = sum(states.map(limitOf));
+    const limits = states.map((state) => {
+      const scaled = Math.floor((limitOf(state) / before) * (total - this.#headerFrames()));
+      return Math.min(state.arena.frames.usableMax, Math.max(SHARD_FRAMES_MIN, scaled));
+    });
+    // Headers of arenas that grow, and rounding.
+    const over = () =>
+      sum(limits.map((limit, nth) => limit + states[nth]!.arena.frames.headerFramesFor(limit))) -
+      total;
+    for (let frames = over(); frames > 0; frames = over()) {
+      const largest = limits.indexOf(Math.max(...limits));
+      limits[largest]! -= Math.min(frames, limits[largest]! - SHARD_FRAMES_MIN);
+    }
+    return limits;
   }
 
   /**
@@ -106,13 +116,17 @@ export class Quota {
     return this.exclusive(() => {
       const states = this.#states;
       const state = states[nth]!;
-      const part = Math.max(1, Math.floor(this.totalFrames / states.length));
+      const { frames } = state.arena;
+      const part = Math.max(1, Math.floor(this.#totalFrames / states.length));
       const step = Math.max(STEP_MIN, part >>> STEP_SHIFT);
-      const most = Math.min(step, framesOf(state) - limitOf(state));
+      const before = limitOf(state);
+      const most = Math.min(step, frames.usableMax - before);
       if (most <= 0) return false;
-      if (this.#unassigned() < most) this.#lower(nth, step, isUrgent);
-      const more = Math.min(most, this.#unassigned());
-      if (more > 0) setLimit(state, limitOf(state) + more);
+      // The arena may have to grow, and its header with it.
+      const header = frames.headerFramesFor(before + most) - frames.headerFrames;
+      if (this.#unassigned() < most + header) this.#lower(nth, step + header, isUrgent);
+      const more = Math.min(most, this.#unassigned() - header);
+      if (more > 0) setLimit(state, before + more);
       return more > 0;
     });
   }
@@ -156,23 +170,21 @@ export class Quota {
   #lowerTo(state: StoreState, kept: number, step: number): void {
     transaction(state, () => {
       const spare = Math.min(step, Math.floor(state.framesFree - kept));
-      if (spare > 0) put(state.words, state.root + Root.LIMIT_FRAMES, limitOf(state) - spare);
+      if (spare > 0) setLimitLocked(state, limitOf(state) - spare);
     });
   }
 
+  /** Frames that no shard has. */
   #unassigned(): number {
-    return this.totalFrames - sum(this.#states.map(limitOf));
+    return this.#totalFrames - this.#headerFrames() - sum(this.#states.map(limitOf));
+  }
+
+  #headerFrames(): number {
+    return sum(this.#states.map(({ arena }) => arena.frames.headerFrames));
   }
 
   #framesOf(bytes: number): number {
-    const [first] = this.#states;
-    const headers = sum(this.#states.map(({ arena }) => arena.frames.firstFrame));
-    return Math.floor(bytes / first!.pageSize) - headers;
-  }
-
-  #bytesOf(frames: number): number {
-    const headers = sum(this.#states.map(({ arena }) => arena.frames.firstFrame));
-    return (frames + headers) * this.#states[0]!.pageSize;
+    return Math.floor(bytes / this.#states[0]!.pageSize);
   }
 }
 
@@ -209,17 +221,8 @@ function keptOf(state: StoreState): number {
   return markFrames(limitOf(state), state.options.highPercent) + STEP_MIN;
 }
 
-function limitOf(state: StoreState): number {
-  return Atomics.load(state.words, state.root + Root.LIMIT_FRAMES);
-}
-
 function setLimit(state: StoreState, frames: number): void {
-  transaction(state, () => put(state.words, state.root + Root.LIMIT_FRAMES, frames));
-}
-
-/** Frames of a shard's arena. */
-function framesOf({ arena: { frames } }: StoreState): number {
-  return frames.framesTotal - frames.firstFrame;
+  transaction(state, () => setLimitLocked(state, frames));
 }
 
 function sum(numbers: readonly number[]): number {

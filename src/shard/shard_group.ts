@@ -102,6 +102,11 @@ export class ShardGroup {
     else this.#quota.limit(bytes === 0 ? this.memoryMax : bytes);
   }
 
+  /** The most that `limit` accepts, in bytes. */
+  get limitMax(): number {
+    return this.stores.reduce((sum, store) => sum + store.limitMax, 0);
+  }
+
   /** As `Store.maintain`, one step in each shard. */
   maintain(): boolean {
     return this.stores.filter((store) => store.maintain()).length > 0;

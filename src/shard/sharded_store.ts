@@ -27,7 +27,7 @@ import type { Explanation } from "../store/explain.ts";
 import type { IdleScanOptions, IdleScanResult } from "../store/idle_scan.ts";
 import { Inspection } from "../store/inspection.ts";
 import { markClosed, serveMaintenance } from "../store/maintainer.ts";
-import { attachStore, formatStore } from "../store/open.ts";
+import { attachStore, createArena, formatStore } from "../store/open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../store/options.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreState } from "../store/state.ts";
@@ -102,8 +102,7 @@ export class ShardedStore extends Store {
     let arena: Arena | undefined;
     try {
       const own = resolveOptions(optionsOfShard(options, plan, 0));
-      const { memoryMax: sizeBytes, pageSize } = own;
-      arena = Arena.create({ sizeBytes, pageSize }, platform.threads);
+      arena = createArena(own, platform);
       const first = formatStore(arena, own, platform);
       for (let nth = 1; nth < plan.shards; nth++) {
         others.push(Store.create(optionsOfShard(options, plan, nth), platform));
@@ -305,6 +304,10 @@ export class ShardedStore extends Store {
   override limit(bytes: number): void {
     this.assertOpen();
     this.#quota.limit(bytes === 0 ? this.#whole.memoryMax : bytes);
+  }
+
+  override get limitMax(): number {
+    return this.#others.reduce((sum, other) => sum + other.limitMax, super.limitMax);
   }
 
   override serve(): void {

@@ -1,4 +1,4 @@
-// Checks the arguments of a store's methods: options of tmem pools, pages, limits.
+// Checks the arguments of a store's methods: options of tmem pools, pages.
 import { byteCountOf, bytesOf, isBytes } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -49,27 +49,4 @@ export function checkPage(page: unknown, pageSize: number): asserts page is Uint
   if (isBytes(page) && byteCountOf(page) === pageSize) return;
   const found = isBytes(page) ? byteCountOf(page) : describe(page);
   throw new ZcacheError("ERR_OPTION", `a page is a Uint8Array of ${pageSize} bytes, not ${found}`);
-}
-
-/**
- * @param bytes a limit of the memory in use; 0 and `memoryMax` stand for all of it
- * @returns how many frames of data may be in use
- * @throws ZcacheError ERR_OPTION
- */
-export function limitFrames(
-  bytes: number,
-  memoryMax: number,
-  pageSize: number,
-  { firstFrame, framesTotal }: { readonly firstFrame: number; readonly framesTotal: number },
-): number {
-  // An arena is memoryMax rounded down.
-  const isAll = bytes === 0 || bytes === memoryMax;
-  const frames = (isAll ? framesTotal : Math.floor(bytes / pageSize)) - firstFrame;
-  if (frames >= 1 && frames <= framesTotal - firstFrame) return frames;
-  const max = framesTotal * pageSize;
-  const min = (firstFrame + 1) * pageSize;
-  throw new ZcacheError(
-    "ERR_OPTION",
-    `limit of ${bytes} bytes: must be 0, or from ${min} to ${max}`,
-  );
 }

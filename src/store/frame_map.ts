@@ -40,6 +40,11 @@ export function fullnessOf(described: number): number {
   return described & FRAME_FULL;
 }
 
+/** Frames that are described: those of the header that are never touched are left out. */
+export function framesDescribed({ arena: { frames } }: StoreState): number {
+  return frames.headerFrames + frames.framesUsable;
+}
+
 /**
  * Describes frames from `first` on, one word each: use, class, fullness.
  * @param target as many words as frames are wanted, at most FRAMES_PER_HOLD
@@ -47,8 +52,9 @@ export function fullnessOf(described: number): number {
  */
 export function describeFramesLocked(state: StoreState, first: number, target: Int32Array): number {
   const { frames } = state.arena;
-  const count = Math.max(0, Math.min(target.length, frames.framesTotal - first));
-  for (let nth = 0; nth < count; nth++) target[nth] = describe(state, (first + nth) as PageFrame);
+  const count = Math.max(0, Math.min(target.length, framesDescribed(state) - first));
+  const from = first + frames.firstFrame - frames.headerFrames;
+  for (let nth = 0; nth < count; nth++) target[nth] = describe(state, (from + nth) as PageFrame);
   return count;
 }
 
@@ -60,8 +66,8 @@ function describe(state: StoreState, frame: PageFrame): number {
   // A part that allocates frames for several purposes uses several owner numbers: its own plus a
   // multiple of the number of all frames, which no frame has.
   const owner = Frame.ownerOf(word);
-  const ownFrame = owner % frames.framesTotal;
-  const purpose = (owner - ownFrame) / frames.framesTotal;
+  const ownFrame = owner % frames.framesMax;
+  const purpose = (owner - ownFrame) / frames.framesMax;
   for (let kind = 0; kind < Store.KINDS; kind++) {
     if (state.words[state.root + Store.ZPOOLS + kind] !== ownFrame) continue;
     const described = purpose === 0 ? state.zpools[kind]!.describeFrame(frame) : NIL;

@@ -2,7 +2,7 @@
 // Nothing here counts as a hit or changes the store; each step holds the lock for a bounded time.
 import { assert } from "../base/errors.ts";
 import type { LatencyName } from "./counters.ts";
-import { describeFramesLocked, FRAMES_PER_HOLD } from "./frame_map.ts";
+import { describeFramesLocked, FRAMES_PER_HOLD, framesDescribed } from "./frame_map.ts";
 import { Sampler, type SampleTaker } from "./sampler.ts";
 import { SizeHistogram } from "./size_histogram.ts";
 import type { StoreState } from "./state.ts";
@@ -45,7 +45,7 @@ export class Inspection {
 
   /** Page frames of all shards; those of a shard follow those of the shard before. */
   get framesTotal(): number {
-    return this.#sum(({ arena }) => arena.frames.framesTotal);
+    return this.#sum(framesDescribed);
   }
 
   /**
@@ -58,7 +58,7 @@ export class Inspection {
     assert(target.length <= FRAMES_PER_HOLD, "the lock is held for a bounded time");
     let begin = 0;
     for (const state of this.#open()) {
-      const end = begin + state.arena.frames.framesTotal;
+      const end = begin + framesDescribed(state);
       if (first < end) {
         const from = first - begin;
         return transaction(state, () => describeFramesLocked(state, from, target));

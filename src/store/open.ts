@@ -7,7 +7,7 @@ import { NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
 import { ONE_VERSION } from "../base/version.ts";
-import { ARENA_OWNER, type Arena } from "../memory/arena.ts";
+import { ARENA_BYTES_MAX, ARENA_OWNER, Arena } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import type { EvictionPolicy, PolicySpace } from "../policy/contract.ts";
 import { POLICY_WORDS } from "../policy/contract.ts";
@@ -50,6 +50,20 @@ export const INDEX_OWNER = 1;
 const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
 export const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
 
+/** An arena can grow to so many times its size: what is reserved for that costs addresses only. */
+const GROWTH_MAX = 64;
+
+/**
+ * Creates the arena of a store.
+ * @throws ZcacheError ERR_ARENA_MEMORY
+ */
+export function createArena(options: ResolvedOptions, platform: StorePlatform): Arena {
+  const { memoryMax: sizeBytes, pageSize } = options;
+  const most = Math.min(ARENA_BYTES_MAX, sizeBytes * GROWTH_MAX);
+  const sizeBytesMax = platform.reservesFreely ? Math.max(sizeBytes, most) : sizeBytes;
+  return Arena.create({ sizeBytes, sizeBytesMax, pageSize }, platform.threads);
+}
+
 /** Creates an empty store in an arena that nobody else uses yet. */
 export function formatStore(
   arena: Arena,
@@ -65,7 +79,7 @@ export function formatStore(
   for (const [kind, zpool] of zpools.entries()) {
     arena.words[root + Root.ZPOOLS + kind] = zpool.share().zcachePool;
   }
-  arena.words[root + Root.LIMIT_FRAMES] = arena.frames.framesTotal - arena.frames.firstFrame;
+  arena.words[root + Root.LIMIT_FRAMES] = arena.frames.framesUsable;
   arena.words[root + Root.EXPIRES_FROM] = Root.NEVER;
   arena.words[root + Root.EXPIRES_SINCE] = Root.NEVER;
   arena.words[root + Root.VERSION] = Root.STORE_VERSION;
@@ -121,13 +135,13 @@ function openParts(
   device: BackingDevice | undefined,
 ): StoreState {
   const { arena, root, options, platform } = given;
-  const { framesTotal, wordsPerPage } = arena.frames;
-  const owner = (nth: number) => (root / wordsPerPage + nth * framesTotal) as PageFrame;
-  // As many as pages may be stored at once: far more if they are values, which are smaller.
+  const { framesMax, wordsPerPage } = arena.frames;
+  const owner = (nth: number) => (root / wordsPerPage + nth * framesMax) as PageFrame;
+  const frames = Math.floor(options.memoryMax / arena.pageSize);
+  // As many as pages may be stored at once before the arena grows: far more if they are values,
+  // which are smaller.
   const ghosts =
-    options.content === "values"
-      ? Math.ceil((framesTotal * arena.pageSize) / VALUE_BYTES)
-      : framesTotal;
+    options.content === "values" ? Math.ceil((frames * arena.pageSize) / VALUE_BYTES) : frames;
   const policies = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) => {
     const space: PolicySpace = {
       links: Entry.LINKS,

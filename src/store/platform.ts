@@ -13,6 +13,11 @@ export interface DeviceOptions {
 
 export interface StorePlatform {
   readonly threads: Threads;
+  /**
+   * Whether the system takes only touched memory into account, so that a store may reserve more
+   * than it needs and grow later.
+   */
+  readonly reservesFreely: boolean;
   readonly clock: Clock;
   /** 32 random bits. */
   random(): number;

@@ -188,8 +188,7 @@ export class StoreState implements StoreContext {
 
   /** Page frames above the limit, which stay free. */
   get framesAboveLimit(): number {
-    const { framesTotal, firstFrame } = this.arena.frames;
-    return framesTotal - firstFrame - this.words[this.root + Store.LIMIT_FRAMES]!;
+    return this.arena.frames.framesUsable - this.words[this.root + Store.LIMIT_FRAMES]!;
   }
 
   /** Records why a page is not stored; a later record in the same slot replaces it. */

@@ -94,7 +94,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
   const [ephemeral, persistent] = kinds as [KindStats, KindStats];
   const sum = (of: (kind: KindStats) => number) => of(ephemeral) + of(persistent);
   const { frames } = arena;
-  const header = frames.firstFrame * pageSize;
+  const header = frames.headerFrames * pageSize;
   const used = frames.framesUsed * pageSize + header;
   const compressed = sum((kind) => kind.compressedBytes);
   const poolBytes = sum((kind) => kind.pool.pages) * pageSize;
@@ -108,7 +108,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     mem_used_max: frames.framesPeak * pageSize + header,
     mem_limit: state.words[state.root + Store.LIMIT_FRAMES]! * pageSize + header,
     shards: 1,
-    mem_resident: (frames.framesTotal - frames.framesUnpopulated) * pageSize,
+    mem_resident: header + (frames.framesUsable - frames.framesUnpopulated) * pageSize,
     same_pages: sum((kind) => kind.samePages),
     huge_pages: sum((kind) => kind.hugePages),
     pages_compacted: sum((kind) => kind.pool.pagesCompacted),

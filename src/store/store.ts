@@ -32,15 +32,16 @@ import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
-import { checkPage, limitFrames, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
+import { checkPage, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
 import { Latency } from "./counters.ts";
 import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
 import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan.ts";
 import { Inspection } from "./inspection.ts";
+import { limitFrames, setLimitLocked } from "./limit.ts";
 import { loadPage } from "./load_page.ts";
 import { makeRoomAfterPut, markClosed, serveMaintenance, waitForOthers } from "./maintainer.ts";
-import { attachStore, formatStore, recoverLocked } from "./open.ts";
+import { attachStore, createArena, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { BackgroundWork, StorePlatform } from "./platform.ts";
@@ -103,9 +104,7 @@ export class Store {
    */
   static create(options: StoreOptions, platform: StorePlatform): Store {
     const resolved = resolveOptions(options);
-    const { memoryMax: sizeBytes, pageSize } = resolved;
-    const arena = Arena.create({ sizeBytes, pageSize }, platform.threads);
-    return new Store(formatStore(arena, resolved, platform));
+    return new Store(formatStore(createArena(resolved, platform), resolved, platform));
   }
 
   /**
@@ -378,15 +377,21 @@ export class Store {
   }
 
   /**
-   * Sets the limit on memory in use, up to the size that the store was created with. If more is in
-   * use, the store shrinks step by step, as pages are put or `maintain` is called.
+   * Sets the limit on memory in use: up to 64 times the size that the store was created with, and
+   * at most 4 GiB less 64 KiB for each shard. If more is in use, the store shrinks step by step, as
+   * pages are put or `maintain` is called.
    * @param bytes 0 for `memoryMax`
    * @throws ZcacheError ERR_OPTION
    */
   limit(bytes: number): void {
-    const { arena, root, words } = this.#openState();
-    const frames = limitFrames(bytes, this.options.memoryMax, this.pageSize, arena.frames);
-    this.#transaction(() => put(words, root + Root.LIMIT_FRAMES, frames));
+    const state = this.#openState();
+    const { memoryMax } = this.options;
+    this.#transaction(() => setLimitLocked(state, limitFrames(state, bytes, memoryMax)));
+  }
+
+  /** The most that `limit` accepts, in bytes. */
+  get limitMax(): number {
+    return this.#openState().arena.frames.framesMax * this.pageSize;
   }
 
   /**

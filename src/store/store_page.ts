@@ -42,6 +42,8 @@ const FLUSHES = 8;
  * page.
  */
 const ROOM_STEPS = 32;
+/** Before a page is refused, also slots between these steps: those of every class of each pool. */
+const STEPS_BETWEEN = 8;
 
 /**
  * Stores the page at `address`, which is outside of this thread's scratch `packed`.
@@ -188,6 +190,7 @@ function storeLocked(state: StoreState, request: PutRequest): typeof STORED | Er
     if (placeObjectLocked(state, request, step) === STORED) return STORED;
   } while (compactLocked(state, kind));
   if (mayRetry(state, request)) return EAGAIN;
+  if (placeBetweenLocked(state, request, step)) return STORED;
   // A refusal would remove the old page anyway; its room is the last there is.
   if (dropOldLocked(state, request) && placeObjectLocked(state, request, step) === STORED) {
     state.count("duplicate_puts");
@@ -222,12 +225,14 @@ function storeSameLocked(state: StoreState, request: PutRequest): typeof STORED 
 /**
  * Allocates an object and attaches it to the entry, if there is room within the limit.
  * @param step 0, or, if no slot of the size is free, the difference by which larger slots are tried
+ * @param first the first such difference
  * @returns STORED; ENOSPC or ENOMEM as the pool says, and then nothing has changed
  */
 function placeObjectLocked(
   state: StoreState,
   request: PutRequest,
   step: number,
+  first = step,
 ): typeof STORED | Errno {
   const { frames, lock } = state.arena;
   const { pool, key, kind, sizeBytes, source } = request;
@@ -239,7 +244,7 @@ function placeObjectLocked(
   let handle: number = ENOMEM;
   if (entry !== NIL) {
     handle = state.makeObjectLocked(kind, entry, source, sizeBytes, 0);
-    for (let more = step; handle === ENOMEM && step !== 0; more += step) {
+    for (let more = first; handle === ENOMEM && step !== 0; more += step) {
       handle = state.makeObjectLocked(kind, entry, source, sizeBytes, more);
       if (more >= state.pageSize) break;
     }
@@ -254,6 +259,19 @@ function placeObjectLocked(
   state.versions?.changedLocked(key);
   placeLocked(state, request, entry, Page.MEMORY, handle);
   return STORED;
+}
+
+/**
+ * As `placeObjectLocked`, for slots of sizes between the steps: the slot of a page which was
+ * overwritten by a larger one may be of any class. In several passes, because each is a
+ * transaction.
+ */
+function placeBetweenLocked(state: StoreState, request: PutRequest, step: number): boolean {
+  for (let nth = 1; nth < STEPS_BETWEEN; nth++) {
+    const first = (step * nth) / STEPS_BETWEEN;
+    if (placeObjectLocked(state, request, step, first) === STORED) return true;
+  }
+  return false;
 }
 
 /**

@@ -106,7 +106,7 @@ test("a failed training is reported: its thread can't start, throws or is termin
   /** Samples values until a training starts by itself. */
   const feed = (trainer: DictionaryTrainer) => {
     for (let nth = 0, bytes = 0; bytes < 3 << 20; nth++) {
-      const text = Buffer.from(JSON.stringify(documentAt(nth)));
+      const text = Buffer.from(JSON.stringify(documentAt(nth))).subarray(0, store.pageSize);
       values.bytes.set(text, values.bufferAt);
       trainer.sample(values.bytes, values.bufferAt, text.length);
       bytes += text.length;

@@ -180,7 +180,7 @@ test("the keyboard selects services, moves on the map and zooms", { skip }, asyn
   await page.keyboard.press("ArrowDown");
   assert.match(await textOf(page, readout), /^Frame \d\d+, /);
   await page.keyboard.press("End");
-  const last = (nbd.store.arena.frames.framesTotal - 1).toLocaleString("en-US");
+  const last = (nbd.store.inspection.framesTotal - 1).toLocaleString("en-US");
   assert.match(await textOf(page, readout), new RegExp(`^Frame ${last}, .*: free\\.$`));
   // A cell that is one frame can't be zoomed into.
   assert.equal(await matches(page, `${SHOWN} .controls button`, ":disabled"), true);

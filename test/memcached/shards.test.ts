@@ -96,7 +96,7 @@ describe("items in several shards", () => {
     const { limitBytes, usedBytes, items } = fixture.memory;
     assert.ok(limitBytes <= 12 * MIB && limitBytes > 11 * MIB, String(limitBytes));
     assert.ok(usedBytes <= 12 * MIB && items > 1000, `${usedBytes} bytes, ${items} items`);
-    assert.match(fixture.ask("cache_memlimit 1000\r\n"), /^MEMLIMIT_ADJUST_FAILED/);
+    assert.match(fixture.ask("cache_memlimit 3000\r\n"), /^MEMLIMIT_ADJUST_FAILED/);
     fixture.items.shards.group.verify();
   });
 

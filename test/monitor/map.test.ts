@@ -46,9 +46,9 @@ for (const pool of poolTypes()) {
     const map = await monitorOf(nbd.store).frames(0, 2 ** 20, 16_384);
     const { frames } = nbd.store.arena;
     assert.equal(map.perCell, 1);
-    assert.equal(map.to, frames.framesTotal);
+    assert.equal(map.to, frames.headerFrames + frames.framesUsable);
     assert.equal(map.uses[Use.FREE], frames.framesFree);
-    assert.equal(map.uses[Use.HEADER], frames.firstFrame);
+    assert.equal(map.uses[Use.HEADER], frames.headerFrames);
     assert.equal(map.uses[Use.EPHEMERAL_OBJECTS], stats.ephemeral.pool.pages);
     assert.equal(map.uses[Use.PERSISTENT_OBJECTS], stats.persistent.pool.pages);
     assert.equal(map.uses[Use.INDEX]! * 4096, stats.memory.index);
@@ -57,7 +57,7 @@ for (const pool of poolTypes()) {
     assert.ok(metadata <= stats.memory.poolMetadata);
     assert.equal(
       map.uses.reduce((sum, n) => sum + n, 0),
-      frames.framesTotal,
+      map.to,
     );
     const cells = cellsOf(map);
     assert.equal(cells.filter((cell) => cell.use === Use.FREE).length, frames.framesFree);
@@ -78,7 +78,7 @@ test("an aggregated map has the same totals", async () => {
   assert.deepEqual(coarse.byClass, fine.byClass);
   const cells = cellsOf(coarse);
   assert.ok(cells.length <= 100);
-  const total = nbd.store.arena.frames.framesTotal;
+  const total = nbd.store.inspection.framesTotal;
   const framesIn = (nth: number) =>
     Math.min(total, (nth + 1) * coarse.perCell) - nth * coarse.perCell;
   const free = cells.reduce((sum, { freeShare }, nth) => sum + freeShare * framesIn(nth), 0);

@@ -139,7 +139,7 @@ test("ephemeral pages of other shards make way for a persistent page", () => {
   store.close();
 });
 
-test("the limit can be lowered, and raised to what the arenas have", () => {
+test("the limit can be lowered, and raised", () => {
   const store = open({ memoryMax: "6MiB" });
   const pool = store.createPool({ persistent: false });
   const key = new TmemKey().setObject(1);
@@ -160,11 +160,59 @@ test("the limit can be lowered, and raised to what the arenas have", () => {
   assert.ok(store.stats().mem_used_total <= 7 * MIB);
   store.limit(0);
   assert.ok(store.stats().mem_limit <= 6 * MIB);
-  assert.throws(() => store.limit(64 * MIB), { code: "ERR_OPTION" });
+  assert.throws(() => store.limit(GIB), { code: "ERR_OPTION" });
   assert.throws(() => store.limit(1000), { code: "ERR_OPTION" });
   store.verify();
   store.close();
 });
+
+for (const shards of [1, 3]) {
+  test(`${shards} shards: a store grows to 64 times its size, in all threads`, () => {
+    const memoryMax = 3 * MIB;
+    const store = open({ memoryMax, shards });
+    const pool = store.createPool({ persistent: true, keepsOld: true });
+    // Attached before the growth, as other threads are.
+    const other = ShardedStore.attach(store.share(), nodePlatform());
+    const key = new TmemKey().setObject(3);
+    const got = new Uint8Array(4096);
+    const fill = (one: Store, from: number, most: number) => {
+      let index = from;
+      while (index < most && one.put(pool, key.setIndex(index), page("noise", index)) === 0)
+        index++;
+      return index;
+    };
+    const before = fill(store, 0, 5000);
+    assert.ok(before < 768, `${before} pages in 3 MiB`);
+    store.limit(12 * MIB);
+    const after = fill(other, before, 5000);
+    assert.ok(after > before + 2200 && after < 3072, `${after} pages in 12 MiB`);
+    const { mem_used_total: used, mem_limit: limit } = other.stats();
+    assert.ok(used <= limit && limit <= 12 * MIB, `${used} bytes of ${limit} in use`);
+    assert.ok(limit > 12 * MIB - 65_536 * shards, `a limit of ${limit}`);
+    other.limit(24 * MIB);
+    const last = fill(store, after, 5500);
+    assert.equal(last, 5500, "as many as fit");
+    store.verify();
+    for (let index = 0; index < last; index++) {
+      const one = index % 2 === 0 ? store : other;
+      assert.ok(one.get(pool, key.setIndex(index), got), `page ${index}`);
+      assert.deepEqual(got, page("noise", index));
+    }
+    for (let index = 0; index < last; index++) other.flush(pool, key.setIndex(index));
+    store.limit(0);
+    assert.ok(store.stats().mem_limit <= memoryMax);
+    const again = fill(store, 0, 5000);
+    // The tables of the index and of the frames stay as large as they have become.
+    assert.ok(again > before * 0.8, `${again} pages, and ${before} at the beginning`);
+    store.verify();
+    assert.throws(() => store.limit(store.limitMax + 65_536), {
+      code: "ERR_OPTION",
+      message:
+        /64 times the memoryMax that it is created with, and to 4 GiB for each of its shards/,
+    });
+    for (const one of [other, store]) one.close();
+  });
+}
 
 test("pools have the same id in all shards, also after others were destroyed", () => {
   const store = open();

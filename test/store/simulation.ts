@@ -198,7 +198,11 @@ export class Simulation {
     else if (dice < 95) this.#attempt(actor, "shrink", () => store.shrink(this.#random.below(20)));
     else if (dice < 97) this.#attempt(actor, "tick", () => store.tick());
     else if (dice < 98) {
-      const limit = this.#options.memoryMax * (0.7 + this.#random.below(31) / 100);
+      const isHigh = this.#random.below(3) === 0;
+      const factor = isHigh
+        ? 1 + this.#random.below(200) / 100
+        : 0.7 + this.#random.below(31) / 100;
+      const limit = this.#options.memoryMax * factor;
       this.#attempt(actor, "limit", () => store.limit(limit - 65_536));
     } else if (dice < 99) this.#scanIdle(actor);
     else this.#count(store.stats().mem_used_total > 0 ? "stats" : "no stats");

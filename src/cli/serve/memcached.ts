@@ -124,7 +124,7 @@ function serviceOf(
     ...{ name: "memcached", line, monitor },
     knobs: knobsOf(values, server),
     stats: () => server.stats(),
-    prepare: (name, value) => prepare(values, server, name, value),
+    prepare: (name, value) => prepare(server, name, value),
     refresh: () => refresh(values, server),
     close: async () => {
       await monitor.close();
@@ -155,16 +155,12 @@ function knobFor(server: MemcachedServer, name: string): ServerKnob | undefined 
   return server.knobs().find((knob) => knob.name === `memcached.${wanted}`);
 }
 
-function prepare(
-  { memoryMax }: MemcachedValues,
-  server: MemcachedServer,
-  name: string,
-  value: unknown,
-): Prepared {
+function prepare(server: MemcachedServer, name: string, value: unknown): Prepared {
   const knob = knobFor(server, name);
   if (knob === undefined) return NEEDS_RESTART;
-  if (name === "memoryMax" && (value as number) > memoryMax) {
-    return { restart: `the daemon started with ${memoryMax} bytes, and more needs a restart` };
+  if (name === "memoryMax" && (value as number) > server.memoryLimitMax) {
+    const most = server.memoryLimitMax;
+    return { restart: `the daemon can grow to ${most} bytes, and more needs a restart` };
   }
   return { commit: () => knob.set(value as number | boolean) };
 }
@@ -186,7 +182,7 @@ function knobsOf(values: MemcachedValues, server: MemcachedServer): Knob[] {
       get: () => String(live.get()),
       set: (text) => {
         const raw = setting.shape === "switch" ? truthOf(text) : text;
-        const prepared = prepare(values, server, name, setting.read(raw, key));
+        const prepared = prepare(server, name, setting.read(raw, key));
         if ("commit" in prepared) prepared.commit();
         else throw new ZcacheError("ERR_OPTION", `${key}: ${prepared.restart}`);
       },

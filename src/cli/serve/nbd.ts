@@ -225,15 +225,16 @@ function refresh({ values, server }: Parts): { what: string; commit(): void }[] 
   return [{ what: "certificates have been read again", commit: () => server.renewTls(share) }];
 }
 
-/** Changes that need no restart: a smaller memory limit, and which pages count as idle. */
+/** Changes that need no restart: the memory limit, and which pages count as idle. */
 function prepare({ values, store, idleScan }: Parts, name: string, value: unknown): Prepared {
   const { settings } = idleScan;
   switch (name) {
     case "memoryMax": {
-      const most = store.share().options.memoryMax;
-      const wanted = (value as number | undefined) ?? most;
-      if (wanted > most) {
-        return { restart: `the daemon started with ${most} bytes, and more needs a restart` };
+      const wanted = (value as number | undefined) ?? store.options.memoryMax;
+      if (wanted > store.limitMax) {
+        return {
+          restart: `the daemon can grow to ${store.limitMax} bytes, and more needs a restart`,
+        };
       }
       return { commit: () => store.limit(wanted) };
     }

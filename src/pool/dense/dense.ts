@@ -50,7 +50,7 @@ export class DensePool extends BasePool {
     this.#indexMask = 2 ** this.#indexBits - 1;
     this.#generationMask = 2 ** (31 - this.#indexBits) - 1;
     this.#vectors = new SlotVectors(arena, this.own, this.id, this.#indexMask, this.writer);
-    const handleOwner = this.id + arena.frames.framesTotal;
+    const handleOwner = this.id + arena.frames.framesMax;
     this.#handles = new Slab(arena, this.own + Dense.HANDLES, Dense.ENTRY_WORDS, handleOwner);
     if (id === NIL) {
       this.#handles.format();

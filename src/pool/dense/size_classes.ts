@@ -22,6 +22,7 @@
 // classes are full except for their last frames.
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
+import type { FrameAllocator } from "../../memory/frames.ts";
 import { add, put } from "../../memory/journal.ts";
 import * as Dense from "./dense.layout.ts";
 
@@ -48,9 +49,7 @@ export class SizeClasses {
   readonly #own: number;
   readonly #granuleShift: number;
   readonly #width: number;
-  readonly #fullWidth: number;
-  /** Pages of the pool above which classes have the width for a full arena. */
-  readonly #growingPages: number;
+  readonly #frames: FrameAllocator;
 
   /**
    * @param own word index of the pool's words
@@ -61,8 +60,7 @@ export class SizeClasses {
     this.#own = own;
     this.#granuleShift = arena.frames.pageShift - Dense.GRANULES_ORDER;
     this.#width = width;
-    this.#fullWidth = fullWidth(arena.frames.framesTotal);
-    this.#growingPages = arena.frames.framesTotal >>> GROWING_SHIFT;
+    this.#frames = arena.frames;
   }
 
   /** Creates the first division; called once, by the pool's creator. */
@@ -81,9 +79,9 @@ export class SizeClasses {
   /** Takes note that a class has one object more, and the pool so many pages: may split classes. */
   grown(index: number, pages: number): void {
     if (this.#width !== ADAPTIVE) return;
-    if (pages >= this.#growingPages && this.#words[this.#own + Dense.GROWN] === 0) {
-      this.#splitAll();
-    }
+    // From so many pages on, classes have the width for a full arena.
+    const isGrown = this.#words[this.#own + Dense.GROWN] !== 0;
+    if (!isGrown && pages >= this.#frames.framesUsable >>> GROWING_SHIFT) this.#splitAll();
     const at = this.#classAt(index);
     const width = index + 1 - this.#words[at + Dense.FLOOR]!;
     if (width > 1 && this.#words[at + Dense.COUNT]! * width > SPLIT_ABOVE) this.#split(index);
@@ -144,11 +142,12 @@ export class SizeClasses {
 
   /** Splits every class down to the width for a full arena; moves no objects. */
   #splitAll(): void {
+    const width = fullWidth(this.#frames.framesUsable);
     put(this.#words, this.#own + Dense.GROWN, 1);
     for (let index = 0; index < Dense.GRANULES; ) {
       const owner = this.#words[this.#own + Dense.CLASS_FOR + index]!;
       const floor = this.#words[this.#classAt(owner) + Dense.FLOOR]!;
-      if (owner + 1 - floor > this.#fullWidth) this.#split(owner);
+      if (owner + 1 - floor > width) this.#split(owner);
       else index = owner + 1;
     }
   }
@@ -184,8 +183,8 @@ export class SizeClasses {
  * The width at which splitting no longer pays in an arena with an object per frame and uniformly
  * distributed sizes.
  */
-function fullWidth(framesTotal: number): number {
-  const objectsPerGranule = framesTotal / Dense.GRANULES;
+function fullWidth(framesUsable: number): number {
+  const objectsPerGranule = framesUsable / Dense.GRANULES;
   const width = Math.sqrt(SPLIT_ABOVE / objectsPerGranule);
   return 2 ** Math.floor(Math.log2(Math.min(FIRST_WIDTH, Math.max(1, width))));
 }

@@ -48,7 +48,7 @@ export class SlotVectors {
     this.#granuleShift = arena.frames.pageShift - Dense.GRANULES_ORDER;
     this.#reserve = new FrameReserve(arena, own, id);
     this.#records = new OwnerRecords(arena, own, this.#reserve, entryMask);
-    assert(arena.frames.framesTotal <= Dense.FRAME_MASK + 1, "a frame number has 20 bits");
+    assert(arena.frames.framesMax <= Dense.FRAME_MASK + 1, "a frame number has 20 bits");
   }
 
   /** Initializes an empty vector for each class; called once, by the pool's creator. */

@@ -45,7 +45,7 @@ export class Zsmalloc2012Pool extends ZspagePool {
     const tables = Math.max(...tableOf) + 1;
     const kindWords = tables * SLAB_HEAD_WORDS;
     super(arena, { type, typeIndex, canCompact: false, classes, kindWords }, id);
-    this.#bits = handleBits(arena.frames.framesTotal, arena.pageSize / SLOT_BYTES_MIN);
+    this.#bits = handleBits(arena.frames.framesMax, arena.pageSize / SLOT_BYTES_MIN);
     this.#pageShift = arena.frames.pageShift;
     this.#tableOf = tableOf;
     this.#tables = Array.from({ length: tables }, (_, k) => {

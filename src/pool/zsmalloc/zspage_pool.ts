@@ -70,7 +70,7 @@ export abstract class ZspagePool extends BasePool {
 
   /** The owner number of the n-th kind of metadata: no frame has this number, so no pool does. */
   protected ownerOfKind(nth: number): number {
-    return this.id + nth * this.arena.frames.framesTotal;
+    return this.id + nth * this.arena.frames.framesMax;
   }
 
   /** The fullest zspage of a class that has room, or a new one, or NIL. */
