@@ -3,6 +3,7 @@
 //
 // The commands of a batch go out in one write. A server that does not answer in time gets no
 // further commands: the connection ends, because the answers could not be told from later ones.
+import { isIP } from "node:net";
 import type { Argument, EngineClient, EnginePackage, Reply } from "./engine_package.ts";
 
 export type Command = readonly [name: string, ...args: Argument[]];
@@ -33,6 +34,8 @@ export class Connection {
   readonly #client: EngineClient;
   #isOpen = false;
   #onEnd: (() => void)[] = [];
+  /** Why the connection has ended. */
+  #reason: string | undefined;
 
   private constructor(engine: EnginePackage, address: string, settings: ConnectionSettings) {
     const { host, port } = splitAddress(address);
@@ -44,10 +47,12 @@ export class Connection {
       ...{ autoResendUnfulfilledCommands: false, autoResubscribe: false, keepAlive: 10_000 },
       // The timer of `open` ends an attempt.
       connectTimeout: 0,
-      ...(settings.tls !== undefined && { tls: { servername: host, ...settings.tls } }),
+      ...(settings.tls !== undefined && { tls: tlsOptions(host, settings.tls) }),
     });
-    // The promise of `connect`, and the commands in flight, are rejected too.
-    this.#client.on("error", () => undefined);
+    // The promise of `connect`, and the commands in flight, are rejected too, without the reason.
+    this.#client.on("error", ((error: unknown) => {
+      this.#reason ??= messageOf(error);
+    }) as (...args: readonly never[]) => void);
     this.#client.on("end", () => this.#ended());
   }
 
@@ -67,7 +72,8 @@ export class Connection {
     } catch (error) {
       connection.close();
       if (error instanceof ConnectionFailure) throw error;
-      throw new ConnectionFailure(`${address}: ${messageOf(error)}`, false);
+      const reason = connection.#reason ?? messageOf(error);
+      throw new ConnectionFailure(`${address}: ${reason}`, false);
     }
   }
 
@@ -125,8 +131,6 @@ export class Connection {
     }
   }
 
-  #reason: string | undefined;
-
   /** Ends the connection; commands in flight fail. */
   close(): void {
     this.#client.disconnect();
@@ -154,6 +158,11 @@ function withoutCommand(error: unknown): Error {
 function messageOf(error: unknown): string {
   const { message, code } = error as NodeJS.ErrnoException;
   return message || String(code ?? error);
+}
+
+/** An address of digits is no name that a server could be told. */
+function tlsOptions(host: string, tls: Readonly<Record<string, unknown>>) {
+  return isIP(host) === 0 ? { servername: host, ...tls } : tls;
 }
 
 /** @throws Error if the promise takes longer */

@@ -22,11 +22,14 @@ import { type LeaseKeys, leaseKeys } from "./keys.ts";
 import { failure, type Plan, type Router } from "./router.ts";
 import { slotOf } from "./slots.ts";
 
-/** Takes the lease if it is free, or held by this process or by the one that ARGV[3] names. */
+/**
+ * Takes the lease if it is free, or held by this process or by the one that ARGV[3] names. The
+ * epoch is also larger than the last one of this process, ARGV[4].
+ */
 const ACQUIRE = `local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] and held ~= ARGV[3] then return held end
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
-local epoch = math.max(last + 1, tonumber(redis.call('TIME')[1]))
+local epoch = math.max(last, tonumber(ARGV[4]), tonumber(redis.call('TIME')[1]) - 1) + 1
 redis.call('SET', KEYS[2], string.format('%d', epoch))
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {epoch, last}`;
@@ -70,6 +73,7 @@ export class Lease {
   readonly #plan: Plan;
   #holder = "";
   #epoch = 0;
+  #lastEpoch = 0;
   #untilMs = 0;
   #untilDateMs = 0;
 
@@ -105,11 +109,13 @@ export class Lease {
     for (;;) {
       const startMs = performance.now();
       const startDateMs = Date.now();
-      const reply = await this.#run(ACQUIRE, [this.#holder, this.#leaseMs, ended], this.#plan);
+      const words = [this.#holder, this.#leaseMs, ended, this.#lastEpoch];
+      const reply = await this.#run(ACQUIRE, words, this.#plan);
       if (Array.isArray(reply)) {
         const [epoch, last] = reply as readonly Reply[];
         if (!(typeof epoch === "number" && epoch > 0 && epoch < EPOCH_END)) throw strange(reply);
         this.#epoch = epoch;
+        this.#lastEpoch = epoch;
         this.#extend(startMs, startDateMs);
         return { epoch, isKnown: last !== 0 };
       }

@@ -159,6 +159,11 @@ export class EngineNode {
 
   close(): void {
     this.#isClosed = true;
+    this.interrupt();
+  }
+
+  /** Ends all connections, and with them what is in flight. */
+  interrupt(): void {
     for (const connection of [...this.#connections.values()]) connection.close();
   }
 }

@@ -6,8 +6,9 @@
 //   TRYAGAIN, LOADING, CLUSTERDOWN, MASTERDOWN, READONLY, or no answer
 //                       asked again after a pause, once the map is read anew, until the deadline
 //
-// One attempt waits for a third of the time of a request, so that a node that has stopped is left
-// for its replica within the same request.
+// One attempt waits for a third of the time of a request, and ends before that if the other nodes
+// say that the node has failed. So a node that has stopped is left for its replica within the same
+// request.
 //
 // Whether a request may be repeated depends on what it does. Records are immutable, so a put or a
 // remove that is executed twice does no harm.
@@ -64,6 +65,8 @@ const REDIRECTION = /^(MOVED|ASK) (\d{1,5}) (\S*):(\d{1,5})$/;
 /** Redirections that are followed without a pause. */
 const REDIRECTIONS_MAX = 5;
 const ATTEMPTS = 3;
+/** No attempt begins in the last part of the time: it would hide why the others have failed. */
+const LAST_ATTEMPT = 12;
 const PAUSE_MS = 20;
 const PAUSE_MS_MAX = 500;
 const NO_CLUSTER = /cluster support disabled/;
@@ -79,6 +82,8 @@ export class Router {
   readonly #nodes = new Map<string, EngineNode>();
   #refreshing: Promise<string | undefined> | undefined;
   #refreshes = 0;
+  /** Why the map could not be read the last time that a node was asked for it. */
+  #lastReason = "no node has been asked yet";
   #reconnects = 0;
   #isClosed = false;
   /** Wakes requests that pause, when the router closes. */
@@ -139,7 +144,8 @@ export class Router {
       pending = again;
       if (pending.length === 0) break;
       const leftMs = deadlineMs - performance.now();
-      if (this.#isClosed || leftMs <= 0 || (reason !== undefined && !plan.isPatient)) {
+      const isOver = leftMs < (reason === undefined ? 0 : plan.timeoutMs / LAST_ATTEMPT);
+      if (this.#isClosed || isOver || (reason !== undefined && !plan.isPatient)) {
         const error = failure(this.#isClosed ? "closed" : (reason ?? "too many redirections"));
         for (const { nth } of pending) outcomes[nth] = error;
         break;
@@ -266,7 +272,7 @@ export class Router {
   }
 
   async #refresh(deadlineMs: number): Promise<string | undefined> {
-    let reason = "no node is known";
+    let reason = this.#lastReason;
     for (const node of this.#candidates()) {
       const nowMs = performance.now();
       if (this.#isClosed || nowMs >= deadlineMs) return reason;
@@ -280,6 +286,7 @@ export class Router {
         if (!(error instanceof ConnectionFailure)) throw error;
         reason = error.message;
       }
+      this.#lastReason = reason;
     }
     return reason;
   }
@@ -312,7 +319,12 @@ export class Router {
 
   /** Nodes come and go. */
   #adopt(nodes: readonly ClusterNode[]): void {
-    for (const { address, role } of nodes) this.nodeAt(address).role = role;
+    for (const { address, role, hasFailed } of nodes) {
+      const node = this.nodeAt(address);
+      node.role = role;
+      // What waits for a failed node is sent to its replica.
+      if (hasFailed) node.interrupt();
+    }
     const known = new Set([...nodes.map(({ address }) => address), ...this.#seeds]);
     for (const node of this.nodes) {
       if (known.has(node.address)) continue;

@@ -246,15 +246,24 @@ export class EngineCluster {
 
   /** Kills a master, and waits until a replica has taken its place. */
   async failover(server: EngineServer): Promise<void> {
+    await (await this.killMaster(server))();
+  }
+
+  /** Kills a master. @returns waits until a replica has taken its place */
+  async killMaster(server: EngineServer): Promise<() => Promise<void>> {
     const id = String(await server.command("CLUSTER", "MYID"));
     await server.kill();
+    return () => this.#replaced(server.address, id);
+  }
+
+  async #replaced(address: string, id: string): Promise<void> {
     const isOver = async () => {
       const lines = String(await this.running[0]!.command("CLUSTER", "NODES")).split("\n");
       const line = lines.find((one) => one.startsWith(id)) ?? "";
       // A node that owns slots names them after eight other words.
       return /\bfail\b/.test(line) && line.split(" ").length === 8;
     };
-    await until(isOver, `a replica in the place of ${server.address}`);
+    await until(isOver, `a replica in the place of ${address}`);
     await this.settled();
   }
 
