@@ -364,8 +364,11 @@ export function answerGets(
   const shards = <usize>own(find, Find.SHARDS);
   if (shards != 0) beginShards(shards);
   let at = from;
+  // Where the last call has answered nothing, this one may not, either: then looking at all keys
+  // ahead, call for call, would take longer than all else.
+  if (own(find, Find.ANSWERED) != 0) lookAtKeys(find, at, to);
   while (true) {
-    if (isAheadOver(find)) lookAtKeys(find, at, to);
+    if (at != from && isAheadOver(find)) lookAtKeys(find, at, to);
     const count = own(find, Find.COUNT);
     const segments = shards == 0 ? 0 : own(shards, SEGMENTS);
     const next = answerLine(find, at, to, replyEnd, now, flushes);
@@ -373,6 +376,7 @@ export function answerGets(
       // What was found for a line that others answer counts there.
       setOwn(find, Find.COUNT, count);
       if (shards != 0) forgetAnswers(shards, segments);
+      setOwn(find, Find.ANSWERED, at == from ? 0 : 1);
       return at;
     }
     at = next;

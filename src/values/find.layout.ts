@@ -29,6 +29,7 @@ export const IS_LZ4 = 16; // 1: new values are compressed with LZ4
 export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
 export const WORDS = 18; // number of words of the arena
 
+export const ANSWERED = 21; // 1: the last call has answered a line at least
 export const SHARDS = 22; // address of what tells of other shards; 0: all values are in this one
 export const MET_WRITER = 23; // 1: a value was not looked up because a thread was writing
 
