@@ -9,6 +9,7 @@ import { benchDictionaries } from "./codec/dictionaries.ts";
 import { benchDifferential } from "./memcached/differential.ts";
 import { benchFuzz } from "./memcached/fuzz.ts";
 import { benchMemcached } from "./memcached/memcached.ts";
+import { benchShards } from "./memcached/shards.ts";
 import { benchSoak } from "./memcached/soak.ts";
 import { benchNbdGiveBack, CLIENTS } from "./nbd/give_back.ts";
 import { benchNbd } from "./nbd/nbd.ts";
@@ -65,6 +66,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   threads: async ({ tiny }) => benchThreads({ tiny }),
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),
+  "memcached-shards": async ({ tiny }) => benchShards({ tiny }),
   "memcached-soak": async ({ tiny }) => benchSoak({ tiny }),
   "memcached-fuzz": async ({ tiny }) => benchFuzz({ tiny }),
   "memcached-differential": async ({ tiny }) => benchDifferential({ tiny }),

@@ -5,7 +5,7 @@ import { connect, type Socket } from "node:net";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { documentAt } from "../documents.ts";
 
-export type Kind = "get" | "meta" | "set";
+export type Kind = "get" | "meta" | "set" | "miss" | "touch" | "gat" | "delete" | "arithmetic";
 
 export interface Load {
   readonly port: number;
@@ -18,6 +18,8 @@ export interface Load {
   readonly valueBytes: number;
   /** Compressible values, the beginnings of documents (default: incompressible noise). */
   readonly compressible?: boolean;
+  /** The part of the requests that are sets instead (default: none). */
+  readonly setShare?: number;
 }
 
 export interface LoadResult {
@@ -53,15 +55,32 @@ function valueUnder(key: number, { valueBytes, compressible = false }: Load): Bu
 
 function requestOf(kind: Kind, key: number, value: Buffer): Buffer {
   const name = keyOf(key);
-  if (kind === "get") return Buffer.from(`get ${name}\r\n`);
-  if (kind === "meta") return Buffer.from(`mg ${name} v\r\n`);
+  if (kind !== "set") return Buffer.from(lineOf(kind, name));
   const head = Buffer.from(`set ${name} 0 0 ${value.length}\r\n`);
   return Buffer.concat([head, value, Buffer.from("\r\n")]);
 }
 
+function lineOf(kind: Exclude<Kind, "set">, name: string): string {
+  if (kind === "meta") return `mg ${name} v\r\n`;
+  if (kind === "arithmetic") return `ma number/${name} N0 J1\r\n`;
+  if (kind === "touch") return `touch ${name} 0\r\n`;
+  if (kind === "gat") return `gat 0 ${name}\r\n`;
+  // No item has such a key.
+  if (kind === "delete") return `delete no/${name}\r\n`;
+  return kind === "miss" ? `get no/${name}\r\n` : `get ${name}\r\n`;
+}
+
+const SHORT_REPLIES = {
+  set: "STORED\r\n",
+  miss: "END\r\n",
+  touch: "TOUCHED\r\n",
+  delete: "NOT_FOUND\r\n",
+  arithmetic: "HD\r\n",
+};
+
 function replyBytesOf(kind: Kind, valueBytes: number): number {
-  if (kind === "set") return "STORED\r\n".length;
   if (kind === "meta") return `VA ${valueBytes}\r\n`.length + valueBytes + 2;
+  if (kind !== "get" && kind !== "gat") return SHORT_REPLIES[kind].length;
   return `VALUE ${keyOf(0)} 0 ${valueBytes}\r\n`.length + valueBytes + "\r\nEND\r\n".length;
 }
 
@@ -101,20 +120,23 @@ export async function fill(load: Load): Promise<void> {
  */
 const READ = new Uint8Array(256 * 1024);
 
+interface Batch {
+  readonly bytes: Buffer;
+  readonly replyBytes: number;
+}
+
 /** Sends rounds of requests on one connection until the time is over. */
 class Lane {
   readonly roundsMs: number[] = [];
   readonly socket: Socket;
-  readonly #batches: readonly Buffer[];
-  readonly #replyBytes: number;
+  readonly #batches: readonly Batch[];
   #next: number;
   #until = 0;
   #left = 0;
   #sentAt = 0;
 
-  constructor(port: number, batches: readonly Buffer[], replyBytes: number) {
+  constructor(port: number, batches: readonly Batch[]) {
     this.#batches = batches;
-    this.#replyBytes = replyBytes;
     this.#next = Math.floor(Math.random() * batches.length);
     this.socket = connect({
       ...{ port, host: "127.0.0.1", noDelay: true },
@@ -134,9 +156,10 @@ class Lane {
   }
 
   #send(): void {
-    this.#left = this.#replyBytes;
+    const { bytes, replyBytes } = this.#batches[this.#next++ % this.#batches.length]!;
+    this.#left = replyBytes;
     this.#sentAt = performance.now();
-    this.socket.write(this.#batches[this.#next++ % this.#batches.length]!);
+    this.socket.write(bytes);
   }
 
   #received(bytes: number): void {
@@ -149,17 +172,24 @@ class Lane {
   }
 }
 
-export async function runLoad(load: Load): Promise<LoadResult> {
-  const { port, kind, connections, depth, seconds, keys, valueBytes } = load;
-  const random = new Xorshift32(7);
+function batchOf(load: Load, random: Xorshift32): Batch {
+  const { kind, depth, keys, valueBytes, setShare = 0 } = load;
   const value = valueUnder(1, load);
-  const batches = Array.from({ length: BATCHES }, () =>
-    Buffer.concat(
-      Array.from({ length: depth }, () => requestOf(kind, random.next() % keys, value)),
-    ),
-  );
-  const replyBytes = depth * replyBytesOf(kind, valueBytes);
-  const lanes = Array.from({ length: connections }, () => new Lane(port, batches, replyBytes));
+  const requests: Buffer[] = [];
+  let replyBytes = 0;
+  for (let nth = 0; nth < depth; nth++) {
+    const one = random.below(100) < setShare * 100 ? "set" : kind;
+    requests.push(requestOf(one, random.next() % keys, value));
+    replyBytes += replyBytesOf(one, valueBytes);
+  }
+  return { bytes: Buffer.concat(requests), replyBytes };
+}
+
+export async function runLoad(load: Load): Promise<LoadResult> {
+  const { port, connections, depth, seconds } = load;
+  const random = new Xorshift32(7);
+  const batches = Array.from({ length: BATCHES }, () => batchOf(load, random));
+  const lanes = Array.from({ length: connections }, () => new Lane(port, batches));
   await Promise.all(lanes.map(({ socket }) => once(socket, "connect")));
   const ends = lanes.map(({ socket }) => once(socket, "close"));
   const began = performance.now();

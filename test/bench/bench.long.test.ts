@@ -9,6 +9,7 @@ import { benchLarge } from "../../bench/cache/large.ts";
 import { benchCodecs } from "../../bench/codec/codecs.ts";
 import { benchDictionaries } from "../../bench/codec/dictionaries.ts";
 import { benchMemcached } from "../../bench/memcached/memcached.ts";
+import { benchShards } from "../../bench/memcached/shards.ts";
 import { benchSoak } from "../../bench/memcached/soak.ts";
 import { benchNbdGiveBack, CLIENTS } from "../../bench/nbd/give_back.ts";
 import { benchNbd } from "../../bench/nbd/nbd.ts";
@@ -228,6 +229,17 @@ test("the model of threads: one thread is alone, two get in each other's way, no
   const many = predict({ ...costs, sets: 1000 }, { ...machine, processors: 16 }, 16);
   assert.ok(many.rate < 1000 / 4 && many.rate > 800 / 4, `${many.rate}`);
   assert.ok(many.slowestByFastest > 0);
+});
+
+test("memcached-shards: every kind of request is answered by servers with shards", async () => {
+  const lines: string[] = [];
+  const rows = await benchShards({ tiny: true, print: (line) => lines.push(line) });
+  assert.equal(lines.length, rows.length);
+  assert.deepEqual(
+    rows.map(({ threads, shards }) => `${threads}: ${shards}`),
+    [...Array(9).fill("1: 1,3,8"), ...Array(2).fill("2: 1,4")],
+  );
+  for (const { speed } of rows) assert.ok(speed.every((one) => one > 0));
 });
 
 test("memcached-soak: values are read back unchanged", async () => {
