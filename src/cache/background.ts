@@ -16,8 +16,8 @@ export interface BackgroundOptions {
    */
   readonly pressed?: Effort;
   /**
-   * With several shards: the scans of all of them take turns, so that together they take no more
-   * time than that of one (default: the only one).
+   * With several shards: the scans of all of them take turns, so that together they take about as
+   * much time as that of one (default: the only one).
    */
   readonly turn?: { readonly nth: number; readonly shards: number };
 }
@@ -29,6 +29,11 @@ interface Effort {
 
 const SHARE = 0.02;
 const ONLY = { nth: 0, shards: 1 };
+/**
+ * The scan of a shard runs at least once in so many periods, however many shards there are; with
+ * more, its runs are shorter.
+ */
+const PERIODS_MAX = 10;
 /** Values that one step looks at. */
 const STEP_ENTRIES = 64;
 /** The store's clock has 128 ticks, and a value that was not used for ten is idle. */
@@ -63,6 +68,19 @@ export function startBackground(
     } as const,
   });
   const rounds = new ScanRounds(store, plan, scheduler.nowMs);
+  const periods = Math.min(turn.shards, PERIODS_MAX);
+  /** The part of a budget that a run of this shard has. */
+  const part = periods / turn.shards;
+  // A step may take longer than the budget of a short run. Then the next runs are left out.
+  let beganMs = 0;
+  let restMs = 0;
+  let notBefore = 0;
+  const step = (nowMs: number) => {
+    if (beganMs < notBefore) return false;
+    const isMore = rounds.step(nowMs);
+    restMs = ((scheduler.nowMs - beganMs) * turn.shards) / effort.share;
+    return isMore;
+  };
   scheduler.add({
     name: "maintain",
     everyMs,
@@ -73,14 +91,18 @@ export function startBackground(
   });
   scheduler.add({
     name: "recompress",
-    everyMs: everyMs * turn.shards,
-    firstMs: everyMs * (turn.nth + 1),
+    everyMs: everyMs * periods,
+    firstMs: everyMs * ((turn.nth % periods) + 1),
     budgetMs: () => {
       effort = pressed !== undefined && inspection.evicted !== evicted ? pressed : usual;
       evicted = inspection.evicted;
-      return everyMs * effort.share;
+      if (part < 1 && beganMs >= notBefore) {
+        notBefore = beganMs + Math.min(restMs, everyMs * turn.shards);
+      }
+      beganMs = scheduler.nowMs;
+      return everyMs * effort.share * part;
     },
-    step: (nowMs) => rounds.step(nowMs),
+    step,
   });
   return () => {
     const { rounds: done, recompressed, expired } = rounds.counts;

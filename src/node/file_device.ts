@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { SHARDS_MAX } from "../store/options.ts";
 import type { DeviceOptions } from "../store/platform.ts";
 import { attemptIo, ioError } from "./file_io.ts";
 import { lockFile } from "./file_lock.ts";
@@ -57,9 +58,11 @@ export class FileDevice implements BackingDevice {
    */
   static open(options: DeviceOptions): FileDevice {
     const { path, sizeBytesMax, existing, preallocate } = options;
-    const unlock = lockFile(path);
+    let unlock = lockFile(path);
     try {
       const own = existing === "discard" ? ownName(path) : path;
+      // The name beside a foreign file may be that of another shard.
+      if (own !== path) unlock = both(unlock, lockFile(own));
       checkExisting(own, existing);
       const fd = openOwn(own);
       try {
@@ -159,6 +162,28 @@ function ownName(path: string): string {
   return path;
 }
 
+/** See StorePlatform. A file that can't be removed stays. */
+export function removeWriteBackFiles(path: string, from: number): void {
+  for (let nth = from; nth < SHARDS_MAX; nth++) {
+    const name = `${path}.${nth}`;
+    if (identify(name) !== "own") continue;
+    try {
+      const unlock = lockFile(name);
+      removeFailed(name);
+      unlock();
+    } catch (error) {
+      if (!(error instanceof ZcacheError)) throw error;
+    }
+  }
+}
+
+function both(first: () => void, second: () => void): () => void {
+  return () => {
+    second();
+    first();
+  };
+}
+
 /** @returns "none" if there is no file, "empty", "own" for a write-back file, or what else it is */
 function identify(path: string): string {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return "none";
@@ -196,11 +221,11 @@ function openOwn(path: string): number {
   return attemptIo(path, 0, () => openSync(path, flags, 0o600));
 }
 
-/** Removes a file whose preparation has failed. */
+/** Removes a file, if possible. */
 function removeFailed(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // The caller throws the first error.
+    // After a failed preparation, the caller throws the first error.
   }
 }

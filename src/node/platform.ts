@@ -16,7 +16,7 @@ import { randomInt } from "node:crypto";
 import { platformClock } from "../base/clock.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import { nodeCodecs } from "./codecs.ts";
-import { FileDevice } from "./file_device.ts";
+import { FileDevice, removeWriteBackFiles } from "./file_device.ts";
 import { nodeThreads } from "./threads.ts";
 
 /** Numbers below this have 32 bits. */
@@ -36,6 +36,7 @@ export function nodePlatform(): StorePlatform {
     random: random32,
     codecs: () => nodeCodecs(),
     openDevice: (options) => FileDevice.open(options),
+    removeDevices: removeWriteBackFiles,
     attachDevice: (share) => FileDevice.attach(share),
   };
 }

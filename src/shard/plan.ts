@@ -3,6 +3,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { GIB, KIB, MIB, parseSize } from "../base/units.ts";
 import { ARENA_BYTES_MAX } from "../memory/arena.ts";
 import { FILE_BYTES, SHARDS_MAX, type StoreOptions } from "../store/options.ts";
+import type { StorePlatform } from "../store/platform.ts";
 
 export interface ShardPlan {
   readonly shards: number;
@@ -59,6 +60,16 @@ function planOf(memoryMax: number, shards: number): ShardPlan {
   const wanted = (memoryMax / shards) * (1 + SPARE_PART);
   const arenaBytes = Math.ceil(wanted / ARENA_UNIT) * ARENA_UNIT;
   return { shards, arenaBytes: Math.min(ARENA_BYTES_MAX, Math.max(PART_MIN, arenaBytes)) };
+}
+
+/** Removes the write-back files that a store of more shards has left. */
+export function removeLeftFiles(
+  { writeBack }: StoreOptions,
+  shards: number,
+  platform: StorePlatform,
+): void {
+  if (writeBack === undefined || writeBack.existing === "refuse") return;
+  platform.removeDevices(writeBack.path, shards);
 }
 
 /** The options of one shard: a file of its own, and an equal part of what is limited. */

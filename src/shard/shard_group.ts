@@ -7,7 +7,8 @@ import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../stor
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import { Store, type StoreShare, stateOf } from "../store/store.ts";
-import { optionsOfShard, planShards } from "./plan.ts";
+import { openTogether } from "./attaching.ts";
+import { optionsOfShard, planShards, removeLeftFiles } from "./plan.ts";
 import { QUOTA_BYTES, Quota } from "./quota.ts";
 import { shardOfHash } from "./route.ts";
 import { summaryOf } from "./statistics.ts";
@@ -51,6 +52,7 @@ export class ShardGroup {
       for (let nth = 0; nth < plan.shards; nth++) {
         stores.push(Store.create(optionsOfShard(options, plan, nth), platform));
       }
+      removeLeftFiles(options, plan.shards, platform);
       if (plan.shards === 1) return new ShardGroup(stores, memoryMax, 0);
       const quotaAt = stores[0]!.allocate(QUOTA_BYTES) / 4;
       const group = new ShardGroup(stores, memoryMax, quotaAt);
@@ -64,14 +66,16 @@ export class ShardGroup {
 
   /** @throws as `Store.attach` */
   static attach(share: ShardGroupShare, platform: StorePlatform): ShardGroup {
-    const stores: Store[] = [];
-    try {
-      for (const one of share.stores) stores.push(Store.attach(one, platform));
-      return new ShardGroup(stores, share.memoryMax, share.quotaAt);
-    } catch (error) {
-      for (const store of stores) store.detach();
-      throw error;
-    }
+    return openTogether(platform, (shared) => {
+      const stores: Store[] = [];
+      try {
+        for (const one of share.stores) stores.push(Store.attach(one, shared));
+        return new ShardGroup(stores, share.memoryMax, share.quotaAt);
+      } catch (error) {
+        for (const store of stores) store.detach();
+        throw error;
+      }
+    });
   }
 
   share(): ShardGroupShare {

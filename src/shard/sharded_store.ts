@@ -36,7 +36,8 @@ import { MISS, Store, type StoreShare, stateOf } from "../store/store.ts";
 import { transaction } from "../store/transaction.ts";
 import { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
-import { optionsOfShard, planShards } from "./plan.ts";
+import { openTogether } from "./attaching.ts";
+import { optionsOfShard, planShards, removeLeftFiles, type ShardPlan } from "./plan.ts";
 import { QUOTA_BYTES, Quota } from "./quota.ts";
 import { shardOfPage } from "./route.ts";
 import { summaryOf } from "./statistics.ts";
@@ -97,7 +98,20 @@ export class ShardedStore extends Store {
   static override create(options: StoreOptions, platform: StorePlatform): Store {
     const whole = resolveOptions(options);
     const plan = planShards(whole.memoryMax, whole.shards);
-    if (plan.shards === 1) return Store.create({ ...options, shards: 1 }, platform);
+    const store =
+      plan.shards === 1
+        ? Store.create({ ...options, shards: 1 }, platform)
+        : ShardedStore.#createShards(options, whole, plan, platform);
+    removeLeftFiles(options, plan.shards, platform);
+    return store;
+  }
+
+  static #createShards(
+    options: StoreOptions,
+    whole: ResolvedOptions,
+    plan: ShardPlan,
+    platform: StorePlatform,
+  ): ShardedStore {
     const others: Store[] = [];
     let arena: Arena | undefined;
     try {
@@ -121,17 +135,19 @@ export class ShardedStore extends Store {
     if (shards === undefined || quotaAt === undefined || whole === undefined) {
       return Store.attach(share, platform);
     }
-    const arena = Arena.attach(share.arena, platform.threads);
-    const others: Store[] = [];
-    try {
-      const first = attachStore(arena, share.zcacheStore, share.options, platform, share.device);
-      for (const one of shards) others.push(Store.attach(one, platform));
-      return new ShardedStore(first, others, whole, quotaAt);
-    } catch (error) {
-      for (const other of others) other.detach();
-      arena.detach();
-      throw error;
-    }
+    return openTogether(platform, (shared) => {
+      const arena = Arena.attach(share.arena, shared.threads);
+      const others: Store[] = [];
+      try {
+        const first = attachStore(arena, share.zcacheStore, share.options, shared, share.device);
+        for (const one of shards) others.push(Store.attach(one, shared));
+        return new ShardedStore(first, others, whole, quotaAt);
+      } catch (error) {
+        for (const other of others) other.detach();
+        arena.detach();
+        throw error;
+      }
+    });
   }
 
   override share(): ShardedStoreShare {

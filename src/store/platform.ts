@@ -25,6 +25,11 @@ export interface StorePlatform {
   codecs(): CodecRegistry;
   /** Opens a write-back file. @throws ZcacheError ERR_IO, ERR_FILE_LOCKED */
   openDevice(options: DeviceOptions): BackingDevice;
+  /**
+   * Removes the write-back files `path.from` and so on, up to the most that a store has, which no
+   * process uses: a store of more shards has left them.
+   */
+  removeDevices(path: string, from: number): void;
   /** Opens, in another thread of the same process, a device that `openDevice` has opened. */
   attachDevice(share: BackingShare): BackingDevice;
 }

@@ -1,6 +1,9 @@
 // A store of several shards keeps the promises of a store: each operation reaches the shard that
 // it concerns, or all of them, and one limit covers all.
 import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { EINVAL } from "../../src/base/errno.ts";
@@ -290,6 +293,33 @@ test("statistics, sizes and samples cover all shards", () => {
   }
   assert.equal(frames, store.inspection.framesTotal);
   store.close();
+});
+
+test("write-back files that more shards have left are removed; others stay", () => {
+  const folder = mkdtempSync(join(tmpdir(), "zcache-shards-"));
+  const path = join(folder, "file");
+  const files = () =>
+    readdirSync(folder)
+      .filter((name) => !name.endsWith(".lock"))
+      .sort();
+  const create = (shards: number, own = path) =>
+    open({ memoryMax: "8MiB", shards, writeBack: { path: own, max: "8MiB" } });
+  create(5).close();
+  assert.deepEqual(files(), ["file", "file.1", "file.2", "file.3", "file.4"]);
+  const other = create(1, `${path}.3`);
+  writeFileSync(`${path}.7`, "not of zcache");
+  create(2).close();
+  assert.deepEqual(files(), ["file", "file.1", "file.3", "file.7"]);
+  other.close();
+  create(1).close();
+  assert.deepEqual(files(), ["file", "file.7"]);
+  // A file beside a foreign one is never that of another shard.
+  writeFileSync(path, "not of zcache either");
+  const writeBack = { path, max: "8MiB", existing: "discard" } as const;
+  assert.throws(() => open({ memoryMax: "8MiB", shards: 2, writeBack }), {
+    code: "ERR_FILE_LOCKED",
+  });
+  rmSync(folder, { recursive: true });
 });
 
 test("auto: one shard where one arena suffices, else as few as have room to lend", () => {
