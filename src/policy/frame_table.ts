@@ -117,9 +117,17 @@ export class FrameTable {
       });
     }
     const first = frames.frameToWord(frame);
-    this.#words.fill(0, first, first + (frames.wordsPerPage << order));
+    for (let nth = 0; nth < 1 << order; nth++) this.#clear(first + nth * frames.wordsPerPage);
     this.#words[at + FRAMES]! += 1 << order;
     return first;
+  }
+
+  /** Clears a frame. One that was never used has zeros, and takes no memory until it is written. */
+  #clear(at: number): void {
+    const { kernels, pageSize, frames } = this.#arena;
+    const start = this.#words[at]! | this.#words[at + 1]!;
+    if (start === 0 && kernels.sameFilled(at * 4, pageSize) === 1) return;
+    this.#words.fill(0, at, at + frames.wordsPerPage);
   }
 
   #give(at: number): void {
