@@ -233,11 +233,13 @@ const REPLY_MS = 30_000;
 
 /**
  * Sends one request to the daemon and returns its reply.
+ * @param replyMs how long to wait for it
  * @throws ZcacheError ERR_IO if the daemon does not answer; a refusal of the daemon with its code
  */
 export function askControl(
   path: string,
   request: ControlRequest,
+  replyMs: number = REPLY_MS,
 ): Promise<Readonly<Record<string, unknown>>> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
@@ -245,7 +247,7 @@ export function askControl(
       socket.destroy();
       reject(new ZcacheError("ERR_IO", `${path}: ${why}`, { cause }));
     };
-    socket.setTimeout(REPLY_MS, () => fail(`no reply within ${REPLY_MS / 1000} seconds`));
+    socket.setTimeout(replyMs, () => fail(`no reply within ${replyMs / 1000} seconds`));
     socket.on("error", (cause: NodeJS.ErrnoException) => fail(reasonOf(cause, path), cause));
     socket.on("end", () => fail("the daemon closed the connection"));
     socket.setEncoding("utf8");

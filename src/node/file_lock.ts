@@ -91,6 +91,12 @@ export function lockFile(path: string): () => void {
   );
 }
 
+/** The process that has the lock of a file; undefined: none that runs. */
+export function lockHolder(path: string): number | undefined {
+  const found = readLock(`${path}.lock`);
+  return found?.state === "held" && isAlive(found.by) ? found.by.pid : undefined;
+}
+
 function lockedError(path: string, pid: number): ZcacheError {
   const who = pid === process.pid ? `process ${pid}, which is this one` : `process ${pid}`;
   const what = "use another path, or end that process";

@@ -17,6 +17,7 @@ import { manageResidentMemory } from "../../node/give_back.ts";
 import { reasonOf } from "../../node/inputs.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import { startMaintainer } from "../../node/maintainer.ts";
+import { lockArenas } from "../../node/memory_lock.ts";
 import { scanTask } from "../../node/scan_rounds.ts";
 import { Scheduler } from "../../node/scheduler.ts";
 import { openStore, renamedFile } from "../../node/stores.ts";
@@ -46,6 +47,8 @@ interface Parts {
   readonly idleScan: ZramIdleScan;
   readonly server: NbdServer;
   readonly image: DeviceImage | undefined;
+  /** "on", "off", or why the memory is not locked although the settings say so. */
+  readonly memoryLock: string;
 }
 
 function listenOf(values: NbdValues): Listen[] {
@@ -106,6 +109,14 @@ function imageOf({ image, existing }: NbdValues, devices: readonly NamedDevice[]
   return opened;
 }
 
+/** @returns as `Parts.memoryLock` */
+function lockMemory({ lockMemory: isWanted }: NbdValues, store: Store): string {
+  if (!isWanted) return "off";
+  const refusal = lockArenas(store.shards);
+  if (refusal !== undefined) complain(`warning: lock-memory: memory is not locked: ${refusal}`);
+  return refusal ?? "on";
+}
+
 /** @returns a line for the user */
 function loadFrom(image: DeviceImage): string {
   const { pages, loss } = image.load();
@@ -145,6 +156,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
   const wanted = devicesOf(values);
   const store = storeOf(values);
   try {
+    const memoryLock = lockMemory(values, store);
     const renamed = renamedFile(store);
     if (renamed !== undefined) complain(`warning: ${renamed.message}`);
     const devices = wanted.map(({ name, sizeBytes }, number) => ({
@@ -174,7 +186,8 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
     const idleScan = idleScanOf(values, store, scheduler.nowMs);
     manageResidentMemory(store.shards, scheduler);
     scheduler.add(scanTask((nowMs) => idleScan.step(nowMs)));
-    return serviceOf({ values, store, devices, scheduler, idleScan, server, image }, line, errors);
+    const parts = { values, store, devices, scheduler, idleScan, server, image, memoryLock };
+    return serviceOf(parts, line, errors);
   } catch (error) {
     store.close();
     throw error;
@@ -182,7 +195,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
 }
 
 function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service {
-  const { values, store, devices, scheduler, idleScan, server, image } = parts;
+  const { values, store, devices, scheduler, idleScan, server, image, memoryLock } = parts;
   const { codec, recompress: denseCodec } = values;
   const knobs = zramKnobs({ store, exports: devices, idleScan, codec, denseCodec });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
@@ -196,6 +209,7 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
     stats: () => ({
       server: server.stats(),
       tending: idleScan.done,
+      memory_lock: memoryLock,
       exports: requests(),
       ...store.stats(),
     }),

@@ -206,6 +206,10 @@ export const NBD = {
   ),
   giveBack,
   hugePages,
+  lockMemory: S.toggle(
+    "keep the devices' memory out of the system's swap, if `koffi` is installed",
+    false,
+  ),
   socket: S.text("path", "Unix socket to listen on", undefined),
   socketMode: S.mode("file mode of the Unix socket", "600"),
   listen: S.addresses(
