@@ -1,21 +1,11 @@
 // `npm run demo:swap`: a compressed device as real swap of this machine, for about ten seconds.
 //
-// `zcache serve nbd` → nbdfuse → a loop device → mkswap, swapon; then a program in a control group
-// that may have half of the memory it needs writes and reads all of it, and verifies every page.
-// Needs root, nbdfuse, FUSE, a loop device and a memory control group; says what is missing. All of
-// it is undone at the end, whatever happens.
-import { execFileSync, spawn } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+// `zcache attach --as swap`; then a program in a control group that may have half of the memory it
+// needs writes and reads all of it, and verifies every page. Needs root, a memory control group,
+// and what `zcache attach` needs; says what is missing. All of it is undone at the end, whatever
+// happens.
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -26,7 +16,6 @@ const DATA_MIB = 256;
 /** Of which the program itself is about 50. */
 const LIMIT_MIB = 160;
 const SECONDS = 8;
-const WAIT_MS = 20_000;
 const CLI = join(dirname(fileURLToPath(import.meta.url)), "../dist/src/cli/main.js");
 
 /** Text-like pages, all different; each says which it is. */
@@ -75,23 +64,6 @@ function run(program, ...args) {
   return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
-async function until(what, condition) {
-  for (let waited = 0; waited < WAIT_MS; waited += 50) {
-    if (condition()) return;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  throw new Error(`${what}: not in time`);
-}
-
-function has(program) {
-  try {
-    run("sh", "-c", `command -v ${program}`);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** A control group with a limit, of either version; undefined where there is none to be had. */
 function makeGroup() {
   const name = `zcache-demo-${process.pid}`;
@@ -114,59 +86,29 @@ function makeGroup() {
 
 function missing() {
   if (process.getuid?.() !== 0) return "this needs root";
-  const programs = ["nbdfuse", "losetup", "mkswap", "swapon", "swapoff", "fusermount3"];
-  const absent = programs.filter((program) => !has(program));
-  if (absent.length > 0) return `not installed: ${absent.join(", ")}`;
-  if (!existsSync("/dev/fuse")) return "there is no /dev/fuse";
-  if (!existsSync("/proc/swaps")) return "this kernel has no swap";
   if (!existsSync(CLI)) return "not built: npm run build";
   return undefined;
 }
 
-function stat(control) {
-  const text = run(process.execPath, CLI, "ctl", "--socket", control, "mm_stat");
-  const [orig, compressed, used] = text.split("=")[1].split(" ").map(Number);
-  const mib = (bytes) => (bytes / MIB).toFixed(1);
-  return `${mib(orig)} MiB of pages, ${mib(compressed)} compressed, ${mib(used)} in use`;
+/** What the device holds, as `zcache list` shows it. */
+function stat(device) {
+  const args = ["list", "--noheadings", "--raw", "--output", "data,compr,total", device];
+  const [data, compressed, total] = run(process.execPath, CLI, ...args)
+    .trim()
+    .split(" ");
+  return `${data} of pages, ${compressed} compressed, ${total} in use`;
 }
 
-/** Starts the server and makes its device swap. */
-async function makeSwap(folder) {
-  const socket = join(folder, "nbd.sock");
-  const control = join(folder, "ctl");
+/** @returns the swap device; the reason for a failure is on stderr */
+function attach() {
   const sizes = ["--size", `${DEVICE_MIB}M`, "--memory-max", `${DEVICE_MIB}M`];
-  const more = ["--socket", socket, "--control", control, "--recompress", "none"];
-  // Out of reach of Ctrl-C: what serves the swap must not end before the swap does.
-  const server = spawn(process.execPath, [CLI, "serve", "nbd", ...sizes, ...more], {
-    stdio: ["ignore", "ignore", "inherit"],
-    detached: true,
-  });
-  undo.push(() => server.kill("SIGTERM"));
-  await until("the server", () => existsSync(control));
-  const file = join(folder, "swap");
-  writeFileSync(file, "");
-  const fuse = spawn("nbdfuse", [file, `nbd+unix:///?socket=${socket}`], {
-    stdio: "inherit",
-    detached: true,
-  });
-  undo.push(() => fuse.kill("SIGTERM"));
-  undo.push(() => run("fusermount3", "-u", file));
-  await until("nbdfuse", () => statSync(file).size === DEVICE_MIB * MIB);
-  // What serves the swap must never wait for it.
-  for (const { pid } of [server, fuse]) {
-    try {
-      writeFileSync(`/proc/${pid}/oom_score_adj`, "-1000");
-    } catch (error) {
-      console.log(`oom_score_adj can't be set here (${error.code}): going on without`);
-      break;
-    }
-  }
-  const loop = run("losetup", "--direct-io=on", "-f", "--show", file).trim();
-  undo.push(() => run("losetup", "-d", loop));
-  run("mkswap", loop);
-  run("swapon", "--discard", "-p", "100", loop);
-  undo.push(() => run("swapoff", loop));
-  return { control, loop };
+  const args = [CLI, "attach", "--as", "swap", ...sizes, "--recompress", "none"];
+  const stdio = ["ignore", "pipe", "inherit"];
+  const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8", stdio });
+  if (status !== 0) throw new Error("no swap device was attached");
+  const device = stdout.trim();
+  undo.push(() => run(process.execPath, CLI, "detach", device));
+  return device;
 }
 
 async function demo() {
@@ -175,15 +117,13 @@ async function demo() {
     console.log(`demo:swap: not here: ${why}`);
     return;
   }
-  const folder = mkdtempSync(join(tmpdir(), "zcache-swap-"));
-  undo.push(() => rmSync(folder, { recursive: true, force: true }));
   const group = makeGroup();
   if (group === undefined) {
     console.log("demo:swap: not here: no memory control group can be made");
     return;
   }
-  const { control, loop } = await makeSwap(folder);
-  console.log(`${DATA_MIB} MiB of data in ${LIMIT_MIB} MiB of memory, swap on ${loop}`);
+  const device = attach();
+  console.log(`${DATA_MIB} MiB of data in ${LIMIT_MIB} MiB of memory, swap on ${device}`);
   const script = `echo $$ > ${join(group, "cgroup.procs")} && exec "$@"`;
   const self = fileURLToPath(import.meta.url);
   const program = spawn("sh", ["-c", script, "sh", process.execPath, self, "--need-much"], {
@@ -195,7 +135,7 @@ async function demo() {
     text += data;
   });
   const exited = new Promise((done) => program.once("exit", done));
-  const timer = setInterval(() => console.log(`  ${stat(control)}`), 2000);
+  const timer = setInterval(() => console.log(`  ${stat(device)}`), 2000);
   const code = await exited;
   clearInterval(timer);
   if (code !== 0) throw new Error(`the program has ended with ${code}`);
@@ -203,11 +143,11 @@ async function demo() {
   console.log(`${verified} pages verified, ${Math.round(random / SECONDS)} at random per second`);
   const swaps = readFileSync("/proc/swaps", "utf8").trim().split("\n").at(-1);
   console.log(`the program has ended: ${swaps.replace(/\s+/g, " ")}`);
-  console.log(`  ${stat(control)}`);
-  run("swapoff", loop);
-  console.log(`after swapoff: ${stat(control)}`);
-  run("blkdiscard", loop);
-  console.log(`after blkdiscard: ${stat(control)}`);
+  console.log(`  ${stat(device)}`);
+  run("swapoff", device);
+  console.log(`after swapoff: ${stat(device)}`);
+  run("blkdiscard", device);
+  console.log(`after blkdiscard: ${stat(device)}`);
 }
 
 async function undoAll() {
@@ -215,8 +155,8 @@ async function undoAll() {
     try {
       step();
       await new Promise((done) => setTimeout(done, 100));
-    } catch {
-      // Undone already, or never done.
+    } catch (error) {
+      console.error(`demo:swap: not undone: ${error.message}`);
     }
   }
 }

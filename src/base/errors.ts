@@ -32,6 +32,8 @@ export type ErrorCode =
   | "ERR_REMOTE"
   | "ERR_REMOTE_OWNED"
   | "ERR_REMOTE_PAGE"
+  | "ERR_SYSTEM"
+  | "ERR_BUSY"
   | "ERR_INTERNAL";
 
 /** An error that a caller can act on: `code` says which, `context` has the values involved. */

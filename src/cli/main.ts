@@ -3,6 +3,7 @@
 //
 //   analyze, replay, simulate   measure compression; run traces on pools and on eviction policies
 //   serve/                      the daemon
+//   attach/                     `attach`, `detach` and `list`: block devices of this machine
 //   ctl, top                    `ctl`, `stats` and `top`: read and set a running daemon
 //   lists                       `codecs` and `pools`
 //   options, lines, progress    option values, text files by line, the progress bar
@@ -37,6 +38,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     return (await import("./serve/serve.ts")).serveCommand(version);
   },
   top: async () => (await import("./top.ts")).topCommand(),
+  attach: async () => (await import("./attach/attach.ts")).attachCommand(),
+  detach: async () => (await import("./attach/detach.ts")).detachCommand(),
+  list: async () => (await import("./attach/list.ts")).listCommand(),
 };
 
 /**

@@ -13,7 +13,6 @@
 // share one store. Limits: 64 threads, 4096 connections, 64 MiB in one READ or WRITE, 16 KiB in an
 // option of the handshake; a connection takes 68 KiB of the store's memory.
 /// <reference types="node" preserve="true" />
-import { availableParallelism } from "node:os";
 import { createSecureContext, type TlsOptions } from "node:tls";
 import type { Worker } from "node:worker_threads";
 import { ZcacheError } from "../base/errors.ts";
@@ -22,7 +21,7 @@ import { MAX_THREADS } from "../memory/arena.layout.ts";
 import { startWorker } from "../node/workers.ts";
 import type { Store } from "../store/store.ts";
 import { Zram } from "../zram/zram.ts";
-import { checkNbdOptions } from "./options.ts";
+import { checkNbdOptions, defaultThreads } from "./options.ts";
 import { REQUEST_KINDS } from "./request_check.ts";
 import { type Listen, NbdServer } from "./server.ts";
 import type { ServeOrder, TlsShare, WarmUpShare } from "./thread.ts";
@@ -134,10 +133,6 @@ function warmedUp(
       device.destroy();
     }
   });
-}
-
-function defaultThreads(): number {
-  return Math.min(8, availableParallelism());
 }
 
 function newWorker(): Worker {

@@ -1,5 +1,6 @@
 // Checks of the options of an NBD server, before anything is started: names and types, also in
 // nested objects.
+import { availableParallelism } from "node:os";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
@@ -12,6 +13,11 @@ const ALL_NAMES = [...NAMES, "practiceMs", "log"];
 const EXPORT_NAMES = ["name", "description", "readOnly", "device"];
 const TLS_NAMES = ["mode", "key", "cert", "ca"];
 const TLS_MODES = ["required", "offered"];
+
+/** One thread for each processor, at most 8. */
+export function defaultThreads(): number {
+  return Math.min(8, availableParallelism());
+}
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
 export function checkNbdOptions(options: unknown): void {
