@@ -115,6 +115,7 @@ export class FakeMachine implements Machine {
   }
 
   async pause(): Promise<void> {
+    this.#checkAlive();
     this.#now += TICK_MS;
     this.#settle();
   }
@@ -169,6 +170,7 @@ export class FakeMachine implements Machine {
   }
 
   marked(mark: string): number[] {
+    this.#checkAlive();
     return [...this.processes].flatMap(([pid, child]) => (child.mark === mark ? [pid] : []));
   }
 
@@ -188,6 +190,7 @@ export class FakeMachine implements Machine {
   }
 
   mounts(): Mount[] {
+    this.#checkAlive();
     return this.mounted.map(({ device, target, isFuse }) => ({
       target,
       number: isFuse ? "0:99" : device,
@@ -196,14 +199,17 @@ export class FakeMachine implements Machine {
   }
 
   swaps(): Swap[] {
+    this.#checkAlive();
     return [...this.swapped].map(([device, bytes]) => ({ device, ...bytes }));
   }
 
   loops(): LoopDevice[] {
+    this.#checkAlive();
     return [...this.loopFiles].map(([device, file]) => ({ device, file }));
   }
 
   nbds(): NbdDevice[] {
+    this.#checkAlive();
     return [...this.nbdSockets].map(([device, socket]) => ({
       device,
       isConnected: socket !== undefined,
@@ -244,8 +250,13 @@ export class FakeMachine implements Machine {
     return result;
   }
 
-  #point(program: string): void {
+  /** A program that was killed can't even look. */
+  #checkAlive(): void {
     if (this.#isKilled) throw new Killed();
+  }
+
+  #point(program: string): void {
+    this.#checkAlive();
     const { plan } = this;
     if (plan === undefined || this.steps++ !== plan.at) return;
     if (plan.what === "kill") {

@@ -2,7 +2,14 @@
 // by nbdfuse and a loop device. What is missing skips the tests by name.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -147,6 +154,52 @@ test("two devices at once, detached together", { skip }, () => {
     ].sort((a, b) => a[1]!.localeCompare(b[1]!)),
   );
   detach("--all");
+  assertNothing();
+});
+
+test("two attaches at the same moment have a device each", { skip }, async () => {
+  const results = await Promise.all(
+    [0, 1].map(async () => {
+      const child = spawn(process.execPath, [MAIN, "attach", ...SIZES], {
+        env,
+        stdio: ["ignore", "pipe", "ignore"],
+      });
+      let said = "";
+      child.stdout.on("data", (text) => {
+        said += text;
+      });
+      const code = await new Promise<number | null>((done) => child.once("close", done));
+      return { code, device: said.trim() };
+    }),
+  );
+  assert.deepEqual(
+    results.map(({ code }) => code),
+    [0, 0],
+  );
+  assert.notEqual(results[0]!.device, results[1]!.device);
+  const names = listed().map(({ name }) => name);
+  assert.deepEqual(new Set(names), new Set(results.map(({ device }) => device)));
+  detach("--all");
+  assertNothing();
+});
+
+test("a user who is not root sees the device, and may not attach or detach", { skip }, () => {
+  const device = attach(...SIZES);
+  chmodSync(folder, 0o755);
+  const asNobody = (...args: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...args], {
+      ...{ encoding: "utf8", timeout: TIMEOUT_MS, env, uid: 65534, gid: 65534 },
+    });
+  const { status, stdout, stderr } = asNobody("list", "--json");
+  assert.equal(status, 0, stderr);
+  const [one] = (JSON.parse(stdout) as { devices: Record<string, unknown>[] }).devices;
+  assert.deepEqual([one!["name"], one!["state"], one!["data"]], [device, "active", null]);
+  for (const args of [["attach"], ["detach", device]]) {
+    const refused = asNobody(...args);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /^zcache: .* root only; run this with sudo\n$/);
+  }
+  detach(device);
   assertNothing();
 });
 

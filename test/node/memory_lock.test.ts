@@ -30,7 +30,7 @@ test("each arena is locked as a whole, where it is touched", () => {
   using store = createStore({ memoryMax: "256MiB", shards: 3, giveBack: "off" });
   const { locked, load } = recordedCalls();
   assert.equal(lockArenas(store.shards, load), undefined);
-  const sizes = store.shards.map(({ arena }) => [arena.sizeBytes, MLOCK_ONFAULT]);
+  const sizes = store.shards.map(({ arena }) => [arena.bytes.length, MLOCK_ONFAULT]);
   assert.deepEqual(locked, sizes);
 });
 

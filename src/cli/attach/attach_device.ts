@@ -49,7 +49,7 @@ const NOTHING = /ended with 2$/;
  *   Everything is undone then; what can't be undone is reported, and `detach` can finish it
  */
 export async function attachDevice(context: Context, request: Request): Promise<Attached> {
-  await removeInterrupted(context);
+  if (context.machine.isRoot) await removeInterrupted(context);
   const driver = await checkRequirements(context, request);
   const { id, release } = context.states.reserve(request.id);
   try {

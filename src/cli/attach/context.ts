@@ -56,3 +56,8 @@ export function save(
 export function systemError(message: string, cause?: unknown): ZcacheError {
   return new ZcacheError("ERR_SYSTEM", message, { cause });
 }
+
+/** @param done what root may do: "attached" or "detached" */
+export function notRoot(done: string): ZcacheError {
+  return systemError(`a block device can be ${done} by root only; run this with sudo`);
+}

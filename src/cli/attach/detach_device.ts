@@ -2,7 +2,7 @@
 // there is anything to undo, so the same steps detach a device that works, one whose daemon has
 // ended, and one whose `attach` or `detach` was killed at any point.
 import { ZcacheError } from "../../base/errors.ts";
-import { type Context, groupOf, save, systemError, until } from "./context.ts";
+import { type Context, groupOf, notRoot, save, systemError, until } from "./context.ts";
 import { driverOf } from "./drivers.ts";
 import type { Attached } from "./state.ts";
 import { busy, checkSwapFits, checkUnused, mountsOf, named } from "./usage.ts";
@@ -28,7 +28,8 @@ export async function detachDevice(
   id: string,
   options: DetachOptions,
 ): Promise<void> {
-  const { states } = context;
+  const { machine, states } = context;
+  if (!machine.isRoot) throw notRoot("detached");
   const release = states.lock(id);
   try {
     const record = states.read(id);

@@ -2,7 +2,7 @@
 // of the kernel, the folder to mount on. All missing programs are reported in one line, with the
 // command that installs them on Debian and Ubuntu.
 import { ZcacheError } from "../../base/errors.ts";
-import { type Context, systemError, until } from "./context.ts";
+import { type Context, notRoot, systemError, until } from "./context.ts";
 import type { Machine } from "./machine.ts";
 import type { Attached } from "./state.ts";
 
@@ -49,9 +49,7 @@ const LOOP = "/dev/loop-control";
  */
 export async function checkRequirements(context: Context, wanted: Wanted): Promise<Driver> {
   const { machine } = context;
-  if (!machine.isRoot) {
-    throw systemError("a block device can be attached by root only; run this with sudo");
-  }
+  if (!machine.isRoot) throw notRoot("attached");
   const driver = await chooseDriver(context, wanted.driver);
   const programs = [...programsOf(driver), ...programsFor(wanted)];
   const absent = [...new Set(programs)].filter((program) => !machine.has(program));

@@ -139,6 +139,8 @@ export class StateFolder {
     try {
       const text = JSON.stringify({ format: FORMAT, version: VERSION, ...record }, null, 2);
       writeFileSync(made, `${text}\n`);
+      // Readable for all, whatever the umask: `zcache list` needs no root.
+      chmodSync(made, 0o644);
       renameSync(made, state);
     } catch (cause) {
       throw this.#failed("write", state, cause);
@@ -220,7 +222,6 @@ export class StateFolder {
 
   #makeFolder(): void {
     try {
-      // Readable for all: `zcache list` needs no root.
       if (mkdirSync(this.path, { recursive: true }) !== undefined) chmodSync(this.path, 0o755);
     } catch (cause) {
       throw this.#failed("make", this.path, cause);

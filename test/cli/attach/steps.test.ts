@@ -240,6 +240,27 @@ test("swap that does not fit into memory is detached with --force only", async (
   machine.assertEmpty();
 });
 
+test("a device that another process is attaching or detaching is left to it", async () => {
+  const { machine, context, warnings } = fixture();
+  machine.plan = { at: 12, what: "kill" };
+  await assert.rejects(attachDevice(context, request()), Killed);
+  machine.revive();
+  const release = context.states.lock("zcache0");
+  assert.equal((await figuresOf(context, recordOf(context))).state, "attaching");
+  await assert.rejects(detach(context), {
+    code: "ERR_BUSY",
+    message: `zcache0: process ${process.pid} is attaching or detaching it; try again`,
+  });
+  const other = await attachDevice(context, request({ mount: "/mnt/b" }));
+  assert.equal(other.id, "zcache1");
+  assert.deepEqual(warnings, []);
+  release();
+  assert.equal((await figuresOf(context, recordOf(context))).state, "interrupted");
+  await detach(context, "zcache0");
+  await detach(context, "zcache1");
+  machine.assertEmpty();
+});
+
 test("a daemon that does not answer is shown as hung, and killed with --force", async () => {
   const { machine, context } = fixture();
   const record = await attachDevice(context, request());
