@@ -12,7 +12,7 @@ import * as Shards from "./sharded_gets.layout";
 import {
   addHashAhead, aheadHash, forgetAhead, LOOK_STEPS, lookStep,
 } from "../values/find_ahead.as";
-import { enter, leave, own, setOwn } from "../values/find_value.as";
+import { own, setOwn } from "../values/find_value.as";
 
 // @ts-ignore: decorator
 @inline
@@ -153,12 +153,8 @@ export function addHash(find: usize, hash: u64): void {
 
 /** A step of `lookAhead` of the keys that were added. */
 export function lookAtHashes(find: usize, step: u32): void {
-  if (step == 0 && !enter(find)) forgetAhead(find);
-  if (own(find, Find.AHEAD) == 0) return;
   lookStep(find, step);
-  if (step + 1 < LOOK_STEPS) return;
-  forgetAhead(find);
-  leave(find);
+  if (step + 1 == LOOK_STEPS) forgetAhead(find);
 }
 
 /** The value found last does not count. */

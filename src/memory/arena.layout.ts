@@ -33,11 +33,9 @@ export const FREE_BLOCKS = 16; // guarded by FRAMES_LOCK: five words, populated 
 export const ARENA_LOCK = 21; // atomic: the lock of transactions, if there is a journal
 export const JOURNAL_NEXT = 22; // guarded by ARENA_LOCK: 0 = no journal, else 1 + entries in it
 export const JOURNAL_AT = 23; // fixed: word index of the journal's log
-export const WRITING = 28; // atomic: WRITES while a thread changes words that readers look at
 export const READERS_AT = 29; // fixed: word index of the readers' structs (reader.layout.ts)
 export const READERS_TOP = 30; // atomic: the highest thread number of any reader so far
 export const JOURNAL_LIMIT = 27; // fixed: maximum of entries in the log
-export const TRANSACTIONS = 24; // guarded by ARENA_LOCK: commits so far, modulo 2³²
 export const REPAIR = 25; // guarded by ARENA_LOCK: 1 from a dead owner until its repair is complete
 export const RECOVERIES = 26; // guarded by ARENA_LOCK: owners of the lock found dead so far
 export const SCRATCH_BLOCKS = 31; // fixed: largest blocks reserved for threads that attach later
@@ -51,6 +49,10 @@ export const RETURN_US = 418; // atomic: time spent in them, µs modulo 2³²
 export const RETURNED_BY = 419; // atomic: what calls the system (store/resident_memory.ts)
 export const LOCK_HEIR = 421; // atomic: the owner that is handed ARENA_LOCK, 0 = the first to come
 export const HEADER_FRAMES = 423; // guarded by FRAMES_LOCK: what the header counts as (frames.ts)
+// What each reader reads: a cache line of its own, which only those write that keep readers out.
+export const WRITING = 432; // atomic: WRITES while a thread changes words that readers look at
+export const SEQUENCE = 433; // atomic: how often WRITING was set, modulo 2³²
+export const TRANSACTIONS = 434; // guarded by ARENA_LOCK: commits so far, modulo 2³²
 export const POOL_LOCKS = 512; // atomic: POOL_LOCKS_MAX locks of pools, each a cache line
 
 /** In WRITING: a thread writes; readers may sleep until it has written. */

@@ -24,6 +24,10 @@
 // meets a writer waits until WRITING is 0 again and enters then, beside all other readers. Words
 // that readers never look at, such as the order of the policy, may be changed beside readers:
 // `lockBeside`.
+//
+// Optimistic readers announce nothing, so no writer waits for them. They find out from SEQUENCE,
+// which each writer increments before it changes anything, that what they have read is void
+// (values/find_value.as.ts).
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Threads } from "../base/threads.ts";
 import type { Kernels } from "../wasm/kernels.ts";
@@ -123,8 +127,7 @@ export class ArenaLock {
    */
   lock(): void {
     const dead = this.#mutex.lock(this.waits.exclusive);
-    this.#kernels.exchange(Super.WRITING * 4, Super.WRITES);
-    this.#waitForReaders();
+    this.#keepReadersOut();
     if (dead !== 0 || this.#words[Super.REPAIR] !== 0) this.#recover(dead);
   }
 
@@ -163,7 +166,15 @@ export class ArenaLock {
   enterReader(): boolean {
     if (this.#readerAt === 0) return false;
     if (this.#kernels.enterReader(this.#readerAt * 4, Super.WRITING * 4) !== 0) return true;
-    return this.#waitAsReader();
+    return this.#waitAsReader(true);
+  }
+
+  /**
+   * Waits, without being a reader, while a thread writes.
+   * @returns as `enterReader`
+   */
+  waitForWriter(): boolean {
+    return this.#words[Super.WRITING] === 0 || this.#waitAsReader(false);
   }
 
   leaveReader(): void {
@@ -219,19 +230,29 @@ export class ArenaLock {
     this.#mutex.assertLocked();
   }
 
-  #waitAsReader(): boolean {
+  /** @param enters whether to be a reader afterwards */
+  #waitAsReader(enters: boolean): boolean {
     const waits = this.waits.reader;
+    const kernels = this.#kernels;
     const [reader, writing] = [this.#readerAt * 4, Super.WRITING * 4];
+    const spin = () =>
+      enters
+        ? kernels.spinAsReader(reader, writing, waits.turns)
+        : kernels.spinWhileSet(writing, Super.WRITES, waits.turns);
+    const attempt = () =>
+      enters
+        ? kernels.enterReader(reader, writing) !== 0
+        : Atomics.load(this.#words, Super.WRITING) === 0;
     assert(this.#owner() !== this.#arena.owner, "a thread that has the lock reads under it");
     const beginNs = waits.begin();
-    let turns = this.#kernels.spinAsReader(reader, writing, waits.turns);
+    let turns = spin();
     let sleeps = 0;
     let isIn = turns !== 0;
     while (!isIn) {
       sleeps++;
       if (!this.#sleepUntilWritten() || waits.since(beginNs) > PATIENCE_NS) break;
-      turns = this.#kernels.spinAsReader(reader, writing, waits.turns);
-      isIn = turns !== 0 || this.#kernels.enterReader(reader, writing) !== 0;
+      turns = spin();
+      isIn = turns !== 0 || attempt();
     }
     waits.ended(beginNs, turns, sleeps);
     return isIn;
@@ -254,6 +275,13 @@ export class ArenaLock {
   /** The owner of the lock. */
   #owner(): number {
     return Atomics.load(this.#words, Super.ARENA_LOCK) & OWNER_MASK;
+  }
+
+  /** The order of the steps is what readers rely on (docs/locks.md). */
+  #keepReadersOut(): void {
+    this.#kernels.exchange(Super.WRITING * 4, Super.WRITES);
+    this.#kernels.increment(Super.SEQUENCE * 4);
+    this.#waitForReaders();
   }
 
   #waitForReaders(): void {
@@ -293,8 +321,7 @@ export class ArenaLock {
   }
 
   #recoverBeside(dead: number): void {
-    this.#kernels.exchange(Super.WRITING * 4, Super.WRITES);
-    this.#waitForReaders();
+    this.#keepReadersOut();
     this.#recover(dead);
   }
 

@@ -86,6 +86,11 @@ export function leaveReader(reader: usize): void {
   if (atomic.xchg<i32>(reader, 0) != Reader.READING) atomic.notify(reader, 1);
 }
 
+/** Adds one to the word at `address`. */
+export function increment(address: usize): void {
+  atomic.add<i32>(address, 1);
+}
+
 /** @returns the first of the words nth … count − 1 that is not 0, `stride` bytes apart; or count */
 export function firstSet(words: usize, nth: i32, count: i32, stride: usize): i32 {
   while (nth < count && atomic.load<i32>(words + <usize>nth * stride) == 0) nth++;

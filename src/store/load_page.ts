@@ -72,7 +72,7 @@ export function loadPacked(
  * Counts the request, hit or miss, if the policy tracks requests: it compares new pages with stored
  * ones by their past requests. Needs no lock.
  */
-function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
+export function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
   if (!state.policies[Store.EPHEMERAL]!.tracksRequests) return;
   const kind = state.index.kindOf(pool);
   if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key));

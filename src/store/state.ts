@@ -37,6 +37,9 @@ import { Versions } from "./versions.ts";
 /** Bytes of the header that names the entry of an object, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
 
+/** Of `findContext`. */
+export const FIND_CONTEXT_BYTES = 256;
+
 /** One in so many operations is timed: reading a clock costs as much as a list operation. */
 const TIMED_EVERY = 16;
 
@@ -65,6 +68,10 @@ export class StoreState implements StoreContext {
   readonly plain: Address;
   readonly packed: Address;
   readonly evicted: Address;
+  /** Bytes of `packed`. */
+  readonly packedBytes: number;
+  /** Words of a kernel that finds values (values/find.layout.ts), behind what an eviction uses. */
+  readonly findContext: Address;
   /** Scratch for the head of a value while an eviction uses `evicted`. */
   readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
@@ -143,8 +150,10 @@ export class StoreState implements StoreContext {
     const hasVersions = parts.options.content === "values";
     this.versions = hasVersions ? new Versions(this.words, parts.root) : undefined;
     this.plain = parts.arena.reserve(this.pageSize);
-    this.packed = parts.arena.reserve(this.pageSize * 2);
+    this.packedBytes = this.pageSize * 2;
+    this.packed = parts.arena.reserve(this.packedBytes);
     this.evicted = parts.arena.reserve(this.pageSize * 2);
+    this.findContext = (this.evicted + this.pageSize * 2 - FIND_CONTEXT_BYTES) as Address;
     this.evictedHead = (this.evicted + this.pageSize + HEADER_BYTES) as Address;
   }
 

@@ -1,5 +1,6 @@
 /** struct find: what the kernels need to know to find values in a store (find_value.as.ts), and the
- * values that they found. Each thread has one, a page of the arena.
+ * values that they found. Each thread has one for gets of one key, and for memcached's gets one
+ * that is a page of the arena.
  *
  *  0            FOUND_AT              AHEAD_AT              INPUT_AT
  *  ┌───────────┬─────────────────────┬─────────────────────┬──────────────────────┐
@@ -9,8 +10,8 @@
  * An address counts bytes from the start of the arena; an index counts words. The words before
  * COUNT are written once; the others change.
  */
-export const READER = 0; // address of the word that tells whether this thread reads
-export const WRITING = 1; // address of the word that tells whether a thread writes
+export const WRITING = 0; // address of the word that tells whether a thread writes
+export const SEQUENCE = 1; // address of the word that counts how often a thread began to write
 export const VERSION = 2; // address of the word that counts transactions
 export const INDEX_SEED = 3; // of the hash of the table of objects
 export const BUCKETS = 4; // address of the word with the number of buckets
@@ -26,12 +27,14 @@ export const DICTIONARIES = 13; // address of the word with the number of dictio
 export const DICTIONARY_AT = 14; // word index of the words with their word indexes
 export const DICTIONARY_BYTES = 15; // word index of the words with their sizes in bytes
 export const IS_LZ4 = 16; // 1: new values are compressed with LZ4
-export const PACKED = 17; // address of scratch for a value as it is stored: a page and more
-export const WORDS = 18; // number of words of the arena
+export const PACKED = 17; // address of scratch for a value as it is stored
+export const PACKED_BYTES = 18; // its size, a page and more
+export const WORDS = 19; // number of words of the arena
 
+export const FENCE = 20; // written by an atomic store, which reads do not pass
 export const ANSWERED = 21; // 1: the last call has answered a line at least
 export const SHARDS = 22; // address of what tells of other shards; 0: all values are in this one
-export const MET_WRITER = 23; // 1: a value was not looked up because a thread was writing
+export const MET_WRITER = 23; // 1: a value was not looked up because threads were writing
 
 export const COUNT = 24; // values found since it was set to 0
 export const OUT = 25; // address behind what was written

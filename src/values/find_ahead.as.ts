@@ -3,11 +3,12 @@
 // caches mostly do not have, each known only when the one before has been read. One key after the
 // other waits for all four; some keys side by side, step by step, wait for them together.
 //
-// Nothing is found here, and nothing decided: all that is kept of it are the hashes.
+// Nothing is found here, and nothing decided: all that is kept of it are the hashes. So it does not
+// matter if a thread writes meanwhile, as long as each index is checked.
 import * as Entry from "../tmem/entry.layout";
 import * as Obj from "../tmem/object.layout";
 import * as Find from "./find.layout";
-import { bucketOf, enter, hashKey, leave, own, setOwn, word } from "./find_value.as";
+import { bucketOf, hashKey, isIn, own, setOwn, word } from "./find_value.as";
 
 /** Where the words of the n-th key stand. */
 // @ts-ignore: decorator
@@ -48,19 +49,17 @@ export function aheadHash(find: usize, nth: u32): u64 {
 
 /** Reads the buckets of all keys, then the records, then the entries, then how the values begin. */
 export function lookAhead(find: usize): void {
-  if (!enter(find)) return;
   for (let step: u32 = 0; step < LOOK_STEPS; step++) lookStep(find, step);
-  leave(find);
 }
 
 export const LOOK_STEPS: u32 = 4;
 
-/** One step of `lookAhead`, between `enter` and `leave`. */
+/** One step of `lookAhead`. */
 export function lookStep(find: usize, step: u32): void {
   const end = aheadOf(find, own(find, Find.AHEAD));
   const first = aheadOf(find, 0);
   if (step == 0) lookAtBuckets(find, first, end);
-  else if (step == 1) lookAtRecords(first, end);
+  else if (step == 1) lookAtRecords(find, first, end);
   else if (step == 2) lookAtEntries(find, first, end);
   else lookAtValues(find, first, end);
 }
@@ -74,11 +73,12 @@ function lookAtBuckets(find: usize, first: usize, end: usize): void {
   }
 }
 
-function lookAtRecords(first: usize, end: usize): void {
+function lookAtRecords(find: usize, first: usize, end: usize): void {
   for (let at = first; at < end; at += STEP) {
     const object = own(at, Find.PLACE);
     // Another object of the same bucket is none to go on with.
-    const isIt = object != 0 && word(object + Obj.ID) == own(at, Find.LOW);
+    const isRecord = object != 0 && isIn(find, object, Obj.SHORT_WORDS);
+    const isIt = isRecord && word(object + Obj.ID) == own(at, Find.LOW);
     setOwn(at, Find.PLACE, isIt ? word(object + Obj.ENTRY + Entry.VALUE) : <u32>0);
   }
 }

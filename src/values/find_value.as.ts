@@ -3,8 +3,11 @@
 // write-back file, or does not exist is never found here, and the caller asks `Values.find`. Each
 // function names its twin in TypeScript; test/memcached/plain_gets.test.ts compares the two.
 //
-// The value is copied, as it is stored, to scratch of this thread between `enter` and `leave`,
-// which keep writers out (memory/arena_lock.ts); it is checked and decompressed afterwards.
+// The reads are optimistic (docs/locks.md): no lock keeps writers out, so a word may be of another
+// time than the word that led to it. Therefore each index and each size is checked before it is
+// used, no chain is followed for ever, nothing is written but words of this thread, and nothing
+// that was read counts before SEQUENCE says that no thread has written meanwhile. Until then the
+// value is only copied, as it is stored, to scratch of this thread.
 import * as Prefix from "./prefix.layout";
 import * as Entry from "../tmem/entry.layout";
 import * as Obj from "../tmem/object.layout";
@@ -13,7 +16,6 @@ import * as Dense from "../pool/dense/dense.layout";
 import * as Page from "../store/page.layout";
 import * as Value from "../store/value.layout";
 import * as Find from "./find.layout";
-import { enterReader, leaveReader } from "../memory/lock.as";
 import { lz4Decompress, lz4DecompressDictionary } from "../codec/lz4.as";
 
 /** One of the context's own words. */
@@ -34,6 +36,14 @@ export function setOwn(find: usize, nth: usize, value: usize): void {
 @inline
 export function word(index: u32): u32 {
   return load<u32>(<usize>index << 2);
+}
+
+/** Whether `count` words from this index on are in the arena. */
+// @ts-ignore: decorator
+@inline
+export function isIn(find: usize, index: u32, count: u32): bool {
+  const words = own(find, Find.WORDS);
+  return index < words && words - index >= count;
 }
 
 /** One step of MurmurHash3. */
@@ -87,17 +97,27 @@ export function bucketOf(find: usize, low: u32, high: u32): u32 {
   if (bucket >= buckets) bucket &= mask >>> 1;
   const shift = own(find, Find.FRAME_SHIFT);
   const inFrame: u32 = (1 << shift) - 1;
-  const directory = word(own(find, Find.DIRECTORY) + (bucket >>> (2 * shift)));
-  return word(directory + ((bucket >>> shift) & inFrame)) + (bucket & inFrame);
+  const listed = own(find, Find.DIRECTORY) + (bucket >>> (2 * shift));
+  if (!isIn(find, listed, 1)) return Obj.NONE;
+  const directory = word(listed) + ((bucket >>> shift) & inFrame);
+  if (!isIn(find, directory, 1)) return Obj.NONE;
+  const at = word(directory) + (bucket & inFrame);
+  return isIn(find, at, 1) ? at : Obj.NONE;
 }
 
-/** `ObjectTable.find`. @returns the word index of an object's record, or NONE */
+/** Objects of a bucket that are looked at; there are hardly ever more than ten. */
+const CHAIN_MAX: u32 = 100;
+/** Where no object is looked for any more. */
+const LOST: u32 = 0xffff_ffff;
+
+/** `ObjectTable.find`. @returns the word index of an object's record, or NONE, or LOST */
 function findObject(find: usize, low: u32, high: u32): u32 {
   const bucket = bucketOf(find, low, high);
   if (bucket == Obj.NONE) return Obj.NONE;
   const name = own(find, Find.NAME);
   let object = word(bucket);
-  for (; object != Obj.NONE; object = word(object + Obj.NEXT)) {
+  for (let seen: u32 = 0; object != Obj.NONE; object = word(object + Obj.NEXT)) {
+    if (++seen > CHAIN_MAX || !isIn(find, object, Obj.SHORT_WORDS)) return LOST;
     if (
       word(object + Obj.ID) == low &&
       word(object + Obj.ID + 1) == high &&
@@ -109,31 +129,55 @@ function findObject(find: usize, low: u32, high: u32): u32 {
   return Obj.NONE;
 }
 
-/** `SlotVectors.copyOut`: the first `size` bytes of what a handle of a dense pool names. */
-function copyObject(find: usize, handle: u32, target: usize, size: u32): void {
-  const place = word(handle & own(find, Find.ENTRY_MASK));
+/**
+ * `SlotVectors.copyOut`: copies the first `size` bytes of what a handle of a dense pool names to
+ * the scratch. Frames are within the arena as a whole or not at all.
+ * @returns whether there is such an object
+ */
+function copyObject(find: usize, handle: u32, size: u32): bool {
+  const at = handle & own(find, Find.ENTRY_MASK);
+  if (size > own(find, Find.PACKED_BYTES) || !isIn(find, at, 1)) return false;
+  const place = word(at);
+  if (!isIn(find, place, 1)) return false;
+  const target = <usize>own(find, Find.PACKED);
   const shift = own(find, Find.FRAME_SHIFT);
   const inFrame: u32 = ((1 << shift) - (place & ((1 << shift) - 1))) << 2;
   const source = <usize>place << 2;
   if (size <= inFrame) {
     memory.copy(target, source, size);
-    return;
+    return true;
   }
-  memory.copy(target, source, inFrame);
   const link = own(find, Find.LINKS) + (place >>> shift) * Frame.FRAME_WORDS;
   const next = word(link + Dense.NEXT) & Dense.FRAME_MASK;
-  memory.copy(target + inFrame, <usize>next << (shift + 2), size - inFrame);
+  const rest = size - inFrame;
+  if (next >= own(find, Find.WORDS) >>> shift || rest > <u32>4 << shift) return false;
+  memory.copy(target, source, inFrame);
+  memory.copy(target + inFrame, <usize>next << (shift + 2), rest);
+  return true;
 }
 
-/** Copies what is stored under a hash to the scratch, and writes down that it was found. */
-function fetch(find: usize, low: u32, high: u32): bool {
+// What a search comes to.
+/** There is no such page. */
+const MISSING: u32 = 0;
+const FOUND: u32 = 1;
+/** It is to be looked for in TypeScript. */
+const UNUSUAL: u32 = 2;
+/** A thread writes. */
+const WRITTEN: u32 = 3;
+
+/**
+ * Copies what is stored under a hash to the scratch, and writes down that it was found.
+ * @returns what came of it, if no thread has written meanwhile
+ */
+function fetch(find: usize, low: u32, high: u32): u32 {
   const object = findObject(find, low, high);
-  if (object == Obj.NONE || (word(object + Obj.SHAPE) & Obj.INLINE) == 0) return false;
+  if (object == Obj.NONE) return MISSING;
+  if (object == LOST || (word(object + Obj.SHAPE) & Obj.INLINE) == 0) return UNUSUAL;
   const entry = object + Obj.ENTRY;
   const meta = word(entry + Entry.META);
-  if (((meta >>> Page.WHERE_SHIFT) & Page.WHERE_MASK) != Page.MEMORY) return false;
+  if (((meta >>> Page.WHERE_SHIFT) & Page.WHERE_MASK) != Page.MEMORY) return UNUSUAL;
   const handle = word(entry + Entry.VALUE);
-  copyObject(find, handle, own(find, Find.PACKED), meta & Page.SIZE_MASK);
+  if (!copyObject(find, handle, meta & Page.SIZE_MASK)) return UNUSUAL;
   setOwn(find, Find.META, meta);
   const found = find + ((Find.FOUND_AT + own(find, Find.COUNT) * Find.FOUND_WORDS) << 2);
   setOwn(found, Find.ENTRY, entry);
@@ -141,7 +185,29 @@ function fetch(find: usize, low: u32, high: u32): bool {
   setOwn(found, Find.ENTRY_META, meta);
   setOwn(found, Find.SEEN, load<u32>(own(find, Find.VERSION)));
   setOwn(found, Find.HASH, hashPage(find, low, high));
-  return true;
+  return FOUND;
+}
+
+/** Searches that writers may make void, before the caller waits for them. */
+const SEARCHES: u32 = 4;
+
+/**
+ * Finds page 0 of a value in memory, by the hash of its key, and copies it to the scratch. META and
+ * the next value found tell of it.
+ * @returns MISSING, FOUND, UNUSUAL or WRITTEN
+ */
+export function findPage(find: usize, low: u32, high: u32): u32 {
+  const sequence = <usize>own(find, Find.SEQUENCE);
+  const writing = <usize>own(find, Find.WRITING);
+  for (let nth: u32 = 0; nth < SEARCHES; nth++) {
+    const before = atomic.load<u32>(sequence);
+    if (atomic.load<u32>(writing) != 0) return WRITTEN;
+    const outcome = fetch(find, low, high);
+    // No read of the search comes after this store, and the next read does not come before it.
+    atomic.store<u32>(find + (Find.FENCE << 2), 0);
+    if (atomic.load<u32>(sequence) == before) return outcome;
+  }
+  return WRITTEN;
 }
 
 /** Whether what stands in the scratch is the usual kind of value, and this key's. */
@@ -160,15 +226,6 @@ function isOf(find: usize, key: usize, count: usize): bool {
 /** Where the key stands in a prefix: behind the lengths of itself and of the meta bytes. */
 const KEY_AT: usize = Value.FIXED_BYTES + 2;
 
-/** Begins to read beside other readers. @returns false if a thread writes */
-export function enter(find: usize): bool {
-  return enterReader(own(find, Find.READER), own(find, Find.WRITING)) != 0;
-}
-
-export function leave(find: usize): void {
-  leaveReader(own(find, Find.READER));
-}
-
 /**
  * Finds a value: then COUNT is one more, and `metaAt`, `valueBytes` and `restore` tell of it.
  * @param key where `count` bytes of it stand, 1 … 255  @param hash of the key (hashKey)
@@ -176,13 +233,9 @@ export function leave(find: usize): void {
  */
 export function findValue(find: usize, key: usize, count: usize, hash: u64): bool {
   if (own(find, Find.COUNT) == Find.FOUND_MAX) return false;
-  if (!enter(find)) {
-    setOwn(find, Find.MET_WRITER, 1);
-    return false;
-  }
-  const found = fetch(find, <u32>hash, <u32>(hash >>> 32));
-  leave(find);
-  if (!found || !isOf(find, key, count)) return false;
+  const outcome = findPage(find, <u32>hash, <u32>(hash >>> 32));
+  if (outcome == WRITTEN) setOwn(find, Find.MET_WRITER, 1);
+  if (outcome != FOUND || !isOf(find, key, count)) return false;
   setOwn(find, Find.COUNT, own(find, Find.COUNT) + 1);
   return true;
 }

@@ -3,19 +3,14 @@
 //
 // The kernels handle the common case only: the dense pool, no header before an object. A store that
 // is made otherwise has no finder; its values are found by `Values.find`.
-import type { Address, PageFrame, WordIndex } from "../base/brand.ts";
-import * as Super from "../memory/arena.layout.ts";
-import { pageSeed } from "../store/hash.ts";
-import { INDEX_AT } from "../store/open.ts";
+import type { Address, WordIndex } from "../base/brand.ts";
 import * as Page from "../store/page.layout.ts";
 import type { StoreState } from "../store/state.ts";
-import * as Store from "../store/store.layout.ts";
-import * as Index from "../tmem/index.layout.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import type { WasmMemory } from "../wasm/platform.ts";
 import * as Find from "./find.layout.ts";
+import { formatContext, isUsualStore } from "./page_finder.ts";
 
-const POOL_TYPE = "dense";
 /** Below this a copy byte by byte is quicker than a call. */
 const COPY_BYTES_MIN = 32;
 /** Writers to wait for in one call, before the caller finds the rest, which waits its turn. */
@@ -60,42 +55,20 @@ export class Finder {
    * @returns undefined where the kernels can't find values
    */
   static of(state: StoreState, pool: number, seeds: readonly number[]): Finder | undefined {
-    const isUsual =
-      state.headerBytes === 0 &&
-      state.arena.lock.readerAt !== 0 &&
-      state.zpools.every((zpool) => zpool.type === POOL_TYPE);
-    return isUsual ? new Finder(state, pool, seeds) : undefined;
+    return isUsualStore(state) ? new Finder(state, pool, seeds) : undefined;
   }
 
   private constructor(state: StoreState, pool: number, seeds: readonly number[]) {
-    const { arena, root, words } = state;
+    const { arena, words } = state;
     this.#state = state;
     this.kernels = arena.kernels;
     this.memory = arena.memory;
     this.at = arena.reserve(Find.FIND_BYTES);
-    const at = this.at / 4;
     this.inputAt = (this.at + Find.INPUT_AT * 4) as Address;
-    words.fill(0, at, at + Find.FOUND_AT);
-    const index = root + INDEX_AT;
-    words[at + Find.READER] = arena.lock.readerAt * 4;
-    words[at + Find.WRITING] = Super.WRITING * 4;
-    words[at + Find.VERSION] = Super.TRANSACTIONS * 4;
-    words[at + Find.INDEX_SEED] = words[index + Index.SEED]!;
-    words[at + Find.BUCKETS] = (index + Index.BUCKETS) * 4;
-    words[at + Find.DIRECTORY] = index + Index.DIRECTORY;
-    words[at + Find.NAME] = pool & Index.NUMBER_MASK;
-    words[at + Find.PAGE_SEED] = pageSeed(pool);
-    words[at + Find.FRAME_SHIFT] = arena.frames.pageShift - 2;
-    words[at + Find.LINKS] = arena.frames.linkOf(0 as PageFrame);
-    words[at + Find.ENTRY_MASK] = 2 ** Math.ceil(Math.log2(words.length)) - 1;
+    const at = this.at / 4;
+    formatContext(state, at, pool);
     words[at + Find.SEED_LOW] = seeds[0]!;
     words[at + Find.SEED_HIGH] = seeds[1]!;
-    words[at + Find.DICTIONARIES] = (root + Store.DICTIONARIES) * 4;
-    words[at + Find.DICTIONARY_AT] = root + Store.DICTIONARY_AT;
-    words[at + Find.DICTIONARY_BYTES] = root + Store.DICTIONARY_BYTES;
-    words[at + Find.IS_LZ4] = state.options.codec === "lz4" ? 1 : 0;
-    words[at + Find.PACKED] = state.packed;
-    words[at + Find.WORDS] = words.length;
   }
 
   /**
@@ -130,9 +103,7 @@ export class Finder {
     const met = this.at / 4 + Find.MET_WRITER;
     if (words[met] === 0) return false;
     words[met] = 0;
-    if (!arena.lock.enterReader()) return false;
-    arena.lock.leaveReader();
-    return true;
+    return arena.lock.waitForWriter();
   }
 
   /** Records the values that were found as any other hits. @returns how many */

@@ -21,6 +21,7 @@ import * as Value from "../store/value.layout.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { TmemKey } from "../tmem/key.ts";
 import type { ScanCursor } from "../tmem/scan_cursor.ts";
+import type { PageFinder } from "./page_finder.ts";
 
 /** Entries that a scan visits under one hold of the lock. */
 const SCANNED = 64;
@@ -79,15 +80,21 @@ function dictionaryFor(state: StoreState, sizeBytes: number): number {
 
 /**
  * Finds a page and copies it, as it is stored, to `state.packed`.
+ * @param finder for page 0 of a value
  * @returns whether it is there
  * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
  */
-export function fetchValue(state: StoreState, pool: number, key: TmemKey): boolean {
+export function fetchValue(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  finder?: PageFinder,
+): boolean {
   state.assertOpen();
-  if (!state.isTimed()) return loadPacked(state, pool, key, false);
+  if (!state.isTimed()) return finder?.load(key) ?? loadPacked(state, pool, key, false);
   const begin = state.platform.clock.nowNs();
   const loads = state.counter("loads_from_file");
-  const found = loadPacked(state, pool, key, false);
+  const found = finder?.load(key) ?? loadPacked(state, pool, key, false);
   const loaded = state.counter("loads_from_file") !== loads;
   recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
   return found;

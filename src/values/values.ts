@@ -6,11 +6,9 @@
 //  3. chunks.ts             values of more than a page
 //  4. prefix.layout.ts      what precedes a value in its page; prefix.ts writes and reads it
 //  5. key_hash.ts           64 bits of a key, by which the index finds it
-//  6. finder.ts             finds values in WebAssembly, for memcached's get
+//  6. page_finder.ts        finds a page by a kernel that takes no lock; finder.ts, for memcached
 //  7. eviction_listener.ts  tells which values the store has removed by itself
-//  8. key_locks.ts          locks of keys
-//  9. stored.ts             pages as they are stored, for files; the log of changes
-// 10. format.ts             prepares a store for values
+//  8. stored.ts             pages as they are stored, for files; format.ts, key_locks.ts
 //
 // Concurrency: each thread has a `Values` of its own over the one store. A set replaces a value at
 // once, for all threads; of two sets of a key, the later one stays. `lock` excludes `lock` only.
@@ -37,6 +35,7 @@ import { Finder } from "./finder.ts";
 import { poolOf, seedsOf, valuesStateOf } from "./format.ts";
 import { KeyHash } from "./key_hash.ts";
 import { KeyLocks } from "./key_locks.ts";
+import { PageFinder } from "./page_finder.ts";
 import {
   fetchValue,
   fillPlain,
@@ -85,6 +84,7 @@ export class Values {
   readonly #hash: KeyHash;
   readonly #chunks: Chunks;
   readonly #locks: KeyLocks;
+  readonly #finder: PageFinder | undefined;
 
   // What `find` has found.
   /** Bytes of the value. */
@@ -107,13 +107,12 @@ export class Values {
    */
   constructor(store: Store, now: () => number, random: () => number, hash?: KeyHash) {
     const state = valuesStateOf(store);
-    const { pageSize, zpools } = state;
     this.store = store;
     this.#state = state;
     this.pool = poolOf(state);
     this.bufferAt = state.plain;
-    this.bufferBytes = pageSize;
-    this.sizeMax = Math.min(pageSize, ...zpools.map((pool) => pool.maxSizeBytes));
+    this.bufferBytes = state.pageSize;
+    this.sizeMax = Math.min(state.pageSize, ...state.zpools.map((pool) => pool.maxSizeBytes));
     this.bytes = state.arena.bytes;
     this.words = state.words;
     this.versions = state.versions!;
@@ -123,6 +122,7 @@ export class Values {
     this.#hash = hash ?? new KeyHash(...seedsOf(state));
     this.#chunks = new Chunks(store, this.pool, this.#hash, this.sizeMax, random());
     this.#locks = new KeyLocks(state);
+    this.#finder = PageFinder.of(state, this.pool);
   }
 
   /** The 64-bit hash of the key that was used last, as two words. */
@@ -199,7 +199,7 @@ export class Values {
     this.#setKey(key, keyBytes);
     this.version = this.versions.of(this.#hash.low);
     const state = this.#state;
-    if (!fetchValue(state, this.pool, this.#key)) return false;
+    if (!fetchValue(state, this.pool, this.#key, this.#finder)) return false;
     if (this.#readPrefix(state.packed, key, keyBytes)) {
       // Asking for the time costs as much as the look at a prefix.
       if (this.expiresMs === Number.POSITIVE_INFINITY || this.expiresMs > this.#now()) return true;

@@ -11,6 +11,7 @@ export {
   enterReader,
   exchange,
   firstSet,
+  increment,
   leaveReader,
   readLong,
   spinAsReader,
@@ -19,6 +20,7 @@ export {
 } from "../memory/lock.as";
 export { answerGets, answerKey } from "../memcached/plain_gets.as";
 export { addHash, forgetFound, lookAtHashes, putLong } from "../memcached/sharded_gets.as";
+export { findPage } from "../values/find_value.as";
 
 /** Copies `size` bytes; the regions may overlap. */
 export function copy(target: usize, source: usize, size: usize): void {

@@ -27,6 +27,8 @@ export interface Kernels {
   enterReader(reader: number, writing: number): number;
   /** Sets a reader's word to 0, and wakes a writer that sleeps until then. */
   leaveReader(reader: number): void;
+  /** Atomically adds one to a word. */
+  increment(address: number): void;
   /** @returns the first of the words nth … count − 1, so many bytes apart, that is not 0; count */
   firstSet(words: number, nth: number, count: number, strideBytes: number): number;
   // Each returns the turns of its loop until it succeeded, 0 if it did not within `turns`.
@@ -82,6 +84,12 @@ export interface Kernels {
     dictionary: number,
     dictionaryBytes: number,
   ): number;
+  /**
+   * Finds page 0 of a value, by the halves of its key's hash, and copies it, if it is in memory.
+   * @param find a context (find.layout.ts), whose META and first value found tell of it
+   * @returns one of the numbers in values/lookup.ts
+   */
+  findPage(find: number, low: number, high: number): number;
   /**
    * Answers lines of memcached's protocol at [from, to), as far as they are plain gets, into
    * [reply, replyEnd).

@@ -309,6 +309,12 @@ export class Interleaver {
       return before;
     }) as number;
 
+  #increment = (at: number) =>
+    this.#access(`increment ${at}`, () => {
+      this.#write(at, this.#memory[at]! + 1);
+      return this.#memory[at]!;
+    }) as number;
+
   #compareExchange = (at: number, expected: number, value: number) =>
     this.#access(`compareExchange ${at} ${expected} ${value}`, () => {
       const before = this.#memory[at]!;
@@ -330,6 +336,7 @@ export class Interleaver {
     const kernels: Partial<Kernels> = {
       compareExchange: (at, expected, value) => this.#compareExchange(at / 4, expected, value),
       exchange: (at, value) => this.#exchange(at / 4, value),
+      increment: (at) => void this.#increment(at / 4),
       enterReader,
       leaveReader,
       firstSet: (words, nth, count, stride) => {

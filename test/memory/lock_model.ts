@@ -21,7 +21,8 @@ const OWN_AT = BESIDE_AT + 2;
 const WORDS = OWN_AT + THREADS;
 
 const COUNTED = [
-  ...[Super.ARENA_LOCK, Super.LOCK_HEIR, Super.WRITING, Super.REPAIR, Super.RECOVERIES],
+  ...[Super.ARENA_LOCK, Super.LOCK_HEIR, Super.WRITING, Super.SEQUENCE],
+  ...[Super.REPAIR, Super.RECOVERIES],
   ...[Super.TRANSACTIONS, Super.JOURNAL_NEXT],
   ...Array.from({ length: THREADS }, (_, nth) => READERS_AT + nth * Reader.READER_WORDS),
   ...Array.from({ length: WORDS - LOG_AT }, (_, nth) => LOG_AT + nth),
@@ -42,6 +43,8 @@ function ownerOf(nth: number): number {
 class Model {
   readonly interleaver = new Interleaver(WORDS, COUNTED);
   readonly #processors: number;
+  /** Whether the repair after a death changes what readers look at. */
+  isRepairing = false;
   /** Readers that are told to take the lock, over all orders. */
   refused = 0;
 
@@ -75,26 +78,48 @@ class Model {
     };
     const lock = new ArenaLock(arena, threads);
     interleaver.prepare(() => lock.openReader());
-    lock.onDeath = () => {};
+    lock.onDeath = () => {
+      if (this.isRepairing) this.#change(DATA_AT);
+    };
     return lock;
   }
 
-  /** The work of the n-th thread, by letters: w writes, b writes beside readers, r reads. */
+  /** A pause is a step, and what follows it belongs to that step. */
+  #change(at: number): void {
+    const { interleaver } = this;
+    const { words } = interleaver;
+    interleaver.pause();
+    put(words, at, words[at]! + 1);
+    interleaver.pause();
+    put(words, at + 1, words[at + 1]! + 1);
+  }
+
+  /** An optimistic read, as the kernel does it. @returns what it has read; undefined: in vain */
+  #readOptimistically(): readonly [number, number] | undefined {
+    const { interleaver } = this;
+    const { words } = interleaver;
+    const before = Atomics.load(words, Super.SEQUENCE);
+    if (Atomics.load(words, Super.WRITING) !== 0) return undefined;
+    interleaver.pause();
+    const first = words[DATA_AT]!;
+    interleaver.pause();
+    const second = words[DATA_AT + 1]!;
+    if (Atomics.load(words, Super.SEQUENCE) === before) return [first, second];
+    return undefined;
+  }
+
+  /**
+   * The work of the n-th thread: w writes, b beside readers, r reads, o reads optimistically until
+   * that succeeds, p tries it once.
+   */
   program(nth: number, work: string, more: Partial<Program> = {}): Program {
     const { interleaver } = this;
     const { words } = interleaver;
     const lock = this.#lockOf(nth);
-    // A pause is a step, and what follows it belongs to that step.
-    const change = (at: number) => {
-      interleaver.pause();
-      put(words, at, words[at]! + 1);
-      interleaver.pause();
-      put(words, at + 1, words[at + 1]! + 1);
-    };
     const parts: Record<string, readonly (() => void)[]> = {
       w: [
         () => lock.lock(),
-        () => change(DATA_AT),
+        () => this.#change(DATA_AT),
         () => {
           lock.commit();
           lock.unlock();
@@ -102,7 +127,7 @@ class Model {
       ],
       b: [
         () => lock.lockBeside(),
-        () => change(BESIDE_AT),
+        () => this.#change(BESIDE_AT),
         () => {
           lock.commitBeside();
           lock.unlock();
@@ -127,6 +152,28 @@ class Model {
           else lock.unlock();
         },
       ],
+      p: [
+        () => {
+          const read = this.#readOptimistically();
+          assert.equal(read?.[1], read?.[0], "an optimistic reader sees no half-made change");
+        },
+      ],
+      o: [
+        () => {
+          for (;;) {
+            const read = this.#readOptimistically();
+            if (read !== undefined) {
+              assert.equal(read[1], read[0], "an optimistic reader sees no half-made change");
+              return;
+            }
+            if (!lock.waitForWriter()) break;
+          }
+          this.refused++;
+          lock.lockBeside();
+          assert.equal(words[DATA_AT + 1], words[DATA_AT], "nothing is half made under the lock");
+          lock.unlock();
+        },
+      ],
     };
     return { rounds: [...work].flatMap((letter) => parts[letter]!), ...more };
   }
@@ -136,6 +183,10 @@ export interface Scenario {
   readonly name: string;
   readonly rounds: readonly string[];
   readonly more?: Partial<Program>;
+  /** Whether `more` holds for the first thread only. */
+  readonly isFirstOnly?: boolean;
+  /** Whether the repair after a death changes what readers look at. */
+  readonly isRepairing?: boolean;
   readonly timeouts?: number;
   readonly statesMax?: number;
   /** One processor: no thread spins. Two: each spins for one turn. */
@@ -150,7 +201,10 @@ const STATES_MAX = 200_000;
 /** Runs a scenario in all orders. */
 export function runScenario(t: TestContext, { rounds, more, ...scenario }: Scenario): void {
   const model = new Model(scenario.processors, rounds.length);
-  const programs = rounds.map((letters, nth) => model.program(nth, letters, more));
+  model.isRepairing = scenario.isRepairing ?? false;
+  const programs = rounds.map((letters, nth) =>
+    model.program(nth, letters, nth > 0 && scenario.isFirstOnly === true ? {} : more),
+  );
   const writes = rounds.join("").replaceAll(/[^w]/g, "").length;
   const timeouts = scenario.timeouts ?? 0;
   const bounds = { timeouts, states: scenario.statesMax ?? STATES_MAX };
