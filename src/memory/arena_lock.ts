@@ -215,15 +215,17 @@ export class ArenaLock {
     if (this.#words[Super.JOURNAL_NEXT]! > 1) journalRollBack(this.#words, this.#arena.kernels);
   }
 
-  /** Undoes what was not committed, and releases the lock. */
+  /**
+   * Undoes what was not committed, and releases the lock. A thread that is woken may take the
+   * processor of the one that wakes it, so all is released before any is woken.
+   */
   unlock(): void {
     this.rollBack();
     // Only the owner of the lock sets this word, which it has not if it has worked beside readers.
-    if (this.#words[Super.WRITING] !== 0) {
-      const before = this.#kernels.exchange(Super.WRITING * 4, 0);
-      if (before !== Super.WRITES) Atomics.notify(this.#words, Super.WRITING);
-    }
+    const isWriting = this.#words[Super.WRITING] !== 0;
+    const before = isWriting ? this.#kernels.exchange(Super.WRITING * 4, 0) : Super.WRITES;
     this.#mutex.unlock();
+    if (before !== Super.WRITES) Atomics.notify(this.#words, Super.WRITING);
   }
 
   assertLocked(): void {

@@ -1,6 +1,6 @@
-// A reader or a writer of the test of optimistic reads. A writer sets and deletes values until it is
-// terminated; a reader compares each value that it gets, from its first byte to its last, with those
-// that its key may have.
+// A reader or a writer of the test of optimistic reads. A writer sets and deletes values until it
+// is terminated; a reader compares each value that it gets, from its first byte to its last, with
+// those that its key may have.
 import assert from "node:assert/strict";
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
