@@ -5,7 +5,7 @@ import { type Costs, type Machine, predict } from "./model.ts";
 import type { Reports, ThreadsRow } from "./result.ts";
 
 /** Of the system; measured nowhere here, and of little weight unless there are many threads. */
-const SYSTEM = { turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 30 };
+const SYSTEM = { turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 10, wakerUs: 5 };
 /** Simulated time for many threads, each of which has a turn only now and then. */
 const MANY_MS = 1000;
 /** Processors for which the model says what can't be measured here. */
@@ -65,8 +65,9 @@ function costsOf(
   const alone = of(1);
   const keyHeld = held(single, "key");
   const keyUs = Math.max(0, (keyHeld.perOperation / sets) * keyHeld.us - alone.exclusiveUs);
-  // What two threads with a cache each lose is the machine's: both use one memory.
-  const machine = threads === 1 ? 1 : Math.max(1, 2 / row.ownByOneCpu);
+  // What two threads take more of a processor than one is the machine's: both use one memory, and
+  // words that the other has written come from its processor's caches.
+  const machine = threads === 1 ? 1 : Math.max(1, 2 / row.twoByOneCpu);
   const thinkGetUs = Math.max(0, getUs - alone.readerUs - besideShare * alone.besideUs) * machine;
   const thinkSetUs = Math.max(0, setUs - keyUs - alone.exclusiveUs) * machine;
   const times = { thinkGetUs, thinkSetUs, keyUs: keyUs * machine };

@@ -1,7 +1,9 @@
-// Times how long a thread holds locks, by wrapping their methods: only in windows of their own, so
-// that it costs nothing elsewhere. The cost of the clock is measured and subtracted.
+// Times how long a thread holds locks, and reads optimistically, by wrapping methods: only in
+// windows of their own, so that it costs nothing elsewhere. The cost of the clock is measured and
+// subtracted.
 import { ArenaLock } from "../../src/memory/arena_lock.ts";
 import { KeyLocks } from "../../src/values/key_locks.ts";
+import { PageFinder } from "../../src/values/page_finder.ts";
 import { HELD, TIMED, type Timed } from "./control.ts";
 
 type Methods = Record<string, (...args: unknown[]) => unknown>;
@@ -30,7 +32,10 @@ function end(what: Timed): void {
 export function timeLocks(): () => void {
   const lock = ArenaLock.prototype as unknown as Methods;
   const keys = KeyLocks.prototype as unknown as Methods;
-  const saved = [lock, keys].map((of) => [of, Object.getOwnPropertyDescriptors(of)] as const);
+  const finder = PageFinder.prototype as unknown as Methods;
+  const saved = [lock, keys, finder].map(
+    (of) => [of, Object.getOwnPropertyDescriptors(of)] as const,
+  );
   const wrap = (
     of: Methods,
     name: string,
@@ -55,8 +60,12 @@ export function timeLocks(): () => void {
   wrap(lock, "lockBeside", take("beside"));
   wrap(lock, "tryLockBeside", take("beside"));
   wrap(lock, "unlock", nothing, () => end(holds));
-  wrap(lock, "enterReader", (isIn) => isIn === true && begin("reader"));
-  wrap(lock, "leaveReader", nothing, () => end("reader"));
+  wrap(
+    finder,
+    "load",
+    () => end("reader"),
+    () => begin("reader"),
+  );
   wrap(keys, "lock", () => begin("key"));
   wrap(keys, "unlock", nothing, () => end("key"));
   clockMs = 0;

@@ -1,16 +1,17 @@
 // A closed queueing network that predicts how many threads do on how many processors.
 //
 //   think ─► key's lock ─► compress ─► arena's lock, exclusively ─► free both     a set
-//   think ─► arena's lock, as a reader ─► free                                    a get
+//   think ─► optimistic read, again if a set has begun meanwhile                  a get
 //                      … and beside readers, once in some gets                    their hits
 //
 // Stations are the processors, with a queue and turns as the system's scheduler gives them, the
 // arena's lock with its three ways in, and the locks of the keys, which are drawn as the benchmark
 // draws them. The protocol is the real one: a thread that meets a lock spins on its processor and
-// then sleeps without one; who comes first to a free lock has it; readers enter together; a writer
-// waits for the readers inside. All times are drawn from exponential distributions around means
-// that one thread was seen to take. It is evaluated by simulating it, because networks with
-// spinning, turns and readers have no product form.
+// then sleeps without one; who comes first to a free lock has it; readers read together, and wait
+// for writers, but no writer waits for them; who wakes a thread takes a while for that. All times
+// are drawn from exponential distributions around means that one thread was seen to take. It is
+// evaluated by simulating it, because networks with spinning, turns and readers have no product
+// form.
 import { Xorshift32 } from "../../src/base/random.ts";
 import { Zipf } from "../../src/lab/simulate/generate.ts";
 
@@ -38,10 +39,12 @@ export interface Machine {
   readonly turnUs: number;
   /** Time until a thread that is woken runs, if a processor is free. */
   readonly wakeUs: number;
-  /** Time that a processor loses when it goes from one thread to another. */
+  /** Time that a processor loses when it goes from one thread to another, with cold caches. */
   readonly switchUs: number;
   /** Time that a thread spins before it sleeps. */
   readonly spinUs: number;
+  /** Time that a thread takes to wake another one. */
+  readonly wakerUs: number;
 }
 
 export const STRIPES = 1024;
@@ -58,6 +61,10 @@ interface Thread {
   rest: Step[];
   key: number;
   holds: { key: boolean; arena: "" | "reader" | "beside" | "exclusive" };
+  /** Writes that had begun when it began to read. */
+  seen: number;
+  /** Time that it still has to spend on waking others. */
+  owesUs: number;
   onProcessor: boolean;
   turnLeftUs: number;
   /** When it can run again after it was woken; when it went to sleep. */
@@ -77,7 +84,7 @@ export class Model {
   readonly #queue: Thread[] = [];
   #owner: Thread | undefined;
   #isWriting = false;
-  #readers = 0;
+  #writes = 0;
   #now = 0;
 
   constructor(costs: Costs, machine: Machine, threads: number, seed = 1) {
@@ -93,6 +100,8 @@ export class Model {
         turnLeftUs: 0,
         wakesAt: 0,
         sleptAt: 0,
+        seen: 0,
+        owesUs: 0,
       },
     }));
     for (const thread of this.#threads) {
@@ -143,6 +152,10 @@ export class Model {
       thread.onProcessor = false;
       return;
     }
+    if (thread.step === "reader" && thread.seen !== this.#writes) {
+      this.#begin(thread, "reader");
+      return;
+    }
     if (thread.step !== "key" && thread.step !== "think" && thread.step !== "compress") {
       this.#free(thread);
     }
@@ -160,6 +173,8 @@ export class Model {
     if (!isSet && this.#random.below(1e6) < besideShare * 1e6) thread.rest.push("beside");
     thread.step = "think";
     thread.leftUs = this.#draw(isSet ? this.#costs.thinkSetUs : this.#costs.thinkGetUs);
+    thread.leftUs += thread.owesUs;
+    thread.owesUs = 0;
   }
 
   #begin(thread: Thread, step: Step): void {
@@ -187,34 +202,32 @@ export class Model {
       holds.key = true;
     } else if (step === "reader") {
       if (this.#isWriting) return false;
-      this.#readers++;
+      thread.seen = this.#writes;
       holds.arena = "reader";
     } else if (step === "exclusive" || step === "beside") {
       if (this.#owner !== undefined && this.#owner !== thread) return false;
       this.#owner = thread;
       holds.arena = step;
       this.#isWriting = step === "exclusive";
-      // It has the lock, and waits for readers to leave.
-      if (this.#isWriting && this.#readers > 0) return false;
+      if (this.#isWriting) this.#writes++;
     }
     return true;
   }
 
   #free(thread: Thread): void {
     const { holds } = thread;
-    if (holds.arena === "reader") this.#readers--;
-    else {
+    if (holds.arena !== "reader") {
       this.#owner = undefined;
       this.#isWriting = false;
     }
     holds.arena = "";
     if (holds.key) this.#keyOwners.delete(thread.key);
     holds.key = false;
-    this.#wake();
+    this.#wake(thread);
   }
 
   /** Lets threads that spin take what is free, and wakes sleeping ones. */
-  #wake(): void {
+  #wake(waker: Thread): void {
     // Which of them sees the free lock first is chance.
     const count = this.#threads.length;
     const first = this.#random.below(count);
@@ -231,14 +244,15 @@ export class Model {
       const lock = step === "key" ? key : -1;
       if (woken.has(lock) || !this.#isFreeFor(thread)) continue;
       if (step !== "reader") woken.add(lock);
-      thread.wakesAt = this.#now + this.#machine.wakeUs;
+      waker.owesUs += this.#machine.wakerUs;
+      thread.wakesAt = this.#now + waker.owesUs + this.#machine.wakeUs;
     }
   }
 
   #isFreeFor(thread: Thread): boolean {
     if (thread.step === "reader") return !this.#isWriting;
     if (thread.step === "key") return !this.#keyOwners.has(thread.key);
-    return this.#owner === thread ? this.#readers === 0 : this.#owner === undefined;
+    return this.#owner === undefined;
   }
 
   #wantProcessor(thread: Thread): void {

@@ -216,7 +216,7 @@ test("the model of threads: one thread is alone, two get in each other's way, no
     ...{ sets: 500, thinkGetUs: 3, thinkSetUs: 3, keyUs: 2, keys: 1000 },
     ...{ exclusiveUs: 4, readerUs: 1, besideUs: 2, besideShare: 0.05 },
   };
-  const machine = { processors: 2, turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 30 };
+  const machine = { processors: 2, turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 30, wakerUs: 0 };
   const one = predict(costs, machine, 1);
   // A get takes 3 + 1 + 0.05 · 2 µs, a set 3 + 2 + 4.
   const expected = 1000 / ((4.1 + 9) / 2);
