@@ -125,9 +125,9 @@ export function openValues(
 
 /** @throws ZcacheError ERR_OPTION */
 function choiceOf(settings: StoreOptions): ShardChoice {
-  const { memoryMax, shards } = resolveOptions(settings);
+  const { memoryMax, shards, threads } = resolveOptions(settings);
   return {
-    wanted: planShards(memoryMax, shards).shards,
+    wanted: planShards(memoryMax, shards, threads).shards,
     mayBe: (others) => shards === "auto" && isPossible(memoryMax, others),
   };
 }

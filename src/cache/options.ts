@@ -62,10 +62,12 @@ export interface CacheOptions {
   readonly memoryMax?: number | string;
   /**
    * How many arenas the cache consists of, 1 to 64. Each is at most 4 GiB, and has a lock, index
-   * and policy of its own (default "auto": as many as `memoryMax` needs, or the files of `persist`
-   * have).
+   * and policy of its own (default "auto": as many as `memoryMax` needs, or `threads`, or as the
+   * files of `persist` have).
    */
   readonly shards?: "auto" | number;
+  /** Threads that will write at the same time, for `shards: "auto"`: 1 to 192 (default 1). */
+  readonly threads?: number;
   /** How long values are fresh: ms or text such as "10m" (default Infinity: until evicted). */
   readonly ttl?: number | string;
   /** How long after that `fetch` may return a value while it loads a new one (default 0). */
@@ -137,6 +139,7 @@ export interface ResolvedCacheOptions {
 const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "memoryMax",
   "shards",
+  "threads",
   "ttl",
   "staleWhileRevalidate",
   "codec",
@@ -284,6 +287,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     codec = DEFAULT_CODEC,
     memoryMax,
     shards,
+    threads,
     writeBack,
     tiers = true,
     giveBack,
@@ -300,6 +304,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
     ...(shards === undefined ? {} : { shards }),
+    ...(threads === undefined ? {} : { threads }),
     ...(giveBack === undefined ? {} : { giveBack }),
     ...(hugePages === undefined ? {} : { hugePages }),
     policy: options.policy ?? DEFAULT_POLICY,

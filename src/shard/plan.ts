@@ -20,15 +20,22 @@ const PART_MAX = 3 * GIB;
 const SPARE_PART = 0.5;
 /** Two shards of less would be mostly tables. */
 const PART_MIN = MIB;
+/** A shard that is made for threads, and not for memory, has at least so much. */
+const THREAD_PART_MIN = 64 * MIB;
+/** More shards than this are not made for threads. */
+const THREAD_SHARDS_MAX = 8;
 const ARENA_UNIT = 64 * KIB;
 
 /**
  * @param memoryMax bytes of the whole store
  * @param shards as the option of this name says
+ * @param threads that will write at the same time
  * @throws ZcacheError ERR_OPTION if so many shards can't have so much memory
  */
-export function planShards(memoryMax: number, shards: "auto" | number): ShardPlan {
-  if (shards === "auto") return planOf(memoryMax, fewestShards(memoryMax));
+export function planShards(memoryMax: number, shards: "auto" | number, threads = 1): ShardPlan {
+  if (shards === "auto") {
+    return planOf(memoryMax, Math.max(fewestShards(memoryMax), shardsFor(threads, memoryMax)));
+  }
   if (isPossible(memoryMax, shards)) return planOf(memoryMax, shards);
   const [fewest, most] = rangeOf(memoryMax);
   throw new ZcacheError(
@@ -53,6 +60,12 @@ function fewestShards(memoryMax: number): number {
   // A single arena has no other to lend memory to, so it may be full size.
   if (memoryMax <= ARENA_BYTES_MAX) return 1;
   return Math.min(SHARDS_MAX, Math.ceil(memoryMax / PART_MAX));
+}
+
+/** Shards that threads need so as not to wait for each other: docs/decisions/0019-shards.md. */
+function shardsFor(threads: number, memoryMax: number): number {
+  const most = Math.min(THREAD_SHARDS_MAX, Math.floor(memoryMax / THREAD_PART_MIN));
+  return threads === 1 ? 1 : Math.max(1, Math.min(2 * threads, most));
 }
 
 function planOf(memoryMax: number, shards: number): ShardPlan {

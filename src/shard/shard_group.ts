@@ -45,8 +45,8 @@ export class ShardGroup {
    * @throws as `Store.create`
    */
   static create(options: StoreOptions, platform: StorePlatform): ShardGroup {
-    const { memoryMax, shards } = resolveOptions(options);
-    const plan = planShards(memoryMax, shards);
+    const { memoryMax, shards, threads } = resolveOptions(options);
+    const plan = planShards(memoryMax, shards, threads);
     const stores: Store[] = [];
     try {
       for (let nth = 0; nth < plan.shards; nth++) {

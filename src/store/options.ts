@@ -4,6 +4,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { readOptions } from "../base/option_names.ts";
 import { KIB, MIB, parseSize } from "../base/units.ts";
 import type { CodecOptions } from "../codec/contract.ts";
+import { MAX_THREADS } from "../memory/arena.layout.ts";
 import { ARENA_BYTES_MAX, PAGE_SIZES } from "../memory/arena.ts";
 import { type AdmissionLimits, checkAdmissionLimits, NO_LIMITS } from "../policy/admission.ts";
 import { DEFAULT_POLICY, policyNames } from "../policy/registry.ts";
@@ -43,9 +44,11 @@ export interface StoreOptions {
   readonly memoryMax?: number | string;
   /**
    * How many arenas the store consists of, 1 to 64. Each is at most 4 GiB, and has a lock, index,
-   * policy and pools of its own (default "auto": as many as `memoryMax` needs).
+   * policy and pools of its own (default "auto": as many as `memoryMax` needs, or `threads`).
    */
   readonly shards?: "auto" | number;
+  /** Threads that will write at the same time, for `shards: "auto"`: 1 to 192 (default 1). */
+  readonly threads?: number;
   /** Bytes of a page: 4, 8, 16, 32 or 64 KiB (default 4 KiB). */
   readonly pageSize?: number;
   /** The codec of new pages (default "lz4"). */
@@ -99,6 +102,7 @@ export interface StoreOptions {
 export interface ResolvedOptions {
   readonly memoryMax: number;
   readonly shards: "auto" | number;
+  readonly threads: number;
   readonly pageSize: number;
   readonly codec: string;
   readonly codecOptions: CodecOptions;
@@ -129,6 +133,7 @@ const FILE_MAX = 32 * 1024 * MIB;
 const KEYS: readonly (keyof StoreOptions)[] = [
   "memoryMax",
   "shards",
+  "threads",
   "pageSize",
   "codec",
   "codecOptions",
@@ -155,6 +160,7 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
   const resolved: ResolvedOptions = {
     memoryMax: bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, MEMORY_MAX),
     shards: shardsOf(options.shards ?? "auto"),
+    threads: threadsOf(options.threads ?? 1),
     pageSize: oneOf("pageSize", options.pageSize ?? 4 * KIB, PAGE_SIZES),
     codec: textOf("codec", options.codec ?? "lz4"),
     codecOptions: codecOptionsOf(options.codecOptions),
@@ -193,6 +199,12 @@ function shardsOf(shards: "auto" | number): "auto" | number {
   if (shards === "auto" || isNumber) return shards;
   const found = typeof shards === "string" ? shards : describe(shards);
   throw new ZcacheError("ERR_OPTION", `shards ${found}: must be auto, or from 1 to ${SHARDS_MAX}`);
+}
+
+function threadsOf(threads: number): number {
+  if (Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS) return threads;
+  const found = describe(threads);
+  throw new ZcacheError("ERR_OPTION", `threads ${found}: must be from 1 to ${MAX_THREADS}`);
 }
 
 const RECOMPRESS_KEYS = ["codec", "codecOptions", "idleSeconds"] as const;

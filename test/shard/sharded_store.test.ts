@@ -324,6 +324,21 @@ test("write-back files that more shards have left are removed; others stay", () 
 
 test("auto: one shard where one arena suffices, else as few as have room to lend", () => {
   assert.equal(planShards(64 * MIB, "auto").shards, 1);
+  // A store that several threads write: two for each, up to eight, of 64 MiB or more.
+  assert.equal(planShards(GIB, "auto", 1).shards, 1);
+  assert.equal(planShards(GIB, "auto", 2).shards, 4);
+  assert.equal(planShards(GIB, "auto", 16).shards, 8);
+  assert.equal(planShards(192 * MIB, "auto", 16).shards, 3);
+  assert.equal(planShards(64 * MIB, "auto", 16).shards, 1);
+  assert.equal(planShards(64 * GIB, "auto", 16).shards, 22);
+  assert.equal(planShards(GIB, 2, 16).shards, 2);
+  const store = ShardedStore.create({ memoryMax: 256 * MIB, threads: 2 }, nodePlatform());
+  assert.equal(store.stats().shards, 4);
+  store.close();
+  assert.throws(() => ShardedStore.create({ threads: 0 }, nodePlatform()), {
+    code: "ERR_OPTION",
+    message: /threads 0/,
+  });
   assert.equal(planShards(3 * GIB, "auto").shards, 1);
   assert.equal(planShards(8 * GIB, "auto").shards, 3);
   assert.equal(planShards(20 * GIB, "auto").shards, 7);
