@@ -15,7 +15,14 @@ import type { Store } from "../store/store.ts";
  * entries, which also writes back, and removes expired values, in the same walk. "populate" and
  * "giveBack" are about the memory of free frames (give_back.ts).
  */
-export type TaskName = "maintain" | "recompress" | "expire" | "persist" | "populate" | "giveBack";
+export type TaskName =
+  | "maintain"
+  | "recompress"
+  | "expire"
+  | "persist"
+  | "populate"
+  | "giveBack"
+  | "remote";
 
 export interface Task {
   readonly name: TaskName;
@@ -67,6 +74,7 @@ export class Scheduler implements BackgroundWork {
   readonly #time: SchedulerTime;
   readonly #entries: Entry[] = [];
   #isStopped = false;
+  #onStop: (() => void) | undefined;
 
   /**
    * @param isOver whether what the tasks work on is closed: then the scheduler stops by itself
@@ -102,9 +110,15 @@ export class Scheduler implements BackgroundWork {
     this.#arm(entry, task.firstMs ?? task.everyMs);
   }
 
+  /** Calls `work` once all tasks have ended, for whatever reason. */
+  onStop(work: () => void): void {
+    this.#onStop = work;
+  }
+
   /** Ends all tasks: no step begins any more. */
   stop(): void {
     this.#isStopped = true;
+    this.#onStop?.();
     for (const { cancel } of this.#entries) cancel();
   }
 
@@ -118,8 +132,10 @@ export class Scheduler implements BackgroundWork {
     const isLast = this.#isOver();
     let isMore = false;
     try {
-      if (isLast) task.last?.();
-      else isMore = this.#steps(entry);
+      if (isLast) {
+        task.last?.();
+        this.#onStop?.();
+      } else isMore = this.#steps(entry);
     } catch (error) {
       // Another thread may close the store in the middle of a step, which is no error.
       if (isLast || !this.#isOver()) this.#failed(entry, error);

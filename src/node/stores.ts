@@ -2,7 +2,7 @@
 import { ZcacheError } from "../base/errors.ts";
 import { formatBytes } from "../base/units.ts";
 import { ShardGroup, type ShardGroupShare } from "../shard/shard_group.ts";
-import { ShardedStore } from "../shard/sharded_store.ts";
+import { ShardedStore, statesOf } from "../shard/sharded_store.ts";
 import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { Store, StoreShare } from "../store/store.ts";
@@ -11,12 +11,15 @@ import { useHugePages } from "./huge_pages.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { addressSpaceLimit, RESERVED_BYTES, warnOfMemory } from "./machine_memory.ts";
 import { nodePlatform } from "./platform.ts";
+import { sharedReader } from "./remote_fetches.ts";
+import { serveRemote } from "./remote_service.ts";
 import { SCAN_ENTRIES, ScanRounds, scanTask, tickSecondsFor, ticksToAge } from "./scan_rounds.ts";
 import { Scheduler, type SchedulerTime } from "./scheduler.ts";
 
 /**
  * Makes a store. Until the calling thread closes the store or detaches from it, it returns unused
- * memory in the background (`giveBack`), and recompresses idle pages (`recompress.idleSeconds`).
+ * memory in the background (`giveBack`), recompresses idle pages (`recompress.idleSeconds`), and
+ * serves the remote tier (`remote`).
  * @throws ZcacheError ERR_OPTION, ERR_POOL_UNKNOWN, ERR_CODEC_UNKNOWN, ERR_CODEC_UNAVAILABLE for
  *   invalid options; ERR_ARENA_MEMORY; of the write-back file ERR_IO and ERR_FILE_LOCKED
  */
@@ -25,6 +28,9 @@ export function createStore(options: StoreOptions = {}): Store {
   // Without background work, there are no timers.
   if (store.options.giveBack === "auto") manageResidentMemory(store.shards, schedulerOf(store));
   recompressInBackground(store);
+  if (options.remote !== undefined) {
+    serveRemote(store, options.remote, schedulerOf(store)).sweep();
+  }
   return store;
 }
 
@@ -64,7 +70,11 @@ export function attachGroupWith<T>(share: ShardGroupShare, open: (group: ShardGr
  * @throws ZcacheError ERR_STORE_SHARE, ERR_STORE_CLOSED
  */
 export function attachStore(share: StoreShare): Store {
-  return ShardedStore.attach(share, nodePlatform());
+  const store = ShardedStore.attach(share, nodePlatform());
+  if (store.options.remote !== undefined) {
+    for (const state of statesOf(store)) state.remoteReader = sharedReader(state);
+  }
+  return store;
 }
 
 /**

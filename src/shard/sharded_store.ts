@@ -26,6 +26,7 @@ import { resolvePoolOptions, type TmemPoolOptions } from "../store/arguments.ts"
 import type { Explanation } from "../store/explain.ts";
 import type { IdleScanOptions, IdleScanResult } from "../store/idle_scan.ts";
 import { Inspection } from "../store/inspection.ts";
+import type { Use } from "../store/load_remote.ts";
 import { markClosed, serveMaintenance } from "../store/maintainer.ts";
 import { attachStore, createArena, formatStore } from "../store/open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../store/options.ts";
@@ -222,6 +223,23 @@ export class ShardedStore extends Store {
     if (!other.getTo(pool, key, plain, exclusive)) return false;
     this.arena.bytes.set(arena.bytes.subarray(plain, plain + this.pageSize), address);
     return true;
+  }
+
+  override load(pool: number, key: TmemKey, target: Uint8Array, use: Use): Promise<boolean> {
+    const other = this.#otherOf(pool, key);
+    return other === undefined
+      ? super.load(pool, key, target, use)
+      : other.load(pool, key, target, use);
+  }
+
+  override isRemote(pool: number, key: TmemKey): boolean {
+    const other = this.#otherOf(pool, key);
+    return other === undefined ? super.isRemote(pool, key) : other.isRemote(pool, key);
+  }
+
+  override remotify(enabled: Parameters<Store["remotify"]>[0]): void {
+    for (const other of this.#others) other.remotify(enabled);
+    super.remotify(enabled);
   }
 
   override has(pool: number, key: TmemKey): boolean {

@@ -4,6 +4,7 @@
 
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 
 /** Frames that one round frees, at about; takes some tens of microseconds. */
 const ROUND_FRAMES = 4;
@@ -36,4 +37,15 @@ export function compactIfItPaysLocked(state: StoreState, kind: number): boolean 
   const bytes = state.words[state.gaugeAt(kind, Store.BYTES)]! >>> 0;
   const gaps = pages - bytes / state.pageSize;
   return gaps > pages >>> GAPS_SHIFT && compactLocked(state, kind);
+}
+
+/** Compacts the pools frame by frame. @returns page frames freed, `frames` at about */
+export function compactFrames(state: StoreState, frames: number): number {
+  let freed = 0;
+  for (const zpool of state.zpools) {
+    for (let step = 1; step > 0 && freed < frames; freed += step) {
+      step = transaction(state, () => zpool.compact(1));
+    }
+  }
+  return freed;
 }

@@ -45,6 +45,20 @@ export const COUNTERS = [
   "recompress_in_vain",
   "expired",
   "huge_pages_since",
+  // The remote tier, with RAMster's names.
+  "eph_pages_remoted",
+  "pers_pages_remoted",
+  "remoted_bytes",
+  "pages_remote_failed",
+  "pages_remote_nomem",
+  "remote_eph_pages_succ_get",
+  "remote_eph_pages_unsucc_get",
+  "remote_pers_pages_succ_get",
+  "remote_pers_pages_unsucc_get",
+  "remote_pages_flushed",
+  "remote_page_flushes_failed",
+  "remote_orphans_flushed",
+  "repatriated_pages",
 ] as const;
 
 /** In the API reference, the names themselves. @useDeclaredType */
@@ -72,6 +86,7 @@ export const REASONS = [
   "refused: the mean compresses too poorly",
   "refused: there are too many pages",
   "expired",
+  "lost: the remote tier has not kept it",
 ] as const;
 
 export const Reason = {
@@ -90,6 +105,7 @@ export const Reason = {
   MEAN_POOR: 12,
   PAGE_COUNT: 13,
   EXPIRED: 14,
+  LOST_REMOTELY: 15,
 } as const;
 
 /** The miss reason of each refusal by admission rules. */
@@ -100,7 +116,14 @@ export const REASON_OF_REFUSAL: Readonly<Record<Refusal, number>> = {
 };
 
 /** Operations whose latency is measured, in the order of their histograms. */
-export const LATENCIES = ["put", "get", "miss", "load_from_file", "reclaim"] as const;
+export const LATENCIES = [
+  "put",
+  "get",
+  "miss",
+  "load_from_file",
+  "reclaim",
+  "load_from_remote",
+] as const;
 /** In the API reference, the names themselves. @useDeclaredType */
 export type LatencyName = (typeof LATENCIES)[number];
-export const Latency = { PUT: 0, GET: 1, MISS: 2, LOAD: 3, RECLAIM: 4 } as const;
+export const Latency = { PUT: 0, GET: 1, MISS: 2, LOAD: 3, RECLAIM: 4, REMOTE: 5 } as const;

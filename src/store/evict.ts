@@ -1,6 +1,7 @@
-// Makes room: chooses a victim, writes it back or drops it, and frees its object.
+// Makes room: chooses a victim, sends it to the remote tier, writes it back or drops it, and frees
+// its object.
 //
-// Ephemeral pages may be dropped; persistent pages only move to the write-back file. Room for a
+// Ephemeral pages may be dropped; persistent pages only move elsewhere. Room for a
 // persistent page comes from ephemeral pages first; an ephemeral page takes room only from
 // ephemeral pages. The victim is the object that the policy names, or, with `reclaim: "frames"`,
 // all objects in the page frame that the pool names.
@@ -14,6 +15,7 @@ import { Reason } from "./counters.ts";
 import { recordEvictionLocked } from "./eviction_events.ts";
 import { expireRoundLocked } from "./expiry.ts";
 import * as Page from "./page.layout.ts";
+import { sendOutLocked } from "./remote_page.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
@@ -57,8 +59,9 @@ export function reclaimRoundLocked(state: StoreState): boolean {
  * @returns whether there was one
  */
 export function evictColdestLocked(state: StoreState): boolean {
-  const kinds =
-    state.backing === undefined ? [Store.EPHEMERAL] : [Store.EPHEMERAL, Store.PERSISTENT];
+  const kinds = state.mayLeave(Store.PERSISTENT)
+    ? [Store.EPHEMERAL, Store.PERSISTENT]
+    : [Store.EPHEMERAL];
   return kinds.some((kind) => {
     const victim = victimLocked(state, kind);
     return victim !== NIL && evictLocked(state, victim);
@@ -67,7 +70,7 @@ export function evictColdestLocked(state: StoreState): boolean {
 
 /** @returns pages that have left memory */
 function evictRoundLocked(state: StoreState, kind: number): number {
-  if (kind === Store.PERSISTENT && state.backing === undefined) return 0;
+  if (kind === Store.PERSISTENT && !state.mayLeave(kind)) return 0;
   const before = state.arena.frames.framesFree;
   let evicted = state.options.reclaim === "frames" ? evictFramesLocked(state, kind) : 0;
   // Pages that left a frame which other pages keep in use have freed nothing yet.
@@ -138,7 +141,7 @@ function entryOfObject(state: StoreState, kind: number, handle: Handle): WordInd
 }
 
 /**
- * Writes a listed page back, or drops it.
+ * Moves a listed page out of memory, or drops it.
  * @param keep never drops the page
  * @returns whether it has left memory
  */
@@ -148,7 +151,7 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   const key = state.victimKey;
   const pool = state.index.keyOf(entry, key);
   const hash = state.hash(pool, key);
-  if (Page.whereOf(meta) === Page.MEMORY && writeBackLocked(state, entry, pool, hash)) return true;
+  if (Page.whereOf(meta) === Page.MEMORY && moveOutLocked(state, entry, pool, hash)) return true;
   if (kind === Store.PERSISTENT || keep) return false;
   state.policies[kind]!.evict(entry, hash);
   recordEvictionLocked(state, entry, Reason.EVICTED);
@@ -158,6 +161,14 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   state.commitLocked();
   state.count("evicted_ephemeral_pages");
   return true;
+}
+
+/** Moves a page from the pool to the remote tier or to the file, if one of them takes it. */
+function moveOutLocked(state: StoreState, entry: WordIndex, pool: number, hash: number): boolean {
+  const isRemoteFirst = state.options.remote?.first === "remote";
+  if (isRemoteFirst && sendOutLocked(state, entry, pool, hash)) return true;
+  if (writeBackLocked(state, entry, pool, hash)) return true;
+  return !isRemoteFirst && sendOutLocked(state, entry, pool, hash);
 }
 
 /** Moves a page from the pool to the open segment of the write-back file. */

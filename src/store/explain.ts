@@ -1,16 +1,21 @@
 // Explains where a page is stored, or why it is not: for people, and for tests that tell one reason
 // from another.
+import { NIL } from "../base/brand.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { REASONS } from "./counters.ts";
 import * as Page from "./page.layout.ts";
+import { slotOf } from "./record.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+
+/** "in transit": on its way to the remote tier, and still readable here. */
+type Where = "memory" | "same-filled" | "file" | "remote" | "in transit";
 
 export type Explanation =
   | {
       readonly stored: true;
-      readonly where: "memory" | "same-filled" | "file";
+      readonly where: Where;
       readonly kind: "ephemeral" | "persistent";
       /** Bytes of the page, uncompressed. */
       readonly pageBytes: number;
@@ -24,10 +29,14 @@ export type Explanation =
     }
   | { readonly stored: false; readonly reason: string };
 
-const WHERE = ["", "memory", "same-filled", "file"] as const;
+const WHERE: readonly Where[] = ["remote", "memory", "same-filled", "file"];
 
 function codecName({ options }: StoreState, codec: number): string {
   return codec === Page.DENSE ? options.recompress!.codec : options.codec;
+}
+
+function isInTransit({ words }: StoreState, entry: number, meta: number): boolean {
+  return Page.whereOf(meta) === Page.REMOTE && slotOf(words[entry + Entry.LINKS]!) !== NIL;
 }
 
 /** Under the arena's lock. */
@@ -43,12 +52,12 @@ export function explainLocked(state: StoreState, pool: number, key: TmemKey): Ex
   const codec = Page.codecOf(meta);
   return {
     stored: true,
-    where: WHERE[Page.whereOf(meta)] as "memory" | "same-filled" | "file",
+    where: isInTransit(state, entry, meta) ? "in transit" : WHERE[Page.whereOf(meta)]!,
     kind: kind === Store.PERSISTENT ? "persistent" : "ephemeral",
     pageBytes: state.pageSize,
     storedBytes: Page.sizeOf(meta),
     codec: codec === Page.RAW ? "none" : codecName(state, codec),
     ageTicks: (tick - Page.tickOf(meta)) & (Page.AGES - 1),
-    evictable: Page.isListed(meta) && (kind === Store.EPHEMERAL || state.backing !== undefined),
+    evictable: Page.isListed(meta) && (kind === Store.EPHEMERAL || state.mayLeave(kind)),
   };
 }

@@ -119,7 +119,7 @@ function todoLocked(state: StoreState, entry: WordIndex, options: IdleScanOption
     if (idle === undefined || age < idle.idleTicks) return false;
     return idle.only === undefined || (idle.only === "huge") === (Page.codecOf(meta) === Page.RAW);
   };
-  if (isSelected(options.writeBack) && state.backing !== undefined) return WRITE_BACK;
+  if (isSelected(options.writeBack) && state.mayLeave(Page.kindOf(meta))) return WRITE_BACK;
   const codec = Page.codecOf(meta);
   const isNew = codec === Page.FAST || codec === Page.RAW;
   if (isNew && state.codecs.hasDense && isSelected(options.recompress)) return RECOMPRESS;

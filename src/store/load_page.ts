@@ -1,5 +1,6 @@
 // Loads a page: index, pool, decompression, or the write-back file. Under the lock are the search
-// and one copy of the compressed bytes; decompression runs after it.
+// and one copy of the compressed bytes; decompression runs after it. Pages in the remote tier are
+// loaded by load_remote.ts.
 //
 // A page in the file is read without the lock, so it may move meanwhile. Each record in the file
 // names its page, so that a read of a moved page is detected, and the search starts anew.
@@ -8,10 +9,12 @@ import { ZcacheError } from "../base/errors.ts";
 import { markFrames } from "../policy/watermarks.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
-import { Reason } from "./counters.ts";
+import { Latency, Reason } from "./counters.ts";
 import * as Page from "./page.layout.ts";
 import { recordHitLocked } from "./read_buffer.ts";
+import { slotOf } from "./record.ts";
 import type { StoreState } from "./state.ts";
+import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
 
@@ -33,14 +36,35 @@ export function loadPage(
   exclusive: boolean,
 ): boolean {
   if (!loadPacked(state, pool, key, exclusive)) return false;
+  restoreFound(state, target);
+  return true;
+}
+
+/** As `loadPage`; adds the time to the histogram of what the get was. */
+export function loadPageTimed(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  target: Address,
+  exclusive: boolean,
+): boolean {
+  const begin = state.platform.clock.nowNs();
+  const loads = state.counter("loads_from_file");
+  const found = loadPage(state, pool, key, target, exclusive);
+  const loaded = state.counter("loads_from_file") !== loads;
+  recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
+  return found;
+}
+
+/** Restores the page that `findPacked` has found. */
+export function restoreFound(state: StoreState, target: Address): void {
   if (Page.whereOf(state.foundMeta) === Page.SAME_FILLED) {
     state.arena.kernels.fillPattern(target, state.foundValue, state.foundHigh, state.pageSize);
-    return true;
+    return;
   }
   const meta = state.foundMeta;
   const source = packedOf(state);
   unpack(state, meta, state.pageSize, source, target);
-  return true;
 }
 
 /**
@@ -55,6 +79,20 @@ export function loadPacked(
   key: TmemKey,
   exclusive: boolean,
 ): boolean {
+  const found = findPacked(state, pool, key, exclusive);
+  if (found !== IN_REMOTE) return found === FOUND;
+  throw new ZcacheError("ERR_REMOTE_PAGE", "the page is in the remote tier: use getAsync", {
+    context: { object: key.object, index: key.index },
+  });
+}
+
+/** As `loadPacked`. @returns IN_REMOTE for a page whose bytes are in the remote tier */
+export function findPacked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  exclusive: boolean,
+): typeof MISSED | typeof FOUND | typeof IN_REMOTE {
   noteRequest(state, pool, key);
   if (exclusive) state.changes?.makeRoom(0);
   for (let reads = 0; reads < READS_MAX; reads++) {
@@ -62,8 +100,8 @@ export function loadPacked(
       !exclusive && state.arena.lock.enterReader()
         ? loadShared(state, pool, key)
         : loadLocked(state, pool, key, exclusive);
-    if (found !== IN_FILE) return found === FOUND;
-    if (loadFromFile(state, pool, key, exclusive)) return true;
+    if (found !== IN_FILE) return found;
+    if (loadFromFile(state, pool, key, exclusive)) return FOUND;
   }
   throw new ZcacheError("ERR_IO", `a page moved ${READS_MAX} times while it was being read`);
 }
@@ -78,18 +116,22 @@ export function noteRequest(state: StoreState, pool: number, key: TmemKey): void
   if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key));
 }
 
-const MISSED = 0;
-const FOUND = 1;
+export const MISSED = 0;
+export const FOUND = 1;
 const IN_FILE = 2;
+/** In the remote tier; `state` has the name of the record (remote_page.ts). */
+export const IN_REMOTE = 3;
+
+type Found = typeof MISSED | typeof FOUND | typeof IN_FILE | typeof IN_REMOTE;
 
 /**
  * Loads beside other readers. The hit goes to the read buffer, and later, with others, to the
  * policy.
  */
-function loadShared(state: StoreState, pool: number, key: TmemKey): number {
+function loadShared(state: StoreState, pool: number, key: TmemKey): Found {
   const { lock } = state.arena;
   let entry: WordIndex | Nil = NIL;
-  let found: number = MISSED;
+  let found: Found = MISSED;
   let version = 0;
   try {
     entry = state.findLocked(pool, key);
@@ -105,7 +147,7 @@ function loadShared(state: StoreState, pool: number, key: TmemKey): number {
   return found;
 }
 
-function loadLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): number {
+function loadLocked(state: StoreState, pool: number, key: TmemKey, exclusive: boolean): Found {
   const { lock } = state.arena;
   // A hit changes only words that no reader looks at.
   if (exclusive) lock.lock();
@@ -128,7 +170,7 @@ function loadLocked(state: StoreState, pool: number, key: TmemKey, exclusive: bo
  * Copies the page of an entry to the packed scratch, if it is in memory: under the lock, or as a
  * reader.
  */
-function lookAt(state: StoreState, entry: WordIndex): typeof FOUND | typeof IN_FILE {
+function lookAt(state: StoreState, entry: WordIndex): Exclude<Found, typeof MISSED> {
   const meta = state.words[entry + Entry.META]!;
   const value = state.words[entry + Entry.VALUE]!;
   state.foundMeta = meta;
@@ -137,11 +179,23 @@ function lookAt(state: StoreState, entry: WordIndex): typeof FOUND | typeof IN_F
   if (where === Page.FILE && !readBuffered(state, value, meta)) return IN_FILE;
   if (where === Page.MEMORY) state.readObject(entry, meta, packedOf(state));
   else if (where === Page.SAME_FILLED) state.foundHigh = Page.highOf(state.words, entry, meta);
+  else if (where === Page.REMOTE) return lookAtRemote(state, entry, meta);
+  return FOUND;
+}
+
+/** Copies a page in transit, which is still here. */
+function lookAtRemote(state: StoreState, entry: WordIndex, meta: number): Exclude<Found, 0 | 2> {
+  const { words } = state;
+  state.foundHigh = words[entry + Entry.LINKS]!;
+  state.foundEpoch = words[entry + Entry.LINKS + 1]!;
+  const slot = slotOf(state.foundHigh);
+  if (slot === NIL) return IN_REMOTE;
+  state.outbox!.readSlot(slot, Page.sizeOf(meta), packedOf(state));
   return FOUND;
 }
 
 /** The packed scratch, after the room for a header. */
-function packedOf(state: StoreState): Address {
+export function packedOf(state: StoreState): Address {
   return (state.packed + state.headerBytes) as Address;
 }
 
@@ -151,7 +205,7 @@ function readBuffered(state: StoreState, place: number, meta: number): boolean {
 }
 
 /** Records a hit, removes the page if the get is exclusive, and commits. */
-function usedLocked(
+export function usedLocked(
   state: StoreState,
   pool: number,
   key: TmemKey,

@@ -1,6 +1,8 @@
 // Creates a store in an arena and opens it in other threads: where each part is.
 
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
+import { OUTBOX_WORDS } from "../backing/outbox.layout.ts";
+import { Outbox } from "../backing/outbox.ts";
 import { BACKING_WORDS } from "../backing/segment_log.layout.ts";
 import { SegmentLog } from "../backing/segment_log.ts";
 import { NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
@@ -31,7 +33,8 @@ import * as Root from "./store.layout.ts";
 export const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
 const POLICIES_AT = INDEX_AT + INDEX_WORDS;
 const BACKING_AT = Math.ceil((POLICIES_AT + Root.KINDS * POLICY_WORDS) / 2) * 2;
-const ROOT_WORDS = BACKING_AT + BACKING_WORDS;
+const OUTBOX_AT = BACKING_AT + BACKING_WORDS;
+const ROOT_WORDS = OUTBOX_AT + OUTBOX_WORDS;
 
 /**
  * Scratch is reserved for one thread per so many bytes, four threads at most, so that they can
@@ -90,6 +93,9 @@ export function formatStore(
     state.index.format(platform.random());
     for (const policy of state.policies) policy.format();
     state.backing?.format(platform.random(), platform.random());
+    const enabled = (1 << Root.PERSISTENT) | (options.remote?.ephemeral ? 1 << Root.EPHEMERAL : 0);
+    const allocate = (sizeBytes: number) => state.allocateLocked(sizeBytes);
+    state.outbox?.format(options.memoryMax, enabled, allocate);
     arena.keepScratch(Math.max(1, Math.min(4, Math.floor(options.memoryMax / SCRATCH_PER))));
     // The last step: from here on, the arena's lock guards everything.
     arena.keepJournal();
@@ -142,6 +148,7 @@ function openParts(
   // which are smaller.
   const ghosts =
     options.content === "values" ? Math.ceil((frames * arena.pageSize) / VALUE_BYTES) : frames;
+  const mayLeave = device !== undefined || options.remote !== undefined;
   const policies = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) => {
     const space: PolicySpace = {
       links: Entry.LINKS,
@@ -150,7 +157,7 @@ function openParts(
       owner: owner(POLICY_OWNER + kind),
       hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
       sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + ENTRY_BYTES,
-      ghosts: kind === Root.EPHEMERAL || device !== undefined ? ghosts : 0,
+      ghosts: kind === Root.EPHEMERAL || mayLeave ? ghosts : 0,
     };
     const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;
     return createPolicy(options.policy, arena, at, space);
@@ -159,6 +166,7 @@ function openParts(
   const moved = entryMoved(arena, root, policies, options);
   const index = new TmemIndex(arena, root + INDEX_AT, (n) => owner(INDEX_OWNER + n), moved);
   const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);
+  const outbox = options.remote && new Outbox(arena, root + OUTBOX_AT);
   const codecs = new StoreCodecs(platform.codecs(), arena, options);
   return new StoreState({
     ...given,
@@ -166,6 +174,7 @@ function openParts(
     index,
     codecs,
     backing,
+    outbox,
   });
 }
 

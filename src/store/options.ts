@@ -1,4 +1,5 @@
 // The options of a store: their meaning, defaults, and checks.
+import type { Remote } from "../backing/remote_contract.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { readOptions } from "../base/option_names.ts";
@@ -23,6 +24,22 @@ export interface WriteBackOptions {
   readonly preallocate?: boolean;
   /** Write ephemeral pages back too, instead of dropping them (default true). */
   readonly ephemeral?: boolean;
+}
+
+/** How a store uses its remote tier. */
+export interface RemotifyOptions {
+  /**
+   * Where cold pages go first: to the remote tier or to the write-back file; where that has no
+   * room, to the other one (default "remote").
+   */
+  readonly first?: "remote" | "file";
+  /**
+   * Pages come back in the background while more than this is free, in percent of memoryMax
+   * (default 20; 100: never).
+   */
+  readonly repatriateAbove?: number;
+  /** Pages that come back in a second, at most (default 2000). */
+  readonly repatriatePages?: number;
 }
 
 /** A denser codec, for pages that have been idle for some time. */
@@ -86,6 +103,9 @@ export interface StoreOptions {
   /** Admission rules: which pages may enter (default: all). */
   readonly admission?: AdmissionLimits;
   readonly writeBack?: WriteBackOptions;
+  /** Keeps cold pages on other machines: what `createRemote` returns. */
+  readonly remote?: Remote;
+  readonly remotify?: RemotifyOptions;
   /**
    * "auto" returns the memory of free frames to the system, in the background, by the thread that
    * made the store, if the optional package `koffi` or `node:ffi` is available (default "auto").
@@ -116,8 +136,17 @@ export interface ResolvedOptions {
   readonly acceptPercent: number;
   readonly admission: AdmissionLimits;
   readonly writeBack: (Required<WriteBackOptions> & { readonly max: number }) | undefined;
+  /** Of the remote tier, if there is one. */
+  readonly remote: ResolvedRemotify | undefined;
   readonly giveBack: "auto" | "off";
   readonly hugePages: "auto" | "off";
+}
+
+export interface ResolvedRemotify extends Required<RemotifyOptions> {
+  /** Whether ephemeral pages go out too. */
+  readonly ephemeral: boolean;
+  /** How long a thread waits for a page, in ms. */
+  readonly timeoutMs: number;
 }
 
 /** The most arenas of a store. */
@@ -149,6 +178,8 @@ const KEYS: readonly (keyof StoreOptions)[] = [
   "acceptThreshold",
   "admission",
   "writeBack",
+  "remote",
+  "remotify",
   "giveBack",
   "hugePages",
 ];
@@ -181,6 +212,7 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
     acceptPercent: numberOf("acceptThreshold", options.acceptThreshold ?? 100),
     admission: options.admission === undefined ? NO_LIMITS : admissionOf(options.admission),
     writeBack: options.writeBack === undefined ? undefined : resolveWriteBack(options.writeBack),
+    remote: resolveRemotify(options.remote, options.remotify),
     giveBack: oneOf("giveBack", options.giveBack ?? "auto", ["auto", "off"] as const),
     hugePages: oneOf("hugePages", options.hugePages ?? "off", ["auto", "off"] as const),
   };
@@ -191,7 +223,42 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
   if (resolved.content === "values" && resolved.reclaim === "frames") {
     throw new ZcacheError("ERR_OPTION", 'reclaim "frames" is for pages: values have other headers');
   }
+  if (resolved.content === "values" && resolved.remote !== undefined) {
+    throw new ZcacheError("ERR_OPTION", "remote: a store of values has no remote tier");
+  }
   return resolved;
+}
+
+const REMOTIFY_KEYS = ["first", "repatriateAbove", "repatriatePages"] as const;
+const REPATRIATE_PERCENT = 20;
+const REPATRIATE_PAGES = 2000;
+
+function resolveRemotify(
+  remote: Remote | undefined,
+  given: RemotifyOptions | undefined,
+): ResolvedRemotify | undefined {
+  if (remote === undefined && given === undefined) return undefined;
+  if (typeof remote?.acquire !== "function") {
+    throw new ZcacheError("ERR_OPTION", "remote: must be what createRemote returned");
+  }
+  const options = readOptions(given ?? {}, REMOTIFY_KEYS, "remotify");
+  const { first = "remote", repatriateAbove = REPATRIATE_PERCENT } = options;
+  const { repatriatePages = REPATRIATE_PAGES } = options;
+  if (!(repatriateAbove > 0 && repatriateAbove <= 100)) {
+    const found = describe(repatriateAbove);
+    throw new ZcacheError("ERR_OPTION", `remotify.repatriateAbove ${found}: must be 1 to 100 %`);
+  }
+  if (!(Number.isInteger(repatriatePages) && repatriatePages >= 1)) {
+    const found = describe(repatriatePages);
+    throw new ZcacheError("ERR_OPTION", `remotify.repatriatePages ${found}: must be 1 or more`);
+  }
+  return {
+    first: oneOf("remotify.first", first, ["remote", "file"] as const),
+    repatriateAbove,
+    repatriatePages,
+    ephemeral: remote.ephemeral,
+    timeoutMs: remote.timeoutMs,
+  };
 }
 
 function shardsOf(shards: "auto" | number): "auto" | number {

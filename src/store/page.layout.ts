@@ -9,14 +9,18 @@
  *  MEMORY       a handle of the pool       bytes as stored, the page's size if it is stored raw
  *  SAME_FILLED  the pattern, its low half  0
  *  FILE         a place in the file        as MEMORY
+ *  REMOTE       version, its low half      as MEMORY
+ *
+ * A page in the remote tier is in no policy either; its LINKS have the rest of its record's name
+ * (record.ts).
  *
  * The pattern of a same-filled page has 64 bits. A persistent same-filled page is in no policy, so
  * its entry's LINKS has room for the high half. An ephemeral one is in the policy, so only patterns
  * with equal halves are stored this way; other pages are compressed.
  *
  * CODEC: RAW, FAST, DENSE, TRIED. KIND: 0 for an ephemeral, 1 for a persistent page. AGE: the tick
- * of the store's clock at which the page was last used. WHERE is never 0, so META is never 0, by
- * which the index knows that there is a page.
+ * of the store's clock at which the page was last used. META is never 0, by which the index knows
+ * that there is a page: WHERE is 0 only for REMOTE, and then SIZE is not.
  */
 import * as Entry from "../tmem/entry.layout.ts";
 
@@ -34,6 +38,7 @@ export const TRIED = 3;
 
 export const WHERE_SHIFT = 19;
 export const WHERE_MASK = 3;
+export const REMOTE = 0;
 export const MEMORY = 1;
 export const SAME_FILLED = 2;
 export const FILE = 3;
@@ -87,8 +92,8 @@ export function withWhere(meta: number, where: number): number {
 }
 
 /**
- * Whether a page is in the policy of its kind: not if it is in the file, nor if it takes no room
- * and may not be dropped.
+ * Whether a page is in the policy of its kind: not if it is in the file or in the remote tier, nor
+ * if it takes no room and may not be dropped.
  */
 export function isListed(meta: number): boolean {
   const where = whereOf(meta);

@@ -1,5 +1,6 @@
 // What a store needs of its platform: a contract that node/platform.ts implements.
 import type { BackingDevice, BackingShare } from "../backing/contract.ts";
+import type { RemoteFigures } from "../backing/remote_contract.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Threads } from "../base/threads.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
@@ -32,6 +33,25 @@ export interface StorePlatform {
   removeDevices(path: string, from: number): void;
   /** Opens, in another thread of the same process, a device that `openDevice` has opened. */
   attachDevice(share: BackingShare): BackingDevice;
+}
+
+/** The remote tier of a store, in the thread that made the store (node/remote_service.ts). */
+export interface RemoteControl {
+  /**
+   * Resolves when this store has the lease of its prefix, and rejects if the first attempt failed:
+   * then it is tried again in the background.
+   * @throws ZcacheError as a rejection: ERR_REMOTE, ERR_REMOTE_OWNED
+   */
+  readonly ready: Promise<void>;
+  /** Allows to remove records that no page of the store has, also those of earlier owners. */
+  sweep(): void;
+  /**
+   * Removes all records under the prefix, before a store is closed whose pages nobody needs.
+   * @returns whether all nodes have answered
+   */
+  empty(): Promise<boolean>;
+  /** The nodes, as last known. */
+  figures(): RemoteFigures;
 }
 
 /** Statistics of the background task called `name`. */

@@ -78,7 +78,7 @@ export class Sampler {
 
   #pick(state: StoreState, entry: WordIndex): void {
     const where = Page.whereOf(state.words[entry + Entry.META]!);
-    if (where === Page.FILE || this.#count === PICKED_MAX) return;
+    if (where === Page.FILE || where === Page.REMOTE || this.#count === PICKED_MAX) return;
     if (this.#random.next() >= this.#chance) return;
     if (where === Page.SAME_FILLED) {
       if (this.drawn < this.#wanted) this.#taker.sameFilled();

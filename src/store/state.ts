@@ -5,6 +5,7 @@
 // records it as pending (PENDING_FREE_KIND), the second frees it. A free may move other objects
 // into the hole, which the journal cannot undo word by word; if a thread dies during the free, the
 // pending free is repeated.
+import type { Outbox } from "../backing/outbox.ts";
 import type { SegmentLog } from "../backing/segment_log.ts";
 import { type Address, type Handle, NIL, type Nil, type WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
@@ -29,6 +30,8 @@ import type { StoreContext, StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
 import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
+import { releaseRecordLocked } from "./record.ts";
+import type { RemoteReader } from "./remote_reader.ts";
 import type { RoomSource } from "./room.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
@@ -54,6 +57,9 @@ export class StoreState implements StoreContext {
   readonly index: TmemIndex;
   readonly codecs: StoreCodecs;
   readonly backing: SegmentLog | undefined;
+  readonly outbox: Outbox | undefined;
+  /** Reads pages of the remote tier for this thread. */
+  remoteReader: RemoteReader | undefined;
   readonly pageSize: number;
   /**
    * Bytes of the header before an object's data: HEADER_BYTES where reclaim goes by frames, else 0.
@@ -76,6 +82,8 @@ export class StoreState implements StoreContext {
   readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
   readonly victimKey = new TmemKey();
+  /** The key of a page in the remote tier. */
+  readonly recordKey = new TmemKey();
   /** The put of this thread; there is one at a time. */
   readonly putRequest = new PutRequest();
   /**
@@ -84,8 +92,10 @@ export class StoreState implements StoreContext {
    */
   foundMeta = 0;
   foundValue = 0;
-  /** If that page is same-filled, the high half of its pattern. */
+  /** If that page is same-filled, the high half of its pattern; if it is remote, of its version. */
   foundHigh = 0;
+  /** If that page is remote, the epoch in its record's key. */
+  foundEpoch = 0;
   /** Whether this thread has detached. */
   isOver = false;
   /** Whether the object of the page that was stored last has, or had, other pages. */
@@ -136,6 +146,7 @@ export class StoreState implements StoreContext {
     this.index = parts.index;
     this.codecs = parts.codecs;
     this.backing = parts.backing;
+    this.outbox = parts.outbox;
     this.pageSize = parts.arena.pageSize;
     this.headerBytes = parts.options.reclaim === "frames" ? HEADER_BYTES : 0;
     this.packedMax = parts.zpools.map(({ hugeSizeBytes }) =>
@@ -188,6 +199,17 @@ export class StoreState implements StoreContext {
   /** Word index of a gauge (store.layout.ts) of a kind. */
   gaugeAt(kind: number, what: number): number {
     return this.root + Store.KIND + kind * Store.KIND_WORDS + what;
+  }
+
+  /** Bytes of the pages of a kind that are in the remote tier or in transit. */
+  remoteBytes(kind: number): number {
+    const low = this.words[this.gaugeAt(kind, Store.REMOTE_LOW)]! >>> 0;
+    return this.words[this.gaugeAt(kind, Store.REMOTE_HIGH)]! * 2 ** 32 + low;
+  }
+
+  /** Whether pages of a kind may move elsewhere: to the file, or to the remote tier. */
+  mayLeave(kind: number): boolean {
+    return this.backing !== undefined || this.outbox?.accepts(kind) === true;
   }
 
   /** Page frames that may still be allocated within the limit. */
@@ -248,7 +270,8 @@ export class StoreState implements StoreContext {
   }
 
   /**
-   * Detaches the object, or the place in the file, from its entry. The caller has told the policy,
+   * Detaches from its entry the object, the place in the file, or the record in the remote tier.
+   * The caller has told the policy,
    * attaches something else or removes the entry in the same transaction, and calls `commitLocked`.
    */
   detachLocked(entry: WordIndex): void {
@@ -261,6 +284,8 @@ export class StoreState implements StoreContext {
       put(this.words, this.root + Store.PENDING_FREE_HANDLE, value);
     } else if (where === Page.FILE) {
       this.backing!.releaseLocked(value, Page.sizeOf(meta));
+    } else if (where === Page.REMOTE) {
+      releaseRecordLocked(this, entry);
     }
   }
 
@@ -421,10 +446,21 @@ export class StoreState implements StoreContext {
     if (sign === 1) lowerBoundsLocked(this, Value.expiryOf(this.arena.bytes, evictedHead));
   }
 
+  #accountRemoteLocked(kind: number, sizeBytes: number, sign: 1 | -1): void {
+    add(this.words, this.gaugeAt(kind, Store.IN_REMOTE), sign);
+    const bytes = this.remoteBytes(kind) + sign * sizeBytes;
+    put(this.words, this.gaugeAt(kind, Store.REMOTE_LOW), bytes | 0);
+    put(this.words, this.gaugeAt(kind, Store.REMOTE_HIGH), Math.floor(bytes / 2 ** 32));
+  }
+
   /** Adds a page to the gauges of its kind, or subtracts it. */
   #accountLocked(meta: number, value: number, sign: 1 | -1): void {
     const kind = Page.kindOf(meta);
     const where = Page.whereOf(meta);
+    if (where === Page.REMOTE) {
+      this.#accountRemoteLocked(kind, Page.sizeOf(meta), sign);
+      return;
+    }
     if (where !== Page.MEMORY) {
       const what = where === Page.FILE ? Store.IN_FILE : Store.SAME;
       add(this.words, this.gaugeAt(kind, what), sign);

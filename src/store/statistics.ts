@@ -1,5 +1,6 @@
 // Statistics of a store, consistent with each other: they are read under one hold of the lock.
 
+import * as Box from "../backing/outbox.layout.ts";
 import type { LatencySummary } from "../base/latency.ts";
 import {
   LATENCY_WORDS,
@@ -22,6 +23,7 @@ import {
 } from "./resident_memory.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 
 /** Statistics of one kind of pages. */
 export interface KindStats {
@@ -29,6 +31,9 @@ export interface KindStats {
   readonly pagesInMemory: number;
   readonly samePages: number;
   readonly pagesInFile: number;
+  /** Pages in the remote tier or in transit, and their bytes as compressed. */
+  readonly pagesRemote: number;
+  readonly remoteBytes: number;
   /** Pages in the pool that are stored raw, because they would hardly shrink. */
   readonly hugePages: number;
   /** Bytes of the pages in the pool, as compressed. */
@@ -63,6 +68,8 @@ export interface StoreStats {
     readonly index: number;
     /** Segments not yet written to the file, and the table of segments. */
     readonly writeBack: number;
+    /** Pages in transit to the remote tier, and its queues. */
+    readonly remote: number;
     /** Header and frame table of the arena. */
     readonly arena: number;
     /** Journal, root, policies, and the scratch of all threads. */
@@ -83,9 +90,35 @@ export interface StoreStats {
    */
   readonly locks: Readonly<Record<LockKind, LockCounts>>;
   readonly writeBack: Readonly<Record<string, unknown>> | undefined;
+  /** The remote tier, if there is one. */
+  readonly remote: RemoteStats | undefined;
   /** How memory of free frames is returned to the system. */
   readonly giveBack: GiveBackStats;
   readonly hugePages: HugePagesStats;
+}
+
+/** The remote tier as all threads see it. */
+export interface RemoteStats {
+  /** Whether pages may go out: the owner has the lease, and the cluster takes them. */
+  readonly accepts: boolean;
+  /** Pages in transit, at most, and now. */
+  readonly slots: number;
+  readonly in_transit: number;
+  /** Records that wait to be removed. */
+  readonly removals_waiting: number;
+  /** Records that may be in the cluster although no page has them. */
+  readonly orphans: number;
+}
+
+function remoteStatsOf({ outbox }: StoreState): RemoteStats | undefined {
+  if (outbox === undefined) return undefined;
+  return {
+    accepts: outbox.accepts(Store.PERSISTENT) || outbox.accepts(Store.EPHEMERAL),
+    slots: outbox.get(Box.SLOTS),
+    in_transit: outbox.get(Box.IN_TRANSIT),
+    removals_waiting: outbox.removalsWaiting,
+    orphans: outbox.get(Box.ORPHANS),
+  };
 }
 
 export function statisticsLocked(state: StoreState): StoreStats {
@@ -100,6 +133,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
   const poolBytes = sum((kind) => kind.pool.pages) * pageSize;
   const poolMetadata = sum((kind) => metadataFrames(kind.pool, pageSize)) * pageSize;
   const index = state.index.memoryFrames * pageSize;
+  const remote = (state.outbox?.memoryFrames ?? 0) * pageSize;
   const writeBack = (state.backing?.memoryFrames ?? 0) * pageSize;
   return {
     orig_data_size: sum((kind) => kind.originalBytes),
@@ -117,8 +151,9 @@ export function statisticsLocked(state: StoreState): StoreStats {
       poolMetadata,
       index,
       writeBack,
+      remote,
       arena: header,
-      other: used - header - poolBytes - poolMetadata - index - writeBack,
+      other: used - header - poolBytes - poolMetadata - index - writeBack - remote,
     },
     ephemeral,
     persistent,
@@ -129,6 +164,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     recoveries: state.words[RECOVERIES]!,
     locks: arena.lock.counts(),
     writeBack: state.backing?.stats() as StoreStats["writeBack"],
+    remote: remoteStatsOf(state),
     giveBack: giveBackStats(state),
     hugePages: hugePagesStats(state),
   };
@@ -181,6 +217,8 @@ function kindStatsLocked(state: StoreState, kind: number): KindStats {
     pagesInMemory: gauge(Store.IN_MEMORY),
     samePages: gauge(Store.SAME),
     pagesInFile: gauge(Store.IN_FILE),
+    pagesRemote: gauge(Store.IN_REMOTE),
+    remoteBytes: state.remoteBytes(kind),
     hugePages: gauge(Store.HUGE),
     compressedBytes: gauge(Store.BYTES) >>> 0,
     pool: state.zpools[kind]!.stats(),
@@ -194,4 +232,16 @@ function kindStatsLocked(state: StoreState, kind: number): KindStats {
 function metadataFrames(pool: PoolStats, pageSize: number): number {
   const frameBytes = FRAME_WORDS * 4;
   return (pool.metadataBytes - pool.pages * frameBytes) / (pageSize + frameBytes);
+}
+
+/** As `Store.uncounted`. */
+export async function uncounted<T>(state: StoreState, work: () => Promise<T>): Promise<T> {
+  const { words, root } = state;
+  const [from, to] = [root + Store.COUNTERS, root + Store.STRIPES];
+  const before = transaction(state, () => words.slice(from, to));
+  try {
+    return await work();
+  } finally {
+    transaction(state, () => words.set(before, from));
+  }
 }

@@ -1,7 +1,7 @@
 /** The root of a store: one block of page frames, from which everything else in its arena is found.
  *
  *  ┌──────────┬───────────────┬──────────┬───────────┬────────────┬───────┬──────────┬─────────┐
- *  │ own, 64  │ kinds, 2 × 8  │ counters │ latencies │ missReasons│ index │ policies │ backing │
+ *  │ own, 64  │ kinds, 2 × 12 │ counters │ latencies │ missReasons│ index │ policies │ backing │
  *  └──────────┴───────────────┴──────────┴───────────┴────────────┴───────┴──────────┴─────────┘
  *
  * Guarded by the arena's lock unless a line says otherwise. Counters are 64-bit floats; they count
@@ -42,7 +42,7 @@ export const EPHEMERAL = 0;
 export const PERSISTENT = 1;
 export const KINDS = 2;
 export const KIND = 64;
-export const KIND_WORDS = 8;
+export const KIND_WORDS = 12;
 export const IN_MEMORY = 0; // pages in the pool
 export const SAME = 1; // same-filled pages
 export const IN_FILE = 2; // pages in the write-back file
@@ -50,13 +50,16 @@ export const HUGE = 3; // pages in the pool that are stored raw
 export const ORIGINAL = 5; // in a store of values: uncompressed size of those in the pool, in units
 export const ORIGINAL_UNIT = 16;
 export const BYTES = 4; // bytes of the pages in the pool, modulo 2³²: an arena holds no more
+export const IN_REMOTE = 6; // pages in the remote tier or in transit
+export const REMOTE_LOW = 7; // their bytes, modulo 2³²
+export const REMOTE_HIGH = 8; // the upper half of that number
 
 /** 64-bit floats, in the order of counters.ts. */
 export const COUNTERS = KIND + KINDS * KIND_WORDS;
 export const COUNTERS_MAX = 56;
 /** Histograms of latencies (base/latency.ts). */
 export const LATENCIES = COUNTERS + COUNTERS_MAX * 2;
-export const LATENCIES_MAX = 5;
+export const LATENCIES_MAX = 6;
 
 /** Miss reasons: MISS_REASONS_MAX × (hash, reason), by hash. */
 export const MISS_REASONS = LATENCIES + LATENCIES_MAX * LATENCY_WORDS;
@@ -77,9 +80,9 @@ export const EXPIRES_SINCE = EXPIRES_FROM + 1;
 export const EXPIRY_ROUNDS = EXPIRES_SINCE + 1;
 /** In place of a time: no value expires. */
 export const NEVER = -1;
-/** The words of the index, two policies and the write-back file follow (open.ts). */
+/** The words of the index, two policies, the write-back file and the outbox follow (open.ts). */
 export const PARTS = EXPIRY_ROUNDS + 1;
 
 /** "zsto" */
 export const STORE_MAGIC = 0x7a73746f;
-export const STORE_VERSION = 1;
+export const STORE_VERSION = 2;

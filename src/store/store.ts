@@ -5,13 +5,14 @@
 //   2. open.ts, options.ts, arguments.ts, platform.ts, parts.ts   makes and opens a store
 //   3. store.layout.ts, page.layout.ts, value.layout.ts           its words in the arena
 //   4. state.ts, transaction.ts       a store as one thread sees it; work under the arena's lock
-//   5. store_page.ts, put_request.ts, admit.ts, load_page.ts, remove_pages.ts
+//   5. store_page.ts, put_request.ts, admit.ts, load_page.ts, load_remote.ts, remove_pages.ts
 //                                      stores, loads and removes pages
 //   6. evict.ts, expiry.ts, compaction.ts, write_back.ts, maintainer.ts, idle_scan.ts
 //                                     reclaims memory, in the foreground and in the background
 //   7. read_buffer.ts, versions.ts, eviction_events.ts            hits, changes, evictions
 //   8. change_log.ts, dictionaries.ts, codecs.ts, hash.ts         parts for values and persistence
-//   9. inspection.ts, sampler.ts, size_histogram.ts, frame_map.ts, statistics.ts, explain.ts,
+//   9. remote_*.ts, record.ts, repatriation.ts                     pages on other machines
+//  10. inspection.ts, sampler.ts, size_histogram.ts, frame_map.ts, statistics.ts, explain.ts,
 //      verify.ts, entry_snapshot.ts   looks at a store without using it
 //
 // Ephemeral pages may be evicted at any time. Persistent pages stay, in memory or in the write-back
@@ -33,26 +34,28 @@ import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
 import { checkPage, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
+import { compactFrames } from "./compaction.ts";
 import { Latency } from "./counters.ts";
-import { evictColdestLocked } from "./evict.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
 import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan.ts";
 import { Inspection } from "./inspection.ts";
 import { limitFrames, setLimitLocked } from "./limit.ts";
-import { loadPage } from "./load_page.ts";
+import { loadPage, loadPageTimed } from "./load_page.ts";
+import { loadPageAsync, type Use } from "./load_remote.ts";
 import { makeRoomAfterPut, markClosed, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { attachStore, createArena, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
-import type { BackgroundWork, StorePlatform } from "./platform.ts";
+import type { BackgroundWork, RemoteControl, StorePlatform } from "./platform.ts";
+import { enableRemote, isRemote } from "./remote_page.ts";
 import { removeObject, removePage, removePool } from "./remove_pages.ts";
 import type { StoreState } from "./state.ts";
-import { recordSince, type StoreStats, statisticsLocked } from "./statistics.ts";
+import { recordSince, type StoreStats, statisticsLocked, uncounted } from "./statistics.ts";
 import * as Root from "./store.layout.ts";
 import { storePage } from "./store_page.ts";
 import { readTransaction, transaction } from "./transaction.ts";
 import { verifyLocked } from "./verify.ts";
-import { flushAll, flushStep, maintain } from "./write_back.ts";
+import { flushAll, maintain, shrink } from "./write_back.ts";
 
 /** The value that `share` returns for another thread. */
 export interface StoreShare {
@@ -82,11 +85,10 @@ export class Store {
   readonly inspection: Inspection;
   readonly #state: StoreState;
   readonly #plain: Uint8Array;
-  /**
-   * The background work of this thread on the store; it ends when this thread closes the store or
-   * detaches.
-   */
+  /** This thread's background work on the store: until it closes the store or detaches. */
   background: BackgroundWork | undefined;
+  /** The remote tier, in the thread that made the store. */
+  remote: RemoteControl | undefined;
   #idleScan: IdleScan | undefined;
 
   protected constructor(state: StoreState) {
@@ -197,14 +199,35 @@ export class Store {
   /** As `get`, to an address in memory that this thread has reserved. */
   getTo(pool: number, key: TmemKey, address: Address, exclusive = false): boolean {
     const state = this.#openState();
-    const timed = state.isTimed();
-    if (!timed) return loadPage(state, pool, key, address, exclusive);
-    const begin = state.platform.clock.nowNs();
-    const loads = state.counter("loads_from_file");
-    const found = loadPage(state, pool, key, address, exclusive);
-    const loaded = state.counter("loads_from_file") !== loads;
-    recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
-    return found;
+    const load = state.isTimed() ? loadPageTimed : loadPage;
+    return load(state, pool, key, address, exclusive);
+  }
+
+  /**
+   * As `get`, also of a page in the remote tier: the thread goes on while the page is read.
+   * @param to written only if the page is stored; not to be used until the promise is settled
+   * @throws ZcacheError as a rejection: as `get`; ERR_REMOTE if a persistent page can't be read
+   *   in time
+   */
+  async getAsync(pool: number, key: TmemKey, to: Uint8Array, exclusive = false): Promise<boolean> {
+    checkPage(to, this.pageSize);
+    return this.load(pool, key, to, exclusive ? "take" : "get");
+  }
+
+  /** @internal As `getAsync`, for a use of the page. */
+  load(pool: number, key: TmemKey, target: Uint8Array, use: Use): Promise<boolean> {
+    return loadPageAsync(this.#openState(), pool, key, target, use);
+  }
+
+  /** Whether a page is in the remote tier alone, so that only `getAsync` returns it. */
+  isRemote(pool: number, key: TmemKey): boolean {
+    const state = this.#openState();
+    return state.outbox !== undefined && this.#readTransaction(() => isRemote(state, pool, key));
+  }
+
+  /** Sets which pages may go to the remote tier; those that are there stay. */
+  remotify(kinds: { readonly ephemeral?: boolean; readonly persistent?: boolean }): void {
+    enableRemote(this.#openState(), kinds.ephemeral, kinds.persistent);
   }
 
   /**
@@ -350,15 +373,7 @@ export class Store {
    * @returns how many left memory; fewer than `pages` if no other page may be evicted
    */
   shrink(pages: number): number {
-    const state = this.#openState();
-    state.readBuffer.flush();
-    let gone = 0;
-    while (gone < pages) {
-      if (this.#transaction(() => evictColdestLocked(state))) gone++;
-      // If segments that wait to be written are in the way, write one.
-      else if (!flushStep(state)) break;
-    }
-    return gone;
+    return shrink(this.#openState(), pages);
   }
 
   /**
@@ -367,13 +382,7 @@ export class Store {
    * @returns page frames freed; always 0 with dense pools
    */
   compact(frames: number): number {
-    let freed = 0;
-    for (const zpool of this.#openState().zpools) {
-      for (let step = 1; step > 0 && freed < frames; freed += step) {
-        step = this.#transaction(() => zpool.compact(1));
-      }
-    }
-    return freed;
+    return compactFrames(this.#openState(), frames);
   }
 
   /**
@@ -394,10 +403,7 @@ export class Store {
     return this.#openState().arena.frames.framesMax * this.pageSize;
   }
 
-  /**
-   * Runs the maintenance of the store until it is closed, so that puts need not: for a worker
-   * thread that does nothing else.
-   */
+  /** Maintains the store until it is closed, for a worker thread that does nothing else. */
   serve(): void {
     serveMaintenance([this.#openState()]);
     this.detach();
@@ -407,15 +413,8 @@ export class Store {
    * Runs `work`, and then restores counters, latencies and miss reasons to what they were before:
    * neither `work` nor other use of the store meanwhile leaves a trace in them.
    */
-  async uncounted<T>(work: () => Promise<T>): Promise<T> {
-    const { words, root } = this.#openState();
-    const [from, to] = [root + Root.COUNTERS, root + Root.STRIPES];
-    const before = this.#transaction(() => words.slice(from, to));
-    try {
-      return await work();
-    } finally {
-      this.#transaction(() => words.set(before, from));
-    }
+  uncounted<T>(work: () => Promise<T>): Promise<T> {
+    return uncounted(this.#openState(), work);
   }
 
   /** Adds the hits and counts in this thread's read buffer to the store. */

@@ -9,7 +9,7 @@ import { markFrames, reclaimNext } from "../policy/watermarks.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
-import { reclaimRoundLocked } from "./evict.ts";
+import { evictColdestLocked, reclaimRoundLocked } from "./evict.ts";
 import { recordEvictionLocked } from "./eviction_events.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreState } from "./state.ts";
@@ -144,4 +144,19 @@ export function flushAll(state: StoreState): void {
   if (backing === undefined) return;
   transaction(state, () => backing.sealLocked());
   while (flushStep(state));
+}
+
+/**
+ * Evicts pages, coldest first.
+ * @returns how many have left memory
+ */
+export function shrink(state: StoreState, pages: number): number {
+  state.readBuffer.flush();
+  let gone = 0;
+  while (gone < pages) {
+    if (transaction(state, () => evictColdestLocked(state))) gone++;
+    // If segments that wait to be written are in the way, write one.
+    else if (!flushStep(state)) break;
+  }
+  return gone;
 }

@@ -245,8 +245,10 @@ export class RemoteDouble implements Remote {
         node.master.set(nameOf(record.key), record);
         // Replication is later; an acknowledgement by replicas waits for it.
         const replicate = () => {
-          if (node.master.has(nameOf(record.key))) node.replica.set(nameOf(record.key), record);
-          if (this.copies > 1) answer("stored");
+          // A failover may have come between.
+          const isThere = node.master.has(nameOf(record.key));
+          if (isThere) node.replica.set(nameOf(record.key), record);
+          if (this.copies > 1) answer(isThere ? "stored" : failure("the node has changed"));
         };
         const lost = () => this.copies > 1 && answer(failure("the node is down"));
         this.cluster.send(node, replicate, lost);

@@ -32,6 +32,8 @@ test("a sharded store overrides every method but those for the first shard's mem
   // What concerns no page, or only the memory of the first shard.
   const ofFirst = ["constructor", "assertOpen", "isClosed", "owner", "ownerMayRun", "arena"];
   ofFirst.push("allocate", "reserve", "isShared");
+  // It calls `load`.
+  ofFirst.push("getAsync");
   const all = Object.getOwnPropertyNames(Store.prototype);
   const own = Object.getOwnPropertyNames(ShardedStore.prototype);
   assert.deepEqual(
