@@ -8,6 +8,7 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import type {
   Background,
   BlockDevice,
+  FullGroup,
   Group,
   LoopDevice,
   Machine,
@@ -58,6 +59,7 @@ export class FakeMachine implements Machine {
   readonly users = new Map<string, Opener>();
   readonly ran: string[] = [];
   available = 1024 ** 3;
+  full: FullGroup[] = [];
   /** Whether daemons answer. */
   answers = true;
   plan: Plan | undefined;
@@ -222,6 +224,10 @@ export class FakeMachine implements Machine {
 
   openers(paths: readonly string[]): Opener[] {
     return [...this.users].flatMap(([path, user]) => (paths.includes(path) ? [user] : []));
+  }
+
+  fullGroups(): FullGroup[] {
+    return this.full;
   }
 
   availableBytes(): number {

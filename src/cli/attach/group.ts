@@ -1,8 +1,16 @@
-// A control group whose memory is not swapped out, for the processes that serve a device. In cgroup
-// version 2 that is `memory.swap.max` = 0, in version 1 `memory.swappiness` = 0.
-import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
+// Control groups: the one of a device, whose memory is not swapped out, and all those that have no
+// room for their swapped pages. In cgroup version 2, `memory.swap.max` = 0 keeps a group from being
+// swapped, in version 1 `memory.swappiness` = 0.
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import type { Group } from "./machine.ts";
+import type { FullGroup, Group } from "./machine.ts";
 
 const ROOT = "/sys/fs/cgroup";
 
@@ -54,5 +62,50 @@ export function removeSwaplessGroup(name: string, root = ROOT): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== "EBUSY";
+  }
+}
+
+/**
+ * The groups whose limit does not leave room for what they have swapped. Memory of files does not
+ * count, because the system can drop it.
+ */
+export function fullGroups(root = ROOT): FullGroup[] {
+  const version = versionAt(root);
+  if (version === undefined) return [];
+  return foldersBelow(version.top).flatMap((folder) => {
+    const stat = textOf(join(folder, "memory.stat"));
+    const field = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(stat)?.[1]);
+    const [anonymous, swappedBytes, limit] =
+      version.top === root
+        ? [field("anon"), numberIn(folder, "memory.swap.current"), numberIn(folder, "memory.max")]
+        : [field("total_rss"), field("total_swap"), field("hierarchical_memory_limit")];
+    const roomBytes = Math.max(0, limit! - anonymous!);
+    // Not a number: the group has no limit, or the system does not count its swapped pages.
+    if (!(swappedBytes! > roomBytes)) return [];
+    return [{ name: folder.slice(version.top.length + 1), swappedBytes: swappedBytes!, roomBytes }];
+  });
+}
+
+/** All folders below a folder, from the top to the bottom. */
+function foldersBelow(folder: string): string[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => join(folder, name))
+      .flatMap((path) => [path, ...foldersBelow(path)]);
+  } catch {
+    return []; // The group has just been removed.
+  }
+}
+
+function numberIn(folder: string, file: string): number {
+  return Number(textOf(join(folder, file)).trim() || "max");
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
   }
 }

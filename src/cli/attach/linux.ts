@@ -19,10 +19,11 @@ import { ZcacheError } from "../../base/errors.ts";
 import { askControl } from "../../monitor/control.ts";
 import type { ControlRequest } from "../../monitor/control_protocol.ts";
 import { identityOf, isAlive, type ProcessIdentity } from "../../node/process_identity.ts";
-import { removeSwaplessGroup, swaplessGroup } from "./group.ts";
+import { fullGroups, removeSwaplessGroup, swaplessGroup } from "./group.ts";
 import type {
   Background,
   BlockDevice,
+  FullGroup,
   Group,
   LoopDevice,
   Machine,
@@ -264,6 +265,10 @@ export class LinuxMachine implements Machine {
         parseMappedFiles(textOf(`${folder}/maps`) ?? "").some(isOne);
       return isUser ? [{ pid, name: textOf(`${folder}/comm`)?.trim() ?? "?" }] : [];
     });
+  }
+
+  fullGroups(): FullGroup[] {
+    return fullGroups();
   }
 
   availableBytes(): number {

@@ -45,6 +45,14 @@ export interface Opener {
   readonly name: string;
 }
 
+/** A control group that has no room for its swapped pages. */
+export interface FullGroup {
+  readonly name: string;
+  readonly swappedBytes: number;
+  /** What its limit leaves. */
+  readonly roomBytes: number;
+}
+
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** So that `marked` finds the program if the one that has run it was killed. */
@@ -112,6 +120,8 @@ export interface Machine {
   blocks(device: string): BlockDevice[];
   /** Processes that use one of these paths, or something below it if it ends with a slash. */
   openers(paths: readonly string[]): Opener[];
+  /** Control groups whose swapped pages do not fit within their limit. */
+  fullGroups(): FullGroup[];
   /** Bytes that programs can still take without swapping. */
   availableBytes(): number;
   /** The answer of a daemon. @throws ZcacheError ERR_IO if there is none within `replyMs` */

@@ -67,7 +67,17 @@ program that needs a lost page; --force detaches the device`,
   const others = machine.swaps().filter(({ device }) => device !== swap.device);
   const freeBytes = others.reduce((sum, one) => sum + one.freeBytes, 0);
   const availableBytes = machine.availableBytes();
-  if (swap.usedBytes <= availableBytes + freeBytes) return;
+  if (swap.usedBytes <= availableBytes + freeBytes) {
+    // A group may swap to another device instead, as far as there is room.
+    const group = machine.fullGroups().find((one) => one.swappedBytes - one.roomBytes > freeBytes);
+    if (group === undefined) return;
+    const [swapped, room] = [formatBytes(group.swappedBytes), formatBytes(group.roomBytes)];
+    throw busy(
+      swap.device,
+      `${swapped} of the control group ${group.name} are swapped, and its limit leaves ${room}; \
+the system would end its programs; raise the limit, end some programs, or use --force`,
+    );
+  }
   const rest = others.length === 0 ? "" : ` and ${formatBytes(freeBytes)} in other swap devices`;
   throw busy(
     swap.device,

@@ -16,7 +16,7 @@ import {
   tableOf,
 } from "../../../src/cli/attach/columns.ts";
 import type { DeviceFigures } from "../../../src/cli/attach/device_figures.ts";
-import { removeSwaplessGroup, swaplessGroup } from "../../../src/cli/attach/group.ts";
+import { fullGroups, removeSwaplessGroup, swaplessGroup } from "../../../src/cli/attach/group.ts";
 import { lastLine } from "../../../src/cli/attach/log.ts";
 import {
   parseAvailable,
@@ -181,6 +181,36 @@ test("a control group that does not swap, of either version", () => {
   const half = swaplessGroup("b", one);
   assert.equal(half.procs, join(one, "memory/b/cgroup.procs"));
   assert.match(half.refusal!, /EISDIR/);
+});
+
+test("groups without room for their swapped pages are found, in either version", () => {
+  const root = join(folder, "full");
+  const group = (path: string, files: Readonly<Record<string, string>>) => {
+    mkdirSync(join(root, path), { recursive: true });
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(root, path, name), text);
+  };
+  const one = (limit: number, rss: number, swap: number) => ({
+    "memory.stat": `cache 9\nrss 0\nhierarchical_memory_limit ${limit}\ntotal_rss ${rss}\n\
+total_swap ${swap}\n`,
+  });
+  group("one/memory", { "memory.limit_in_bytes": "" });
+  group("one/memory/a", one(100, 60, 40));
+  group("one/memory/a/b", one(100, 61, 40));
+  group("one/memory/uncounted", { "memory.stat": "cache 9\n" });
+  assert.deepEqual(fullGroups(join(root, "one")), [
+    { name: "a/b", swappedBytes: 40, roomBytes: 39 },
+  ]);
+  const two = (max: string, anon: number, swap: number) => ({
+    ...{ "memory.max": `${max}\n`, "memory.stat": `anon ${anon}\nfile 9\n` },
+    "memory.swap.current": `${swap}\n`,
+  });
+  group("two", { "cgroup.controllers": "memory" });
+  group("two/a", two("max", 60, 40));
+  group("two/a/b", two("50", 60, 40));
+  assert.deepEqual(fullGroups(join(root, "two")), [
+    { name: "a/b", swappedBytes: 40, roomBytes: 0 },
+  ]);
+  assert.deepEqual(fullGroups(join(root, "none")), []);
 });
 
 test("tables of /proc are read, with any characters in names", () => {

@@ -225,6 +225,14 @@ test("swap that does not fit into memory is detached with --force only", async (
   });
   assert.equal(machine.swapped.has(device), true);
   machine.available = 2 << 20;
+  machine.full = [{ name: "a/b", swappedBytes: 3 << 20, roomBytes: 1 << 20 }];
+  await assert.rejects(detach(context), {
+    code: "ERR_BUSY",
+    message: /3\.00 MiB of the control group a\/b are swapped, and its limit leaves 1\.00 MiB;/,
+  });
+  assert.equal(machine.swapped.has(device), true);
+  // What has no room in the group fits into the other swap device.
+  machine.full = [{ name: "a/b", swappedBytes: 2 << 20, roomBytes: 1 << 20 }];
   await detach(context);
   machine.swapped.clear();
   machine.assertEmpty();
