@@ -24,6 +24,7 @@ import { checkOptionNames } from "../base/option_names.ts";
 import { type Threads, UNKNOWN_THREADS } from "../base/threads.ts";
 import { GIB, KIB } from "../base/units.ts";
 import { ONE_VERSION, VERSION } from "../base/version.ts";
+import type { KernelSwitch } from "../wasm/kernel_switch.ts";
 import { instantiateKernels, type Kernels } from "../wasm/kernels.ts";
 import { Wasm, type WasmMemory } from "../wasm/platform.ts";
 import * as Super from "./arena.layout.ts";
@@ -121,13 +122,14 @@ export class Arena {
   #keptEnd = 0;
   #detached = false;
 
-  private constructor(memory: WasmMemory, threads: Threads) {
+  private constructor(memory: WasmMemory, threads: Threads, kernelSwitch?: KernelSwitch) {
     this.memory = memory;
     this.words = new Int32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.#threads = threads;
     this.processors = threads.processors;
-    this.kernels = instantiateKernels(memory);
+    const kernels = instantiateKernels(memory);
+    this.kernels = kernelSwitch === undefined ? kernels : kernelSwitch.add(kernels);
     const { thread, wasDead } = claimThread(this.words, threads);
     this.thread = thread;
     this.owner = newOwner(this.words, thread);
@@ -150,16 +152,21 @@ export class Arena {
 
   /**
    * Creates an arena. The system commits memory when it is touched, not here.
+   * @param kernelSwitch of the store, if it has several arenas
    * @throws ZcacheError ERR_OPTION for an impossible size or page size, ERR_ARENA_MEMORY if the
    *   platform refuses the memory
    */
-  static create(options: ArenaOptions, threads = UNKNOWN_THREADS): Arena {
+  static create(
+    options: ArenaOptions,
+    threads = UNKNOWN_THREADS,
+    kernelSwitch?: KernelSwitch,
+  ): Arena {
     const { sizeBytes, sizeBytesMax, pageSize } = checkOptions(options);
     const memory = makeMemory(sizeBytes, sizeBytesMax);
     const words = new Int32Array(memory.buffer);
     words[Super.VERSION] = Super.ARENA_VERSION;
     words[Super.PAGE_SHIFT] = Math.log2(pageSize);
-    const arena = new Arena(memory, threads);
+    const arena = new Arena(memory, threads, kernelSwitch);
     words[Super.FIRST_FRAME] = arena.frames.firstFrame;
     arena.frames.format(sizeBytes / pageSize);
     Atomics.store(words, Super.MAGIC, Super.ARENA_MAGIC);
@@ -169,10 +176,11 @@ export class Arena {
   /**
    * Opens a shared arena in the calling thread.
    * @param threads tells which threads are dead; the same in all threads
+   * @param kernelSwitch as for `create`
    * @throws ZcacheError ERR_ARENA_SHARE if `share` is not a share, ERR_ARENA_CLOSED after close(),
    *   ERR_ARENA_THREADS if MAX_THREADS are attached
    */
-  static attach(share: ArenaShare, threads = UNKNOWN_THREADS): Arena {
+  static attach(share: ArenaShare, threads = UNKNOWN_THREADS, kernelSwitch?: KernelSwitch): Arena {
     const memory = (share as Partial<ArenaShare> | null | undefined)?.zcacheArena;
     if (!(memory instanceof Wasm.Memory)) {
       throw new ZcacheError("ERR_ARENA_SHARE", "this is not what an arena's share() returned");
@@ -186,7 +194,7 @@ export class Arena {
     if (Atomics.load(words, Super.CLOSED) !== 0) {
       throw new ZcacheError("ERR_ARENA_CLOSED", "the arena has been closed");
     }
-    const arena = new Arena(memory, threads);
+    const arena = new Arena(memory, threads, kernelSwitch);
     if (journalIsKept(words)) {
       arena.lock.openReader();
       // Dead threads leave their numbers and scratch behind; each thread that attaches reclaims

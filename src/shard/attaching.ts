@@ -3,12 +3,17 @@
 import type { Threads } from "../base/threads.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
 import type { StorePlatform } from "../store/platform.ts";
+import { KernelSwitch } from "../wasm/kernel_switch.ts";
 
 /**
  * Opens shards on a platform that makes one registry of codecs for all of them and, until `open`
  * returns, asks once for each thread whether it may run.
  */
-export function openTogether<T>(platform: StorePlatform, open: (shared: StorePlatform) => T): T {
+export function openTogether<T>(
+  platform: StorePlatform,
+  shards: number,
+  open: (shared: StorePlatform) => T,
+): T {
   const { threads } = platform;
   const alive = new Set<number>();
   let isOpening = true;
@@ -28,9 +33,18 @@ export function openTogether<T>(platform: StorePlatform, open: (shared: StorePla
     return registry;
   };
   try {
-    return open({ ...platform, threads: remembering, codecs });
+    return open({
+      ...(shards === 1 ? platform : switched(platform)),
+      threads: remembering,
+      codecs,
+    });
   } finally {
     isOpening = false;
     alive.clear();
   }
+}
+
+/** A platform for all shards of a store, which calls their kernels through one switch. */
+export function switched(platform: StorePlatform): StorePlatform {
+  return { ...platform, kernelSwitch: new KernelSwitch() };
 }

@@ -7,7 +7,7 @@ import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../stor
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import { Store, type StoreShare, stateOf } from "../store/store.ts";
-import { openTogether } from "./attaching.ts";
+import { openTogether, switched } from "./attaching.ts";
 import { optionsOfShard, planShards, removeLeftFiles } from "./plan.ts";
 import { QUOTA_BYTES, Quota } from "./quota.ts";
 import { shardOfHash } from "./route.ts";
@@ -48,9 +48,10 @@ export class ShardGroup {
     const { memoryMax, shards, threads } = resolveOptions(options);
     const plan = planShards(memoryMax, shards, threads);
     const stores: Store[] = [];
+    const shared = plan.shards === 1 ? platform : switched(platform);
     try {
       for (let nth = 0; nth < plan.shards; nth++) {
-        stores.push(Store.create(optionsOfShard(options, plan, nth), platform));
+        stores.push(Store.create(optionsOfShard(options, plan, nth), shared));
       }
       removeLeftFiles(options, plan.shards, platform);
       if (plan.shards === 1) return new ShardGroup(stores, memoryMax, 0);
@@ -66,7 +67,7 @@ export class ShardGroup {
 
   /** @throws as `Store.attach` */
   static attach(share: ShardGroupShare, platform: StorePlatform): ShardGroup {
-    return openTogether(platform, (shared) => {
+    return openTogether(platform, share.stores.length, (shared) => {
       const stores: Store[] = [];
       try {
         for (const one of share.stores) stores.push(Store.attach(one, shared));

@@ -37,7 +37,7 @@ import { MISS, Store, type StoreShare, stateOf } from "../store/store.ts";
 import { transaction } from "../store/transaction.ts";
 import { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
-import { openTogether } from "./attaching.ts";
+import { openTogether, switched } from "./attaching.ts";
 import { optionsOfShard, planShards, removeLeftFiles, type ShardPlan } from "./plan.ts";
 import { QUOTA_BYTES, Quota } from "./quota.ts";
 import { shardOfPage } from "./route.ts";
@@ -114,13 +114,14 @@ export class ShardedStore extends Store {
     platform: StorePlatform,
   ): ShardedStore {
     const others: Store[] = [];
+    const shared = switched(platform);
     let arena: Arena | undefined;
     try {
       const own = resolveOptions(optionsOfShard(options, plan, 0));
-      arena = createArena(own, platform);
-      const first = formatStore(arena, own, platform);
+      arena = createArena(own, shared);
+      const first = formatStore(arena, own, shared);
       for (let nth = 1; nth < plan.shards; nth++) {
-        others.push(Store.create(optionsOfShard(options, plan, nth), platform));
+        others.push(Store.create(optionsOfShard(options, plan, nth), shared));
       }
       return new ShardedStore(first, others, whole, undefined);
     } catch (error) {
@@ -136,8 +137,8 @@ export class ShardedStore extends Store {
     if (shards === undefined || quotaAt === undefined || whole === undefined) {
       return Store.attach(share, platform);
     }
-    return openTogether(platform, (shared) => {
-      const arena = Arena.attach(share.arena, shared.threads);
+    return openTogether(platform, shards.length + 1, (shared) => {
+      const arena = Arena.attach(share.arena, shared.threads, shared.kernelSwitch);
       const others: Store[] = [];
       try {
         const first = attachStore(arena, share.zcacheStore, share.options, shared, share.device);

@@ -64,7 +64,8 @@ export function createArena(options: ResolvedOptions, platform: StorePlatform): 
   const { memoryMax: sizeBytes, pageSize } = options;
   const most = Math.min(ARENA_BYTES_MAX, sizeBytes * GROWTH_MAX);
   const sizeBytesMax = platform.reservesFreely ? Math.max(sizeBytes, most) : sizeBytes;
-  return Arena.create({ sizeBytes, sizeBytesMax, pageSize }, platform.threads);
+  const { threads, kernelSwitch } = platform;
+  return Arena.create({ sizeBytes, sizeBytesMax, pageSize }, threads, kernelSwitch);
 }
 
 /** Creates an empty store in an arena that nobody else uses yet. */

@@ -4,6 +4,7 @@ import type { RemoteFigures } from "../backing/remote_contract.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Threads } from "../base/threads.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
+import type { KernelSwitch } from "../wasm/kernel_switch.ts";
 
 export interface DeviceOptions {
   readonly path: string;
@@ -14,6 +15,8 @@ export interface DeviceOptions {
 
 export interface StorePlatform {
   readonly threads: Threads;
+  /** Where a store has several shards: what the kernels of all of them are called through. */
+  readonly kernelSwitch?: KernelSwitch;
   /**
    * Whether the system takes only touched memory into account, so that a store may reserve more
    * than it needs and grow later.

@@ -117,7 +117,7 @@ export class Store {
     if (typeof share?.zcacheStore !== "number") {
       throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store's share() returned");
     }
-    const arena = Arena.attach(share.arena, platform.threads);
+    const arena = Arena.attach(share.arena, platform.threads, platform.kernelSwitch);
     const { zcacheStore: root, options, device } = share;
     try {
       return new Store(attachStore(arena, root, options, platform, device));

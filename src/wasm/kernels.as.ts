@@ -21,6 +21,19 @@ export {
 export { answerGets, answerKey } from "../memcached/plain_gets.as";
 export { addHash, forgetFound, lookAtHashes, putLong } from "../memcached/sharded_gets.as";
 export { findPage } from "../values/find_value.as";
+export {
+  compareExchangeAt,
+  copyAt,
+  enterReaderAt,
+  exchangeAt,
+  findPageAt,
+  firstSetAt,
+  incrementAt,
+  leaveReaderAt,
+  lz4CompressAt,
+  lz4DecompressAt,
+  sameFilledAt,
+} from "./kernel_switch.as";
 
 /** Copies `size` bytes; the regions may overlap. */
 export function copy(target: usize, source: usize, size: usize): void {
