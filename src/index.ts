@@ -38,7 +38,7 @@ export type { PersistStats } from "./persist/persistence.ts";
 export type { Recovered } from "./persist/recovery.ts";
 export type { AdmissionLimits } from "./policy/admission.ts";
 export * from "./pool/index.ts";
-export type { RemoteOptions, ServerOptions } from "./remote/options.ts";
+export type { RemoteOptions, ServerOptions, SharedCacheOptions } from "./remote/options.ts";
 export { createRemote } from "./remote/remote.ts";
 export type { TmemPoolOptions } from "./store/arguments.ts";
 export type { CounterName, LatencyName } from "./store/counters.ts";

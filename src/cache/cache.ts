@@ -15,6 +15,8 @@
 //   single_flight.ts  `fetch`: one load per key among all threads (packed_error.ts: its errors)
 //   events.ts         listeners, and evictions in all threads
 //   statistics.ts     what `stats` returns
+//   fleet.ts          values that several machines share (fleet_record.ts: as they are sent)
+//   cache_methods.ts  methods made of others, and those that wait for the cluster
 //   engine.ts         background work, dictionaries (dictionary.ts), files of `persist`, for one
 //                     shard; engines.ts: for all of them
 //
@@ -25,22 +27,24 @@
 //
 // Limits: keys have 1 to 1024 bytes, values at most 128 MiB. 512 loads can be in progress among all
 // threads as single flights; further loads run, but other threads do not wait for them.
-import { inspect } from "node:util";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { parseSize } from "../base/units.ts";
 import { random32 } from "../node/platform.ts";
 import { attachGroupWith } from "../node/stores.ts";
-import { ShardGroup } from "../shard/shard_group.ts";
+import { resolveShared } from "../remote/options.ts";
+import type { ShardGroup } from "../shard/shard_group.ts";
 import { type Store, stateOf } from "../store/store.ts";
 import { seedsOf } from "../values/format.ts";
 import { Values } from "../values/values.ts";
+import { assertNotShared, CacheMethods } from "./cache_methods.ts";
 import type { DictionaryReport } from "./dictionary.ts";
 import { abandonValues, type OpenedValues, openValues } from "./engine.ts";
 import { AttachedLogs, type Engines, startEngines } from "./engines.ts";
 import { Entries } from "./entries.ts";
 import * as Meta from "./entry_meta.ts";
 import { type CacheEvents, CacheListeners } from "./events.ts";
+import { Fleet, type FleetHost } from "./fleet.ts";
 import { KeyRouter, ownKey, RoutedHash } from "./key_router.ts";
 import type { CacheKey } from "./keys.ts";
 import { type Loader, type LoadHost, Loads } from "./loads.ts";
@@ -63,12 +67,12 @@ import {
   storeOptionsOf,
 } from "./options.ts";
 import { valueSerializer } from "./serializer/serializer.ts";
-import { type CacheShare, checkShare, SHARE_VERSION } from "./share.ts";
+import { type CacheShare, checkGroup, checkShare, SHARE_VERSION } from "./share.ts";
 import { SingleFlight } from "./single_flight.ts";
 import { type CacheStats, type LocalCounts, storeFigures } from "./statistics.ts";
 
 /** A cache of values under keys, compressed, in memory that all threads share. */
-export class Cache<K extends CacheKey = string, V = unknown> {
+export class Cache<K extends CacheKey = string, V = unknown> extends CacheMethods<K, V> {
   /** The store under the cache, for tools; with several shards, the first of them. */
   readonly store: Store;
   /** @internal The stores of all shards. */
@@ -88,6 +92,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   /** Finds the shard of a key; undefined if there is one shard. */
   readonly #router: KeyRouter | undefined;
   readonly #near: NearCache | undefined;
+  readonly #flights: readonly SingleFlight[];
   readonly #loads: Loads<K, V>;
   readonly #listeners: CacheListeners<K>;
   /** In the thread that created the cache. */
@@ -108,6 +113,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     opened: OpenedValues | undefined,
     logs?: CacheShare["logs"],
   ) {
+    super();
     const { stores } = checkGroup(group);
     this.group = group;
     this.store = stores[0]!;
@@ -129,6 +135,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     this.shards = this.#entries.map(({ values }) => values);
     const { nearBytes } = options;
     this.#near = nearBytes > 0 ? new NearCache(nearBytes) : undefined;
+    this.#flights = SingleFlight.ofShards(this.shards);
     this.#loads = new Loads<K, V>(this.#loadHost(), this.counts);
     this.#listeners = new CacheListeners(this.#entries);
     const onFault = (error: ZcacheError) => this.#listeners.emit("fault", error);
@@ -148,10 +155,14 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   ): Cache<K, V> {
     const read = readCacheOptions(options);
     const resolved = resolveCacheOptions(read);
+    const remote = read.remote && resolveShared(read.remote);
+    assertNotShared(resolved.persist && remote, "persist");
     const settings = storeOptionsOf(read);
     const opened = openValues(settings, resolved.persist, { front: "", stays: false });
     try {
-      return new Cache<K, V>(opened.group, resolved, read, opened);
+      const cache = new Cache<K, V>(opened.group, resolved, read, opened);
+      if (remote !== undefined) cache.fleet = new Fleet<K, V>(remote, resolved, cache.#fleetHost());
+      return cache;
     } catch (error) {
       abandonValues(opened);
       throw error;
@@ -176,6 +187,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
 
   /** Plain data, for `workerData` or `postMessage`, with which another thread attaches. */
   share(): CacheShare {
+    assertNotShared(this.fleet, "share(): other threads create caches of their own");
     const group = this.group.share();
     const logs = (this.#engines ?? this.#logs)?.share();
     return { zcacheCache: SHARE_VERSION, group, options: this.#options, logs };
@@ -189,7 +201,9 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    *   ERR_OPTION, ERR_STORE_CLOSED
    */
   set(key: K, value: V, options?: SetOptions | number | string): boolean {
-    return this.#set(key, value, lifetimeOf(options, this.#options));
+    const lifetime = lifetimeOf(options, this.#options);
+    if (this.fleet !== undefined) return this.fleet.set(key, value, lifetime).isStored;
+    return this.#set(key, value, lifetime);
   }
 
   /**
@@ -209,7 +223,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
 
   /** Removes a value. @returns whether `has` was true before @throws ZcacheError as `get` */
   delete(key: K): boolean {
-    return this.#entriesOf(key).delete();
+    return this.fleet?.delete(key).wasHere ?? this.#entriesOf(key).delete();
   }
 
   /** The values of many keys, in their order. @throws ZcacheError as `get` */
@@ -222,7 +236,10 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   setMany(entries: Iterable<readonly [K, V]>, options?: SetOptions | number | string): number {
     const lifetime = lifetimeOf(options, this.#options);
     let stored = 0;
-    for (const [key, value] of entries) if (this.#set(key, value, lifetime)) stored++;
+    const { fleet } = this;
+    for (const [key, value] of entries) {
+      if (fleet?.set(key, value, lifetime).isStored ?? this.#set(key, value, lifetime)) stored++;
+    }
     return stored;
   }
 
@@ -277,21 +294,6 @@ export class Cache<K extends CacheKey = string, V = unknown> {
     return this.#loads.request(requested, loader, plan);
   }
 
-  /** The same as `fetch`, under the name that cacheable uses. */
-  getOrSet(key: K, loader: Loader<K, V>, options?: FetchOptions): Promise<V>;
-  getOrSet(
-    key: K,
-    loader: Loader<K, V | undefined>,
-    options?: FetchOptions,
-  ): Promise<V | undefined>;
-  getOrSet(
-    key: K,
-    loader: Loader<K, V | undefined>,
-    options?: FetchOptions,
-  ): Promise<V | undefined> {
-    return this.fetch(key, loader, options);
-  }
-
   /**
    * Removes all values, or those under strings that begin with `prefix`.
    * @throws ZcacheError ERR_OPTION, ERR_STORE_CLOSED
@@ -326,18 +328,6 @@ export class Cache<K extends CacheKey = string, V = unknown> {
    */
   *keys(): Generator<K> {
     for (const entries of this.#entries) yield* entries.list(false);
-  }
-
-  /** All keys with their values, as `keys`. */
-  *entries(): Generator<[K, V]> {
-    for (const key of this.keys()) {
-      const value = this.get(key);
-      if (value !== undefined) yield [key, value];
-    }
-  }
-
-  [Symbol.iterator](): Generator<[K, V]> {
-    return this.entries();
   }
 
   /**
@@ -400,6 +390,7 @@ export class Cache<K extends CacheKey = string, V = unknown> {
 
   /** Ends the use in this thread; other threads go on. */
   detach(): void {
+    this.fleet?.close();
     this.#listeners.stop();
     this.#engines?.detach();
     this.group.detach();
@@ -407,22 +398,9 @@ export class Cache<K extends CacheKey = string, V = unknown> {
 
   /** Closes the cache for all threads. */
   close(): void {
+    this.fleet?.close();
     this.#listeners.stop();
     (this.#engines ?? this.#logs ?? this.group).close();
-  }
-
-  /** Keeps `console.log` from printing the whole memory, which is a property of its properties. */
-  [inspect.custom](): string {
-    try {
-      const { entries, memoryUsed, memoryMax } = this.stats();
-      return `Cache { entries: ${entries}, memoryUsed: ${memoryUsed}, memoryMax: ${memoryMax} }`;
-    } catch {
-      return "Cache { closed }";
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
   }
 
   /** @param isCounted whether a caller asked, so that it counts as a hit or a miss */
@@ -478,23 +456,33 @@ export class Cache<K extends CacheKey = string, V = unknown> {
   }
 
   #loadHost(): LoadHost<K, V> {
-    const flights = SingleFlight.ofShards(this.shards);
     return {
-      singleFlightOf: (key) => flights[this.#router?.shardOf(key) ?? 0]!,
+      singleFlightOf: (key) => this.#flightOf(key),
       peek: (key) => this.#get(key, false, false),
       store: (key, value, lifetime, mayStore) => {
         const entries = this.#entriesOf(key);
         if (!entries.setLoaded(key, value, lifetime, mayStore)) this.counts.unstored++;
       },
+      shared: () => this.fleet,
     };
   }
-}
 
-/** JavaScript code can call the private constructor. */
-function checkGroup(group: ShardGroup | undefined): ShardGroup {
-  if (group instanceof ShardGroup) return group;
-  throw new ZcacheError(
-    "ERR_OPTION",
-    "new Cache() makes no cache: call Cache.create(options), or Cache.attach(share) in a worker",
-  );
+  #flightOf(key: K): SingleFlight {
+    return this.#flights[this.#router?.shardOf(key) ?? 0]!;
+  }
+
+  #fleetHost(): FleetHost<K> {
+    return {
+      entriesOf: (key) => this.#entriesOf(key),
+      requestOf: (key) => this.#first.keys.request(key),
+      watch: ({ own, bytes }) => this.#flightOf(own).watchVersion(bytes, bytes.length),
+      clear: () => this.clear(),
+      fault: (error) => this.#listeners.emit("fault", error),
+    };
+  }
+
+  /** @internal */
+  protected get lifetime(): Lifetime {
+    return this.#options;
+  }
 }

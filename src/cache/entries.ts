@@ -11,6 +11,7 @@ import { Buffer } from "node:buffer";
 import { byteCountOf, heldBytes, isBytes } from "../base/bytes.ts";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import { type PackedValue, packValue, putPacked } from "../values/packed.ts";
 import { VALUE_BYTES_MAX } from "../values/prefix.layout.ts";
 import { SetRequest } from "../values/request.ts";
 import type { Values } from "../values/values.ts";
@@ -19,6 +20,21 @@ import { type CacheKey, KeyWriter, readKey } from "./keys.ts";
 import type { Lifetime } from "./options.ts";
 import type { Serializer } from "./serializer/serializer.ts";
 import { bufferOver, decodeText, encodeText, isLatin1, TextBuffer } from "./text.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+/** In place of a condition: what is set is packed, and not stored. */
+const PACK = () => true;
+
+/** A value in bytes, to be sent to other machines: packed if it fits into a page. */
+export interface EncodedValue {
+  readonly packed: PackedValue | undefined;
+  /** The bytes of a longer value. */
+  readonly long: Uint8Array;
+  readonly meta: Uint8Array;
+  /** ms since 1970; Infinity: never. */
+  readonly expiresMs: number;
+}
 
 /** Attempts of `touch` while other threads change the same entry. */
 const TOUCHES_MAX = 8;
@@ -38,6 +54,8 @@ export class Entries<K extends CacheKey> {
   readonly #serializer: Serializer;
   readonly #text: TextBuffer;
   readonly #request = new SetRequest();
+  /** What `encode` has made. */
+  #encoded: EncodedValue | undefined;
 
   /** @param keys shared by all shards of a cache */
   constructor(values: Values, serializer: Serializer, keys: KeyWriter = new KeyWriter()) {
@@ -77,6 +95,43 @@ export class Entries<K extends CacheKey> {
     const held = heldBytes(bytes);
     keys.write(key);
     return this.#put(type, held, byteCountOf(held), lifetime, mayStore);
+  }
+
+  /**
+   * Encodes and compresses a value as `set` does, without storing it.
+   * @throws ZcacheError ERR_KEY, ERR_VALUE, ERR_STORE_CLOSED
+   */
+  encode(key: K, value: unknown, lifetime: Lifetime): EncodedValue {
+    this.set(key, value, lifetime, PACK);
+    const encoded = this.#encoded!;
+    this.#encoded = undefined;
+    return encoded;
+  }
+
+  /**
+   * Stores an encoded value under the key that was written last.
+   * @param mayStore asked under the store's lock
+   * @returns whether it is stored
+   */
+  putEncoded({ packed, long, meta, expiresMs }: EncodedValue, mayStore: () => boolean): boolean {
+    const { values, keys } = this;
+    return values.onlyIf(mayStore, () => {
+      if (packed !== undefined) return putPacked(values, keys.bytes, keys.count, packed) === 0;
+      const request = this.#request;
+      request.key = keys.bytes;
+      request.keyBytes = keys.count;
+      request.meta.set(meta);
+      request.metaBytes = meta.length;
+      request.value = long;
+      request.valueBytes = long.length;
+      request.expiresMs = expiresMs;
+      return values.set(request) === 0;
+    });
+  }
+
+  /** Decodes the bytes of a value. @throws ZcacheError ERR_VALUE */
+  decode(type: number, bytes: Uint8Array): unknown {
+    return this.#decode(type, bytes, bytes.length);
   }
 
   /**
@@ -223,13 +278,31 @@ export class Entries<K extends CacheKey> {
     request.value = bytes;
     request.valueBytes = count;
     request.expiresMs = expiresMs;
+    if (mayStore === PACK) {
+      const packed = packValue(values, request);
+      const long = packed === undefined ? (bytes ?? this.#buffered(count)) : NO_BYTES;
+      const meta = request.meta.slice(0, request.metaBytes);
+      this.#encoded = { packed, long, meta, expiresMs };
+      request.value = undefined;
+      this.#sample(count);
+      return true;
+    }
     const result =
       mayStore === undefined
         ? values.set(request)
         : values.onlyIf(mayStore, () => values.set(request));
-    if (this.sampler !== undefined && count <= values.bufferBytes)
-      this.sampler(values.bufferAt, count);
+    this.#sample(count);
     return result === 0;
+  }
+
+  #sample(count: number): void {
+    const { bufferAt, bufferBytes } = this.values;
+    if (this.sampler !== undefined && count <= bufferBytes) this.sampler(bufferAt, count);
+  }
+
+  #buffered(count: number): Uint8Array {
+    const { bytes, bufferAt } = this.values;
+    return bytes.slice(bufferAt, bufferAt + count);
   }
 
   /** Until when the entry that `values` has found is fresh. */

@@ -109,3 +109,9 @@ function tooLong(bytes: number): ZcacheError {
     context: { bytes, max: KEY_BYTES_MAX },
   });
 }
+
+/** The key that the bytes of a whole array stand for. */
+export function keyOfBytes(bytes: Uint8Array): CacheKey {
+  if (bytes[0] === BINARY) return bytes.slice(1);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
+}

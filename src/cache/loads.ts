@@ -7,6 +7,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { describe } from "../base/describe.ts";
 import { ZcacheError } from "../base/errors.ts";
+import type { Fleet } from "./fleet.ts";
 import type { CacheKey, RequestedKey } from "./keys.ts";
 import type { FetchPlan, Lifetime } from "./options.ts";
 import type { Flight, SingleFlight } from "./single_flight.ts";
@@ -25,13 +26,15 @@ export interface LoadContext {
 export type Loader<K, V> = (key: K, load: LoadContext) => V | PromiseLike<V>;
 
 /** The part of a cache that loads use. */
-export interface LoadHost<K, V> {
+export interface LoadHost<K extends CacheKey, V> {
   /** Where the flight of a key is. */
   singleFlightOf(key: K): SingleFlight;
   /** The value if there is a fresh one; counts as neither a hit nor a miss. */
   peek(key: K): V | undefined;
   /** Stores a loaded value if `mayStore`, asked under the store's lock, agrees and it fits. */
   store(key: K, value: V, lifetime: Lifetime, mayStore: () => boolean): void;
+  /** What loads values that several machines share, in place of `store`; usually undefined. */
+  shared(): Fleet<K, V> | undefined;
 }
 
 /** How often a fetch joins loads of other threads before it calls its own loader. */
@@ -303,8 +306,14 @@ export class Loads<K extends CacheKey, V> {
     try {
       const stored = mayBeStored ? this.#host.peek(own) : undefined;
       if (stored !== undefined) return stored;
-      this.#counts.loads++;
-      const value = await scopes.run(load.scope, () => loader(given, load.context));
+      const call = async () => {
+        this.#counts.loads++;
+        return scopes.run(load.scope, () => loader(given, load.context));
+      };
+      const fleet = this.#host.shared();
+      const mayStore = () => !load.isAbandoned && load.mayStore();
+      if (fleet !== undefined) return await fleet.load(load.key, call, plan, mayStore);
+      const value = await call();
       if (value !== undefined && !load.isAbandoned) {
         this.#host.store(own, value, plan, load.mayStore);
       }

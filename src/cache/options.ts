@@ -4,6 +4,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames, readOptions } from "../base/option_names.ts";
 import { KIB, MIB, parseSize, parseTime } from "../base/units.ts";
 import { type PersistOptions, type ResolvedPersist, resolvePersist } from "../persist/options.ts";
+import type { SharedCacheOptions } from "../remote/options.ts";
 import type { StoreOptions, WriteBackOptions } from "../store/options.ts";
 import type { Serializer } from "./serializer/serializer.ts";
 
@@ -108,6 +109,8 @@ export interface CacheOptions {
    * available (default "off").
    */
   readonly hugePages?: "auto" | "off";
+  /** Share the values with other machines through a Valkey or Redis cluster (docs/remote.md). */
+  readonly remote?: SharedCacheOptions;
   /** Interval of background work in ms (default 100); 0: none. */
   readonly backgroundMs?: number;
 }
@@ -154,6 +157,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "classes",
   "giveBack",
   "hugePages",
+  "remote",
   "backgroundMs",
   "serializer",
 ];

@@ -1,7 +1,7 @@
 // What one thread sends to another so that it can attach to a cache.
 import { ZcacheError } from "../base/errors.ts";
 import { ONE_VERSION } from "../base/version.ts";
-import type { ShardGroupShare } from "../shard/shard_group.ts";
+import { ShardGroup, type ShardGroupShare } from "../shard/shard_group.ts";
 import type { LogShare } from "./engine.ts";
 import type { ResolvedCacheOptions } from "./options.ts";
 
@@ -29,4 +29,13 @@ export function checkShare(share: Partial<CacheShare> | null | undefined): void 
   const known = `this thread knows version ${SHARE_VERSION}`;
   const message = `the cache's share is of version ${found}, and ${known}: ${ONE_VERSION}`;
   throw new ZcacheError("ERR_STORE_SHARE", message, { context: { found, wanted: SHARE_VERSION } });
+}
+
+/** JavaScript code can call the private constructor. */
+export function checkGroup(group: ShardGroup | undefined): ShardGroup {
+  if (group instanceof ShardGroup) return group;
+  throw new ZcacheError(
+    "ERR_OPTION",
+    "new Cache() makes no cache: call Cache.create(options), or Cache.attach(share) in a worker",
+  );
 }

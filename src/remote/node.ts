@@ -14,6 +14,9 @@ import type { EnginePackage, Reply } from "./engine_package.ts";
 
 export type Purpose = "read" | "write";
 
+/** Prepares a connection before it is used. @throws ConnectionFailure */
+export type PrepareConnection = (connection: Connection) => Promise<void>;
+
 /** Pauses after failed attempts: the first one, doubled each time up to the last one. */
 const PAUSE_MS = 50;
 const PAUSE_MS_MAX = 1000;
@@ -34,6 +37,7 @@ export class EngineNode {
   reconnects = 0;
   readonly #engine: EnginePackage;
   readonly #settings: ConnectionSettings;
+  readonly #onWriter: PrepareConnection;
   readonly #connections = new Map<Purpose, Connection>();
   readonly #opening = new Map<Purpose, Promise<Connection>>();
   #requests = 0;
@@ -46,7 +50,13 @@ export class EngineNode {
   #window: Window = { startMs: 0, sumMs: 0, count: 0 };
   #previous: Window = { startMs: 0, sumMs: 0, count: 0 };
 
-  constructor(engine: EnginePackage, address: string, settings: ConnectionSettings) {
+  constructor(
+    engine: EnginePackage,
+    address: string,
+    settings: ConnectionSettings,
+    onWriter: PrepareConnection,
+  ) {
+    this.#onWriter = onWriter;
     this.#engine = engine;
     this.address = address;
     this.#settings = settings;
@@ -106,6 +116,12 @@ export class EngineNode {
 
   async #connect(purpose: Purpose, timeoutMs: number): Promise<Connection> {
     const connection = await Connection.open(this.#engine, this.address, this.#settings, timeoutMs);
+    try {
+      if (purpose === "write") await this.#onWriter(connection);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
     if (this.#isClosed) {
       connection.close();
       throw new ConnectionFailure(`${this.address}: closed`, false);

@@ -50,6 +50,21 @@ export interface RemoteOptions extends ServerOptions {
   readonly leaseMs?: number | string;
 }
 
+/** The option `remote` of a cache whose values several machines share. */
+export interface SharedCacheOptions extends ServerOptions {
+  /** "shared": all caches with this prefix have the same values. */
+  readonly mode: "shared";
+  /**
+   * The longest time to live of a value in the cluster: ms or text (default 1 day). A value is
+   * never without one.
+   */
+  readonly ttl?: number | string;
+}
+
+export interface ResolvedShared extends ResolvedServers {
+  readonly ttlMs: number;
+}
+
 export interface ResolvedServers {
   readonly nodes: readonly string[];
   readonly prefix: string;
@@ -102,7 +117,15 @@ export function resolveRemote(options: RemoteOptions): ResolvedRemote {
 }
 
 /** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
-export function resolveServers(options: ServerOptions): ResolvedServers {
+export function resolveShared(options: SharedCacheOptions): ResolvedShared {
+  const read = readOptions(options, [...SERVER_KEYS, "mode", "ttl"], "remote");
+  if (read.mode !== "shared") throw wrong("remote.mode", read.mode, '"shared"');
+  const ttlMs = timeOf("remote.ttl", read.ttl ?? TTL_MS, 1, TTL_MS_MAX);
+  return { ...resolveServers(read), ttlMs };
+}
+
+/** @throws ZcacheError ERR_OPTION naming the option and what is allowed */
+function resolveServers(options: ServerOptions): ResolvedServers {
   const { nodes, prefix, timeoutMs = TIMEOUT_MS, username } = options;
   if (!Array.isArray(nodes) || nodes.length === 0 || nodes.length > NODES_MAX) {
     throw wrong("nodes", nodes, `an array of 1 to ${NODES_MAX} texts "host:port"`);

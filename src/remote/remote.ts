@@ -8,6 +8,7 @@
 //  5. keys.ts            names of keys; record.ts, record.layout.ts, checksum.ts: what they hold
 //  6. lease.ts           one owner for each prefix; markers.ts: nodes that were emptied
 //  7. listing.ts         lists records, for a sweep of orphans
+//  8. shared_values.ts   values of a cache that several machines share (cache/fleet.ts)
 //
 // Concurrency: one thread owns a remote, and its methods may overlap. While it has the lease, a
 // timer renews it, reads the map of slots, and checks the memory of the nodes.

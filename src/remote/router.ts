@@ -20,7 +20,7 @@ import {
   splitAddress,
 } from "./connection.ts";
 import type { EnginePackage, Reply } from "./engine_package.ts";
-import { EngineNode, type Purpose } from "./node.ts";
+import { EngineNode, type PrepareConnection, type Purpose } from "./node.ts";
 import { SLOTS } from "./slots.ts";
 import { type ClusterNode, parseNodes, SlotMap } from "./topology.ts";
 
@@ -79,6 +79,7 @@ export class Router {
   readonly #engine: EnginePackage;
   readonly #seeds: readonly string[];
   readonly #settings: ConnectionSettings;
+  readonly #onWriter: PrepareConnection;
   readonly #nodes = new Map<string, EngineNode>();
   #refreshing: Promise<string | undefined> | undefined;
   #refreshes = 0;
@@ -89,8 +90,17 @@ export class Router {
   /** Wakes requests that pause, when the router closes. */
   readonly #sleepers = new Set<() => void>();
 
-  /** @param seeds host:port of some nodes */
-  constructor(engine: EnginePackage, seeds: readonly string[], settings: ConnectionSettings) {
+  /**
+   * @param seeds host:port of some nodes
+   * @param onWriter prepares each connection that writes before it is used
+   */
+  constructor(
+    engine: EnginePackage,
+    seeds: readonly string[],
+    settings: ConnectionSettings,
+    onWriter: PrepareConnection = async () => {},
+  ) {
+    this.#onWriter = onWriter;
     this.#engine = engine;
     this.#seeds = seeds;
     this.#settings = settings;
@@ -122,7 +132,7 @@ export class Router {
   nodeAt(address: string): EngineNode {
     let node = this.#nodes.get(address);
     if (node === undefined) {
-      node = new EngineNode(this.#engine, address, this.#settings);
+      node = new EngineNode(this.#engine, address, this.#settings, this.#onWriter);
       this.#nodes.set(address, node);
     }
     return node;
@@ -321,9 +331,10 @@ export class Router {
   #adopt(nodes: readonly ClusterNode[]): void {
     for (const { address, role, hasFailed } of nodes) {
       const node = this.nodeAt(address);
+      const isReplaced = node.role === "master" && role === "replica";
       node.role = role;
       // What waits for a failed node is sent to its replica.
-      if (hasFailed) node.interrupt();
+      if (hasFailed || isReplaced) node.interrupt();
     }
     const known = new Set([...nodes.map(({ address }) => address), ...this.#seeds]);
     for (const node of this.nodes) {

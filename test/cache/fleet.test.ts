@@ -1,0 +1,280 @@
+// A cache whose values several machines share: here several caches of one process, over one server
+// or a cluster.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { after, test } from "node:test";
+import { Cache, type CacheOptions } from "../../src/index.ts";
+import {
+  type EngineServer,
+  noServers,
+  startCluster,
+  startNode,
+  until,
+} from "../doubles/engine_servers.ts";
+
+const OPTIONS = { skip: noServers, timeout: 120_000 };
+const caches: Cache<string, unknown>[] = [];
+const ends: (() => unknown)[] = [];
+after(async () => {
+  for (const cache of caches) cache.close();
+  for (const end of ends) await end();
+});
+
+function open(nodes: readonly string[], options: CacheOptions = {}): Cache<string, unknown> {
+  const remote = { nodes, prefix: "fleet", mode: "shared", timeoutMs: 20_000 } as const;
+  const cache = Cache.create<string, unknown>({ memoryMax: "16MiB", remote, ...options });
+  caches.push(cache);
+  return cache;
+}
+
+async function start(...options: string[]): Promise<EngineServer> {
+  const server = await startNode(options);
+  ends.push(() => server.end());
+  return server;
+}
+
+const VALUES: readonly unknown[] = [
+  "text, text, text, text, text, text, text, text",
+  "ümläut 漢字 🎉",
+  "",
+  Uint8Array.from({ length: 300 }, (_, at) => (at * at) & 255),
+  new Uint8Array(0),
+  Buffer.from("a buffer"),
+  { list: [1, 2n, null], date: new Date(0), map: new Map([["a", 1]]) },
+  42,
+  "long ".repeat(100_000),
+  { rows: Array.from({ length: 5000 }, (_, nth) => ({ nth, name: `row ${nth}` })) },
+];
+
+test("what one machine stores, another one reads: any value, compressed", OPTIONS, async () => {
+  const server = await start();
+  const one = open([server.address]);
+  for (const tiers of [true, false]) {
+    const two = open([server.address], tiers ? {} : { codec: "zstd", pageSize: 4096 });
+    for (const [nth, value] of VALUES.entries()) {
+      await one.setAsync(`key ${nth}`, value);
+      assert.equal(two.get(`key ${nth}`), undefined);
+      assert.deepEqual(await two.getAsync(`key ${nth}`), value);
+      // A copy is here now.
+      assert.deepEqual(two.get(`key ${nth}`), value);
+      assert.deepEqual(one.get(`key ${nth}`), value);
+    }
+    assert.equal(await two.getAsync("nothing"), undefined);
+  }
+  const keys = (await server.command("KEYS", "fleet:v:*")) as string[];
+  assert.equal(keys.length, VALUES.length);
+  for (const key of keys) assert.ok(Number(await server.command("PTTL", key)) > 0, "a TTL");
+  const long = keys.find((key) => key.endsWith("key 8"))!;
+  assert.ok(Number(await server.command("STRLEN", long)) < 10_000, "compressed");
+});
+
+test("sets and deletes of one machine reach the copies of the others", OPTIONS, async () => {
+  const server = await start();
+  const [one, two] = [open([server.address]), open([server.address])];
+  await one.setAsync("a", "first");
+  assert.equal(await two.getAsync("a"), "first");
+  for (let round = 0; round < 200; round++) {
+    const [writer, reader] = round % 2 === 0 ? [one, two] : [two, one];
+    const value = `round ${round} `.repeat(10);
+    await writer.setAsync("a", value);
+    await reader.fleet!.shared.sync();
+    assert.equal(await reader.getAsync("a"), value);
+    // A machine keeps its copy of what it has written itself.
+    assert.equal(writer.get("a"), value);
+  }
+  assert.equal(await one.deleteAsync("a"), true);
+  await two.fleet!.shared.sync();
+  assert.equal(two.get("a"), undefined);
+  assert.equal(await two.getAsync("a"), undefined);
+  // Without waiting: sets of one key reach the cluster in their order.
+  for (let nth = 0; nth < 100; nth++) one.set("b", `value ${nth}`);
+  await one.setAsync("b", "last");
+  assert.equal(await two.getAsync("b"), "last");
+  one.set("b", undefined);
+  await one.deleteAsync("other");
+  await until(async () => (await two.getAsync("b")) === undefined, "the deletion");
+});
+
+test("one load for a key over all machines; an error is the caller's", OPTIONS, async () => {
+  const server = await start();
+  const all = [1, 2, 3, 4].map(() => open([server.address]));
+  let loads = 0;
+  const loader = async (key: string) => {
+    loads++;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return { key, text: "loaded ".repeat(20) };
+  };
+  const keys = Array.from({ length: 25 }, (_, nth) => `doc ${nth}`);
+  const fetched = await Promise.all(
+    all.flatMap((cache) => keys.map((key) => cache.fetch(key, loader))),
+  );
+  assert.equal(loads, keys.length);
+  for (const [nth, value] of fetched.entries()) {
+    assert.equal((value as { key: string }).key, keys[nth % keys.length]);
+  }
+  for (const cache of all) {
+    for (const key of keys) await cache.fetch(key, loader);
+    for (const key of keys) assert.notEqual(cache.get(key), undefined, "a copy in each");
+  }
+  assert.equal(loads, keys.length);
+  await assert.rejects(
+    all[0]!.fetch("bad", async () => {
+      throw new Error("no such document");
+    }),
+    /no such document/,
+  );
+  assert.equal(await all[1]!.fetch("bad", async () => "good"), "good");
+  assert.equal(await all[2]!.fetch("bad", loader, { forceRefresh: true }).then(() => 1), 1);
+  await all[1]!.fleet!.shared.sync();
+  assert.notEqual(await all[1]!.getAsync("bad"), "good");
+});
+
+test("a change during a load wins over what was loaded", OPTIONS, async () => {
+  const server = await start();
+  const [one, two] = [open([server.address]), open([server.address])];
+  for (const change of ["set", "delete"]) {
+    let begun = () => {};
+    const isBegun = new Promise<void>((resolve) => {
+      begun = resolve;
+    });
+    let end = (_: string) => {};
+    const loaded = one.fetch(change, () => {
+      begun();
+      return new Promise<string>((resolve) => {
+        end = resolve;
+      });
+    });
+    await isBegun;
+    if (change === "set") await two.setAsync(change, "newer");
+    else await two.deleteAsync(change);
+    end("older");
+    assert.equal(await loaded, "older");
+    const wanted = change === "set" ? "newer" : undefined;
+    for (const cache of [one, two]) assert.equal(await cache.getAsync(change), wanted);
+  }
+});
+
+test("dictionaries travel too", OPTIONS, async () => {
+  const server = await start();
+  const [one, two, three] = [
+    open([server.address]),
+    open([server.address]),
+    open([server.address]),
+  ];
+  const documentOf = (nth: number) => ({
+    id: nth,
+    kind: "invoice",
+    customer: `customer ${nth % 7}`,
+    lines: [nth, nth * 3, nth ^ 91],
+  });
+  for (let nth = 0; nth < 1500; nth++) one.set(`d${nth}`, documentOf(nth));
+  await one.train();
+  // Another machine has a dictionary of its own.
+  for (let nth = 0; nth < 1500; nth++) three.set(`e${nth}`, { ...documentOf(nth), other: "field" });
+  await three.train();
+  assert.ok(one.stats().dictionary > 0 && three.stats().dictionary > 0);
+  for (let nth = 0; nth < 200; nth++) await one.setAsync(`d${nth}`, documentOf(nth));
+  assert.ok(((await server.command("KEYS", "fleet:d:*")) as string[]).length > 0);
+  for (let nth = 0; nth < 200; nth++) {
+    assert.deepEqual(await two.getAsync(`d${nth}`), documentOf(nth));
+    assert.deepEqual(await three.getAsync(`d${nth}`), documentOf(nth));
+  }
+  assert.ok(two.stats().dictionary > 0, "it took the dictionary over");
+});
+
+test("after a lost connection no copy is returned that can't be trusted", OPTIONS, async () => {
+  const server = await start();
+  const sockets = new Set<Socket>();
+  const proxy = createServer((client) => {
+    const upstream = connect(server.port, "127.0.0.1");
+    sockets.add(client);
+    client.pipe(upstream).pipe(client);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      from.on("error", () => undefined);
+      from.on("close", () => to.destroy());
+    }
+  }).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  ends.push(() => proxy.close());
+  const behind = open([`127.0.0.1:${(proxy.address() as { port: number }).port}`]);
+  const direct = open([server.address]);
+  await direct.setAsync("a", "old");
+  assert.equal(await behind.getAsync("a"), "old");
+  for (const socket of sockets) socket.destroy();
+  await direct.setAsync("a", "new");
+  await until(async () => behind.get("a") === undefined, "no copies");
+  assert.equal(await behind.getAsync("a"), "new");
+  assert.equal(behind.get("a"), "new");
+  await direct.setAsync("a", "newer");
+  await behind.fleet!.shared.sync();
+  assert.equal(await behind.getAsync("a"), "newer");
+});
+
+test("without a cluster: misses, own loads, and errors of writes", OPTIONS, async () => {
+  const server = await start();
+  const remote = {
+    nodes: [server.address],
+    prefix: "gone",
+    mode: "shared",
+    timeoutMs: 500,
+  } as const;
+  const cache = open([], { remote });
+  const faults: string[] = [];
+  cache.on("fault", (error) => faults.push(error.code));
+  await cache.setAsync("a", "here");
+  await server.kill();
+  await until(async () => cache.get("a") === undefined, "no copies");
+  assert.equal(await cache.getAsync("a"), undefined);
+  assert.equal(await cache.fetch("a", async () => "loaded"), "loaded");
+  assert.equal(cache.get("a"), undefined, "nobody would tell of a change");
+  await assert.rejects(cache.setAsync("a", "b"), { code: "ERR_REMOTE" });
+  assert.equal(cache.get("a"), undefined);
+  cache.set("c", "d");
+  await until(async () => cache.get("c") === undefined, "what can't be sent does not stay");
+  assert.ok(faults.length >= 3 && faults.every((code) => code === "ERR_REMOTE"));
+  await server.restart();
+  await until(async () => cache.setAsync("a", "back").catch(() => false), "the cluster");
+  assert.equal(cache.get("a"), "back");
+});
+
+test("a cluster: failover and moved slots leave no old copy", OPTIONS, async () => {
+  const cluster = await startCluster({ masters: 3, replicas: 1 });
+  ends.push(() => cluster.end());
+  const [one, two] = [open(cluster.nodes), open(cluster.nodes)];
+  const keys = Array.from({ length: 60 }, (_, nth) => `k${nth}`);
+  const writeAll = async (value: string) => {
+    for (const key of keys) await one.setAsync(key, `${value} ${key}`);
+    await two.fleet!.shared.sync();
+    for (const key of keys) assert.equal(await two.getAsync(key), `${value} ${key}`);
+    for (const key of keys) assert.equal(two.get(key), `${value} ${key}`);
+  };
+  await writeAll("first");
+  await cluster.replicated();
+  await cluster.failover((await cluster.masters())[0]!);
+  await writeAll("second");
+  const [from, to] = await cluster.masters();
+  const slot = 7;
+  const owner = await cluster.masterOf(slot);
+  await cluster.moveSlot(slot, owner === from ? to! : from!);
+  await writeAll("third");
+});
+
+test("options that do not go together are refused", () => {
+  const remote = { nodes: ["127.0.0.1:1"], prefix: "p", mode: "shared" } as const;
+  const cases: readonly [CacheOptions, RegExp][] = [
+    [{ remote, persist: { path: "x" } }, /remote has no persist/],
+    [{ remote: { ...remote, mode: "other" as "shared" } }, /remote.mode "other": must be "shared"/],
+    [{ remote: { ...remote, ttl: "999d" } }, /remote.ttl/],
+    [{ remote: { ...remote, prefix: "*" } }, /prefix/],
+  ];
+  for (const [options, message] of cases) {
+    assert.throws(() => Cache.create(options), { code: "ERR_OPTION", message });
+  }
+  const cache = Cache.create({ memoryMax: "8MiB", remote });
+  assert.throws(() => cache.share(), { code: "ERR_OPTION", message: /has no share/ });
+  cache.close();
+});
