@@ -134,7 +134,7 @@ export class Fleet<K extends CacheKey, V> {
     const record = await this.shared.get(key.bytes);
     if (record === undefined || this.#isClosed) return undefined;
     const { values } = this.#host.entriesOf(key.own);
-    const received = await this.#records.fromRecord(values, record);
+    const received = await this.#records.fromRecord(values, key.bytes.length, record);
     if (received === undefined || this.#isClosed || received.freshMs <= Date.now())
       return undefined;
     const entries = this.#host.entriesOf(key.own);

@@ -87,16 +87,22 @@ export class FleetRecords {
 
   /**
    * Reads a record.
+   * @param keyBytes of the cache's key
    * @returns undefined if it can't be read here
    * @throws ZcacheError ERR_REMOTE: its dictionary is not to be had
    */
-  async fromRecord(values: Values, record: RemoteData): Promise<ReceivedValue | undefined> {
+  async fromRecord(
+    values: Values,
+    keyBytes: number,
+    record: RemoteData,
+  ): Promise<ReceivedValue | undefined> {
     const head = Buffer.from(record.data.subarray(0, record.prefixBytes));
     const metaBytes = head.length - PREFIX_BYTES;
     if (metaBytes < 1 || metaBytes > Meta.META_BYTES_MAX || head[PREFIX_BYTES]! > Meta.STRUCTURED) {
       return undefined;
     }
-    const expiresMs = head.readDoubleLE(0);
+    const expiresMs = Meta.timeOf(head.readDoubleLE(0));
+    if (!(expiresMs > 0)) return undefined;
     const meta = new Uint8Array(head.subarray(PREFIX_BYTES));
     const isEmpty = head[8] === 1;
     const data = record.data.subarray(record.prefixBytes);
@@ -112,7 +118,7 @@ export class FleetRecords {
         const { plainBytes } = record;
         const packed: PackedValue = { codec, dictionary, plainBytes, isEmpty, data, ...common };
         if (codec === Page.RAW && data.length !== plainBytes) return undefined;
-        if (fitsPacked(values, 0, packed)) {
+        if (fitsPacked(values, keyBytes, packed)) {
           const plain = unpackValue(values, packed);
           return made({ packed, long: NO_BYTES, ...common }, plain);
         }

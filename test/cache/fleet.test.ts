@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { after, test } from "node:test";
+import * as fc from "fast-check";
 import { Cache, type CacheOptions } from "../../src/index.ts";
+import { encodeRecord } from "../../src/remote/record.ts";
+import { slotOf } from "../../src/remote/slots.ts";
 import {
   type EngineServer,
   noServers,
@@ -32,6 +35,26 @@ async function start(...options: string[]): Promise<EngineServer> {
   const server = await startNode(options);
   ends.push(() => server.end());
   return server;
+}
+
+/** Stores bytes under a key of a server. */
+class Writer {
+  readonly #socket: Socket;
+
+  constructor(server: EngineServer) {
+    this.#socket = connect(server.port, "127.0.0.1");
+  }
+
+  async set(key: string, bytes: Buffer): Promise<void> {
+    const head = `*3\r\n$3\r\nSET\r\n$${key.length}\r\n${key}\r\n$${bytes.length}\r\n`;
+    this.#socket.write(Buffer.concat([Buffer.from(head), bytes, Buffer.from("\r\n")]));
+    const [answer] = (await once(this.#socket, "data")) as [Buffer];
+    assert.equal(String(answer), "+OK\r\n");
+  }
+
+  end(): void {
+    this.#socket.destroy();
+  }
 }
 
 const VALUES: readonly unknown[] = [
@@ -261,6 +284,51 @@ test("a cluster: failover and moved slots leave no old copy", OPTIONS, async () 
   const owner = await cluster.masterOf(slot);
   await cluster.moveSlot(slot, owner === from ? to! : from!);
   await writeAll("third");
+});
+
+test("records that no cache has written are misses, or values", OPTIONS, async () => {
+  const server = await start();
+  const cache = open([server.address], { pageSize: 4096 });
+  await cache.setAsync("real", "a text that compresses, compresses, compresses, compresses");
+  const engine = new Writer(server);
+  const meta = fc.uint8Array({ minLength: 0, maxLength: 9 });
+  const part = fc.record({
+    expires: fc.oneof(fc.constant(Date.now() + 1e6), fc.double()),
+    meta: fc.oneof(meta, fc.constantFrom(...[0, 1, 2, 3, 4].map((type) => Uint8Array.of(type)))),
+    codec: fc.constantFrom("none", "lz4", "zstd", "deflate", "lzo", "other"),
+    dictionary: fc.constantFrom(0, 0, 0, 1, 77),
+    plainBytes: fc.oneof(fc.nat({ max: 5000 }), fc.nat({ max: 20_000_000 })),
+    data: fc.uint8Array({ maxLength: 4200 }),
+    prefix: fc.boolean(),
+    isExact: fc.boolean(),
+  });
+  let found = 0;
+  const property = fc.asyncProperty(part, async (parts) => {
+    const head = Buffer.alloc(9 + parts.meta.length);
+    head.writeDoubleLE(parts.expires, 0);
+    head.set(parts.meta, 9);
+    const plainBytes = parts.isExact ? parts.data.length : parts.plainBytes;
+    const record = {
+      ...{ codec: parts.codec, dictionary: parts.dictionary, plainBytes },
+      data: Buffer.concat([head, parts.data]),
+      prefixBytes: parts.prefix ? head.length : parts.meta.length,
+    };
+    const key = `fleet:v:{${slotOf(Buffer.from("foreign")).toString(36)}}foreign`;
+    const bytes = encodeRecord({ epoch: 0, key: Buffer.from(key) }, record);
+    await engine.set(key, bytes);
+    await cache.fleet!.shared.sync();
+    try {
+      if ((await cache.getAsync("foreign")) !== undefined) found++;
+    } catch (error) {
+      // Bytes that no serializer has made.
+      assert.equal((error as { code?: string }).code, "ERR_VALUE");
+    }
+    cache.store.verify();
+  });
+  await fc.assert(property, { numRuns: 300 });
+  engine.end();
+  assert.ok(found > 0, "some are values");
+  assert.equal(cache.get("real"), "a text that compresses, compresses, compresses, compresses");
 });
 
 test("options that do not go together are refused", () => {
