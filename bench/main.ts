@@ -22,6 +22,7 @@ import { benchFirstTouch } from "./store/first_touch.ts";
 import { benchGarbage } from "./store/garbage.ts";
 import { benchGiveBack } from "./store/give_back.ts";
 import { benchReclaim } from "./store/reclaim.ts";
+import { benchShardCosts } from "./store/shards.ts";
 import { benchStore } from "./store/store.ts";
 import { benchWriteBack } from "./store/write_back.ts";
 import { benchThreads } from "./threads/threads.ts";
@@ -54,6 +55,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   "first-touch": async ({ tiny }) => benchFirstTouch({ tiny }),
   "write-back": async ({ tiny }) => benchWriteBack({ tiny }),
   garbage: async ({ tiny }) => benchGarbage({ tiny }),
+  shards: async ({ tiny }) => benchShardCosts({ tiny }),
   memcached: async ({ tiny }) => benchMemcached({ tiny }),
   cache: async ({ tiny, only, json }) =>
     benchCache({ tiny, ...(only && { only }), ...(json !== undefined && { json }) }),

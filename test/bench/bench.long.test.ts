@@ -23,6 +23,7 @@ import { benchFirstTouch } from "../../bench/store/first_touch.ts";
 import { benchGarbage } from "../../bench/store/garbage.ts";
 import { benchGiveBack } from "../../bench/store/give_back.ts";
 import { benchReclaim } from "../../bench/store/reclaim.ts";
+import { benchShardCosts, SHARDED_WORK } from "../../bench/store/shards.ts";
 import { benchStore } from "../../bench/store/store.ts";
 import { benchWriteBack } from "../../bench/store/write_back.ts";
 import { predict } from "../../bench/threads/model.ts";
@@ -127,6 +128,18 @@ test("reclaim: every pool both ways", () => {
   assert.equal(rows.length, 10);
   for (const { hitPercent, nsPerRequest } of rows) {
     assert.ok(hitPercent > 0 && hitPercent < 100 && nsPerRequest > 0);
+  }
+});
+
+test("shards: every kind of work, with every number of shards", async () => {
+  const rows = await benchShardCosts({ tiny: true, print: () => {} });
+  assert.deepEqual(
+    rows.map(({ work }) => work),
+    SHARDED_WORK,
+  );
+  for (const { shards, ns } of rows) {
+    assert.equal(ns.length, shards.length);
+    assert.ok(ns.every((one) => one >= 0));
   }
 });
 
