@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { without } from "../../bench/programs.ts";
+import { removeSwaplessGroup, swaplessGroup } from "../../src/cli/attach/group.ts";
 import { LinuxMachine } from "../../src/cli/attach/linux.ts";
 import { type Attached, StateFolder } from "../../src/cli/attach/state.ts";
 import { temporaryFolder } from "../doubles/temporary_folder.ts";
@@ -92,13 +93,14 @@ function assertNothing(): void {
   for (const id of ["zcache0", "zcache1"]) {
     assert.deepEqual(machine.marked(states.pathsOf(id).folder), []);
   }
-  const groups = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].filter(existsSync);
-  const name = run
-    .slice(1)
-    .replaceAll("/", "-")
-    .replace(/[^\w-]/g, "");
-  const left = groups.flatMap((at) => readdirSync(at).filter((one) => one.includes(name)));
-  assert.deepEqual(left, []);
+  assert.deepEqual(groups(), []);
+}
+
+/** The control groups of the devices of this file. */
+function groups(): string[] {
+  const tops = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].filter(existsSync);
+  const name = run.slice(1).replaceAll("/", "-");
+  return tops.flatMap((top) => readdirSync(top).filter((one) => one.startsWith(name)));
 }
 
 async function until(isTrue: () => boolean, what: string): Promise<void> {
@@ -135,6 +137,10 @@ test("a disk: made, mounted, used, listed, and detached by its mount point", { s
   assert.equal(again.status, 2);
   assert.match(again.stderr, /^zcache: --mount: .* is a mount point already\n$/);
   assert.ok(readFileSync(join(tree, "data")).equals(data));
+  // Where no group is permitted, attach has said so.
+  const tried = `zcache-test-${process.pid}`;
+  if (swaplessGroup(tried).procs !== undefined) assert.equal(groups().length, 1);
+  removeSwaplessGroup(tried);
   detach(tree);
   assertNothing();
   const twice = zcache("detach", device);

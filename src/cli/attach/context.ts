@@ -19,7 +19,7 @@ export function unstoppable({ machine, states, warn }: Context): Context {
 
 /** The control group of a device. Devices of other folders of state files have other groups. */
 export function groupOf({ states }: Context, id: string): string {
-  return `${states.path.replace(/^\/|[^A-Za-z0-9/]/g, "").replaceAll("/", "-")}-${id}`;
+  return `${states.path.replace(/^\/|[^\w/-]/g, "").replaceAll("/", "-")}-${id}`;
 }
 
 /**
