@@ -2,7 +2,8 @@
 //
 // 1. protocol/          bytes ⇄ messages, without I/O: numbers, handshake, transmission
 // 2. negotiation.ts     the handshake of one connection; exports.ts: what may be exported
-// 3. request_check.ts   refuses invalid requests; transmission.ts: requests and their replies
+// 3. request_check.ts   refuses invalid requests; transmission.ts: requests and their replies;
+//    remote_pages.ts: how they wait for pages of a remote tier
 // 4. send_queue.ts      replies in blocks of the arena; session.ts: one connection, also with TLS
 // 5. shared_fd_socket.ts a socket on a descriptor that the main thread owns
 // 6. thread.ts          the connections of one thread; worker.ts: the worker around it; warm_up.ts

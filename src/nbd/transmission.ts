@@ -29,6 +29,7 @@ import {
   writeErrorChunk,
   writeSimpleReply,
 } from "./protocol/transmission.ts";
+import { isRemote, RemotePages } from "./remote_pages.ts";
 import { type Agreed, kindOf, requestError } from "./request_check.ts";
 import type { Link, SendQueue } from "./send_queue.ts";
 
@@ -42,6 +43,11 @@ const OFFSET_BYTES = 8;
 /** Bytes of one extent in a reply to BLOCK_STATUS, and of the context's number before the first. */
 const EXTENT_BYTES = 8;
 const CONTEXT_BYTES = 4;
+
+// What an attempt to read a piece comes to.
+const READ = 0;
+const ENDED = 1;
+const REMOTE = 2;
 
 // States of a connection; from RECEIVING on, a request is in progress.
 const IDLE = 0;
@@ -89,6 +95,9 @@ export class Transmission {
   #pages = TURN_PAGES;
   #waitsForTurn = false;
   #unprocessed: Uint8Array | undefined;
+  readonly #remote: RemotePages;
+  /** Whether the piece in `held` is complete, but could not be stored yet. */
+  #isHeld = false;
   #isOver = false;
   readonly #extents: number[] = [];
   readonly #times: SampledTimes | undefined;
@@ -103,6 +112,7 @@ export class Transmission {
     this.#input = input;
     this.#held = held;
     this.#times = times;
+    this.#remote = new RemotePages(this.#device, (error) => this.#goOn(error));
   }
 
   /**
@@ -131,11 +141,28 @@ export class Transmission {
   }
 
   get #isBlocked(): boolean {
+    if (this.#remote.isWaiting) return true;
     return this.#unprocessed !== undefined || this.#state > RECEIVING;
   }
 
   #resume(): void {
-    if (this.#isOver || this.#waitsForTurn || !this.#isBlocked) return;
+    const waits = this.#waitsForTurn || this.#remote.isWaiting;
+    if (this.#isOver || waits || !this.#isBlocked) return;
+    this.#resumeNow();
+  }
+
+  /** The wait for the remote tier is over. */
+  #goOn(error: unknown): void {
+    if (this.#isOver) return;
+    try {
+      if (error !== undefined) this.#error = ioError(error);
+      if (!this.#waitsForTurn) this.#resumeNow();
+    } catch (cause) {
+      this.#link.fail(cause);
+    }
+  }
+
+  #resumeNow(): void {
     const stash = this.#unprocessed;
     this.#unprocessed = undefined;
     if (stash !== undefined) this.#device.bytes.set(stash, this.#input);
@@ -163,7 +190,7 @@ export class Transmission {
   #run(start: number, end: number): number {
     let at = start;
     for (;;) {
-      if (this.#isOver) return at;
+      if (this.#isOver || this.#remote.isWaiting) return at;
       if (this.#state === RECEIVING) {
         at = this.#receivePayload(at, end);
         if (this.#left > 0) return at;
@@ -200,6 +227,7 @@ export class Transmission {
     this.#offset = offset;
     this.#left = lengthBytes;
     this.#hasHead = false;
+    this.#remote.begin();
     // The client sends the payload in any case.
     if (command === Command.WRITE) this.#state = RECEIVING;
     else if (this.#error !== NbdError.NONE || command === Command.FLUSH) this.#state = REPLYING;
@@ -214,8 +242,12 @@ export class Transmission {
   #receivePayload(start: number, end: number): number {
     let at = start;
     const { pageSize } = this.#device;
-    while (this.#left > 0 && at < end) {
+    while (this.#left > 0 && (at < end || this.#isHeld)) {
       if (this.#error !== NbdError.NONE) {
+        // What is held was received.
+        this.#left -= this.#heldBytes;
+        this.#heldBytes = 0;
+        this.#isHeld = false;
         const size = Math.min(this.#left, end - at);
         this.#left -= size;
         return at + size;
@@ -227,29 +259,35 @@ export class Transmission {
         this.#heldBytes += size;
         at += size;
         if (this.#heldBytes < piece) return at;
+        this.#isHeld = !this.#store(piece, this.#held);
+        if (this.#isHeld) return at;
         this.#heldBytes = 0;
-        this.#store(piece, this.#held);
       } else {
         // All whole pages that were received.
         const more = Math.min(this.#left, end - at) - piece;
         const whole = piece + (more < this.#left - piece ? more - (more % pageSize) : more);
-        this.#store(whole, at as Address);
+        if (!this.#store(whole, at as Address)) return at;
         at += whole;
       }
     }
     return at;
   }
 
-  #store(sizeBytes: number, source: Address): void {
+  /** @returns false: the request waits, and the same bytes are to be stored again */
+  #store(sizeBytes: number, source: Address): boolean {
     this.#pages -= sizeBytes / this.#device.pageSize;
     try {
       const result = this.#device.writeFrom(this.#offset, sizeBytes, source);
+      if (result !== 0 && this.#remote.awaitRoom()) return false;
       if (result !== 0) this.#error = NbdError.ENOSPC;
     } catch (error) {
+      if (this.#remote.bringBackEnds(error, this.#offset, sizeBytes)) return false;
       this.#error = ioError(error);
     }
+    this.#remote.stored();
     this.#offset += sizeBytes;
     this.#left -= sizeBytes;
+    return true;
   }
 
   /** Continues the request in progress. @returns whether it is done */
@@ -323,8 +361,17 @@ export class Transmission {
       if (!queue.room(piece + headBytes)) return false;
       const more = Math.min(this.#left, queue.left - headBytes) - piece;
       const size = piece + (more < this.#left - piece ? more - (more % pageSize) : more);
-      if (!this.#hasHead || inChunks) this.#writeReadHead(inChunks ? size : this.#left, inChunks);
-      if (!this.#readPiece(size, inChunks)) return true;
+      const hadHead = this.#hasHead;
+      const writesHead = !hadHead || inChunks;
+      if (writesHead) this.#writeReadHead(inChunks ? size : this.#left, inChunks);
+      const result = this.#readPiece(size, inChunks);
+      if (result === ENDED) return true;
+      if (result === REMOTE) {
+        if (writesHead) queue.cutTo(this.#replyAt);
+        this.#hasHead = hadHead;
+        this.#remote.fetch(this.#offset, size, this.#left);
+        return false;
+      }
     }
     return true;
   }
@@ -344,27 +391,29 @@ export class Transmission {
     } else queue.advance(writeSimpleReply(bytes, queue.address, this.#request, NbdError.NONE));
   }
 
-  /** @returns false if the reply has ended with an error */
-  #readPiece(sizeBytes: number, inChunks: boolean): boolean {
+  /** @returns READ; ENDED: with an error; REMOTE: a page is in the remote tier */
+  #readPiece(sizeBytes: number, inChunks: boolean): number {
     const queue = this.#queue;
     try {
-      const result = this.#device.readTo(this.#offset, sizeBytes, queue.address);
+      if (this.#error !== NbdError.NONE) throw new ZcacheError("ERR_REMOTE", "no answer in time");
+      const result = this.#remote.readTo(this.#offset, sizeBytes, queue.address);
       if (result === EINVAL) throw new ZcacheError("ERR_IO", "the device has become smaller");
     } catch (error) {
+      if (this.#error === NbdError.NONE && isRemote(error)) return REMOTE;
       this.#error = ioError(error);
       if (!inChunks && this.#replyTurn !== queue.turn) {
         this.#isOver = true;
-        return false;
+        return ENDED;
       }
       queue.cutTo(this.#replyAt);
       this.#reply();
-      return false;
+      return ENDED;
     }
     queue.advance(sizeBytes);
     this.#pages -= sizeBytes / this.#device.pageSize;
     this.#offset += sizeBytes;
     this.#left -= sizeBytes;
-    return true;
+    return READ;
   }
 
   /** TRIM and WRITE_ZEROES, for one turn. @returns whether the range is done */
@@ -381,6 +430,7 @@ export class Transmission {
       try {
         done = this.#device.zeroSome(this.#offset, this.#left, allocate, pages);
       } catch (error) {
+        if (this.#remote.bringBackEnds(error, this.#offset, this.#left)) return false;
         this.#error = ioError(error);
         return true;
       }
@@ -406,6 +456,7 @@ export class Transmission {
       try {
         this.#device.prefetch(this.#offset, size);
       } catch (error) {
+        if (this.#remote.bringBack(error, this.#offset, size)) return false;
         this.#error = ioError(error);
         return true;
       }

@@ -116,3 +116,9 @@ export function enableRemote(
     }
   });
 }
+
+/** Whether pages are leaving memory for the remote tier, or may. Needs no lock. */
+export function isSendingOut({ outbox }: StoreState): boolean {
+  if (outbox === undefined) return false;
+  return outbox.accepts(Store.PERSISTENT) || outbox.get(Box.IN_TRANSIT) > 0;
+}

@@ -87,23 +87,48 @@ export class DeviceImage {
    * @throws ZcacheError ERR_IO; of the store ERR_CORRUPT
    */
   save(): number {
-    const temporary = `${this.#path}.${process.pid}.new`;
+    const temporary = this.#temporary();
     let file: number | undefined;
     try {
-      file = openSync(temporary, "wx", 0o600);
-      // The umask may be such that the owner could not read the file.
-      fchmodSync(file, 0o600);
+      file = this.#begin(temporary);
       const pages = this.#write(file);
-      fsyncSync(file);
       closeSync(file);
       file = undefined;
-      renameSync(temporary, this.#path);
-      syncFolder(dirname(this.#path));
+      this.#commit(temporary);
       return pages;
     } catch (cause) {
-      if (file !== undefined) closeSync(file);
-      if (existsSync(temporary)) unlinkSync(temporary);
-      throw asIoError(cause, this.#path);
+      throw this.#failed(cause, file, temporary);
+    }
+  }
+
+  /**
+   * As `save`, also of pages in a remote tier, whose bytes the image then has too.
+   * @throws ZcacheError as a rejection: as `save`, ERR_REMOTE
+   */
+  async saveAsync(): Promise<number> {
+    if (!this.#devices[0]!.device.hasRemote) return this.save();
+    const temporary = this.#temporary();
+    let file: number | undefined;
+    try {
+      file = this.#begin(temporary);
+      this.#writeStart(file);
+      let pages = 0;
+      for (const [nth, { device }] of this.#devices.entries()) {
+        const read = new Map<number, Uint8Array>();
+        for (let page = device.nextStored(0); page >= 0; ) {
+          await this.#readAhead(device, page, read);
+          const next = this.#writeBatch(file, nth, device, page, read);
+          pages += next.pages;
+          page = next.page;
+        }
+      }
+      this.#writeEnd(file, pages);
+      closeSync(file);
+      file = undefined;
+      this.#commit(temporary);
+      return pages;
+    } catch (cause) {
+      throw this.#failed(cause, file, temporary);
     }
   }
 
@@ -132,7 +157,45 @@ export class DeviceImage {
     }
   }
 
-  #write(file: number): number {
+  #temporary(): string {
+    return `${this.#path}.${process.pid}.new`;
+  }
+
+  #begin(temporary: string): number {
+    const file = openSync(temporary, "wx", 0o600);
+    // The umask may be such that the owner could not read the file.
+    fchmodSync(file, 0o600);
+    return file;
+  }
+
+  #commit(temporary: string): void {
+    renameSync(temporary, this.#path);
+    syncFolder(dirname(this.#path));
+  }
+
+  #failed(cause: unknown, file: number | undefined, temporary: string): unknown {
+    if (file !== undefined) closeSync(file);
+    if (existsSync(temporary)) unlinkSync(temporary);
+    return asIoError(cause, this.#path);
+  }
+
+  /** Reads the stored pages from `first` on that may belong to the next batch. */
+  async #readAhead(device: Zram, first: number, read: Map<number, Uint8Array>): Promise<void> {
+    const { pageSize, pagesMax } = this.#room;
+    const reads: Promise<unknown>[] = [];
+    for (let page = first, count = 0; page >= 0 && count < pagesMax; count++) {
+      if (!read.has(page)) {
+        const bytes = new Uint8Array(pageSize);
+        read.set(page, bytes);
+        const size = Math.min(pageSize, device.sizeBytes - page * pageSize);
+        reads.push(device.readAsync(page * pageSize, bytes.subarray(0, size)));
+      }
+      page = device.nextStored(page + 1);
+    }
+    await Promise.all(reads);
+  }
+
+  #writeStart(file: number): void {
     const description: ImageDescription = {
       pageSize: this.#room.pageSize,
       exports: this.#devices.map(({ name, device }) => ({
@@ -148,6 +211,16 @@ export class DeviceImage {
     writeAll(file, start);
     writeAll(file, text);
     this.#batches = 0;
+  }
+
+  #writeEnd(file: number, pages: number): void {
+    this.#room.buffer.writeBigUInt64LE(BigInt(pages), BATCH_BYTES);
+    this.#finishBatch(file, 0, 0, 8);
+    fsyncSync(file);
+  }
+
+  #write(file: number): number {
+    this.#writeStart(file);
     let pages = 0;
     for (const [nth, { device }] of this.#devices.entries()) {
       for (let page = device.nextStored(0); page >= 0; ) {
@@ -156,13 +229,18 @@ export class DeviceImage {
         page = next.page;
       }
     }
-    this.#room.buffer.writeBigUInt64LE(BigInt(pages), BATCH_BYTES);
-    this.#finishBatch(file, 0, 0, 8);
+    this.#writeEnd(file, pages);
     return pages;
   }
 
-  /** Writes a batch of stored pages from `first` on. */
-  #writeBatch(file: number, nth: number, device: Zram, first: number) {
+  /** Writes a batch of stored pages from `first` on. @param read pages that were read already */
+  #writeBatch(
+    file: number,
+    nth: number,
+    device: Zram,
+    first: number,
+    read?: Map<number, Uint8Array>,
+  ) {
     const { buffer, block, page: scratch, pageSize, pagesMax, codec } = this.#room;
     const tableBytes = pagesMax * ENTRY_BYTES;
     let used = tableBytes;
@@ -171,7 +249,10 @@ export class DeviceImage {
     const { length } = buffer;
     while (page >= 0 && length - BATCH_BYTES - used >= pageSize) {
       if (count === pagesMax) break;
-      this.#restore(device, page);
+      const known = read?.get(page);
+      if (known === undefined) this.#restore(device, page);
+      else device.bytes.set(known, scratch);
+      read?.delete(page);
       const target = (block + BATCH_BYTES + used) as Address;
       let size = codec.compress(scratch, pageSize, target, pageSize - 1);
       if (size === 0) {

@@ -51,6 +51,23 @@ export class DevicePages {
     if (!found && this.lost.isHole(page)) this.#fill(target, this.pageSize);
   }
 
+  /**
+   * Restores a page, or zeros, wherever it is.
+   * @param target room for a page
+   * @throws ZcacheError as a rejection: ERR_IO, ERR_CORRUPT, ERR_REMOTE
+   */
+  async restoreAsync(page: number, target: Uint8Array): Promise<void> {
+    const found = await this.#store.getAsync(this.pool, this.keyOf(page), target);
+    if (!found && this.lost.isHole(page)) target.fill(0);
+  }
+
+  /** Brings a page back to memory from the remote tier, if it is there. @throws as restoreAsync */
+  async bringBack(page: number): Promise<void> {
+    if (!this.#store.isRemote(this.pool, this.keyOf(page))) return;
+    const scratch = new Uint8Array(this.pageSize);
+    await this.#store.load(this.pool, this.keyOf(page), scratch, "return");
+  }
+
   /** Stores a whole page from an address; the store wants a multiple of four. */
   put(page: number, address: Address): number {
     let source = address;

@@ -20,6 +20,8 @@ import { bytesOf } from "../base/bytes.ts";
 import { EINVAL, ENOSPC } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
+import { statesOf } from "../shard/sharded_store.ts";
+import { isSendingOut } from "../store/remote_page.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
 import { ZramCounters } from "./counters.ts";
 import { checkSize, createDevicePool, pageOf } from "./device.ts";
@@ -42,6 +44,8 @@ export class Zram {
   readonly bytes: Uint8Array;
   /** @internal Pages that a damaged image has lost; marked before other threads have the device. */
   readonly lost: LostPages;
+  /** Whether pages may be in a remote tier: then reads and writes may throw ERR_REMOTE_PAGE. */
+  readonly hasRemote: boolean;
   readonly #hasFile: boolean;
   readonly #store: Store;
   readonly #at: number;
@@ -60,6 +64,7 @@ export class Zram {
     this.pageSize = store.pageSize;
     this.lost = this.#pages.lost;
     this.#hasFile = store.share().device !== undefined;
+    this.hasRemote = store.options.remote !== undefined;
   }
 
   /**
@@ -94,9 +99,9 @@ export class Zram {
     return new Zram(store, at);
   }
 
-  /** Whether a read can fail, because pages may be in a file or are lost. */
+  /** Whether a read can fail, because pages may be elsewhere or are lost. */
   get mayFail(): boolean {
-    return this.#hasFile || this.lost.any;
+    return this.#hasFile || this.hasRemote || this.lost.any;
   }
 
   share(): ZramShare {
@@ -129,7 +134,8 @@ export class Zram {
   /**
    * Reads a range to an address in the arena.
    * @returns 0, or EINVAL beyond the end
-   * @throws ZcacheError ERR_IO, ERR_CORRUPT: a page can't be read from the file, or is lost
+   * @throws ZcacheError ERR_IO, ERR_CORRUPT: a page can't be read from the file, or is lost;
+   *   ERR_REMOTE_PAGE: a page is in the remote tier
    */
   readTo(offset: number, sizeBytes: number, target: Address): 0 | typeof EINVAL {
     if (!this.holds(offset, sizeBytes)) return this.#invalid();
@@ -159,6 +165,56 @@ export class Zram {
       if (failed) this.#counters.count(Device.FAILED_WRITES);
     }
     return failed ? ENOSPC : 0;
+  }
+
+  /**
+   * As `readTo`, also of pages in the remote tier, which are read together.
+   * @param target not to be used until the promise is settled
+   * @returns 0, or EINVAL beyond the end
+   * @throws ZcacheError as a rejection: as `readTo`; ERR_REMOTE: no answer in time
+   */
+  async readAsync(offset: number, target: Uint8Array): Promise<0 | typeof EINVAL> {
+    if (!this.holds(offset, target.length)) return this.#invalid();
+    this.#counters.count(Device.READS);
+    const { pageSize } = this;
+    const first = Math.floor(offset / pageSize);
+    const last = Math.ceil((offset + target.length) / pageSize);
+    const reads = Array.from({ length: last - first }, async (_, nth) => {
+      const page = new Uint8Array(pageSize);
+      await this.#pages.restoreAsync(first + nth, page);
+      const at = (first + nth) * pageSize - offset;
+      const from = Math.max(0, -at);
+      target.set(page.subarray(from, Math.min(pageSize, target.length - at)), at + from);
+    });
+    // All of them end before the target is used again.
+    const failed = (await Promise.allSettled(reads)).find(({ status }) => status === "rejected");
+    if (failed?.status !== "rejected") return 0;
+    this.#counters.count(Device.FAILED_READS);
+    throw failed.reason;
+  }
+
+  /**
+   * Brings the pages of a range back to memory that are in the remote tier.
+   * @throws ZcacheError as a rejection: ERR_REMOTE, ERR_CORRUPT
+   */
+  async bringBack(offset: number, sizeBytes: number): Promise<void> {
+    const first = Math.floor(offset / this.pageSize);
+    const last = Math.ceil((offset + sizeBytes) / this.pageSize);
+    for (let page = first; page < last; page++) await this.#pages.bringBack(page);
+  }
+
+  /** Whether a page of a range is in the remote tier alone. */
+  isRemote(offset: number, sizeBytes: number): boolean {
+    const last = Math.ceil((offset + sizeBytes) / this.pageSize);
+    for (let page = Math.floor(offset / this.pageSize); page < last; page++) {
+      if (this.#store.isRemote(this.#pages.pool, this.#pages.keyOf(page))) return true;
+    }
+    return false;
+  }
+
+  /** Whether a write that was refused may succeed soon, because pages are on their way out. */
+  get mayGainRoom(): boolean {
+    return statesOf(this.#store).some(isSendingOut);
   }
 
   /** As `readTo`, to bytes anywhere. */

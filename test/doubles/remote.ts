@@ -62,6 +62,8 @@ interface Message {
 export class RemoteCluster {
   faults: RemoteFaults;
   recordsMax: number;
+  /** Whether no message arrives. */
+  isPaused = false;
   /** Who has the lease, and the highest epoch so far. */
   owner: RemoteDouble | undefined;
   lastEpoch = 0;
@@ -98,6 +100,7 @@ export class RemoteCluster {
 
   /** Lets one message arrive, or get lost. @returns false if there was none */
   step(): boolean {
+    if (this.isPaused) return false;
     const nth = this.random.below(Math.max(1, this.#messages.length));
     const [message] = this.#messages.splice(nth, 1);
     if (message === undefined) return false;

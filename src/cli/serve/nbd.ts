@@ -2,6 +2,7 @@
 // of them, and the work on idle pages.
 import { accessSync, constants, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import type { Remote } from "../../backing/remote_contract.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { parseSize } from "../../base/units.ts";
 import { monitorNbd } from "../../monitor/monitor.ts";
@@ -18,9 +19,11 @@ import { reasonOf } from "../../node/inputs.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import { startMaintainer } from "../../node/maintainer.ts";
 import { lockArenas } from "../../node/memory_lock.ts";
+import { serveRemote } from "../../node/remote_service.ts";
 import { scanTask } from "../../node/scan_rounds.ts";
 import { Scheduler } from "../../node/scheduler.ts";
 import { openStore, renamedFile } from "../../node/stores.ts";
+import { createRemote } from "../../remote/remote.ts";
 import type { Store } from "../../store/store.ts";
 import { type PageType, ZramIdleScan } from "../../zram/idle_scan.ts";
 import { DeviceImage } from "../../zram/image.ts";
@@ -32,6 +35,9 @@ import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes, reuseOf } from
 
 /** Of each thread before it serves: what the engine would compile under the first client. */
 const WARM_UP_MS = 500;
+const MS_PER_SECOND = 1000;
+/** At the end, records are removed for so long; the next owner of the prefix removes the others. */
+const EMPTY_MS_MAX = 10_000;
 
 interface NamedDevice {
   readonly name: string;
@@ -49,6 +55,13 @@ interface Parts {
   readonly image: DeviceImage | undefined;
   /** "on", "off", or why the memory is not locked although the settings say so. */
   readonly memoryLock: string;
+  readonly remoteWork: RemoteWork | undefined;
+}
+
+/** The remote tier, which works until the devices are saved. */
+interface RemoteWork {
+  readonly remote: Remote;
+  readonly scheduler: Scheduler;
 }
 
 function listenOf(values: NbdValues): Listen[] {
@@ -83,7 +96,23 @@ function checkFolder(image: string): void {
   }
 }
 
-function storeOf(values: NbdValues): Store {
+/** The remote tier, if nodes are set; the password may be in the environment, too. */
+function remoteOf(values: NbdValues): Remote | undefined {
+  const nodes = values.remote.flat();
+  if (nodes.length === 0) return undefined;
+  const { remoteUsername: username, remotePasswordFile: passwordFile, remoteTlsCa: ca } = values;
+  return createRemote({
+    ...{ nodes, prefix: values.remotePrefix, copies: values.remoteCopies },
+    timeoutMs: values.remoteTimeout * MS_PER_SECOND,
+    ...(username === undefined ? {} : { username }),
+    ...(passwordFile === undefined ? {} : { passwordFile }),
+    ...(values.remoteTls || ca !== undefined
+      ? { tls: ca === undefined ? true : { ca: textOf(ca) } }
+      : {}),
+  });
+}
+
+function storeOf(values: NbdValues, remote: Remote | undefined): Store {
   const { shards, pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
   return openStore({
     memoryMax: nbdMemoryBytes(values),
@@ -95,6 +124,7 @@ function storeOf(values: NbdValues): Store {
     ...(writeBack === undefined
       ? {}
       : { writeBack: { path: writeBack, max: writeBackMax, existing: reuseOf(values.existing) } }),
+    ...(remote === undefined ? {} : { remote }),
   });
 }
 
@@ -154,8 +184,10 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
   if (warning !== undefined && !isGuarded) complain(warning);
   const tls = tlsOf(values);
   const wanted = devicesOf(values);
-  const store = storeOf(values);
+  const remote = remoteOf(values);
+  const store = storeOf(values, remote);
   try {
+    const remoteWork = await beginRemote(store, remote, errors);
     const memoryLock = lockMemory(values, store);
     const renamed = renamedFile(store);
     if (renamed !== undefined) complain(`warning: ${renamed.message}`);
@@ -166,6 +198,7 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
     if (values.image !== undefined) checkFolder(values.image);
     const image = imageOf(values, devices);
     const loaded = image?.exists === true ? loadFrom(image) : "";
+    store.remote?.sweep();
     if (values.writeBack !== undefined) {
       startMaintainer(store, (error) => errors.report("nbd: the thread that makes room", error));
     }
@@ -187,15 +220,45 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
     manageResidentMemory(store.shards, scheduler);
     scheduler.add(scanTask((nowMs) => idleScan.step(nowMs)));
     const parts = { values, store, devices, scheduler, idleScan, server, image, memoryLock };
-    return serviceOf(parts, line, errors);
+    return serviceOf({ ...parts, remoteWork }, line, errors);
   } catch (error) {
     store.close();
     throw error;
   }
 }
 
+/** Takes the lease of the remote tier. @throws ZcacheError ERR_REMOTE, ERR_REMOTE_OWNED */
+async function beginRemote(
+  store: Store,
+  remote: Remote | undefined,
+  errors: InternalErrors,
+): Promise<RemoteWork | undefined> {
+  if (remote === undefined) return undefined;
+  const report = (_: string, error: unknown) => errors.report("nbd: the remote tier", error);
+  const scheduler = new Scheduler(() => store.isClosed, report);
+  const control = serveRemote(store, remote, scheduler);
+  try {
+    await control.ready;
+  } catch (error) {
+    scheduler.stop();
+    throw error;
+  }
+  return { remote, scheduler };
+}
+
+/** Removes all records, as far as that goes in time, and gives the lease back. */
+async function endRemote(store: Store, { remote, scheduler }: RemoteWork): Promise<void> {
+  const limit = new Promise<void>((resolve) => {
+    setTimeout(resolve, EMPTY_MS_MAX).unref();
+  });
+  await Promise.race([store.remote!.empty(), limit]);
+  scheduler.stop();
+  await remote.close();
+}
+
 function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service {
   const { values, store, devices, scheduler, idleScan, server, image, memoryLock } = parts;
+  const { remoteWork } = parts;
   const { codec, recompress: denseCodec } = values;
   const knobs = zramKnobs({ store, exports: devices, idleScan, codec, denseCodec });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
@@ -224,7 +287,12 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
       const saved =
         image === undefined || values.readOnly || !saves
           ? ""
-          : `saved ${image.save()} pages to ${image.path}`;
+          : `saved ${await image.saveAsync()} pages to ${image.path}`;
+      if (remoteWork !== undefined) {
+        await endRemote(store, remoteWork).catch((error: unknown) =>
+          errors.report("nbd: closing the remote tier", error),
+        );
+      }
       store.close();
       return saved;
     },

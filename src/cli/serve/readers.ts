@@ -1,10 +1,12 @@
 // Readers of option values that name a thing: a codec, a pool, an export, a network. Each reader
 // refuses a bad value before any service is started.
+
 import { isIP } from "node:net";
 import { ZcacheError } from "../../base/errors.ts";
 import { nodeCodecs } from "../../node/codecs.ts";
 import { findPoolDriver } from "../../pool/registry.ts";
 import { parseSizeIn } from "../options.ts";
+import { parseAddress } from "./address.ts";
 import { notAllowed } from "./setting.ts";
 
 /** @param also names that are allowed besides those of the codecs */
@@ -57,4 +59,14 @@ export function parseNetwork(text: string, what: string): string {
   const isGood = isIP(address) > 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= most;
   if (isGood && rest === undefined) return text;
   throw notAllowed(what, text, "an address or a network, such as 10.0.0.0/8 or fd00::/8");
+}
+
+const ENGINE_PORT = 6379;
+
+/** Nodes of a cluster, separated by commas, each as "host:port". */
+export function parseNodes(text: string, what: string): readonly string[] {
+  return text.split(",").map((one) => {
+    const { host, port } = parseAddress(one, what, ENGINE_PORT);
+    return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  });
 }

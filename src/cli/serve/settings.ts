@@ -21,6 +21,7 @@ import {
   type NamedSize,
   parseExport,
   parseNetwork,
+  parseNodes,
 } from "./readers.ts";
 import * as S from "./setting.ts";
 
@@ -204,6 +205,22 @@ export const NBD = {
     [1, SECONDS_MAX],
     "seconds",
   ),
+  remote: S.list(
+    "host:port",
+    "nodes of a Valkey or Redis cluster that keeps cold pages, separated by commas (default: none)",
+    parseNodes,
+  ),
+  remotePrefix: S.text(
+    "name",
+    "prefix of all keys in the cluster, for this service alone",
+    "zcache",
+  ),
+  remoteCopies: S.whole("copies of each page in the cluster", "1", [1, 10]),
+  remoteTimeout: S.whole("seconds to wait for a node that is down", "5", [1, 600], "seconds"),
+  remoteUsername: S.text("name", "user to log in to the cluster as", undefined),
+  remotePasswordFile: S.text("file", "file with the password for the cluster", undefined),
+  remoteTls: S.toggle("use TLS to the cluster", false),
+  remoteTlsCa: S.text("file", "CA certificates (PEM) of the cluster", undefined),
   giveBack,
   hugePages,
   lockMemory: S.toggle(
