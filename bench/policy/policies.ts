@@ -62,6 +62,8 @@ const FULL: Scale = {
   timedCalls: 1_000_000,
 };
 const TINY: Scale = { keys: 2000, requests: 10_000, timedPages: 500, timedCalls: 5000 };
+/** Size of all entries. */
+const PAGE_BYTES = 4096;
 const CACHE_PERCENTS = [5, 10, 25];
 
 /** Makes a trace of keys, for a cache of so many pages. */
@@ -144,7 +146,8 @@ class Cache {
       bit: 28,
       owner,
       hashOf: (entry) => hashOf(this.words[entry + VALUE]!),
-      sizeOf: () => 1,
+      sizeOf: () => PAGE_BYTES,
+      heldBytes: () => this.policy.count * PAGE_BYTES,
       ghosts: pages,
     });
     this.policy.format();

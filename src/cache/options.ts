@@ -4,6 +4,7 @@ import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames, readOptions } from "../base/option_names.ts";
 import { KIB, MIB, parseSize, parseTime } from "../base/units.ts";
 import { type PersistOptions, type ResolvedPersist, resolvePersist } from "../persist/options.ts";
+import { DEFAULT_VALUE_POLICY } from "../policy/registry.ts";
 import type { SharedCacheOptions } from "../remote/options.ts";
 import type { StoreOptions, WriteBackOptions } from "../store/options.ts";
 import type { Serializer } from "./serializer/serializer.ts";
@@ -163,8 +164,6 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
 ];
 
 const DEFAULT_CODEC = "lz4";
-/** Takes the sizes of values into account (docs/decisions/0012-value-eviction.md). */
-const DEFAULT_POLICY = "tinylfu";
 const ZSTD_LEVEL = 3;
 const DICTIONARY_BYTES = 64 * KIB;
 const NEAR_BYTES = 8 * MIB;
@@ -311,7 +310,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     ...(threads === undefined ? {} : { threads }),
     ...(giveBack === undefined ? {} : { giveBack }),
     ...(hugePages === undefined ? {} : { hugePages }),
-    policy: options.policy ?? DEFAULT_POLICY,
+    policy: options.policy ?? DEFAULT_VALUE_POLICY,
     ...(tiers && codec !== dense.codec ? { recompress: dense } : {}),
   };
 }

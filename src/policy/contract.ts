@@ -4,6 +4,9 @@
 //   contract.ts     what every policy offers and costs
 //   registry.ts     the policies by name
 //   fifo.ts, sieve.ts, s3_fifo.ts, tinylfu.ts   the policies; lru is in fifo.ts
+//   adaptive.ts                                 the policy that follows the traffic, with
+//   expert_order.ts                             its experts, and
+//   miniatures.ts, miniature_order.ts           what chooses among them
 //   queue.ts, links.ts                          a queue of entries, which all policies are made of
 //   frame_table.ts, ghosts.ts, sketch.ts        what is kept of pages that are not stored
 //   policy.layout.ts                            words and bits of a policy
@@ -20,7 +23,7 @@
 import type { Nil, WordIndex } from "../base/brand.ts";
 
 /** Words that a policy needs besides those in the entries; its owner provides them. */
-export const POLICY_WORDS = 12;
+export const POLICY_WORDS = 16;
 
 /** Adjacent bits that a policy needs in a word of each entry. */
 export const POLICY_BITS = 3;
@@ -47,17 +50,20 @@ export interface PolicySpace {
   /** The owner's number under which the policy allocates page frames, if it needs any. */
   readonly owner: number;
   /**
-   * The hash of a listed entry's page, the same as `push` was given. The `victim` of tinylfu calls
-   * it, at most nine times, under the lock.
+   * The hash of a listed entry's page, the same as `push` was given. The `victim` of tinylfu and
+   * adaptive calls it, at most nine times, under the lock.
    */
   hashOf(entry: WordIndex): number;
-  /** Bytes that a listed entry's page occupies, 1 or more; called as `hashOf` is. */
+  /** Bytes that a listed entry's page occupies, at least 1; called as `hashOf`, and by `push`. */
   sizeOf(entry: WordIndex): number;
+  /** The sum of `sizeOf` of all listed entries; adaptive calls it under the lock. */
+  heldBytes(): number;
   /**
    * The number of absent pages to remember: as many as pages are expected to be stored at once.
    * s3-fifo uses 4 bytes for each, in whole frames, and one frame more as their directory; with
    * half as many it loses up to a point of hit rate, with none it can be worse than fifo. tinylfu
-   * uses 8 bytes for each to count requests. Other policies allocate nothing.
+   * uses 8 bytes for each to count requests, adaptive 2 more, with 40 KiB at least. Others
+   * allocate nothing.
    */
   readonly ghosts: number;
 }
@@ -93,7 +99,7 @@ export interface EvictionPolicy {
 
   /**
    * Adds an unlisted entry: a new page, or one whose old page was taken out by `remove`. Its link
-   * and bits may hold anything. At most 7 words.
+   * and bits may hold anything. At most 7 words; adaptive also updates its miniatures, unlogged.
    * @param hash 32 well-mixed bits of the page's key, always the same for the same key
    */
   push(entry: WordIndex, hash: number): void;

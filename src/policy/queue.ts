@@ -58,6 +58,12 @@ export class EntryQueue {
     add(this.#words, this.head + COUNT, 1);
   }
 
+  /** Adds an entry next older than the one with this link, or as the newest for the head. */
+  addBehind(entry: number, link: number): void {
+    listAdd(this.#words, entry + this.#links, link);
+    add(this.#words, this.head + COUNT, 1);
+  }
+
   remove(entry: number): void {
     listDel(this.#words, entry + this.#links);
     add(this.#words, this.head + COUNT, -1);

@@ -3,6 +3,7 @@
 import type { WordIndex } from "../base/brand.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
+import { Adaptive } from "./adaptive.ts";
 import { type EvictionPolicy, POLICY_BITS, type PolicySpace } from "./contract.ts";
 import { Fifo, Lru } from "./fifo.ts";
 import { S3Fifo } from "./s3_fifo.ts";
@@ -14,6 +15,7 @@ type PolicyClass = new (arena: Arena, at: WordIndex, space: PolicySpace) => Evic
 const POLICIES: Readonly<Record<string, PolicyClass>> = {
   "s3-fifo": S3Fifo,
   tinylfu: TinyLfu,
+  adaptive: Adaptive,
   sieve: Sieve,
   lru: Lru,
   fifo: Fifo,
@@ -21,6 +23,9 @@ const POLICIES: Readonly<Record<string, PolicyClass>> = {
 
 /** The default policy; docs/decisions/0009-eviction-policy.md has the reasons. */
 export const DEFAULT_POLICY = "s3-fifo";
+
+/** The default policy of caches (docs/decisions/0012-value-eviction.md). */
+export const DEFAULT_VALUE_POLICY = "tinylfu";
 
 /** The names that `createPolicy` knows, the default first. */
 export function policyNames(): string[] {

@@ -56,14 +56,15 @@ export class FrequencySketch {
    * @param at word index of SKETCH_WORDS words
    * @param owner the owner's number for its frames
    * @param pages about how many pages are stored at once; each costs 8 bytes
+   * @param sample requests per page between two halvings
    */
-  constructor(arena: Arena, at: number, owner: number, pages: number) {
+  constructor(arena: Arena, at: number, owner: number, pages: number, sample = SAMPLE) {
     this.#words = arena.words;
     this.#at = at;
     const words = Math.ceil(pages / BLOCK_PAGES) * BLOCK_WORDS;
-    this.#table = new FrameTable(arena, { at, owner, words, what: "sketch of tinylfu" });
+    this.#table = new FrameTable(arena, { at, owner, words, what: "sketch of requests" });
     this.#blocks = this.#table.length / BLOCK_WORDS;
-    this.#sample = Math.max(COUNT_AT, SAMPLE * BLOCK_PAGES * this.#blocks);
+    this.#sample = Math.max(COUNT_AT, sample * BLOCK_PAGES * this.#blocks);
   }
 
   /** @throws ZcacheError ERR_OPTION, ERR_ARENA_FULL */

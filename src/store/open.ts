@@ -158,6 +158,12 @@ function openParts(
       owner: owner(POLICY_OWNER + kind),
       hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
       sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + ENTRY_BYTES,
+      heldBytes: () => {
+        const gauge = (what: number) =>
+          arena.words[root + Root.KIND + kind * Root.KIND_WORDS + what]!;
+        const pages = gauge(Root.IN_MEMORY) + gauge(Root.SAME);
+        return (gauge(Root.BYTES) >>> 0) + pages * ENTRY_BYTES;
+      },
       ghosts: kind === Root.EPHEMERAL || mayLeave ? ghosts : 0,
     };
     const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;

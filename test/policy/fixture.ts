@@ -1,7 +1,7 @@
 // Entries in an arena, as an index has them, with a policy over them: each entry has a fixed
 // identity, and a place that may change.
 import assert from "node:assert/strict";
-import { NIL, type WordIndex } from "../../src/base/brand.ts";
+import { NIL, type PageFrame, type WordIndex } from "../../src/base/brand.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { KIB } from "../../src/base/units.ts";
 import * as Super from "../../src/memory/arena.layout.ts";
@@ -28,6 +28,7 @@ export const SPACE: Omit<PolicySpace, "hashOf" | "sizeOf"> = {
   bit: 28,
   owner: OWNER,
   ghosts: 500,
+  heldBytes: () => 10_000,
 };
 
 /** A hash of an identity, as mixed as a store's. */
@@ -73,6 +74,7 @@ export class PolicyFixture implements Disposable {
       ...space,
       hashOf: (entry) => hashOf(this.arena.words[entry + VALUE]!),
       sizeOf: (entry) => sizeOf(this.arena.words[entry + VALUE]!),
+      heldBytes: () => [...this.listed].reduce((bytes, id) => bytes + sizeOf(id), 0),
     });
     this.policy.format();
     this.#mask = ((1 << POLICY_BITS) - 1) << space.bit;
@@ -163,10 +165,18 @@ export class PolicyFixture implements Disposable {
     assert.equal(this.policy.count, this.listed.size);
   }
 
-  /** All words of the arena but the journal's count and log. */
+  /**
+   * All words of the arena but the journal's count and log, and the estimates of adaptive, which
+   * are not logged.
+   */
   image(): Int32Array {
-    const { words } = this.arena;
+    const { words, frames } = this.arena;
     const copy = words.slice();
+    for (let frame = frames.firstFrame; frame < frames.framesTotal; frame++) {
+      if (this.policy.name !== "adaptive" || !frames.isHeadOf(frame as PageFrame, OWNER)) continue;
+      const at = frames.frameToWord(frame as PageFrame);
+      copy.fill(0, at, at + frames.wordsPerPage);
+    }
     const log = copy[Super.JOURNAL_AT]!;
     if (this.#journal) copy.fill(0, log, log + JOURNAL_BYTES / 4);
     copy[Super.JOURNAL_NEXT] = 0;

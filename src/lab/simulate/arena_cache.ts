@@ -94,7 +94,7 @@ export class ArenaCache extends SimulatedCache {
   constructor(policy: string, admission: AdmissionName | undefined, space: CacheSpace) {
     super(space);
     const { valuesExpected } = space;
-    const needed = 4 * MIB + valuesExpected * (VALUES_SPARE * ENTRY_WORDS * 4 + 32);
+    const needed = 4 * MIB + valuesExpected * (VALUES_SPARE * ENTRY_WORDS * 4 + 40);
     const sizeBytes = Math.min(ARENA_BYTES_MAX, Math.ceil(needed / (64 * KIB)) * 64 * KIB);
     this.#arena = Arena.create({ sizeBytes });
     this.#words = this.#arena.words;
@@ -107,6 +107,7 @@ export class ArenaCache extends SimulatedCache {
       owner,
       hashOf: (entry) => keyHash(this.#keys[this.#words[entry + VALUE]!]!),
       sizeOf: (entry) => this.#costs[this.#words[entry + VALUE]!]!,
+      heldBytes: () => this.tally.usedBytes,
       ghosts: valuesExpected,
     });
     this.#policy.format();

@@ -1,5 +1,6 @@
 // The results of a simulation, as tables of text and as a page with charts.
 import { formatBytes } from "../../base/units.ts";
+import { DEFAULT_POLICY, DEFAULT_VALUE_POLICY } from "../../policy/registry.ts";
 import { type ChartSpec, colourOf } from "../report/charts.ts";
 import { count, plural } from "../report/format.ts";
 import { htmlPage, swatch } from "../report/page.ts";
@@ -22,6 +23,8 @@ export interface SimulationReport {
 
 export interface SimulationResult {
   readonly policy: string;
+  /** Whether it is the default policy of stores of pages or of values. */
+  readonly default: boolean;
   readonly memory_bytes: number;
   readonly requests: number;
   readonly hits: number;
@@ -39,6 +42,7 @@ const BAR_WIDTH = 24;
 export function resultOf(row: SimulationRow): SimulationResult {
   return {
     policy: row.policy,
+    default: row.policy === DEFAULT_POLICY || row.policy === DEFAULT_VALUE_POLICY,
     memory_bytes: row.budgetBytes,
     requests: row.requests,
     hits: row.hits,

@@ -16,7 +16,7 @@ export const BELADY = "belady";
 
 /** All kinds of cache by name; those that a store offers come first. */
 export function kindNames(): string[] {
-  const plain = policyNames().filter((policy) => policy !== "tinylfu");
+  const plain = policyNames().filter((policy) => policy !== "tinylfu" && policy !== "adaptive");
   const combined = ADMISSIONS.flatMap((admission) =>
     plain.map((policy) => `${admission}+${policy}`),
   );
