@@ -47,6 +47,8 @@ export class Connection {
       ...{ autoResendUnfulfilledCommands: false, autoResubscribe: false, keepAlive: 10_000 },
       // The timer of `open` ends an attempt.
       connectTimeout: 0,
+      // From version 6 on the package speaks RESP3, but does not pass its invalidations on.
+      protocol: 2,
       ...(settings.tls !== undefined && { tls: tlsOptions(host, settings.tls) }),
     });
     // The promise of `connect`, and the commands in flight, are rejected too, without the reason.
