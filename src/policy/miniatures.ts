@@ -60,6 +60,11 @@ export class Miniatures implements MiniatureTable {
   readonly #buckets: number;
   readonly #bucketsAt: number;
   readonly #slotsAt: number;
+  /**
+   * 32 − SHIFT when this thread last read it. SHIFT only grows, so a page that is not sampled by
+   * this one is not sampled at all: most requests read no shared word.
+   */
+  #sampleShift = 32 - SHIFT_MIN;
 
   /**
    * @param at word index of MINIATURES_WORDS words
@@ -112,7 +117,9 @@ export class Miniatures implements MiniatureTable {
 
   /** Records a request if its page is sampled. Needs no lock. */
   recordRequest(hash: number): void {
-    if (this.#slots === 0 || !this.#isSampled(hash)) return;
+    if (this.#slots === 0 || spread(hash) >>> this.#sampleShift !== 0) return;
+    this.#sampleShift = 32 - this.get(Mini.SHIFT);
+    if (!this.#isSampled(hash)) return;
     const next = this.get(Mini.RING_NEXT);
     this.set(Mini.RING_AT + (next & (this.#buckets - 1)), hash);
     this.set(Mini.RING_NEXT, next + 1);
@@ -203,9 +210,8 @@ export class Miniatures implements MiniatureTable {
     for (const order of this.#orders) order.format();
   }
 
-  /** Other bits of the hash choose blocks of the sketch, so these are mixed. */
   #isSampled(hash: number): boolean {
-    return Math.imul(hash, 0x9e37_79b1) >>> (32 - this.get(Mini.SHIFT)) === 0;
+    return spread(hash) >>> (32 - this.get(Mini.SHIFT)) === 0;
   }
 
   #bucketOf(hash: number): number {
@@ -349,4 +355,9 @@ export class Miniatures implements MiniatureTable {
     for (const order of this.#orders) if (order.holds(slot)) order.resize(change);
     this.setWord(slot, Mini.SIZE, units);
   }
+}
+
+/** Other bits of the hash choose blocks of the sketch, so these are mixed. */
+function spread(hash: number): number {
+  return Math.imul(hash, 0x9e37_79b1);
 }
