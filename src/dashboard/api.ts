@@ -36,6 +36,7 @@ export interface MemoryUse {
     readonly poolMetadata: number;
     readonly index: number;
     readonly writeBack: number;
+    readonly remote: number;
     /** The arena's header and frame table. */
     readonly arena: number;
     readonly other: number;
@@ -95,6 +96,19 @@ export interface ServicePicture {
     /** Bytes of live data in the file, and its maximum size; null without a file. */
     readonly file: { readonly usedBytes: number; readonly maxBytes: number } | null;
   };
+  /** Pages on other machines; null without a remote tier. */
+  readonly remote: {
+    readonly pages: number;
+    readonly bytes: number;
+    /** Pages that are being sent. */
+    readonly inTransit: number;
+    readonly sent: number;
+    readonly failed: number;
+    readonly refused: number;
+    readonly read: number;
+    readonly readFailures: number;
+    readonly repatriated: number;
+  } | null;
   /** `store_…`: operations of the store; `request_…`: requests as the server measures them. */
   readonly latency: Readonly<Record<string, Latency>>;
   readonly connections: Connections;

@@ -26,12 +26,26 @@ function rowsOf({ picture }: Moment): readonly Row[] {
       text: formatBytes(writeBack.writtenBytes),
     },
     { name: "read from the file", value: writeBack.readPages },
+    ...remoteRowsOf(picture.remote),
     { name: "recompressed", value: recompressed },
     { name: "recovered from a dead thread", value: picture.recoveries },
     ...Object.entries(picture.locks).map(([kind, { contended }]) => {
       return { name: `waited for a lock: ${words(kind)}`, value: contended };
     }),
     { name: "internal errors", value: picture.internalErrors },
+  ];
+}
+
+/** Nothing without a remote tier. */
+function remoteRowsOf(remote: Moment["picture"]["remote"]): readonly Row[] {
+  if (remote === null) return [];
+  return [
+    { name: "sent to the remote tier", value: remote.sent },
+    { name: "not sent: no answer", value: remote.failed },
+    { name: "not sent: the cluster is full", value: remote.refused },
+    { name: "read from the remote tier", value: remote.read },
+    { name: "not read from the remote tier", value: remote.readFailures },
+    { name: "repatriated", value: remote.repatriated },
   ];
 }
 
@@ -94,7 +108,7 @@ export class Events {
   }
 }
 
-function summaryOf({ picture: { evictions, refusals, writeBack } }: Moment): string {
+function summaryOf({ picture: { evictions, refusals, writeBack, remote } }: Moment): string {
   const went = sumOf(evictions);
   const refused = sumOf(refusals);
   const lost = went === 0 ? "No evictions." : `Evictions: ${count(went)}.`;
@@ -104,5 +118,12 @@ function summaryOf({ picture: { evictions, refusals, writeBack } }: Moment): str
     file === null
       ? "No write-back file."
       : `Write-back file: ${formatBytes(file.usedBytes)} of ${formatBytes(file.maxBytes)}.`;
-  return `${lost} ${turned} ${space}`;
+  return `${lost} ${turned} ${space}${remoteText(remote)}`;
+}
+
+function remoteText(remote: Moment["picture"]["remote"]): string {
+  if (remote === null) return "";
+  const { pages, bytes, inTransit } = remote;
+  const size = `${count(pages)} pages, ${formatBytes(bytes)}`;
+  return ` Remote tier: ${size}; ${count(inTransit)} in transit.`;
 }

@@ -12,6 +12,7 @@ const PARTS = [
   ["poolMetadata", COLOURS[4], "handles and other records of the pools"],
   ["index", "#8d6e4a", "from keys to entries"],
   ["writeBack", COLOURS[3], "buffers of the write-back file"],
+  ["remote", "#5b8c5a", "pages in transit to the remote tier, and its queues"],
   ["arena", COLOURS[5], "arena header and frame table"],
   ["other", GREY, "journal, eviction policies, scratch memory of threads"],
 ] as const;

@@ -400,6 +400,21 @@ function latencyOf(store: MonitoredStore): Record<string, Latency> {
   return Object.fromEntries(entries.map(([name, buckets]) => [`store_${name}`, buckets]));
 }
 
+function remoteOf({ remote, counters, ephemeral, persistent }: StoreStats) {
+  if (remote === undefined) return null;
+  return {
+    pages: ephemeral.pagesRemote + persistent.pagesRemote,
+    bytes: ephemeral.remoteBytes + persistent.remoteBytes,
+    inTransit: remote.in_transit,
+    sent: counters.eph_pages_remoted + counters.pers_pages_remoted,
+    failed: counters.pages_remote_failed,
+    refused: counters.pages_remote_nomem,
+    read: counters.remote_eph_pages_succ_get + counters.remote_pers_pages_succ_get,
+    readFailures: counters.remote_eph_pages_unsucc_get + counters.remote_pers_pages_unsucc_get,
+    repatriated: counters.repatriated_pages,
+  };
+}
+
 /** The store's statistics under the names of the web API. */
 function pictureOf(stats: StoreStats) {
   const { counters, memory, ephemeral, persistent, writeBack } = stats;
@@ -436,6 +451,7 @@ function pictureOf(stats: StoreStats) {
     recompressed: counters.recompressed_pages,
     recoveries: stats.recoveries,
     locks: stats.locks,
+    remote: remoteOf(stats),
     writeBack: {
       writtenPages: counters.written_back_pages,
       writtenBytes: counters.written_back_bytes,

@@ -21,7 +21,7 @@ function picture(times: number): ServicePicture {
       ...{ logicalBytes: 96 * MIB, compressedBytes: 30 * MIB, usedBytes: 32 * MIB },
       ...{ usedMaxBytes: 48 * MIB, limitBytes: 64 * MIB },
       parts: {
-        ...{ compressed: 30 * MIB, unused: 0, poolMetadata: 0, index: 0, writeBack: 0 },
+        ...{ compressed: 30 * MIB, unused: 0, poolMetadata: 0, index: 0, remote: 0, writeBack: 0 },
         ...{ arena: 0, other: 2 * MIB },
       },
     },
@@ -31,6 +31,7 @@ function picture(times: number): ServicePicture {
     evictions: { "no room": 5 * times, lost: 0 },
     refusals: { frozen: 0 },
     ...{ expired: times, recompressed: 0, recoveries: 0, locks: {}, internalErrors: 0 },
+    remote: null,
     writeBack: {
       ...{ writtenPages: times, writtenBytes: 2 * MIB * times, readPages: 3 * times },
       file: { usedBytes: 4 * MIB, maxBytes: 1024 * MIB },

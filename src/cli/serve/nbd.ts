@@ -36,6 +36,9 @@ import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes, reuseOf } from
 /** Of each thread before it serves: what the engine would compile under the first client. */
 const WARM_UP_MS = 500;
 const MS_PER_SECOND = 1000;
+/** How long to wait for the lease of an earlier process: longer than a lease lasts. */
+const LEASE_MS_MAX = 20_000;
+const LEASE_LOOK_MS = 100;
 /** At the end, records are removed for so long; the next owner of the prefix removes the others. */
 const EMPTY_MS_MAX = 10_000;
 
@@ -240,10 +243,22 @@ async function beginRemote(
   try {
     await control.ready;
   } catch (error) {
-    scheduler.stop();
-    throw error;
+    if (!(await hasLeaseLater(remote, error))) {
+      scheduler.stop();
+      throw error;
+    }
   }
   return { remote, scheduler };
+}
+
+/** After a kill, the lease of the process before ends by itself: waits for that. */
+async function hasLeaseLater(remote: Remote, error: unknown): Promise<boolean> {
+  if (!(error instanceof ZcacheError) || error.code !== "ERR_REMOTE_OWNED") return false;
+  complain(`warning: ${error.message}; waiting for the end of its lease`);
+  for (let waited = 0; waited < LEASE_MS_MAX && remote.epoch === 0; waited += LEASE_LOOK_MS) {
+    await new Promise((resolve) => setTimeout(resolve, LEASE_LOOK_MS));
+  }
+  return remote.epoch !== 0;
 }
 
 /** Removes all records, as far as that goes in time, and gives the lease back. */
@@ -274,6 +289,7 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
       tending: idleScan.done,
       memory_lock: memoryLock,
       exports: requests(),
+      ...(remoteWork === undefined ? {} : { cluster: store.remote!.figures() }),
       ...store.stats(),
     }),
     prepare: (name, value) => prepare(parts, name, value),

@@ -193,6 +193,69 @@ const METRICS: readonly Metric[] = [
     },
   },
   {
+    name: "zcache_remote_pages",
+    help: "Pages in the remote tier or on their way; absent without one, as all that follow",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.pages);
+    },
+  },
+  {
+    name: "zcache_remote_bytes",
+    help: "Bytes of these pages, after compression",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.bytes);
+    },
+  },
+  {
+    name: "zcache_remote_in_transit",
+    help: "Pages that are being sent",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.inTransit);
+    },
+  },
+  {
+    name: "zcache_remote_sent_total",
+    help: "Pages that the remote tier has acknowledged",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.sent);
+    },
+  },
+  {
+    name: "zcache_remote_failed_total",
+    help: "Attempts to send a page that ended without an answer",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.failed);
+    },
+  },
+  {
+    name: "zcache_remote_refused_total",
+    help: "Pages that the remote tier has refused for want of memory",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.refused);
+    },
+  },
+  {
+    name: "zcache_remote_reads_total",
+    help: "Pages read from the remote tier",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.read);
+    },
+  },
+  {
+    name: "zcache_remote_read_failures_total",
+    help: "Reads from the remote tier that found no page",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.readFailures);
+    },
+  },
+  {
+    name: "zcache_remote_repatriated_total",
+    help: "Pages that have returned in the background",
+    of: ({ remote }, tell) => {
+      if (remote !== null) tell(remote.repatriated);
+    },
+  },
+  {
     name: "zcache_connections",
     help: "Connections open now",
     of: ({ connections }, tell) => tell(connections.now),
