@@ -28,17 +28,23 @@ export function useHugePages(
   for (const shard of shards) {
     if (shard.options.hugePages === "off") continue;
     const resident = new ResidentMemory(stateOf(shard));
-    resident.setHugePages(refusalOf(resident.bytes, load, policy));
+    const isSmall = shard.arena.sizeBytes < ARENA_BYTES_MIN;
+    const reason = isSmall
+      ? "the store is too small for huge pages"
+      : refusalOf(resident.bytes, load, policy);
+    resident.setHugePages(reason);
   }
 }
 
-/** @returns why there are no huge pages, or undefined */
+/**
+ * @param bytes of the arena at its largest: what it grows by gets huge pages too
+ * @returns why there are no huge pages, or undefined
+ */
 function refusalOf(
   bytes: Uint8Array,
   load: () => MemoryCalls,
   policy: () => string,
 ): string | undefined {
-  if (bytes.length < ARENA_BYTES_MIN) return "the store is too small for huge pages";
   try {
     const chosen = /\[(\w+)\]/.exec(policy())?.[1];
     if (chosen === "always") return undefined;

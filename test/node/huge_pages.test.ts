@@ -33,7 +33,7 @@ for (const shards of [1, 3]) {
     const { calls, load } = recordedCalls();
     const store = open({ memoryMax: "256MiB", shards });
     useHugePages(store.shards, load, () => "always [madvise] never\n");
-    const sizes = store.shards.map(({ arena }) => [0, arena.sizeBytes, MADV_HUGEPAGE]);
+    const sizes = store.shards.map(({ arena }) => [0, arena.bytes.length, MADV_HUGEPAGE]);
     assert.deepEqual(calls, sizes);
     assert.deepEqual(store.stats().hugePages, { isAsked: true, reason: undefined });
     store.close();
