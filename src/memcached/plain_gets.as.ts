@@ -2,7 +2,7 @@
 // `gets`, and `mg` whose flags ask for nothing but the value and its meta data. A line is answered
 // if its items are in memory as they came in, in one page, alive, not stale, and their use was
 // recorded lately. Any other line ends the work: the commands (commands/, items/items.ts) answer
-// it, as they could have answered all lines; test/memcached/plain_gets.test.ts compares the two.
+// it, as they could have answered all lines; test/memcached/plain_gets.long.test.ts compares both.
 import * as Item from "./items/items.layout";
 import * as Find from "../values/find.layout";
 import { addAhead, forgetAhead, hashOf, isAheadOver, lookAhead } from "../values/find_ahead.as";

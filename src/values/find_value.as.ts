@@ -1,7 +1,7 @@
 // Finds a value by its key, as `Values.find` does, without leaving WebAssembly: it reads the same
 // words in the same order, in the common case only. A value that has chunks, may expire, is in the
 // write-back file, or does not exist is never found here, and the caller asks `Values.find`. Each
-// function names its twin in TypeScript; test/memcached/plain_gets.test.ts compares the two.
+// function names its twin in TypeScript; test/memcached/plain_gets.long.test.ts compares the two.
 //
 // The reads are optimistic (docs/locks.md): no lock keeps writers out, so a word may be of another
 // time than the word that led to it. Therefore each index and each size is checked before it is

@@ -284,6 +284,12 @@ export class EngineCluster {
     await from.command("CLUSTER", "SETSLOT", slot, "MIGRATING", String(toId));
   }
 
+  /** Whether a server is a master by its own account, which others learn later. */
+  async #isMaster(server: EngineServer): Promise<boolean> {
+    const [role] = (await server.command("ROLE")) as readonly Reply[];
+    return String(role) === "master";
+  }
+
   /** Moves the keys, and tells all masters the new owner: they answer MOVED. */
   async endMove(slot: number, to: EngineServer): Promise<void> {
     const from = await this.masterOf(slot);
@@ -294,6 +300,7 @@ export class EngineCluster {
       await from.command("MIGRATE", HOST, to.port, "", 0, WAIT_MS, "KEYS", ...keys);
     }
     for (const server of [to, from, ...(await this.masters())]) {
+      if (!(await this.#isMaster(server))) continue;
       await server.command("CLUSTER", "SETSLOT", slot, "NODE", toId);
     }
   }
