@@ -56,13 +56,18 @@ export const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
 /** An arena can grow to so many times its size: what is reserved for that costs addresses only. */
 const GROWTH_MAX = 64;
 
+/** @returns the bytes to which an arena of this size can grow */
+export function arenaBytesMaxOf(sizeBytes: number): number {
+  return Math.min(ARENA_BYTES_MAX, sizeBytes * GROWTH_MAX);
+}
+
 /**
  * Creates the arena of a store.
  * @throws ZcacheError ERR_ARENA_MEMORY
  */
 export function createArena(options: ResolvedOptions, platform: StorePlatform): Arena {
   const { memoryMax: sizeBytes, pageSize } = options;
-  const most = Math.min(ARENA_BYTES_MAX, sizeBytes * GROWTH_MAX);
+  const most = arenaBytesMaxOf(sizeBytes);
   const sizeBytesMax = platform.reservesFreely ? Math.max(sizeBytes, most) : sizeBytes;
   const { threads, kernelSwitch } = platform;
   return Arena.create({ sizeBytes, sizeBytesMax, pageSize }, threads, kernelSwitch);
