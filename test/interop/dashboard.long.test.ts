@@ -181,7 +181,8 @@ test("the keyboard selects services, moves on the map and zooms", { skip }, asyn
   assert.match(await textOf(page, readout), /^Frame \d\d+, /);
   await page.keyboard.press("End");
   const last = (nbd.store.inspection.framesTotal - 1).toLocaleString("en-US");
-  assert.match(await textOf(page, readout), new RegExp(`^Frame ${last}, .*: free\\.$`));
+  // Tables that are allocated at the creation may take the incomplete block at the end.
+  assert.match(await textOf(page, readout), new RegExp(`^Frame ${last}, .*: (free|other)\\.$`));
   // A cell that is one frame can't be zoomed into.
   assert.equal(await matches(page, `${SHOWN} .controls button`, ":disabled"), true);
   assert.deepEqual(complaints, []);
