@@ -3,8 +3,6 @@ import { test } from "node:test";
 import { MORTAL, runScenario, type Scenario } from "./lock_model.ts";
 
 const SCENARIOS: readonly Scenario[] = [
-  { name: "a writer, an optimistic reader and a reader", rounds: ["ww", "o", "r"], processors: 1 },
-  { name: "a death beside optimistic reads", rounds: ["ww", "oo"], more: MORTAL, processors: 1 },
   { name: "two writers and a reader that spin", rounds: ["w", "w", "r"], processors: 2 },
   { name: "a death anywhere", rounds: ["w", "w", "r"], more: MORTAL, processors: 1 },
 ];
