@@ -15,6 +15,7 @@ import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import { listPrev } from "../memory/list.ts";
+import { ClockHand } from "./clock_hand.ts";
 import { type EvictionPolicy, type PolicySpace, SECOND_CHANCES } from "./contract.ts";
 import { EXPERTS, ExpertOrder, FIRST_EXPERT_SIZES, USES_MAX } from "./expert_order.ts";
 import { Miniatures } from "./miniatures.ts";
@@ -33,7 +34,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   readonly #main: EntryQueue;
   readonly #at: number;
   /** Word index of the hand: the link of the entry to look at next, or the head for the oldest. */
-  readonly #handAt: number;
+  readonly #hand: ClockHand;
   readonly #sketch: FrequencySketch;
   readonly #miniatures: Miniatures;
   readonly #space: PolicySpace;
@@ -48,7 +49,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
     this.#at = at;
     this.#window = new EntryQueue(arena.words, at + Policy.QUEUE, space.links);
     this.#main = new EntryQueue(arena.words, at + Policy.MAIN, space.links);
-    this.#handAt = at + Policy.HAND;
+    this.#hand = new ClockHand(arena.words, at + Policy.HAND);
     const { owner, ghosts: pages } = space;
     this.#sketch = new FrequencySketch(arena, at + Policy.SKETCH, owner, pages, SAMPLE);
     this.#miniatures = new Miniatures(arena, at + Policy.MINIATURES, owner, pages, this.#sketch);
@@ -70,7 +71,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   format(): void {
     this.#window.format();
     this.#main.format();
-    put(this.#words, this.#handAt, this.#main.head);
+    this.#hand.create(this.#main.head);
     for (const word of [Policy.CAPACITY, Policy.LOWEST, Policy.ROUND]) {
       put(this.#words, this.#at + word, 0);
     }
@@ -119,9 +120,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
     const queue = this.#queueOf(entry);
     if (!queue.isListed(entry)) return;
     const link = entry + this.#space.links;
-    if (this.#words[this.#handAt] === link) {
-      put(this.#words, this.#handAt, listPrev(this.#words, link));
-    }
+    this.#hand.leave(link);
     queue.remove(entry);
   }
 
@@ -132,7 +131,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   relocate(from: WordIndex, to: WordIndex): void {
     this.#main.relocate(from, to);
     const { links } = this.#space;
-    if (this.#words[this.#handAt] === from + links) put(this.#words, this.#handAt, to + links);
+    this.#hand.relocate(from + links, to + links);
   }
 
   victim(): WordIndex | Nil {
@@ -158,7 +157,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   }
 
   verify(visit?: (entry: WordIndex) => void): void {
-    const hand = this.#words[this.#handAt]!;
+    const hand = this.#hand.link;
     let found = hand === this.#main.head;
     for (const queue of [this.#window, this.#main]) {
       queue.verify((entry) => {
@@ -203,7 +202,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
 
   protected override promote(entry: number): void {
     this.#window.remove(entry);
-    this.#main.addBehind(entry, this.#words[this.#handAt]!);
+    this.#main.addBehind(entry, this.#hand.link);
     this.#setBits(entry, this.#mainBit);
   }
 
@@ -218,13 +217,13 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   }
 
   protected override atHand(): number {
-    const hand = this.#words[this.#handAt]!;
+    const hand = this.#hand.link;
     return (hand === this.#main.head ? listPrev(this.#words, hand) : hand) - this.#space.links;
   }
 
   protected override setHand(entry: number): void {
     const link = entry + this.#space.links;
-    if (this.#words[this.#handAt] !== link) put(this.#words, this.#handAt, link);
+    this.#hand.moveTo(link);
   }
 
   protected override afterInMain(entry: number): number {

@@ -15,6 +15,7 @@ import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import { listPrev } from "../memory/list.ts";
+import { ClockHand } from "./clock_hand.ts";
 import { type EvictionPolicy, type PolicySpace, SECOND_CHANCES } from "./contract.ts";
 import * as Policy from "./policy.layout.ts";
 import { EntryQueue } from "./queue.ts";
@@ -26,7 +27,7 @@ export class Sieve implements EvictionPolicy {
   readonly #words: Int32Array;
   readonly #queue: EntryQueue;
   /** Word index of the hand: it holds the link of an entry, or the head for the oldest entry. */
-  readonly #handAt: number;
+  readonly #hand: ClockHand;
   readonly #links: number;
   readonly #meta: number;
   readonly #visited: number;
@@ -34,7 +35,7 @@ export class Sieve implements EvictionPolicy {
   constructor(arena: Arena, at: WordIndex, space: PolicySpace) {
     this.#words = arena.words;
     this.#queue = new EntryQueue(arena.words, at + Policy.QUEUE, space.links);
-    this.#handAt = at + Policy.HAND;
+    this.#hand = new ClockHand(arena.words, at + Policy.HAND);
     this.#links = space.links;
     this.#meta = space.meta;
     this.#visited = 1 << space.bit;
@@ -46,7 +47,7 @@ export class Sieve implements EvictionPolicy {
 
   format(): void {
     this.#queue.format();
-    put(this.#words, this.#handAt, this.#queue.head);
+    this.#hand.create(this.#queue.head);
   }
 
   destroy(): void {}
@@ -71,10 +72,9 @@ export class Sieve implements EvictionPolicy {
   }
 
   remove(entry: WordIndex): void {
-    const words = this.#words;
     if (!this.#queue.isListed(entry)) return;
     const link = entry + this.#links;
-    if (words[this.#handAt] === link) put(words, this.#handAt, listPrev(words, link));
+    this.#hand.leave(link);
     this.#queue.remove(entry);
   }
 
@@ -84,9 +84,7 @@ export class Sieve implements EvictionPolicy {
 
   relocate(from: WordIndex, to: WordIndex): void {
     this.#queue.relocate(from, to);
-    if (this.#words[this.#handAt] === from + this.#links) {
-      put(this.#words, this.#handAt, to + this.#links);
-    }
+    this.#hand.relocate(from + this.#links, to + this.#links);
   }
 
   victim(): WordIndex | Nil {
@@ -100,7 +98,7 @@ export class Sieve implements EvictionPolicy {
       put(words, metaAt, meta & ~this.#visited);
       link = this.#newerOf(link);
     }
-    if (words[this.#handAt] !== link) put(words, this.#handAt, link);
+    this.#hand.moveTo(link);
     return (link - this.#links) as WordIndex;
   }
 
@@ -116,7 +114,7 @@ export class Sieve implements EvictionPolicy {
   }
 
   verify(visit?: (entry: WordIndex) => void): void {
-    const hand = this.#words[this.#handAt]!;
+    const hand = this.#hand.link;
     let found = hand === this.#queue.head;
     this.#queue.verify((entry) => {
       if (entry + this.#links === hand) found = true;
@@ -127,7 +125,7 @@ export class Sieve implements EvictionPolicy {
 
   /** The link that the hand looks at next; the queue is not empty. */
   #handLink(): number {
-    const hand = this.#words[this.#handAt]!;
+    const hand = this.#hand.link;
     return hand === this.#queue.head ? listPrev(this.#words, hand) : hand;
   }
 

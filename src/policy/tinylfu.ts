@@ -17,6 +17,7 @@ import { assert } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import { listPrev } from "../memory/list.ts";
+import { ClockHand } from "./clock_hand.ts";
 import { type EvictionPolicy, type PolicySpace, SECOND_CHANCES } from "./contract.ts";
 import * as Policy from "./policy.layout.ts";
 import { EntryQueue } from "./queue.ts";
@@ -36,7 +37,7 @@ export class TinyLfu implements EvictionPolicy {
   /**
    * Word index of the hand: it holds the link to look at next, or the head for the oldest entry.
    */
-  readonly #handAt: number;
+  readonly #hand: ClockHand;
   readonly #sketch: FrequencySketch;
   readonly #space: PolicySpace;
   readonly #visited: number;
@@ -46,7 +47,7 @@ export class TinyLfu implements EvictionPolicy {
     this.#words = arena.words;
     this.#window = new EntryQueue(arena.words, at + Policy.QUEUE, space.links);
     this.#main = new EntryQueue(arena.words, at + Policy.MAIN, space.links);
-    this.#handAt = at + Policy.HAND;
+    this.#hand = new ClockHand(arena.words, at + Policy.HAND);
     this.#sketch = new FrequencySketch(arena, at + Policy.SKETCH, space.owner, space.ghosts);
     this.#space = space;
     this.#visited = 1 << space.bit;
@@ -64,7 +65,7 @@ export class TinyLfu implements EvictionPolicy {
   format(): void {
     this.#window.format();
     this.#main.format();
-    put(this.#words, this.#handAt, this.#main.head);
+    this.#hand.create(this.#main.head);
     this.#sketch.format();
   }
 
@@ -95,9 +96,7 @@ export class TinyLfu implements EvictionPolicy {
     const queue = this.#queueOf(entry);
     if (!queue.isListed(entry)) return;
     const link = entry + this.#space.links;
-    if (this.#words[this.#handAt] === link) {
-      put(this.#words, this.#handAt, listPrev(this.#words, link));
-    }
+    this.#hand.leave(link);
     queue.remove(entry);
   }
 
@@ -108,7 +107,7 @@ export class TinyLfu implements EvictionPolicy {
   relocate(from: WordIndex, to: WordIndex): void {
     this.#main.relocate(from, to);
     const { links } = this.#space;
-    if (this.#words[this.#handAt] === from + links) put(this.#words, this.#handAt, to + links);
+    this.#hand.relocate(from + links, to + links);
   }
 
   victim(): WordIndex | Nil {
@@ -144,7 +143,7 @@ export class TinyLfu implements EvictionPolicy {
   }
 
   verify(visit?: (entry: WordIndex) => void): void {
-    const hand = this.#words[this.#handAt]!;
+    const hand = this.#hand.link;
     let found = hand === this.#main.head;
     for (const queue of [this.#window, this.#main]) {
       queue.verify((entry) => {
@@ -167,7 +166,7 @@ export class TinyLfu implements EvictionPolicy {
   #mainVictim(chances: number): WordIndex {
     const words = this.#words;
     const { links, meta: metaOf } = this.#space;
-    let link = words[this.#handAt]!;
+    let link = this.#hand.link;
     if (link === this.#main.head) link = listPrev(words, link);
     let victim = (link - links) as WordIndex;
     let least = Number.POSITIVE_INFINITY;
@@ -188,7 +187,7 @@ export class TinyLfu implements EvictionPolicy {
       link = listPrev(words, link);
       if (link === this.#main.head) link = listPrev(words, link);
     }
-    if (words[this.#handAt] !== link) put(words, this.#handAt, link);
+    this.#hand.moveTo(link);
     return victim;
   }
 
