@@ -244,6 +244,31 @@ export class EngineCluster {
     for (const server of this.running) await until(() => isLinked(server), "a link to the master");
   }
 
+  /** A replica that is connected with a master. */
+  async replicaOf(master: EngineServer): Promise<EngineServer> {
+    const text = String(await master.command("INFO", "replication"));
+    const port = Number(/^slave0:ip=[^,]+,port=(\d+)/m.exec(text)?.[1]);
+    return this.servers.find((server) => server.port === port)!;
+  }
+
+  /**
+   * Waits until all servers run, half of them as masters of slots, each of which has sent all of
+   * its data to a replica.
+   * @returns these masters, by their own account, which others learn later
+   */
+  async resynchronized(): Promise<EngineServer[]> {
+    let masters: EngineServer[] = [];
+    const isWhole = async () => {
+      const replicas = await Promise.all(this.servers.map(onlineReplicas));
+      masters = this.servers.filter((_, nth) => replicas[nth]! > 0);
+      return masters.length === this.servers.length / 2;
+    };
+    await until(isWhole, "a replica of each master");
+    await this.settled();
+    await this.replicated();
+    return masters;
+  }
+
   /** Kills a master, and waits until a replica has taken its place. */
   async failover(server: EngineServer): Promise<void> {
     await (await this.killMaster(server))();
@@ -253,18 +278,28 @@ export class EngineCluster {
   async killMaster(server: EngineServer): Promise<() => Promise<void>> {
     const id = String(await server.command("CLUSTER", "MYID"));
     await server.kill();
-    return () => this.#replaced(server.address, id);
+    return () => this.#replaced(server, id);
   }
 
-  async #replaced(address: string, id: string): Promise<void> {
+  /** Stops a master. @returns waits until a replica has taken its place */
+  async pauseMaster(server: EngineServer): Promise<() => Promise<void>> {
+    const id = String(await server.command("CLUSTER", "MYID"));
+    server.pause();
+    return () => this.#replaced(server, id);
+  }
+
+  async #replaced({ address }: EngineServer, id: string): Promise<void> {
+    const other = this.running.find((server) => server.address !== address)!;
     const isOver = async () => {
-      const lines = String(await this.running[0]!.command("CLUSTER", "NODES")).split("\n");
+      const lines = String(await other.command("CLUSTER", "NODES")).split("\n");
       const line = lines.find((one) => one.startsWith(id)) ?? "";
       // A node that owns slots names them after eight other words.
       return /\bfail\b/.test(line) && line.split(" ").length === 8;
     };
     await until(isOver, `a replica in the place of ${address}`);
-    await this.settled();
+    const isWell = async () =>
+      String(await other.command("CLUSTER", "INFO")).includes("cluster_state:ok");
+    await until(isWell, "cluster_state:ok");
   }
 
   /** Moves a slot with its keys to another master. */
@@ -315,6 +350,12 @@ export class EngineCluster {
   async end(): Promise<void> {
     await Promise.all(this.servers.map((server) => server.end()));
   }
+}
+
+/** Replicas of a master that have all of its data; 0 of a replica. */
+async function onlineReplicas(server: EngineServer): Promise<number> {
+  const text = String(await server.command("INFO", "replication"));
+  return text.includes("role:master") ? text.split("state=online").length - 1 : 0;
 }
 
 function isMaster(line: string): boolean {
@@ -373,9 +414,9 @@ async function form(servers: readonly EngineServer[], masters: number): Promise<
 
 /** Waits for a condition. @param what it is, for the message when it does not come */
 export async function until(isTrue: () => Promise<boolean>, what: string): Promise<void> {
-  const end = Date.now() + WAIT_MS;
-  while (!(await isTrue())) {
-    assert.ok(Date.now() < end, `${what}: not within ${WAIT_MS} ms`);
+  // Pauses are counted, not the time: the process may have been stopped itself.
+  for (let waited = 0; !(await isTrue()); waited += POLL_MS) {
+    assert.ok(waited < WAIT_MS, `${what}: not within ${WAIT_MS} ms`);
     await sleep(POLL_MS);
   }
 }

@@ -164,7 +164,7 @@ describe("a cluster", { skip: noServers, timeout: 600_000 }, () => {
   test("without as many replicas as copies, a put is an error, and succeeds later", async () => {
     const slot = slotOfRecord(0);
     const master = await cluster.masterOf(slot);
-    const replica = await replicaOf(master);
+    const replica = await cluster.replicaOf(master);
     await replica.kill();
     const impatient = open({ timeoutMs: 3000, prefix: "other" });
     try {
@@ -178,13 +178,6 @@ describe("a cluster", { skip: noServers, timeout: 600_000 }, () => {
     }
     await putAll(3000);
   });
-
-  async function replicaOf(master: EngineServer): Promise<EngineServer> {
-    const id = String(await master.command("CLUSTER", "MYID"));
-    const lines = String(await master.command("CLUSTER", "NODES")).split("\n");
-    const line = lines.find((one) => one.includes(`slave ${id}`))!;
-    return cluster.servers.find(({ address }) => line.includes(`${address}@`))!;
-  }
 
   test("slots that move: ASK, TRYAGAIN and MOVED are followed", async () => {
     const slot = slotOfRecord(0);
