@@ -132,6 +132,12 @@ export interface Remote {
    */
   readonly epoch: number;
 
+  /**
+   * The node that a key is for now, as a small number. A call with keys of one node does not wait
+   * for other nodes.
+   */
+  nodeOf(key: RemoteKey): number;
+
   /** Stores records. */
   put(records: readonly RemoteRecord[]): Promise<readonly RemotePutResult[]>;
 

@@ -69,6 +69,8 @@ class ClusterRemote implements Remote {
   readonly #lease: Lease;
   readonly #markers: Markers;
   readonly #listing: Listing;
+  /** Numbers of the nodes that have had a slot, by their addresses. */
+  readonly #numbers = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
   /** What is wrong: with the lease, with the nodes' settings, with their content. */
   #leaseProblem: string | undefined;
@@ -161,6 +163,17 @@ class ClusterRemote implements Remote {
       }),
     );
     this.#policyProblem = problem;
+  }
+
+  nodeOf({ run }: RemoteKey): number {
+    const slot = slotOf(Buffer.from(run, "latin1"));
+    const address = this.#router.slots.ownerOf(slot) ?? "";
+    let number = this.#numbers.get(address);
+    if (number === undefined) {
+      number = this.#numbers.size;
+      this.#numbers.set(address, number);
+    }
+    return number;
   }
 
   async put(records: readonly RemoteRecord[]): Promise<readonly RemotePutResult[]> {

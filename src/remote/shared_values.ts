@@ -150,11 +150,14 @@ export class SharedValues {
    * Waits until all changes that the servers have acknowledged to other machines before this call
    * are known here.
    */
-  async sync(): Promise<void> {
+  sync(): Promise<void> {
+    return this.#ping([...this.#listeners.values()]);
+  }
+
+  async #ping(listeners: readonly Connection[]): Promise<void> {
     const { timeoutMs } = this.#options;
-    const pings = [...this.#listeners.values()].map((one) => one.send([["ping"]], timeoutMs));
     // A connection that does not answer has ended then, and its copies are dropped.
-    await Promise.allSettled(pings);
+    await Promise.allSettled(listeners.map((one) => one.send([["ping"]], timeoutMs)));
   }
 
   /**
@@ -225,8 +228,10 @@ export class SharedValues {
     const bytes = encodeRecord({ epoch: 0, key: value }, record);
     const reply = await this.#one(slot, ["eval", PUBLISH, 2, lease, value, token, bytes, ttlMs]);
     if (reply !== 1) return false;
-    // The servers report a change by a script also to the one that made it.
-    await this.sync();
+    // The servers report a change by a script also to the one that made it. Other nodes know
+    // nothing of it.
+    const listener = this.#listeners.get(this.#router.slots.ownerOf(slot) ?? "");
+    if (listener !== undefined) await this.#ping([listener]);
     return true;
   }
 

@@ -3,7 +3,8 @@
 //
 // Everything begins in `pump`, which never waits: it starts calls of the remote contract, whose
 // answers come later, in any order. What is in flight is bounded: pages by the slots of the
-// outboxes, the rest by the numbers below.
+// outboxes, the rest by the numbers below. Each node has calls of its own, so that a node that is
+// slow or down delays its own pages only.
 //
 // The order of what happens to a key needs no queue: each version of a page has a record of its
 // own. A page that was replaced while its put was in flight is cancelled, and its record is removed
@@ -24,9 +25,10 @@ import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 
-/** Calls in flight, at most. */
-const PUTS_MAX = 4;
-const GETS_MAX = 8;
+/** Calls in flight to one node, at most. */
+const PUTS_MAX = 2;
+const GETS_MAX = 4;
+/** Calls in flight to all nodes, at most. */
 const REMOVES_MAX = 2;
 /** After a failure or a refusal, nothing is sent for so long; doubled with each, up to the most. */
 const PAUSE_MS = 100;
@@ -48,13 +50,21 @@ interface Reading {
   isSecond: boolean;
 }
 
+/** What waits for one node, and the calls in flight to it. */
+interface Lane {
+  readonly parcels: Parcel[];
+  /** Reads of ephemeral pages, not worth a long wait, and of persistent ones. */
+  readonly readings: readonly [Reading[], Reading[]];
+  puts: number;
+  gets: number;
+}
+
 export class RemoteTier {
   readonly remote: Remote;
   readonly states: readonly StoreState[];
-  /** Reads that wait: of ephemeral pages, not worth a long wait, and of persistent ones. */
-  readonly #waiting: readonly [Reading[], Reading[]] = [[], []];
+  /** By the number of the node. */
+  readonly #lanes: Lane[] = [];
   #putsInFlight = 0;
-  #getsInFlight = 0;
   #removesInFlight = 0;
   #isFlushing = false;
   #pausedUntilMs = 0;
@@ -73,6 +83,7 @@ export class RemoteTier {
    */
   async acquire(): Promise<void> {
     const epoch = await this.remote.acquire();
+    if (this.#putsInFlight === 0) for (const lane of this.#lanes) lane.parcels.length = 0;
     for (const state of this.states) {
       transaction(state.assertOpen(), () => {
         const outbox = outboxOf(state);
@@ -112,8 +123,8 @@ export class RemoteTier {
   /** Ends the tier: nothing is sent or read any more. */
   stop(): void {
     this.#isOver = true;
-    for (const waiting of this.#waiting) {
-      const over = new ZcacheError("ERR_REMOTE", "the store has been closed");
+    const over = new ZcacheError("ERR_REMOTE", "the store has been closed");
+    for (const waiting of this.#lanes.flatMap(({ readings }) => readings)) {
       for (const { resolve } of waiting.splice(0)) resolve(over);
     }
   }
@@ -122,10 +133,9 @@ export class RemoteTier {
   read(state: StoreState, name: RecordName): Promise<RemoteRead> {
     return new Promise((resolve) => {
       if (this.#isOver) resolve(new ZcacheError("ERR_REMOTE", "the store has been closed"));
-      this.#waiting[Page.kindOf(name.meta) as 0 | 1].push({
-        ...{ state, name, resolve },
-        isSecond: false,
-      });
+      const lane = this.#laneOf(name);
+      const kind = Page.kindOf(name.meta) as 0 | 1;
+      lane.readings[kind].push({ state, name, resolve, isSecond: false });
       if (this.#isFlushing) return;
       // All reads that begin in this turn go together.
       this.#isFlushing = true;
@@ -164,18 +174,33 @@ export class RemoteTier {
     }
   }
 
+  #laneOf(name: RecordName): Lane {
+    const number = this.remote.nodeOf(remoteKeyOf(name));
+    for (let next = this.#lanes.length; next <= number; next++) {
+      this.#lanes.push({ parcels: [], readings: [[], []], puts: 0, gets: 0 });
+    }
+    return this.#lanes[number]!;
+  }
+
   #send(): void {
-    while (this.#putsInFlight < PUTS_MAX) {
+    for (;;) {
       const parcels: Parcel[] = [];
       for (const state of this.states) this.#collect(state, parcels);
-      if (parcels.length === 0) {
-        // After a pause, the next page tries.
-        if (this.#pausedUntilMs !== 0 && this.#putsInFlight === 0) this.#setRefused(0);
-        return;
-      }
-      this.#putsInFlight++;
-      this.#put(parcels);
+      if (parcels.length === 0) break;
+      for (const parcel of parcels) this.#laneOf(parcel.name).parcels.push(parcel);
     }
+    for (const lane of this.#lanes) {
+      while (lane.parcels.length > 0 && lane.puts < PUTS_MAX) {
+        const next = lane.parcels.splice(0, this.remote.batchMax);
+        const parcels = next.filter((parcel) => !dropCancelled(parcel));
+        if (parcels.length === 0) continue;
+        this.#putsInFlight++;
+        lane.puts++;
+        this.#put(parcels, lane);
+      }
+    }
+    // After a pause, the next page tries.
+    if (this.#pausedUntilMs !== 0 && this.#putsInFlight === 0) this.#setRefused(0);
   }
 
   #collect(state: StoreState, parcels: Parcel[]): void {
@@ -192,7 +217,7 @@ export class RemoteTier {
     });
   }
 
-  async #put(parcels: readonly Parcel[]): Promise<void> {
+  async #put(parcels: readonly Parcel[], lane: Lane): Promise<void> {
     const records = parcels.map(({ state, slot, name }) => ({
       key: remoteKeyOf(name),
       prefixBytes: 0,
@@ -204,6 +229,7 @@ export class RemoteTier {
     }));
     const results = await this.remote.put(records);
     this.#putsInFlight--;
+    lane.puts--;
     if (this.isOver) return;
     let isRefused = false;
     for (const [nth, parcel] of parcels.entries()) {
@@ -245,24 +271,26 @@ export class RemoteTier {
   }
 
   #flushReads(): void {
-    for (const [kind, waiting] of this.#waiting.entries()) {
-      while (waiting.length > 0 && this.#getsInFlight < GETS_MAX) {
-        this.#getsInFlight++;
-        this.#get(waiting.splice(0, this.remote.batchMax), kind === Store.PERSISTENT);
+    for (const lane of this.#lanes) {
+      for (const [kind, waiting] of lane.readings.entries()) {
+        while (waiting.length > 0 && lane.gets < GETS_MAX) {
+          lane.gets++;
+          this.#get(lane, waiting.splice(0, this.remote.batchMax), kind === Store.PERSISTENT);
+        }
       }
     }
   }
 
-  async #get(readings: Reading[], isPatient: boolean): Promise<void> {
+  async #get(lane: Lane, readings: readonly Reading[], isPatient: boolean): Promise<void> {
     const keys = readings.map(({ name }) => remoteKeyOf(name));
     const results = await this.remote.get(keys, isPatient);
-    this.#getsInFlight--;
+    lane.gets--;
     for (const [nth, reading] of readings.entries()) {
       const read = checked(reading.state, reading.name, results[nth]!);
       // Bytes may be damaged on their way: the record itself is damaged if it is so twice.
       if (read === "corrupt" && !reading.isSecond && !this.#isOver) {
         reading.isSecond = true;
-        this.#waiting[isPatient ? Store.PERSISTENT : Store.EPHEMERAL].push(reading);
+        lane.readings[isPatient ? Store.PERSISTENT : Store.EPHEMERAL].push(reading);
       } else reading.resolve(read);
     }
     this.#flushReads();
@@ -306,6 +334,15 @@ function checked(state: StoreState, { meta }: RecordName, result: RemoteGetResul
     result.prefixBytes === 0 &&
     result.codec === codecNameOf(state, meta);
   return isPage ? result.data : "corrupt";
+}
+
+/** Frees the slot of a page that was replaced or removed before it was sent. */
+function dropCancelled({ state, slot }: Parcel): boolean {
+  const outbox = outboxOf(state);
+  if (!outbox.isCancelled(slot)) return false;
+  transaction(state, () => outbox.endLocked(slot, outbox.wasSent(slot)));
+  outbox.slotEnded();
+  return true;
 }
 
 /** Ends the put of one page. */

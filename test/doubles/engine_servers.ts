@@ -100,8 +100,22 @@ export class EngineServer {
     }
   }
 
-  /** The answer of a command of words. @throws Error that the server answers, or of the network */
+  /**
+   * The answer of a command of words; waits while the server loads the data of its master.
+   * @throws Error that the server answers, or of the network
+   */
   async command(...words: readonly (string | number)[]): Promise<Reply> {
+    for (let waited = 0; ; waited += POLL_MS) {
+      try {
+        return await this.#command(words);
+      } catch (error) {
+        if (!/^Error: LOADING /.test(String(error)) || waited >= WAIT_MS) throw error;
+        await sleep(POLL_MS);
+      }
+    }
+  }
+
+  async #command(words: readonly (string | number)[]): Promise<Reply> {
     const socket = connect(this.port, HOST);
     try {
       await once(socket, "connect");

@@ -231,6 +231,11 @@ export class RemoteDouble implements Remote {
     if (this.cluster.owner === this) this.cluster.owner = undefined;
   }
 
+  nodeOf(key: RemoteKey): number {
+    const { nodes } = this.cluster;
+    return nodes.indexOf(this.cluster.nodeOf(key));
+  }
+
   put(records: readonly RemoteRecord[]): Promise<readonly RemotePutResult[]> {
     const copies = records.map((record) => ({ ...record, data: record.data.slice() }));
     return this.#each(
