@@ -3,12 +3,9 @@
 // Eight buckets per power of two, from 64 ns on, so that a percentile is off by at most 1/16 of its
 // value. A bucket is one word, added to atomically.
 
-const SUB_BITS = 3;
+import { FIRST_LOG2, LAST_LOG2, LATENCY_WORDS, SUB_BITS } from "./latency.layout.ts";
+
 const SUB = 1 << SUB_BITS;
-/** Times below 2⁶ ns share the first bucket, times from 2³⁶ ns (a minute) on the last. */
-const FIRST_LOG2 = 6;
-const LAST_LOG2 = 35;
-export const LATENCY_WORDS = (LAST_LOG2 - FIRST_LOG2 + 1) * SUB + 1;
 
 /** Summary of a histogram at one moment; times in ns. */
 export interface LatencySummary {

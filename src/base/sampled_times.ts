@@ -1,6 +1,7 @@
 // Latency of a server's requests: one request in sixty-four is timed, into histograms that all
 // threads share, so that the others cost a count and a comparison.
-import { LATENCY_WORDS, latencyBuckets, latencyRecord } from "./latency.ts";
+import { LATENCY_WORDS } from "./latency.layout.ts";
+import { latencyBuckets, latencyRecord } from "./latency.ts";
 
 /** A power of two, so that a mask can choose the timed requests. */
 const EVERY = 64;

@@ -28,6 +28,22 @@ export function createLz4(memory: CodecMemory, options: CodecOptions = {}): Code
   return dictionary === undefined ? new Lz4(memory) : new Lz4WithDictionary(memory, dictionary);
 }
 
+/** What the kernels of a codec work with, for kernels that compress by themselves. */
+export interface Lz4Scratch {
+  readonly table: Address;
+  readonly dictionary: Address;
+  /** 0: there is no dictionary. */
+  readonly dictionaryBytes: number;
+  readonly dictionaryTable: Address;
+}
+
+const NONE = 0 as Address;
+
+/** The scratch of an open codec; undefined if the codec is not LZ4. */
+export function lz4ScratchOf(codec: Codec): Lz4Scratch | undefined {
+  return codec instanceof Lz4 || codec instanceof Lz4WithDictionary ? codec.scratch : undefined;
+}
+
 class Lz4 implements Codec {
   readonly name = "lz4";
   readonly implementation = IMPLEMENTATION;
@@ -37,6 +53,10 @@ class Lz4 implements Codec {
   constructor(memory: CodecMemory) {
     this.#kernels = memory.kernels;
     this.#table = memory.reserve(LZ4_TABLE_BYTES);
+  }
+
+  get scratch(): Lz4Scratch {
+    return { table: this.#table, dictionary: NONE, dictionaryBytes: 0, dictionaryTable: NONE };
   }
 
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {
@@ -86,6 +106,15 @@ class Lz4WithDictionary implements Codec {
     }
     assert(this.#dictionary > 0, "no dictionary begins at address 0");
     kernels.lz4PrepareDictionary(this.#dictionary, dictionary.length, this.#dictionaryTable);
+  }
+
+  get scratch(): Lz4Scratch {
+    return {
+      table: this.#table,
+      dictionary: this.#dictionary,
+      dictionaryBytes: this.#dictionaryBytes,
+      dictionaryTable: this.#dictionaryTable,
+    };
   }
 
   compress(source: Address, sourceBytes: number, target: Address, limitBytes: number): number {

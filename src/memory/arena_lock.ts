@@ -132,6 +132,15 @@ export class ArenaLock {
   }
 
   /**
+   * Completes `lock` where a kernel has taken the lock's word and no more (arena_lock.as.ts).
+   * @throws as `lock`
+   */
+  proceed(): void {
+    this.#keepReadersOut();
+    if (this.#words[Super.REPAIR] !== 0) this.#recover(0);
+  }
+
+  /**
    * Takes the lock, to change words that no reader looks at.
    * @throws as `lock`
    */

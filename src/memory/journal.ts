@@ -24,6 +24,15 @@
 import { assert } from "../base/errors.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Super from "./arena.layout.ts";
+import {
+  KEPT,
+  KEPT_BYTES,
+  KEPT_FROM,
+  MOVE_BYTES,
+  MOVE_FROM,
+  MOVE_TO,
+  MOVED,
+} from "./journal.layout.ts";
 
 /**
  * Entries of the log. The longest transaction is a malloc in the dense pool that splits all its
@@ -32,18 +41,6 @@ import * as Super from "./arena.layout.ts";
 const JOURNAL_ENTRIES = 4095;
 /** Bytes of the log; entry 0 is unused. */
 export const JOURNAL_BYTES = (JOURNAL_ENTRIES + 1) * 8;
-
-// In place of a word index, for a move of bytes: three entries describe a move that is about to be
-// made, a fourth says that it was made.
-const MOVE_FROM = -1;
-const MOVE_TO = -2;
-const MOVE_BYTES = -3;
-const MOVED = -4;
-// And for saved bytes: their address and length, then their copy's address, which marks the copy as
-// complete.
-const KEPT_FROM = -5;
-const KEPT_BYTES = -6;
-const KEPT = -7;
 
 /** Logs a word, and writes it. */
 export function put(words: Int32Array, at: number, value: number): void {

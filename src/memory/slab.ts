@@ -12,14 +12,7 @@ import { assert } from "../base/errors.ts";
 import type { Arena } from "./arena.ts";
 import { add, keep, put } from "./journal.ts";
 import { listAdd, listCheck, listDel, listEmpty, listFirst, listInit, listNext } from "./list.ts";
-
-/** Words that the owner provides: link of the list of slabs with room, then two counts. */
-export const SLAB_HEAD_WORDS = 4;
-const WITH_ROOM = 0;
-const RECORDS_USED = 2;
-const FRAMES = 3;
-
-const NO_RECORD = 0xffff;
+import { FRAMES, NO_RECORD, RECORDS_USED, WITH_ROOM } from "./slab.layout.ts";
 
 export class Slab {
   readonly recordWords: number;

@@ -22,7 +22,8 @@ import {
   listNext,
   listPrev,
 } from "../memory/list.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../memory/slab.layout.ts";
+import { Slab } from "../memory/slab.ts";
 import { BasePool, type PoolId } from "./base.ts";
 import { BUDDY_LISTS_WORDS, BuddyLists, CHUNKS, CHUNKS_ORDER } from "./buddy_lists.ts";
 import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";

@@ -26,7 +26,8 @@ import {
   listNext,
   listPrev,
 } from "../memory/list.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../memory/slab.layout.ts";
+import { Slab } from "../memory/slab.ts";
 import { BasePool, type PoolId } from "./base.ts";
 import { type ClassStats, describedFrame, type MapMode } from "./contract.ts";
 import type { PoolDriver } from "./driver.ts";

@@ -31,7 +31,7 @@ import * as Root from "./store.layout.ts";
 // Word offsets in the root, after the words of store.layout.ts.
 /** Offset of the index's words. */
 export const INDEX_AT = Math.ceil(Root.PARTS / 2) * 2;
-const POLICIES_AT = INDEX_AT + INDEX_WORDS;
+export const POLICIES_AT = INDEX_AT + INDEX_WORDS;
 const BACKING_AT = Math.ceil((POLICIES_AT + Root.KINDS * POLICY_WORDS) / 2) * 2;
 const OUTBOX_AT = BACKING_AT + BACKING_WORDS;
 const ROOT_WORDS = OUTBOX_AT + OUTBOX_WORDS;

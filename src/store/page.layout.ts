@@ -47,10 +47,10 @@ export const FILE = 3;
 export const POLICY_SHIFT = 21;
 const POLICY_FIELD = 7 << POLICY_SHIFT;
 
-const AGE_SHIFT = 24;
+export const AGE_SHIFT = 24;
 /** Ticks of the store's clock are counted modulo this. */
 export const AGES = 128;
-const KIND_SHIFT = 31;
+export const KIND_SHIFT = 31;
 
 /** A META without SIZE and CODEC. */
 export function makeMeta(kind: number, where: number, tick: number): number {

@@ -40,8 +40,9 @@ import { Versions } from "./versions.ts";
 /** Bytes of the header that names the entry of an object, where reclaim goes by frames. */
 export const HEADER_BYTES = 4;
 
-/** Of `findContext`. */
+/** Of `findContext` and `putContext`. */
 export const FIND_CONTEXT_BYTES = 256;
+export const PUT_CONTEXT_BYTES = 256;
 
 /** One in so many operations is timed: reading a clock costs as much as a list operation. */
 const TIMED_EVERY = 16;
@@ -78,6 +79,8 @@ export class StoreState implements StoreContext {
   readonly packedBytes: number;
   /** Words of a kernel that finds values (values/find.layout.ts), behind what an eviction uses. */
   readonly findContext: Address;
+  /** Words of a kernel that stores values (values/put.layout.ts), before those. */
+  readonly putContext: Address;
   /** Scratch for the head of a value while an eviction uses `evicted`. */
   readonly evictedHead: Address;
   /** The key of a page that is being evicted. */
@@ -165,6 +168,7 @@ export class StoreState implements StoreContext {
     this.packed = parts.arena.reserve(this.packedBytes);
     this.evicted = parts.arena.reserve(this.pageSize * 2);
     this.findContext = (this.evicted + this.pageSize * 2 - FIND_CONTEXT_BYTES) as Address;
+    this.putContext = (this.findContext - PUT_CONTEXT_BYTES) as Address;
     this.evictedHead = (this.evicted + this.pageSize + HEADER_BYTES) as Address;
   }
 

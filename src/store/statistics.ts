@@ -1,14 +1,9 @@
 // Statistics of a store, consistent with each other: they are read under one hold of the lock.
 
 import * as Box from "../backing/outbox.layout.ts";
+import { LATENCY_WORDS } from "../base/latency.layout.ts";
 import type { LatencySummary } from "../base/latency.ts";
-import {
-  LATENCY_WORDS,
-  latencyAdd,
-  latencyBuckets,
-  latencyRecord,
-  latencySummary,
-} from "../base/latency.ts";
+import { latencyAdd, latencyBuckets, latencyRecord, latencySummary } from "../base/latency.ts";
 import { RECOVERIES } from "../memory/arena.layout.ts";
 import type { LockKind } from "../memory/arena_lock.ts";
 import { FRAME_WORDS } from "../memory/frame.layout.ts";

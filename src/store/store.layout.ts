@@ -8,7 +8,7 @@
  * events at once, and a rollback does not undo them. The gauges of a kind are rolled back with a
  * transaction.
  */
-import { LATENCY_WORDS } from "../base/latency.ts";
+import { LATENCY_WORDS } from "../base/latency.layout.ts";
 
 export const MAGIC = 0; // fixed: STORE_MAGIC, written last
 export const VERSION = 1; // fixed
@@ -24,6 +24,8 @@ export const WORK = 11; // atomic: counts calls for the maintainer
 export const MAINTAINER = 12; // the owner (memory/owner.ts) that maintains the store, 0 = none
 export const PENDING_RELABEL = 14; // 0, or the moved entry whose object still names its old place
 export const VERSIONS = 15; // fixed: word index of the table of versions (versions.ts), 0 = none
+/** Number of versions: enough that a change of another key seldom makes a copy invalid. */
+export const VERSIONS_MAX = 4096;
 export const DICTIONARY = 16; // number of the dictionary for new values, 0 = none
 export const DICTIONARIES = 17; // number of dictionaries
 export const LIMIT_FRAMES = 13; // frames that may be in use

@@ -100,15 +100,40 @@ export function storePacked(
   packed: number,
   source: Address,
 ): typeof STORED | Errno {
-  const { lock, frames } = state.arena;
-  const { changes } = state;
+  state.room?.beforePut();
   const request = beginRequest(state, pool, key, packed);
-  const { sizeBytes } = request;
   request.source = source;
-  for (;;) {
+  return storeRequest(state, request, false);
+}
+
+/**
+ * As `storePacked`, by a caller that has taken the lock, which is released, and has called
+ * `RoomSource.beforePut` before. The store must keep no log of changes.
+ */
+export function storePackedLocked(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  packed: number,
+  source: Address,
+): typeof STORED | Errno {
+  const request = beginRequest(state, pool, key, packed);
+  request.source = source;
+  return storeRequest(state, request, true);
+}
+
+function storeRequest(
+  state: StoreState,
+  request: PutRequest,
+  isLocked: boolean,
+): typeof STORED | Errno {
+  const { changes } = state;
+  const { lock, frames } = state.arena;
+  const { source, sizeBytes } = request;
+  for (let mustLock = !isLocked; ; mustLock = true) {
     if (changes !== undefined) changes.prepare(source, sizeBytes);
     let result: number = EAGAIN;
-    lock.lock();
+    if (mustLock) lock.lock();
     try {
       if (changes !== undefined && !changes.hasRoomLocked(sizeBytes)) continue;
       result = storeLocked(state, request);
@@ -129,6 +154,7 @@ function storeSameFilled(
   high: number,
 ): typeof STORED | Errno {
   const { lock, frames } = state.arena;
+  state.room?.beforePut();
   const request = beginRequest(state, pool, key, 0);
   request.low = low;
   request.high = high;
@@ -157,7 +183,6 @@ function beginRequest(state: StoreState, pool: number, key: TmemKey, packed: num
   request.attempts = 0;
   request.hasAskedShards = false;
   request.flushes = 0;
-  state.room?.beforePut();
   return request;
 }
 

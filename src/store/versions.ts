@@ -16,8 +16,7 @@ import { put } from "../memory/journal.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import * as Store from "./store.layout.ts";
 
-/** Number of versions: enough that a change of another key seldom makes a copy invalid. */
-const VERSIONS = 4096;
+const VERSIONS = Store.VERSIONS_MAX;
 export const VERSIONS_BYTES = VERSIONS * 4;
 
 export const WATCHES = 512;

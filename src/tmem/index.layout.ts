@@ -12,7 +12,7 @@
  * All words are guarded by the arena's lock. Word indexes of frames beyond the table's size are
  * stale.
  */
-import { SLAB_HEAD_WORDS } from "../memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../memory/slab.layout.ts";
 
 export const SEED = 0; // fixed: seed of the hash
 export const BUCKETS = 1; // buckets of the hash table, 0 = no objects and no frames

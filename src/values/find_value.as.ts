@@ -82,8 +82,15 @@ export function hashKey(find: usize, key: usize, count: usize): u64 {
 }
 
 /** `hashOf` of store/hash.ts, of a value's first page. */
-function hashPage(find: usize, low: u32, high: u32): u32 {
+export function hashPage(find: usize, low: u32, high: u32): u32 {
   return finish(round(round(round(round(own(find, Find.PAGE_SEED), low), high), 0), 0));
+}
+
+/** `hashName` of tmem/hash.ts. @param name of an object: NAME_MASK of its SHAPE */
+// @ts-ignore: decorator
+@inline
+export function hashName(find: usize, name: u32, low: u32, high: u32): u32 {
+  return finish(finish(finish(own(find, Find.INDEX_SEED) ^ name) ^ low) ^ high);
 }
 
 /** The word index of the bucket of a hash, where there are objects; else NONE. */
@@ -91,7 +98,7 @@ export function bucketOf(find: usize, low: u32, high: u32): u32 {
   const buckets = load<u32>(own(find, Find.BUCKETS));
   if (buckets == 0) return Obj.NONE;
   const name = own(find, Find.NAME);
-  const hash = finish(finish(finish(own(find, Find.INDEX_SEED) ^ name) ^ low) ^ high);
+  const hash = hashName(find, name, low, high);
   const mask = 0xffffffff >>> clz<u32>(buckets);
   let bucket = hash & mask;
   if (bucket >= buckets) bucket &= mask >>> 1;

@@ -72,7 +72,7 @@ export function fillPlain(state: StoreState, value: Uint8Array, from: number, co
 }
 
 /** The dictionary that a new value is compressed with, 0 = none. */
-function dictionaryFor(state: StoreState, sizeBytes: number): number {
+export function dictionaryFor(state: StoreState, sizeBytes: number): number {
   const dictionary = state.words[state.root + Root.DICTIONARY]!;
   if (dictionary === 0 || sizeBytes > Value.DICTIONARY_HELPS_BYTES) return 0;
   return state.codecs.takesDictionary(false) ? dictionary : 0;

@@ -66,6 +66,7 @@ class SwitchedKernels implements Kernels {
   readonly lz4CompressDictionary: Kernels["lz4CompressDictionary"];
   readonly lz4DecompressDictionary: Kernels["lz4DecompressDictionary"];
   readonly answerGets: Kernels["answerGets"];
+  readonly putValue: Kernels["putValue"];
   readonly table: Kernels["table"];
   readonly putLong: Kernels["putLong"];
   readonly addHash: Kernels["addHash"];
@@ -90,6 +91,7 @@ class SwitchedKernels implements Kernels {
     this.lz4CompressDictionary = own.lz4CompressDictionary;
     this.lz4DecompressDictionary = own.lz4DecompressDictionary;
     this.answerGets = own.answerGets;
+    this.putValue = own.putValue;
     this.table = own.table;
     this.putLong = own.putLong;
     this.addHash = own.addHash;

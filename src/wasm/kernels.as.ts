@@ -21,6 +21,7 @@ export {
 export { answerGets, answerKey } from "../memcached/plain_gets.as";
 export { addHash, forgetFound, lookAtHashes, putLong } from "../memcached/sharded_gets.as";
 export { findPage } from "../values/find_value.as";
+export { putValue } from "../values/put_value.as";
 export {
   compareExchangeAt,
   copyAt,

@@ -91,6 +91,14 @@ export interface Kernels {
    */
   findPage(find: number, low: number, high: number): number;
   /**
+   * Compresses and stores a value as page 0, in the usual case (values/put_value.as.ts).
+   * @param put a context (values/put.layout.ts), in which CODEC and STORED_BYTES say what came of
+   *   the compression
+   * @param header of the value (store/value.layout.ts)
+   * @returns how far it has come, one of the numbers in values/put_value.as.ts
+   */
+  putValue(put: number, low: number, high: number, header: number): number;
+  /**
    * Answers lines of memcached's protocol at [from, to), as far as they are plain gets, into
    * [reply, replyEnd).
    * @param find a context (find.layout.ts), in which COUNT and OUT say what came of it

@@ -7,7 +7,8 @@ import { NIL, type WordIndex } from "../../src/base/brand.ts";
 import { AssertionError } from "../../src/base/errors.ts";
 import { KIB } from "../../src/base/units.ts";
 import { Arena, PAGE_SIZES } from "../../src/memory/arena.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../../src/memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../../src/memory/slab.layout.ts";
+import { Slab } from "../../src/memory/slab.ts";
 
 const OWNER = 9;
 

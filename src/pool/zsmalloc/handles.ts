@@ -16,7 +16,8 @@ import { type Handle, NIL, type Nil, type WordIndex } from "../../base/brand.ts"
 import type { Arena } from "../../memory/arena.ts";
 import type { FrameAllocator } from "../../memory/frames.ts";
 import { put } from "../../memory/journal.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../../memory/slab.layout.ts";
+import { Slab } from "../../memory/slab.ts";
 
 /** Words of the pool's descriptor for the table. */
 export const HANDLES_WORDS = SLAB_HEAD_WORDS;

@@ -11,7 +11,8 @@ import { EBUSY, EINVAL, ENOMEM, type Errno } from "../../base/errno.ts";
 import { assert } from "../../base/errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import { keep, put } from "../../memory/journal.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../../memory/slab.layout.ts";
+import { Slab } from "../../memory/slab.ts";
 import type { PoolId } from "../base.ts";
 import {
   frameOf,

@@ -17,7 +17,8 @@ import {
   listNext,
   listPrev,
 } from "../../memory/list.ts";
-import { SLAB_HEAD_WORDS, Slab } from "../../memory/slab.ts";
+import { SLAB_HEAD_WORDS } from "../../memory/slab.layout.ts";
+import { Slab } from "../../memory/slab.ts";
 import * as Pool from "../pool.layout.ts";
 import type { Places } from "./places.ts";
 import type { SizeClasses } from "./size_classes.ts";

@@ -1,0 +1,201 @@
+// Sets by the kernel (values/put_value.as.ts) against the same sets by `storePacked`: the same
+// values, counters and structures, word for word, after any sequence of operations.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { nodePlatform } from "../../src/node/platform.ts";
+import type { StoreOptions } from "../../src/store/options.ts";
+import { Store, stateOf } from "../../src/store/store.ts";
+import { ENTRY_WORDS, META, VALUE } from "../../src/tmem/entry.layout.ts";
+import { TmemKey } from "../../src/tmem/key.ts";
+import { formatValues } from "../../src/values/format.ts";
+import { KeyHash } from "../../src/values/key_hash.ts";
+import { SetRequest } from "../../src/values/request.ts";
+import { Values } from "../../src/values/values.ts";
+
+const SEEDS = [7, 11] as const;
+/** Calls of the kernel that stored their value, in all stores that use it. */
+let stored = 0;
+/** Calls that left something to `storePacked` or `commitLocked`. */
+let left = 0;
+
+class Side {
+  readonly store: Store;
+  readonly values: Values;
+  readonly #usesKernel: boolean;
+  nowMs = 1_000_000_000_000;
+
+  constructor(usesKernel: boolean, options: StoreOptions) {
+    this.#usesKernel = usesKernel;
+    let seed = 1;
+    const random = () => (seed = Math.imul(seed, 0x85eb_ca6b) ^ 0x1234_5677);
+    const given = { memoryMax: "2MiB", content: "values", policy: "tinylfu", ...options } as const;
+    this.store = Store.create(given, { ...nodePlatform(), random });
+    formatValues(this.store, random, false, SEEDS);
+    if (usesKernel) {
+      const { kernels } = stateOf(this.store).arena;
+      const original = kernels.putValue.bind(kernels);
+      const counted = (...args: Parameters<typeof original>) => {
+        const outcome = original(...args);
+        if (outcome === 1) stored++;
+        else left++;
+        return outcome;
+      };
+      const arena = stateOf(this.store).arena as unknown as { kernels: object };
+      arena.kernels = { ...kernels, putValue: counted };
+    }
+    this.values = new Values(this.store, () => this.nowMs, random);
+  }
+
+  set(request: SetRequest): number {
+    const { values } = this;
+    // The kernel stores nothing under a condition.
+    return this.#usesKernel
+      ? values.set(request)
+      : values.onlyIf(
+          () => true,
+          () => values.set(request),
+        );
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    const { values } = this;
+    if (!values.find(key, key.length)) return undefined;
+    const long = values.read(key, key.length);
+    assert.notEqual(long, null);
+    return long ?? values.bytes.slice(values.bufferAt, values.bufferAt + values.valueBytes);
+  }
+
+  /** The entry of a key, and where its object is; the words that all structures hang on. */
+  entryOf(key: Uint8Array): readonly number[] {
+    const state = stateOf(this.store);
+    const hash = new KeyHash(...SEEDS);
+    hash.set(key, key.length);
+    const entry = state.findLocked(
+      this.values.pool,
+      new TmemKey().setWords(hash.low, hash.high, 0, 0),
+    );
+    if (entry < 0) return [];
+    const words = [...state.words.subarray(entry, entry + ENTRY_WORDS)];
+    const mask = 2 ** Math.ceil(Math.log2(state.words.length)) - 1;
+    return [entry, ...words, state.words[words[VALUE]! & mask]!, words[META]!];
+  }
+
+  /** Everything that the store counts, but times. */
+  figures(): unknown {
+    const {
+      latency: _,
+      locks: __,
+      ...stats
+    } = this.store.stats() as unknown as Record<string, unknown>;
+    const { zpools } = stateOf(this.store);
+    const pools = zpools.map((pool) => {
+      const { lock: ___, ...figures } = pool.stats();
+      return { ...figures, classes: pool.classStats() };
+    });
+    return { stats: withoutTimes(stats), pools };
+  }
+}
+
+/** Leaves out what depends on the clock, and on how often a lock was taken. */
+function withoutTimes(stats: Record<string, unknown>): unknown {
+  const text = JSON.stringify(stats, (name, value: unknown) =>
+    /latenc|lock|wait|pools?$|transactions/i.test(name) ? undefined : value,
+  );
+  return JSON.parse(text);
+}
+
+function makeValue(seed: number, sizeBytes: number, isNoise: boolean): Uint8Array {
+  const value = new Uint8Array(sizeBytes);
+  let noise = seed + 1;
+  for (let i = 0; i < sizeBytes; i++) {
+    noise = (Math.imul(noise, 1664525) + 1013904223) | 0;
+    value[i] = isNoise ? noise >>> 24 : (i % 19) * seed + (i >>> 5);
+  }
+  return value;
+}
+
+const sizes = fc.oneof(
+  { arbitrary: fc.integer({ min: 0, max: 1500 }), weight: 6 },
+  { arbitrary: fc.integer({ min: 0, max: 4100 }), weight: 2 },
+  fc.constantFrom(0, 1, 2, 64, 4070, 9000),
+);
+const operation = fc.record({
+  what: fc.constantFrom(
+    "set",
+    "set",
+    "set",
+    "set",
+    "set",
+    "fill",
+    "get",
+    "delete",
+    "tick",
+    "empty",
+  ),
+  key: fc.nat(400),
+  size: sizes,
+  isNoise: fc.boolean(),
+  ttl: fc.constantFrom(Infinity, Infinity, Infinity, 3000),
+});
+
+function same(options: StoreOptions) {
+  return fc.property(fc.array(operation, { maxLength: 80 }), (operations) => {
+    const sides = [true, false].map((usesKernel) => new Side(usesKernel, options));
+    const both = <T>(work: (side: Side) => T, what: string): T => {
+      const [quick, slow] = sides.map(work);
+      assert.deepEqual(quick, slow, what);
+      return quick!;
+    };
+    const touched = new Set<string>();
+    const nameOf = (key: number) => Buffer.from(`key:${key}`);
+    let seed = 0;
+    const set = (key: number, size: number, isNoise: boolean, ttl: number) => {
+      const name = nameOf(key);
+      touched.add(name.toString());
+      const value = makeValue(++seed, size, isNoise);
+      const meta = Buffer.from([seed, key]);
+      const fields = { key: name, keyBytes: name.length, meta, metaBytes: 2, valueBytes: size };
+      both(
+        (side) =>
+          side.set(
+            Object.assign(new SetRequest(), { ...fields, value, expiresMs: side.nowMs + ttl }),
+          ),
+        "a set",
+      );
+    };
+    for (const { what, key, size, isNoise, ttl } of operations) {
+      const name = nameOf(key);
+      if (what === "set") set(key, size, isNoise, ttl);
+      else if (what === "fill") {
+        for (let nth = 0; nth < 150; nth++) set(key + nth, (size + nth * 13) % 2500, isNoise, ttl);
+      } else if (what === "get") both((side) => side.get(name), "a get");
+      else if (what === "delete") both((side) => side.values.delete(name, name.length), "a delete");
+      else if (what === "tick") for (const side of sides) side.store.tick();
+      else
+        for (let nth = 0; nth < 100; nth++) {
+          const other = nameOf(key + nth);
+          both((side) => side.values.delete(other, other.length), "a delete");
+        }
+      both((side) => side.entryOf(name), "an entry");
+    }
+    for (const name of touched) {
+      const key = Buffer.from(name);
+      both((side) => side.entryOf(key), `the entry of ${name}`);
+      both((side) => side.get(key), `the value of ${name}`);
+    }
+    both((side) => side.figures(), "figures");
+    for (const side of sides) side.store.verify();
+    for (const side of sides) side.store.close();
+  });
+}
+
+for (const options of [{}, { memoryMax: "1MiB" }, { pageSize: 16384 }] as StoreOptions[]) {
+  test(`kernel and engine store alike: ${JSON.stringify(options)}`, () => {
+    stored = 0;
+    left = 0;
+    fc.assert(same(options), { numRuns: 60 });
+    assert.ok(stored > 2000, `only ${stored} values were stored by the kernel`);
+    assert.ok(left > 100, `only ${left} sets were left to the engine`);
+  });
+}
