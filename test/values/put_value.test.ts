@@ -3,10 +3,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { PageFrame } from "../../src/base/brand.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
+import { POLICY_WORDS } from "../../src/policy/contract.ts";
+import * as Dense from "../../src/pool/dense/dense.layout.ts";
+import * as Pool from "../../src/pool/pool.layout.ts";
+import { INDEX_AT, POLICIES_AT } from "../../src/store/open.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
+import * as Root from "../../src/store/store.layout.ts";
 import { Store, stateOf } from "../../src/store/store.ts";
-import { ENTRY_WORDS, META, VALUE } from "../../src/tmem/entry.layout.ts";
+import { ENTRY_WORDS, VALUE } from "../../src/tmem/entry.layout.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { formatValues } from "../../src/values/format.ts";
 import { KeyHash } from "../../src/values/key_hash.ts";
@@ -78,7 +84,24 @@ class Side {
     if (entry < 0) return [];
     const words = [...state.words.subarray(entry, entry + ENTRY_WORDS)];
     const mask = 2 ** Math.ceil(Math.log2(state.words.length)) - 1;
-    return [entry, ...words, state.words[words[VALUE]! & mask]!, words[META]!];
+    const version = state.versions!.of(hash.low);
+    return [entry, ...words, state.words[words[VALUE]! & mask]!, version];
+  }
+
+  /** The words of the root, the index, the policies and the pools, without counters. */
+  #words(): number[][] {
+    const { words, root, arena } = stateOf(this.store);
+    const poolWords = Pool.OWN + Dense.CLASS_TABLE + Dense.GRANULES * Dense.CLASS_WORDS;
+    const pools = [0, 1].map((kind) => {
+      const frame = words[root + Root.ZPOOLS + kind]! as PageFrame;
+      return arena.frames.frameToWord(frame);
+    });
+    return [
+      [...words.subarray(root, root + Root.COUNTERS)],
+      [...words.subarray(root + Root.EXPIRES_FROM, root + Root.PARTS)],
+      [...words.subarray(root + INDEX_AT, root + POLICIES_AT + Root.KINDS * POLICY_WORDS)],
+      ...pools.map((at) => [...words.subarray(at, at + poolWords)]),
+    ];
   }
 
   /** Everything that the store counts, but times. */
@@ -93,7 +116,7 @@ class Side {
       const { lock: ___, ...figures } = pool.stats();
       return { ...figures, classes: pool.classStats() };
     });
-    return { stats: withoutTimes(stats), pools };
+    return { stats: withoutTimes(stats), pools, words: this.#words() };
   }
 }
 
