@@ -85,9 +85,14 @@ const idle: Worker[] = [];
 
 /**
  * Serves devices of a store. Closing the server leaves the devices and the store as they are.
+ * @param beforeListening called when all threads have their buffers
  * @throws ZcacheError ERR_OPTION; ERR_ARENA_FULL for want of buffers; ERR_IO: it can't listen
  */
-export async function startNbdServer(store: Store, options: NbdOptions): Promise<NbdServer> {
+export async function startNbdServer(
+  store: Store,
+  options: NbdOptions,
+  beforeListening?: () => Promise<void>,
+): Promise<NbdServer> {
   checkNbdOptions(options);
   const threads = whole("threads", options.threads ?? defaultThreads(), 1, THREADS_MAX);
   const connectionsMax = whole("connectionsMax", options.connectionsMax ?? 32, 1, 4096);
@@ -113,7 +118,9 @@ export async function startNbdServer(store: Store, options: NbdOptions): Promise
       for (const worker of ended) worker.unref();
       idle.push(...ended);
     };
-    const serverOptions = { listen, allow, connectionsMax, makeThread: newWorker, log };
+    const serverOptions = {
+      ...{ listen, allow, connectionsMax, makeThread: newWorker, log, beforeListening },
+    };
     return NbdServer.start(serverOptions, workers, { ...order, warmUp }, released);
   };
   return practiceMs === 0 ? start(undefined) : warmedUp(store, practiceMs, start);

@@ -25,6 +25,8 @@ export interface ServerOptions {
   readonly connectionsMax: number;
   /** Addresses and networks that may connect over TCP, such as "10.0.0.0/8"; empty: all. */
   readonly allow: readonly string[];
+  /** Called when all threads have their buffers, before the server listens. */
+  readonly beforeListening?: (() => Promise<void>) | undefined;
   /** Makes a thread to replace one that has failed. @throws ZcacheError ERR_WORKER */
   readonly makeThread: () => Worker;
   /** Takes the text of an unexpected error (default: writes it to stderr). */
@@ -125,6 +127,7 @@ export class NbdServer {
     await Promise.allSettled(started);
     try {
       await Promise.all(started);
+      await options.beforeListening?.();
       for (const listen of options.listen) await server.#listen(listen);
     } catch (error) {
       await server.close();

@@ -5,6 +5,7 @@ import * as Box from "../backing/outbox.layout.ts";
 import type { Remote, RemoteFigures } from "../backing/remote_contract.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { statesOf } from "../shard/sharded_store.ts";
+import type { KeptRecords } from "../store/kept_records.ts";
 import type { RemoteControl } from "../store/platform.ts";
 import { RemoteSweep } from "../store/remote_sweep.ts";
 import { RemoteTier } from "../store/remote_tier.ts";
@@ -60,6 +61,18 @@ class RemoteService implements RemoteControl {
 
   empty(): Promise<boolean> {
     return this.#sweep.empty();
+  }
+
+  get kept(): KeptRecords {
+    return this.#tier.kept;
+  }
+
+  holdPages(): void {
+    this.#tier.isHeld = true;
+  }
+
+  releaseKept(): Promise<boolean> {
+    return this.#sweep.releaseKept();
   }
 
   figures(): RemoteFigures {

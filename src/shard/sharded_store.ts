@@ -57,6 +57,12 @@ export function statesOf(store: Store): readonly StoreState[] {
   return store instanceof ShardedStore ? shardStates(store) : [stateOf(store)];
 }
 
+/** The state of the shard that has a page. */
+export function stateOfPage(store: Store, pool: number, key: TmemKey): StoreState {
+  const states = statesOf(store);
+  return states[shardOfPage(pool, key, states.length)]!;
+}
+
 let shardStates: (store: ShardedStore) => readonly StoreState[];
 
 export class ShardedStore extends Store {

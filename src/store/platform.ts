@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Threads } from "../base/threads.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
 import type { KernelSwitch } from "../wasm/kernel_switch.ts";
+import type { KeptRecords } from "./kept_records.ts";
 
 export interface DeviceOptions {
   readonly path: string;
@@ -53,6 +54,15 @@ export interface RemoteControl {
    * @returns whether all nodes have answered
    */
   empty(): Promise<boolean>;
+  /** Records that a file names, for a restart: they are not removed. */
+  readonly kept: KeptRecords;
+  /** From now on no page comes back by itself: its record stays where a file may say that it is. */
+  holdPages(): void;
+  /**
+   * Keeps no record any more, and removes those that no page has.
+   * @returns whether all nodes have answered
+   */
+  releaseKept(): Promise<boolean>;
   /** The nodes, as last known. */
   figures(): RemoteFigures;
 }

@@ -5,11 +5,12 @@
 // sweep lists all records under the prefix and compares each with the index, while everything goes
 // on.
 import * as Box from "../backing/outbox.layout.ts";
+import type { RecordName } from "../backing/record_name.ts";
 import type { RemoteKey } from "../backing/remote_contract.ts";
 import { NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { put } from "../memory/journal.ts";
-import { recordNameOf } from "./remote_name.ts";
+import { recordNameOf, remoteKeyOf } from "./remote_name.ts";
 import { entryOfRecordLocked } from "./remote_page.ts";
 import { outboxOf, type RemoteTier } from "./remote_tier.ts";
 import { transaction } from "./transaction.ts";
@@ -68,6 +69,22 @@ export class RemoteSweep {
     return this.#run(() => false);
   }
 
+  /** As RemoteControl. */
+  async releaseKept(): Promise<boolean> {
+    const { kept, remote } = this.#tier;
+    let isWhole = true;
+    let keys: RemoteKey[] = [];
+    for (const name of kept.release()) {
+      if (!this.#hasPage(name)) keys.push(remoteKeyOf(name));
+      if (keys.length < remote.batchMax) continue;
+      if (this.#tier.isOver) return false;
+      if (!(await this.#remove(keys))) isWhole = false;
+      keys = [];
+    }
+    if (keys.length > 0 && !(await this.#remove(keys))) isWhole = false;
+    return isWhole;
+  }
+
   #orphans(): number {
     const { states } = this.#tier;
     return states.reduce((sum, state) => sum + outboxOf(state).get(Box.ORPHANS), 0);
@@ -105,7 +122,10 @@ export class RemoteSweep {
   #isLive(key: RemoteKey): boolean {
     const name = recordNameOf(key);
     // A key that no store has made is not ours to remove.
-    if (name === undefined) return true;
+    return name === undefined || this.#tier.kept.has(name) || this.#hasPage(name);
+  }
+
+  #hasPage(name: RecordName): boolean {
     return this.#tier.states.some((state) =>
       transaction(state, () => entryOfRecordLocked(state, name) !== NIL),
     );

@@ -17,6 +17,7 @@ import { type Address, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { Reason } from "./counters.ts";
+import { KeptRecords } from "./kept_records.ts";
 import * as Page from "./page.layout.ts";
 import { remoteKeyOf } from "./remote_name.ts";
 import { arrivedLocked, bringBackLocked, entryOfRecordLocked } from "./remote_page.ts";
@@ -62,6 +63,10 @@ interface Lane {
 export class RemoteTier {
   readonly remote: Remote;
   readonly states: readonly StoreState[];
+  /** Records that are not removed, because a file names them. */
+  readonly kept = new KeptRecords();
+  /** Whether no page comes back by itself. */
+  isHeld = false;
   /** By the number of the node. */
   readonly #lanes: Lane[] = [];
   #putsInFlight = 0;
@@ -249,7 +254,8 @@ export class RemoteTier {
       const outbox = outboxOf(state);
       while (outbox.removalsWaiting > 0 && this.#removesInFlight < REMOVES_MAX) {
         const take = () => outbox.takeRemovalsLocked(this.remote.batchMax);
-        const names = transaction(state, take);
+        const names = transaction(state, take).filter((name) => !this.kept.has(name));
+        if (names.length === 0) continue;
         this.#removesInFlight++;
         this.#remove(state, names);
       }

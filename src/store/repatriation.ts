@@ -41,13 +41,13 @@ export class Repatriation {
 
   /** Brings some pages of one shard back, if there is room and budget. @returns at once */
   step(): void {
-    const { states, nowMs, hasLease, isOver } = this.#tier;
+    const { states, nowMs, hasLease, isOver, isHeld } = this.#tier;
     const { repatriatePages } = states[0]!.options.remote!;
     const seconds = (nowMs - (this.#lastMs ?? nowMs)) / MS_PER_SECOND;
     this.#lastMs = nowMs;
     const most = Math.max(1, repatriatePages * BURST_SECONDS);
     this.#budget = Math.min(most, this.#budget + seconds * repatriatePages);
-    if (this.#isRunning || !hasLease || isOver || nowMs < this.#pausedUntilMs) return;
+    if (this.#isRunning || !hasLease || isOver || isHeld || nowMs < this.#pausedUntilMs) return;
     if (this.#budget < 1) return;
     this.#nth = (this.#nth + 1) % states.length;
     const state = states[this.#nth]!;
@@ -78,7 +78,7 @@ export class Repatriation {
   /** @returns whether all of them were read */
   async #bringBack(state: StoreState, names: readonly RecordName[]): Promise<boolean> {
     const reads = await Promise.all(names.map((name) => this.#tier.read(state, name)));
-    if (this.#tier.isOver) return false;
+    if (this.#tier.isOver || this.#tier.isHeld) return false;
     let isDone = true;
     for (const [nth, name] of names.entries()) {
       const read = reads[nth]!;

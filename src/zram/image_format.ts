@@ -8,12 +8,15 @@ import type { PageRange } from "./lost_pages.ts";
 import type { Zram } from "./zram.ts";
 
 export const IMAGE_NAME = "ZCIMAGE";
-export const IMAGE_VERSION = "2";
-const VERSIONS_READ: readonly string[] = ["1", "2"];
+export const IMAGE_VERSION = "3";
+const VERSIONS_READ: readonly string[] = ["1", "2", "3"];
 export const START_BYTES = 16;
 export const BATCH_BYTES = 16;
 export const ENTRY_BYTES = 12;
 export const WORD = 2 ** 32;
+/** In place of the size of a page: its record in a remote tier follows. */
+export const IS_RECORD = 0xffff_ffff;
+export const RECORD_BYTES = 16;
 /** The most pages that scratch can have. */
 const BLOCK_PAGES = 16;
 const BLOCK_BYTES_MAX = 256 * 1024;
@@ -33,7 +36,29 @@ export interface ImageDescription {
     readonly sizeBytes: number;
     /** Since version 2: pages that an earlier image has lost. */
     readonly lost?: readonly PageRange[];
+    /** Since version 3: how the names of records name the device. */
+    readonly number?: number;
+    readonly pool?: number;
   }[];
+  /** Since version 3, if pages may be in a remote tier. */
+  readonly remote?: ImageRemote;
+}
+
+/** What a store must have in common with an image that names records in a remote tier. */
+export interface ImageRemote {
+  readonly prefix: string;
+  /** How the bytes of records are stored. */
+  readonly codec: string;
+  readonly recompress: string;
+  readonly pool: string;
+}
+
+/** A sentence for each setting that differs; "" if none does. */
+export function differences(wanted: ImageRemote, given: ImageRemote | undefined): string {
+  if (given === undefined) return "this store has no cluster";
+  const names = ["prefix", "codec", "recompress", "pool"] as const;
+  const other = names.filter((name) => wanted[name] !== given[name]);
+  return other.map((name) => `its ${name} is ${wanted[name]}, here ${given[name]}`).join("; ");
 }
 
 /** Buffers for one page and one batch, in the arena of the devices. */
@@ -93,7 +118,7 @@ export function identifyImage(path: string): string {
     // After an intact name, a version that differs in one bit is taken for damage.
     const isNear = bitsOff(bytes.subarray(-1), IMAGE_VERSION) <= 1;
     if (bits === 0 && !VERSIONS_READ.includes(version) && !isNear) {
-      const read = VERSIONS_READ.join(" and ");
+      const read = VERSIONS_READ.join(", ").replace(/, (.)$/, " and $1");
       return `${OTHER_VERSION} ${JSON.stringify(version)}, and this zcache reads versions ${read}`;
     }
     const isOwn = bits <= NEAR_BITS || isZeroFile(fd, stat.size);

@@ -2,15 +2,19 @@
 //
 // Batches have the pages in ascending order, device by device. So two undamaged batches tell which
 // pages a damaged part between them may have had: these are marked as lost, all others are right.
-import { fstatSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { Address } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import {
   BATCH_BYTES,
+  differences,
   ENTRY_BYTES,
   type ImageDescription,
   type ImageDevice,
+  type ImageRemote,
   type ImageRoom,
+  IS_RECORD,
+  RECORD_BYTES,
   START_BYTES,
   WORD,
 } from "./image_format.ts";
@@ -59,19 +63,33 @@ export class ImageReader {
   /** Whether no batch is missing before the next one. */
   #isNext = true;
 
-  constructor(path: string, file: number, devices: readonly ImageDevice[], room: ImageRoom) {
+  readonly #remote: ImageRemote | undefined;
+  /** Why records of the image can't be adopted; "" if they can. */
+  #refusal = "";
+
+  constructor(
+    path: string,
+    file: number,
+    devices: readonly ImageDevice[],
+    room: ImageRoom,
+    remote: ImageRemote | undefined,
+  ) {
     this.#path = path;
     this.#file = file;
     this.#sizeBytes = fstatSync(file).size;
     this.#named = devices;
     this.#room = room;
+    this.#remote = remote;
   }
 
-  /** @throws ZcacheError ERR_OPTION, ERR_IO, ERR_ARENA_FULL */
-  load(): LoadedImage {
+  /**
+   * Loads the image; yields the number of loaded pages while the next one has no room.
+   * @throws ZcacheError ERR_OPTION, ERR_IO, ERR_CORRUPT
+   */
+  *load(): Generator<number, LoadedImage> {
     const at = this.#readDescription();
     if (at === undefined) this.#loseAll();
-    else this.#readBatches(at);
+    else yield* this.#readBatches(at);
     this.#devices.forEach((device, nth) => {
       device.lost.mark(merged(this.#lost[nth]!));
     });
@@ -91,10 +109,21 @@ export class ImageReader {
     if (description === undefined) return undefined;
     this.#devices = this.#matched(description);
     this.#lost = description.exports.map(({ lost = [] }) => [...lost]);
+    this.#refusal = this.#refusalOf(description);
     return START_BYTES + length;
   }
 
-  #readBatches(from: number): void {
+  #refusalOf({ remote, exports }: ImageDescription): string {
+    // An image without a remote tier has no records.
+    if (remote === undefined) return "it names no cluster";
+    const isPlaced = exports.every(({ number, pool }, nth) => {
+      const { place } = this.#devices[nth]!;
+      return place.number === number && place.pool === pool;
+    });
+    return isPlaced ? differences(remote, this.#remote) : "its devices were in another order";
+  }
+
+  *#readBatches(from: number): Generator<number, void> {
     for (let at = from; ; ) {
       const head = Buffer.alloc(BATCH_BYTES);
       const batch = this.#readAt(at, head) ? this.#batchIn(head, 0) : undefined;
@@ -107,7 +136,7 @@ export class ImageReader {
         continue;
       }
       at += BATCH_BYTES + batch.bytes;
-      if (batch.count > 0) this.#takeBatch(batch);
+      if (batch.count > 0) yield* this.#takeBatch(batch);
       else if (this.#isEnd()) return;
       else break;
     }
@@ -172,8 +201,8 @@ export class ImageReader {
     return Math.max(16, Math.floor(BATCHES_MISSING_MAX / (1 + bytes / 256)));
   }
 
-  #takeBatch({ count, bytes, device: nth }: Batch): void {
-    const { buffer, block, page: scratch, pageSize, codec } = this.#room;
+  *#takeBatch({ count, bytes, device: nth }: Batch): Generator<number, void> {
+    const { buffer, pageSize } = this.#room;
     this.#batches++;
     const device = this.#devices[nth]!;
     const numberAt = (entry: number) =>
@@ -184,24 +213,53 @@ export class ImageReader {
     let at = count * ENTRY_BYTES;
     for (let entry = BATCH_BYTES; entry < BATCH_BYTES + count * ENTRY_BYTES; entry += ENTRY_BYTES) {
       const page = numberAt(entry);
-      const size = buffer.readUInt32LE(entry + 8);
-      const source = (block + BATCH_BYTES + at) as Address;
+      const word = buffer.readUInt32LE(entry + 8);
+      const size = word === IS_RECORD ? RECORD_BYTES : word;
+      const from = BATCH_BYTES + at;
       at += size;
-      const left = device.sizeBytes - page * pageSize;
-      if (size < 1 || size > pageSize || at > bytes || left <= 0) throw this.#malformed();
-      if (size < pageSize) codec.decompress(source, size, scratch, pageSize);
-      const plain = size < pageSize ? scratch : source;
-      if (device.writeFrom(page * pageSize, Math.min(left, pageSize), plain) !== 0) {
-        throw new ZcacheError(
-          "ERR_ARENA_FULL",
-          `${this.#path}: the image does not fit into the memory of the store`,
-        );
+      if (size < 1 || size > pageSize || at > bytes || page * pageSize >= device.sizeBytes) {
+        throw this.#malformed();
+      }
+      while (
+        !(word === IS_RECORD
+          ? this.#adopt(device, page, from)
+          : this.#put(device, page, from, size))
+      ) {
+        yield this.#pages;
       }
       this.#device = nth;
       this.#page = page + 1;
       this.#pages++;
     }
     this.#isNext = true;
+  }
+
+  /** Stores a page of the batch in the buffer. @returns false without room */
+  #put(device: Zram, page: number, from: number, size: number): boolean {
+    const { block, page: scratch, pageSize, codec } = this.#room;
+    const source = (block + from) as Address;
+    if (size < pageSize) codec.decompress(source, size, scratch, pageSize);
+    const plain = size < pageSize ? scratch : source;
+    const left = device.sizeBytes - page * pageSize;
+    return device.writeFrom(page * pageSize, Math.min(left, pageSize), plain) === 0;
+  }
+
+  /** Adopts a record that the batch in the buffer names. @returns false without room */
+  #adopt(device: Zram, page: number, from: number): boolean {
+    const { buffer } = this.#room;
+    if (this.#refusal !== "") {
+      const remedy = "start with the settings of then, or without the image: existing = discard";
+      const what = `${this.#path} has pages in a cluster that can't be read`;
+      throw new ZcacheError("ERR_OPTION", `${what}: ${this.#refusal}; ${remedy}`);
+    }
+    const result = device.adopt(page, {
+      meta: buffer.readInt32LE(from),
+      versionLow: buffer.readInt32LE(from + 4),
+      versionHigh: buffer.readUInt32LE(from + 8),
+      epoch: buffer.readUInt32LE(from + 12),
+    });
+    if (result === "wrong") throw this.#malformed();
+    return result === "done";
   }
 
   /** Marks the pages from the position up to `page` of a device as lost. */
@@ -267,6 +325,20 @@ export class ImageReader {
   }
 }
 
+/** The description of an image, whose checksum is not verified; undefined if it is damaged. */
+export function readDescription(path: string): ImageDescription | undefined {
+  const file = openSync(path, "r");
+  try {
+    const start = Buffer.alloc(START_BYTES);
+    if (readSync(file, start, 0, START_BYTES, 0) < START_BYTES) return undefined;
+    const text = Buffer.alloc(Math.min(DESCRIPTION_BYTES_MAX, start.readUInt32LE(8)));
+    const got = readSync(file, text, 0, text.length, START_BYTES);
+    return descriptionOf(text.toString("utf8", 0, got));
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** Sorts ranges, and joins those that touch or overlap. */
 function merged(ranges: readonly PageRange[]): PageRange[] {
   const sorted = [...ranges].sort((a, b) => a.from - b.from);
@@ -283,7 +355,9 @@ function merged(ranges: readonly PageRange[]): PageRange[] {
 function descriptionOf(text: string): ImageDescription | undefined {
   try {
     const value = JSON.parse(text) as ImageDescription;
-    const isRight = value.exports.every((one) => Number.isSafeInteger(one.sizeBytes));
+    const isRight = value.exports.every(
+      ({ name, sizeBytes }) => typeof name === "string" && Number.isSafeInteger(sizeBytes),
+    );
     return isRight && Number.isInteger(value.pageSize) ? value : undefined;
   } catch {
     return undefined;

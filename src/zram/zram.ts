@@ -15,12 +15,14 @@
 //
 // Concurrency: any number of threads read and write; a write of a page is atomic, a range is not.
 // Limits: a device has at most 2⁵⁰ bytes, a store 256 devices; lost ranges are 64 at most.
+import type { RecordVersion } from "../backing/record_name.ts";
 import { type Address, NIL } from "../base/brand.ts";
 import { bytesOf } from "../base/bytes.ts";
 import { EINVAL, ENOSPC } from "../base/errno.ts";
 import { assert, ZcacheError } from "../base/errors.ts";
 import type { Arena } from "../memory/arena.ts";
-import { statesOf } from "../shard/sharded_store.ts";
+import { stateOfPage, statesOf } from "../shard/sharded_store.ts";
+import { adoptRecord, arrivedRecord, canAdopt } from "../store/adopt_page.ts";
 import { isSendingOut } from "../store/remote_page.ts";
 import { DATA, MISS, type Store, ZERO } from "../store/store.ts";
 import { ZramCounters } from "./counters.ts";
@@ -33,6 +35,12 @@ import * as Device from "./zram.layout.ts";
 /** What an extent of a device is, as `blockStatus` says it. */
 export const Extent = { DATA, HOLE: MISS, ZERO } as const;
 
+/** The record of a page in a remote tier. */
+export interface PageRecord extends RecordVersion {
+  /** META of the page (store/page.layout.ts): its codec and its size. */
+  readonly meta: number;
+}
+
 /** What travels to another thread, beside the store. */
 export interface ZramShare {
   readonly zcacheZram: number;
@@ -42,7 +50,7 @@ export class Zram {
   readonly pageSize: number;
   /** The store's memory, byte by byte: addresses are places in it. */
   readonly bytes: Uint8Array;
-  /** @internal Pages that a damaged image has lost; marked before other threads have the device. */
+  /** @internal Pages that a damaged image has lost; marked before any thread serves the device. */
   readonly lost: LostPages;
   /** Whether pages may be in a remote tier: then reads and writes may throw ERR_REMOTE_PAGE. */
   readonly hasRemote: boolean;
@@ -215,6 +223,34 @@ export class Zram {
   /** Whether a write that was refused may succeed soon, because pages are on their way out. */
   get mayGainRoom(): boolean {
     return statesOf(this.#store).some(isSendingOut);
+  }
+
+  /** The device's number and its pool, by which records in a remote tier name it. */
+  get place(): { readonly number: number; readonly pool: number } {
+    return { number: this.#store.arena.words[this.#at + Device.NUMBER]!, pool: this.#pages.pool };
+  }
+
+  /** The record of a page that is in the remote tier alone; undefined for any other page. */
+  recordOf(page: number): PageRecord | undefined {
+    const { pool } = this.#pages;
+    const key = this.#pages.keyOf(page);
+    return arrivedRecord(stateOfPage(this.#store, pool, key), pool, key);
+  }
+
+  /**
+   * Makes a page stand for a record that an earlier process has left, and keeps the record for as
+   * long as a file names it. In the thread that made the store.
+   * @returns "done"; "full" without room; "wrong" for a record that no earlier process can have
+   */
+  adopt(page: number, record: PageRecord): "done" | "full" | "wrong" {
+    const { pool } = this.#pages;
+    const key = this.#pages.keyOf(page);
+    const state = stateOfPage(this.#store, pool, key);
+    const name = { ...record, pool, key };
+    if (!canAdopt(state, name)) return "wrong";
+    if (!adoptRecord(state, key, name)) return "full";
+    this.#store.remote!.kept.keep(name);
+    return "done";
   }
 
   /** As `readTo`, to bytes anywhere. */

@@ -10,7 +10,6 @@ import { startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { Command } from "../../src/nbd/protocol/protocol.ts";
 import { createStore } from "../../src/node/stores.ts";
 import type { Store } from "../../src/store/store.ts";
-import { DeviceImage } from "../../src/zram/image.ts";
 import { NbdClient } from "../doubles/nbd_client.ts";
 import { RemoteCluster, RemoteDouble } from "../doubles/remote.ts";
 import { temporaryFolder } from "../doubles/temporary_folder.ts";
@@ -138,23 +137,4 @@ test("while one connection waits for a node that is down, others go on", async (
     assert.equal((await first.request(Command.READ, gone, 4096)).error, 0);
     for (const client of [first, second]) client.socket.destroy();
   });
-});
-
-test("an image has the remote pages too", async () => {
-  const path = join(folder, "image.zc");
-  const data = noise(5);
-  await serving(async ({ path: socket, device }) => {
-    const client = await NbdClient.open(socket);
-    await writeAll(client, data);
-    client.socket.destroy();
-    const image = new DeviceImage(path, [{ name: "", device }]);
-    assert.equal(await image.saveAsync(), SIZE / 4096);
-  });
-  const store = createStore({ memoryMax: 10 * MIB });
-  const device = Zram.create(store, SIZE);
-  assert.equal(new DeviceImage(path, [{ name: "", device }]).load().pages, SIZE / 4096);
-  const read = new Uint8Array(SIZE);
-  device.read(0, read);
-  assert.equal(Buffer.compare(read, data), 0);
-  store.close();
 });

@@ -230,20 +230,20 @@ test("foreign files and other versions are refused with a remedy, and left as th
   }
   // A version that differs in a single bit from the one in use may be damage, and is read as that.
   for (const version of ["4", "9"]) {
-    const bytes = readFileSync(join(FIXTURES, "image-2/image"));
+    const bytes = readFileSync(join(FIXTURES, "image-3/image"));
     bytes.write(version, 7, "latin1");
     writeFileSync(image, bytes);
     const { store, image: own } = open(image);
     assert.throws(
       () => own.load(),
-      /is an image of version .*, and this zcache reads versions 1 and 2/,
+      /is an image of version .*, and this zcache reads versions 1, 2 and 3/,
     );
     assert.deepEqual(readFileSync(image), bytes);
     store.close();
   }
 });
 
-for (const version of ["1", "2"]) {
+for (const version of ["1", "2", "3"]) {
   test(`an image of version ${version} is loaded`, () => {
     const image = join(home, "old");
     copyFileSync(join(FIXTURES, `image-${version}/image`), image);

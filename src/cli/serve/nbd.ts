@@ -26,7 +26,7 @@ import { openStore, renamedFile } from "../../node/stores.ts";
 import { createRemote } from "../../remote/remote.ts";
 import type { Store } from "../../store/store.ts";
 import { type PageType, ZramIdleScan } from "../../zram/idle_scan.ts";
-import { DeviceImage } from "../../zram/image.ts";
+import { DeviceImage, devicesIn } from "../../zram/image.ts";
 import { zramKnobs } from "../../zram/knobs.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
@@ -41,6 +41,7 @@ const LEASE_MS_MAX = 20_000;
 const LEASE_LOOK_MS = 100;
 /** At the end, records are removed for so long; the next owner of the prefix removes the others. */
 const EMPTY_MS_MAX = 10_000;
+const EMPTY_LOOK_MS = 20;
 
 interface NamedDevice {
   readonly name: string;
@@ -131,9 +132,25 @@ function storeOf(values: NbdValues, remote: Remote | undefined): Store {
   });
 }
 
-function imageOf({ image, existing }: NbdValues, devices: readonly NamedDevice[]) {
+/** Makes the devices, first those of the image: records in a cluster name them by their number. */
+function devicesFor(store: Store, values: NbdValues): NamedDevice[] {
+  const { image, existing } = values;
+  const wanted = devicesOf(values);
+  const first = image === undefined || existing === "discard" ? [] : devicesIn(image);
+  const known = first.flatMap((name) => wanted.find((one) => one.name === name) ?? []);
+  const ordered = [...known, ...wanted.filter((one) => !known.includes(one))];
+  const made = new Map(
+    ordered.map((one, number) => [one, Zram.create(store, one.sizeBytes, number)] as const),
+  );
+  return wanted.map((one) => ({ name: one.name, device: made.get(one)! }));
+}
+
+function imageOf(values: NbdValues, devices: readonly NamedDevice[]) {
+  const { image, existing, codec, recompress, pool } = values;
   if (image === undefined) return undefined;
-  const opened = new DeviceImage(image, devices, existing);
+  const hasRemote = values.remote.flat().length > 0;
+  const remote = { prefix: values.remotePrefix, codec, recompress, pool };
+  const opened = new DeviceImage(image, devices, existing, hasRemote ? remote : undefined);
   if (opened.path !== image) {
     complain(
       `warning: ${image} is not an image of zcache and stays as it is; using ${opened.path}`,
@@ -151,8 +168,8 @@ function lockMemory({ lockMemory: isWanted }: NbdValues, store: Store): string {
 }
 
 /** @returns a line for the user */
-function loadFrom(image: DeviceImage): string {
-  const { pages, loss } = image.load();
+async function loadFrom(image: DeviceImage): Promise<string> {
+  const { pages, loss } = await image.loadAsync();
   if (loss !== undefined) complain(`warning: ${loss}`);
   return `loaded ${pages} pages from ${image.path}\n`;
 }
@@ -186,7 +203,6 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
   const warning = exposureWarning("nbd", hosts, "tls-ca or allow");
   if (warning !== undefined && !isGuarded) complain(warning);
   const tls = tlsOf(values);
-  const wanted = devicesOf(values);
   const remote = remoteOf(values);
   const store = storeOf(values, remote);
   try {
@@ -194,19 +210,15 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
     const memoryLock = lockMemory(values, store);
     const renamed = renamedFile(store);
     if (renamed !== undefined) complain(`warning: ${renamed.message}`);
-    const devices = wanted.map(({ name, sizeBytes }, number) => ({
-      name,
-      device: Zram.create(store, sizeBytes, number),
-    }));
+    const devices = devicesFor(store, values);
     if (values.image !== undefined) checkFolder(values.image);
     const image = imageOf(values, devices);
-    const loaded = image?.exists === true ? loadFrom(image) : "";
-    store.remote?.sweep();
+    let loaded = "";
     if (values.writeBack !== undefined) {
       startMaintainer(store, (error) => errors.report("nbd: the thread that makes room", error));
     }
     const { readOnly, description, allow, maxConnections, threads } = values;
-    const server = await startNbdServer(store, {
+    const serverOptions = {
       exports: devices.map((one) => ({ ...one, readOnly, description })),
       listen: listenOf(values),
       allow,
@@ -214,6 +226,11 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       ...(threads === undefined ? {} : { threads }),
       ...(tls === undefined ? {} : { tls }),
       practiceMs: WARM_UP_MS,
+    };
+    // Pages may take all memory that the threads' buffers leave.
+    const server = await startNbdServer(store, serverOptions, async () => {
+      if (image?.exists === true) loaded = await loadFrom(image);
+      store.remote?.sweep();
     });
     const line = `${loaded}nbd on ${server.addresses.join(" ")}`;
     const scheduler = Scheduler.of(store, (_, error) =>
@@ -261,12 +278,32 @@ async function hasLeaseLater(remote: Remote, error: unknown): Promise<boolean> {
   return remote.epoch !== 0;
 }
 
-/** Removes all records, as far as that goes in time, and gives the lease back. */
-async function endRemote(store: Store, { remote, scheduler }: RemoteWork): Promise<void> {
+/**
+ * Ends the remote tier, and gives the lease back.
+ * @param leaves the records that stay: "all" that a file names, or may name; those that the image
+ *   names which has just been saved; or "none"
+ */
+async function endRemote(
+  store: Store,
+  { remote, scheduler }: RemoteWork,
+  leaves: "all" | "saved" | "none",
+): Promise<void> {
+  const tier = store.remote!;
+  let isOver = false;
   const limit = new Promise<void>((resolve) => {
     setTimeout(resolve, EMPTY_MS_MAX).unref();
+  }).then(() => {
+    isOver = true;
   });
-  await Promise.race([store.remote!.empty(), limit]);
+  const removing = async () => {
+    if (leaves === "none") await tier.empty();
+    if (leaves !== "saved") return;
+    await tier.releaseKept();
+    while (!isOver && store.stats().remote!.removals_waiting > 0) {
+      await new Promise((resolve) => setTimeout(resolve, EMPTY_LOOK_MS));
+    }
+  };
+  await Promise.race([removing(), limit]);
   scheduler.stop();
   await remote.close();
 }
@@ -300,17 +337,21 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
       for (const part of [monitor, server]) {
         await part.close().catch((error: unknown) => errors.report("nbd: closing", error));
       }
-      const saved =
-        image === undefined || values.readOnly || !saves
-          ? ""
-          : `saved ${await image.saveAsync()} pages to ${image.path}`;
-      if (remoteWork !== undefined) {
-        await endRemote(store, remoteWork).catch((error: unknown) =>
-          errors.report("nbd: closing the remote tier", error),
-        );
+      let leaves: Parameters<typeof endRemote>[2] = image === undefined ? "none" : "all";
+      try {
+        if (image === undefined || values.readOnly || !saves) return "";
+        store.remote?.holdPages();
+        const pages = await image.saveAsync();
+        leaves = "saved";
+        return `saved ${pages} pages to ${image.path}`;
+      } finally {
+        if (remoteWork !== undefined) {
+          await endRemote(store, remoteWork, leaves).catch((error: unknown) =>
+            errors.report("nbd: closing the remote tier", error),
+          );
+        }
+        store.close();
       }
-      store.close();
-      return saved;
     },
   };
 }
