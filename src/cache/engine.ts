@@ -7,7 +7,8 @@
 import type { WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { CodecOptions } from "../codec/contract.ts";
-import { manageResidentMemory } from "../node/give_back.ts";
+import { manageResidentMemory, type ReturnMemory } from "../node/give_back.ts";
+import { followPressure } from "../node/memory_pressure.ts";
 import { random32 } from "../node/platform.ts";
 import { Scheduler } from "../node/scheduler.ts";
 import { openGroup, renamedFile } from "../node/stores.ts";
@@ -66,6 +67,8 @@ export interface EngineEvents {
   /** Background work has failed for a reason outside of the process; it goes on. */
   readonly onFault: (error: ZcacheError) => void;
   readonly onDictionary: (report: DictionaryReport) => void;
+  /** Takes a line for each change of the limit under memory pressure (default: none is made). */
+  readonly onPressure?: ((line: string) => void) | undefined;
   /**
    * Takes an unexpected error of a background task, which runs again at its next turn; without it
    * such an error is an uncaught exception.
@@ -174,6 +177,7 @@ export class Engine {
   readonly #opened: OpenedShard;
   readonly #scheduler: Scheduler;
   readonly #backgroundCounts: (() => BackgroundCounts) | undefined;
+  readonly #returnMemory: ReturnMemory | undefined;
   readonly #trainer: DictionaryTrainer | undefined;
 
   /**
@@ -214,7 +218,7 @@ export class Engine {
     if (background !== undefined) {
       this.#backgroundCounts = startBackground(this.#scheduler, store, background);
       const stores = served.map((shard) => shard.store);
-      if (stores.length > 0) manageResidentMemory(stores, this.#scheduler);
+      if (stores.length > 0) this.#returnMemory = manageResidentMemory(stores, this.#scheduler);
     }
     if (dictionaryBytes === 0 || served.length === 0 || !values.dictionaries.isUsable(false))
       return;
@@ -236,6 +240,14 @@ export class Engine {
   samplerOf({ bytes }: Values): Sampler | undefined {
     const trainer = this.#trainer;
     return trainer && ((at, count) => trainer.sample(bytes, at, count));
+  }
+
+  /** Lowers and raises the limit of all shards under memory pressure. */
+  followPressure(group: ShardGroup, log: ((line: string) => void) | undefined): void {
+    followPressure(group, this.#opened.store, this.#scheduler, {
+      ...(this.#returnMemory === undefined ? {} : { returnMemory: this.#returnMemory }),
+      ...(log === undefined ? {} : { log }),
+    });
   }
 
   /** Undefined without background tasks. */

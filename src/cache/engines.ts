@@ -71,6 +71,9 @@ export class Engines {
       return new Engine(shard, shards[nth]!, own, events);
     });
     this.#first = this.#engines[0]!;
+    if (options.background !== undefined) {
+      this.#first.followPressure(opened.group, events.onPressure);
+    }
   }
 
   /** Takes new values of a shard; undefined: no dictionaries are trained. */

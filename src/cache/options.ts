@@ -106,6 +106,11 @@ export interface CacheOptions {
    */
   readonly giveBack?: "auto" | "off";
   /**
+   * "auto" lowers the limit while the control group or the machine runs short of memory, and raises
+   * it again afterwards (default "off").
+   */
+  readonly pressure?: "auto" | "off";
+  /**
    * "auto" asks the system for huge pages, if the optional package `koffi` or `node:ffi` is
    * available (default "off").
    */
@@ -157,6 +162,7 @@ const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "near",
   "classes",
   "giveBack",
+  "pressure",
   "hugePages",
   "remote",
   "backgroundMs",
@@ -294,6 +300,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     writeBack,
     tiers = true,
     giveBack,
+    pressure,
     hugePages,
   } = options;
   const dense = { codec: "zstd", codecOptions: { level: ZSTD_LEVEL } };
@@ -309,6 +316,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     ...(shards === undefined ? {} : { shards }),
     ...(threads === undefined ? {} : { threads }),
     ...(giveBack === undefined ? {} : { giveBack }),
+    ...(pressure === undefined ? {} : { pressure }),
     ...(hugePages === undefined ? {} : { hugePages }),
     policy: options.policy ?? DEFAULT_VALUE_POLICY,
     ...(tiers && codec !== dense.codec ? { recompress: dense } : {}),

@@ -29,6 +29,15 @@ export interface MemoryUse {
   readonly usedBytes: number;
   readonly usedMaxBytes: number;
   readonly limitBytes: number;
+  /** What memory pressure did to the limit; null where the limit does not follow it. */
+  readonly pressure: {
+    /** The limit that the user has set. */
+    readonly wantedBytes: number;
+    /** Bytes that the control group or the machine has left. */
+    readonly availableBytes: number;
+    readonly lowered: number;
+    readonly raised: number;
+  } | null;
   readonly parts: {
     readonly compressed: number;
     /** Space in the pools' page frames that holds no object. */

@@ -1,6 +1,7 @@
 // Where memory goes: a bar for the data, a bar of the same scale for the memory in use, and a table
 // of its parts.
 import { formatBytes } from "../base/units.ts";
+import type { MemoryUse } from "./api.ts";
 import { COLOURS, GREY } from "./colours.ts";
 import { el, setText, swatch } from "./dom.ts";
 import { percent, uncamel } from "./format.ts";
@@ -61,7 +62,7 @@ export class MemoryBars {
     const width = (bytes: number) => `${(Math.max(0, bytes) / whole) * 100}%`;
     this.#held.style.width = width(logicalBytes);
     setText(this.#heldText, formatBytes(logicalBytes));
-    const most = `${formatBytes(usedBytes)} of ${formatBytes(limitBytes)}`;
+    const most = `${formatBytes(usedBytes)} of ${formatBytes(limitBytes)}${pressureNote(memory)}`;
     setText(this.#usedText, `${most}; peak ${formatBytes(usedMaxBytes)}`);
     for (const [nth, [name]] of PARTS.entries()) {
       const [bar, bytes, share] = this.#rows[nth]!;
@@ -70,4 +71,13 @@ export class MemoryBars {
       setText(share, percent(usedBytes === 0 ? 0 : parts[name] / usedBytes));
     }
   }
+}
+
+/** A limit this much below the one that the user has set is not rounding. */
+const LOWERED_BELOW = 0.99;
+
+function pressureNote({ limitBytes, pressure }: MemoryUse): string {
+  if (pressure === null || limitBytes >= pressure.wantedBytes * LOWERED_BELOW) return "";
+  const left = formatBytes(pressure.availableBytes);
+  return ` (${formatBytes(pressure.wantedBytes)} are allowed, but the system has ${left} left)`;
 }

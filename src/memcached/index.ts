@@ -40,6 +40,8 @@ export interface MemcachedServerOptions extends Partial<MemcachedSettings> {
   readonly onShutdown?: (graceful: boolean) => void;
   /** Takes errors of writing the files of `persist`; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
+  /** Takes a line for each change of the limit under memory pressure (`pressure`). */
+  readonly onPressure?: (line: string) => void;
   /**
    * Takes unexpected errors with their stacks, a text of several lines for each place in the code
    * (default: writes to stderr). `stats().internal_errors` counts all of them.
@@ -54,7 +56,7 @@ export interface StartedMemcached {
   readonly store: Pick<Store, "stats" | "inspection" | "pageSize" | "options">;
 }
 
-const NAMES = ["listen", "onShutdown", "onFault", "log"];
+const NAMES = ["listen", "onShutdown", "onFault", "onPressure", "log"];
 const TLS_NAMES = ["cert", "key", "ca", "minVersion"];
 const DEFAULT_LISTEN: Endpoint = { host: "127.0.0.1", port: 11_211 };
 
@@ -67,7 +69,7 @@ export async function startMemcachedServer(
   options: MemcachedServerOptions = {},
 ): Promise<StartedMemcached> {
   checkOptionNames(options, [...NAMES, ...Object.keys(DEFAULT_SETTINGS)], "a memcached server");
-  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, log, ...settings } = options;
+  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, onPressure, log, ...settings } = options;
   if (!Array.isArray(listen)) throw new ZcacheError("ERR_OPTION", "listen: give a list of places");
   for (const [nth, endpoint] of listen.entries()) {
     checkListen(`listen[${nth}]`, endpoint, ["tls"]);
@@ -78,14 +80,15 @@ export async function startMemcachedServer(
   const server = await MemcachedServer.start({
     settings,
     endpoints: listen,
-    open: (checked, fault, onError) => {
-      const opened = openItems(checked, fault, onError);
+    open: (checked, events) => {
+      const opened = openItems(checked, events);
       store = opened.shards.group;
       return opened;
     },
     worker: WORKER,
     onShutdown: onShutdown ?? (() => {}),
     ...(onFault === undefined ? {} : { onFault }),
+    ...(onPressure === undefined ? {} : { onPressure }),
     log,
   });
   return { server, store: store! };

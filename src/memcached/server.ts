@@ -10,7 +10,7 @@ import { type EmbeddedWorker, startWorker } from "../node/workers.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Counters } from "./items/counters.ts";
 import { limitMemory } from "./items/memory.ts";
-import type { ItemsShare, OpenedItems } from "./items/open.ts";
+import type { ItemsEvents, ItemsShare, OpenedItems } from "./items/open.ts";
 import { checkSettings, type MemcachedSettings } from "./settings.ts";
 import { errorsOf, makeShare, ServerThread, type ThreadShare } from "./thread.ts";
 import { WatchHub, type WatchMessage, type WatchOrder } from "./watch/hub.ts";
@@ -18,17 +18,15 @@ import { WatchHub, type WatchMessage, type WatchOrder } from "./watch/hub.ts";
 export interface MemcachedOptions {
   readonly settings: Partial<MemcachedSettings>;
   readonly endpoints: readonly Endpoint[];
-  readonly open: (
-    settings: MemcachedSettings,
-    onFault: (error: ZcacheError) => void,
-    onError: (task: string, error: unknown) => void,
-  ) => OpenedItems;
+  readonly open: (settings: MemcachedSettings, events: ItemsEvents) => OpenedItems;
   /** The module that a worker runs, with a WorkerTask as `workerData`. */
   readonly worker: EmbeddedWorker | URL;
   /** Called when a client has sent `shutdown`, which is allowed; does nothing by itself. */
   readonly onShutdown: (graceful: boolean) => void;
   /** Takes errors of writing the files of `persist`; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
+  /** Takes a line for each change of the limit under memory pressure. */
+  readonly onPressure?: (line: string) => void;
   /** Takes the stacks of unexpected errors (default: stderr). */
   readonly log?: ((text: string) => void) | undefined;
 }
@@ -121,11 +119,13 @@ export class MemcachedServer {
     const checked = checkSettings(options.settings);
     const counters = Counters.create(checked.threads);
     const errors = errorsOf(counters, options.log);
-    const fault = (error: ZcacheError) =>
-      errors.run("memcached: the caller's onFault", () => options.onFault?.(error));
-    const opened = options.open(checked, fault, (task, error) =>
-      errors.report(`memcached: ${task}`, error),
-    );
+    const opened = options.open(checked, {
+      onFault: (error) =>
+        errors.run("memcached: the caller's onFault", () => options.onFault?.(error)),
+      onError: (task, error) => errors.report(`memcached: ${task}`, error),
+      onPressure: (line) =>
+        errors.run("memcached: the caller's onPressure", () => options.onPressure?.(line)),
+    });
     // As many as there are now, whatever the limit is changed to later.
     const settings = { ...checked, shards: opened.shards.values.length };
     try {

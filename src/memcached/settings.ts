@@ -25,6 +25,7 @@ export interface MemcachedSettings {
   readonly persist: PersistOptions | undefined;
   /** "auto" returns unused memory to the system, as the cache does. */
   readonly giveBack: "auto" | "off";
+  readonly pressure: "auto" | "off";
   /** "auto" asks the system for huge pages, as the cache does. */
   readonly hugePages: "auto" | "off";
   /** Key, value and 50 bytes of an item, at most. */
@@ -75,6 +76,7 @@ export const DEFAULT_SETTINGS: MemcachedSettings = {
   writeBack: undefined,
   persist: undefined,
   giveBack: "auto",
+  pressure: "off",
   hugePages: "off",
   itemBytesMax: MIB,
   connectionsMax: 1024,

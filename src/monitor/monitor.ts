@@ -425,6 +425,7 @@ function pictureOf(stats: StoreStats) {
       usedBytes: stats.mem_used_total,
       usedMaxBytes: stats.mem_used_max,
       limitBytes: stats.mem_limit,
+      pressure: stats.pressure.source === "none" ? null : stats.pressure,
       parts: { compressed: stats.compr_data_size, ...memory },
     },
     stored: {

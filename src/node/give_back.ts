@@ -17,13 +17,14 @@ const POPULATE_EVERY_MS = 5;
  * Schedules both tasks, unless the store's options say otherwise.
  * @param stores the shards of one store
  * @param load the calls of the system, for tests; an error says why there are none
+ * @returns returns memory at once, for so many ms: what it can, of what is free now
  */
 export function manageResidentMemory(
   stores: readonly Store[],
   scheduler: Scheduler,
   load: () => MemoryCalls = memoryCalls,
-): void {
-  if (stores[0]!.options.giveBack === "off") return;
+): ReturnMemory {
+  if (stores[0]!.options.giveBack === "off") return () => {};
   const shards = stores.map((shard) => new ResidentMemory(stateOf(shard)));
   scheduler.add({
     name: "populate",
@@ -43,7 +44,11 @@ export function manageResidentMemory(
     budgetMs: () => RETURN_WORK_MS,
     step: () => giveBack.step(),
   });
+  return (ms) => giveBack.now(ms);
 }
+
+/** Returns the memory of free frames to the system, for about so many ms. */
+export type ReturnMemory = (ms: number) => void;
 
 class GiveBack {
   readonly #shards: readonly ResidentMemory[];
@@ -74,6 +79,14 @@ class GiveBack {
     }
     if (!isMore) this.#excessive.pop();
     return this.#excessive.length > 0;
+  }
+
+  /** Returns what is free now, without waiting whether it is used again. */
+  now(ms: number): void {
+    if (this.#hasFailed) return;
+    const end = performance.now() + ms;
+    this.#excessive = this.#shards.filter((shard) => shard.isExcessive(true));
+    while (this.#excessive.length > 0 && performance.now() < end) this.step();
   }
 
   #memoryOf(shard: ResidentMemory): ArenaMemory | undefined {

@@ -32,8 +32,11 @@ export function machineMemory(root = "/", machineBytes: number = totalmem()): Ma
   return { bytes, source };
 }
 
-/** Folders of the groups whose limits count: the process's group and all above it. */
-function groupFolders(path: string): string[] {
+/**
+ * Folders, below /sys/fs/cgroup, of the memory control groups whose limits count: the process's
+ * group and all above it.
+ */
+export function groupFolders(path: string): string[] {
   const folders: string[] = [];
   for (const line of textOf(path).split("\n")) {
     const [, controllers = "", group = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
@@ -48,7 +51,8 @@ function groupFolders(path: string): string[] {
   return folders;
 }
 
-function textOf(path: string): string {
+/** A file's text; "" if it can't be read. */
+export function textOf(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch {

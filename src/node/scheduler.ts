@@ -13,7 +13,8 @@ import type { Store } from "../store/store.ts";
 /**
  * What background work is called in statistics and messages. "recompress" is the scan of idle
  * entries, which also writes back, and removes expired values, in the same walk. "populate" and
- * "giveBack" are about the memory of free frames (give_back.ts).
+ * "giveBack" are about the memory of free frames (give_back.ts), "pressure" about the limit of the
+ * store (memory_pressure.ts).
  */
 export type TaskName =
   | "maintain"
@@ -22,6 +23,7 @@ export type TaskName =
   | "persist"
   | "populate"
   | "giveBack"
+  | "pressure"
   | "remote";
 
 export interface Task {

@@ -10,6 +10,7 @@ import { manageResidentMemory } from "./give_back.ts";
 import { useHugePages } from "./huge_pages.ts";
 import { InternalErrors } from "./internal_errors.ts";
 import { addressSpaceLimit, RESERVED_BYTES, warnOfMemory } from "./machine_memory.ts";
+import { followPressure } from "./memory_pressure.ts";
 import { nodePlatform } from "./platform.ts";
 import { sharedReader } from "./remote_fetches.ts";
 import { serveRemote } from "./remote_service.ts";
@@ -26,7 +27,12 @@ import { Scheduler, type SchedulerTime } from "./scheduler.ts";
 export function createStore(options: StoreOptions = {}): Store {
   const store = openStore(options);
   // Without background work, there are no timers.
-  if (store.options.giveBack === "auto") manageResidentMemory(store.shards, schedulerOf(store));
+  const { giveBack, pressure } = store.options;
+  if (giveBack === "auto" || pressure === "auto") {
+    const scheduler = schedulerOf(store);
+    const returnMemory = manageResidentMemory(store.shards, scheduler);
+    followPressure(store, store, scheduler, { returnMemory });
+  }
   recompressInBackground(store);
   if (options.remote !== undefined) {
     serveRemote(store, options.remote, schedulerOf(store)).sweep();

@@ -64,6 +64,11 @@ export class Quota {
     return this.#words[this.#at + TOTAL_FRAMES]!;
   }
 
+  /** The total that was set, in bytes. */
+  get limitBytes(): number {
+    return this.#totalFrames * this.#states[0]!.pageSize;
+  }
+
   /**
    * Sets the total; shards that have more in use shrink as they are maintained.
    * @param bytes of the whole store, headers of arenas included

@@ -107,6 +107,11 @@ export class ShardGroup {
     else this.#quota.limit(bytes === 0 ? this.memoryMax : bytes);
   }
 
+  /** The limit of all shards together, in bytes, as `limit` has set it. */
+  get limitBytes(): number {
+    return this.#quota === undefined ? this.stores[0]!.limitBytes : this.#quota.limitBytes;
+  }
+
   /** The most that `limit` accepts, in bytes. */
   get limitMax(): number {
     return this.stores.reduce((sum, store) => sum + store.limitMax, 0);

@@ -347,6 +347,11 @@ export class ShardedStore extends Store {
     this.#quota.limit(bytes === 0 ? this.#whole.memoryMax : bytes);
   }
 
+  override get limitBytes(): number {
+    this.assertOpen();
+    return this.#quota.limitBytes;
+  }
+
   override get limitMax(): number {
     return this.#others.reduce((sum, other) => sum + other.limitMax, super.limitMax);
   }

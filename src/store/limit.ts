@@ -6,12 +6,18 @@ import { usableFrames } from "../memory/free_blocks.ts";
 import { put } from "../memory/journal.ts";
 import type { StoreState } from "./state.ts";
 import * as Root from "./store.layout.ts";
+import { transaction } from "./transaction.ts";
 
 /** The size of an arena is a multiple of this. */
 const ARENA_UNIT = 64 * KIB;
 
 export function limitOf({ words, root }: StoreState): number {
   return words[root + Root.LIMIT_FRAMES]!;
+}
+
+/** The limit with what the arena's header takes, in bytes. */
+export function limitBytes(state: StoreState): number {
+  return (limitOf(state) + state.arena.frames.headerFrames) * state.pageSize;
 }
 
 /** @param frames at most usableMax of the arena's frames */
@@ -22,11 +28,20 @@ export function setLimitLocked(state: StoreState, frames: number): void {
 }
 
 /**
+ * Sets the limit.
+ * @param bytes, memoryMax as of `limitFrames`
+ * @throws ZcacheError ERR_OPTION
+ */
+export function setLimit(state: StoreState, bytes: number, memoryMax: number): void {
+  transaction(state, () => setLimitLocked(state, limitFrames(state, bytes, memoryMax)));
+}
+
+/**
  * @param bytes a limit of the memory in use; 0 and `memoryMax` stand for all of it
  * @returns how many frames of data may be in use
  * @throws ZcacheError ERR_OPTION
  */
-export function limitFrames(
+function limitFrames(
   { arena: { frames }, pageSize }: StoreState,
   bytes: number,
   memoryMax: number,

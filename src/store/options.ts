@@ -112,6 +112,11 @@ export interface StoreOptions {
    */
   readonly giveBack?: "auto" | "off";
   /**
+   * "auto" lowers the limit while the control group or the machine runs short of memory, and raises
+   * it again afterwards; done by the thread that made the store (default "off").
+   */
+  readonly pressure?: "auto" | "off";
+  /**
    * "auto" asks the system for huge pages, if the optional package `koffi` or `node:ffi` is
    * available, the system offers them on demand, and the store has at least 64 MiB (default "off").
    */
@@ -139,6 +144,7 @@ export interface ResolvedOptions {
   /** Of the remote tier, if there is one. */
   readonly remote: ResolvedRemotify | undefined;
   readonly giveBack: "auto" | "off";
+  readonly pressure: "auto" | "off";
   readonly hugePages: "auto" | "off";
 }
 
@@ -181,6 +187,7 @@ const KEYS: readonly (keyof StoreOptions)[] = [
   "remote",
   "remotify",
   "giveBack",
+  "pressure",
   "hugePages",
 ];
 
@@ -214,6 +221,7 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
     writeBack: options.writeBack === undefined ? undefined : resolveWriteBack(options.writeBack),
     remote: resolveRemotify(options.remote, options.remotify),
     giveBack: oneOf("giveBack", options.giveBack ?? "auto", ["auto", "off"] as const),
+    pressure: oneOf("pressure", options.pressure ?? "off", ["auto", "off"] as const),
     hugePages: oneOf("hugePages", options.hugePages ?? "off", ["auto", "off"] as const),
   };
   checkWatermarks(resolved);

@@ -112,15 +112,19 @@ export class ResidentMemory {
     return isGrowing;
   }
 
-  /** Looks how much is free; called now and then. @returns whether to call `returnStep` */
-  isExcessive(): boolean {
+  /**
+   * Looks how much is free; called now and then.
+   * @param isUrgent counts what was not free at the last look, too
+   * @returns whether to call `returnStep`
+   */
+  isExcessive(isUrgent = false): boolean {
     const before = this.#freeBefore;
     const now = this.#state.arena.frames.framesFreePopulated;
     this.#freeBefore = now;
     // What is free now and was free before is unlikely to be used at once.
-    const idle = Math.min(before, now);
+    const idle = isUrgent ? now : Math.min(before, now);
     const excess = idle - this.#keptFrames();
-    if (excess < this.#reserveFrames()) return false;
+    if (excess < (isUrgent ? BLOCK_FRAMES : this.#reserveFrames())) return false;
     this.#toReturn = excess;
     this.#searchEnd = Math.ceil(this.#state.arena.frames.framesTotal / BLOCK_FRAMES);
     return true;

@@ -28,6 +28,7 @@ import type { ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreContext, StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
+import { noPressure, type PressureStats } from "./pressure_stats.ts";
 import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import { releaseRecordLocked } from "./record.ts";
@@ -114,6 +115,8 @@ export class StoreState implements StoreContext {
   room: RoomSource | undefined;
   /** Why memory is not returned to the system, as far as this thread knows. */
   giveBackFailure: string | undefined;
+  /** What memory pressure did to the limit, in the thread that made the store. */
+  readonly pressure: PressureStats = noPressure();
   /** Why there are no huge pages, as far as this thread knows. */
   hugePagesFailure: string | undefined;
   /** The log of changes for a later process, if the store keeps one. */

@@ -10,6 +10,7 @@ import { FRAME_WORDS } from "../memory/frame.layout.ts";
 import type { LockCounts } from "../memory/lock_waits.ts";
 import type { PoolStats } from "../pool/contract.ts";
 import { COUNTERS, type CounterName, LATENCIES, type LatencyName } from "./counters.ts";
+import type { PressureStats } from "./pressure_stats.ts";
 import {
   type GiveBackStats,
   giveBackStats,
@@ -90,6 +91,8 @@ export interface StoreStats {
   /** How memory of free frames is returned to the system. */
   readonly giveBack: GiveBackStats;
   readonly hugePages: HugePagesStats;
+  /** What memory pressure did to the limit; known to the thread that made the store. */
+  readonly pressure: Readonly<PressureStats>;
 }
 
 /** The remote tier as all threads see it. */
@@ -162,6 +165,7 @@ export function statisticsLocked(state: StoreState): StoreStats {
     remote: remoteStatsOf(state),
     giveBack: giveBackStats(state),
     hugePages: hugePagesStats(state),
+    pressure: { ...state.pressure },
   };
 }
 

@@ -19,8 +19,7 @@
 // file, until they are flushed.
 //
 // Concurrency: each thread has its own Store object. Changes are transactions under the arena's
-// lock; reads run beside each other. Compression, decompression and file I/O are done without the
-// lock.
+// lock; reads run beside each other. Compression and file I/O are done without the lock.
 //
 // Limits: one arena, at most 4 GiB (src/shard joins several); 256 tmem pools; pages of 4 … 64 KiB.
 import type { BackingShare } from "../backing/contract.ts";
@@ -39,7 +38,7 @@ import { Latency } from "./counters.ts";
 import { type Explanation, explainLocked } from "./explain.ts";
 import { IdleScan, type IdleScanOptions, type IdleScanResult } from "./idle_scan.ts";
 import { Inspection } from "./inspection.ts";
-import { limitFrames, setLimitLocked } from "./limit.ts";
+import { limitBytes, setLimit } from "./limit.ts";
 import { loadPage, loadPageTimed } from "./load_page.ts";
 import { loadPageAsync, type Use } from "./load_remote.ts";
 import { makeRoomAfterPut, markClosed, serveMaintenance, waitForOthers } from "./maintainer.ts";
@@ -393,9 +392,12 @@ export class Store {
    * @throws ZcacheError ERR_OPTION
    */
   limit(bytes: number): void {
-    const state = this.#openState();
-    const { memoryMax } = this.options;
-    this.#transaction(() => setLimitLocked(state, limitFrames(state, bytes, memoryMax)));
+    setLimit(this.#openState(), bytes, this.options.memoryMax);
+  }
+
+  /** The limit on memory in use, in bytes, as `limit` has set it. */
+  get limitBytes(): number {
+    return limitBytes(this.#openState());
   }
 
   /** The most that `limit` accepts, in bytes. */

@@ -19,7 +19,7 @@ function picture(times: number): ServicePicture {
     },
     memory: {
       ...{ logicalBytes: 96 * MIB, compressedBytes: 30 * MIB, usedBytes: 32 * MIB },
-      ...{ usedMaxBytes: 48 * MIB, limitBytes: 64 * MIB },
+      ...{ usedMaxBytes: 48 * MIB, limitBytes: 64 * MIB, pressure: null },
       parts: {
         ...{ compressed: 30 * MIB, unused: 0, poolMetadata: 0, index: 0, remote: 0, writeBack: 0 },
         ...{ arena: 0, other: 2 * MIB },

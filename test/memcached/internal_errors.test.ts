@@ -15,8 +15,8 @@ after(async () => {
 });
 
 /** Items that throw on an operation with a key that names the operation. */
-const openFailing: typeof openItems = (settings, onFault, onError) => {
-  const opened = openItems(settings, onFault, onError);
+const openFailing: typeof openItems = (settings, events) => {
+  const opened = openItems(settings, events);
   const values = opened.shards.values[0]!;
   let key = "";
   const lock = values.lock.bind(values);

@@ -55,8 +55,8 @@ describe("server", () => {
 
   test("the reply buffer is free for other clients while one does not read", async () => {
     let hits = 0;
-    const open: typeof openItems = (settings, onFault) => {
-      const opened = openItems(settings, onFault);
+    const open: typeof openItems = (settings, events) => {
+      const opened = openItems(settings, events);
       const values = opened.shards.values[0]!;
       const finder = values.finder()!;
       const answer = finder.answerGets.bind(finder);

@@ -57,6 +57,7 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
     ...{ memoryMax, shards, codec, tiers, dictionary, threads },
     ...{ protocol, prefixDelimiter, authFile, debugTime },
     giveBack: values.giveBack ? "auto" : "off",
+    pressure: values.pressure ? "auto" : "off",
     hugePages: values.hugePages ? "auto" : "off",
     ...filesOf(values),
     itemBytesMax: values.maxItemSize,
@@ -105,6 +106,7 @@ export async function startMemcached(
     listen: endpointsOf(values),
     onShutdown: onEnd,
     onFault: (error) => complain(`warning: ${error.message}`),
+    onPressure: complain,
   });
   return serviceOf(values, server, store);
 }

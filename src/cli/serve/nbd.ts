@@ -19,6 +19,7 @@ import { reasonOf } from "../../node/inputs.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import { startMaintainer } from "../../node/maintainer.ts";
 import { lockArenas } from "../../node/memory_lock.ts";
+import { followPressure } from "../../node/memory_pressure.ts";
 import { serveRemote } from "../../node/remote_service.ts";
 import { scanTask } from "../../node/scan_rounds.ts";
 import { Scheduler } from "../../node/scheduler.ts";
@@ -123,6 +124,7 @@ function storeOf(values: NbdValues, remote: Remote | undefined): Store {
     shards,
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool, giveBack: values.giveBack ? "auto" : "off" },
+    pressure: values.pressure ? "auto" : "off",
     hugePages: values.hugePages ? "auto" : "off",
     ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),
     ...(writeBack === undefined
@@ -237,7 +239,8 @@ export async function startNbd(values: NbdValues, errors: InternalErrors): Promi
       errors.report("nbd: background work", error),
     );
     const idleScan = idleScanOf(values, store, scheduler.nowMs);
-    manageResidentMemory(store.shards, scheduler);
+    const returnMemory = manageResidentMemory(store.shards, scheduler);
+    followPressure(store, store, scheduler, { returnMemory, log: complain });
     scheduler.add(scanTask((nowMs) => idleScan.step(nowMs)));
     const parts = { values, store, devices, scheduler, idleScan, server, image, memoryLock };
     return serviceOf({ ...parts, remoteWork }, line, errors);

@@ -38,6 +38,11 @@ const giveBack = S.toggle("return unused memory to the system, if `koffi` is ins
   off: "keep unused memory",
 });
 
+/** Whether the limit follows the memory of the control group and the machine. */
+const pressure = S.toggle("lower the limit while the system runs short of memory", true, {
+  off: "keep the limit whatever memory the system has left",
+});
+
 const hugePages = S.toggle("ask the system for huge pages, if `koffi` is installed", false);
 
 const DAEMON = {
@@ -90,6 +95,7 @@ export const MEMCACHED = {
   existing,
   persistMax: S.size("maximum size of all persist files together", "32G"),
   giveBack,
+  pressure,
   hugePages,
   maxItemSize: S.size("maximum size of an item, key and value together", "1M", {
     min: KIB,
@@ -222,6 +228,7 @@ export const NBD = {
   remoteTls: S.toggle("use TLS to the cluster", false),
   remoteTlsCa: S.text("file", "CA certificates (PEM) of the cluster", undefined),
   giveBack,
+  pressure,
   hugePages,
   lockMemory: S.toggle(
     "keep the devices' memory out of the system's swap, if `koffi` is installed",

@@ -48,16 +48,22 @@ export interface ItemsShare {
   readonly logs: readonly LogShare[] | undefined;
 }
 
+export interface ItemsEvents {
+  /** Takes errors of writing what the next process needs; the server goes on. */
+  readonly onFault?: (error: ZcacheError) => void;
+  /** Takes unexpected errors of a background task, which goes on. */
+  readonly onError?: ((task: string, error: unknown) => void) | undefined;
+  /** Takes a line for each change of the limit under memory pressure. */
+  readonly onPressure?: ((line: string) => void) | undefined;
+}
+
 /**
  * Creates the store, with the items of the previous process if `persist` says so.
- * @param onFault takes errors of writing what the next process needs; the server goes on
- * @param onError takes unexpected errors of a background task, which goes on
  * @throws ZcacheError ERR_OPTION, ERR_ARENA_MEMORY, ERR_IO, ERR_FILE_LOCKED
  */
 export function openItems(
   settings: MemcachedSettings,
-  onFault: (error: ZcacheError) => void = () => {},
-  onError?: (task: string, error: unknown) => void,
+  { onFault = () => {}, onError, onPressure }: ItemsEvents = {},
 ): OpenedItems {
   const options = cacheOptionsOf(settings);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
@@ -78,7 +84,7 @@ export function openItems(
         readBefore(shard, prefixAt, before);
         return false;
       },
-      ...{ onFault, onError },
+      ...{ onFault, onError, onPressure },
       onDictionary: () => {},
     });
     return {
@@ -115,10 +121,10 @@ function valuesIn({ stores }: ShardGroup) {
 }
 
 function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
-  const { memoryMax, shards, codec, tiers, dictionary, giveBack, hugePages } = settings;
+  const { memoryMax, shards, codec, tiers, dictionary, giveBack, pressure, hugePages } = settings;
   const { writeBack, persist } = settings;
   return {
-    ...{ memoryMax, shards, codec, tiers, dictionary, giveBack, hugePages },
+    ...{ memoryMax, shards, codec, tiers, dictionary, giveBack, pressure, hugePages },
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(persist === undefined ? {} : { persist }),
   };

@@ -73,6 +73,22 @@ const METRICS: readonly Metric[] = [
     of: ({ memory }, tell) => tell(memory.limitBytes),
   },
   {
+    name: "zcache_pressure_limit_changes_total",
+    help: "Times that the limit was lowered or raised under memory pressure",
+    labels: ["direction"],
+    of: ({ memory: { pressure } }, tell) => {
+      if (pressure === null) return;
+      each({ lower: pressure.lowered, raise: pressure.raised }, "direction", tell);
+    },
+  },
+  {
+    name: "zcache_pressure_available_bytes",
+    help: "Memory that the control group or the machine has left",
+    of: ({ memory: { pressure } }, tell) => {
+      if (pressure !== null) tell(pressure.availableBytes);
+    },
+  },
+  {
     name: "zcache_memory_part_bytes",
     help: "Memory in use by part; the parts add up to zcache_memory_used_bytes",
     labels: ["part"],
