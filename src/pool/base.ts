@@ -47,6 +47,7 @@ export abstract class BasePool implements Zpool {
   readonly hugeSizeBytes: number;
   readonly canCompact: boolean;
   readonly frameClasses: "slot" | "buddies" = "slot";
+  readonly tellsSlack: boolean = false;
   /** The descriptor's frame number: the pool's identity, and the owner of its frames. */
   readonly id: PageFrame;
   protected readonly arena: Arena;
@@ -147,6 +148,20 @@ export abstract class BasePool implements Zpool {
     } finally {
       this.writer.endKeeping();
       this.unlock();
+    }
+  }
+
+  slackOf(_handle: Handle, _sizeBytes: number): number {
+    return NIL;
+  }
+
+  overwriteShared(handle: Handle, source: Address, sizeBytes: number, save: Address): void {
+    this.writer.beginKeeping(save);
+    try {
+      const result = this.writeShared(handle, source, sizeBytes);
+      assert(result === 0, "the caller has checked that the object has room");
+    } finally {
+      this.writer.endKeeping();
     }
   }
 

@@ -100,6 +100,8 @@ export interface Zpool {
   readonly hugeSizeBytes: number;
   /** Whether `compact` can ever free a page frame. */
   readonly canCompact: boolean;
+  /** Whether `slackOf` tells anything. */
+  readonly tellsSlack: boolean;
   /** How page frames are classified: by the size of their slots, or by the objects in them. */
   readonly frameClasses: "slot" | "buddies";
 
@@ -139,6 +141,16 @@ export interface Zpool {
    * @param save room for `sizeBytes` bytes of old content, until the transaction ends
    */
   overwrite(handle: Handle, source: Address, sizeBytes: number, save: Address): 0 | Errno;
+
+  /**
+   * How much more room an object has than a new one of `sizeBytes` would get, in bytes, under the
+   * conditions of `readShared`.
+   * @returns NIL if the object has less room than `sizeBytes`, or the pool can't tell
+   */
+  slackOf(handle: Handle, sizeBytes: number): number;
+
+  /** As `overwrite`, under the conditions of `writeShared`, for an object that has the room. */
+  overwriteShared(handle: Handle, source: Address, sizeBytes: number, save: Address): void;
 
   /**
    * Returns an address at which the object can be read and written: its own, if the pool has it in

@@ -10,6 +10,9 @@ import * as Value from "./value.layout.ts";
 
 /** A copy of a page or value. */
 export interface EntrySnapshot {
+  readonly entry: WordIndex;
+  /** The entry's VALUE when it was picked. */
+  readonly value: number;
   readonly meta: number;
   /** Address of a copy as it is stored. A value begins with its prefix of `prefix` bytes. */
   readonly source: Address;
@@ -46,5 +49,6 @@ export function snapshotEntry(
   const isOfValues = state.options.content === "values";
   const header = isOfValues ? state.words[source / 4]! : state.pageSize;
   unpack(state, meta, header, source, state.plain);
-  return { meta, source, prefix: Value.prefixOf(header), plainBytes: Value.sizeOf(header) };
+  const [prefix, plainBytes] = [Value.prefixOf(header), Value.sizeOf(header)];
+  return { entry, value, meta, source, prefix, plainBytes };
 }

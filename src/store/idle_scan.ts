@@ -3,13 +3,14 @@
 //
 // A walk through the index picks entries to work on, some at a time under one hold of the lock;
 // each is then handled in a transaction of its own. Compression runs without the lock: afterwards,
-// under the lock, the entry is checked to still stand for the same page.
+// under the lock, the entry is checked to still stand for the same page. VALUE tells of any change
+// but an overwrite in place (overwrite.ts), so the bytes are compared.
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { put } from "../memory/journal.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { ScanCursor } from "../tmem/scan_cursor.ts";
-import { snapshotEntry, unchangedMetaLocked } from "./entry_snapshot.ts";
+import { type EntrySnapshot, snapshotEntry, unchangedMetaLocked } from "./entry_snapshot.ts";
 import { evictLocked } from "./evict.ts";
 import { expireLocked, readHead } from "./expiry.ts";
 import * as Page from "./page.layout.ts";
@@ -87,7 +88,7 @@ export class IdleScan {
         const isFor = todo === RECOMPRESS || todo === REDICTIONARY;
         if (isFor && recompress(this.#state, entry, value, todo)) done.recompressed++;
         if (todo === WRITE_BACK && writeBack(this.#state, entry, value)) done.writtenBack++;
-        if (todo === EXPIRED && expire(this.#state, entry, value)) done.expired++;
+        if (todo === EXPIRED && expire(this.#state, entry, value, options.nowMs!)) done.expired++;
       }
     }
     return done;
@@ -147,9 +148,12 @@ function writeBack(state: StoreState, entry: WordIndex, value: number): boolean 
   });
 }
 
-function expire(state: StoreState, entry: WordIndex, value: number): boolean {
+function expire(state: StoreState, entry: WordIndex, value: number, nowMs: number): boolean {
   return transaction(state, () => {
-    if (unchangedMetaLocked(state, entry, value) === 0) return false;
+    const meta = unchangedMetaLocked(state, entry, value);
+    if (meta === 0) return false;
+    readHead(state, entry, meta);
+    if (Value.expiryOf(state.arena.bytes, state.evicted) > nowMs) return false;
     expireLocked(state, entry);
     return true;
   });
@@ -184,7 +188,8 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   const { meta, source, prefix, plainBytes } = snapshot;
   const isOfValues = state.options.content === "values";
   const stored = Page.sizeOf(meta);
-  const from = (source + prefix) as Address;
+  // The copy as it is stored stays, to be compared with the page.
+  const made = (source + state.pageSize) as Address;
   const current = state.words[state.root + Store.DICTIONARY]!;
   const to = todo === RECOMPRESS ? Page.DENSE : Page.codecOf(meta);
   const helps = isOfValues && plainBytes <= Value.DICTIONARY_HELPS_BYTES;
@@ -194,15 +199,36 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   const most = isOfValues ? stored : state.packedMax[Page.kindOf(meta)]!;
   const limit = Math.min(stored - gain, most) - prefix;
   const codec = state.codecOf(to, dictionary);
-  const packed = limit > 0 ? codec.compress(state.plain, plainBytes, from, limit) : 0;
+  const target = (made + prefix) as Address;
+  const packed = limit > 0 ? codec.compress(state.plain, plainBytes, target, limit) : 0;
   if (packed === 0) {
     state.count("recompress_in_vain");
     if (todo === REDICTIONARY) return false;
-    return transaction(state, () => markTriedLocked(state, entry, value));
+    return transaction(state, () => markTriedLocked(state, snapshot));
   }
-  if (isOfValues) state.words[source / 4] = Value.makeHeader(plainBytes, prefix, dictionary);
+  if (isOfValues) {
+    state.arena.kernels.copy(made, source, prefix);
+    state.words[made / 4] = Value.makeHeader(plainBytes, prefix, dictionary);
+  }
   const next = Page.withSize(0, to, prefix + packed);
-  return transaction(state, () => exchangeLocked(state, entry, value, next, source));
+  return transaction(state, () => exchangeLocked(state, snapshot, next, made));
+}
+
+/**
+ * Returns META of the entry if its page is still as it was copied. The prefix of a value, except
+ * for the header, may have been rewritten meanwhile (values/pages.ts).
+ * @returns 0 if not
+ */
+function sameMetaLocked(state: StoreState, snapshot: EntrySnapshot): number {
+  const { entry, value, meta, source, prefix } = snapshot;
+  const now = unchangedMetaLocked(state, entry, value);
+  const size = Page.sizeOf(meta);
+  if (now === 0 || Page.sizeOf(now) !== size || Page.codecOf(now) !== Page.codecOf(meta)) return 0;
+  const copy = (state.evicted + state.headerBytes) as Address;
+  state.readObject(entry, now, copy);
+  if (prefix > 0 && state.words[copy / 4] !== state.words[source / 4]) return 0;
+  const { kernels } = state.arena;
+  return kernels.equal(copy + prefix, source + prefix, size - prefix) === 0 ? 0 : now;
 }
 
 /**
@@ -228,8 +254,9 @@ function keepPrefixLocked(
  * Marks a page that the denser codec does not make smaller.
  * @returns false
  */
-function markTriedLocked(state: StoreState, entry: WordIndex, value: number): false {
-  const meta = unchangedMetaLocked(state, entry, value);
+function markTriedLocked(state: StoreState, snapshot: EntrySnapshot): false {
+  const { entry } = snapshot;
+  const meta = sameMetaLocked(state, snapshot);
   if (meta === 0) return false;
   const size = Page.sizeOf(meta);
   const isRaw = Page.codecOf(meta) === Page.RAW;
@@ -244,12 +271,12 @@ function markTriedLocked(state: StoreState, entry: WordIndex, value: number): fa
  */
 function exchangeLocked(
   state: StoreState,
-  entry: WordIndex,
-  value: number,
+  snapshot: EntrySnapshot,
   packed: number,
   source: Address,
 ): boolean {
-  const meta = unchangedMetaLocked(state, entry, value);
+  const { entry, value } = snapshot;
+  const meta = sameMetaLocked(state, snapshot);
   if (meta === 0) return false;
   const kind = Page.kindOf(meta);
   const sizeBytes = Page.sizeOf(packed);

@@ -33,6 +33,7 @@ import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import { releaseRecordLocked } from "./record.ts";
 import type { RemoteReader } from "./remote_reader.ts";
+import { RepackRound } from "./repack_round.ts";
 import type { RoomSource } from "./room.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
@@ -109,6 +110,7 @@ export class StoreState implements StoreContext {
   /** The time, in ms since 1970, that decides which values have expired. */
   nowMs: (() => number) | undefined;
   readonly expirySearch = new ExpirySearch();
+  readonly repacking = new RepackRound();
   /** By kind, the store's version when compaction last freed nothing. */
   readonly compactedInVain = new Int32Array(Store.KINDS).fill(-0x4000_0000);
   /** Set if the store is one of several shards, which share one limit. */
@@ -385,6 +387,21 @@ export class StoreState implements StoreContext {
     const start = (source - header) as Address;
     const handle = this.words[entry + Entry.VALUE]! as Handle;
     return this.zpools[kind]!.overwrite(handle, start, sizeBytes + header, this.evicted) === 0;
+  }
+
+  /** As `Zpool.slackOf`, of the object of an entry, for a page of `sizeBytes`. */
+  slackOf(entry: WordIndex, kind: number, sizeBytes: number): number {
+    const handle = this.words[entry + Entry.VALUE]! as Handle;
+    return this.zpools[kind]!.slackOf(handle, sizeBytes + this.headerOf(kind, sizeBytes));
+  }
+
+  /** As `overwriteObjectLocked`, for an object that has the room. */
+  overwriteSharedLocked(kind: number, entry: WordIndex, source: Address, sizeBytes: number): void {
+    const header = this.headerOf(kind, sizeBytes);
+    if (header !== 0) this.words[(source - header) / 4] = entry;
+    const start = (source - header) as Address;
+    const handle = this.words[entry + Entry.VALUE]! as Handle;
+    this.zpools[kind]!.overwriteShared(handle, start, sizeBytes + header, this.evicted);
   }
 
   /**

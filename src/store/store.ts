@@ -5,9 +5,9 @@
 //   2. open.ts, options.ts, arguments.ts, platform.ts, parts.ts   makes and opens a store
 //   3. store.layout.ts, page.layout.ts, value.layout.ts           its words in the arena
 //   4. state.ts, transaction.ts       a store as one thread sees it; work under the arena's lock
-//   5. store_page.ts, put_request.ts, admit.ts, load_page.ts, load_remote.ts, remove_pages.ts
-//                                      stores, loads and removes pages
-//   6. evict.ts, expiry.ts, compaction.ts, write_back.ts, maintainer.ts, idle_scan.ts
+//   5. store_page.ts, put_request.ts, admit.ts, overwrite.ts, load_page.ts, load_remote.ts,
+//      remove_pages.ts                stores, loads and removes pages
+//   6. evict.ts, expiry.ts, compaction.ts, repack.ts, write_back.ts, maintainer.ts, idle_scan.ts
 //                                     reclaims memory, in the foreground and in the background
 //   7. read_buffer.ts, versions.ts, eviction_events.ts            hits, changes, evictions
 //   8. change_log.ts, dictionaries.ts, codecs.ts, hash.ts         parts for values and persistence

@@ -21,6 +21,7 @@ import {
 import { compactLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { makeRoomLocked } from "./evict.ts";
+import { overwriteInPlaceLocked, overwriteLocked } from "./overwrite.ts";
 import * as Page from "./page.layout.ts";
 import type { PutRequest } from "./put_request.ts";
 import type { StoreState } from "./state.ts";
@@ -248,7 +249,8 @@ function storeSameLocked(state: StoreState, request: PutRequest): typeof STORED 
 }
 
 /**
- * Allocates an object and attaches it to the entry, if there is room within the limit.
+ * Overwrites the page's object in place, or allocates another, if there is room within the limit,
+ * and attaches it to the entry.
  * @param step 0, or, if no slot of the size is free, the difference by which larger slots are tried
  * @param first the first such difference
  * @returns STORED; ENOSPC or ENOMEM as the pool says, and then nothing has changed
@@ -265,6 +267,10 @@ function placeObjectLocked(
   const above = state.framesAboveLimit;
   frames.keepFree = above;
   const entry = state.insertLocked(pool, key);
+  if (entry !== NIL && state.words[entry + Entry.META] !== 0) {
+    frames.keepFree = 0;
+    if (overwriteInPlaceLocked(state, request, entry, isFull)) return STORED;
+  }
   frames.keepFree = isFull ? frames.framesFree : above + indexReserve(state);
   let handle: number = ENOMEM;
   if (entry !== NIL) {
@@ -297,35 +303,6 @@ function placeBetweenLocked(state: StoreState, request: PutRequest, step: number
     if (placeObjectLocked(state, request, step, first) === STORED) return true;
   }
   return false;
-}
-
-/**
- * Overwrites the page's object if the new one fits into it, which needs no room. A rollback
- * restores the old bytes.
- */
-function overwriteLocked(state: StoreState, request: PutRequest): boolean {
-  const { pool, key, kind, hash, packed, sizeBytes, source } = request;
-  const entry = state.findLocked(pool, key);
-  if (entry === NIL) return false;
-  const before = state.words[entry + Entry.META]!;
-  if (Page.whereOf(before) !== Page.MEMORY) return false;
-  const handle = state.words[entry + Entry.VALUE]!;
-  const codec = Page.codecOf(packed);
-  state.unaccountLocked(entry);
-  if (!state.overwriteObjectLocked(kind, entry, source, sizeBytes)) {
-    state.arena.lock.rollBack();
-    return false;
-  }
-  state.count("duplicate_puts");
-  if (codec === Page.RAW) state.count("huge_pages_since");
-  state.policies[kind]!.remove(entry);
-  state.hasOthers = !state.index.isInline(entry);
-  state.changes?.putLocked(pool, key, codec, source, sizeBytes);
-  state.versions?.changedLocked(key);
-  const meta = Page.makeMeta(kind, Page.MEMORY, state.words[state.root + Store.TICK]!);
-  state.attachLocked(entry, handle, meta | packed, hash);
-  state.commitLocked();
-  return true;
 }
 
 /**

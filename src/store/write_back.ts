@@ -12,6 +12,7 @@ import { Reason } from "./counters.ts";
 import { evictColdestLocked, reclaimRoundLocked } from "./evict.ts";
 import { recordEvictionLocked } from "./eviction_events.ts";
 import * as Page from "./page.layout.ts";
+import { repackStep } from "./repack.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
@@ -34,6 +35,7 @@ export function isVeryLow(state: StoreState): boolean {
  */
 export function maintain(state: StoreState): boolean {
   const compacted = compactStep(state);
+  repackStep(state);
   const reclaimed = reclaimStep(state);
   const flushed = flushStep(state);
   const cleaned = cleanStep(state);

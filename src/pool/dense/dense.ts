@@ -30,6 +30,7 @@ import { ADAPTIVE, SizeClasses } from "./size_classes.ts";
 import { SlotVectors } from "./vectors.ts";
 
 export class DensePool extends BasePool {
+  override readonly tellsSlack = true;
   readonly #vectors: SlotVectors;
   readonly #handles: Slab;
   readonly #classes: SizeClasses;
@@ -109,6 +110,13 @@ export class DensePool extends BasePool {
     this.assertAlive();
     this.#vectors.copyIn(this.words[this.#entryOf(handle)]!, source, sizeBytes);
     return 0;
+  }
+
+  override slackOf(handle: Handle, sizeBytes: number): number {
+    const room = this.#vectors.slotBytes(this.#vectors.classOf(this.words[this.#entryOf(handle)]!));
+    if (sizeBytes > room) return NIL;
+    // A class that was merged into the one above may have objects left, in smaller slots.
+    return Math.max(0, room - this.#vectors.slotBytes(this.#classes.find(sizeBytes)));
   }
 
   protected override readLocked(handle: Handle, target: Address, sizeBytes: number): 0 | Errno {

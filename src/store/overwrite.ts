@@ -1,0 +1,87 @@
+// Overwrites the object of a page in place of making a new one and freeing the old. A rollback
+// restores the old bytes, which are saved in this thread's scratch `evicted` until the commit.
+//
+// In place costs one copy where a dense pool otherwise makes two, the second of which fills the
+// hole with bytes that are in no cache. But the slot may be larger than a new one: by a sixteenth
+// of a page at most, and only while the pool wastes little. repack.ts takes that room back.
+//
+// VALUE of the entry stays the same, unlike after any other change of a page: whoever wants to
+// replace a page that was read before has to compare its bytes.
+import { NIL, type WordIndex } from "../base/brand.ts";
+import * as Entry from "../tmem/entry.layout.ts";
+import * as Page from "./page.layout.ts";
+import type { PutRequest } from "./put_request.ts";
+import type { StoreState } from "./state.ts";
+import * as Store from "./store.layout.ts";
+
+/** The most that a slot may be too large: 256 bytes of a page of 4 KiB. */
+const SLACK_SHIFT = 4;
+/** A pool wastes too much for slots that are too large if it wastes this part of its data: 3 %. */
+const WASTE_PART = 32;
+
+/** Whether a pool has so many bytes without data in its page frames: 1/part of its data. */
+export function wastesLocked(state: StoreState, kind: number, part: number): boolean {
+  const bytes = state.words[state.gaugeAt(kind, Store.BYTES)]! >>> 0;
+  const waste = state.zpools[kind]!.totalPages() * state.pageSize - bytes;
+  return waste * part > bytes;
+}
+
+/** How much too large a slot may be for a page that is overwritten. */
+function slackMax(state: StoreState, kind: number, isFull: boolean): number {
+  return isFull || wastesLocked(state, kind, WASTE_PART) ? 0 : state.pageSize >>> SLACK_SHIFT;
+}
+
+/**
+ * Overwrites the object of an entry in memory, if its slot suits the new page, and commits.
+ * @param isFull slots must be as small as new ones
+ */
+export function overwriteInPlaceLocked(
+  state: StoreState,
+  request: PutRequest,
+  entry: WordIndex,
+  isFull: boolean,
+): boolean {
+  const { kind, sizeBytes } = request;
+  const before = state.words[entry + Entry.META]!;
+  if (Page.whereOf(before) !== Page.MEMORY) return false;
+  const slack = state.slackOf(entry, kind, sizeBytes);
+  if (slack === NIL || (slack > 0 && slack > slackMax(state, kind, isFull))) return false;
+  state.unaccountLocked(entry);
+  state.overwriteSharedLocked(kind, entry, request.source, sizeBytes);
+  attachLocked(state, request, entry);
+  return true;
+}
+
+/**
+ * Overwrites the page's object if the new one fits into it at all, which needs no room, and
+ * commits.
+ */
+export function overwriteLocked(state: StoreState, request: PutRequest): boolean {
+  const { kind, source, sizeBytes } = request;
+  const entry = state.findLocked(request.pool, request.key);
+  if (entry === NIL) return false;
+  if (Page.whereOf(state.words[entry + Entry.META]!) !== Page.MEMORY) return false;
+  state.unaccountLocked(entry);
+  if (!state.overwriteObjectLocked(kind, entry, source, sizeBytes)) {
+    state.arena.lock.rollBack();
+    return false;
+  }
+  attachLocked(state, request, entry);
+  return true;
+}
+
+/** Attaches the new page to the entry, whose object has its bytes already, and commits. */
+function attachLocked(state: StoreState, request: PutRequest, entry: WordIndex): void {
+  const { pool, key, kind, packed, sizeBytes, source } = request;
+  const { words } = state;
+  const codec = Page.codecOf(packed);
+  state.count("duplicate_puts");
+  if (codec === Page.RAW) state.count("huge_pages_since");
+  state.policies[kind]!.remove(entry);
+  state.hasOthers = !state.index.isInline(entry);
+  state.changes?.putLocked(pool, key, codec, source, sizeBytes);
+  state.versions?.changedLocked(key);
+  const meta = Page.makeMeta(kind, Page.MEMORY, words[state.root + Store.TICK]!);
+  state.attachLocked(entry, words[entry + Entry.VALUE]!, meta | packed, request.hash);
+  state.commitLocked();
+}
