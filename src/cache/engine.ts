@@ -15,9 +15,12 @@ import { openGroup, renamedFile } from "../node/stores.ts";
 import { flushLog } from "../persist/exit.ts";
 import { logWriter } from "../persist/files.ts";
 import type { ResolvedPersist } from "../persist/options.ts";
-import type { Persistence, PersistStats } from "../persist/persistence.ts";
+import type { Persistence } from "../persist/persistence.ts";
+import { foreignError } from "../persist/recovery.ts";
 import type { IsUnwanted } from "../persist/replay.ts";
 import { openShards, type ShardChoice } from "../persist/shards.ts";
+import type { PersistStats } from "../persist/statistics.ts";
+import type { Takeover } from "../persist/takeover.ts";
 import { isPossible, planShards } from "../shard/plan.ts";
 import type { ShardGroup } from "../shard/shard_group.ts";
 import { ChangeLog } from "../store/change_log.ts";
@@ -69,6 +72,8 @@ export interface EngineEvents {
   readonly onDictionary: (report: DictionaryReport) => void;
   /** Takes a line for each change of the limit under memory pressure (default: none is made). */
   readonly onPressure?: ((line: string) => void) | undefined;
+  /** Of the words that the front wrote to the logs of all shards: those that count. */
+  readonly latestWords?: (words: readonly (readonly number[])[]) => readonly number[];
   /**
    * Takes an unexpected error of a background task, which runs again at its next turn; without it
    * such an error is an uncaught exception.
@@ -85,6 +90,8 @@ export interface OpenedValues {
   readonly shards: readonly OpenedShard[];
   /** The path of `persist`. */
   readonly path: string | undefined;
+  /** For files of `persist` of another number of shards. */
+  readonly takeover: Takeover | undefined;
 }
 
 /** One shard of it, for which an engine is made. */
@@ -101,7 +108,7 @@ const DICTIONARY_PAGES_MAX = 16;
 
 /**
  * Creates a store of values, of as many shards as the options or existing files of `persist` say,
- * and opens the files.
+ * and opens the files. `Engines` recovers the values.
  * @throws ZcacheError as `createStore`; for the files ERR_IO, ERR_FILE_LOCKED, ERR_OPTION
  */
 export function openValues(
@@ -115,13 +122,14 @@ export function openValues(
   const files = persist && openShards(persist, identity, choice);
   let group: ShardGroup | undefined;
   try {
-    group = openGroup({ ...settings, shards: files?.length ?? choice.wanted });
-    const seeds = files?.[0]?.keySeeds ?? [random32(), random32()];
+    group = openGroup({ ...settings, shards: files?.shards.length ?? choice.wanted });
+    const seeds = files?.shards[0]?.keySeeds ?? [random32(), random32()];
     for (const store of group.stores) formatValues(store, random32, stays, seeds);
-    return { group, shards: shardsOf(group, files), path: persist?.path };
+    const shards = shardsOf(group, files?.shards);
+    return { group, shards, path: persist?.path, takeover: files?.takeover };
   } catch (error) {
     group?.close();
-    for (const one of files ?? []) one.close();
+    for (const one of files?.shards ?? []) one.close();
     throw error;
   }
 }
@@ -144,7 +152,8 @@ function shardsOf(group: ShardGroup, files: readonly Persistence[] | undefined):
 }
 
 /** Closes what `openValues` opened, if no engines could be made for it. */
-export function abandonValues({ shards }: OpenedValues): void {
+export function abandonValues({ shards, takeover }: OpenedValues): void {
+  takeover?.abandon();
   closeAll(shards.map((shard) => () => abandonShard(shard)));
 }
 
@@ -297,12 +306,6 @@ export class Engine {
     this.#trainer?.stop();
     this.#scheduler.stop();
   }
-}
-
-/** Files of two shards may have been exchanged. */
-function foreignError(path: string, values: number): ZcacheError {
-  const message = `persist: ${path} had ${values} values of other shards, which are dropped`;
-  return new ZcacheError("ERR_CORRUPT", message, { context: { path, values } });
 }
 
 /** The log of changes, in a thread that attached. */

@@ -1,8 +1,8 @@
 // The engines of all shards of a store of values, in the thread that created it; and what threads
 // that attached have in their place, the logs of changes.
 import { ZcacheError } from "../base/errors.ts";
-import type { PersistStats } from "../persist/persistence.ts";
-import { sumOfShards } from "../persist/shards.ts";
+import { type PersistStats, sumOfShards } from "../persist/statistics.ts";
+import type { Takeover } from "../persist/takeover.ts";
 import type { Values } from "../values/values.ts";
 import type { BackgroundCounts } from "./background.ts";
 import type { DictionaryReport } from "./dictionary.ts";
@@ -52,6 +52,9 @@ export class Engines {
   readonly #first: Engine;
   /** The path of `persist`. */
   readonly #path: string | undefined;
+  readonly #takeover: Takeover | undefined;
+  /** The words that the front of the previous process wrote last to the logs. */
+  readonly frontWords: readonly number[];
 
   /**
    * Recovers the values in the files, and starts all background work. If this fails, the caller
@@ -66,11 +69,16 @@ export class Engines {
     events: EngineEvents,
   ) {
     this.#path = opened.path;
+    this.#takeover = opened.takeover;
+    const { latestWords = firstWords } = events;
+    this.#takeover?.recover(shards, { ...events, latestWords });
     this.#engines = opened.shards.map((shard, nth) => {
       const own = optionsOfShard(options, nth, shards);
       return new Engine(shard, shards[nth]!, own, events);
     });
     this.#first = this.#engines[0]!;
+    this.frontWords = latestWords(this.#engines.map(({ frontWords }) => frontWords));
+    this.#takeover?.complete();
     if (options.background !== undefined) {
       this.#first.followPressure(opened.group, events.onPressure);
     }
@@ -101,12 +109,8 @@ export class Engines {
     return sumOfShards(
       this.#path,
       this.#engines.flatMap(({ persistStats }) => persistStats ?? []),
+      this.#takeover?.recovered ?? [],
     );
-  }
-
-  /** Of each shard, the words that the front of the previous process wrote last to its log. */
-  get frontWords(): readonly (readonly number[])[] {
-    return this.#engines.map(({ frontWords }) => frontWords);
   }
 
   /** The logs of all shards, for threads that attach; undefined without `persist`. */
@@ -170,6 +174,10 @@ export class AttachedLogs {
   close(): void {
     closeEngines(this.#logs);
   }
+}
+
+function firstWords([words = []]: readonly (readonly number[])[]): readonly number[] {
+  return words;
 }
 
 /** What is done once for all shards is done by the first engine; the scans take turns. */

@@ -1,5 +1,5 @@
 // What `stats()` of a cache returns.
-import type { PersistStats } from "../persist/persistence.ts";
+import type { PersistStats } from "../persist/statistics.ts";
 import type { ShardGroup } from "../shard/shard_group.ts";
 import type { StoreStats } from "../store/statistics.ts";
 import type { BackgroundCounts } from "./background.ts";

@@ -242,7 +242,7 @@ function writeAll(path: string, fd: number, offsetBytes: number, bytes: Uint8Arr
 }
 
 /** Makes a new name survive a loss of power, on platforms that can do that. */
-function syncFolder(path: string): void {
+export function syncFolder(path: string): void {
   try {
     const fd = openSync(path, "r");
     try {

@@ -8,12 +8,14 @@
 // Parts:
 //   options.ts        the option `persist`
 //   shards.ts         opens the files of all shards of a store
+//   takeover.ts       takes the values over from files of another number of shards
 //   files.ts          creates, writes and replaces files; header.ts: their headers
 //   found_files.ts    which of the files in the folder a start needs
 //   log_files.ts      the files of the log
 //   snapshot_file.ts  the file of a snapshot; snapshot_policy.ts: when one is written, how large
 //   snapshot.ts       writes all values as records
 //   recovery.ts       reads the files back, checks that none is missing; replay.ts: their records
+//   destination.ts    to which shards the values go
 //   exit.ts           writes the rest of the log when the process ends without a `close`
 //
 // Guarantee: a recovered value is the last one that was set, or absent. If the files can't be
@@ -33,6 +35,7 @@ import type { ChangeLog } from "../store/change_log.ts";
 import type { Store } from "../store/store.ts";
 import { logTo, makeLog } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
+import { type Destination, OneShard } from "./destination.ts";
 import { exitFlushes, flushAtExit, flushDetachedAtExit, flushLog } from "./exit.ts";
 import { PersistFiles } from "./files.ts";
 import { isReadable } from "./found_files.ts";
@@ -44,56 +47,12 @@ import type { IsUnwanted } from "./replay.ts";
 import { allocateBuffer, type RecordBuffer } from "./snapshot.ts";
 import { SnapshotFile } from "./snapshot_file.ts";
 import * as Policy from "./snapshot_policy.ts";
+import { SnapshotTurns } from "./snapshot_turns.ts";
+import type { PersistStats } from "./statistics.ts";
 
 /** Pause after a failure, doubled after each further one. */
 const PAUSE_MS = 1000;
 const PAUSE_MS_MAX = 60_000;
-
-/** Statistics of persistence, since the start of the process. */
-export interface PersistStats {
-  /** Path of the files, without their endings. */
-  readonly path: string;
-  /** Bytes of the logs that a restart would read. */
-  readonly logBytes: number;
-  /** Bytes of the snapshot that a restart would read. */
-  readonly snapshotBytes: number;
-  /** Bytes of changes that are not written to the log yet. */
-  readonly waitingBytes: number;
-  /** Snapshots written. */
-  readonly snapshots: number;
-  /** Values for which the last snapshot had no space: they are lost in a restart. */
-  readonly unsaved: number;
-  /** Writes that failed. */
-  readonly errors: number;
-  /** Whether a failure has suspended persistence: a restart would find no values. */
-  readonly isSuspended: boolean;
-  /** What was recovered at the start. */
-  readonly recovered: Recovered;
-}
-
-/** Lets the shards of a store write their snapshots one after the other. */
-export class SnapshotTurns {
-  readonly shards: number;
-  #writing: Persistence | undefined;
-
-  constructor(shards: number) {
-    this.shards = shards;
-  }
-
-  /** Whether no other shard is writing a snapshot. */
-  isFreeFor(one: Persistence): boolean {
-    return this.#writing === undefined || this.#writing === one;
-  }
-
-  /** A shard begins a snapshot; without its turn if its log is full. */
-  begin(one: Persistence): void {
-    this.#writing ??= one;
-  }
-
-  end(one: Persistence): void {
-    if (this.#writing === one) this.#writing = undefined;
-  }
-}
 
 export class Persistence {
   /** Shared by all shards of the store. */
@@ -104,6 +63,7 @@ export class Persistence {
   /** Takes an unexpected error; without it that is an uncaught exception. */
   onError: ((task: string, error: unknown) => void) | undefined;
   #values: Values | undefined;
+  #newLog: ChangeLog | undefined;
   #logs: LogFiles | undefined;
   #buffer: RecordBuffer | undefined;
   #inProgress: SnapshotFile | undefined;
@@ -123,6 +83,11 @@ export class Persistence {
   #recovered: Recovered | undefined;
   /** Why the values of this shard are lost, found out before `begin`. */
   #loss: string | undefined;
+  /** What a takeover has recovered for this shard, beside values. */
+  taken: { readonly frontWords: ArrayLike<number>; readonly dictionary: Uint8Array | undefined } = {
+    frontWords: [],
+    dictionary: undefined,
+  };
 
   private constructor(files: PersistFiles, options: ResolvedPersist) {
     this.#files = files;
@@ -138,6 +103,10 @@ export class Persistence {
   static open(options: ResolvedPersist, identity: FileIdentity, unlock: () => void): Persistence {
     const { path, existing } = options;
     return new Persistence(PersistFiles.open(path, identity, existing, unlock), options);
+  }
+
+  get path(): string {
+    return this.#options.path;
   }
 
   /** Whether there are files whose headers can be read. */
@@ -162,6 +131,43 @@ export class Persistence {
   }
 
   /**
+   * Allocates what `begin` needs in the arena of new values.
+   * @returns a buffer for records
+   * @throws ZcacheError ERR_ARENA_FULL
+   */
+  prepare(values: Values): RecordBuffer {
+    this.#values = values;
+    this.#newLog ??= makeLog(values, this.#files);
+    this.#buffer ??= allocateBuffer(values);
+    return this.#buffer;
+  }
+
+  /**
+   * Recovers the values in the files, for a store of another number of shards.
+   * @param buffer in the memory of the reader
+   * @throws ZcacheError as `begin`
+   */
+  recoverTo(
+    to: Destination,
+    buffer: RecordBuffer,
+    isUnwanted: IsUnwanted,
+  ): { readonly recovery: Recovery; readonly losses: readonly ZcacheError[] } {
+    const recovery = recover(this.#files, to, buffer, isUnwanted);
+    return { recovery, losses: this.#losses(recovery) };
+  }
+
+  /** Writes a snapshot of all values at once. @throws ZcacheError ERR_IO */
+  writeSnapshot(): void {
+    this.#beginSnapshot();
+    this.#finishSnapshot(this.#inProgress!);
+  }
+
+  /** Removes all files. */
+  removeFiles(): void {
+    this.#files.removeAll();
+  }
+
+  /**
    * Recovers the values in the files, and logs all changes from now on.
    * @param isUnwanted tells which recovered values are to be dropped
    * @param onFault told of failures later
@@ -176,16 +182,16 @@ export class Persistence {
     onFault: (error: ZcacheError) => void,
     scheduler: Scheduler,
   ): Uint8Array | undefined {
-    this.#values = values;
+    const buffer = this.prepare(values);
     this.#onFault = onFault;
-    const log = makeLog(values, this.#files);
-    this.#buffer = allocateBuffer(values);
-    const recovery = this.#recover(values, isUnwanted, log);
+    const log = this.#newLog!;
+    const own = new OneShard(values);
+    const recovery = this.#recover(own, isUnwanted, log);
     const sizeBytesMax = Policy.logBytesMax(this.#options.maxBytes);
     this.#logs = new LogFiles(log, this.#files, sizeBytesMax, recovery);
     this.#evicted = values.store.inspection.evicted;
     this.#logs.begin(recovery.generationMax, recovery.unitsBefore);
-    recovery.link(log.generation, this.#buffer.at);
+    recovery.link(log.generation, buffer.at);
     logTo(values, log);
     log.onFull = () => this.#replaceFullLog();
     scheduler.add({
@@ -200,7 +206,7 @@ export class Persistence {
     flushAtExit(this);
     // Later, because the creator of the store has no listener yet.
     for (const loss of this.#losses(recovery)) setImmediate(() => onFault(loss));
-    return recovery.dictionary;
+    return own.dictionary ?? this.taken.dictionary;
   }
 
   /** The words that the front wrote last (`ChangeLog.note`). */
@@ -290,9 +296,10 @@ export class Persistence {
     return this.#logs!.log;
   }
 
-  #recover(values: Values, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
-    const recovery = recover(this.#files, values, log.room, isUnwanted);
-    log.note(recovery.frontWords);
+  #recover(to: Destination, isUnwanted: IsUnwanted, log: ChangeLog): Recovery {
+    const recovery = recover(this.#files, to, log.room, isUnwanted);
+    const { frontWords } = this.taken;
+    log.note(frontWords.length > 0 ? frontWords : recovery.frontWords);
     this.#snapshotBytes = recovery.snapshotBytes;
     this.#wantsSnapshot = recovery.isDamaged || recovery.logs > Policy.LOGS_MAX;
     this.#recovered = recovery.recovered;

@@ -6,7 +6,7 @@
 import type { Address } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { FILE_HEADER_BYTES, NONE, UNIT_BYTES } from "../store/change_record.layout.ts";
-import type { Values } from "../values/values.ts";
+import type { Destination } from "./destination.ts";
 import { closeFile, PersistFiles } from "./files.ts";
 import { isReadable, type LostFile, type PersistFile } from "./found_files.ts";
 import { isShortage } from "./header.ts";
@@ -33,8 +33,6 @@ export interface Recovery {
   readonly isDamaged: boolean;
   /** The words that the front wrote last (`ChangeLog.note`); zeros: none. */
   readonly frontWords: ArrayLike<number>;
-  /** The dictionary that was made last. */
-  readonly dictionary: Uint8Array | undefined;
   /** The highest generation of a file; 0: none. */
   readonly generationMax: number;
   /** Units of the last log, or UNKNOWN. */
@@ -49,18 +47,18 @@ export interface Recovery {
 }
 
 /**
- * Recovers the values of all files into an empty store.
+ * Recovers the values of all files of a shard.
  * @param buffer a buffer of several pages
  * @throws ZcacheError ERR_ARENA_FULL; ERR_IO if the process has no descriptor or memory left
  */
 export function recover(
   files: PersistFiles,
-  values: Values,
+  to: Destination,
   buffer: RecordBuffer,
   isUnwanted: IsUnwanted,
 ): Recovery {
   const begin = performance.now();
-  const replay = new Replay(values, buffer, Date.now(), isUnwanted);
+  const replay = new Replay(to, buffer, Date.now(), isUnwanted);
   const reader = new Reader(replay);
   for (const file of files.found) {
     if (isReadable(file)) reader.read(file);
@@ -74,10 +72,9 @@ export function recover(
   const wasClosed = found.length === 0 || reader.wasClosed;
   const ms = performance.now() - begin;
   return {
-    recovered: { ...counts, entries: values.count, ms, wasClosed },
+    recovered: { ...counts, entries: to.count, ms, wasClosed },
     isDamaged: counts.gaps > 0 || counts.damagedBytes > 0 || counts.lostFiles > 0,
     frontWords: replay.frontWords,
-    dictionary: replay.dictionary,
     generationMax: found.reduce((max, { generation }) => Math.max(max, generation), 0),
     unitsBefore: replay.unitsBefore,
     logBytes: reader.logBytes,
@@ -86,7 +83,7 @@ export function recover(
     problems: reader.problems,
     link: (generation, at) => {
       if (last === undefined) return;
-      const record = makeNextRecord(values, at, last.file.seed, last.units, generation);
+      const record = makeNextRecord(to.reader, at, last.file.seed, last.units, generation);
       PersistFiles.endLog(last.file, FILE_HEADER_BYTES + last.units * UNIT_BYTES, record);
     },
   };
@@ -217,4 +214,10 @@ export function lossOf(path: string, { recovered, problems }: Recovery): ZcacheE
   return new ZcacheError("ERR_CORRUPT", message + parts.join("; "), {
     context: { ...recovered, path, problems },
   });
+}
+
+/** The error that reports values in the files of another shard: files may have been exchanged. */
+export function foreignError(path: string, values: number): ZcacheError {
+  const message = `persist: ${path} had ${values} values of other shards, which are dropped`;
+  return new ZcacheError("ERR_CORRUPT", message, { context: { path, values } });
 }

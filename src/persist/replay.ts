@@ -1,5 +1,6 @@
 // Replay: applies the records of a snapshot or a log (store/change_record.layout.ts) to a store, in
-// their order. The last record of a key wins; the store evicts as with any other put.
+// their order. The last record of a key wins; the store evicts as with any other put. To which
+// shards the values go, the destination decides (destination.ts).
 //
 // Damaged records are skipped. In a log that leaves a gap, which may have changed any key: all
 // values before it are dropped. A damaged end of a log is no gap, because the log of a process that
@@ -8,11 +9,10 @@ import type { Address } from "../base/brand.ts";
 import { NOTE_WORDS } from "../store/change_log.layout.ts";
 import * as Rec from "../store/change_record.layout.ts";
 import * as Page from "../store/page.layout.ts";
-import type { Store } from "../store/store.ts";
 import * as Value from "../store/value.layout.ts";
 import { TmemKey } from "../tmem/key.ts";
-import { putStored } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
+import type { Destination } from "./destination.ts";
 import type { RecordBuffer } from "./snapshot.ts";
 
 /** Counts of all files of a recovery. */
@@ -90,7 +90,8 @@ export class Replay {
   readonly frontWords = new Int32Array(NOTE_WORDS);
   /** Units of the log that was read last, or UNKNOWN. */
   unitsBefore: number = Rec.UNKNOWN;
-  readonly #store: Store;
+  readonly #to: Destination;
+  /** The values in whose memory the records are read. */
   readonly #values: Values;
   readonly #words: Int32Array;
   readonly #buffer: RecordBuffer;
@@ -101,16 +102,14 @@ export class Replay {
   #isFirst = true;
   /** Incomplete dictionaries, by number. */
   readonly #pieces: Uint8Array[] = [];
-  /** Complete dictionaries, by number. */
-  readonly #dictionaries: Uint8Array[] = [];
   /** Object ids of values of several pages, two words each. */
   readonly #chunked: number[] = [];
 
   /** @param buffer of several pages @param nowMs the time, since 1970, for expiry */
-  constructor(values: Values, buffer: RecordBuffer, nowMs: number, isUnwanted: IsUnwanted) {
-    this.#store = values.store;
-    this.#values = values;
-    this.#words = values.words;
+  constructor(to: Destination, buffer: RecordBuffer, nowMs: number, isUnwanted: IsUnwanted) {
+    this.#to = to;
+    this.#values = to.reader;
+    this.#words = to.reader.words;
     this.#buffer = buffer;
     this.#now = nowMs;
     this.#isUnwanted = isUnwanted;
@@ -142,7 +141,7 @@ export class Replay {
     this.counts.gaps++;
     this.#isFirst = false;
     this.unitsBefore = Rec.UNKNOWN;
-    this.#values.clear();
+    this.#to.clear();
   }
 
   /** The first record of a log. @param units of the previous log when it ended */
@@ -158,20 +157,11 @@ export class Replay {
 
   /** After the last file: adds the dictionaries to the store, and removes chunks without a head. */
   end(): void {
-    const { dictionaries } = this.#values;
-    for (let number = dictionaries.count + 1; ; number++) {
-      const bytes = this.#dictionaries[number];
-      if (bytes === undefined || dictionaries.add(bytes) !== number) break;
-    }
+    this.#to.end();
     for (let nth = 0; nth < this.#chunked.length; nth += 2) {
-      this.#values.dropOrphans(this.#chunked[nth]!, this.#chunked[nth + 1]!);
+      this.#to.dropOrphans(this.#chunked[nth]!, this.#chunked[nth + 1]!);
     }
     this.#chunked.length = 0;
-  }
-
-  /** The dictionary that was made last. */
-  get dictionary(): Uint8Array | undefined {
-    return this.#dictionaries.at(-1);
   }
 
   /** Applies the next record, or skips a unit. @returns false at the end of the file */
@@ -187,7 +177,8 @@ export class Replay {
     const start = this.#buffer.at + reading.next;
     const word = start / 4;
     const data = start + Rec.UNIT_BYTES;
-    const check = sizeBytes === 0 ? 0 : this.#store.arena.kernels.checksum(data, sizeBytes, 0);
+    const { kernels } = this.#values.store.arena;
+    const check = sizeBytes === 0 ? 0 : kernels.checksum(data, sizeBytes, 0);
     const isWhole = check === this.#words[word + Rec.DATA_CHECK];
     if (!isWhole && reading.lost > 0) return skipUnit(reading);
     this.#endGap(reading);
@@ -217,7 +208,8 @@ export class Replay {
     if (kind < Rec.PUT || kind > Rec.NEXT) return false;
     const sizeBytes = this.#words[word + Rec.SIZE]! >>> 0;
     if (sizeBytes > this.#buffer.sizeBytes - 2 * Rec.UNIT_BYTES) return false;
-    const check = this.#store.arena.kernels.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
+    const { kernels } = this.#values.store.arena;
+    const check = kernels.checksum(at + 4, Rec.UNIT_BYTES - 4, seed);
     return check === this.#words[word + Rec.CHECK];
   }
 
@@ -245,9 +237,9 @@ export class Replay {
     const kind = this.#words[word + Rec.KIND]!;
     const which = Rec.kindOf(kind);
     if (which === Rec.PUT) this.#put(word, data, Rec.codecOf(kind), sizeBytes);
-    else if (which === Rec.REMOVE) this.#store.flush(this.#values.pool, this.#keyAt(word));
+    else if (which === Rec.REMOVE) this.#to.removePage(this.#keyAt(word));
     else if (which === Rec.REMOVE_OBJECT) this.#remove(word);
-    else if (which === Rec.CLEAR) this.#values.clear();
+    else if (which === Rec.CLEAR) this.#to.clear();
     else if (which === Rec.DICTIONARY) this.#addPiece(word, data, sizeBytes);
     else if (which === Rec.END) reading.end = Rec.NONE;
     else if (which === Rec.NEXT) reading.end = this.#words[word + Rec.OBJECT_LOW]!;
@@ -260,34 +252,40 @@ export class Replay {
     const header = this.#words[data / 4]!;
     const key = this.#keyAt(word);
     const isHead = (key.indexLow | key.indexHigh) === 0;
-    if (!this.#isReadable(header, codec, sizeBytes)) {
+    const dictionary = this.#dictionaryOf(header, key);
+    if (!this.#isReadable(header, dictionary, codec, sizeBytes)) {
       this.counts.refused++;
       this.#remove(word);
     } else if (isHead && Value.expiryOf(bytes, data) <= this.#now) {
       this.counts.expired++;
       this.#remove(word);
     } else if (!isHead || !this.#isUnwanted(data, key)) {
-      const result = putStored(this.#values, key, codec, data as Address, sizeBytes);
+      this.#words[data / 4] = Value.withDictionary(header, dictionary);
+      const result = this.#to.put(key, codec, data as Address, sizeBytes);
       if (result < 0) this.counts.refused++;
       if (!isHead) this.#addChunked(key.id[0]!, key.id[1]!);
     }
   }
 
   /** Whether this store can decode a value. */
-  #isReadable(header: number, codec: number, sizeBytes: number): boolean {
+  #isReadable(header: number, dictionary: number, codec: number, sizeBytes: number): boolean {
     const { sizeMax, dictionaries } = this.#values;
     const prefix = Value.prefixOf(header);
     if (sizeBytes > sizeMax || prefix > sizeBytes || codec > Page.TRIED) return false;
-    if (Value.sizeOf(header) > this.#store.pageSize || prefix < Value.FIXED_BYTES) return false;
+    if (Value.sizeOf(header) > this.#values.store.pageSize || prefix < Value.FIXED_BYTES)
+      return false;
+    if (Value.dictionaryOf(header) === 0) return true;
+    return dictionary !== 0 && dictionaries.isUsable(codec === Page.DENSE);
+  }
+
+  /** The number in its shard of the dictionary of a value; 0: none, or it is not there. */
+  #dictionaryOf(header: number, key: TmemKey): number {
     const dictionary = Value.dictionaryOf(header);
-    if (dictionary === 0) return true;
-    return (
-      this.#dictionaries[dictionary] !== undefined && dictionaries.isUsable(codec === Page.DENSE)
-    );
+    return dictionary === 0 ? 0 : this.#to.dictionaryOf(dictionary, key);
   }
 
   #remove(word: number): void {
-    this.#store.flushObject(this.#values.pool, this.#keyAt(word));
+    this.#to.removeObject(this.#keyAt(word));
   }
 
   #addChunked(low: number, high: number): void {
@@ -322,7 +320,7 @@ export class Replay {
     const bytes = this.#pieces[number];
     if (bytes?.length !== total) return;
     bytes.set(this.#values.bytes.subarray(data, data + sizeBytes), from);
-    if (from + sizeBytes === total) this.#dictionaries[number] = bytes;
+    if (from + sizeBytes === total) this.#to.addDictionary(number, bytes);
   }
 }
 

@@ -4,18 +4,20 @@
 //   PATH.1-of-3.log.G, PATH.1-of-3.snapshot.G, PATH.2-of-3.log.G …
 //   PATH.log.lock       the process that owns the files of all shards
 //
+//   PATH.shards         the mark, while values are taken over from another number of shards
+//
 // The files hold keys by their hash, and a key belongs to a shard by its hash. So all files of a
-// store have the same seeds of the hash, and a store of another number of shards can't use them.
-import { readdirSync } from "node:fs";
-import { basename, dirname } from "node:path";
+// store have the same seeds of the hash. A store of another number of shards takes the values over
+// when it starts (takeover.ts).
 import { ZcacheError } from "../base/errors.ts";
-import { attemptIo } from "../node/file_io.ts";
 import { lockFile } from "../node/file_lock.ts";
-import { findFiles, isOurs, namesOf } from "./found_files.ts";
+import { keepOnly, pathOfShard, shardsFound } from "./found_shards.ts";
 import type { FileIdentity } from "./header.ts";
 import { MAX_BYTES_MIN, type ResolvedPersist } from "./options.ts";
-import { Persistence, type PersistStats, SnapshotTurns } from "./persistence.ts";
-import type { Recovered } from "./recovery.ts";
+import { Persistence } from "./persistence.ts";
+import { readMark } from "./shard_mark.ts";
+import { SnapshotTurns } from "./snapshot_turns.ts";
+import { Takeover } from "./takeover.ts";
 
 /** How many shards a store is to have, by what its options and its files say. */
 export interface ShardChoice {
@@ -25,41 +27,68 @@ export interface ShardChoice {
   mayBe(shards: number): boolean;
 }
 
+/** The files of all shards of a store. */
+export interface OpenedFiles {
+  /** Of each shard; close the first one last, which has the lock. */
+  readonly shards: readonly Persistence[];
+  /** Undefined: the files, if there are any, are of this number of shards. */
+  readonly takeover: Takeover | undefined;
+}
+
 /**
  * Locks the files of all shards at a path, and opens them.
- * @returns one for each shard; close the first one last, which has the lock
- * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if there are files of another number of shards,
+ * @throws ZcacheError ERR_FILE_LOCKED; ERR_OPTION if there are files of several numbers of shards,
  *   of a store of another kind, or with other settings; ERR_IO
  */
 export function openShards(
   options: ResolvedPersist,
   identity: FileIdentity,
   choice: ShardChoice,
-): Persistence[] {
-  const { path, existing } = options;
+): OpenedFiles {
+  const { path } = options;
   const unlock = lockFile(`${path}.log`);
   try {
-    const found = shardsFound(path);
-    const shards = existing === "discard" ? choice.wanted : chooseShards(path, found, choice);
-    for (const other of found) {
-      if (other === shards) continue;
-      for (let nth = 0; nth < other; nth++) {
-        findFiles(pathOfShard(path, nth, other), identity, "discard");
-      }
-    }
-    const opened: Persistence[] = [];
-    for (let nth = 0; nth < shards; nth++) {
-      const own = optionsOfShard(options, nth, shards);
-      opened.push(Persistence.open(own, identity, nth === 0 ? unlock : () => {}));
-    }
-    agreeOnSeeds(opened);
-    const turns = new SnapshotTurns(shards);
-    for (const one of opened) one.turns = turns;
-    return opened;
+    const found = shardsOfFiles(options, identity);
+    const { wanted } = choice;
+    const shards = found !== undefined && choice.mayBe(found) ? found : wanted;
+    const isTakeover = found !== undefined && found !== shards;
+    const old = isTakeover ? openFiles(options, identity, found, () => {}) : [];
+    const opened = openFiles(options, identity, shards, unlock);
+    agreeOnSeeds(isTakeover ? old : opened);
+    if (!isTakeover) return { shards: opened, takeover: undefined };
+    for (const one of opened) one.useSeeds(old[0]!.keySeeds, false);
+    return { shards: opened, takeover: new Takeover(path, old, opened, identity) };
   } catch (error) {
     unlock();
     throw error;
   }
+}
+
+/** The number of shards whose files are valid; undefined: there are none. */
+function shardsOfFiles(
+  { path, existing }: ResolvedPersist,
+  identity: FileIdentity,
+): number | undefined {
+  if (existing === "discard") return keepOnly(path, 0, identity)[0];
+  const mark = readMark(path);
+  const [one, ...others] = mark === undefined ? shardsFound(path) : keepOnly(path, mark, identity);
+  if (others.length > 0) throw severalError(path, [one!, ...others]);
+  return one;
+}
+
+function openFiles(
+  options: ResolvedPersist,
+  identity: FileIdentity,
+  shards: number,
+  unlock: () => void,
+): Persistence[] {
+  const turns = new SnapshotTurns(shards);
+  return Array.from({ length: shards }, (_, nth) => {
+    const own = optionsOfShard(options, nth, shards);
+    const one = Persistence.open(own, identity, nth === 0 ? unlock : () => {});
+    one.turns = turns;
+    return one;
+  });
 }
 
 function optionsOfShard(options: ResolvedPersist, nth: number, shards: number): ResolvedPersist {
@@ -68,39 +97,12 @@ function optionsOfShard(options: ResolvedPersist, nth: number, shards: number): 
   return { ...options, path: pathOfShard(options.path, nth, shards), maxBytes };
 }
 
-function pathOfShard(path: string, nth: number, shards: number): string {
-  return shards === 1 ? path : `${path}.${nth + 1}-of-${shards}`;
-}
-
-/** The numbers of shards that there are files of, ascending. @throws ZcacheError ERR_IO */
-function shardsFound(path: string): number[] {
-  const folder = dirname(path);
-  const start = `${basename(path)}.`;
-  const numbers = new Set<number>([1]);
-  for (const name of attemptIo(folder, 0, () => readdirSync(folder))) {
-    const match = /^([1-9]\d?)-of-([1-9]\d?)\.(log|snapshot)\./.exec(
-      name.startsWith(start) ? name.slice(start.length) : "",
-    );
-    if (match !== null && Number(match[1]) <= Number(match[2])) numbers.add(Number(match[2]));
-  }
-  const isThere = (shards: number) =>
-    Array.from({ length: shards }, (_, nth) => pathOfShard(path, nth, shards)).some((one) =>
-      namesOf(one).some((name) => isOurs(name.path)),
-    );
-  return [...numbers].filter(isThere).sort((a, b) => a - b);
-}
-
-/** @throws ZcacheError ERR_OPTION if the files are of another number of shards */
-function chooseShards(path: string, found: readonly number[], choice: ShardChoice): number {
-  const [one = choice.wanted, ...others] = found;
-  const isUsable = one === choice.wanted || choice.mayBe(one);
-  if (others.length === 0 && isUsable) return one;
-  const what = `has files of ${found.join(" and ")} shards, and the store has ${choice.wanted}`;
-  const use = others.length === 0 ? `shards: ${one} uses them, ` : "";
-  throw new ZcacheError(
+function severalError(path: string, found: readonly number[]): ZcacheError {
+  const what = `has files of ${found.join(" and ")} shards, and nothing says which are valid`;
+  return new ZcacheError(
     "ERR_OPTION",
-    `persist: ${path} ${what}: ${use}existing: "discard" begins without them`,
-    { context: { path, found: [...found], shards: choice.wanted } },
+    `persist: ${path} ${what}: remove those of one number, or start without: existing: "discard"`,
+    { context: { path, found: [...found] } },
   );
 }
 
@@ -114,25 +116,4 @@ function agreeOnSeeds(opened: readonly Persistence[]): void {
   const { keySeeds } =
     opened.find((one) => one.hasValues && counts.get(String(one.keySeeds)) === most) ?? opened[0]!;
   for (const one of opened) one.useSeeds(keySeeds, most > 0);
-}
-
-/** Statistics of all shards together. @param path of the whole store */
-export function sumOfShards(path: string, shards: readonly PersistStats[]): PersistStats {
-  const sum = sumOf(shards);
-  const recovered = sumOf(shards.map((one) => one.recovered)) as unknown as Recovered;
-  return {
-    ...(sum as unknown as PersistStats),
-    path,
-    isSuspended: shards.some((one) => one.isSuspended),
-    recovered: { ...recovered, wasClosed: shards.every((one) => one.recovered.wasClosed) },
-  };
-}
-
-/** The numbers among the properties, added. */
-function sumOf(all: readonly object[]): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const [name, value] of all.flatMap((one) => Object.entries(one))) {
-    if (typeof value === "number") sums[name] = (sums[name] ?? 0) + value;
-  }
-  return sums;
 }

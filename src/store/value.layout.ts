@@ -55,6 +55,11 @@ export function dictionaryOf(header: number): number {
   return header >>> DICTIONARY_SHIFT;
 }
 
+/** The header with another dictionary. */
+export function withDictionary(header: number, dictionary: number): number {
+  return makeHeader(sizeOf(header), prefixOf(header), dictionary);
+}
+
 /**
  * Writes EXPIRES.
  * @param at address of the object

@@ -68,16 +68,20 @@ async function casOf(client: Client, key: string): Promise<bigint> {
   return BigInt(/^VALUE \S+ 7 \d+ (\d+)\r\n/.exec(reply)![1]!);
 }
 
-for (const shards of SHARDS)
-  describe(`persist, ${shards} shard(s)`, () => {
+/** Shards of the first server and all odd ones, and of the others, which take over the items. */
+const STARTS = [...SHARDS.map((shards) => [shards, shards] as const), [1, 3], [3, 2]] as const;
+
+for (const [odd, even] of STARTS)
+  describe(`persist, ${odd} and ${even} shard(s)`, () => {
+    let starts = 0;
     const start = (at: string, settings: Partial<MemcachedSettings> = {}) =>
-      startWith(at, { shards, ...settings });
+      startWith(at, { shards: starts++ % 2 === 0 ? odd : even, ...settings });
 
     test("items are unchanged after a restart", async () => {
       const at = place();
       const long = noise(1, 100_000);
       // Only the first server of a process can have several threads.
-      let now = await start(at, { threads: shards === 1 ? 2 : 1 });
+      let now = await start(at, { threads: odd * even === 1 ? 2 : 1 });
       assert.equal(await now.client.ask(set("a", "value of a")), STORED);
       assert.equal(await now.client.ask(set("long", long)), STORED);
       assert.equal(await now.client.ask(set("gone", "x")), STORED);
@@ -186,9 +190,13 @@ for (const shards of SHARDS)
 
     test("an item that was evicted and then deleted does not return", async () => {
       const at = place();
-      const small = { memoryMax: shards * (2 << 20), itemBytesMax: 1 << 19, tiers: false };
+      const small = {
+        memoryMax: Math.max(odd, even) * (2 << 20),
+        itemBytesMax: 1 << 19,
+        tiers: false,
+      };
       let now = await start(at, small);
-      const keys = Array.from({ length: shards * 600 }, (_, i) => `k${i}`);
+      const keys = Array.from({ length: Math.max(odd, even) * 600 }, (_, i) => `k${i}`);
       for (const [i, key] of keys.entries()) await now.client.ask(set(key, noise(i, 6000)));
       const stats = now.server.stats();
       assert.ok(Number(stats["evictions"]) > 100, String(stats["evictions"]));

@@ -8,7 +8,8 @@ import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { ZcacheError } from "../../src/base/errors.ts";
 import { MIB } from "../../src/base/units.ts";
-import { abandonValues, closeEngines, Engine, openValues } from "../../src/cache/engine.ts";
+import { abandonValues, openValues } from "../../src/cache/engine.ts";
+import { Engines } from "../../src/cache/engines.ts";
 import type { ResolvedPersist } from "../../src/persist/options.ts";
 import { KeyHash } from "../../src/values/key_hash.ts";
 import { SetRequest } from "../../src/values/request.ts";
@@ -20,7 +21,12 @@ const KEYS = 60;
 const EXISTING_MAX = 64 * MIB;
 
 /** A store of values with an engine for each shard. */
-function openStore(path: string, shards: Shards, more: Partial<ResolvedPersist> = {}) {
+function openStore(
+  path: string,
+  shards: Shards,
+  more: Partial<ResolvedPersist> = {},
+  memoryMax = "6MiB",
+) {
   const persist = {
     path,
     maxBytes: EXISTING_MAX,
@@ -28,7 +34,7 @@ function openStore(path: string, shards: Shards, more: Partial<ResolvedPersist> 
     existing: "recover",
     ...more,
   } as const;
-  const settings = { content: "values", memoryMax: "6MiB", pageSize: 8192, shards } as const;
+  const settings = { content: "values", memoryMax, pageSize: 8192, shards } as const;
   const opened = openValues(settings, persist, { front: "", stays: false });
   const faults: string[] = [];
   try {
@@ -40,20 +46,17 @@ function openStore(path: string, shards: Shards, more: Partial<ResolvedPersist> 
           () => 7,
         ),
     );
-    const engines = opened.shards.map(
-      (shard, nth) =>
-        new Engine(
-          shard,
-          values[nth]!,
-          { background: undefined, dictionaryBytes: 0, codec: "lz4", codecOptions: {} },
-          {
-            isUnwanted: () => false,
-            onFault: ({ message }) => faults.push(message),
-            onDictionary: () => {},
-          },
-        ),
+    const engines = new Engines(
+      opened,
+      values,
+      { background: undefined, dictionaryBytes: 0, codec: "lz4", codecOptions: {} },
+      {
+        isUnwanted: () => false,
+        onFault: ({ message }) => faults.push(message),
+        onDictionary: () => {},
+      },
     );
-    return { ...opened, values, engines, faults, close: () => closeEngines(engines) };
+    return { ...opened, values, engines, faults, close: () => engines.close() };
   } catch (error) {
     abandonValues(opened);
     throw error;
@@ -158,7 +161,9 @@ test("files are locked whatever the number of shards, and also after a failed st
     }
     setAll(opened);
     opened.close();
-    assert.throws(() => openStore(path, 2), isRefused(/shards/));
+    writeFileSync(`${path}.shards`, "somebody's notes");
+    assert.throws(() => openStore(path, 2), isRefused(/c\.zc\.shards is not a file of zcache/));
+    rmSync(`${path}.shards`);
   }
   openStore(path, 3).close();
 });
@@ -174,47 +179,45 @@ test("auto takes the number of shards that the files have", (t) => {
   }
 });
 
-test("files of another number of shards are refused, or discarded", (t) => {
+test("values are taken over from files of another number of shards, or discarded", async (t) => {
   for (const [before, now] of [
     [1, 3],
     [3, 1],
     [2, 3],
+    [6, 5],
   ] as const) {
     const { path, files } = folderOf(t);
     fill(path, before);
-    assert.throws(
-      () => openStore(path, now),
-      isRefused(
-        new RegExp(`files of ${before} shards`),
-        new RegExp(`store has ${now}`),
-        new RegExp(`shards: ${before} `),
-        /existing: "discard"/,
-      ),
-    );
-    const kept = openStore(path, before);
-    assert.equal(countFound(kept), KEYS, "a refused start leaves the files as they were");
-    kept.close();
-    const opened = openStore(path, now, { existing: "discard" });
+    for (const shards of [now, now, before, now]) {
+      const taken = openStore(path, shards);
+      assert.equal(taken.shards.length, shards);
+      assert.equal(countFound(taken), KEYS, `${before} to ${shards}`);
+      taken.close();
+      await turn();
+      assert.deepEqual(taken.faults, []);
+      const names = new RegExp(shards === 1 ? "^c[.]zc[.](log|snap)" : `[.][0-9]-of-${shards}[.]`);
+      assert.ok(
+        files().every((name) => names.test(name)),
+        files().join(),
+      );
+    }
+    const opened = openStore(path, before, { existing: "discard" });
     assert.equal(countFound(opened), 0);
     opened.close();
-    const foreign = now === 1 ? "-of-" : `-of-${before}.`;
+    const foreign = before === 1 ? "-of-" : `-of-${now}.`;
     assert.ok(!files().some((name) => name.includes(foreign)), files().join());
-    if (before === 1) assert.ok(!files().some((name) => /zc\.(log|snapshot)/.test(name)));
+    if (now === 1) assert.ok(!files().some((name) => /zc\.(log|snapshot)/.test(name)));
   }
 });
 
-test("a number of shards that the memory can't have is not taken from the files", (t) => {
+test("auto takes over what a number of shards holds that the memory can't have", (t) => {
   const { path } = folderOf(t);
-  // 6 MiB have 1 to 6 shards.
   fill(path, 6);
-  for (const [from, to] of [1, 2, 3, 4, 5, 6].map((nth) => [`${nth}-of-6`, `${nth}-of-7`])) {
-    const folder = join(path, "..");
-    for (const name of readdirSync(folder)) {
-      if (name.includes(from!))
-        renameSync(join(folder, name), join(folder, name.replace(from!, to!)));
-    }
-  }
-  assert.throws(() => openStore(path, "auto"), isRefused(/files of 7 shards/, /discard/));
+  // 3 MiB have 1 to 3 shards.
+  const opened = openStore(path, "auto", {}, "3MiB");
+  assert.equal(opened.shards.length, 1);
+  assert.equal(countFound(opened), KEYS);
+  opened.close();
 });
 
 test("files of two numbers of shards can only be discarded", (t) => {

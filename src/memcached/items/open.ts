@@ -84,7 +84,7 @@ export function openItems(
         readBefore(shard, prefixAt, before);
         return false;
       },
-      ...{ onFault, onError, onPressure },
+      ...{ onFault, onError, onPressure, latestWords },
       onDictionary: () => {},
     });
     return {
@@ -148,13 +148,16 @@ function readBefore({ bytes }: Values, prefixAt: number, before: Before): void {
   before.flushes = laterFlushes(before.flushes, word(BITS) >>> FLUSH_SHIFT);
 }
 
-/** @param words that the previous process has kept, of each shard: flushes, and when one is due */
-function beginOf(words: readonly (readonly number[])[], { casMax, flushes }: Before): ItemsBegin {
-  const byTime = Math.floor((Date.now() - CAS_EPOCH_MS) / 1000) * CAS_A_SECOND;
-  // A crash may have come before all shards had written theirs.
-  const [kept = 0, due = 0] = words.reduce((one, other) =>
+/** A crash may have come before all shards had written theirs. */
+function latestWords(words: readonly (readonly number[])[]): readonly number[] {
+  return words.reduce((one, other) =>
     (one[0] ?? 0) === laterFlushes(one[0] ?? 0, other[0] ?? 0) ? one : other,
   );
+}
+
+/** @param words that the previous process has kept: flushes, and when one is due */
+function beginOf([kept = 0, due = 0]: readonly number[], { casMax, flushes }: Before): ItemsBegin {
+  const byTime = Math.floor((Date.now() - CAS_EPOCH_MS) / 1000) * CAS_A_SECOND;
   // An item with a later number than was kept was logged behind a gap in the log.
   const last = laterFlushes(flushes, kept);
   return { casAfter: Math.max(casMax, byTime), flushes: last, flushDue: due };
