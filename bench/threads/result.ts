@@ -18,6 +18,8 @@ export interface ThreadsRow {
   readonly twoByOne: number;
   readonly ownByOne: number;
   readonly manyByTwo: number;
+  /** As manyByTwo, by processor time. */
+  readonly manyByTwoCpu: number;
   /** Operations of the slowest of many threads ÷ those of the fastest, over all windows. */
   readonly slowestByFastest: number;
   /** Share of the processor time that two threads wanted and other processes had. */

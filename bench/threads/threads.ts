@@ -155,7 +155,7 @@ async function measure(
     crew.window({ ...setting, threads, ...more }, windowMs);
   const found = {
     ...{ one: [], twoByOne: [], ownByOne: [], manyByTwo: [], stolen: [] },
-    ...{ oneCpuUs: [], twoByOneCpu: [], ownByOneCpu: [] },
+    ...{ oneCpuUs: [], twoByOneCpu: [], ownByOneCpu: [], manyByTwoCpu: [] },
   } as Record<keyof Medians, number[]>;
   const operations = new Float64Array(many);
   for (let round = 0; round < rounds; round++) {
@@ -174,6 +174,7 @@ async function measure(
     found.twoByOne.push(two / one);
     found.ownByOne.push(own / one);
     found.manyByTwo.push(rateOf(all) / two);
+    found.manyByTwoCpu.push(cpuUsOf(pair) / cpuUsOf(all));
     const [queued, on] = [Control.QUEUED_MS, Control.CPU_MS].map((at) => sumOf(pair, at));
     found.stolen.push(queued! / (queued! + on!));
     for (const [nth, one] of all.entries()) operations[nth]! += one[Control.OPERATIONS]!;
