@@ -37,6 +37,10 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
     keepHeapSmall();
     return (await import("./serve/serve.ts")).serveCommand(version);
   },
+  memcached: async () => {
+    keepHeapSmall();
+    return (await import("./serve/memcached_flags.ts")).memcachedCommand(version);
+  },
   top: async () => (await import("./top.ts")).topCommand(),
   attach: async () => (await import("./attach/attach.ts")).attachCommand(),
   detach: async () => (await import("./attach/detach.ts")).detachCommand(),

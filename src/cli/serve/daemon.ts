@@ -28,6 +28,8 @@ export interface DaemonOptions {
   readonly version: string;
   /** Reads flags and file; called at the start and at each reload. @throws ZcacheError */
   load(): Config;
+  /** Called once everything listens. @throws ZcacheError that ends the daemon */
+  started?(): void;
 }
 
 export class Daemon {
@@ -63,6 +65,7 @@ export class Daemon {
     let hasServed = false;
     try {
       const lines = await daemon.#start();
+      options.started?.();
       daemon.#isServing = true;
       hasServed = true;
       daemon.#goOnAfterErrors();

@@ -3,6 +3,7 @@
 //
 //   setting, settings, readers   kinds of settings, the tables, readers of values
 //   flags, config_file           settings from the command line and from TOML
+//   memcached_flags              `zcache memcached`, with memcached's own flags
 //   config, config_text          both merged and checked; printed as a file
 //   daemon, reload               signals, start and end; changes at SIGHUP
 //   service                      the interface of a service

@@ -41,6 +41,8 @@ export interface ServeFixture {
   zcache(...args: string[]): { status: number | null; stdout: string; stderr: string };
   /** A daemon that serves: `zcache serve ARGS`. */
   daemon(...args: string[]): Promise<DaemonProcess>;
+  /** The same with another command: `zcache ARGS`. */
+  server(...args: string[]): Promise<DaemonProcess>;
 }
 
 /** @param main the program, for one that is not as it was built */
@@ -62,7 +64,8 @@ export function serveFixture(main = MAIN): ServeFixture {
       });
       return { status, stdout, stderr };
     },
-    daemon: (...args) => startDaemon(main, folder, args, running),
+    daemon: (...args) => startDaemon(main, folder, ["serve", ...args], running),
+    server: (...args) => startDaemon(main, folder, args, running),
   };
 }
 
@@ -72,7 +75,7 @@ async function startDaemon(
   args: readonly string[],
   running: Set<ChildProcess>,
 ): Promise<DaemonProcess> {
-  const child = spawn(process.execPath, [main, "serve", ...args], {
+  const child = spawn(process.execPath, [main, ...args], {
     cwd: folder,
     stdio: ["ignore", "pipe", "pipe"],
   });
