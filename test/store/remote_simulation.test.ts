@@ -1,6 +1,6 @@
 // A store with a remote tier in a simulation, with one shard and with three: no persistent page is
 // lost while the cluster keeps its copies, no read returns an older version or another page, and
-// nothing is left in the cluster at the end.
+// nothing is left in the cluster at the end, also if threads die in the middle.
 //
 // A failure names its seed: ZCACHE_SIM_SEED=… runs that seed alone, ZCACHE_SIM_STEPS=… sets the
 // number of steps of all runs together.
@@ -33,6 +33,7 @@ function optionsOf(seed: number): RemoteSimulationOptions {
     faults: pick([true, false]),
     crashes: pick([true, false]),
     leases: pick([true, false]),
+    deaths: pick([true, false]),
   };
 }
 
@@ -44,6 +45,7 @@ for (let seed = first; seed < first + count; seed++) {
   test(`seed ${seed}: ${JSON.stringify(rest)}`, async (t) => {
     try {
       const tally = await new RemoteSimulation(options).run();
+      if (options.deaths) assert.ok(tally["died"]! > 10, `${tally["died"]} threads have died`);
       if (SEED !== undefined) t.diagnostic(JSON.stringify(tally));
     } catch (cause) {
       const again = `ZCACHE_SIM_SEED=${seed} npm test -- test/store/remote_simulation.test.ts`;

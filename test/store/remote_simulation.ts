@@ -3,11 +3,17 @@
 //
 // A read that takes time may return what the page was at any moment between its begin and its end:
 // the model keeps the history of each page.
+//
+// The second thread may die in any of its operations, after any number of writes to shared memory:
+// then nobody knows whether the operation has been done, and what it did is there as a whole or not
+// at all.
 import assert from "node:assert/strict";
-import { ZcacheError } from "../../src/base/errors.ts";
+import { AssertionError, ZcacheError } from "../../src/base/errors.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
+import { ARENA_LOCK, JOURNAL_LIMIT } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { ShardedStore, statesOf } from "../../src/shard/sharded_store.ts";
+import type { StorePlatform } from "../../src/store/platform.ts";
 import { RemoteSweep } from "../../src/store/remote_sweep.ts";
 import { RemoteTier } from "../../src/store/remote_tier.ts";
 import { Repatriation } from "../../src/store/repatriation.ts";
@@ -20,6 +26,7 @@ import {
   RemoteDouble,
   type RemoteFaults,
 } from "../doubles/remote.ts";
+import { SimulatedThreads } from "../doubles/simulated_threads.ts";
 import { fillPage, type PageKind } from "../doubles/store_fixture.ts";
 
 export interface RemoteSimulationOptions {
@@ -40,6 +47,8 @@ export interface RemoteSimulationOptions {
   readonly crashes: boolean;
   /** The lease is lost and taken again. */
   readonly leases: boolean;
+  /** Threads die in the middle of operations. */
+  readonly deaths: boolean;
 }
 
 interface Page {
@@ -47,8 +56,10 @@ interface Page {
   readonly seed: number;
 }
 
-/** What a page was, one after the other; undefined: not stored. */
-type History = (Page | undefined)[];
+/** What a page may be; undefined: not stored. More than one after an operation without end. */
+type States = readonly (Page | undefined)[];
+/** What a page was, one after the other. */
+type History = States[];
 
 interface PoolModel {
   readonly id: number;
@@ -75,8 +86,12 @@ export class RemoteSimulation {
   readonly #options: RemoteSimulationOptions;
   readonly #random: Xorshift32;
   readonly #store: Store;
-  /** The same store as other threads have it. */
+  /** The same store as two threads have it; the second one may die. */
   readonly #stores: Store[];
+  readonly #threads = new SimulatedThreads();
+  readonly #platform: StorePlatform;
+  /** What the system knows the second thread by, in each shard. */
+  #names: readonly number[] = [];
   readonly #remote: RemoteDouble;
   readonly #tier: RemoteTier;
   readonly #sweep: RemoteSweep;
@@ -97,13 +112,14 @@ export class RemoteSimulation {
     const random = new Xorshift32(seed);
     const devices: FaultyDevice[] = [];
     let now = 0;
-    const platform = {
+    this.#platform = {
       ...nodePlatform(),
+      threads: this.#threads,
       openDevice: () => {
         devices.push(new FaultyDevice(FILE_BYTES[file], random, undefined, devices.length));
         return devices.at(-1)!;
       },
-      attachDevice: ({ fd }: { fd: number }) => devices[fd]!,
+      attachDevice: ({ fd }) => devices[fd]!,
       // A millisecond at each look: pauses end.
       clock: { nowNs: () => (now += 1_000_000) },
       random: () => random.next() | 0,
@@ -118,22 +134,68 @@ export class RemoteSimulation {
         remote: this.#remote,
         remotify: { first, repatriatePages: 200 },
       },
-      platform,
+      this.#platform,
     );
     this.#tier = new RemoteTier(statesOf(this.#store), this.#remote);
     this.#sweep = new RemoteSweep(this.#tier);
     this.#repatriation = new Repatriation(this.#tier);
     this.#sweep.allow();
-    const other = ShardedStore.attach(this.#store.share(), platform);
-    for (const state of statesOf(other)) {
-      state.remoteReader = (name) => this.#tier.read(state, name);
-    }
-    this.#stores = [this.#store, other];
+    this.#stores = [this.#store, this.#attach()];
     this.#page = new Uint8Array(this.#store.pageSize);
     this.#expected = new Uint8Array(this.#store.pageSize);
     this.#addPool(false, 40, 30);
     this.#addPool(true, 4, 200);
     this.#addPool(true, 200, 1);
+  }
+
+  #attach(): Store {
+    const before = this.#threads.last;
+    const store = ShardedStore.attach(this.#store.share(), this.#platform);
+    const states = statesOf(store);
+    this.#names = states.map((_, nth) => before + 1 + nth);
+    for (const state of states) {
+      state.remoteReader = (name) => this.#tier.read(state, name);
+    }
+    return store;
+  }
+
+  /**
+   * Runs an operation, in which the second thread may die.
+   * @returns its result; undefined: nobody knows how far it came
+   */
+  #attempt<T>(store: Store, work: () => T): T | undefined {
+    const { deaths } = this.#options;
+    const dies = deaths && store === this.#stores[1] && this.#random.below(10) === 0;
+    if (!dies) return work();
+    const states = statesOf(store);
+    const room = states[0]!.words[JOURNAL_LIMIT]!;
+    const setRoom = (writes: number) => {
+      for (const { words } of states) words[JOURNAL_LIMIT] = writes;
+    };
+    setRoom(this.#random.below(60));
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof AssertionError) || !/journal/.test(error.message)) throw error;
+      setRoom(room);
+      this.#bury(store);
+      return undefined;
+    } finally {
+      setRoom(room);
+    }
+  }
+
+  /** The second thread has died, as if with the locks of all shards; another one takes its place. */
+  #bury(store: Store): void {
+    this.#count("died");
+    for (const name of this.#names) this.#threads.dead.add(name);
+    for (const state of statesOf(store)) {
+      state.words[ARENA_LOCK] = state.arena.owner;
+      // What it was waiting for never comes to an end in it.
+      state.isOver = true;
+    }
+    if (this.#random.below(2) === 0) this.#store.verify();
+    this.#stores[1] = this.#attach();
   }
 
   /** @returns what happened how often: equal for equal options */
@@ -220,7 +282,8 @@ export class RemoteSimulation {
     else if (dice < 83) this.#flush(store, pool, object, index);
     else if (dice < 84 && this.#random.below(4) === 0) this.#flushObject(store, pool, object);
     else this.#rare(store, dice);
-    if (this.#random.below(60) === 0) await this.#sendOut(store);
+    const isAlive = this.#stores.includes(store);
+    if (this.#random.below(60) === 0 && isAlive) await this.#sendOut(store);
     for (let n = this.#random.below(4); n > 0; n--) this.cluster.step();
     if (this.#random.below(4) === 0) this.#work();
     await new Promise<void>((resolve) => setImmediate(resolve));
@@ -229,8 +292,8 @@ export class RemoteSimulation {
   #rare(store: Store, dice: number): void {
     const { crashes, leases, copies, memoryMax, shards } = this.#options;
     const node = this.#random.below(this.cluster.nodes.length);
-    if (dice < 88) store.maintain();
-    else if (dice < 90) store.shrink(this.#random.below(200));
+    if (dice < 88) this.#attempt(store, () => store.maintain());
+    else if (dice < 90) this.#attempt(store, () => store.shrink(this.#random.below(200)));
     else if (dice < 91) store.tick();
     else if (dice < 93) this.#limit(store, memoryMax, shards);
     else if (dice < 94) this.cluster.evictOne();
@@ -243,7 +306,7 @@ export class RemoteSimulation {
   /** Makes most pages leave memory, hot ones too. */
   async #sendOut(store: Store): Promise<void> {
     for (let round = 0; round < 20; round++) {
-      store.shrink(8);
+      if (this.#attempt(store, () => store.shrink(8)) === undefined) return;
       this.#work();
       for (let n = 0; n < 20; n++) this.cluster.step();
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -269,9 +332,15 @@ export class RemoteSimulation {
     const kind = KINDS[this.#random.below(KINDS.length)]!;
     const page = { kind, seed: ++this.#serial };
     fillPage(this.#page, kind, page.seed);
-    const result = store.put(pool.id, keyOf(object, index), this.#page);
+    const name = `${object}/${index}`;
+    const before = this.#lastOf(pool, name);
+    const result = this.#attempt(store, () => store.put(pool.id, keyOf(object, index), this.#page));
+    if (result === undefined) {
+      this.#now(pool, name, ...before, page, undefined);
+      return;
+    }
     this.#count(result === 0 ? "put" : `put refused ${result}`);
-    this.#now(pool, `${object}/${index}`, result === 0 ? page : undefined);
+    this.#now(pool, name, result === 0 ? page : undefined);
   }
 
   /** A synchronous get: of a page that is here, at once. */
@@ -313,7 +382,7 @@ export class RemoteSimulation {
           this.#check(pool, name, found ? page : undefined, from);
           if (found && exclusive) this.#now(pool, name, undefined);
         },
-        (error) => this.#readFailed(pool, error),
+        (error) => this.#readFailed(store, pool, error),
       )
       .catch((error) => {
         this.#failure ??= error;
@@ -323,8 +392,12 @@ export class RemoteSimulation {
       });
   }
 
-  #readFailed(pool: PoolModel, error: unknown): void {
+  #readFailed(store: Store, pool: PoolModel, error: unknown): void {
     if (!(error instanceof ZcacheError)) throw error;
+    if (!this.#stores.includes(store)) {
+      this.#count("read by a dead thread");
+      return;
+    }
     const { faults, crashes, leases } = this.#options;
     assert.equal(error.code, "ERR_REMOTE", error.message);
     assert.ok(pool.persistent, "an ephemeral page that can't be read is a miss");
@@ -334,23 +407,38 @@ export class RemoteSimulation {
 
   #flush(store: Store, pool: PoolModel, object: number, index: number): void {
     const name = `${object}/${index}`;
-    const found = store.flush(pool.id, keyOf(object, index));
-    const before = this.#historyOf(pool, name).at(-1);
-    assert.ok(found ? before !== undefined : before === undefined || !pool.persistent, name);
+    const before = this.#lastOf(pool, name);
+    const found = this.#attempt(store, () => store.flush(pool.id, keyOf(object, index)));
+    if (found === undefined) {
+      this.#now(pool, name, ...before, undefined);
+      return;
+    }
+    const isPossible = found
+      ? before.some((page) => page !== undefined)
+      : before.includes(undefined) || !pool.persistent;
+    assert.ok(isPossible, name);
     this.#now(pool, name, undefined);
   }
 
   #flushObject(store: Store, pool: PoolModel, object: number): void {
-    const removed = store.flushObject(pool.id, keyOf(object, 0));
+    const removed = this.#attempt(store, () => store.flushObject(pool.id, keyOf(object, 0)));
     const names = [...pool.pages.keys()].filter((name) => name.startsWith(`${object}/`));
-    const stored = names.filter((name) => pool.pages.get(name)!.at(-1) !== undefined);
-    if (pool.persistent) assert.equal(removed, stored.length, "all pages of the object");
-    for (const name of stored) this.#now(pool, name, undefined);
+    if (removed === undefined) {
+      for (const name of names) this.#now(pool, name, ...this.#lastOf(pool, name), undefined);
+      return;
+    }
+    const mayBe = names.filter((name) => this.#lastOf(pool, name).some((page) => page));
+    const areStored = mayBe.filter((name) => !this.#lastOf(pool, name).includes(undefined));
+    if (pool.persistent) {
+      const isRight = removed >= areStored.length && removed <= mayBe.length;
+      assert.ok(isRight, `all pages of the object: ${removed}`);
+    }
+    for (const name of mayBe) this.#now(pool, name, undefined);
   }
 
   /** Compares what was read with what the page was since the read began. */
   #check(pool: PoolModel, name: string, page: Uint8Array | undefined, begin: number): void {
-    const history = this.#historyOf(pool, name).slice(begin);
+    const history = this.#historyOf(pool, name).slice(begin).flat();
     if (page === undefined) {
       const mayMiss = !pool.persistent || history.includes(undefined);
       assert.ok(mayMiss, `the persistent page ${name} is gone`);
@@ -368,13 +456,18 @@ export class RemoteSimulation {
   #historyOf(pool: PoolModel, name: string): History {
     const known = pool.pages.get(name);
     if (known !== undefined) return known;
-    const history: History = [undefined];
+    const history: History = [[undefined]];
     pool.pages.set(name, history);
     return history;
   }
 
-  #now(pool: PoolModel, name: string, page: Page | undefined): void {
-    this.#historyOf(pool, name).push(page);
+  #lastOf(pool: PoolModel, name: string): States {
+    return this.#historyOf(pool, name).at(-1)!;
+  }
+
+  /** What a page is from now on: one of these. */
+  #now(pool: PoolModel, name: string, ...states: States): void {
+    this.#historyOf(pool, name).push(states);
   }
 
   async #checkAll(pool: PoolModel): Promise<void> {
