@@ -96,9 +96,14 @@ export class Outbox {
     put(this.#words, this.#at + word, value);
   }
 
+  /** Whether the settings let pages of a kind out. */
+  isEnabled(kind: number): boolean {
+    return (this.get(Box.ENABLED) & (1 << kind)) !== 0;
+  }
+
   /** Whether pages of a kind may be sent now. */
   accepts(kind: number): boolean {
-    if (this.get(Box.EPOCH) === 0 || (this.get(Box.ENABLED) & (1 << kind)) === 0) return false;
+    if (this.get(Box.EPOCH) === 0 || !this.isEnabled(kind)) return false;
     return this.get(Box.REFUSED) === 0;
   }
 
@@ -264,7 +269,7 @@ export class Outbox {
     Atomics.notify(this.#words, this.#at + Box.CALLS);
   }
 
-  /** Wakes the threads that wait until a slot is free. */
+  /** Wakes the threads that wait for room (`RoomSigns`). */
   slotEnded(): void {
     Atomics.add(this.#words, this.#at + Box.ENDED, 1);
     Atomics.notify(this.#words, this.#at + Box.ENDED);

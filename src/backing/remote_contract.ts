@@ -147,9 +147,6 @@ export interface Remote {
    */
   get(keys: readonly RemoteKey[], isPatient: boolean): Promise<readonly RemoteGetResult[]>;
 
-  /** Reads records and removes them ("get and free"). An answer that is lost loses the record. */
-  take(keys: readonly RemoteKey[], isPatient: boolean): Promise<readonly RemoteGetResult[]>;
-
   /** Removes records. */
   remove(keys: readonly RemoteKey[]): Promise<readonly RemoteRemoveResult[]>;
 

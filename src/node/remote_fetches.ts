@@ -3,7 +3,7 @@
 import * as Box from "../backing/outbox.layout.ts";
 import type { RecordName } from "../backing/record_name.ts";
 import { ZcacheError } from "../base/errors.ts";
-import type { RemoteRead, RemoteReader } from "../store/remote_reader.ts";
+import type { RemoteRead, RemoteReader, RoomSigns } from "../store/remote_reader.ts";
 import type { StoreState } from "../store/state.ts";
 import { CLOSED } from "../store/store.layout.ts";
 
@@ -21,6 +21,17 @@ const SIZE_MASK = 0x1ffff;
 /** Makes a reader for one shard of a store. */
 export function sharedReader(state: StoreState): RemoteReader {
   return (name) => read(state, name);
+}
+
+/** How a thread waits for room in one shard of a store. */
+export function roomSigns({ words, outbox }: StoreState): RoomSigns {
+  const at = outbox!.wordAt(Box.ENDED);
+  return {
+    get count() {
+      return Atomics.load(words, at);
+    },
+    changed: (count) => changedFrom(words, at, count),
+  };
 }
 
 async function read(state: StoreState, name: RecordName): Promise<RemoteRead> {
@@ -55,7 +66,10 @@ async function read(state: StoreState, name: RecordName): Promise<RemoteRead> {
 /** Waits until a fetch has been passed on, or for LOOK_EVERY_MS. */
 async function changed(words: Int32Array, at: number): Promise<void> {
   const now = Atomics.load(words, at);
-  if (now !== Box.ASKED && now !== Box.TAKEN) return;
+  if (now === Box.ASKED || now === Box.TAKEN) await changedFrom(words, at, now);
+}
+
+async function changedFrom(words: Int32Array, at: number, now: number): Promise<void> {
   const waiting = Atomics.waitAsync(words, at, now, LOOK_EVERY_MS);
   if (!waiting.async) return;
   let timer: NodeJS.Timeout | undefined;

@@ -13,6 +13,7 @@ import { Repatriation } from "../store/repatriation.ts";
 import type { StoreState } from "../store/state.ts";
 import type { Store } from "../store/store.ts";
 import { isLow, reclaimStep } from "../store/write_back.ts";
+import { roomSigns } from "./remote_fetches.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** Between two looks at what no other thread calls for: pauses, orphans, repatriation. */
@@ -52,7 +53,10 @@ class RemoteService implements RemoteControl {
     this.ready = this.#acquire();
     // Who does not ask learns it from the figures; a rejection must not end the process.
     this.ready.catch(() => {});
-    for (const state of this.#states) this.#listen(state);
+    for (const state of this.#states) {
+      state.roomSigns = roomSigns(state);
+      this.#listen(state);
+    }
   }
 
   sweep(): void {

@@ -12,7 +12,7 @@ import { InternalErrors } from "./internal_errors.ts";
 import { addressSpaceLimit, RESERVED_BYTES, warnOfMemory } from "./machine_memory.ts";
 import { followPressure } from "./memory_pressure.ts";
 import { nodePlatform } from "./platform.ts";
-import { sharedReader } from "./remote_fetches.ts";
+import { roomSigns, sharedReader } from "./remote_fetches.ts";
 import { serveRemote } from "./remote_service.ts";
 import { SCAN_ENTRIES, ScanRounds, scanTask, tickSecondsFor, ticksToAge } from "./scan_rounds.ts";
 import { Scheduler, type SchedulerTime } from "./scheduler.ts";
@@ -78,7 +78,10 @@ export function attachGroupWith<T>(share: ShardGroupShare, open: (group: ShardGr
 export function attachStore(share: StoreShare): Store {
   const store = ShardedStore.attach(share, nodePlatform());
   if (store.options.remote !== undefined) {
-    for (const state of statesOf(store)) state.remoteReader = sharedReader(state);
+    for (const state of statesOf(store)) {
+      state.remoteReader = sharedReader(state);
+      state.roomSigns = roomSigns(state);
+    }
   }
   return store;
 }

@@ -16,15 +16,11 @@ export interface ConnectionSettings {
   readonly tls: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** A command was not answered. */
+/** A command was not answered; the server may have executed it. */
 export class ConnectionFailure extends Error {
-  /** Whether the server may have executed it. */
-  readonly wasSent: boolean;
-
-  constructor(message: string, wasSent: boolean) {
+  constructor(message: string) {
     super(message);
     this.name = "ConnectionFailure";
-    this.wasSent = wasSent;
   }
 }
 
@@ -75,7 +71,7 @@ export class Connection {
       connection.close();
       if (error instanceof ConnectionFailure) throw error;
       const reason = connection.#reason ?? messageOf(error);
-      throw new ConnectionFailure(`${address}: ${reason}`, false);
+      throw new ConnectionFailure(`${address}: ${reason}`);
     }
   }
 
@@ -85,7 +81,7 @@ export class Connection {
     const words = username === undefined ? [password] : [username, password];
     const [reply] = await this.send([["auth", ...words]], timeoutMs);
     if (reply instanceof Error) {
-      throw new ConnectionFailure(`${this.address} refuses the login: ${reply.message}`, false);
+      throw new ConnectionFailure(`${this.address} refuses the login: ${reply.message}`);
     }
   }
 
@@ -110,7 +106,7 @@ export class Connection {
    * @throws ConnectionFailure: the connection has ended, or did not answer in time and is closed
    */
   async send(commands: readonly Command[], timeoutMs: number): Promise<readonly Reply[]> {
-    if (!this.#isOpen) throw new ConnectionFailure(`${this.address}: not connected`, false);
+    if (!this.#isOpen) throw new ConnectionFailure(`${this.address}: not connected`);
     const { stream } = this.#client;
     stream?.cork();
     const replies = commands.map(([name, ...args]) => {
@@ -127,7 +123,7 @@ export class Connection {
     try {
       return (await Promise.all(replies)) as Reply[];
     } catch (error) {
-      throw new ConnectionFailure(`${this.address}: ${this.#reason ?? messageOf(error)}`, true);
+      throw new ConnectionFailure(`${this.address}: ${this.#reason ?? messageOf(error)}`);
     } finally {
       clearTimeout(timer);
     }

@@ -87,7 +87,7 @@ export class Lease {
     this.#prefix = prefix;
     this.#leaseMs = leaseMs;
     this.#plan = {
-      ...{ purpose: "write", isPatient: true, mayRepeat: true },
+      ...{ purpose: "write", isPatient: true },
       ...{ replicas: copies - 1, timeoutMs },
     };
   }

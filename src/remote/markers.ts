@@ -53,7 +53,7 @@ export class Markers {
 
   #run(timeoutMs: number, keys: readonly Marker[], commandOf: (key: Buffer) => Request["command"]) {
     const plan: Plan = {
-      ...{ purpose: "read", isPatient: true, mayRepeat: true },
+      ...{ purpose: "read", isPatient: true },
       ...{ replicas: 0, timeoutMs },
     };
     const requests = keys.map(({ key, slot }) => ({ slot, command: commandOf(key) }));

@@ -102,8 +102,8 @@ export class EngineNode {
   }
 
   async #open(purpose: Purpose, timeoutMs: number): Promise<Connection> {
-    if (this.#isClosed) throw new ConnectionFailure(`${this.address}: closed`, false);
-    if (this.isPaused) throw new ConnectionFailure(this.#lastFailure, false);
+    if (this.#isClosed) throw new ConnectionFailure(`${this.address}: closed`);
+    if (this.isPaused) throw new ConnectionFailure(this.#lastFailure);
     // Two batches at a time share an attempt.
     const opening = this.#opening.get(purpose) ?? this.#connect(purpose, timeoutMs);
     this.#opening.set(purpose, opening);
@@ -124,7 +124,7 @@ export class EngineNode {
     }
     if (this.#isClosed) {
       connection.close();
-      throw new ConnectionFailure(`${this.address}: closed`, false);
+      throw new ConnectionFailure(`${this.address}: closed`);
     }
     if (this.#attempts > 0) this.reconnects++;
     this.#attempts = 0;

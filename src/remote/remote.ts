@@ -206,18 +206,9 @@ class ClusterRemote implements Remote {
 
   async get(keys: readonly RemoteKey[], isPatient: boolean): Promise<readonly RemoteGetResult[]> {
     if (this.epoch === 0) return this.#withoutLease(keys);
-    return this.#read(keys, "get", this.#plan({ purpose: "read", isPatient }));
-  }
-
-  async take(keys: readonly RemoteKey[], isPatient: boolean): Promise<readonly RemoteGetResult[]> {
-    if (this.epoch === 0) return this.#withoutLease(keys);
-    // Sent twice, the second answer would be that there is no such record.
-    return this.#read(keys, "getdel", this.#plan({ purpose: "read", isPatient, mayRepeat: false }));
-  }
-
-  async #read(keys: readonly RemoteKey[], name: string, plan: Plan): Promise<RemoteGetResult[]> {
+    const plan = this.#plan({ purpose: "read", isPatient });
     const names = keys.map((key) => this.#keyOf(key));
-    const requests: Request[] = names.map((key) => ({ slot: slotOf(key), command: [name, key] }));
+    const requests: Request[] = names.map((key) => ({ slot: slotOf(key), command: ["get", key] }));
     const owners = requests.map(({ slot }) => this.#router.slots.ownerOf(slot));
     const outcomes = await this.#router.run(requests, plan);
     if (plan.isPatient) await this.#confirm(requests, owners, outcomes, plan);
@@ -299,7 +290,7 @@ class ClusterRemote implements Remote {
 
   #plan(plan: Partial<Plan>): Plan {
     return {
-      ...{ purpose: "read", isPatient: true, mayRepeat: true, replicas: 0 },
+      ...{ purpose: "read", isPatient: true, replicas: 0 },
       ...{ timeoutMs: this.timeoutMs, ...plan },
     };
   }

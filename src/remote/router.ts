@@ -33,8 +33,6 @@ export interface Plan {
   readonly purpose: Purpose;
   /** Whether to go on asking, until the deadline, while a node is down. */
   readonly isPatient: boolean;
-  /** Whether a request whose answer was lost may be sent again. */
-  readonly mayRepeat: boolean;
   /** Replicas that have to acknowledge what was written (WAIT). */
   readonly replicas: number;
   readonly timeoutMs: number;
@@ -224,10 +222,8 @@ export class Router {
       replies = await node.exchange(plan.purpose, commands, untilMs);
     } catch (error) {
       if (!(error instanceof ConnectionFailure)) throw error;
-      const isOver = error.wasSent && !plan.mayRepeat;
-      if (isOver) for (const { nth } of group) outcomes[nth] = failure(error.message);
-      else round.again.push(...group);
-      if (!isOver) round.reason = error.message;
+      round.again.push(...group);
+      round.reason = error.message;
       return;
     }
     const copied = plan.replicas > 0 ? replies.at(-1) : 0;

@@ -106,8 +106,7 @@ export class SharedValues {
       await listener.send([["subscribe", CHANNEL]], timeoutMs);
       const words = ["REDIRECT", Number(id), "BCAST", "PREFIX", this.#valuePrefix, "NOLOOP"];
       const [reply] = await writer.send([["client", "TRACKING", "ON", ...words]], timeoutMs);
-      if (reply instanceof Error)
-        throw new ConnectionFailure(`${address}: ${reply.message}`, false);
+      if (reply instanceof Error) throw new ConnectionFailure(`${address}: ${reply.message}`);
     } catch (error) {
       listener.close();
       throw error;
@@ -315,7 +314,7 @@ export class SharedValues {
   async #send(batch: readonly Queued[]): Promise<void> {
     const { timeoutMs } = this.#options;
     const plan: Plan = {
-      ...{ purpose: "write", isPatient: true, mayRepeat: true },
+      ...{ purpose: "write", isPatient: true },
       ...{ replicas: 0, timeoutMs },
     };
     const requests = batch.flatMap(({ slot, commands }) =>

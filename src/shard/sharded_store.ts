@@ -28,12 +28,13 @@ import type { IdleScanOptions, IdleScanResult } from "../store/idle_scan.ts";
 import { Inspection } from "../store/inspection.ts";
 import type { Use } from "../store/load_remote.ts";
 import { markClosed, serveMaintenance } from "../store/maintainer.ts";
+import { MISS } from "../store/next_page.ts";
 import { attachStore, createArena, formatStore } from "../store/open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../store/options.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreState } from "../store/state.ts";
 import type { StoreStats } from "../store/statistics.ts";
-import { MISS, Store, type StoreShare, stateOf } from "../store/store.ts";
+import { Store, type StoreShare, stateOf } from "../store/store.ts";
 import { transaction } from "../store/transaction.ts";
 import { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
@@ -206,6 +207,11 @@ export class ShardedStore extends Store {
   override put(pool: number, key: TmemKey, page: Uint8Array): 0 | Errno {
     const other = this.#otherOf(pool, key);
     return other === undefined ? super.put(pool, key, page) : other.put(pool, key, page);
+  }
+
+  override putAsync(pool: number, key: TmemKey, page: Uint8Array): Promise<0 | Errno> {
+    const other = this.#otherOf(pool, key);
+    return other === undefined ? super.putAsync(pool, key, page) : other.putAsync(pool, key, page);
   }
 
   override putFrom(pool: number, key: TmemKey, address: Address): 0 | Errno {

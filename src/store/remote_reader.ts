@@ -11,3 +11,11 @@ export type RemoteRead = Uint8Array | "missing" | "corrupt" | ZcacheError;
 
 /** Reads records of one shard; never rejects. */
 export type RemoteReader = (name: RecordName) => Promise<RemoteRead>;
+
+/** How a thread waits until pages in transit have arrived (node/remote_fetches.ts). */
+export interface RoomSigns {
+  /** A number that changes whenever a page has arrived. */
+  readonly count: number;
+  /** Waits until `count` is no longer that number, or for some milliseconds. */
+  changed(count: number): Promise<void>;
+}

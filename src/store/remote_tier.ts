@@ -357,11 +357,12 @@ function endPutLocked({ state, slot, name }: Parcel, result: RemotePutResult): v
   const isPersistent = Page.kindOf(name.meta) === Store.PERSISTENT;
   const maySent = result !== "full" || outbox.wasSent(slot);
   if (result instanceof ZcacheError) {
-    state.count("pages_remote_failed");
+    state.count(isPersistent ? "pers_pages_remote_failed" : "eph_pages_remote_failed");
     // A put that failed may still arrive, also after a removal.
     if (isPersistent) outbox.suspectLocked(1);
-  } else if (result === "full") state.count("pages_remote_nomem");
-  else {
+  } else if (result === "full") {
+    state.count(isPersistent ? "pers_pages_remote_nomem" : "eph_pages_remote_nomem");
+  } else {
     state.count(isPersistent ? "pers_pages_remoted" : "eph_pages_remoted");
     state.count("remoted_bytes", Page.sizeOf(name.meta));
   }

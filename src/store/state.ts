@@ -32,7 +32,7 @@ import { noPressure, type PressureStats } from "./pressure_stats.ts";
 import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import { releaseRecordLocked } from "./record.ts";
-import type { RemoteReader } from "./remote_reader.ts";
+import type { RemoteReader, RoomSigns } from "./remote_reader.ts";
 import { RepackRound } from "./repack_round.ts";
 import type { RoomSource } from "./room.ts";
 import * as Store from "./store.layout.ts";
@@ -61,12 +61,11 @@ export class StoreState implements StoreContext {
   readonly codecs: StoreCodecs;
   readonly backing: SegmentLog | undefined;
   readonly outbox: Outbox | undefined;
-  /** Reads pages of the remote tier for this thread. */
+  /** How this thread reads pages of the remote tier, and waits for room while pages leave. */
   remoteReader: RemoteReader | undefined;
+  roomSigns: RoomSigns | undefined;
   readonly pageSize: number;
-  /**
-   * Bytes of the header before an object's data: HEADER_BYTES where reclaim goes by frames, else 0.
-   */
+  /** Bytes of the header before an object's data: HEADER_BYTES if reclaim goes by frames, or 0. */
   readonly headerBytes: number;
   /** By kind, the largest compressed size; a page that compresses to more is stored raw. */
   readonly packedMax: readonly number[];
@@ -280,8 +279,8 @@ export class StoreState implements StoreContext {
 
   /**
    * Detaches from its entry the object, the place in the file, or the record in the remote tier.
-   * The caller has told the policy,
-   * attaches something else or removes the entry in the same transaction, and calls `commitLocked`.
+   * The caller has told the policy, attaches something else or removes the entry in the same
+   * transaction, and calls `commitLocked`.
    */
   detachLocked(entry: WordIndex): void {
     const meta = this.words[entry + Entry.META]!;

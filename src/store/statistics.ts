@@ -99,6 +99,9 @@ export interface StoreStats {
 export interface RemoteStats {
   /** Whether pages may go out: the owner has the lease, and the cluster takes them. */
   readonly accepts: boolean;
+  /** Which pages the settings let out (`store.remotify`). */
+  readonly eph_remotify_enable: boolean;
+  readonly pers_remotify_enable: boolean;
   /** Pages in transit, at most, and now. */
   readonly slots: number;
   readonly in_transit: number;
@@ -112,6 +115,8 @@ function remoteStatsOf({ outbox }: StoreState): RemoteStats | undefined {
   if (outbox === undefined) return undefined;
   return {
     accepts: outbox.accepts(Store.PERSISTENT) || outbox.accepts(Store.EPHEMERAL),
+    eph_remotify_enable: outbox.isEnabled(Store.EPHEMERAL),
+    pers_remotify_enable: outbox.isEnabled(Store.PERSISTENT),
     slots: outbox.get(Box.SLOTS),
     in_transit: outbox.get(Box.IN_TRANSIT),
     removals_waiting: outbox.removalsWaiting,

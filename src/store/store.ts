@@ -5,13 +5,14 @@
 //   2. open.ts, options.ts, arguments.ts, platform.ts, parts.ts   makes and opens a store
 //   3. store.layout.ts, page.layout.ts, value.layout.ts           its words in the arena
 //   4. state.ts, transaction.ts       a store as one thread sees it; work under the arena's lock
-//   5. store_page.ts, put_request.ts, admit.ts, overwrite.ts, load_page.ts, load_remote.ts,
-//      remove_pages.ts                stores, loads and removes pages
+//   5. store_page.ts, put_request.ts, put_async.ts, admit.ts, overwrite.ts, load_page.ts,
+//      load_remote.ts, next_page.ts, remove_pages.ts  stores, loads and removes pages
 //   6. evict.ts, expiry.ts, compaction.ts, repack.ts, write_back.ts, maintainer.ts, idle_scan.ts
 //                                     reclaims memory, in the foreground and in the background
 //   7. read_buffer.ts, versions.ts, eviction_events.ts            hits, changes, evictions
 //   8. change_log.ts, dictionaries.ts, codecs.ts, hash.ts         parts for values and persistence
-//   9. remote_*.ts, record.ts, repatriation.ts                     pages on other machines
+//   9. remote_*.ts, record.ts, repatriation.ts, adopt_page.ts, kept_records.ts
+//                                                        pages on other machines
 //  10. inspection.ts, sampler.ts, size_histogram.ts, frame_map.ts, statistics.ts, explain.ts,
 //      verify.ts, entry_snapshot.ts   looks at a store without using it
 //
@@ -29,7 +30,6 @@ import type { Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
-import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
 import { checkPage, resolvePoolOptions, type TmemPoolOptions } from "./arguments.ts";
@@ -42,10 +42,11 @@ import { limitBytes, setLimit } from "./limit.ts";
 import { loadPage, loadPageTimed } from "./load_page.ts";
 import { loadPageAsync, type Use } from "./load_remote.ts";
 import { makeRoomAfterPut, markClosed, serveMaintenance, waitForOthers } from "./maintainer.ts";
+import { type DATA, type MISS, nextPage, type ZERO } from "./next_page.ts";
 import { attachStore, createArena, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
-import * as Page from "./page.layout.ts";
 import type { BackgroundWork, RemoteControl, StorePlatform } from "./platform.ts";
+import { putWhenRoom } from "./put_async.ts";
 import { enableRemote, isRemote } from "./remote_page.ts";
 import { removeObject, removePage, removePool } from "./remove_pages.ts";
 import type { StoreState } from "./state.ts";
@@ -65,11 +66,6 @@ export interface StoreShare {
   /** @internal */
   readonly device: BackingShare | undefined;
 }
-
-// The results of `nextPage`.
-export const MISS = 0;
-export const ZERO = 1;
-export const DATA = 2;
 
 /** The state of a store, for src/values, which stores values as pages with a prefix. */
 export let stateOf: (store: Store) => StoreState;
@@ -168,6 +164,15 @@ export class Store {
     this.assertOpen();
     this.#plain.set(page);
     return this.putFrom(pool, key, this.#state.plain);
+  }
+
+  /**
+   * As `put`; while pages are leaving for the remote tier, a page that has no room waits for it, at
+   * most for the tier's `timeoutMs`. Until the promise is settled, the page is not to be changed,
+   * and its key may have no page.
+   */
+  putAsync(pool: number, key: TmemKey, page: Uint8Array): Promise<0 | Errno> {
+    return putWhenRoom(this.#openState(), () => this.put(pool, key, page));
   }
 
   /** As `put`, from an address in memory that this thread has reserved. */
@@ -313,14 +318,8 @@ export class Store {
    * @returns ZERO for a page of zeros, else DATA; MISS if there is no further page
    */
   nextPage(pool: number, key: TmemKey): typeof MISS | typeof ZERO | typeof DATA {
-    const { index, words } = this.#openState();
-    return this.#readTransaction(() => {
-      const entry = index.nextPage(pool, key);
-      if (entry < 0) return MISS;
-      const meta = words[entry + Entry.META]!;
-      if (Page.whereOf(meta) !== Page.SAME_FILLED) return DATA;
-      return (words[entry + Entry.VALUE]! | Page.highOf(words, entry, meta)) === 0 ? ZERO : DATA;
-    });
+    const state = this.#openState();
+    return this.#readTransaction(() => nextPage(state, pool, key));
   }
 
   /** The kind, pages and objects of a tmem pool; null if there is no such pool. */

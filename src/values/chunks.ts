@@ -2,8 +2,9 @@
 // (prefix.layout.ts). Page 0 belongs to `Values`, which calls these methods under the key's lock.
 import { NIL } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import { MISS } from "../store/next_page.ts";
 import type { StoreState } from "../store/state.ts";
-import { MISS, type Store, stateOf } from "../store/store.ts";
+import { type Store, stateOf } from "../store/store.ts";
 import * as Value from "../store/value.layout.ts";
 import { TmemKey } from "../tmem/key.ts";
 import type { KeyHash } from "./key_hash.ts";

@@ -21,7 +21,9 @@ const SECONDS_MAX = 365 * 24 * 3600;
 const COMPACT_FRAMES = 1 << 20;
 
 export function zramKnobs(parts: ZramParts): Knob[] {
-  return [...deviceKnobs(parts), ...memoryKnobs(parts), ...idleScanKnobs(parts)];
+  const { store } = parts;
+  const remote = store.options.remote === undefined ? [] : remoteKnobs(store);
+  return [...deviceKnobs(parts), ...memoryKnobs(parts), ...idleScanKnobs(parts), ...remote];
 }
 
 /** Of each device: its size, and how to drop its data. */
@@ -85,6 +87,21 @@ function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
     },
     { name: "comp_algorithm", describe: "the codec of new pages", get: () => codec },
     { name: "recomp_algorithm", describe: "the codec of recompression", get: () => denseCodec },
+  ];
+}
+
+/** Of the remote tier, with RAMster's name. All pages of devices are persistent. */
+function remoteKnobs(store: Store): Knob[] {
+  return [
+    {
+      name: "pers_remotify_enable",
+      describe:
+        "1: cold pages go to the cluster; 0: they stay, and those that are there stay there",
+      get: () => (store.stats().remote!.pers_remotify_enable ? "1" : "0"),
+      set: (text) => {
+        store.remotify({ persistent: wholeOf("pers_remotify_enable", text, 0, 1) === 1 });
+      },
+    },
   ];
 }
 

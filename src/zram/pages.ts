@@ -8,7 +8,8 @@
 import { type Address, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { Mutex } from "../memory/mutex.ts";
-import { MISS, type Store } from "../store/store.ts";
+import { MISS } from "../store/next_page.ts";
+import type { Store } from "../store/store.ts";
 import { TmemKey } from "../tmem/key.ts";
 import { pageOf } from "./device.ts";
 import { LostPages } from "./lost_pages.ts";

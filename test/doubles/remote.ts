@@ -195,12 +195,14 @@ export interface RemoteDoubleOptions {
   readonly copies?: number;
   readonly ephemeral?: boolean;
   readonly batchMax?: number;
+  /** Default 1 s. */
+  readonly timeoutMs?: number;
 }
 
 /** One client of the cluster. */
 export class RemoteDouble implements Remote {
   readonly batchMax: number;
-  readonly timeoutMs = 1000;
+  readonly timeoutMs: number;
   readonly copies: number;
   readonly ephemeral: boolean;
   readonly cluster: RemoteCluster;
@@ -212,6 +214,7 @@ export class RemoteDouble implements Remote {
     this.copies = options.copies ?? 1;
     this.ephemeral = options.ephemeral ?? true;
     this.batchMax = options.batchMax ?? 32;
+    this.timeoutMs = options.timeoutMs ?? 1000;
   }
 
   async acquire(): Promise<number> {
@@ -268,14 +271,6 @@ export class RemoteDouble implements Remote {
   get(keys: readonly RemoteKey[], _isPatient: boolean): Promise<readonly RemoteGetResult[]> {
     return this.#each(keys, same, (key, node, answer) => {
       answer(this.#found(node.master.get(nameOf(key))));
-    });
-  }
-
-  take(keys: readonly RemoteKey[], _isPatient: boolean): Promise<readonly RemoteGetResult[]> {
-    return this.#each(keys, same, (key, node, answer) => {
-      answer(this.#found(node.master.get(nameOf(key))));
-      node.master.delete(nameOf(key));
-      node.replica.delete(nameOf(key));
     });
   }
 

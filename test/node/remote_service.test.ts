@@ -5,8 +5,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import { UNUSED } from "../../src/backing/outbox.layout.ts";
+import { EINVAL, ENOMEM, ENOSPC } from "../../src/base/errno.ts";
 import { MIB } from "../../src/base/units.ts";
 import { createStore } from "../../src/node/stores.ts";
+import { statesOf } from "../../src/shard/sharded_store.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import type { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
@@ -14,7 +17,7 @@ import { RemoteCluster, RemoteDouble, type RemoteDoubleOptions } from "../double
 import { fillPage } from "../doubles/store_fixture.ts";
 import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
-const WATCHDOG_MS = 30_000;
+const WATCHDOG_MS = 120_000;
 const PAGES = 600;
 
 /** Lets messages arrive by themselves, as a network does. */
@@ -112,7 +115,7 @@ test("other threads read remote pages through the thread that serves them", asyn
     await Promise.all(threads);
     store.verify();
   };
-  await withStore(check, { memoryMax: 2 * MIB });
+  await withStore(check, { memoryMax: 2 * MIB }, { timeoutMs: WATCHDOG_MS });
 });
 
 test("pages return in the background once there is room", async () => {
@@ -152,6 +155,84 @@ test("a prefix that has an owner: the store works without it, and takes over lat
   }
 });
 
+test("putAsync waits for room that pages leave, and is refused without any", async () => {
+  const check = async (store: Store, pool: number, cluster: RemoteCluster) => {
+    const page = new Uint8Array(store.pageSize);
+    const refused: number[] = [];
+    for (let nth = 0; nth < PAGES; nth++) {
+      fillPage(page, "noise", nth);
+      // A synchronous put is refused where this one waits.
+      const result = store.put(pool, keyOf(nth), page);
+      if (result !== 0) refused.push(nth);
+      if (result !== 0) assert.equal(await store.putAsync(pool, keyOf(nth), page), 0);
+    }
+    assert.ok(refused.length > 0, "memory was full");
+    for (let nth = 0; nth < PAGES; nth++) {
+      assert.ok(await store.getAsync(pool, keyOf(nth), page), `page ${nth}`);
+      assert.deepEqual(page, fillPage(new Uint8Array(store.pageSize), "noise", nth));
+    }
+    // Nothing arrives any more: after the tier's timeout the page is refused.
+    cluster.isPaused = true;
+    let result = 0;
+    for (let nth = PAGES; result === 0; nth++) {
+      result = await store.putAsync(pool, keyOf(nth), fillPage(page, "noise", nth));
+    }
+    assert.ok([ENOMEM, ENOSPC].includes(result as never), String(result));
+    assert.equal(await store.putAsync(pool + 1, keyOf(0), page), EINVAL);
+    cluster.isPaused = false;
+    store.verify();
+  };
+  await withStore(check);
+  await withStore(check, { memoryMax: 3 * MIB, shards: 3 }, {});
+});
+
+test("which pages may go out is in the statistics, with RAMster's names", async () => {
+  await withStore(async (store, pool) => {
+    const enabled = () => {
+      const { eph_remotify_enable, pers_remotify_enable } = store.stats().remote!;
+      return [eph_remotify_enable, pers_remotify_enable];
+    };
+    assert.deepEqual(enabled(), [true, true]);
+    store.remotify({ persistent: false });
+    assert.deepEqual(enabled(), [true, false]);
+    const page = new Uint8Array(store.pageSize);
+    let stored = 0;
+    while (store.put(pool, keyOf(stored), fillPage(page, "noise", stored)) === 0) stored++;
+    assert.equal(store.stats().counters.pers_pages_remoted, 0);
+    store.remotify({ ephemeral: false, persistent: true });
+    assert.deepEqual(enabled(), [false, true]);
+    assert.equal(await store.putAsync(pool, keyOf(stored), page), 0);
+    await until("a page has gone", () => store.stats().counters.pers_pages_remoted > 0);
+    const { counters } = store.stats();
+    assert.equal(counters.eph_pages_remoted, 0);
+    assert.equal(counters.pers_pages_remote_failed + counters.pers_pages_remote_nomem, 0);
+  });
+});
+
+test("a read that a thread has asked for is given up when the thread dies", async () => {
+  await withStore(
+    async (store, pool, cluster) => {
+      store.limit(MIB);
+      await fill(store, pool);
+      cluster.isPaused = true;
+      const worker = new Worker(new URL("./remote_worker.js", import.meta.url), {
+        workerData: { share: store.share(), pool, pages: PAGES, rounds: 1 },
+      });
+      const outbox = statesOf(store)[0]!.outbox!;
+      const fetches = Array.from({ length: outbox.fetches.count }, (_, nth) => nth);
+      const stateOf = (nth: number) => store.arena.words[outbox.fetches.stateAt(nth)];
+      await until("all fetches are in use", () => fetches.every((nth) => stateOf(nth) !== UNUSED));
+      await worker.terminate();
+      cluster.isPaused = false;
+      await until("all fetches are free", () => fetches.every((nth) => stateOf(nth) === UNUSED));
+      const page = new Uint8Array(store.pageSize);
+      assert.ok(await store.getAsync(pool, keyOf(0), page));
+      store.verify();
+    },
+    { memoryMax: 2 * MIB },
+  );
+});
+
 test("a full cluster: pages go to the file, and nothing is lost", async () => {
   const path = join(temporaryFolder("remote"), "pages.zc");
   const writeBack = { path, max: "16MiB", existing: "discard" as const };
@@ -165,7 +246,7 @@ test("a full cluster: pages go to the file, and nothing is lost", async () => {
     await store.remote!.ready;
     const pool = store.createPool({ persistent: true });
     await fill(store, pool);
-    await until("the cluster refuses", () => store.stats().counters.pages_remote_nomem > 0);
+    await until("the cluster refuses", () => store.stats().counters.pers_pages_remote_nomem > 0);
     assert.ok(store.stats().persistent.pagesInFile > 0);
     await until("no page is in transit", () => store.stats().remote!.in_transit === 0);
     const page = new Uint8Array(store.pageSize);

@@ -81,7 +81,7 @@ for (const { name, skip, start } of CASES) {
       await (await implementation)?.end();
     });
 
-    test("records are put, read, taken, removed and listed", async () => {
+    test("records are put, read, removed and listed", async () => {
       const { remote, until } = await open();
       assert.equal(remote.epoch, 0);
       const epoch = await remote.acquire();
@@ -93,11 +93,9 @@ for (const { name, skip, start } of CASES) {
       for (const [nth, found] of (await until(remote.get(keys, true))).entries()) {
         assertFound(found, nth);
       }
-      const [taken] = await until(remote.take([keys[7]!], true));
-      assertFound(taken, 7);
+      assert.deepEqual(await until(remote.remove([keys[7]!])), ["done"]);
       const gone = await until(remote.get([keys[7]!, keyOf(5, epoch - 1)], true));
       assert.deepEqual(gone, ["missing", "missing"]);
-      assert.deepEqual(await until(remote.take([keys[7]!], false)), ["missing"]);
       assert.deepEqual(await until(remote.remove([keys[8]!, keys[7]!])), ["done", "done"]);
       const listed = (await listAll(remote, until)).map((key) => key.name).sort();
       const wanted = upTo(count).filter((nth) => nth !== 7 && nth !== 8);
@@ -136,11 +134,10 @@ for (const { name, skip, start } of CASES) {
       const results = [
         ...(await remote.put([recordOf(1, 1)])),
         ...(await remote.get([keyOf(1, 1)], true)),
-        ...(await remote.take([keyOf(1, 1)], true)),
         ...(await remote.remove([keyOf(1, 1)])),
         await remote.list(undefined),
       ];
-      assert.equal(results.length, 5);
+      assert.equal(results.length, 4);
       for (const result of results) {
         assert.ok(result instanceof Error && "code" in result && result.code === "ERR_REMOTE");
       }

@@ -87,7 +87,7 @@ test("a store: a slow node delays its own pages only", options, async () => {
     servers[0]!.resume();
     await reads;
     await until("all pages have arrived", () => store.stats().remote!.in_transit === 0);
-    assert.equal(store.stats().counters.pages_remote_failed, 0);
+    assert.equal(store.stats().counters.pers_pages_remote_failed, 0);
     store.verify();
   } finally {
     servers[0]!.resume();

@@ -11,8 +11,9 @@ import { nodePlatform } from "../../src/node/platform.ts";
 import { planShards } from "../../src/shard/plan.ts";
 import { shardOfPage } from "../../src/shard/route.ts";
 import { ShardedStore } from "../../src/shard/sharded_store.ts";
+import { DATA, MISS } from "../../src/store/next_page.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
-import { DATA, MISS, Store } from "../../src/store/store.ts";
+import { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage, type PageKind, StoreModel } from "../doubles/store_fixture.ts";
 

@@ -185,7 +185,7 @@ export class RemoteSimulation {
     }
   }
 
-  /** The second thread has died, as if with the locks of all shards; another one takes its place. */
+  /** The second thread has died, as if with all locks; another one takes its place. */
   #bury(store: Store): void {
     this.#count("died");
     for (const name of this.#names) this.#threads.dead.add(name);

@@ -6,7 +6,8 @@ import { EINVAL, ENOSPC } from "../../src/base/errno.ts";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { policyNames } from "../../src/policy/registry.ts";
-import { MISS, Store } from "../../src/store/store.ts";
+import { MISS } from "../../src/store/next_page.ts";
+import { Store } from "../../src/store/store.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { fillPage, openStore, type PageKind, StoreModel } from "../doubles/store_fixture.ts";
 
