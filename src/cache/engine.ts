@@ -136,10 +136,10 @@ export function openValues(
 
 /** @throws ZcacheError ERR_OPTION */
 function choiceOf(settings: StoreOptions): ShardChoice {
-  const { memoryMax, shards, threads } = resolveOptions(settings);
+  const { memoryMax, shards, threads, limitMax } = resolveOptions(settings);
   return {
-    wanted: planShards(memoryMax, shards, threads).shards,
-    mayBe: (others) => shards === "auto" && isPossible(memoryMax, others),
+    wanted: planShards(memoryMax, shards, threads, limitMax).shards,
+    mayBe: (others) => shards === "auto" && isPossible(memoryMax, others, limitMax),
   };
 }
 

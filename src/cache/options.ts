@@ -63,9 +63,14 @@ export interface CacheOptions {
    */
   readonly memoryMax?: number | string;
   /**
+   * What `resize` must be able to raise `memoryMax` to, at most 64 times as much: bytes or text
+   * such as "20GiB" (default `memoryMax`). Above 4 GiB, "auto" makes more shards.
+   */
+  readonly limitMax?: number | string;
+  /**
    * How many arenas the cache consists of, 1 to 64. Each is at most 4 GiB, and has a lock, index
-   * and policy of its own (default "auto": as many as `memoryMax` needs, or `threads`, or as the
-   * files of `persist` have).
+   * and policy of its own (default "auto": as many as `memoryMax`, `limitMax` or `threads` need, or
+   * as the files of `persist` have).
    */
   readonly shards?: "auto" | number;
   /** Threads that will write at the same time, for `shards: "auto"`: 1 to 192 (default 1). */
@@ -147,6 +152,7 @@ export interface ResolvedCacheOptions {
 
 const KEYS: readonly (keyof CacheOptions | keyof LocalOptions)[] = [
   "memoryMax",
+  "limitMax",
   "shards",
   "threads",
   "ttl",
@@ -295,6 +301,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
   const {
     codec = DEFAULT_CODEC,
     memoryMax,
+    limitMax,
     shards,
     threads,
     writeBack,
@@ -313,6 +320,7 @@ export function storeOptionsOf(options: CacheOptions): StoreOptions {
     // values go to a file first, so the default watermarks hold with `writeBack`.
     ...(writeBack === undefined ? { lowWatermark: 0.5, highWatermark: 1 } : { writeBack }),
     ...(memoryMax === undefined ? {} : { memoryMax }),
+    ...(limitMax === undefined ? {} : { limitMax }),
     ...(shards === undefined ? {} : { shards }),
     ...(threads === undefined ? {} : { threads }),
     ...(giveBack === undefined ? {} : { giveBack }),

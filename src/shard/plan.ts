@@ -30,36 +30,43 @@ const ARENA_UNIT = 64 * KIB;
  * @param memoryMax bytes of the whole store
  * @param shards as the option of this name says
  * @param threads that will write at the same time
+ * @param limitMax bytes to which the store can grow
  * @throws ZcacheError ERR_OPTION if so many shards can't have so much memory
  */
-export function planShards(memoryMax: number, shards: "auto" | number, threads = 1): ShardPlan {
+export function planShards(
+  memoryMax: number,
+  shards: "auto" | number,
+  threads = 1,
+  limitMax = memoryMax,
+): ShardPlan {
   if (shards === "auto") {
-    return planOf(memoryMax, Math.max(fewestShards(memoryMax), shardsFor(threads, memoryMax)));
+    return planOf(memoryMax, Math.max(fewestShards(limitMax), shardsFor(threads, memoryMax)));
   }
-  if (isPossible(memoryMax, shards)) return planOf(memoryMax, shards);
-  const [fewest, most] = rangeOf(memoryMax);
+  if (isPossible(memoryMax, shards, limitMax)) return planOf(memoryMax, shards);
+  const [fewest, most] = rangeOf(memoryMax, limitMax);
+  const growth = limitMax > memoryMax ? ` and limitMax ${limitMax}` : "";
   throw new ZcacheError(
     "ERR_OPTION",
-    `shards ${shards}: must be from ${fewest} to ${most} for memoryMax ${memoryMax}`,
-    { context: { shards, memoryMax, fewest, most } },
+    `shards ${shards}: must be from ${fewest} to ${most} for memoryMax ${memoryMax}${growth}`,
+    { context: { shards, memoryMax, limitMax, fewest, most } },
   );
 }
 
 /** Whether so many shards can have so much memory. */
-export function isPossible(memoryMax: number, shards: number): boolean {
-  const [fewest, most] = rangeOf(memoryMax);
+export function isPossible(memoryMax: number, shards: number, limitMax: number): boolean {
+  const [fewest, most] = rangeOf(memoryMax, limitMax);
   return shards >= fewest && shards <= most;
 }
 
-function rangeOf(memoryMax: number): [fewest: number, most: number] {
+function rangeOf(memoryMax: number, limitMax: number): [fewest: number, most: number] {
   const most = Math.max(1, Math.min(SHARDS_MAX, Math.floor(memoryMax / PART_MIN)));
-  return [Math.ceil(memoryMax / ARENA_BYTES_MAX), most];
+  return [Math.ceil(limitMax / ARENA_BYTES_MAX), most];
 }
 
-function fewestShards(memoryMax: number): number {
+function fewestShards(limitMax: number): number {
   // A single arena has no other to lend memory to, so it may be full size.
-  if (memoryMax <= ARENA_BYTES_MAX) return 1;
-  return Math.min(SHARDS_MAX, Math.ceil(memoryMax / PART_MAX));
+  if (limitMax <= ARENA_BYTES_MAX) return 1;
+  return Math.min(SHARDS_MAX, Math.ceil(limitMax / PART_MAX));
 }
 
 /** Shards that threads need so as not to wait for each other: docs/decisions/0019-shards.md. */
@@ -86,7 +93,8 @@ export function removeLeftFiles(
 }
 
 /** The options of one shard: a file of its own, and an equal part of what is limited. */
-export function optionsOfShard(options: StoreOptions, plan: ShardPlan, nth: number): StoreOptions {
+export function optionsOfShard(given: StoreOptions, plan: ShardPlan, nth: number): StoreOptions {
+  const { limitMax: _, ...options } = given;
   const { writeBack } = options;
   const { shards, arenaBytes: memoryMax } = plan;
   if (writeBack === undefined) return { ...options, memoryMax, shards: 1 };

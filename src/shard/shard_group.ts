@@ -45,8 +45,8 @@ export class ShardGroup {
    * @throws as `Store.create`
    */
   static create(options: StoreOptions, platform: StorePlatform): ShardGroup {
-    const { memoryMax, shards, threads } = resolveOptions(options);
-    const plan = planShards(memoryMax, shards, threads);
+    const { memoryMax, shards, threads, limitMax } = resolveOptions(options);
+    const plan = planShards(memoryMax, shards, threads, limitMax);
     const stores: Store[] = [];
     const shared = plan.shards === 1 ? platform : switched(platform);
     try {

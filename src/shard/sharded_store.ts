@@ -105,7 +105,7 @@ export class ShardedStore extends Store {
    */
   static override create(options: StoreOptions, platform: StorePlatform): Store {
     const whole = resolveOptions(options);
-    const plan = planShards(whole.memoryMax, whole.shards, whole.threads);
+    const plan = planShards(whole.memoryMax, whole.shards, whole.threads, whole.limitMax);
     const store =
       plan.shards === 1
         ? Store.create({ ...options, shards: 1 }, platform)

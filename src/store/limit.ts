@@ -64,7 +64,7 @@ export function limitError(bytes: number, min: number, max: number): ZcacheError
   const more =
     bytes > max
       ? ": a store can grow to 64 times the memoryMax that it is created with, and to 4 GiB for " +
-        "each of its shards"
+        "each of its shards; create it with limitMax for more"
       : "";
   const allowed = `must be 0, or from ${min} to ${max}${more}`;
   return new ZcacheError("ERR_OPTION", `limit of ${bytes} bytes: ${allowed}`, { context });

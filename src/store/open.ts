@@ -21,7 +21,7 @@ import { TmemKey } from "../tmem/key.ts";
 import { INDEX_OWNERS, TmemIndex } from "../tmem/tmem.ts";
 import { StoreCodecs } from "./codecs.ts";
 import { hashOf } from "./hash.ts";
-import type { ResolvedOptions } from "./options.ts";
+import { GROWTH_MAX, type ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
@@ -52,9 +52,6 @@ const VALUE_BYTES = 1024;
 export const INDEX_OWNER = 1;
 const POLICY_OWNER = INDEX_OWNER + INDEX_OWNERS;
 export const BACKING_OWNER = POLICY_OWNER + Root.KINDS;
-
-/** An arena can grow to so many times its size: what is reserved for that costs addresses only. */
-const GROWTH_MAX = 64;
 
 /** @returns the bytes to which an arena of this size can grow */
 export function arenaBytesMaxOf(sizeBytes: number): number {

@@ -60,8 +60,14 @@ export interface StoreOptions {
    */
   readonly memoryMax?: number | string;
   /**
+   * What `limit` must be able to raise `memoryMax` to, at most 64 times as much: bytes or text such
+   * as "20GiB" (default `memoryMax`). Above 4 GiB, "auto" makes more shards.
+   */
+  readonly limitMax?: number | string;
+  /**
    * How many arenas the store consists of, 1 to 64. Each is at most 4 GiB, and has a lock, index,
-   * policy and pools of its own (default "auto": as many as `memoryMax` needs, or `threads`).
+   * policy and pools of its own (default "auto": as many as `memoryMax`, `limitMax` or `threads`
+   * need).
    */
   readonly shards?: "auto" | number;
   /** Threads that will write at the same time, for `shards: "auto"`: 1 to 192 (default 1). */
@@ -126,6 +132,7 @@ export interface StoreOptions {
 /** All options, checked and with defaults. A plain object, which `postMessage` can carry. */
 export interface ResolvedOptions {
   readonly memoryMax: number;
+  readonly limitMax: number;
   readonly shards: "auto" | number;
   readonly threads: number;
   readonly pageSize: number;
@@ -155,6 +162,8 @@ export interface ResolvedRemotify extends Required<RemotifyOptions> {
   readonly timeoutMs: number;
 }
 
+/** An arena can grow to so many times its size: what is reserved for that costs addresses only. */
+export const GROWTH_MAX = 64;
 /** The most arenas of a store. */
 export const SHARDS_MAX = 64;
 const MEMORY_MIN = MIB;
@@ -167,6 +176,7 @@ const FILE_MAX = 32 * 1024 * MIB;
 
 const KEYS: readonly (keyof StoreOptions)[] = [
   "memoryMax",
+  "limitMax",
   "shards",
   "threads",
   "pageSize",
@@ -195,8 +205,10 @@ const KEYS: readonly (keyof StoreOptions)[] = [
 export function resolveOptions(given: StoreOptions): ResolvedOptions {
   const options = readOptions(given, KEYS, "a store");
   const pool = options.pool ?? "dense";
+  const memoryMax = bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, MEMORY_MAX);
   const resolved: ResolvedOptions = {
-    memoryMax: bytesOf("memoryMax", options.memoryMax ?? 64 * MIB, MEMORY_MIN, MEMORY_MAX),
+    memoryMax,
+    limitMax: limitMaxOf(options.limitMax ?? memoryMax, memoryMax),
     shards: shardsOf(options.shards ?? "auto"),
     threads: threadsOf(options.threads ?? 1),
     pageSize: oneOf("pageSize", options.pageSize ?? 4 * KIB, PAGE_SIZES),
@@ -235,6 +247,12 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
     throw new ZcacheError("ERR_OPTION", "remote: a store of values has no remote tier");
   }
   return resolved;
+}
+
+/** @throws ZcacheError ERR_OPTION */
+function limitMaxOf(given: number | string, memoryMax: number): number {
+  const most = Math.min(MEMORY_MAX, memoryMax * GROWTH_MAX);
+  return bytesOf("limitMax", given, memoryMax, most);
 }
 
 const REMOTIFY_KEYS = ["first", "repatriateAbove", "repatriatePages"] as const;
