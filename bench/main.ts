@@ -1,6 +1,7 @@
 // `npm run bench [-- NAME …] [--tiny]`: runs all benchmarks, or those that are named, and prints
 // their tables. Each folder benches the folder of the same name in src/.
 import { nodeCodecs } from "../src/node/codecs.ts";
+import { noServers } from "../test/doubles/engine_servers.ts";
 import { benchCache } from "./cache/cache.ts";
 import { contenderNames } from "./cache/contenders.ts";
 import { benchLarge } from "./cache/large.ts";
@@ -18,6 +19,7 @@ import { benchPolicies } from "./policy/policies.ts";
 import { benchDensity } from "./pool/density.ts";
 import { benchPools } from "./pool/pools.ts";
 import { has } from "./programs.ts";
+import { benchRemote } from "./remote/remote.ts";
 import { benchFirstTouch } from "./store/first_touch.ts";
 import { benchGarbage } from "./store/garbage.ts";
 import { benchGiveBack } from "./store/give_back.ts";
@@ -66,6 +68,7 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
       ...(folder !== undefined && { folder }),
     }),
   threads: async ({ tiny }) => benchThreads({ tiny }),
+  remote: async ({ tiny }) => skippedWithoutServers("remote", () => benchRemote({ tiny })),
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),
   "memcached-shards": async ({ tiny }) => benchShards({ tiny }),
@@ -74,6 +77,12 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
   "memcached-differential": async ({ tiny }) => benchDifferential({ tiny }),
   zram: async ({ tiny }) => benchZram({ tiny }),
 };
+
+async function skippedWithoutServers(name: string, work: () => Promise<unknown>): Promise<void> {
+  if (noServers === false) await work();
+  else console.log(`${name}: skipped, ${noServers}`);
+}
+
 const NAMES = Object.keys(BENCHES);
 const LIST = new Intl.ListFormat("en-GB").format(NAMES);
 const USAGE = `usage: npm run bench [-- NAME …] [--tiny]
