@@ -19,6 +19,8 @@ import { benchPolicies } from "./policy/policies.ts";
 import { benchDensity } from "./pool/density.ts";
 import { benchPools } from "./pool/pools.ts";
 import { has } from "./programs.ts";
+import { benchRemoteDocuments } from "./remote/documents.ts";
+import { benchRemoteFleet } from "./remote/fleet.ts";
 import { benchRemote } from "./remote/remote.ts";
 import { benchFirstTouch } from "./store/first_touch.ts";
 import { benchGarbage } from "./store/garbage.ts";
@@ -68,6 +70,10 @@ const BENCHES: Readonly<Record<string, (options: Arguments) => Promise<unknown>>
       ...(folder !== undefined && { folder }),
     }),
   threads: async ({ tiny }) => benchThreads({ tiny }),
+  "remote-documents": async ({ tiny }) =>
+    skippedWithoutServers("remote-documents", () => benchRemoteDocuments({ tiny })),
+  "remote-fleet": async ({ tiny }) =>
+    skippedWithoutServers("remote-fleet", () => benchRemoteFleet({ tiny })),
   remote: async ({ tiny }) => skippedWithoutServers("remote", () => benchRemote({ tiny })),
   nbd: async ({ tiny }) => benchNbd({ tiny }),
   swap: async ({ tiny }) => benchSwap({ tiny }),

@@ -143,10 +143,9 @@ export class Router {
   async run(requests: readonly Request[], plan: Plan): Promise<Outcome[]> {
     const deadlineMs = performance.now() + plan.timeoutMs;
     const outcomes = new Array<Outcome>(requests.length).fill(null);
-    let pending: Pending[] = requests.map((request, nth) => ({
-      ...request,
-      ...{ nth, askAt: undefined, redirections: 0 },
-    }));
+    let pending: Pending[] = requests.map(({ slot, command }, nth) => {
+      return { slot, command, nth, askAt: undefined, redirections: 0 };
+    });
     for (let pauseMs = PAUSE_MS; pending.length > 0; ) {
       const { again, reason } = await this.#round(pending, outcomes, plan, deadlineMs);
       pending = again;

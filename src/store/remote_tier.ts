@@ -12,7 +12,12 @@
 import * as Box from "../backing/outbox.layout.ts";
 import type { Outbox } from "../backing/outbox.ts";
 import type { RecordName } from "../backing/record_name.ts";
-import type { Remote, RemoteGetResult, RemotePutResult } from "../backing/remote_contract.ts";
+import type {
+  Remote,
+  RemoteGetResult,
+  RemoteKey,
+  RemotePutResult,
+} from "../backing/remote_contract.ts";
 import { type Address, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import * as Entry from "../tmem/entry.layout.ts";
@@ -29,6 +34,11 @@ import { transaction } from "./transaction.ts";
 /** Calls in flight to one node, at most. */
 const PUTS_MAX = 2;
 const GETS_MAX = 4;
+/**
+ * A call beside another one has so many items, at least: a server answers in order, so waiting for
+ * more costs little time, and a call for a few costs as much as one for many.
+ */
+const BESIDE_MIN = 48;
 /** Calls in flight to all nodes, at most. */
 const REMOVES_MAX = 2;
 /** After a failure or a refusal, nothing is sent for so long; doubled with each, up to the most. */
@@ -41,12 +51,14 @@ interface Parcel {
   readonly state: StoreState;
   readonly slot: number;
   readonly name: RecordName;
+  readonly key: RemoteKey;
 }
 
 /** A read that waits for its turn. */
 interface Reading {
   readonly state: StoreState;
   readonly name: RecordName;
+  readonly key: RemoteKey;
   readonly resolve: (read: RemoteRead) => void;
   isSecond: boolean;
 }
@@ -138,9 +150,10 @@ export class RemoteTier {
   read(state: StoreState, name: RecordName): Promise<RemoteRead> {
     return new Promise((resolve) => {
       if (this.#isOver) resolve(new ZcacheError("ERR_REMOTE", "the store has been closed"));
-      const lane = this.#laneOf(name);
+      const key = remoteKeyOf(name);
+      const lane = this.#laneOf(key);
       const kind = Page.kindOf(name.meta) as 0 | 1;
-      lane.readings[kind].push({ state, name, resolve, isSecond: false });
+      lane.readings[kind].push({ state, name, key, resolve, isSecond: false });
       if (this.#isFlushing) return;
       // All reads that begin in this turn go together.
       this.#isFlushing = true;
@@ -179,8 +192,8 @@ export class RemoteTier {
     }
   }
 
-  #laneOf(name: RecordName): Lane {
-    const number = this.remote.nodeOf(remoteKeyOf(name));
+  #laneOf(key: RemoteKey): Lane {
+    const number = this.remote.nodeOf(key);
     for (let next = this.#lanes.length; next <= number; next++) {
       this.#lanes.push({ parcels: [], readings: [[], []], puts: 0, gets: 0 });
     }
@@ -192,10 +205,10 @@ export class RemoteTier {
       const parcels: Parcel[] = [];
       for (const state of this.states) this.#collect(state, parcels);
       if (parcels.length === 0) break;
-      for (const parcel of parcels) this.#laneOf(parcel.name).parcels.push(parcel);
+      for (const parcel of parcels) this.#laneOf(parcel.key).parcels.push(parcel);
     }
     for (const lane of this.#lanes) {
-      while (lane.parcels.length > 0 && lane.puts < PUTS_MAX) {
+      while (mayCall(lane.parcels.length, lane.puts, PUTS_MAX)) {
         const next = lane.parcels.splice(0, this.remote.batchMax);
         const parcels = next.filter((parcel) => !dropCancelled(parcel));
         if (parcels.length === 0) continue;
@@ -215,7 +228,8 @@ export class RemoteTier {
       while (parcels.length < this.remote.batchMax) {
         const slot = outbox.beginLocked();
         if (slot === NIL) return;
-        parcels.push({ state, slot, name: outbox.nameOf(slot) });
+        const name = outbox.nameOf(slot);
+        parcels.push({ state, slot, name, key: remoteKeyOf(name) });
         // Each slot by itself: a transaction is short.
         state.arena.lock.commit();
       }
@@ -223,8 +237,8 @@ export class RemoteTier {
   }
 
   async #put(parcels: readonly Parcel[], lane: Lane): Promise<void> {
-    const records = parcels.map(({ state, slot, name }) => ({
-      key: remoteKeyOf(name),
+    const records = parcels.map(({ state, slot, name, key }) => ({
+      key,
       prefixBytes: 0,
       codec: codecNameOf(state, name.meta),
       dictionary: 0,
@@ -279,7 +293,7 @@ export class RemoteTier {
   #flushReads(): void {
     for (const lane of this.#lanes) {
       for (const [kind, waiting] of lane.readings.entries()) {
-        while (waiting.length > 0 && lane.gets < GETS_MAX) {
+        while (mayCall(waiting.length, lane.gets, GETS_MAX)) {
           lane.gets++;
           this.#get(lane, waiting.splice(0, this.remote.batchMax), kind === Store.PERSISTENT);
         }
@@ -288,7 +302,7 @@ export class RemoteTier {
   }
 
   async #get(lane: Lane, readings: readonly Reading[], isPatient: boolean): Promise<void> {
-    const keys = readings.map(({ name }) => remoteKeyOf(name));
+    const keys = readings.map(({ key }) => key);
     const results = await this.remote.get(keys, isPatient);
     lane.gets--;
     for (const [nth, reading] of readings.entries()) {
@@ -314,6 +328,11 @@ export class RemoteTier {
       }
     }
   }
+}
+
+/** Whether a call for what waits for a node is made, beside those in flight. */
+function mayCall(waiting: number, inFlight: number, max: number): boolean {
+  return waiting >= (inFlight === 0 ? 1 : BESIDE_MIN) && inFlight < max;
 }
 
 function isClosed({ isOver, words, root }: StoreState): boolean {

@@ -19,6 +19,10 @@ import { benchPolicies } from "../../bench/policy/policies.ts";
 import { benchDensity } from "../../bench/pool/density.ts";
 import { benchPools, type PoolTimes } from "../../bench/pool/pools.ts";
 import { without } from "../../bench/programs.ts";
+import { benchRemoteDocuments } from "../../bench/remote/documents.ts";
+import { benchRemoteFleet } from "../../bench/remote/fleet.ts";
+import { benchRemoteGets } from "../../bench/remote/gets.ts";
+import { benchRemotePages } from "../../bench/remote/pages.ts";
 import { benchFirstTouch } from "../../bench/store/first_touch.ts";
 import { benchGarbage } from "../../bench/store/garbage.ts";
 import { benchGiveBack } from "../../bench/store/give_back.ts";
@@ -31,6 +35,7 @@ import { benchThreads } from "../../bench/threads/threads.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
 import { policyNames } from "../../src/policy/registry.ts";
 import { poolTypes } from "../../src/pool/registry.ts";
+import { noServers } from "../doubles/engine_servers.ts";
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const MAIN = fileURLToPath(new URL(`../../bench/main.${EXTENSION}`, import.meta.url));
@@ -259,6 +264,32 @@ test("memcached-soak: values are read back unchanged", async () => {
   const { operations, hits, errors } = await benchSoak({ tiny: true, print: () => {} });
   assert.ok(operations > 0 && hits >= 0);
   assert.equal(errors, 0);
+});
+
+test("remote: pages and values both ways, gets beside it", { skip: noServers }, async () => {
+  const rows = await benchRemotePages({ tiny: true, print: () => {} });
+  assert.deepEqual(
+    rows.map(({ call }) => call),
+    ["put", "put", "put", "get", "get", "get"],
+  );
+  for (const { perSecond, cpuUs, ratio } of rows)
+    assert.ok(perSecond > 0 && cpuUs > 0 && ratio > 0);
+  const gets = await benchRemoteGets({ tiny: true, print: () => {} });
+  assert.ok(gets[1]!.sentPerSecond > 0 && gets.every((row) => row.gets > 0 && row.p99Ns > 0));
+});
+
+test("remote-documents: every contender finds its documents", { skip: noServers }, async () => {
+  const rows = await benchRemoteDocuments({ tiny: true, print: () => {} });
+  const [ours, json] = rows;
+  assert.ok(ours!.valueMib > 0 && ours!.valueMib < json!.valueMib);
+  for (const { readsPerSecond, serverMib } of rows) assert.ok(readsPerSecond > 0 && serverMib > 0);
+});
+
+test("remote-fleet: one load for each key, no stale read", { skip: noServers }, async () => {
+  const result = await benchRemoteFleet({ tiny: true, print: () => {} });
+  const { documents, loads, loadsAgain, copies, stale, reads } = result;
+  assert.deepEqual([loads, loadsAgain, copies, stale], [documents, 0, 4 * documents, 0]);
+  assert.ok(reads > 0);
 });
 
 test("write-back: all pages are written and read back", () => {
