@@ -23,6 +23,8 @@ export interface RemoteDocumentsOptions {
   readonly tiny?: boolean;
   readonly print?: (line: string) => void;
   readonly documents?: number;
+  /** How the names of the contenders begin; default: all. */
+  readonly only?: string;
 }
 
 export interface RemoteDocumentsRow {
@@ -48,18 +50,18 @@ interface Contender {
   open(cluster: EngineCluster): Promise<Client>;
 }
 
-const zcache: Contender = {
-  name: "zcache",
+const zcache = (codec: string): Contender => ({
+  name: `zcache, ${codec}`,
   async open({ nodes }) {
     const remote = { nodes, prefix: PREFIX, mode: "shared", timeoutMs: 60_000 } as const;
-    const cache = Cache.create<string, unknown>({ memoryMax: 512 * MIB, remote });
+    const cache = Cache.create<string, unknown>({ memoryMax: 512 * MIB, codec, remote });
     return {
       set: (key, document) => cache.setAsync(key, document),
       get: (key) => cache.getAsync(key),
       close: () => cache.close(),
     };
   },
-};
+});
 
 const ioredis: Contender = {
   name: "ioredis, JSON",
@@ -121,7 +123,9 @@ export async function benchRemoteDocuments(
   const count = options.documents ?? (tiny ? 300 : DOCUMENT_COUNT);
   const glide = glideContender();
   const rows: RemoteDocumentsRow[] = [];
-  const contenders = glide === undefined ? [zcache, ioredis] : [zcache, ioredis, glide];
+  const ours = ["lz4", "zstd"].map(zcache);
+  const all = [...ours, ioredis, ...(glide === undefined ? [] : [glide])];
+  const contenders = all.filter(({ name }) => name.startsWith(options.only ?? ""));
   if (glide === undefined) print("valkey-glide: skipped, not installed");
   let jsonBytes = 0;
   for (let nth = 0; nth < count; nth++) jsonBytes += documentAt(nth).length;
