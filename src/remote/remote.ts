@@ -76,6 +76,8 @@ class ClusterRemote implements Remote {
   #leaseProblem: string | undefined;
   #policyProblem: string | undefined;
   #contentProblem: string | undefined;
+  /** Nodes that have refused a record for want of memory, and have taken none since. */
+  readonly #full = new Set<string>();
 
   constructor(options: ResolvedRemote, router: Router) {
     const { prefix, timeoutMs, copies, ephemeral, ttlMs, leaseMs } = options;
@@ -190,10 +192,27 @@ class ClusterRemote implements Remote {
         nths.map((nth) => requests[nth]!),
         plan,
       );
-      for (const [at, nth] of nths.entries()) results[nth] = putResult(outcomes[at]!);
+      for (const [at, nth] of nths.entries()) {
+        const result = putResult(outcomes[at]!);
+        results[nth] = result;
+        if (result === "full" || this.#full.size > 0) this.#noteRoom(requests[nth]!, result);
+      }
     });
     await Promise.all(runs);
     return results;
+  }
+
+  /** Remembers which nodes are full, for the figures. */
+  #noteRoom({ slot }: Request, result: RemotePutResult): void {
+    const owner = this.#router.slots.ownerOf(slot);
+    if (owner === undefined) return;
+    if (result === "full") this.#full.add(owner);
+    else if (result === "stored") this.#full.delete(owner);
+  }
+
+  #fullProblem(): string | undefined {
+    if (this.#full.size === 0) return undefined;
+    return `${[...this.#full].join(", ")}: full, and refuses records`;
   }
 
   /** Copies the data. */
@@ -259,7 +278,8 @@ class ClusterRemote implements Remote {
     const nodes = this.#router.nodes.map((node) => node.figures());
     return {
       health: this.#health(),
-      problem: this.#leaseProblem ?? this.#contentProblem ?? this.#policyProblem,
+      problem:
+        this.#leaseProblem ?? this.#contentProblem ?? this.#policyProblem ?? this.#fullProblem(),
       nodes,
       reconnects: this.#router.reconnects,
       redirections: this.#router.redirections,
