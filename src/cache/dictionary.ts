@@ -121,6 +121,16 @@ export class DictionaryTrainer {
     });
   }
 
+  /** Whether `sample` would do nothing with the next so many values. */
+  isIdle(values: number): boolean {
+    return this.#untilNext >= values || this.#training !== undefined;
+  }
+
+  /** Counts new values that `sample` is not called for. */
+  skip(values: number): void {
+    this.#untilNext = Math.max(0, this.#untilNext - values);
+  }
+
   /**
    * Trains a dictionary from the samples collected so far, or joins the training in progress.
    * Unlike a training that starts by itself, it keeps the process alive.

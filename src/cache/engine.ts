@@ -81,7 +81,14 @@ export interface EngineEvents {
   readonly onError?: ((task: string, error: unknown) => void) | undefined;
 }
 
-export type Sampler = (at: number, count: number) => void;
+/** Is called with the address and length of each new value of a shard. */
+export interface Sampler {
+  (at: number, count: number): void;
+  /** Whether the next so many values are not sampled. */
+  isIdle(values: number): boolean;
+  /** Counts so many values that are not sampled. */
+  skip(values: number): void;
+}
 
 /** A new store of values, before its front and its engines exist. */
 export interface OpenedValues {
@@ -248,7 +255,12 @@ export class Engine {
    */
   samplerOf({ bytes }: Values): Sampler | undefined {
     const trainer = this.#trainer;
-    return trainer && ((at, count) => trainer.sample(bytes, at, count));
+    if (trainer === undefined) return undefined;
+    const sample = (at: number, count: number) => trainer.sample(bytes, at, count);
+    return Object.assign(sample, {
+      isIdle: (values: number) => trainer.isIdle(values),
+      skip: (values: number) => trainer.skip(values),
+    });
   }
 
   /** Lowers and raises the limit of all shards under memory pressure. */

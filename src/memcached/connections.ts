@@ -35,6 +35,8 @@ export interface ConnectionsParts {
   readonly errors: InternalErrors;
   /** Makes a buffer that the store fills without a copy, if there is room for it. */
   readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
+  /** Makes a buffer from which the store takes values without a copy, if there is room for it. */
+  readonly makeInput: (bytes: number) => Uint8Array | undefined;
 }
 
 export class Connections {
@@ -68,7 +70,7 @@ export class Connections {
     const buffer = makeBuffer(REPLY_BYTES);
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
-    this.#receiveBuffer = new ReceiveBuffer(this.engine);
+    this.#receiveBuffer = new ReceiveBuffer(this.engine, parts.makeInput);
     this.#turns = new Turns((connection) => this.#giveTurn(connection), errors);
     this.#sendQueue = new SendQueue({
       counters,

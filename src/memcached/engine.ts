@@ -6,6 +6,7 @@ import { assert } from "../base/errors.ts";
 import { BinaryProtocol } from "./commands/binary/protocol.ts";
 import type { CommandParts, Turn } from "./commands/contract.ts";
 import { TextProtocol } from "./commands/text/protocol.ts";
+import { COMMAND_UNITS } from "./items/items.ts";
 import { REQUEST } from "./protocol/binary.ts";
 import { LINE_BYTES_MAX } from "./protocol/text.ts";
 import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
@@ -14,13 +15,9 @@ import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
 const COMMAND_BYTES_MAX = 2 * LINE_BYTES_MAX;
 
 /**
- * Work is counted in units: one for each byte of a reply or of a value that is stored, and so many
- * for each command.
- */
-const COMMAND_UNITS = 128;
-/**
- * The work of a turn. Without a limit, 64 KiB of short requests for long values would take
- * milliseconds, and other connections would wait.
+ * The work of a turn, in units: one for each byte of a reply or of a value that is stored, and
+ * COMMAND_UNITS for each command. Without a limit, 64 KiB of short requests for long values would
+ * take milliseconds, and other connections would wait.
  */
 const TURN_UNITS_MAX = 131_072;
 

@@ -2,7 +2,7 @@
 // is processed before the next begins. Bytes of a request that is not complete are copied to a
 // buffer of the connection.
 //
-//   HEAD_BYTES                     READ_BYTES
+//   HEAD_BYTES                       the rest
 //  ┌──────────────┬───────────────────────────────────────┐
 //  │     part of ◄│► bytes of the last read               │
 //  └──────────────┴───────────────────────────────────────┘
@@ -16,22 +16,26 @@ import type { Session } from "./session.ts";
 
 /** Longer than any line that may still be completed. */
 const HEAD_BYTES = 4096;
-const READ_BYTES = 65_536;
+/** Both parts are the largest block that an arena with pages of 4 KiB can reserve. */
+const BUFFER_BYTES = 65_536;
 const NOTHING = new Uint8Array(0);
 /** The first size of a connection's buffer. */
 const PENDING_BYTES_MIN = 512;
 
 export class ReceiveBuffer {
   readonly #engine: Engine;
-  readonly #buffer = new Uint8Array(HEAD_BYTES + READ_BYTES);
+  readonly #buffer: Uint8Array;
   /** Sockets read into this part. */
-  readonly target = this.#buffer.subarray(HEAD_BYTES);
+  readonly target: Uint8Array;
   readonly #pendingBytesMax: number;
   /** Bytes of the buffers of all connections. */
   pendingBytes = 0;
 
-  constructor(engine: Engine) {
+  /** @param makeBuffer makes a buffer from which the store takes values without a copy */
+  constructor(engine: Engine, makeBuffer?: (bytes: number) => Uint8Array | undefined) {
     this.#engine = engine;
+    this.#buffer = makeBuffer?.(BUFFER_BYTES) ?? new Uint8Array(BUFFER_BYTES);
+    this.target = this.#buffer.subarray(HEAD_BYTES);
     this.#pendingBytesMax = engine.parts.settings.pendingBytesMax;
   }
 
@@ -63,8 +67,9 @@ export class ReceiveBuffer {
 
   /** Processes bytes that were read into another buffer. */
   receivedCopy(session: Session, bytes: Uint8Array): boolean {
-    for (let at = 0; at < bytes.length; at += READ_BYTES) {
-      const piece = bytes.subarray(at, at + READ_BYTES);
+    const most = this.target.length;
+    for (let at = 0; at < bytes.length; at += most) {
+      const piece = bytes.subarray(at, at + most);
       this.target.set(piece);
       if (!this.received(session, piece.length)) return false;
     }

@@ -160,6 +160,7 @@ export class ServerThread {
       times: this.times,
       errors,
       makeBuffer: (bytes) => items.makeBuffer(bytes),
+      makeInput: (bytes) => items.makeInput(bytes),
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }

@@ -65,6 +65,14 @@ export function moveBytes(target: usize, source: usize, size: usize): void {
   record(Journal.MOVED, 0);
 }
 
+/** `keepBytes`. */
+export function keepBytes(at: usize, size: usize, save: usize): void {
+  memory.copy(save, at, size);
+  record(Journal.KEPT_FROM, <u32>at);
+  record(Journal.KEPT_BYTES, <u32>size);
+  record(Journal.KEPT, <u32>save);
+}
+
 /** Whether the log has room for so many more entries. */
 // @ts-ignore: decorator
 @inline

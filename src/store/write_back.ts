@@ -19,8 +19,12 @@ import { transaction } from "./transaction.ts";
 
 /** Whether free memory is below the low watermark. */
 export function isLow(state: StoreState): boolean {
-  const limit = state.words[state.root + Store.LIMIT_FRAMES]!;
-  return state.framesFree < markFrames(limit, state.options.lowPercent);
+  return state.framesFree < lowFrames(state);
+}
+
+/** The low watermark, in frames. */
+export function lowFrames(state: StoreState): number {
+  return markFrames(state.words[state.root + Store.LIMIT_FRAMES]!, state.options.lowPercent);
 }
 
 /** Whether free memory is below half of the low watermark: the maintainer does not keep up. */

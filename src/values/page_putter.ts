@@ -53,7 +53,7 @@ export class PagePutter {
   /** Finds values by a kernel; undefined where kernels can't. */
   readonly finder: PageFinder | undefined;
   /** Whether the kernel can store values. */
-  readonly #hasKernel: boolean;
+  readonly hasKernel: boolean;
 
   /** @param pool the tmem pool of the values */
   constructor(state: StoreState, pool: number) {
@@ -64,12 +64,13 @@ export class PagePutter {
     const { policy, acceptPercent, admission } = state.options;
     const isUsual = policy === POLICY && acceptPercent === 100 && refusesNothing(admission);
     const isLz4 = lz4ScratchOf(state.codecOf(Page.FAST, 0)) !== undefined;
-    this.#hasKernel = isUsual && isLz4 && this.finder !== undefined;
-    if (this.#hasKernel) this.#format();
+    this.hasKernel = isUsual && isLz4 && this.finder !== undefined;
+    if (this.hasKernel) this.#format();
   }
 
   #format(): void {
-    const { arena, root, words, index, putContext, findContext, plain } = this.#state;
+    const state = this.#state;
+    const { arena, root, words, index, putContext, findContext } = state;
     const at = putContext / 4;
     const kind = index.kindOf(this.#pool);
     words.fill(0, at, at + Put.PUT_WORDS);
@@ -83,16 +84,20 @@ export class PagePutter {
     words[at + Put.POOL] = arena.frames.frameToWord(descriptor);
     words[at + Put.POLICY] = root + POLICIES_AT + kind * POLICY_WORDS;
     words[at + Put.FIRST_FRAME] = arena.frames.firstFrame;
-    words[at + Put.PLAIN] = plain;
+    words[at + Put.PLAIN] = state.plain;
+    words[at + Put.SAVE] = state.evicted;
     for (const [word, counter] of COUNTERS) {
       words[at + word] = (root + Store.COUNTERS + 2 * Count[counter]) * 4;
     }
   }
 
+  /** Number of the dictionary that `prepare` has chosen, 0 for none. */
+  dictionary = 0;
+
   /** Whether a set may be done by the kernel now: it may, unless more is to be done than usual. */
   get #isUsable(): boolean {
     const { changes, condition } = this.#state;
-    return this.#hasKernel && changes === undefined && condition === undefined;
+    return this.hasKernel && changes === undefined && condition === undefined;
   }
 
   /** As `putValue` of pages.ts. */
@@ -101,18 +106,52 @@ export class PagePutter {
     if (!this.#isUsable) return putValue(state, this.#pool, key, sizeBytes, prefixBytes);
     const timed = state.isTimed();
     const begin = timed ? state.platform.clock.nowNs() : 0;
-    const dictionary = dictionaryFor(state, sizeBytes);
-    const codec = state.codecOf(Page.FAST, dictionary);
-    if (codec !== this.#codec) this.#use(codec);
-    state.room?.beforePut();
+    this.#choose(sizeBytes);
     // The kernel stores no other value.
     state.hasOthers = false;
-    const header = Value.makeHeader(sizeBytes, prefixBytes, dictionary);
+    const header = Value.makeHeader(sizeBytes, prefixBytes, this.dictionary);
     const outcome = state.arena.kernels.putValue(this.#at * 4, key.id[0]!, key.id[1]!, header);
     const result = outcome === STORED ? 0 : this.#finish(key, outcome);
     makeRoomAfterPut(state);
     if (timed) recordSince(state, Latency.PUT, begin);
     return result;
+  }
+
+  /**
+   * Prepares the context for a kernel that stores several values by itself.
+   * @returns whether it may
+   */
+  prepare(): boolean {
+    this.#state.assertOpen();
+    if (!this.#isUsable) return false;
+    this.#choose(1);
+    return true;
+  }
+
+  /**
+   * Completes what such a kernel has left: a value that it has not stored is stored by the caller.
+   * @param outcome of its last value
+   */
+  complete(outcome: number): void {
+    if (outcome === STORED || outcome === CONTENDED) return;
+    const state = this.#state;
+    const { lock } = state.arena;
+    try {
+      if (outcome === PROCEED) lock.proceed();
+      lock.rollBack();
+      if (outcome === FREE_LEFT) state.commitLocked();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Chooses the dictionary for a value of this size. */
+  #choose(sizeBytes: number): void {
+    const state = this.#state;
+    this.dictionary = dictionaryFor(state, sizeBytes);
+    const codec = state.codecOf(Page.FAST, this.dictionary);
+    if (codec !== this.#codec) this.#use(codec);
+    state.room?.beforePut();
   }
 
   /** Completes what the kernel has left. */
@@ -128,15 +167,8 @@ export class PagePutter {
       const packed = Page.withSize(0, words[at + Put.CODEC]!, words[at + Put.STORED_BYTES]!);
       return storePackedLocked(state, this.#pool, key, packed, state.packed);
     }
-    try {
-      if (outcome === FREE_LEFT) {
-        lock.rollBack();
-        state.commitLocked();
-      }
-      return 0;
-    } finally {
-      lock.unlock();
-    }
+    this.complete(outcome);
+    return 0;
   }
 
   /** Lets the kernel compress with the scratch of a codec, which is LZ4. */

@@ -68,7 +68,13 @@ export function putValue(
 /** Copies bytes of a value to `state.plain`. */
 export function fillPlain(state: StoreState, value: Uint8Array, from: number, count: number): void {
   const isWhole = from === 0 && count === byteCountOf(value);
-  state.arena.bytes.set(isWhole ? value : value.subarray(from, from + count), state.plain);
+  const { bytes, kernels } = state.arena;
+  // V8 copies between shared buffers byte by byte unless both sides are aligned alike.
+  if (value.buffer === bytes.buffer) {
+    kernels.copy(state.plain, value.byteOffset + from, count);
+    return;
+  }
+  bytes.set(isWhole ? value : value.subarray(from, from + count), state.plain);
 }
 
 /** The dictionary that a new value is compressed with, 0 = none. */

@@ -31,5 +31,8 @@ export const DICTIONARY_TABLE = 20; // address of its table
 export const CODEC = 21; // Page.RAW or FAST: how the value was packed
 export const STORED_BYTES = 22; // bytes of its prefix and of what it was packed to
 
+export const OUTCOME = 23; // why no entry was found or made (put_value.as.ts)
+export const SAVE = 24; // address of scratch for overwritten bytes; written once
+
 /** Words in all. */
-export const PUT_WORDS = 24;
+export const PUT_WORDS = 25;

@@ -5,9 +5,17 @@
 // rolls back and lets those functions store the value. Each function names its twin;
 // test/values/put_value.test.ts compares the two.
 import { HALF_TAKEN, releaseLock, takeLock, TAKEN } from "../memory/arena_lock.as";
-import { add, commit, put, setWord, word } from "../memory/journal.as";
+import { add, commit, put, word } from "../memory/journal.as";
 import * as Super from "../memory/arena.layout";
-import { denseCopyIn, denseFree, denseMalloc, densePlace } from "../pool/dense/dense.as";
+import {
+  denseCopyIn,
+  denseFree,
+  denseMalloc,
+  denseOverwrite,
+  densePlace,
+  denseSlack,
+} from "../pool/dense/dense.as";
+import * as Pool from "../pool/pool.layout";
 import * as Page from "../store/page.layout";
 import * as Root from "../store/store.layout";
 import * as Value from "../store/value.layout";
@@ -16,8 +24,8 @@ import { tinylfuPush, tinylfuRemove } from "../policy/tinylfu.as";
 import { lz4Compress } from "../codec/lz4_compressor.as";
 import { lz4CompressDictionary } from "../codec/lz4_dictionary.as";
 import * as Find from "./find.layout";
-import { hashPage, own, setOwn } from "./find_value.as";
-import { insertEntry, NOT_HERE } from "./put_index.as";
+import { own, setOwn } from "./find_value.as";
+import { insertEntry } from "./put_index.as";
 import * as Put from "./put.layout";
 
 // What a call comes to.
@@ -114,8 +122,14 @@ function lowerBounds(root: u32, at: usize): void {
   if (seconds < word(root + Root.EXPIRES_SINCE)) put(root + Root.EXPIRES_SINCE, seconds);
 }
 
-/** `placeLocked`: attaches an object to an entry, and commits. */
-function attach(ctx: usize, find: usize, entry: u32, handle: u32, units: u32): void {
+/**
+ * `attachLocked` of overwrite.ts, and `placeLocked`: attaches an object to an entry, and commits.
+ * @param handle of the object, which may be that of the entry, overwritten in place
+ * @param units by which the uncompressed size grows  @param low half of the hash of the key
+ */
+function attach(
+  ctx: usize, find: usize, entry: u32, handle: u32, units: u32, low: u32,
+): void {
   const root = own(ctx, Put.ROOT);
   const kind = own(ctx, Put.KIND);
   const codec = own(ctx, Put.CODEC);
@@ -125,14 +139,19 @@ function attach(ctx: usize, find: usize, entry: u32, handle: u32, units: u32): v
   const before = word(entry + Entry.META);
   let bytes = size;
   let huge: u32 = codec == Page.RAW ? 1 : 0;
+  count(ctx, Put.PUTS, 1);
+  const versions = word(root + Root.VERSIONS);
+  if (versions != 0) atomic.add<u32>(<usize>(versions + (low & (Root.VERSIONS_MAX - 1))) << 2, 1);
   if (huge != 0) count(ctx, Put.HUGE_SINCE, 1);
   if (before != 0) {
     count(ctx, Put.DUPLICATE_PUTS, 1);
     tinylfuRemove(policy, entry + Entry.LINKS, before >>> Page.POLICY_SHIFT);
     bytes -= before & Page.SIZE_MASK;
     if (((before >>> Page.CODEC_SHIFT) & Page.CODEC_MASK) == Page.RAW) huge--;
-    put(root + Root.PENDING_FREE_KIND, kind + 1);
-    put(root + Root.PENDING_FREE_HANDLE, word(entry + Entry.VALUE));
+    if (word(entry + Entry.VALUE) != handle) {
+      put(root + Root.PENDING_FREE_KIND, kind + 1);
+      put(root + Root.PENDING_FREE_HANDLE, word(entry + Entry.VALUE));
+    }
   } else add(gauges + Root.IN_MEMORY, 1);
   lowerBounds(root, <usize>own(find, Find.PACKED));
   if (units != 0) add(gauges + Root.ORIGINAL, units);
@@ -147,12 +166,53 @@ function attach(ctx: usize, find: usize, entry: u32, handle: u32, units: u32): v
   commit();
 }
 
-/** `storeLocked`. @returns STORED, UNUSUAL or FREE_LEFT */
-function storeValue(ctx: usize, find: usize, low: u32, high: u32): u32 {
+/** Of overwrite.ts: how much too large a slot may be, and the waste that forbids such slots. */
+const SLACK_SHIFT: u32 = 4;
+const WASTE_PART: i64 = 32;
+
+/** `slackMax`. */
+function slackMax(ctx: usize, root: u32, pageSize: u32): i32 {
+  if (word(root + Root.FULL) != 0) return 0;
+  const gauges = root + Root.KIND + own(ctx, Put.KIND) * Root.KIND_WORDS;
+  const bytes = <i64>word(gauges + Root.BYTES);
+  const waste = <i64>word(own(ctx, Put.POOL) + Pool.PAGES) * pageSize - bytes;
+  return waste * WASTE_PART > bytes ? 0 : pageSize >>> SLACK_SHIFT;
+}
+
+/** `overwriteInPlaceLocked`. @returns whether it was done */
+function overwrite(ctx: usize, find: usize, entry: u32, units: u32, low: u32): bool {
   const root = own(ctx, Put.ROOT);
-  if (!isAsBefore(ctx, root)) return UNUSUAL;
-  const entry = insertEntry(ctx, find, low, high);
-  if (entry == NOT_HERE) return UNUSUAL;
+  const links = own(find, Find.LINKS);
+  const shift = own(find, Find.FRAME_SHIFT);
+  const size = own(ctx, Put.STORED_BYTES);
+  const handle = word(entry + Entry.VALUE);
+  const place = densePlace(handle, own(find, Find.ENTRY_MASK));
+  const slack = denseSlack(own(ctx, Put.POOL), place, size, links, shift);
+  if (slack != 0 && (slack < 0 || slack > slackMax(ctx, root, 4 << shift))) return false;
+  const source = <usize>own(find, Find.PACKED);
+  denseOverwrite(place, source, size, own(ctx, Put.SAVE), links, shift);
+  attach(ctx, find, entry, handle, units, low);
+  return true;
+}
+
+/**
+ * Takes the lock, and finds or creates the entry of the value whose key has this hash.
+ * @returns the entry; 0: OUTCOME says why there is none
+ */
+export function beginPut(ctx: usize, low: u32, high: u32): u32 {
+  const taken = takeLock(own(ctx, Put.OWNER));
+  if (taken != TAKEN) {
+    setOwn(ctx, Put.OUTCOME, taken == HALF_TAKEN ? PROCEED : CONTENDED);
+    return 0;
+  }
+  setOwn(ctx, Put.OUTCOME, UNUSUAL);
+  if (!isAsBefore(ctx, own(ctx, Put.ROOT))) return 0;
+  return insertEntry(ctx, own(ctx, Put.FIND), low, high);
+}
+
+/** `storeLocked`, with an entry. @returns STORED, UNUSUAL or FREE_LEFT */
+function fill(ctx: usize, find: usize, entry: u32, low: u32): u32 {
+  const root = own(ctx, Put.ROOT);
   const links = own(find, Find.LINKS);
   const shift = own(find, Find.FRAME_SHIFT);
   const mask = own(find, Find.ENTRY_MASK);
@@ -164,37 +224,33 @@ function storeValue(ctx: usize, find: usize, low: u32, high: u32): u32 {
   if (before != 0) {
     if (((before >>> Page.WHERE_SHIFT) & Page.WHERE_MASK) != Page.MEMORY) return UNUSUAL;
     units -= unitsOf(word(densePlace(word(entry + Entry.VALUE), mask)));
+    if (overwrite(ctx, find, entry, units, low)) return STORED;
   }
   const handle = denseMalloc(own(ctx, Put.POOL), size, links, shift, mask, usable);
   if (handle == 0) return UNUSUAL;
   denseCopyIn(densePlace(handle, mask), source, size, links, shift);
-  // From here on, what is done is not undone.
-  count(ctx, Put.PUTS, 1);
-  const versions = word(root + Root.VERSIONS);
-  if (versions != 0) atomic.add<u32>(<usize>(versions + (low & (Root.VERSIONS_MAX - 1))) << 2, 1);
-  attach(ctx, find, entry, handle, units);
+  attach(ctx, find, entry, handle, units, low);
   return before == 0 || freePending(ctx, find, root) ? STORED : FREE_LEFT;
 }
 
 /**
- * Stores what stands in the packed scratch, whose CODEC and STORED_BYTES are set, as page 0 of the
- * value whose key has this hash.
- * @returns one of the numbers above
+ * Stores what stands in the packed scratch, whose CODEC and STORED_BYTES are set, under an entry
+ * from `beginPut`, and releases the lock.
+ * @returns STORED, UNUSUAL, FREE_LEFT or UNLOCK_LEFT
  */
-export function placeValue(ctx: usize, low: u32, high: u32): u32 {
-  const owner = own(ctx, Put.OWNER);
-  const taken = takeLock(owner);
-  if (taken != TAKEN) return taken == HALF_TAKEN ? PROCEED : CONTENDED;
-  const outcome = storeValue(ctx, own(ctx, Put.FIND), low, high);
+export function endPut(ctx: usize, entry: u32, low: u32): u32 {
+  const outcome = fill(ctx, own(ctx, Put.FIND), entry, low);
   if (outcome != STORED) return outcome;
-  return releaseLock(owner) ? STORED : UNLOCK_LEFT;
+  return releaseLock(own(ctx, Put.OWNER)) ? STORED : UNLOCK_LEFT;
 }
 
 /**
- * `packValue` and `placeValue`, of the value at PLAIN.
+ * Compresses and stores the value at PLAIN.
  * @param header of the value, as if its dictionary were used
+ * @returns one of the numbers above
  */
 export function putValue(ctx: usize, low: u32, high: u32, header: u32): u32 {
   packValue(ctx, own(ctx, Put.PLAIN), header);
-  return placeValue(ctx, low, high);
+  const entry = beginPut(ctx, low, high);
+  return entry == 0 ? own(ctx, Put.OUTCOME) : endPut(ctx, entry, low);
 }

@@ -84,7 +84,7 @@ export class Values {
   readonly #hash: KeyHash;
   readonly #chunks: Chunks;
   readonly #locks: KeyLocks;
-  readonly #putter: PagePutter;
+  readonly putter: PagePutter;
 
   // What `find` has found.
   /** Bytes of the value. */
@@ -122,7 +122,7 @@ export class Values {
     this.#hash = hash ?? new KeyHash(...seedsOf(state));
     this.#chunks = new Chunks(store, this.pool, this.#hash, this.sizeMax, random());
     this.#locks = new KeyLocks(state);
-    this.#putter = new PagePutter(state, this.pool);
+    this.putter = new PagePutter(state, this.pool);
   }
 
   /** The 64-bit hash of the key that was used last, as two words. */
@@ -164,7 +164,7 @@ export class Values {
       return this.#setChunked(request, whole);
     }
     if (value !== undefined) fillPlain(state, value, 0, valueBytes);
-    const result = this.#putter.put(this.#key, Math.max(1, valueBytes), prefixBytes);
+    const result = this.putter.put(this.#key, Math.max(1, valueBytes), prefixBytes);
     if (result !== ECANCELED && state.hasOthers) this.#dropChunks();
     return result;
   }
@@ -199,7 +199,7 @@ export class Values {
     this.#setKey(key, keyBytes);
     this.version = this.versions.of(this.#hash.low);
     const state = this.#state;
-    if (!fetchValue(state, this.pool, this.#key, this.#putter.finder)) return false;
+    if (!fetchValue(state, this.pool, this.#key, this.putter.finder)) return false;
     if (this.#readPrefix(state.packed, key, keyBytes)) {
       // Asking for the time costs as much as the look at a prefix.
       if (this.expiresMs === Number.POSITIVE_INFINITY || this.expiresMs > this.#now()) return true;

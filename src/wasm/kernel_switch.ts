@@ -67,6 +67,7 @@ class SwitchedKernels implements Kernels {
   readonly lz4DecompressDictionary: Kernels["lz4DecompressDictionary"];
   readonly answerGets: Kernels["answerGets"];
   readonly putValue: Kernels["putValue"];
+  readonly storeLines: Kernels["storeLines"];
   readonly table: Kernels["table"];
   readonly putLong: Kernels["putLong"];
   readonly addHash: Kernels["addHash"];
@@ -92,6 +93,7 @@ class SwitchedKernels implements Kernels {
     this.lz4DecompressDictionary = own.lz4DecompressDictionary;
     this.answerGets = own.answerGets;
     this.putValue = own.putValue;
+    this.storeLines = own.storeLines;
     this.table = own.table;
     this.putLong = own.putLong;
     this.addHash = own.addHash;

@@ -19,6 +19,7 @@ export {
   spinWhileSet,
 } from "../memory/lock.as";
 export { answerGets, answerKey } from "../memcached/plain_gets.as";
+export { storeLines } from "../memcached/plain_sets.as";
 export { addHash, forgetFound, lookAtHashes, putLong } from "../memcached/sharded_gets.as";
 export { findPage } from "../values/find_value.as";
 export { putValue } from "../values/put_value.as";

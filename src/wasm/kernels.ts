@@ -99,6 +99,14 @@ export interface Kernels {
    */
   putValue(put: number, low: number, high: number, header: number): number;
   /**
+   * Does lines of memcached's protocol at [from, to), as far as they are plain sets, with replies
+   * in [reply, replyEnd).
+   * @param sets a context (memcached/plain_sets.layout.ts), in which words from OUT on say what
+   *   came of it
+   * @returns the address behind the last line that was done
+   */
+  storeLines(sets: number, from: number, to: number, reply: number, replyEnd: number): number;
+  /**
    * Answers lines of memcached's protocol at [from, to), as far as they are plain gets, into
    * [reply, replyEnd).
    * @param find a context (find.layout.ts), in which COUNT and OUT say what came of it

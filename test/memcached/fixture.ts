@@ -4,7 +4,7 @@
 import type { Credentials } from "../../src/memcached/auth.ts";
 import { Statistics } from "../../src/memcached/commands/statistics.ts";
 import { Engine } from "../../src/memcached/engine.ts";
-import { Counters } from "../../src/memcached/items/counters.ts";
+import { C, Counters } from "../../src/memcached/items/counters.ts";
 import { Items } from "../../src/memcached/items/items.ts";
 import { type MemoryStats, memoryStats } from "../../src/memcached/items/memory.ts";
 import { openItems } from "../../src/memcached/items/open.ts";
@@ -28,7 +28,7 @@ export const SHARDS = [1, 3];
 
 export interface FixtureOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
-  /** Whether the kernels answer plain gets (default), or the engine answers everything. */
+  /** Whether the kernels do plain gets and sets (default), or the engine does everything. */
   readonly isQuick?: boolean;
 }
 
@@ -50,6 +50,8 @@ export class EngineFixture {
   turns = 0;
   /** Number of items that the kernels found. */
   quickHits = 0;
+  /** Number of items that the kernel stored. */
+  quickSets = 0;
 
   constructor({ credentials, isQuick = true, ...given }: FixtureOptions = {}) {
     const settings = checkSettings(given);
@@ -91,7 +93,20 @@ export class EngineFixture {
       refreshCertificates: () => false,
     };
     this.engine = new Engine({ items, reply, settings, stats, hooks, credentials });
-    this.receiveBuffer = new ReceiveBuffer(this.engine);
+    const makeInput = (bytes: number) => items.makeInput(bytes);
+    this.receiveBuffer = new ReceiveBuffer(this.engine, isQuick ? makeInput : undefined);
+    this.#countQuickSets();
+  }
+
+  #countQuickSets(): void {
+    const { items } = this;
+    const store = items.storeLines.bind(items);
+    items.storeLines = (...asked) => {
+      const before = items.counts[C.cmd_set]!;
+      const used = store(...asked);
+      this.quickSets += items.counts[C.cmd_set]! - before;
+      return used;
+    };
   }
 
   #countQuickHits(): void {

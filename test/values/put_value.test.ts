@@ -151,6 +151,8 @@ const operation = fc.record({
     "set",
     "set",
     "fill",
+    "even",
+    "even",
     "get",
     "delete",
     "tick",
@@ -192,6 +194,9 @@ function same(options: StoreOptions) {
       if (what === "set") set(key, size, isNoise, ttl);
       else if (what === "fill") {
         for (let nth = 0; nth < 150; nth++) set(key + nth, (size + nth * 13) % 2500, isNoise, ttl);
+      } else if (what === "even") {
+        // Whole classes of the pool fill up and become empty.
+        for (let nth = 0; nth < 150; nth++) set(nth, 1 + (size % 1300), true, ttl);
       } else if (what === "get") both((side) => side.get(name), "a get");
       else if (what === "delete") both((side) => side.values.delete(name, name.length), "a delete");
       else if (what === "tick") for (const side of sides) side.store.tick();

@@ -18,6 +18,7 @@ import { SetRequest } from "../../values/request.ts";
 import type { Values } from "../../values/values.ts";
 import { KEY_BYTES_MAX } from "../protocol/text.ts";
 import { META_WORDS } from "./items.layout.ts";
+import { PlainSets, type SetFacts } from "./plain_sets.ts";
 import { ShardedGets } from "./sharded_gets.ts";
 import { type ItemEvictions, ItemScan, type ItemShards } from "./shards.ts";
 
@@ -60,6 +61,11 @@ export class ItemAccess {
   #bufferAt = 0;
   /** Finds items for `answerLines`; undefined without a buffer for the answers. */
   #finder: Finder | undefined;
+  /** The buffer that `makeInput` has made, and its address. */
+  #input: Uint8Array | undefined;
+  #inputAt = 0;
+  /** Stores items for `putLines`; undefined where no kernel can, or without such a buffer. */
+  protected plainSets: PlainSets | undefined;
 
   constructor(shards: ItemShards) {
     this.shards = shards;
@@ -163,6 +169,53 @@ export class ItemAccess {
     return this.#buffer;
   }
 
+  /**
+   * Makes a buffer in the arena, from which values are stored without a copy. Each thread makes one
+   * at most.
+   * @returns undefined where that is not possible, or of no use
+   */
+  makeInput(bytes: number): Uint8Array | undefined {
+    const values = this.#home;
+    if (this.#isSharded || values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
+    const sets = PlainSets.of(values);
+    if (sets === undefined) return undefined;
+    try {
+      this.#inputAt = values.store.reserve(bytes);
+    } catch (error) {
+      if (error instanceof ZcacheError) return undefined;
+      throw error;
+    }
+    this.plainSets = sets;
+    this.#input = values.bytes.subarray(this.#inputAt, this.#inputAt + bytes);
+    return this.#input;
+  }
+
+  /**
+   * Does plain sets by a kernel: the lines at [from, to), as far as it can. `plainSets` tells what
+   * was stored.
+   * @param lines in the buffer of `makeInput`, else none is done
+   * @param target takes the replies, if its bytes are those of `makeBuffer`
+   * @returns bytes of the lines that were done
+   */
+  protected putLines(
+    lines: Uint8Array,
+    from: number,
+    to: number,
+    target: AnswerBuffer,
+    facts: SetFacts,
+  ): number {
+    const sets = this.plainSets;
+    if (sets === undefined || lines !== this.#input || target.bytes !== this.#buffer) return 0;
+    const [input, output] = [this.#inputAt, this.#bufferAt];
+    sets.from = input + from;
+    sets.to = input + to;
+    sets.out = output + target.at;
+    sets.outEnd = output + target.bytes.length;
+    sets.store(facts, this.#sampler);
+    target.at = sets.out - output;
+    return sets.from - input - from;
+  }
+
   /** @param replyBytes of the buffer for the answers */
   #makeFinder(replyBytes: number): Finder | undefined {
     const { values } = this.shards;
@@ -245,6 +298,8 @@ export class ItemAccess {
     const view = value.subarray(from, to);
     const count = view.length;
     if (count < ALIGNED_BYTES_MIN || view.byteOffset % 8 === 0) return view;
+    // `Values` copies within the arena by a kernel.
+    if (value === this.#input) return view;
     if (this.#aligned.length < count) this.#aligned = new Uint8Array(count);
     else if (this.#aligned.length > ALIGNED_BYTES && count <= ALIGNED_BYTES) {
       // One long value is no reason to keep so much memory.

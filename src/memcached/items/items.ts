@@ -8,12 +8,15 @@ import { C, type Counters } from "./counters.ts";
 import * as Look from "./item_log.ts";
 import * as Item from "./items.layout.ts";
 import { hasExpired } from "./lifetime.ts";
+import type { SetFacts } from "./plain_sets.ts";
 import { DONE, NO_MEMORY, type Outcome } from "./requests.ts";
 import type { ItemShards } from "./shards.ts";
 import type { ItemsShared } from "./shared.ts";
 
 /** What an item is counted to take beside its key and value when it is held against the limit. */
 const ITEM_OVERHEAD_BYTES = 50;
+/** Units of work that a command takes beside the bytes of values and replies (engine.ts). */
+export const COMMAND_UNITS = 128;
 /** The key that is locked for a flush; it may also be the key of an item. */
 const FLUSH_KEY = new Uint8Array([0]);
 
@@ -41,6 +44,7 @@ export class Items extends ItemAccess {
   /** Told of what commands do, while a client watches. */
   log: Look.ItemLog | undefined = undefined;
   readonly #casEnabled: boolean;
+  readonly #setFacts: SetFacts;
   #scratch = new Uint8Array(4096);
 
   constructor(options: ItemsOptions) {
@@ -51,6 +55,7 @@ export class Items extends ItemAccess {
     this.counts = counters.own;
     this.itemBytesMax = itemBytesMax;
     this.#casEnabled = casEnabled ?? true;
+    this.#setFacts = { items: this, casEnabled: this.#casEnabled };
   }
 
   /** Sets the time, in milliseconds since 1970, and does a flush that is due. */
@@ -74,6 +79,19 @@ export class Items extends ItemAccess {
     const used = this.answerLines(lines, from, to, target, this.shared.flushes());
     this.counts[C.cmd_get]! += this.hits;
     this.counts[C.get_hits]! += this.hits;
+    return used;
+  }
+
+  /** Does lines that are plain sets, as far as the kernel can. @returns bytes of those lines */
+  storeLines(lines: Uint8Array, from: number, to: number, target: AnswerBuffer): number {
+    // Watchers are told of each set.
+    if (this.log !== undefined) return 0;
+    const used = this.putLines(lines, from, to, target, this.#setFacts);
+    if (used === 0) return 0;
+    const { sets, valueBytes } = this.plainSets!;
+    this.counts[C.cmd_set]! += sets;
+    this.counts[C.total_items]! += sets;
+    this.workBytes += valueBytes + (sets - 1) * COMMAND_UNITS;
     return used;
   }
 

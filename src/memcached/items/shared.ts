@@ -63,16 +63,38 @@ export class ItemsShared {
     return this.#words.buffer as SharedArrayBuffer;
   }
 
+  #takeBlock(): void {
+    const block = Atomics.add(this.#words, CAS_BLOCKS, 1) >>> 0;
+    this.#casNext = block * BLOCK_SIZE + 1;
+    this.#casEnd = this.#casNext + BLOCK_SIZE;
+  }
+
   /** Assigns a new cas number, in `casLow` and `casHigh`; never 0. */
   nextCas(): void {
-    if (this.#casNext === this.#casEnd) {
-      const block = Atomics.add(this.#words, CAS_BLOCKS, 1) >>> 0;
-      this.#casNext = block * BLOCK_SIZE + 1;
-      this.#casEnd = this.#casNext + BLOCK_SIZE;
-    }
+    if (this.#casNext === this.#casEnd) this.#takeBlock();
     const cas = this.#casNext++;
     this.casLow = cas >>> 0;
     this.casHigh = Math.floor(cas / TWO_32);
+  }
+
+  /**
+   * The cas number that is assigned next. Together with `casLeft` and `useCas`, for a kernel that
+   * assigns some.
+   */
+  get casNext(): number {
+    if (this.#casNext === this.#casEnd) this.#takeBlock();
+    return this.#casNext;
+  }
+
+  /** How many numbers from `casNext` on this thread may assign. */
+  get casLeft(): number {
+    return this.#casEnd - this.#casNext;
+  }
+
+  /** So many numbers, from `casNext` on, have been assigned. */
+  useCas(count: number): void {
+    assert(count <= this.casLeft, "cas numbers are assigned from the block of the thread");
+    this.#casNext += count;
   }
 
   /** The number of flushes, modulo 2²⁴: an item with another number is gone. */

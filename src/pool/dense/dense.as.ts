@@ -8,6 +8,7 @@ import * as Frame from "../../memory/frame.layout";
 import {
   add,
   keep,
+  keepBytes,
   moveBytes,
   put,
   setWord,
@@ -220,6 +221,34 @@ export function denseCopyIn(
   }
   memory.copy(target, source, inFrame);
   memory.copy(continuation(place, links, frameShift), source + inFrame, size - inFrame);
+}
+
+/**
+ * `Zpool.slackOf`.
+ * @param place of an object  @param pool and the others as in `denseMalloc`
+ * @returns by how much its slot is larger than a new one of this size, −1 if it is too small
+ */
+export function denseSlack(pool: u32, place: u32, size: u32, links: u32, frameShift: u32): i32 {
+  const own = pool + Pool.OWN;
+  const shift = granuleShift(frameShift);
+  const index = word(linkOf(links, place >>> frameShift) + Dense.PREV) >>> Dense.FRAME_BITS;
+  if (size > (index + 1) << shift) return -1;
+  const wanted = word(own + Dense.CLASS_FOR + ((size - 1) >>> shift));
+  return max<i32>(0, <i32>(index - wanted) << shift);
+}
+
+/** `Zpool.overwriteShared`. @param save where the old bytes are kept until the commit */
+export function denseOverwrite(
+  place: u32, source: usize, size: u32, save: usize, links: u32, frameShift: u32,
+): void {
+  const inFrame = min(size, bytesInFrame(place, frameShift));
+  const target = <usize>place << 2;
+  keepBytes(target, inFrame, save);
+  memory.copy(target, source, inFrame);
+  if (size == inFrame) return;
+  const next = continuation(place, links, frameShift);
+  keepBytes(next, size - inFrame, save + inFrame);
+  memory.copy(next, source + inFrame, size - inFrame);
 }
 
 /** `SlotVectors.move`. */

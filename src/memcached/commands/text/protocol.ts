@@ -13,6 +13,8 @@ import { commandOf } from "./table.ts";
 /** `get`, `gets`, `mg` and `mn` begin with these. */
 const LETTER_G = 103;
 const LETTER_M = 109;
+/** `set` and `ms` with this or with m. */
+const LETTER_S = 115;
 const HTTP = ascii("HTTP/");
 
 export class TextProtocol implements Protocol {
@@ -35,6 +37,8 @@ export class TextProtocol implements Protocol {
     if (session.skipLine) return skipLine(request);
     const answered = this.#answerGets(session, bytes, from, to);
     if (answered > 0) return answered;
+    const stored = this.#storeLines(session, bytes, from, to);
+    if (stored > 0) return stored;
     const { tokens } = request;
     const isWhole = tokens.read(bytes, from, to);
     if ((isWhole ? tokens.next : to) - from > LINE_BYTES_MAX) return this.#longLine();
@@ -54,6 +58,19 @@ export class TextProtocol implements Protocol {
     if (!session.authenticated || this.#parts.stats.detailed) return 0;
     const { items, reply } = this.#request;
     const used = items.answerGets(bytes, from, to, reply);
+    if (used === 0) return 0;
+    session.lastCommandAt = items.now;
+    return used;
+  }
+
+  /** Has the kernel do plain sets, many at once. @returns bytes used */
+  #storeLines(session: Session, bytes: Uint8Array, from: number, to: number): number {
+    const first = bytes[from];
+    if (first !== LETTER_S && first !== LETTER_M) return 0;
+    if (!session.authenticated || this.#parts.stats.detailed) return 0;
+    const { items, reply } = this.#request;
+    reply.room(REPLY_BYTES_MAX);
+    const used = items.storeLines(bytes, from, to, reply);
     if (used === 0) return 0;
     session.lastCommandAt = items.now;
     return used;
