@@ -98,7 +98,12 @@ const BEGIN = Array.from({ length: 120 }, (_, nth) => {
 
 let stored = 0;
 
-function bothStore(options: { codec: string; memoryMax: number; casEnabled: boolean; dictionary: boolean }) {
+function bothStore(options: {
+  codec: string;
+  memoryMax: number;
+  casEnabled: boolean;
+  dictionary: boolean;
+}) {
   return fc.property(fc.array(streams, { maxLength: 6 }), (all) => {
     const fixtures = [true, false].map((isQuick) => new TextFixture({ ...options, isQuick }));
     // From then on, most sets find what they need.

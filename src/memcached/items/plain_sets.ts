@@ -1,7 +1,8 @@
 // Has a kernel do plain sets (memcached/plain_sets.as.ts), in a store of one shard: fills in what
 // the kernel needs to know, and completes what it leaves.
-import type { Sampler } from "../../cache/engine.ts";
+
 import { assert } from "../../base/errors.ts";
+import type { Sampler } from "../../cache/engine.ts";
 import { Mutex } from "../../memory/mutex.ts";
 import { Latency } from "../../store/counters.ts";
 import { makeRoomAfterPut } from "../../store/maintainer.ts";
