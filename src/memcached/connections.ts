@@ -7,6 +7,7 @@ import type { ConnectionRow } from "./commands/statistics.ts";
 import * as Say from "./commands/text/replies.ts";
 import { Connection, type WithHandle } from "./connection.ts";
 import type { Engine } from "./engine.ts";
+import type { ItemAccess } from "./items/access.ts";
 import { C, type Counters } from "./items/counters.ts";
 import { Reply } from "./protocol/reply.ts";
 import { ReceiveBuffer } from "./receive_buffer.ts";
@@ -33,10 +34,8 @@ export interface ConnectionsParts {
   readonly watch: Watch;
   /** Takes unexpected errors; one ends the connection in which it happens. */
   readonly errors: InternalErrors;
-  /** Makes a buffer that the store fills without a copy, if there is room for it. */
-  readonly makeBuffer: (bytes: number) => Uint8Array | undefined;
-  /** Makes a buffer from which the store takes values without a copy, if there is room for it. */
-  readonly makeInput: (bytes: number) => Uint8Array | undefined;
+  /** Makes buffers that the store fills, or takes values from, without a copy. */
+  readonly buffers: Pick<ItemAccess, "makeBuffer" | "makeInput">;
 }
 
 export class Connections {
@@ -61,16 +60,16 @@ export class Connections {
   readonly #idleCheck: NodeJS.Timeout;
 
   constructor(parts: ConnectionsParts) {
-    const { settings, counters, times, makeEngine, makeBuffer, watch, errors } = parts;
+    const { settings, counters, times, makeEngine, buffers, watch, errors } = parts;
     this.#watch = watch;
     this.#errors = errors;
     this.#settings = settings;
     this.#counters = counters;
     this.#times = times;
-    const buffer = makeBuffer(REPLY_BYTES);
+    const buffer = buffers.makeBuffer(REPLY_BYTES);
     this.#reply = new Reply(REPLY_BYTES, (reply) => this.#write(reply), buffer);
     this.engine = makeEngine(this.#reply);
-    this.#receiveBuffer = new ReceiveBuffer(this.engine, parts.makeInput);
+    this.#receiveBuffer = new ReceiveBuffer(this.engine, (bytes) => buffers.makeInput(bytes));
     this.#turns = new Turns((connection) => this.#giveTurn(connection), errors);
     this.#sendQueue = new SendQueue({
       counters,

@@ -183,7 +183,7 @@ function storeBehind(
   return end + 2;
 }
 
-/** `set KEY FLAGS EXPTIME BYTES [noreply]`. @returns the address of the next line, 0: not this one */
+/** `set KEY FLAGS EXPTIME BYTES [noreply]`. @returns where the next line begins, 0: not this one */
 function storeSet(ctx: usize, key: usize, to: usize): usize {
   const keyEnd = tokenEnd(key, to);
   const flags = keyEnd + 1;
@@ -194,7 +194,8 @@ function storeSet(ctx: usize, key: usize, to: usize): usize {
   const bytesEnd = tokenEnd(bytes, to);
   // Whatever is shorter than that is not complete.
   if (bytesEnd + 4 > to || keyEnd == key || keyEnd - key > KEY_BYTES_MAX) return 0;
-  if (load<u8>(keyEnd) != SPACE || load<u8>(flagsEnd) != SPACE || load<u8>(timeEnd) != SPACE) return 0;
+  if (load<u8>(keyEnd) != SPACE || load<u8>(flagsEnd) != SPACE) return 0;
+  if (load<u8>(timeEnd) != SPACE) return 0;
   const clientFlags = numberAt(flags, flagsEnd);
   const expires = numberAt(time, timeEnd);
   if (clientFlags < 0 || expires < 0) return 0;

@@ -19,7 +19,7 @@ export const FLUSHES = PUT_WORDS + 9; // how often all items were flushed
 export const OUT = PUT_WORDS + 10; // address behind the replies
 export const SETS = PUT_WORDS + 11; // items stored
 export const VALUE_BYTES = PUT_WORDS + 12; // bytes of their values
-export const OUTCOME = PUT_WORDS + 13; // what is left to do of the last set (values/put_value.as.ts)
+export const OUTCOME = PUT_WORDS + 13; // what is left of the last set (values/put_value.as.ts)
 export const KEY_LOCK = PUT_WORDS + 14; // word index of a lock of a key to release, 0 = none
 
 /** Words of both structs. */

@@ -159,8 +159,7 @@ export class ServerThread {
       watch: this.watch,
       times: this.times,
       errors,
-      makeBuffer: (bytes) => items.makeBuffer(bytes),
-      makeInput: (bytes) => items.makeInput(bytes),
+      buffers: items,
       makeEngine: (reply) => new Engine({ items, reply, settings, stats, hooks, credentials }),
     });
   }

@@ -1,5 +1,5 @@
-// Sets done by the kernel (memcached/plain_sets.as.ts) against the same sets done by the engine: for
-// any stream, in any pieces, replies, counters and items are the same.
+// Sets done by the kernel (memcached/plain_sets.as.ts) against the same sets done by the engine:
+// for any stream, in any pieces, replies, counters and items are the same.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
