@@ -70,6 +70,7 @@ async function window(
   sends: boolean,
 ): Promise<RemoteGetsRow> {
   const hot = Array.from({ length: HOT_PAGES }, (_, nth) => tier.pages - HOT_PAGES + nth);
+  await tier.use(hot);
   const work: GetsWork = { share: tier.store.share(), pool: tier.pool, pages: hot, ms };
   const before = tier.sent;
   lane.postMessage(work);

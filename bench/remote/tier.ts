@@ -14,6 +14,8 @@ const TEMPLATES = 256;
 /** Puts between two turns of the event loop. */
 const BATCH = 64;
 const NAP_MS = 1;
+/** Reads that make a page one that is used often. */
+const USES = 4;
 
 export interface TierOptions {
   readonly memoryMib: number;
@@ -74,6 +76,12 @@ export class BenchedTier {
       this.#next++;
       if (nth % BATCH === BATCH - 1) await new Promise((done) => setImmediate(done));
     }
+  }
+
+  /** Reads pages a few times, so that they stay in memory. */
+  async use(pages: readonly number[]): Promise<void> {
+    const target = new Uint8Array(PAGE);
+    for (let round = 0; round < USES; round++) for (const nth of pages) await this.get(nth, target);
   }
 
   /** Waits until some pages have arrived. */
