@@ -380,8 +380,16 @@ export abstract class BasePool implements Zpool {
     return (this.lockAt + POOL_LOCK_COUNTERS) * 4;
   }
 
-  /** Takes the pool's lock. @throws ZcacheError ERR_POOL_CLOSED after destroy() */
+  /**
+   * Takes the pool's lock, unless there is a journal: then the arena's lock, which its only writer
+   * holds, guards the pool too.
+   * @throws ZcacheError ERR_POOL_CLOSED after destroy()
+   */
   protected lock(): void {
+    if (journalIsKept(this.words)) {
+      this.assertAlive();
+      return;
+    }
     this.#mutex.lock();
     if (this.#isAlive()) return;
     this.#mutex.unlock();
@@ -389,7 +397,7 @@ export abstract class BasePool implements Zpool {
   }
 
   protected unlock(): void {
-    this.#mutex.unlock();
+    if (!journalIsKept(this.words)) this.#mutex.unlock();
   }
 
   protected assertLocked(): void {

@@ -52,7 +52,7 @@ export interface PoolStats {
   readonly objectsEvicted: number;
   /**
    * Waits for the pool's lock, by all threads since the arena was created. The pools of an arena
-   * share 16 locks; in a store all zero, because there the pool's lock is taken under the arena's.
+   * share 16 locks; in a store all zero, because there the arena's lock guards the pool.
    */
   readonly lock: LockCounts;
 }

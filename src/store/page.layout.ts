@@ -86,6 +86,11 @@ export function withTick(meta: number, tick: number): number {
   return (meta & ~((AGES - 1) << AGE_SHIFT)) | ((tick & (AGES - 1)) << AGE_SHIFT);
 }
 
+/** META of a page that replaces another one in memory, with the policy's bits of that one. */
+export function replaced(before: number, packed: number, tick: number): number {
+  return withTick(withSize(before, codecOf(packed), sizeOf(packed)), tick);
+}
+
 /** META of a page that moves to the file or back; clears the policy's bits. */
 export function withWhere(meta: number, where: number): number {
   return (meta & ~((WHERE_MASK << WHERE_SHIFT) | POLICY_FIELD)) | (where << WHERE_SHIFT);

@@ -3,7 +3,7 @@
 import type { Address, WordIndex } from "../base/brand.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { unchangedMetaLocked } from "./entry_snapshot.ts";
-import { wastesLocked } from "./overwrite.ts";
+import { slackOf, wastesLocked } from "./overwrite.ts";
 import * as Page from "./page.layout.ts";
 import { STEP_PAGES } from "./repack_round.ts";
 import type { StoreState } from "./state.ts";
@@ -64,7 +64,7 @@ function pickLocked(
 }
 
 function isLoose(state: StoreState, entry: WordIndex, meta: number): boolean {
-  const slack = state.slackOf(entry, Page.kindOf(meta), Page.sizeOf(meta));
+  const slack = slackOf(state, entry, Page.kindOf(meta), Page.sizeOf(meta));
   return slack >= state.pageSize >>> SLACK_SHIFT;
 }
 

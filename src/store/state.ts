@@ -220,6 +220,11 @@ export class StoreState implements StoreContext {
     return this.backing !== undefined || this.outbox?.accepts(kind) === true;
   }
 
+  /** Whether the order of a kind matters: pages that stay until they are removed have none. */
+  isOrdered(kind: number): boolean {
+    return kind !== Store.PERSISTENT || this.mayLeave(kind);
+  }
+
   /** Page frames that may still be allocated within the limit. */
   get framesFree(): number {
     return this.words[this.root + Store.LIMIT_FRAMES]! - this.arena.frames.framesUsed;
@@ -297,12 +302,26 @@ export class StoreState implements StoreContext {
     }
   }
 
-  /**
-   * Removes a page in memory from the gauges of its kind: the caller overwrites its object and
-   * attaches the entry again, in the same transaction.
-   */
-  unaccountLocked(entry: WordIndex): void {
+  /** Before the object of an entry is overwritten, in the same transaction. */
+  beginOverwriteLocked(entry: WordIndex): void {
+    if (this.options.content === "pages") return;
     this.#accountLocked(this.words[entry + Entry.META]!, this.words[entry + Entry.VALUE]!, -1);
+  }
+
+  /** After that. @param meta META of the new page */
+  endOverwriteLocked(entry: WordIndex, meta: number): void {
+    const { words } = this;
+    const before = words[entry + Entry.META]!;
+    put(words, entry + Entry.META, meta);
+    if (this.options.content !== "pages") {
+      this.#accountLocked(meta, words[entry + Entry.VALUE]!, 1);
+      return;
+    }
+    const kind = Page.kindOf(meta);
+    const bytes = Page.sizeOf(meta) - Page.sizeOf(before);
+    if (bytes !== 0) add(words, this.gaugeAt(kind, Store.BYTES), bytes);
+    const raw = isRaw(meta) - isRaw(before);
+    if (raw !== 0) add(words, this.gaugeAt(kind, Store.HUGE), raw);
   }
 
   /** Commits, and then frees the object that was detached. */
@@ -368,39 +387,6 @@ export class StoreState implements StoreContext {
     } finally {
       frames.keepFree = 0;
     }
-  }
-
-  /**
-   * As `makeObjectLocked`, but overwrites the entry's object, if it has enough room. Uses `evicted`
-   * for the overwritten bytes until the commit.
-   * @returns whether it had enough room
-   */
-  overwriteObjectLocked(
-    kind: number,
-    entry: WordIndex,
-    source: Address,
-    sizeBytes: number,
-  ): boolean {
-    const header = this.headerOf(kind, sizeBytes);
-    if (header !== 0) this.words[(source - header) / 4] = entry;
-    const start = (source - header) as Address;
-    const handle = this.words[entry + Entry.VALUE]! as Handle;
-    return this.zpools[kind]!.overwrite(handle, start, sizeBytes + header, this.evicted) === 0;
-  }
-
-  /** As `Zpool.slackOf`, of the object of an entry, for a page of `sizeBytes`. */
-  slackOf(entry: WordIndex, kind: number, sizeBytes: number): number {
-    const handle = this.words[entry + Entry.VALUE]! as Handle;
-    return this.zpools[kind]!.slackOf(handle, sizeBytes + this.headerOf(kind, sizeBytes));
-  }
-
-  /** As `overwriteObjectLocked`, for an object that has the room. */
-  overwriteSharedLocked(kind: number, entry: WordIndex, source: Address, sizeBytes: number): void {
-    const header = this.headerOf(kind, sizeBytes);
-    if (header !== 0) this.words[(source - header) / 4] = entry;
-    const start = (source - header) as Address;
-    const handle = this.words[entry + Entry.VALUE]! as Handle;
-    this.zpools[kind]!.overwriteShared(handle, start, sizeBytes + header, this.evicted);
   }
 
   /**
@@ -496,4 +482,8 @@ export class StoreState implements StoreContext {
     add(this.words, this.gaugeAt(kind, Store.BYTES), sign * Page.sizeOf(meta));
     if (Page.codecOf(meta) === Page.RAW) add(this.words, this.gaugeAt(kind, Store.HUGE), sign);
   }
+}
+
+function isRaw(meta: number): number {
+  return Page.codecOf(meta) === Page.RAW ? 1 : 0;
 }

@@ -319,15 +319,22 @@ function placeLocked(
   const { kind, packed } = request;
   if (where === Page.MEMORY && Page.codecOf(packed) === Page.RAW) state.count("huge_pages_since");
   const before = state.words[entry + Entry.META]!;
+  const tick = state.words[state.root + Store.TICK]!;
   if (before !== 0) {
     state.count("duplicate_puts");
+    if (where === Page.MEMORY && Page.isListed(before) && !state.isOrdered(kind)) {
+      state.detachLocked(entry);
+      state.reattachLocked(entry, value, Page.replaced(before, packed, tick));
+      state.commitLocked();
+      return;
+    }
     if (Page.isListed(before)) state.policies[kind]!.remove(entry);
     state.detachLocked(entry);
   }
   if (where === Page.SAME_FILLED && Page.holdsWidePatterns(kind)) {
     put(state.words, entry + Entry.LINKS, request.high);
   }
-  const meta = Page.makeMeta(kind, where, state.words[state.root + Store.TICK]!);
+  const meta = Page.makeMeta(kind, where, tick);
   state.attachLocked(entry, value, meta | packed, request.hash);
   state.commitLocked();
 }
