@@ -197,7 +197,8 @@ for (const pool of poolTypes()) {
       full.store.verify();
       full.check(slot);
     }
-    assert.ok(undone > 3, `${undone} ended in the middle`);
+    // The saved bytes take three entries of the journal, META one.
+    assert.ok(undone >= 3, `${undone} ended in the middle`);
     full.checkAll();
     full.store.close();
   });
