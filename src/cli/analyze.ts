@@ -1,5 +1,6 @@
 // `zcache analyze`: measures on files or processes what compression would save, for each codec and
 // pool.
+
 import { availableParallelism } from "node:os";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
@@ -29,6 +30,7 @@ import { complain, EXIT_FAILED, endOnSignals } from "./exit.ts";
 import { parseList, parsePageSize, parseSizeIn, parseWhole } from "./options.ts";
 import { checkFolder, write, writeJson, writePage } from "./output.ts";
 import { Progress } from "./progress.ts";
+import { summaryOf } from "./summaries.ts";
 
 /** A fast codec and a dense one: a quick run that shows both ends. */
 const CODECS_DEFAULT = ["lz4", "zstd"];
@@ -241,7 +243,7 @@ async function run(paths: string[], args: AnalyzeArgs, version: string): Promise
 
 export function analyzeCommand(version: string): Command {
   return new Command("analyze")
-    .description("measure what compression would save on files, folders or the memory of processes")
+    .description(summaryOf("analyze"))
     .argument("[paths...]", "files and folders (read recursively)")
     .option("--pid <pids>", "analyze anonymous memory of these processes: N[,N…]")
     .option("--all-processes", "analyze anonymous memory of all processes that you may read")

@@ -1,11 +1,13 @@
 // `zcache ctl` and `zcache stats`: read and set the knobs of a running daemon, and read its
 // statistics, through the control socket.
+
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import { alignTable } from "../lab/report/text.ts";
 import { askControl, defaultControlPath } from "../monitor/control.ts";
 import { write, writeJson } from "./output.ts";
+import { summaryOf } from "./summaries.ts";
 
 interface Args {
   readonly socket: string;
@@ -68,7 +70,7 @@ function flat(values: Readonly<Record<string, unknown>>, before = ""): Record<st
 
 export function ctlCommand(): Command {
   return new Command("ctl")
-    .description("print and change settings of a running daemon")
+    .description(summaryOf("ctl"))
     .argument(
       "[keys...]",
       "KEY prints, KEY=VALUE changes; without any, lists all with descriptions",
@@ -80,7 +82,7 @@ export function ctlCommand(): Command {
 
 export function statsCommand(): Command {
   return new Command("stats")
-    .description("print the statistics of a running daemon")
+    .description(summaryOf("stats"))
     .option("--socket <path>", "the daemon's control socket", defaultControlPath())
     .option("--json", "print JSON")
     .action(stats);

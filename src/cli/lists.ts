@@ -1,9 +1,11 @@
 // `zcache codecs` and `zcache pools`: lists of the codecs and pools to choose from.
+
 import { Command } from "commander";
 import { alignTable } from "../lab/report/text.ts";
 import { nodeCodecs } from "../node/codecs.ts";
 import { findPoolDriver, poolTypes } from "../pool/registry.ts";
 import { write, writeJson } from "./output.ts";
+import { summaryOf } from "./summaries.ts";
 
 interface ListArgs {
   readonly json?: true;
@@ -17,7 +19,7 @@ async function print(rows: readonly object[], head: readonly string[], args: Lis
 
 export function codecsCommand(): Command {
   return new Command("codecs")
-    .description("list the codecs and whether they are available on this machine")
+    .description(summaryOf("codecs"))
     .option("--json", "print JSON")
     .action(async (args: ListArgs) => {
       const rows = (await nodeCodecs()).list().map((one) => ({
@@ -31,7 +33,7 @@ export function codecsCommand(): Command {
 
 export function poolsCommand(): Command {
   return new Command("pools")
-    .description("list the pools (allocators) and which of them are compared by default")
+    .description(summaryOf("pools"))
     .option("--json", "print JSON")
     .action((args: ListArgs) => {
       const rows = poolTypes(true).map((type) => {

@@ -17,6 +17,7 @@ import { Command } from "commander";
 import { printableLines } from "../base/printable.ts";
 import { reportError } from "./exit.ts";
 import { watchOutput } from "./output.ts";
+import { type CommandName, SUMMARIES } from "./summaries.ts";
 
 /**
  * The version of the package. The package imports itself by name, which works built and unbuilt.
@@ -24,7 +25,7 @@ import { watchOutput } from "./output.ts";
 const { version } = createRequire(import.meta.url)("zcache/package.json") as { version: string };
 
 /** Every command, in the order of the help. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   analyze: async () => (await import("./analyze.ts")).analyzeCommand(version),
   replay: async () => (await import("./replay.ts")).replayCommand(),
   simulate: async () => (await import("./simulate.ts")).simulateCommand(version),
@@ -62,10 +63,24 @@ function keepHeapSmall(): void {
   setFlagsFromString("--heap-growing-percent=20");
 }
 
-/** The command that the first word names, or all commands for help and suggestions. */
-async function commandsFor(word = ""): Promise<Command[]> {
-  const names = Object.hasOwn(COMMANDS, word) ? [word] : Object.keys(COMMANDS);
-  return Promise.all(names.map((name) => COMMANDS[name]!()));
+/**
+ * The command that the first word names, or all commands for suggestions. For nothing but the help,
+ * what it says of them is enough.
+ */
+async function commandsFor([word = "", ...more]: readonly string[]): Promise<Command[]> {
+  if (more.length === 0 && ["", "-h", "--help"].includes(word)) return summaries();
+  const names = Object.keys(COMMANDS) as CommandName[];
+  const named = names.filter((name) => name === word);
+  return Promise.all((named.length > 0 ? named : names).map((name) => COMMANDS[name]()));
+}
+
+/** In the place of each command, what the help says of it. */
+function summaries(): Command[] {
+  return Object.entries(SUMMARIES).map(([name, [args, summary]]) => {
+    // The help says of each command that it has options, and not which.
+    const command = new Command(name).description(summary).option("--any");
+    return args === "" ? command : command.argument(args);
+  });
 }
 
 async function program(): Promise<Command> {
@@ -77,7 +92,7 @@ async function program(): Promise<Command> {
     .configureOutput({
       outputError: (text, out) => out(printableLines(text.replace(/^error:/, "zcache:"))),
     });
-  for (const command of await commandsFor(process.argv[2])) root.addCommand(command);
+  for (const command of await commandsFor(process.argv.slice(2))) root.addCommand(command);
   inherit(root);
   return root;
 }

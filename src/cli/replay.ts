@@ -1,4 +1,5 @@
 // `zcache replay`: runs a trace of allocations and frees on pools, and prints rows of CSV or JSON.
+
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printableJson } from "../base/printable.ts";
@@ -10,6 +11,7 @@ import { csvCell } from "./csv.ts";
 import { eachLine } from "./lines.ts";
 import { parseList, parsePageSize } from "./options.ts";
 import { write } from "./output.ts";
+import { summaryOf } from "./summaries.ts";
 
 /** Output is written in pieces of about this many characters. */
 const FLUSH_CHARS = 1 << 16;
@@ -87,9 +89,7 @@ async function run(path: string, args: ReplayArgs): Promise<void> {
 
 export function replayCommand(): Command {
   return new Command("replay")
-    .description(
-      "run a trace of allocations and frees on pools, and print the page frames they hold",
-    )
+    .description(summaryOf("replay"))
     .argument("<trace>", "CSV file with lines a,SLOT,SIZE and f,SLOT, and #phase NAME between them")
     .requiredOption("--pool <names>", "pools: NAME[,NAME…]; `zcache pools` lists them")
     .option("--page-size <size>", "size of a page frame: 4K, 8K, 16K, 32K or 64K", "4K")

@@ -1,5 +1,6 @@
 // `zcache simulate`: compares the hit rates of eviction policies on recorded or synthetic traces of
 // requests.
+
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
@@ -27,6 +28,7 @@ import { eachLine } from "./lines.ts";
 import { parseList, parseSizeIn, parseWhole } from "./options.ts";
 import { checkFolder, write, writeJson, writePage } from "./output.ts";
 import { Progress } from "./progress.ts";
+import { summaryOf } from "./summaries.ts";
 
 const KEYS_MAX = 100_000_000;
 const REQUESTS_MAX = 10_000_000_000;
@@ -208,7 +210,7 @@ async function run(paths: string[], args: SimulateArgs, version: string): Promis
 
 export function simulateCommand(version: string): Command {
   return new Command("simulate")
-    .description("compare the hit rates of eviction policies on traces of requests")
+    .description(summaryOf("simulate"))
     .argument("[traces...]", "files with lines TIME KEY SIZE or KEY SIZE, plain, .gz or .zst")
     .option("--zipf <exponent>", "use a synthetic trace whose keys follow a Zipf distribution")
     .option("--shape <name>", `use a synthetic trace: ${TRACE_SHAPES.join(", ")} (default: zipf)`)

@@ -3,6 +3,7 @@
 //
 // The page uses the terminal's alternate screen, so the previous content is restored at the end,
 // even after an error. That takes five control sequences, too few for a library.
+
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
@@ -11,6 +12,7 @@ import { plural } from "../lab/report/format.ts";
 import { askControl, defaultControlPath } from "../monitor/control.ts";
 import { EXIT_SIGHUP, endOnSignals } from "./exit.ts";
 import { write } from "./output.ts";
+import { summaryOf } from "./summaries.ts";
 import { pageLines, rowHead, rowLines } from "./top_view.ts";
 
 interface Args {
@@ -150,7 +152,7 @@ class Page {
 
 export function topCommand(): Command {
   return new Command("top")
-    .description("show live figures of a running daemon: memory, hits, operations; q quits")
+    .description(summaryOf("top"))
     .option("--socket <path>", "the daemon's control socket", defaultControlPath())
     .option("--interval <seconds>", "seconds between two updates", "1")
     .option("--once", "print one page with average rates since the start, and exit")

@@ -67,6 +67,14 @@ writeFileSync(at("text"), text);
 writeFileSync(at("empty"), "");
 mkdirSync(at("nothing"));
 
+test("the help that loads no command says the same as that which loads them all", () => {
+  // A second word makes the program load all commands.
+  const all = zcache("--help", "no-such-command").stdout;
+  assert.match(all, /attach \[options\]/);
+  for (const word of ["--help", "-h"]) assert.deepEqual(zcache(word).stdout, all);
+  assert.equal(zcache().stderr, all);
+});
+
 test("version and help are printed", () => {
   assert.match(zcache("--version").stdout, /^\d+\.\d+\.\d+\n$/);
   const help = zcache("--help");

@@ -12,6 +12,7 @@
 //
 // Settings of the daemon are flags here as they are of `zcache serve nbd`, from the same table: a
 // new setting of the table is a flag of both, unless NOT_HERE names it.
+
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,6 +26,7 @@ import { type Entries, resolveConfig } from "../serve/config.ts";
 import { addFlags, flagEntries } from "../serve/flags.ts";
 import { keyOf, type Section, type Table } from "../serve/setting.ts";
 import { NBD, NBD_SECTION } from "../serve/settings.ts";
+import { summaryOf } from "../summaries.ts";
 import { attachDevice, type Request } from "./attach_device.ts";
 import { contextUntilSignal } from "./command.ts";
 import { BLOCK_BYTES } from "./drivers.ts";
@@ -174,7 +176,7 @@ function textOf({ id, device, sizeBytes, memoryMax, as, mount }: Attached): stri
 
 export function attachCommand(): Command {
   const command = new Command("attach")
-    .description("attach a compressed block device, as a disk or as swap (root, Linux)")
+    .description(summaryOf("attach"))
     .addOption(
       new Option("--as <use>", "what it is used as").choices(["disk", "swap"]).default("disk"),
     )

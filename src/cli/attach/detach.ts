@@ -1,7 +1,9 @@
 // `zcache detach`: ends attached devices.
+
 import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { complain } from "../exit.ts";
+import { summaryOf } from "../summaries.ts";
 import { contextUntilSignal } from "./command.ts";
 import { detachDevice, findDevice } from "./detach_device.ts";
 
@@ -35,7 +37,7 @@ async function detach(names: readonly string[], { all, force }: Args): Promise<v
 
 export function detachCommand(): Command {
   return new Command("detach")
-    .description("detach devices: umount or swapoff, remove the block device, end its daemon")
+    .description(summaryOf("detach"))
     .argument("[device...]", "block device, mount point or ID")
     .option("--all", "detach all devices")
     .option("--force", "detach even if swapped pages have no room or are lost; kill what hangs")

@@ -1,8 +1,10 @@
 // `zcache list`: the attached devices, in the form of zramctl.
+
 import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { complain } from "../exit.ts";
 import { write, writeJson } from "../output.ts";
+import { summaryOf } from "../summaries.ts";
 import {
   ALL_COLUMNS,
   DEFAULT_COLUMNS,
@@ -65,7 +67,7 @@ async function list(names: readonly string[], args: Args): Promise<void> {
 
 export function listCommand(): Command {
   return new Command("list")
-    .description("list attached devices, with the columns of zramctl")
+    .description(summaryOf("list"))
     .argument("[device...]", "only these: block device, mount point or ID")
     .option("-b, --bytes", "print sizes in bytes")
     .option("-J, --json", "print JSON")

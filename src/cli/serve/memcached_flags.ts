@@ -1,12 +1,14 @@
 // `zcache memcached`: `zcache serve memcached` with the flags of memcached 1.6, so that a unit file
 // or a script for memcached needs one word changed. Flags for parts that only memcached has are
 // accepted and do nothing; those that ask for something that the server can't do are refused.
+
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { Command, Option } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { nearest } from "../../base/option_names.ts";
 import { write } from "../output.ts";
+import { summaryOf } from "../summaries.ts";
 import { type Config, type Entry, resolveConfig } from "./config.ts";
 import type { Raw } from "./setting.ts";
 
@@ -233,7 +235,7 @@ const letterOf = (flags: string) => flags[1]!;
 
 export function memcachedCommand(version: string): Command {
   const command = new Command("memcached")
-    .description("serve the memcached protocol, with memcached's own flags")
+    .description(summaryOf("memcached"))
     .version(version, "-V, --version");
   const attributes = FLAGS.map(([flags, describe]) => {
     const option = new Option(flags, describe);

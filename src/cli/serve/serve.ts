@@ -9,9 +9,11 @@
 //   service                      the interface of a service
 //   nbd, memcached, web          the services; each is loaded only if it runs
 //   address                      TCP addresses
+
 import { Command } from "commander";
 import { ZcacheError } from "../../base/errors.ts";
 import { write } from "../output.ts";
+import { summaryOf } from "../summaries.ts";
 import { type Config, type Entries, resolveConfig } from "./config.ts";
 import { configText, exampleConfig } from "./config_text.ts";
 import type { Scope } from "./daemon.ts";
@@ -23,7 +25,7 @@ const SCOPES: Readonly<
   Record<Scope, { readonly describe: string; readonly sections: readonly Section[] }>
 > = {
   all: {
-    describe: "serve memcached, block devices (with --nbd-size) and a web page in one process",
+    describe: summaryOf("serve"),
     sections: SECTIONS,
   },
   nbd: {
