@@ -21,7 +21,17 @@ export interface LaneInput {
   readonly codec: string;
 }
 
-export type Phase = "load" | "codec" | "attach" | "put" | "get" | "flush" | "detach";
+/** "again" puts the same pages under their keys once more, "other" each page under another's key. */
+export type Phase =
+  | "load"
+  | "codec"
+  | "attach"
+  | "put"
+  | "again"
+  | "other"
+  | "get"
+  | "flush"
+  | "detach";
 
 export interface Order {
   readonly phase: Phase;
@@ -75,7 +85,10 @@ class Lane {
         this.#pool = pool;
         return {};
       case "put":
-        return this.#put();
+      case "again":
+        return this.#put(0);
+      case "other":
+        return this.#put(1);
       case "get":
         return this.#get();
       case "flush":
@@ -119,14 +132,15 @@ class Lane {
     return { encodeMs: middle - start, decodeMs: end - middle, compressedBytes };
   }
 
-  #put(): Partial<Report> {
+  #put(shift: number): Partial<Report> {
     const key = new TmemKey();
     const base = this.#input.lane << 20;
+    const count = this.#pages.length;
     let wrong = 0;
     for (const nth of this.#order) {
       key.setObject(base + (nth >>> OBJECT_PAGES_SHIFT));
       key.setIndex(nth & ((1 << OBJECT_PAGES_SHIFT) - 1));
-      if (this.#store!.put(this.#pool, key, this.#pages[nth]!) !== 0) wrong++;
+      if (this.#store!.put(this.#pool, key, this.#pages[(nth + shift) % count]!) !== 0) wrong++;
     }
     return { wrong };
   }

@@ -23,6 +23,9 @@ export interface StoreRow {
   /** ns per page and thread: the codec alone, then the store; medians of the rounds. */
   readonly encodeNs: number;
   readonly putNs: number;
+  /** Overwrites: by the same page, and by another page. */
+  readonly againNs: number;
+  readonly otherNs: number;
   readonly decodeNs: number;
   readonly getNs: number;
   /** Pages per second of all threads together. */
@@ -76,17 +79,21 @@ async function runThreads({ threads, pages, codec, pool, rounds }: Run): Promise
   const stats = store.stats();
   const puts: Report[][] = [];
   const gets: Report[][] = [];
+  const agains: Report[][] = [];
+  const others: Report[][] = [];
   for (let round = 0; round < rounds; round++) {
     await all({ phase: "flush" });
     puts.push(await all({ phase: "put" }));
     gets.push(await all({ phase: "get" }));
     codecRounds.push(await all({ phase: "codec" }));
+    agains.push(await all({ phase: "again" }));
+    others.push(await all({ phase: "other" }));
   }
   await all({ phase: "detach" });
   for (const lane of lanes) await lane.terminate();
   store.verify();
   store.close();
-  for (const { wrong } of [...puts, ...gets].flat()) {
+  for (const { wrong } of [...puts, ...gets, ...agains, ...others].flat()) {
     if (wrong !== 0) throw new Error(`${wrong} pages were refused, missed or wrong`);
   }
   const done = sumOf(puts[0]!, (report) => report.pages);
@@ -99,6 +106,8 @@ async function runThreads({ threads, pages, codec, pool, rounds }: Run): Promise
     pages: done,
     encodeNs: perPage(codecRounds.slice(1), (report) => report.encodeMs!),
     putNs: perPage(puts, (report) => report.ms),
+    againNs: perPage(agains, (report) => report.ms),
+    otherNs: perPage(others, (report) => report.ms),
     decodeNs: perPage(codecRounds.slice(1), (report) => report.decodeMs!),
     getNs: perPage(gets, (report) => report.ms),
     putsPerSecond: perSecond(puts),
@@ -128,9 +137,13 @@ function report(
   for (const row of rows) {
     const put = (row.putNs / row.encodeNs).toFixed(2);
     const get = (row.getNs / row.decodeNs).toFixed(2);
+    const again = (row.againNs / row.encodeNs).toFixed(2);
+    const other = (row.otherNs / row.encodeNs).toFixed(2);
     print(
       `${row.threads} thread(s), ${row.pages} pages: ` +
         `put ${row.putNs.toFixed(0)} / ${row.encodeNs.toFixed(0)} = ${put}, ` +
+        `overwritten by the same page ${row.againNs.toFixed(0)} = ${again}, ` +
+        `by another ${row.otherNs.toFixed(0)} = ${other}, ` +
         `get ${row.getNs.toFixed(0)} / ${row.decodeNs.toFixed(0)} = ${get}, ` +
         `resident ÷ compressed ${(row.residentBytes / row.compressedBytes).toFixed(4)}`,
     );
