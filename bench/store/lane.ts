@@ -21,7 +21,7 @@ export interface LaneInput {
   readonly codec: string;
 }
 
-/** "again" puts the same pages under their keys once more, "other" each page under another's key. */
+/** "again": the same pages under their keys once more; "other": each under the key of another. */
 export type Phase =
   | "load"
   | "codec"
