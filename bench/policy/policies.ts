@@ -165,7 +165,7 @@ class Cache {
   request(key: number): boolean {
     const { policy } = this;
     const found = this.#entryOfKey[key]!;
-    policy.recordRequest(hashOf(key));
+    policy.recordRequest(hashOf(key), found === NIL ? 0 : this.words[found + 1]!);
     if (found !== NIL) {
       policy.recordHit(found as WordIndex);
       return true;

@@ -89,8 +89,12 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
     this.#miniatures.destroy();
   }
 
-  recordRequest(hash: number): void {
-    this.#sketch.count(hash);
+  /**
+   * Counts a request for an entry only while its uses increase: those of an entry that is requested
+   * all the time need no more counts, and most hits then write nothing.
+   */
+  recordRequest(hash: number, meta: number): void {
+    if ((meta & this.#usesMask) !== this.#usesMask) this.#sketch.count(hash);
     this.#miniatures.recordRequest(hash);
   }
 
@@ -232,9 +236,13 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
     return (newer === this.#main.head ? listPrev(this.#words, newer) : newer) - links;
   }
 
-  protected override worthOf(entry: number): number {
+  protected override worthOf(entry: number, limit: number): number {
     const { hashOf, sizeOf } = this.#space;
-    return (this.#sketch.estimate(hashOf(entry as WordIndex)) + 0.5) / sizeOf(entry as WordIndex);
+    const size = sizeOf(entry as WordIndex);
+    // With no requests at all; this needs neither the entry's key nor the sketch.
+    const lowest = 0.5 / size;
+    if (lowest >= limit) return lowest;
+    return (this.#sketch.estimate(hashOf(entry as WordIndex)) + 0.5) / size;
   }
 
   #queueOf(entry: number): EntryQueue {

@@ -94,8 +94,9 @@ export interface EvictionPolicy {
   /**
    * Counts a request for a page, stored or not. Needs no lock and logs nothing: the count is an
    * estimate that may miss some requests. About 20 ns.
+   * @param meta META of the page's entry, or 0 if the page is not stored
    */
-  recordRequest(hash: number): void;
+  recordRequest(hash: number, meta: number): void;
 
   /**
    * Adds an unlisted entry: a new page, or one whose old page was taken out by `remove`. Its link

@@ -42,7 +42,7 @@ export interface Expert {
  */
 export const EXPERTS: readonly Expert[] = [
   { window: 0.01, usesToStay: 2, clears: false, samples: 1 },
-  { window: 0.05, usesToStay: 2, clears: false, samples: 4 },
+  { window: 0.05, usesToStay: 2, clears: false, samples: 8 },
   { window: 0.2, usesToStay: 2, clears: false, samples: 1 },
   { window: 0.4, usesToStay: 1, clears: true, samples: 1 },
 ];
@@ -50,6 +50,9 @@ export const EXPERTS: readonly Expert[] = [
 /** The experts to begin with, for entries of one size and, only for these, of different sizes. */
 export const FIRST_EXPERT = 0;
 export const FIRST_EXPERT_SIZES = 1;
+
+/** Entries that a search may pass before it samples; with the samples, fewer than `victim` may. */
+const CHANCES = SECOND_CHANCES - 4;
 
 /** Hits that are counted for an entry, at most. */
 export const USES_MAX = 3;
@@ -74,7 +77,8 @@ export abstract class ExpertOrder {
   protected abstract setHand(entry: number): void;
   /** The entry of the main queue that the hand reaches after this one. */
   protected abstract afterInMain(entry: number): number;
-  protected abstract worthOf(entry: number): number;
+  /** The worth of an entry, or, if that is not below `limit`, any number that is not either. */
+  protected abstract worthOf(entry: number, limit: number): number;
 
   /**
    * Chooses the entry to evict, which stays listed.
@@ -84,13 +88,16 @@ export abstract class ExpertOrder {
   protected choose(expert: Expert, capacity: number, round: number): number {
     const window = Math.max(1, round, Math.floor(capacity * expert.window));
     const target = capacity - window;
-    this.#chances = SECOND_CHANCES - EXPERTS[FIRST_EXPERT_SIZES]!.samples;
+    // Values of different sizes make the number of entries vary from round to round. Without a
+    // tolerance, each variation would promote entries that are worth less than those evicted.
+    const tolerance = expert.samples > 1 ? window >>> 1 : 0;
+    this.#chances = CHANCES;
     // An order whose expert wants a smaller window than the last one.
-    while (this.#chances > 0 && this.mainCount < target && this.windowCount > 1) {
+    while (this.#chances > 0 && this.mainCount < target - tolerance && this.windowCount > 1) {
       this.promote(this.windowOldest());
       this.#chances--;
     }
-    while (this.windowCount > 0 && this.mainCount <= target) {
+    while (this.windowCount > 0 && this.mainCount <= target + tolerance) {
       const oldest = this.windowOldest();
       const uses = this.#chances > 0 ? this.usesOf(oldest) : 0;
       if (uses > 0 && uses < expert.usesToStay) {
@@ -101,7 +108,7 @@ export abstract class ExpertOrder {
       }
       if (this.mainCount === 0) return oldest;
       const victim = this.#mainVictim(expert);
-      if (uses === 0 && this.worthOf(oldest) <= this.#least) {
+      if (uses === 0 && this.worthOf(oldest, Number.POSITIVE_INFINITY) <= this.#least) {
         if (expert.samples > 1) this.setHand(this.#next);
         return oldest;
       }
@@ -129,7 +136,7 @@ export abstract class ExpertOrder {
         this.#chances--;
       } else {
         if (first === NIL) first = entry;
-        const worth = this.worthOf(entry);
+        const worth = this.worthOf(entry, this.#least);
         if (worth < this.#least) {
           this.#least = worth;
           victim = entry;

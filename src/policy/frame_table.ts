@@ -36,6 +36,8 @@ export class FrameTable {
   readonly #order: number;
   /** Words per block, as a shift. */
   readonly #blockShift: number;
+  /** The directory once this thread has read it: it stays where it is. 0: not read yet. */
+  #directory = 0;
 
   constructor(arena: Arena, space: TableSpace) {
     this.#arena = arena;
@@ -78,6 +80,7 @@ export class FrameTable {
     const words = this.#words;
     const { at } = this.#space;
     const directory = words[at + DIRECTORY]!;
+    this.#directory = 0;
     if (directory === 0) return;
     // Stops at the first 0: a table whose allocation failed halfway lists only the blocks that it
     // got.
@@ -97,8 +100,8 @@ export class FrameTable {
 
   /** Word index of the n-th word; each aligned group of 2ⁿ words, up to a block, is contiguous. */
   wordAt(nth: number): number {
-    const directory = this.#words[this.#space.at + DIRECTORY]!;
-    const block = this.#words[directory + (nth >>> this.#blockShift)]!;
+    if (this.#directory === 0) this.#directory = this.#words[this.#space.at + DIRECTORY]!;
+    const block = this.#words[this.#directory + (nth >>> this.#blockShift)]!;
     return block + (nth & ((1 << this.#blockShift) - 1));
   }
 

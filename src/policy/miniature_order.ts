@@ -147,7 +147,7 @@ export class MiniatureOrder extends ExpertOrder {
     return newer === Mini.MAIN ? this.#prev(newer) : newer;
   }
 
-  protected override worthOf(slot: number): number {
+  protected override worthOf(slot: number, _limit: number): number {
     return this.#minis.worthOf(slot);
   }
 

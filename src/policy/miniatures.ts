@@ -27,7 +27,10 @@ export const MINIATURES_WORDS = TABLE_WORDS;
 const PAGES_PER_SLOT = 16;
 const SLOTS_MIN = 1024;
 const SLOTS_MAX = 8192;
-/** No more than one in two pages is sampled. */
+/**
+ * No more than one in two pages is sampled, and at first twice as many as there are slots for if as
+ * many pages are stored as expected: a sampled request costs more than others.
+ */
 const SHIFT_MIN = 1;
 const SHIFT_MAX = 20;
 
@@ -60,6 +63,7 @@ export class Miniatures implements MiniatureTable {
   readonly #buckets: number;
   readonly #bucketsAt: number;
   readonly #slotsAt: number;
+  readonly #firstShift: number;
   /**
    * 32 − SHIFT when this thread last read it. SHIFT only grows, so a page that is not sampled by
    * this one is not sampled at all: most requests read no shared word.
@@ -79,6 +83,8 @@ export class Miniatures implements MiniatureTable {
     this.#buckets = 2 ** Math.floor(Math.log2(Math.max(1, this.#slots)));
     this.#bucketsAt = Mini.RING_AT + this.#buckets;
     this.#slotsAt = Math.ceil((Mini.RING_AT + 2 * this.#buckets) / Mini.SLOT_WORDS);
+    const share = Math.floor(Math.log2(Math.max(1, pages) / Math.max(1, this.#slots)));
+    this.#firstShift = Math.max(SHIFT_MIN, share - 1);
     const words = this.#slots === 0 ? 0 : (this.#slotsAt + this.#slots) * Mini.SLOT_WORDS;
     this.#table = new FrameTable(arena, { at, owner, words, what: "miniatures of adaptive" });
     this.#orders = EXPERTS.map((_, nth) => new MiniatureOrder(this, nth));
@@ -88,7 +94,7 @@ export class Miniatures implements MiniatureTable {
   format(): void {
     this.#table.format();
     if (this.#slots === 0) return;
-    this.set(Mini.SHIFT, SHIFT_MIN);
+    this.set(Mini.SHIFT, this.#firstShift);
     this.#begin();
   }
 

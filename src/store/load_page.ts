@@ -93,15 +93,20 @@ export function findPacked(
   key: TmemKey,
   exclusive: boolean,
 ): typeof MISSED | typeof FOUND | typeof IN_REMOTE {
-  noteRequest(state, pool, key);
   if (exclusive) state.changes?.makeRoom(0);
   for (let reads = 0; reads < READS_MAX; reads++) {
     const found =
       !exclusive && state.arena.lock.enterReader()
         ? loadShared(state, pool, key)
         : loadLocked(state, pool, key, exclusive);
-    if (found !== IN_FILE) return found;
-    if (loadFromFile(state, pool, key, exclusive)) return FOUND;
+    if (found !== IN_FILE) {
+      noteRequest(state, pool, key, found === FOUND ? state.foundMeta : 0);
+      return found;
+    }
+    if (loadFromFile(state, pool, key, exclusive)) {
+      noteRequest(state, pool, key, 0);
+      return FOUND;
+    }
   }
   throw new ZcacheError("ERR_IO", `a page moved ${READS_MAX} times while it was being read`);
 }
@@ -109,11 +114,12 @@ export function findPacked(
 /**
  * Counts the request, hit or miss, if the policy tracks requests: it compares new pages with stored
  * ones by their past requests. Needs no lock.
+ * @param meta META of the entry in memory that was found, or 0
  */
-export function noteRequest(state: StoreState, pool: number, key: TmemKey): void {
+export function noteRequest(state: StoreState, pool: number, key: TmemKey, meta: number): void {
   if (!state.policies[Store.EPHEMERAL]!.tracksRequests) return;
   const kind = state.index.kindOf(pool);
-  if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key));
+  if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key), meta);
 }
 
 export const MISSED = 0;

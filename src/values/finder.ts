@@ -116,7 +116,7 @@ export class Finder {
       const at = own + Find.FOUND_AT + nth * Find.FOUND_WORDS;
       const meta = words[at + Find.ENTRY_META]!;
       const policy = policies[Page.kindOf(meta)]!;
-      if (policy.tracksRequests) policy.recordRequest(words[at + Find.HASH]!);
+      if (policy.tracksRequests) policy.recordRequest(words[at + Find.HASH]!, meta);
       readBuffer.countGet(true, false);
       const entry = words[at + Find.ENTRY]! as WordIndex;
       readBuffer.recordHit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);

@@ -84,9 +84,9 @@ export class PageFinder {
     for (let waits = 0; waits < WAITS_MAX; waits++) {
       const outcome = kernels.findPage(this.#at * 4, low, high);
       if (outcome <= FOUND) {
-        noteRequest(state, this.#pool, key);
         state.readBuffer.countGet(outcome === FOUND, outcome === MISSING);
         if (outcome === FOUND) this.#recordHit();
+        noteRequest(state, this.#pool, key, outcome === FOUND ? state.foundMeta : 0);
         return outcome === FOUND;
       }
       if (outcome === UNUSUAL || !lock.waitForWriter()) return undefined;

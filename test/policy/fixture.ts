@@ -101,7 +101,8 @@ export class PolicyFixture implements Disposable {
 
   use(id: number): void {
     const entry = this.places.get(id)!;
-    if (this.recordsRequests) this.policy.recordRequest(hashOf(id));
+    if (this.recordsRequests)
+      this.policy.recordRequest(hashOf(id), this.arena.words[entry + META]!);
     this.#call("recordHit", entry, () => this.policy.recordHit(entry));
   }
 

@@ -67,7 +67,7 @@ function request(fixture: PolicyFixture, id: number, most: number): boolean {
     fixture.use(id);
     return true;
   }
-  fixture.policy.recordRequest(hashOf(id));
+  fixture.policy.recordRequest(hashOf(id), 0);
   while (fixture.listed.size >= most) {
     const victim = fixture.victim()!;
     fixture.evict(victim);
@@ -94,7 +94,7 @@ test("of equally requested pages, the small ones stay", () => {
     const id = random.below(100);
     if (fixture.listed.has(id)) fixture.use(id);
     else {
-      fixture.policy.recordRequest(hashOf(id));
+      fixture.policy.recordRequest(hashOf(id), 0);
       const victim = fixture.victim()!;
       fixture.evict(victim);
       fixture.add(id);

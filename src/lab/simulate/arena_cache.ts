@@ -120,9 +120,9 @@ export class ArenaCache extends SimulatedCache {
 
   protected override access(key: number, costBytes: number): boolean {
     const hash = keyHash(key);
-    this.#policy.recordRequest(hash);
-    this.#admission?.recordRequest(hash);
     const entry = this.#entryOfKey.get(key);
+    this.#policy.recordRequest(hash, entry === undefined ? 0 : this.#words[entry + META]!);
+    this.#admission?.recordRequest(hash);
     if (entry !== undefined) {
       this.#policy.recordHit(entry);
       this.#resize(entry, costBytes);
