@@ -23,6 +23,7 @@ const SHAPES: readonly Shape[] = [
   META,
   { name: "set, 16 × 16", kind: "set", connections: 16, depth: 16 },
   { ...META, name: "meta get of documents, 16 × 16", compressible: true },
+  { ...META, name: "set of documents, 16 × 16", kind: "set", compressible: true },
 ];
 
 /** One window of load. */
