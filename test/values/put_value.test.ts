@@ -1,6 +1,9 @@
 // Sets by the kernel (values/put_value.as.ts) against the same sets by `storePacked`: the same
 // values, counters and structures, word for word, after any sequence of operations.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { PageFrame } from "../../src/base/brand.ts";
@@ -151,6 +154,7 @@ const operation = fc.record({
     "set",
     "set",
     "fill",
+    "flood",
     "even",
     "even",
     "get",
@@ -194,6 +198,9 @@ function same(options: StoreOptions) {
       if (what === "set") set(key, size, isNoise, ttl);
       else if (what === "fill") {
         for (let nth = 0; nth < 150; nth++) set(key + nth, (size + nth * 13) % 2500, isNoise, ttl);
+      } else if (what === "flood") {
+        // More than a store of 1 MiB has room for.
+        for (let nth = 0; nth < 400; nth++) set(key + nth, 1100 + ((nth * 7) % 900), true, ttl);
       } else if (what === "even") {
         // Whole classes of the pool fill up and become empty.
         for (let nth = 0; nth < 150; nth++) set(nth, 1 + (size % 1300), true, ttl);
@@ -227,3 +234,45 @@ for (const options of [{}, { memoryMax: "1MiB" }, { pageSize: 16384 }] as StoreO
     assert.ok(left > 100, `only ${left} sets were left to the engine`);
   });
 }
+
+test("a value in the write-back file is replaced by the engine", () => {
+  const folder = mkdtempSync(join(tmpdir(), "zcache-"));
+  try {
+    const figures = [true, false].map((usesKernel) => {
+      const path = join(folder, String(usesKernel));
+      const side = new Side(usesKernel, { writeBack: { path, ephemeral: true } });
+      const key = Buffer.from("key");
+      const fields = { key, keyBytes: key.length, meta: key, metaBytes: 1 };
+      const set = (value: Uint8Array) =>
+        side.set(Object.assign(new SetRequest(), { ...fields, value, valueBytes: value.length }));
+      for (let nth = 0; nth < 40; nth++) {
+        const other = Buffer.from(`other:${nth}`);
+        const value = makeValue(nth, 900, true);
+        const sizes = { keyBytes: other.length, metaBytes: 0, valueBytes: value.length };
+        side.set(Object.assign(new SetRequest(), { ...sizes, key: other, value }));
+      }
+      side.store.tick();
+      side.store.tick();
+      set(makeValue(1, 900, true));
+      set(makeValue(2, 900, true));
+      side.store.scanIdle({ entries: 64, writeBack: { idleTicks: 0 } });
+      for (let nth = 0; nth < 40; nth++) {
+        const other = Buffer.from(`more:${nth}`);
+        const value = makeValue(nth, 900, true);
+        const sizes = { keyBytes: other.length, metaBytes: 0, valueBytes: value.length };
+        side.set(Object.assign(new SetRequest(), { ...sizes, key: other, value }));
+      }
+      assert.equal(side.store.stats().counters.written_back_pages, 41);
+      const value = makeValue(3, 700, true);
+      set(value);
+      assert.deepEqual(side.get(key), value);
+      side.store.verify();
+      const words = [side.entryOf(key), side.store.stats().counters];
+      side.store.close();
+      return words;
+    });
+    assert.deepEqual(figures[0], figures[1]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
