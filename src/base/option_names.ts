@@ -57,7 +57,8 @@ export function nearest(text: string, names: readonly string[]): string | undefi
   let best: string | undefined;
   let least = Math.min(DISTANCE_MAX, Math.ceil(text.length / 2)) + 1;
   for (const name of names) {
-    const distance = editDistance(text, name);
+    // A name that goes on where the text ends is meant rather than one of the same letters.
+    const distance = name.startsWith(text) ? 1 : editDistance(text, name);
     if (distance < least) [best, least] = [name, distance];
   }
   return best;

@@ -31,6 +31,8 @@ export class Connection implements Receiver {
   isQueued = false;
   /** Its last turn ended before its commands did. */
   isBusy = false;
+  /** Its request waits for items on other machines. */
+  isAwaiting = false;
   unsentBytes = 0;
   takenAtMs = 0;
   onTaken: (() => void) | undefined = undefined;
@@ -76,6 +78,7 @@ export class Connection implements Receiver {
 
   #state(isCurrent: boolean): string {
     if (this.watcher !== undefined) return "conn_watch";
+    if (this.isAwaiting) return "conn_io_pending";
     if (this.isBlocked) return "conn_mwrite";
     if (this.session.need > 0) return "conn_nread";
     return isCurrent ? "conn_parse_cmd" : "conn_read";

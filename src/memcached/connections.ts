@@ -3,6 +3,7 @@
 import { Socket } from "node:net";
 import type { SampledTimes } from "../base/sampled_times.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
+import type { RemoteWait } from "../store/remote_arrivals.ts";
 import type { ConnectionRow } from "./commands/statistics.ts";
 import * as Say from "./commands/text/replies.ts";
 import { Connection, type WithHandle } from "./connection.ts";
@@ -11,6 +12,7 @@ import type { ItemAccess } from "./items/access.ts";
 import { C, type Counters } from "./items/counters.ts";
 import { Reply } from "./protocol/reply.ts";
 import { ReceiveBuffer } from "./receive_buffer.ts";
+import { RemoteWaits } from "./remote_waits.ts";
 import { SendQueue } from "./send_queue.ts";
 import { type Session, TEXT, UNDECIDED } from "./session.ts";
 import type { MemcachedSettings } from "./settings.ts";
@@ -52,6 +54,7 @@ export class Connections {
   #current: Connection | undefined;
   readonly #turns: Turns<Connection>;
   readonly #sendQueue: SendQueue<Connection>;
+  readonly #remoteWaits = new RemoteWaits<Connection>((connection) => this.#arrived(connection));
   readonly #watch: Watch;
   readonly #errors: InternalErrors;
   readonly #times: SampledTimes;
@@ -286,9 +289,27 @@ export class Connections {
     connection.isBlocked = isBehind || connection.isBusy;
     if (!connection.isBlocked) return true;
     this.#counters.own[C.conn_yields]!++;
+    if (session.remote?.isPending === true) {
+      this.#await(connection, session.remote);
+      return false;
+    }
     // A client that is behind continues when it has accepted replies.
     if (!isBehind) this.#queue(connection);
     return false;
+  }
+
+  #await(connection: Connection, wait: RemoteWait): void {
+    if (connection.isAwaiting) return;
+    connection.isAwaiting = true;
+    this.#remoteWaits.add(connection, wait);
+  }
+
+  /** The items that a request waits for are here, or will not come. */
+  #arrived(connection: Connection): void {
+    connection.isAwaiting = false;
+    const { session, socket } = connection;
+    if (!session.closing && !socket.destroyed) this.#queue(connection);
+    else session.remote?.release();
   }
 
   #queue(connection: Connection): void {
@@ -302,6 +323,7 @@ export class Connections {
     connection.isQueued = false;
     const { session, socket } = connection;
     if (session.closing || socket.destroyed || this.#isBehind(socket)) return;
+    if (connection.isAwaiting) return;
     try {
       this.#begin(connection);
       const fits = this.#receiveBuffer.resume(session);
@@ -315,6 +337,7 @@ export class Connections {
   #accepted(connection: Connection): void {
     const { isBlocked, session, socket } = connection;
     if (!isBlocked || session.closing || connection.isQueued || this.#isBehind(socket)) return;
+    if (connection.isAwaiting) return;
     if (this.#turns.isOpen) this.#giveTurn(connection);
     else this.#queue(connection);
   }
@@ -360,6 +383,7 @@ export class Connections {
     this.#logEnd(connection, session.endsFor === "error" && !failed ? "normal" : session.endsFor);
     session.closing = true;
     session.longReply = undefined;
+    session.remote?.release();
     this.#receiveBuffer.forget(session);
     this.#sendQueue.forget(connection);
     this.#counters.own[C.read_buf_bytes] = this.#receiveBuffer.pendingBytes;

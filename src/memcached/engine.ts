@@ -2,14 +2,15 @@
 // which protocol a connection speaks, and how long a turn is, but no sockets; tests feed it from
 // arrays.
 
-import { assert } from "../base/errors.ts";
+import { assert, ZcacheError } from "../base/errors.ts";
 import { BinaryProtocol } from "./commands/binary/protocol.ts";
-import type { CommandParts, Turn } from "./commands/contract.ts";
+import type { CommandParts, Protocol, Turn } from "./commands/contract.ts";
 import { TextProtocol } from "./commands/text/protocol.ts";
+import { isRemoteError } from "./items/access.ts";
 import { COMMAND_UNITS } from "./items/items.ts";
 import { REQUEST } from "./protocol/binary.ts";
 import { LINE_BYTES_MAX } from "./protocol/text.ts";
-import { BINARY, type Session, TEXT, UNDECIDED } from "./session.ts";
+import { BINARY, Session, TEXT, UNDECIDED } from "./session.ts";
 
 /** Bytes of a request with a value beside those of the item: its line, or a password. */
 const COMMAND_BYTES_MAX = 2 * LINE_BYTES_MAX;
@@ -26,6 +27,8 @@ export class Engine implements Turn {
   /** The turn has ended, or the client accepts no more replies for now. */
   paused = false;
   #units = 0;
+  /** The connection whose requests are executed. */
+  #session = new Session();
   readonly #text: TextProtocol;
   readonly #binary: BinaryProtocol;
 
@@ -43,6 +46,7 @@ export class Engine implements Turn {
     const { items } = this.parts;
     let at = from;
     session.need = 0;
+    this.#session = session;
     this.#continueReply(session);
     while (at < to && !session.closing && !this.paused && session.longReply === undefined) {
       if (session.swallow > 0) {
@@ -53,7 +57,7 @@ export class Engine implements Turn {
       }
       if (session.protocol === UNDECIDED) this.#decide(session, bytes[at]!);
       const protocol = session.protocol === BINARY ? this.#binary : this.#text;
-      const used = protocol.execute(session, bytes, at, to);
+      const used = this.#execute(protocol, session, bytes, at, to);
       this.#checkStep(session, used, to - at);
       if (used === 0) break;
       at += used;
@@ -62,6 +66,41 @@ export class Engine implements Turn {
       this.#continueReply(session);
     }
     return at;
+  }
+
+  #execute(
+    protocol: Protocol,
+    session: Session,
+    bytes: Uint8Array,
+    from: number,
+    to: number,
+  ): number {
+    this.parts.reply.begin();
+    let used: number;
+    try {
+      used = protocol.execute(session, bytes, from, to);
+    } catch (error) {
+      used = this.awaits(error) ? 0 : protocol.fail();
+    }
+    if (session.remote !== undefined && !session.remote.isPending) {
+      session.remote.release();
+      session.remote = undefined;
+    }
+    return used;
+  }
+
+  awaits(error: unknown): boolean {
+    const { items, reply } = this.parts;
+    if (!items.hasRemote || !(error instanceof ZcacheError)) throw error;
+    // An item that must not be lost, and is, is an answer: ERR_CORRUPT.
+    if (!isRemoteError(error) && error.code !== "ERR_CORRUPT") throw error;
+    reply.rollBack();
+    if (error.code !== "ERR_REMOTE_PAGE") return false;
+    const session = this.#session;
+    session.remote ??= items.newWait();
+    if (!session.remote.addWanted()) return false;
+    this.paused = true;
+    return true;
   }
 
   /** Begins the turn of a connection. */

@@ -19,6 +19,7 @@
 // Limits: keys of 250 bytes, items of 128 MiB, 64 threads, lines of 2,048 bytes except lists of
 // keys. `pendingBytesMax` and `unsentBytesMax` bound what a thread keeps for its clients.
 /// <reference types="node" preserve="true" />
+import type { Remote } from "../backing/remote_contract.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { checkOptionNames } from "../base/option_names.ts";
 import { checkListen } from "../node/net/listen_options.ts";
@@ -38,6 +39,11 @@ export interface MemcachedServerOptions extends Partial<MemcachedSettings> {
   readonly listen?: readonly Endpoint[];
   /** Called for a client's `shutdown`, if `shutdownEnabled`; the server does not end by itself. */
   readonly onShutdown?: (graceful: boolean) => void;
+  /**
+   * Keeps cold items on other machines: what `createRemote` returns. The server closes it. It can't
+   * be combined with `persist`.
+   */
+  readonly remote?: Remote;
   /** Takes errors of writing the files of `persist`; the server goes on. */
   readonly onFault?: (error: ZcacheError) => void;
   /** Takes a line for each change of the limit under memory pressure (`pressure`). */
@@ -56,20 +62,22 @@ export interface StartedMemcached {
   readonly store: Pick<Store, "stats" | "inspection" | "pageSize" | "options">;
 }
 
-const NAMES = ["listen", "onShutdown", "onFault", "onPressure", "log"];
+const NAMES = ["listen", "onShutdown", "remote", "onFault", "onPressure", "log"];
 const TLS_NAMES = ["cert", "key", "ca", "minVersion"];
 const DEFAULT_LISTEN: Endpoint = { host: "127.0.0.1", port: 11_211 };
 
 /**
  * Starts a server of memcached's protocols.
  * @throws ZcacheError ERR_OPTION, with the option and what is allowed; ERR_IO: the server can't
- *   listen, or write its files; ERR_FILE_LOCKED: another process uses them; ERR_ARENA_MEMORY
+ *   listen, or write its files; ERR_FILE_LOCKED: another process uses them; ERR_ARENA_MEMORY;
+ *   ERR_REMOTE, ERR_REMOTE_OWNED: the remote tier can't be used
  */
 export async function startMemcachedServer(
   options: MemcachedServerOptions = {},
 ): Promise<StartedMemcached> {
   checkOptionNames(options, [...NAMES, ...Object.keys(DEFAULT_SETTINGS)], "a memcached server");
-  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, onPressure, log, ...settings } = options;
+  const { listen = [DEFAULT_LISTEN], onShutdown, onFault, onPressure, log, ...others } = options;
+  const { remote, ...settings } = others;
   if (!Array.isArray(listen)) throw new ZcacheError("ERR_OPTION", "listen: give a list of places");
   for (const [nth, endpoint] of listen.entries()) {
     checkListen(`listen[${nth}]`, endpoint, ["tls"]);
@@ -81,7 +89,7 @@ export async function startMemcachedServer(
     settings,
     endpoints: listen,
     open: (checked, events) => {
-      const opened = openItems(checked, events);
+      const opened = openItems(checked, events, remote);
       store = opened.shards.group;
       return opened;
     },

@@ -4,6 +4,7 @@
 // All threads listen on one descriptor, which the main thread closes. A worker that ended would
 // close it again, when its number may be another file's: so workers run until the process ends.
 import type { Worker } from "node:worker_threads";
+import type { RemoteFigures } from "../backing/remote_contract.ts";
 import { ZcacheError } from "../base/errors.ts";
 import type { InternalErrors } from "../node/internal_errors.ts";
 import { type EmbeddedWorker, startWorker } from "../node/workers.ts";
@@ -119,9 +120,10 @@ export class MemcachedServer {
     const checked = checkSettings(options.settings);
     const counters = Counters.create(checked.threads);
     const errors = errorsOf(counters, options.log);
+    const onFault = (error: ZcacheError) =>
+      errors.run("memcached: the caller's onFault", () => options.onFault?.(error));
     const opened = options.open(checked, {
-      onFault: (error) =>
-        errors.run("memcached: the caller's onFault", () => options.onFault?.(error)),
+      onFault,
       onError: (task, error) => errors.report(`memcached: ${task}`, error),
       onPressure: (line) =>
         errors.run("memcached: the caller's onPressure", () => options.onPressure?.(line)),
@@ -129,6 +131,7 @@ export class MemcachedServer {
     // As many as there are now, whatever the limit is changed to later.
     const settings = { ...checked, shards: opened.shards.values.length };
     try {
+      await opened.remote?.begin(onFault);
       const share = makeShare(settings, counters, opened);
       return await MemcachedServer.#serve({ ...options, settings, opened, share, errors });
     } catch (error) {
@@ -198,6 +201,11 @@ export class MemcachedServer {
     return { ...figures, ...this.#opened.figures() };
   }
 
+  /** The nodes of the remote tier, as last known; undefined without one. */
+  get cluster(): RemoteFigures | undefined {
+    return this.#opened.remote?.figures();
+  }
+
   /** Times from a read to its replies, of one read in 64: how many took up to so many ns. */
   latency(): [upToNs: number, count: number][] {
     return this.#main.times.buckets(0);
@@ -258,7 +266,11 @@ export class MemcachedServer {
     this.#isClosed = true;
     await closeWorkers(this.#workers, gracefully);
     this.#main.close(gracefully);
-    this.#opened.close();
+    try {
+      await this.#opened.remote?.end();
+    } finally {
+      this.#opened.close();
+    }
   }
 }
 

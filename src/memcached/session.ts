@@ -1,6 +1,6 @@
 // The state of a connection between two reads. It is small, because ten thousand connections may
 // be idle: bytes are kept only while a request is not complete, or waits for its turn.
-
+import type { RemoteWait } from "../store/remote_arrivals.ts";
 import type { CloseReason } from "./watch/records.ts";
 
 export const UNDECIDED = 0;
@@ -40,6 +40,8 @@ export class Session {
   need = 0;
   /** A reply that is made in steps; later requests wait for it. */
   longReply: LongReply | undefined = undefined;
+  /** The wait for items on other machines of the request that `pending` begins with. */
+  remote: RemoteWait | undefined = undefined;
   /** Seconds since 1970. */
   lastCommandAt = 0;
   /** Why the connection ends, if the server ends it. */

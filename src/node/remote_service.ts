@@ -9,6 +9,7 @@ import type { KeptRecords } from "../store/kept_records.ts";
 import type { RemoteControl } from "../store/platform.ts";
 import { RemoteSweep } from "../store/remote_sweep.ts";
 import { RemoteTier } from "../store/remote_tier.ts";
+import { RemoteTrim } from "../store/remote_trim.ts";
 import { Repatriation } from "../store/repatriation.ts";
 import type { StoreState } from "../store/state.ts";
 import type { Store } from "../store/store.ts";
@@ -27,10 +28,20 @@ const LOOKS_PER_SEARCH = 256;
 
 /** @throws nothing: `ready` of the result says whether the lease was taken */
 export function serveRemote(store: Store, remote: Remote, scheduler: Scheduler): RemoteControl {
-  const service = new RemoteService(store, remote);
+  const service = serveRemoteOf(statesOf(store), remote, scheduler);
+  store.remote = service;
+  return service;
+}
+
+/** As `serveRemote`, for the shards of a store of values. */
+export function serveRemoteOf(
+  states: readonly StoreState[],
+  remote: Remote,
+  scheduler: Scheduler,
+): RemoteControl {
+  const service = new RemoteService(states, remote);
   scheduler.add({ name: "remote", everyMs: LOOK_EVERY_MS, step: () => service.look() });
   scheduler.onStop(() => service.stop());
-  store.remote = service;
   return service;
 }
 
@@ -39,17 +50,19 @@ class RemoteService implements RemoteControl {
   readonly #tier: RemoteTier;
   readonly #sweep: RemoteSweep;
   readonly #repatriation: Repatriation;
+  readonly #trim: RemoteTrim;
   readonly #states: readonly StoreState[];
   #isAcquiring = false;
   #acquireAtMs = 0;
   #looks = 0;
   #isOver = false;
 
-  constructor(store: Store, remote: Remote) {
-    this.#states = statesOf(store);
+  constructor(states: readonly StoreState[], remote: Remote) {
+    this.#states = states;
     this.#tier = new RemoteTier(this.#states, remote);
     this.#sweep = new RemoteSweep(this.#tier);
     this.#repatriation = new Repatriation(this.#tier);
+    this.#trim = new RemoteTrim(this.#tier);
     this.ready = this.#acquire();
     // Who does not ask learns it from the figures; a rejection must not end the process.
     this.ready.catch(() => {});
@@ -93,6 +106,7 @@ class RemoteService implements RemoteControl {
     tier.pump();
     this.#sweep.step();
     this.#repatriation.step();
+    this.#trim.step();
     if (++this.#looks % LOOKS_PER_SEARCH === 0) {
       for (const { outbox } of this.#states) outbox!.fetches.freeDead();
     }

@@ -5,7 +5,7 @@ import { ShardGroup, type ShardGroupShare } from "../shard/shard_group.ts";
 import { ShardedStore, statesOf } from "../shard/sharded_store.ts";
 import type { Idle } from "../store/idle_scan.ts";
 import type { StoreOptions } from "../store/options.ts";
-import type { Store, StoreShare } from "../store/store.ts";
+import { type Store, type StoreShare, stateOf } from "../store/store.ts";
 import { manageResidentMemory } from "./give_back.ts";
 import { useHugePages } from "./huge_pages.ts";
 import { InternalErrors } from "./internal_errors.ts";
@@ -63,6 +63,9 @@ export function openGroup(options: StoreOptions): ShardGroup {
  */
 export function attachGroupWith<T>(share: ShardGroupShare, open: (group: ShardGroup) => T): T {
   const group = ShardGroup.attach(share, nodePlatform());
+  if (group.options.remote !== undefined) {
+    for (const state of group.stores.map(stateOf)) state.remoteReader = sharedReader(state);
+  }
   try {
     return open(group);
   } catch (error) {

@@ -7,6 +7,7 @@
 // all objects in the page frame that the pool names.
 //
 // Each page is evicted in a transaction of its own: callers have no uncommitted changes.
+import * as Box from "../backing/outbox.layout.ts";
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../tmem/entry.layout.ts";
@@ -49,9 +50,20 @@ export function makeRoomLocked(state: StoreState, kind: number): boolean {
 export function reclaimRoundLocked(state: StoreState): boolean {
   return (
     expireRoundLocked(state) > 0 ||
-    evictRoundLocked(state, Store.EPHEMERAL) > 0 ||
+    (!waitsForSlot(state, Store.EPHEMERAL) && evictRoundLocked(state, Store.EPHEMERAL) > 0) ||
     evictRoundLocked(state, Store.PERSISTENT) > 0
   );
+}
+
+/**
+ * Whether a page of a kind would be dropped now, and may be sent out soon: pages in transit have
+ * taken all slots of the outbox.
+ */
+function waitsForSlot({ outbox, backing, options }: StoreState, kind: number): boolean {
+  if (outbox === undefined || outbox.get(Box.FREE_FIRST) !== 0 || !outbox.accepts(kind)) {
+    return false;
+  }
+  return backing === undefined || options.writeBack?.ephemeral !== true;
 }
 
 /**
@@ -97,8 +109,11 @@ function victimLocked(state: StoreState, kind: number): WordIndex | typeof NIL {
 function evictPagesLocked(state: StoreState, kind: number): number {
   const frames = state.arena.frames;
   const enough = frames.framesFree + ROUND_FRAMES;
+  const isWaiting = waitsForSlot(state, kind);
   let evicted = 0;
   while (evicted < ROUND_PAGES && frames.framesFree < enough) {
+    // What was sent may be room enough; only the next round drops pages.
+    if (evicted > 0 && !isWaiting && waitsForSlot(state, kind)) break;
     const victim = victimLocked(state, kind);
     if (victim === NIL || !evictLocked(state, victim)) break;
     evicted++;

@@ -19,14 +19,12 @@ import {
 } from "./load_page.ts";
 import * as Page from "./page.layout.ts";
 import { bringBackLocked, entryOfRecordLocked, foundRecord } from "./remote_page.ts";
-import type { RemoteRead } from "./remote_reader.ts";
+import { READS_MAX, type RemoteRead } from "./remote_reader.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
 
-/** How often a page may be replaced and sent out again while it is read. */
-const READS_MAX = 64;
 /** Rounds of eviction to bring one page back. */
 const ROUNDS = 8;
 
@@ -66,7 +64,7 @@ export async function loadPageAsync(
     const name = foundRecord(state, pool, own);
     const read = await readerOf(state)(name);
     state.assertOpen();
-    const result = finish(state, name, own, read, use);
+    const result = finishRead(state, name, own, read, use);
     if (result === undefined) continue;
     if (result) {
       unpack(state, name.meta, state.pageSize, packedOf(state), state.plain);
@@ -87,7 +85,7 @@ function readerOf(state: StoreState) {
  * Ends a read. The bytes of the page are in the packed scratch afterwards.
  * @returns whether the page is stored; undefined: it has changed, search again
  */
-function finish(
+export function finishRead(
   state: StoreState,
   name: RecordName,
   key: TmemKey,

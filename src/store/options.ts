@@ -243,9 +243,6 @@ export function resolveOptions(given: StoreOptions): ResolvedOptions {
   if (resolved.content === "values" && resolved.reclaim === "frames") {
     throw new ZcacheError("ERR_OPTION", 'reclaim "frames" is for pages: values have other headers');
   }
-  if (resolved.content === "values" && resolved.remote !== undefined) {
-    throw new ZcacheError("ERR_OPTION", "remote: a store of values has no remote tier");
-  }
   return resolved;
 }
 

@@ -19,3 +19,14 @@ export interface RoomSigns {
   /** Waits until `count` is no longer that number, or for some milliseconds. */
   changed(count: number): Promise<void>;
 }
+
+/** How often a page may be replaced and sent out again while it is read. */
+export const READS_MAX = 64;
+
+/** What a thread has read for requests that wait, of all shards (remote_arrivals.ts). */
+export interface ArrivedRecords {
+  /** What was read of a record; undefined: it has not been read, or nobody waits for it. */
+  of(shard: object, name: RecordName): RemoteRead | undefined;
+  /** Notes that the request that is being executed needs a record. */
+  want(shard: object, name: RecordName): void;
+}

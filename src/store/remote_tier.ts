@@ -17,6 +17,7 @@ import type {
   RemoteGetResult,
   RemoteKey,
   RemotePutResult,
+  RemoteRecord,
 } from "../backing/remote_contract.ts";
 import { type Address, NIL } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
@@ -30,6 +31,7 @@ import type { RemoteRead } from "./remote_reader.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { transaction } from "./transaction.ts";
+import * as Value from "./value.layout.ts";
 
 /** Calls in flight to one node, at most. */
 const PUTS_MAX = 2;
@@ -237,16 +239,7 @@ export class RemoteTier {
   }
 
   async #put(parcels: readonly Parcel[], lane: Lane): Promise<void> {
-    const records = parcels.map(({ state, slot, name, key }) => ({
-      key,
-      prefixBytes: 0,
-      codec: codecNameOf(state, name.meta),
-      dictionary: 0,
-      plainBytes: state.pageSize,
-      data: outboxOf(state).dataOf(slot),
-      isPersistent: Page.kindOf(name.meta) === Store.PERSISTENT,
-    }));
-    const results = await this.remote.put(records);
+    const results = await this.remote.put(parcels.map(recordOf));
     this.#putsInFlight--;
     lane.puts--;
     if (this.isOver) return;
@@ -343,6 +336,26 @@ export function outboxOf(state: StoreState): Outbox {
   return state.outbox!;
 }
 
+/** The record of a page on its way. */
+function recordOf({ state, slot, name, key }: Parcel): RemoteRecord {
+  const outbox = outboxOf(state);
+  const header = headerOf(state, state.words[outbox.addressOf(slot) / 4]!);
+  return {
+    key,
+    prefixBytes: Value.prefixOf(header),
+    codec: codecNameOf(state, name.meta),
+    dictionary: Value.dictionaryOf(header),
+    plainBytes: Value.sizeOf(header),
+    data: outbox.dataOf(slot),
+    isPersistent: Page.kindOf(name.meta) === Store.PERSISTENT,
+  };
+}
+
+/** The header of a page (`unpack`). @param first the first word of the page as it is stored */
+function headerOf({ options, pageSize }: StoreState, first: number): number {
+  return options.content === "values" ? first : pageSize;
+}
+
 /** Name of the codec of a page, as in its record. */
 export function codecNameOf({ options }: StoreState, meta: number): string {
   const codec = Page.codecOf(meta);
@@ -353,12 +366,16 @@ export function codecNameOf({ options }: StoreState, meta: number): string {
 /** Checks that an answer can be the page that was asked for. */
 function checked(state: StoreState, { meta }: RecordName, result: RemoteGetResult): RemoteRead {
   if (typeof result === "string" || result instanceof ZcacheError) return result;
+  const { data, plainBytes, prefixBytes, dictionary, codec } = result;
+  if (data.length !== Page.sizeOf(meta)) return "corrupt";
+  const first = data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24);
+  const header = headerOf(state, first);
   const isPage =
-    result.data.length === Page.sizeOf(meta) &&
-    result.plainBytes === state.pageSize &&
-    result.prefixBytes === 0 &&
-    result.codec === codecNameOf(state, meta);
-  return isPage ? result.data : "corrupt";
+    plainBytes === Value.sizeOf(header) &&
+    prefixBytes === Value.prefixOf(header) &&
+    dictionary === Value.dictionaryOf(header) &&
+    codec === codecNameOf(state, meta);
+  return isPage ? data : "corrupt";
 }
 
 /** Frees the slot of a page that was replaced or removed before it was sent. */

@@ -32,7 +32,7 @@ import { noPressure, type PressureStats } from "./pressure_stats.ts";
 import { PutRequest } from "./put_request.ts";
 import { ReadBuffer } from "./read_buffer.ts";
 import { releaseRecordLocked } from "./record.ts";
-import type { RemoteReader, RoomSigns } from "./remote_reader.ts";
+import type { ArrivedRecords, RemoteReader, RoomSigns } from "./remote_reader.ts";
 import { RepackRound } from "./repack_round.ts";
 import type { RoomSource } from "./room.ts";
 import * as Store from "./store.layout.ts";
@@ -64,6 +64,7 @@ export class StoreState implements StoreContext {
   /** How this thread reads pages of the remote tier, and waits for room while pages leave. */
   remoteReader: RemoteReader | undefined;
   roomSigns: RoomSigns | undefined;
+  arrivals: ArrivedRecords | undefined;
   readonly pageSize: number;
   /** Bytes of the header before an object's data: HEADER_BYTES if reclaim goes by frames, or 0. */
   readonly headerBytes: number;
@@ -84,9 +85,8 @@ export class StoreState implements StoreContext {
   readonly putContext: Address;
   /** Scratch for the head of a value while an eviction uses `evicted`. */
   readonly evictedHead: Address;
-  /** The key of a page that is being evicted. */
+  /** The keys of a page that is being evicted, and of one in the remote tier. */
   readonly victimKey = new TmemKey();
-  /** The key of a page in the remote tier. */
   readonly recordKey = new TmemKey();
   /** The put of this thread; there is one at a time. */
   readonly putRequest = new PutRequest();

@@ -2,6 +2,8 @@
 // (prefix.layout.ts). Page 0 belongs to `Values`, which calls these methods under the key's lock.
 import { NIL } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import { ZcacheError } from "../base/errors.ts";
+import { wantIfRemote } from "../store/load_arrived.ts";
 import { MISS } from "../store/next_page.ts";
 import type { StoreState } from "../store/state.ts";
 import { type Store, stateOf } from "../store/store.ts";
@@ -62,6 +64,27 @@ export class Chunks {
       if (!this.#store.has(this.#pool, this.#key)) return false;
     }
     return true;
+  }
+
+  /**
+   * Notes the records of all chunks that are in the remote tier as wanted, so that they are read
+   * together. Page 0 was fetched last.
+   * @throws ZcacheError ERR_REMOTE_PAGE if there are any
+   */
+  wantRemote(valueBytes: number, version: number): void {
+    const state = this.#state;
+    if (state.arrivals === undefined) return;
+    const first = Value.sizeOf(state.words[state.packed / 4]!);
+    const count = Math.ceil((valueBytes - first) / this.#chunkBytes);
+    let isWanted = false;
+    for (let nth = 1; nth <= count; nth++) {
+      this.#setIndex(nth, version);
+      if (wantIfRemote(state, this.#pool, this.#key)) isWanted = true;
+    }
+    if (!isWanted) return;
+    // The request is counted when it is executed anew.
+    state.readBuffer.adjustCounts(-1, -1, 0);
+    throw new ZcacheError("ERR_REMOTE_PAGE", "chunks of the value are in the remote tier");
   }
 
   /** Reads the value whose page 0 was fetched last. @returns null if a chunk is missing */

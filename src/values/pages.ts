@@ -9,9 +9,11 @@ import type { Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
 import { Latency } from "../store/counters.ts";
 import { lowerBoundsLocked } from "../store/expiry_bounds.ts";
-import { loadPacked, unpack } from "../store/load_page.ts";
+import { loadArrived } from "../store/load_arrived.ts";
+import { FOUND, findPacked, loadPacked, unpack } from "../store/load_page.ts";
 import { makeRoomAfterPut } from "../store/maintainer.ts";
 import * as Page from "../store/page.layout.ts";
+import { slotOf } from "../store/record.ts";
 import type { StoreState } from "../store/state.ts";
 import { recordSince } from "../store/statistics.ts";
 import * as Root from "../store/store.layout.ts";
@@ -88,7 +90,8 @@ export function dictionaryFor(state: StoreState, sizeBytes: number): number {
  * Finds a page and copies it, as it is stored, to `state.packed`.
  * @param finder for page 0 of a value
  * @returns whether it is there
- * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back
+ * @throws ZcacheError ERR_CORRUPT, ERR_IO: the write-back file did not give it back;
+ *   ERR_REMOTE_PAGE: its record is to be read first (store/remote_arrivals.ts); ERR_REMOTE
  */
 export function fetchValue(
   state: StoreState,
@@ -97,13 +100,19 @@ export function fetchValue(
   finder?: PageFinder,
 ): boolean {
   state.assertOpen();
-  if (!state.isTimed()) return finder?.load(key) ?? loadPacked(state, pool, key, false);
+  if (!state.isTimed()) return finder?.load(key) ?? load(state, pool, key);
   const begin = state.platform.clock.nowNs();
   const loads = state.counter("loads_from_file");
-  const found = finder?.load(key) ?? loadPacked(state, pool, key, false);
+  const found = finder?.load(key) ?? load(state, pool, key);
   const loaded = state.counter("loads_from_file") !== loads;
   recordSince(state, found ? (loaded ? Latency.LOAD : Latency.GET) : Latency.MISS, begin);
   return found;
+}
+
+function load(state: StoreState, pool: number, key: TmemKey): boolean {
+  return state.outbox === undefined
+    ? loadPacked(state, pool, key, false)
+    : loadArrived(state, pool, key);
 }
 
 /** Decompresses the page that was fetched last. @throws ZcacheError ERR_CODEC_CORRUPT */
@@ -114,14 +123,14 @@ export function restoreValue(state: StoreState, target: Address): void {
 
 /**
  * Copies the first bytes of a page, its prefix at least, as they are stored; does not count as a
- * use.
+ * use. A page that is in the remote tier alone is not looked at.
  * @returns where they stand until the next call, or NIL if the page is not there
  */
 export function peekValue(state: StoreState, pool: number, key: TmemKey): Address | typeof NIL {
   state.assertOpen();
   const where = readTransaction(state, () => copyHead(state, pool, key));
   if (where !== Page.FILE) return where === 0 ? NIL : state.evicted;
-  return loadPacked(state, pool, key, false) ? state.packed : NIL;
+  return findPacked(state, pool, key, false) === FOUND ? state.packed : NIL;
 }
 
 /** Copies the head of a page in memory to `state.evicted`. @returns its WHERE, 0 = not there */
@@ -131,16 +140,26 @@ function copyHead(state: StoreState, pool: number, key: TmemKey): number {
   const meta = state.words[entry + Entry.META]!;
   const where = Page.whereOf(meta);
   if (where === Page.FILE) return where;
+  if (where === Page.REMOTE) return copyInTransit(state, entry, meta);
   const handle = state.words[entry + Entry.VALUE]! as Handle;
   const bytes = Math.min(Page.sizeOf(meta), Value.PREFIX_MAX);
   state.zpools[Page.kindOf(meta)]!.readShared(handle, state.evicted, bytes);
   return where;
 }
 
+/** Copies the head of a page in transit, which is still here. @returns 0 for one that is not */
+function copyInTransit(state: StoreState, entry: WordIndex, meta: number): number {
+  const slot = slotOf(state.words[entry + Entry.LINKS]!);
+  if (slot === NIL) return 0;
+  const bytes = Math.min(Page.sizeOf(meta), Value.PREFIX_MAX);
+  state.outbox!.readSlot(slot, bytes, state.evicted);
+  return Page.MEMORY;
+}
+
 // What an attempt to rewrite a prefix comes to.
 const DONE = 0;
 const GONE = 1;
-/** The page is in the write-back file, where its prefix can't be rewritten. */
+/** The page is in the file or in the remote tier, where its prefix can't be rewritten. */
 const ELSEWHERE = 2;
 const NO_ROOM = 3;
 

@@ -76,7 +76,9 @@ export function copyStored({ store, pool }: Values, key: TmemKey, target: Addres
       const entry = state.findLocked(pool, key);
       if (entry === NIL) return;
       meta = state.words[entry + Entry.META]!;
-      if (Page.whereOf(meta) === Page.MEMORY) state.readObject(entry, meta, target);
+      // A page in the remote tier is left to the process that has it.
+      if (Page.whereOf(meta) === Page.REMOTE) meta = 0;
+      else if (Page.whereOf(meta) === Page.MEMORY) state.readObject(entry, meta, target);
       else {
         const value = state.words[entry + Entry.VALUE]!;
         const isBuffered = state.backing!.readBuffered(value, Page.sizeOf(meta), target);

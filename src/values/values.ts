@@ -8,7 +8,7 @@
 //  5. key_hash.ts           64 bits of a key, by which the index finds it
 //  6. page_finder.ts        finds a page by a kernel that takes no lock; finder.ts, for memcached
 //  7. eviction_listener.ts  tells which values the store has removed by itself
-//  8. stored.ts             pages as they are stored, for files; format.ts, key_locks.ts
+//  8. stored.ts             pages for files; remote_values.ts; format.ts, key_locks.ts
 //
 // Concurrency: each thread has a `Values` of its own over the one store. A set replaces a value at
 // once, for all threads; of two sets of a key, the later one stays. `lock` excludes `lock` only.
@@ -158,10 +158,8 @@ export class Values {
     const flags = valueBytes === 0 ? Prefix.EMPTY : 0;
     const prefixBytes = writePrefix(this.bytes, state.packed, flags, request);
     if (prefixBytes + valueBytes > this.sizeMax) {
-      const whole = plainBytes(
-        value ?? this.bytes.slice(this.bufferAt, this.bufferAt + valueBytes),
-      );
-      return this.#setChunked(request, whole);
+      const { bytes, bufferAt: at } = this;
+      return this.#setChunked(request, plainBytes(value ?? bytes.slice(at, at + valueBytes)));
     }
     if (value !== undefined) fillPlain(state, value, 0, valueBytes);
     const result = this.putter.put(this.#key, Math.max(1, valueBytes), prefixBytes);
@@ -193,7 +191,8 @@ export class Values {
   /**
    * Finds a value, and describes it in the fields of this object; `read` restores it, before any
    * other call.
-   * @throws ZcacheError ERR_STORE_CLOSED; ERR_CORRUPT, ERR_IO: the file did not give it back
+   * @throws ZcacheError ERR_STORE_CLOSED; ERR_CORRUPT, ERR_IO: the file did not give it back;
+   *   ERR_REMOTE_PAGE, ERR_REMOTE (remote_values.ts)
    */
   find(key: Uint8Array, keyBytes: number): boolean {
     this.#setKey(key, keyBytes);
@@ -201,6 +200,7 @@ export class Values {
     const state = this.#state;
     if (!fetchValue(state, this.pool, this.#key, this.putter.finder)) return false;
     if (this.#readPrefix(state.packed, key, keyBytes)) {
+      if (this.#isChunked) this.#chunks.wantRemote(this.valueBytes, this.#chunkVersion);
       // Asking for the time costs as much as the look at a prefix.
       if (this.expiresMs === Number.POSITIVE_INFINITY || this.expiresMs > this.#now()) return true;
       removeExpired(state, this.pool, this.#key, this.#now());

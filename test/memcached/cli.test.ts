@@ -34,6 +34,8 @@ const USAGE_ERRORS: readonly (readonly [args: readonly string[], message: RegExp
   [["--listen", "host:99999"], /^zcache: --listen: "host:99999" is not allowed/],
   [["--tls-cert", "x"], /^zcache: --tls-cert and --tls-key: give both or neither/],
   [["--tls-ca", "x"], /^zcache: --tls-ca: needs --tls-cert and --tls-key/],
+  [["--persist", "x", "--remote", "host:1"], /^zcache: --persist and --remote: give one of them/],
+  [["--remote", "host:1:2"], /^zcache: --remote: "host:1:2" is not allowed/],
 ];
 
 describe("zcache serve memcached", () => {

@@ -8,6 +8,7 @@ import { C, Counters } from "../../src/memcached/items/counters.ts";
 import { Items } from "../../src/memcached/items/items.ts";
 import { type MemoryStats, memoryStats } from "../../src/memcached/items/memory.ts";
 import { openItems } from "../../src/memcached/items/open.ts";
+import type { ItemShards } from "../../src/memcached/items/shards.ts";
 import { ItemsShared } from "../../src/memcached/items/shared.ts";
 import { Reply } from "../../src/memcached/protocol/reply.ts";
 import { ReceiveBuffer } from "../../src/memcached/receive_buffer.ts";
@@ -30,6 +31,9 @@ export interface FixtureOptions extends Partial<MemcachedSettings> {
   readonly credentials?: Credentials;
   /** Whether the kernels do plain gets and sets (default), or the engine does everything. */
   readonly isQuick?: boolean;
+  /** The items, where several fixtures have the same ones (default: new ones). */
+  readonly itemShards?: ItemShards;
+  readonly shared?: ItemsShared;
 }
 
 export class EngineFixture {
@@ -53,13 +57,14 @@ export class EngineFixture {
   /** Number of items that the kernel stored. */
   quickSets = 0;
 
-  constructor({ credentials, isQuick = true, ...given }: FixtureOptions = {}) {
-    const settings = checkSettings(given);
+  constructor({ credentials, isQuick = true, ...options }: FixtureOptions = {}) {
+    const { itemShards, shared = ItemsShared.create(), ...others } = options;
+    const settings = checkSettings(others);
     const { counters } = this;
-    const { shards } = openItems(settings);
+    const shards = itemShards ?? openItems(settings).shards;
     this.items = new Items({
       shards,
-      shared: ItemsShared.create(),
+      shared,
       counters,
       itemBytesMax: settings.itemBytesMax,
       casEnabled: settings.casEnabled,

@@ -11,6 +11,7 @@ import { monitorMemcached } from "../../monitor/monitor.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
+import { remoteOf } from "./remote.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 import { keyOf } from "./setting.ts";
 import { MEMCACHED, type MemcachedValues, memcachedAddresses, reuseOf } from "./settings.ts";
@@ -91,7 +92,8 @@ function filesOf(values: MemcachedValues) {
 /**
  * Starts serving memcached.
  * @param onEnd called when a client that may do so asks the daemon to end
- * @throws ZcacheError ERR_OPTION, ERR_INPUT or ERR_IO: a setting, a file or an address is invalid
+ * @throws ZcacheError ERR_OPTION, ERR_INPUT or ERR_IO: a setting, a file or an address is invalid;
+ *   ERR_REMOTE, ERR_REMOTE_OWNED: the cluster can't be used
  */
 export async function startMemcached(
   values: MemcachedValues,
@@ -101,10 +103,12 @@ export async function startMemcached(
   const warning = exposureWarning("memcached", hosts, "auth-file or tls-ca");
   const isGuarded = values.authFile !== undefined || values.tlsCa !== undefined;
   if (warning !== undefined && !isGuarded) complain(warning);
+  const remote = remoteOf(values);
   const { server, store } = await startMemcachedServer({
     ...settingsOf(values),
     listen: endpointsOf(values),
     onShutdown: onEnd,
+    ...(remote === undefined ? {} : { remote }),
     onFault: (error) => complain(`warning: ${error.message}`),
     onPressure: complain,
   });
@@ -125,7 +129,10 @@ function serviceOf(
   return {
     ...{ name: "memcached", line, monitor },
     knobs: knobsOf(values, server),
-    stats: () => server.stats(),
+    stats: () => {
+      const { cluster } = server;
+      return { ...server.stats(), ...(cluster === undefined ? {} : { cluster }) };
+    },
     prepare: (name, value) => prepare(server, name, value),
     refresh: () => refresh(values, server),
     close: async () => {

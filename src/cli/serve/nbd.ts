@@ -1,6 +1,6 @@
 // Block devices as a service of the daemon: one store, the devices in it, the NBD server in front
 // of them, and the work on idle pages.
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { Remote } from "../../backing/remote_contract.ts";
 import { ZcacheError } from "../../base/errors.ts";
@@ -24,19 +24,18 @@ import { serveRemote } from "../../node/remote_service.ts";
 import { scanTask } from "../../node/scan_rounds.ts";
 import { Scheduler } from "../../node/scheduler.ts";
 import { openStore, renamedFile } from "../../node/stores.ts";
-import { createRemote } from "../../remote/remote.ts";
 import type { Store } from "../../store/store.ts";
 import { type PageType, ZramIdleScan } from "../../zram/idle_scan.ts";
 import { DeviceImage, devicesIn } from "../../zram/image.ts";
 import { zramKnobs } from "../../zram/knobs.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
+import { remoteOf, textOf } from "./remote.ts";
 import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
 import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes, reuseOf } from "./settings.ts";
 
 /** Of each thread before it serves: what the engine would compile under the first client. */
 const WARM_UP_MS = 500;
-const MS_PER_SECOND = 1000;
 /** How long to wait for the lease of an earlier process: longer than a lease lasts. */
 const LEASE_MS_MAX = 20_000;
 const LEASE_LOOK_MS = 100;
@@ -81,14 +80,6 @@ function tlsOf({ tls, tlsKey, tlsCert, tlsCa }: NbdValues): NbdTlsOptions | unde
   return { mode: tls ?? "required", key: textOf(tlsKey), cert: textOf(tlsCert), ...ca };
 }
 
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new ZcacheError("ERR_IO", (cause as Error).message, { cause });
-  }
-}
-
 /** Checks at the start, not only when data is to be saved, whether the image can be written. */
 function checkFolder(image: string): void {
   const folder = dirname(resolve(image));
@@ -99,22 +90,6 @@ function checkFolder(image: string): void {
     const why = isMissing ? `there is no folder ${folder}; create it first` : reasonOf(cause);
     throw new ZcacheError("ERR_IO", `image: can't write ${image}: ${why}`, { cause });
   }
-}
-
-/** The remote tier, if nodes are set; the password may be in the environment, too. */
-function remoteOf(values: NbdValues): Remote | undefined {
-  const nodes = values.remote.flat();
-  if (nodes.length === 0) return undefined;
-  const { remoteUsername: username, remotePasswordFile: passwordFile, remoteTlsCa: ca } = values;
-  return createRemote({
-    ...{ nodes, prefix: values.remotePrefix, copies: values.remoteCopies },
-    timeoutMs: values.remoteTimeout * MS_PER_SECOND,
-    ...(username === undefined ? {} : { username }),
-    ...(passwordFile === undefined ? {} : { passwordFile }),
-    ...(values.remoteTls || ca !== undefined
-      ? { tls: ca === undefined ? true : { ca: textOf(ca) } }
-      : {}),
-  });
 }
 
 function storeOf(values: NbdValues, remote: Remote | undefined): Store {

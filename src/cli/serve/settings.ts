@@ -45,6 +45,32 @@ const pressure = S.toggle("lower the limit while the system runs short of memory
 
 const hugePages = S.toggle("ask the system for huge pages, if `koffi` is installed", false);
 
+/** A cluster that keeps what is cold. @param what of the service: in help texts */
+function remoteSettings(what: "pages" | "items") {
+  const one = what.slice(0, -1);
+  return {
+    remote: S.list(
+      "host:port",
+      `nodes of a Valkey or Redis cluster that keeps cold ${what}, separated by commas \
+(default: none)`,
+      parseNodes,
+    ),
+    remotePrefix: S.text(
+      "name",
+      "prefix of all keys in the cluster, for this service alone",
+      "zcache",
+    ),
+    remoteCopies: S.whole(`copies of each ${one} in the cluster`, "1", [1, 10]),
+    remoteTimeout: S.whole("seconds to wait for a node that is down", "5", [1, 600], "seconds"),
+    remoteUsername: S.text("name", "user to log in to the cluster as", undefined),
+    remotePasswordFile: S.text("file", "file with the password for the cluster", undefined),
+    remoteTls: S.toggle("use TLS to the cluster", false),
+    remoteTlsCa: S.text("file", "CA certificates (PEM) of the cluster", undefined),
+  };
+}
+
+export type RemoteValues = S.Values<ReturnType<typeof remoteSettings>>;
+
 const DAEMON = {
   control: S.pathOrOff(
     "control socket for `zcache ctl`, `stats` and `top` (default: one path per user)",
@@ -94,6 +120,7 @@ export const MEMCACHED = {
   ),
   existing,
   persistMax: S.size("maximum size of all persist files together", "32G"),
+  ...remoteSettings("items"),
   giveBack,
   pressure,
   hugePages,
@@ -211,22 +238,7 @@ export const NBD = {
     [1, SECONDS_MAX],
     "seconds",
   ),
-  remote: S.list(
-    "host:port",
-    "nodes of a Valkey or Redis cluster that keeps cold pages, separated by commas (default: none)",
-    parseNodes,
-  ),
-  remotePrefix: S.text(
-    "name",
-    "prefix of all keys in the cluster, for this service alone",
-    "zcache",
-  ),
-  remoteCopies: S.whole("copies of each page in the cluster", "1", [1, 10]),
-  remoteTimeout: S.whole("seconds to wait for a node that is down", "5", [1, 600], "seconds"),
-  remoteUsername: S.text("name", "user to log in to the cluster as", undefined),
-  remotePasswordFile: S.text("file", "file with the password for the cluster", undefined),
-  remoteTls: S.toggle("use TLS to the cluster", false),
-  remoteTlsCa: S.text("file", "CA certificates (PEM) of the cluster", undefined),
+  ...remoteSettings("pages"),
   giveBack,
   pressure,
   hugePages,
@@ -298,13 +310,20 @@ export type NbdValues = S.Values<typeof NBD>;
 export type WebValues = S.Values<typeof WEB>;
 
 function checkMemcached(values: MemcachedValues, name: S.Namer): void {
-  const { tlsCert, tlsKey, tlsCa, maxItemSize, memoryMax } = values;
+  const { tlsCert, tlsKey, tlsCa, maxItemSize, memoryMax, persist, remote } = values;
   const [cert, key] = [name("tls-cert"), name("tls-key")];
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new ZcacheError("ERR_OPTION", `${cert} and ${key}: give both or neither`);
   }
   if (tlsCa !== undefined && tlsCert === undefined) {
     throw new ZcacheError("ERR_OPTION", `${name("tls-ca")}: needs ${cert} and ${key}`);
+  }
+  if (persist !== undefined && remote.length > 0) {
+    throw new ZcacheError(
+      "ERR_OPTION",
+      `${name("persist")} and ${name("remote")}: give one of them; the files have no index of \
+items on other machines`,
+    );
   }
   if (maxItemSize > memoryMax / 2) {
     throw new ZcacheError(

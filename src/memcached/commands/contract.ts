@@ -27,6 +27,13 @@ export interface Turn {
   readonly paused: boolean;
   /** Counts work, in units of a byte of a reply. Much work ends the turn. */
   spend(units: number): void;
+  /**
+   * Takes what was thrown while a request was executed, and takes back its reply.
+   * @returns whether the request waits for items on other machines, and is to be executed again;
+   *   false: it fails, because no answer has come
+   * @throws the error, if it is any other one
+   */
+  awaits(error: unknown): boolean;
 }
 
 export interface CommandParts {
@@ -47,4 +54,10 @@ export interface Protocol {
    * @returns the number of bytes used: 0 if the request is not complete
    */
   execute(session: Session, bytes: Uint8Array, from: number, to: number): number;
+  /**
+   * Answers the request that `execute` was called for, and that has failed because other machines
+   * have not answered.
+   * @returns the number of bytes used
+   */
+  fail(): number;
 }

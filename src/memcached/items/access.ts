@@ -10,10 +10,12 @@ import type { Address } from "../../base/brand.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import type { Sampler } from "../../cache/engine.ts";
 import { shardOfHash } from "../../shard/route.ts";
+import { type RemoteArrivals, RemoteWait } from "../../store/remote_arrivals.ts";
 import { FLAGS } from "../../store/value.layout.ts";
 import type { Finder } from "../../values/finder.ts";
 import { VALUE_BYTES_MAX } from "../../values/prefix.layout.ts";
 import { keyBytesAt } from "../../values/prefix.ts";
+import { useRemote, wantValue } from "../../values/remote_values.ts";
 import { SetRequest } from "../../values/request.ts";
 import type { Values } from "../../values/values.ts";
 import { KEY_BYTES_MAX } from "../protocol/text.ts";
@@ -21,6 +23,11 @@ import { META_WORDS } from "./items.layout.ts";
 import { PlainSets, type SetFacts } from "./plain_sets.ts";
 import { ShardedGets } from "./sharded_gets.ts";
 import { type ItemEvictions, ItemScan, type ItemShards } from "./shards.ts";
+
+/** Whether an item can't be read now, because it is on another machine, and no answer has come. */
+export function isRemoteError({ code }: ZcacheError): boolean {
+  return code === "ERR_REMOTE_PAGE" || code === "ERR_REMOTE";
+}
 
 /** A buffer of replies, filled up to `at`. */
 export interface AnswerBuffer {
@@ -45,6 +52,9 @@ export class ItemAccess {
   now = 0;
   /** Items that the last `answerLines` has found. */
   hits = 0;
+  /** Whether items may be on other machines. */
+  readonly hasRemote: boolean;
+  readonly #arrivals: RemoteArrivals | undefined;
   readonly #isSharded: boolean;
   /** The first shard, which buffers of the thread lie in. */
   readonly #home: Values;
@@ -69,6 +79,8 @@ export class ItemAccess {
 
   constructor(shards: ItemShards) {
     this.shards = shards;
+    this.#arrivals = useRemote(shards.values);
+    this.hasRemote = this.#arrivals !== undefined;
     this.#isSharded = shards.values.length > 1;
     this.#home = shards.values[0]!;
     this.#values = this.#home;
@@ -131,6 +143,7 @@ export class ItemAccess {
    * Copies the value that was found to `target[at]`.
    * @returns false if it can't be read, and is to be taken for a miss: it is damaged, or was lost
    *   while it was fetched from a file
+   * @throws ZcacheError ERR_REMOTE_PAGE, ERR_REMOTE (values/remote_values.ts)
    */
   read(target: Uint8Array, at: number): boolean {
     const values = this.#values;
@@ -145,8 +158,23 @@ export class ItemAccess {
       else if (!isInArena) target.set(values.bytes.subarray(to, to + count), at);
       return true;
     } catch (error) {
-      if (error instanceof ZcacheError) return false;
+      if (error instanceof ZcacheError && !isRemoteError(error)) return false;
       throw error;
+    }
+  }
+
+  /** A wait for the records that the request that is being executed has met. */
+  newWait(): RemoteWait {
+    return new RemoteWait(this.#arrivals!);
+  }
+
+  /** Notes that a request is going to ask for an item, so that its record is read with others. */
+  announce(key: Uint8Array, from: number, to: number): void {
+    this.lock(key, from, to);
+    try {
+      wantValue(this.#values, this.#key, this.#keyBytes);
+    } finally {
+      this.unlock();
     }
   }
 
@@ -316,10 +344,11 @@ export class ItemAccess {
 
   /**
    * To be called where `find` found nothing and the client is told so: an item that was evicted,
-   * and is still in a file that the next process begins with, does not come back from there.
+   * and is still in a file that the next process begins with, does not come back from there, nor
+   * one on a machine that has not answered.
    */
   forget(): void {
-    if (this.#values.isKept) this.#values.remove(this.#key, this.#keyBytes);
+    if (this.#values.isKept || this.hasRemote) this.#values.remove(this.#key, this.#keyBytes);
   }
 
   /** Keeps four words for the next process. */

@@ -17,8 +17,8 @@ export interface MemoryStats {
 
 /** Slow: it asks all threads. */
 export function memoryStats(shards: ItemShards): MemoryStats {
-  const { ephemeral, persistent, mem_used_total, mem_limit, counters, locks } =
-    shards.group.stats();
+  const stats = shards.group.stats();
+  const { ephemeral, persistent, mem_used_total, mem_limit, counters, locks, remote } = stats;
   const waits = Object.entries(locks).flatMap(([kind, { contended, waitedNs, slept }]) => [
     [`lock_${kind}_contended`, contended],
     [`lock_${kind}_wait_us`, Math.round(waitedNs / 1000)],
@@ -36,6 +36,14 @@ export function memoryStats(shards: ItemShards): MemoryStats {
       compr_data_size: ephemeral.compressedBytes + persistent.compressedBytes,
       pages_in_memory: ephemeral.pagesInMemory + persistent.pagesInMemory,
       pages_in_file: ephemeral.pagesInFile + persistent.pagesInFile,
+      ...(remote === undefined
+        ? {}
+        : {
+            pages_remote: ephemeral.pagesRemote + persistent.pagesRemote,
+            remote_bytes: ephemeral.remoteBytes + persistent.remoteBytes,
+            remote_in_transit: remote.in_transit,
+            remote_removals_waiting: remote.removals_waiting,
+          }),
       ...counters,
       ...Object.fromEntries(waits),
     },

@@ -1,5 +1,6 @@
 // Opens the store of memcached's items, in each thread of a server: the store of a cache, with its
 // tiers, dictionaries, write-back file and warm restart (../../cache/engine.ts).
+import type { Remote } from "../../backing/remote_contract.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { abandonValues, type LogShare, openValues } from "../../cache/engine.ts";
 import { AttachedLogs, Engines } from "../../cache/engines.ts";
@@ -13,6 +14,7 @@ import { Values } from "../../values/values.ts";
 import type { MemcachedSettings } from "../settings.ts";
 import { BITS, CAS_HIGH, CAS_LOW, FLUSH_SHIFT } from "./items.layout.ts";
 import { laterFlushes } from "./lifetime.ts";
+import { ItemsRemote } from "./remote.ts";
 import { ItemHash, type ItemShards } from "./shards.ts";
 import type { ItemsBegin } from "./shared.ts";
 
@@ -34,6 +36,8 @@ export interface OpenedItems {
   readonly shards: ItemShards;
   /** What the previous process has left, if this one begins with its items. */
   readonly begin: ItemsBegin | undefined;
+  /** Undefined without a remote tier. */
+  readonly remote: ItemsRemote | undefined;
   /** For `attachItems` in another thread. */
   share(): ItemsShare;
   /** Statistics beside those of the store, by name. */
@@ -59,18 +63,19 @@ export interface ItemsEvents {
 
 /**
  * Creates the store, with the items of the previous process if `persist` says so.
+ * @param remote keeps cold items on other machines
  * @throws ZcacheError ERR_OPTION, ERR_ARENA_MEMORY, ERR_IO, ERR_FILE_LOCKED
  */
 export function openItems(
   settings: MemcachedSettings,
   { onFault = () => {}, onError, onPressure }: ItemsEvents = {},
+  remote?: Remote,
 ): OpenedItems {
   const options = cacheOptionsOf(settings);
+  checkRemote(settings, remote);
   const { codec, codecOptions, dictionaryBytes, persist } = resolveCacheOptions(options);
-  const opened = openValues(storeOptionsOf(options), persist, {
-    front: "items",
-    stays: !settings.evicts,
-  });
+  const storeOptions = { ...storeOptionsOf(options), ...(remote === undefined ? {} : { remote }) };
+  const opened = openValues(storeOptions, persist, { front: "items", stays: !settings.evicts });
   const { group } = opened;
   try {
     const { values, hash } = valuesIn(group);
@@ -87,12 +92,17 @@ export function openItems(
       ...{ onFault, onError, onPressure, latestWords },
       onDictionary: () => {},
     });
+    const tier = remote && new ItemsRemote(group, remote, onError);
     return {
+      remote: tier,
       shards: { group, values, hash, samplers: values.map((shard) => engines.samplerOf(shard)) },
       begin: persist && beginOf(engines.frontWords, before),
       share: () => ({ group: group.share(), logs: engines.share() }),
       figures: () => figuresOf(values, engines),
-      close: () => engines.close(),
+      close: () => {
+        tier?.stop();
+        engines.close();
+      },
     };
   } catch (error) {
     abandonValues(opened);
@@ -128,6 +138,15 @@ function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(persist === undefined ? {} : { persist }),
   };
+}
+
+/** @throws ZcacheError ERR_OPTION */
+function checkRemote({ persist }: MemcachedSettings, remote: Remote | undefined): void {
+  if (remote === undefined || persist === undefined) return;
+  throw new ZcacheError(
+    "ERR_OPTION",
+    "persist: can't be combined with remote: the files have no index of items on other machines",
+  );
 }
 
 /** What the items that are recovered tell of the previous process. */

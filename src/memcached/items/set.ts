@@ -31,15 +31,19 @@ export function storeItem(
 ): Outcome {
   const { mode } = request;
   const valueBytes = request.valueTo - request.valueFrom;
-  items.counts[C.cmd_set]!++;
   items.workBytes += valueBytes;
-  if (!items.fits(to - from, valueBytes)) return refuseTooLarge(items, key, from, to, request);
+  if (!items.fits(to - from, valueBytes)) {
+    items.counts[C.cmd_set]!++;
+    return refuseTooLarge(items, key, from, to, request);
+  }
   const isExtension = mode === APPEND || mode === PREPEND;
   items.lock(key, from, to);
   try {
     // A plain set replaces whatever it finds.
     const isPlain = mode === SET && !request.hasCas;
     const found = items.findAlive(key, from, to, isPlain);
+    // Not before: a request that waits for another machine is executed twice.
+    items.counts[C.cmd_set]!++;
     request.itemBytes = valueBytes + (isExtension && found ? items.valueBytes : 0);
     let outcome = mayStore(items, found, request);
     if (outcome === DONE && isExtension && !extend(items, to - from, request)) {

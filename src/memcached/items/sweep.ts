@@ -23,7 +23,7 @@ function removeDead(items: Items, key: Uint8Array): void {
   items.lock(key, 0, key.length);
   try {
     // It may have been stored anew since.
-    if (!items.find() || items.isAlive()) return;
+    if (!items.look() || items.isAlive()) return;
     items.remove();
     items.counts[C.crawler_reclaimed]!++;
   } finally {

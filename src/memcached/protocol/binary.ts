@@ -77,6 +77,8 @@ export const NOT_NUMBER = 0x06;
 export const AUTH_ERROR = 0x20;
 export const UNKNOWN_COMMAND = 0x81;
 export const OUT_OF_MEMORY = 0x82;
+/** "Temporary failure" of the protocol's specification. */
+export const NO_ANSWER = 0x86;
 
 /** What is said of each status, in memcached's words. */
 export const STATUS_TEXT: ReadonlyMap<number, Uint8Array> = new Map([
@@ -89,6 +91,7 @@ export const STATUS_TEXT: ReadonlyMap<number, Uint8Array> = new Map([
   [AUTH_ERROR, ascii("Auth failure.")],
   [UNKNOWN_COMMAND, ascii("Unknown command")],
   [OUT_OF_MEMORY, ascii("Out of memory")],
+  [NO_ANSWER, ascii("Other machines have not answered")],
 ]);
 
 export function readU32(bytes: Uint8Array, at: number): number {

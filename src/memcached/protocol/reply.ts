@@ -14,6 +14,8 @@ const COPY_BYTES_MIN = 32;
 export class Reply {
   bytes: Uint8Array;
   at = 0;
+  /** Where the reply to the request begins that is being executed, as far as it is not sent. */
+  #begun = 0;
   readonly #flush: (reply: Reply) => void;
   /** The buffer of all replies but those that are longer. */
   readonly #home: Uint8Array;
@@ -38,6 +40,7 @@ export class Reply {
   flush(): void {
     if (this.at > 0) this.#flush(this);
     assert(this.at === 0, "a flush empties the buffer");
+    this.#begun = 0;
     this.bytes = this.#home;
   }
 
@@ -45,6 +48,16 @@ export class Reply {
   discard(): void {
     this.at = 0;
     this.bytes = this.#home;
+  }
+
+  /** To be called before a request is executed. */
+  begin(): void {
+    this.#begun = this.at;
+  }
+
+  /** Takes back what was written for that request since `begin`, or since the last `room`. */
+  rollBack(): void {
+    this.at = this.#begun;
   }
 
   /** Makes room for so many more bytes. */

@@ -9,8 +9,8 @@ export function deleteKey(request: BinaryRequest): void {
   const change = request.remove.reset();
   change.hasCas = !cas.isZero;
   change.cas.set(cas.high, cas.low);
-  if (parts.stats.detailed) parts.stats.prefixDelete(bytes, keyFrom, keyTo);
   const outcome = deleteItem(items, bytes, keyFrom, keyTo, change);
+  if (parts.stats.detailed) parts.stats.prefixDelete(bytes, keyFrom, keyTo);
   if (outcome !== DONE) request.fail(statusOf(outcome, SET));
   else request.succeedUnlessQuiet();
 }

@@ -57,6 +57,12 @@ export class BinaryProtocol implements Protocol {
     command.execute(request);
     return whole;
   }
+
+  fail(): number {
+    const request = this.#request;
+    request.fail(Op.NO_ANSWER);
+    return HEADER_BYTES + request.header.bodyBytes;
+  }
 }
 
 /** Whether extras, key and value have the lengths that the command's requests have. */

@@ -38,8 +38,8 @@ function store(request: BinaryRequest, mode: StoreMode, hasExtras: boolean): voi
     // With a cas number each of these three is a set of the item that has it.
     if (hasExtras) change.mode = SET;
   }
-  if (parts.stats.detailed) parts.stats.prefixSet(bytes, keyFrom, keyTo);
   const outcome = storeItem(items, bytes, keyFrom, keyTo, change);
+  if (parts.stats.detailed) parts.stats.prefixSet(bytes, keyFrom, keyTo);
   if (outcome !== DONE) request.fail(statusOf(outcome, change.mode));
   else if (!quiet) request.beginItem(0, 0, 0);
 }

@@ -22,7 +22,7 @@ export function deleteKey(request: TextRequest): number {
   if (request.isKeyTooLong) return request.say(Say.BAD_FORMAT);
   const key = tokens.from[1]!;
   const keyTo = tokens.to[1]!;
-  if (parts.stats.detailed) parts.stats.prefixDelete(bytes, key, keyTo);
   const outcome = deleteItem(items, bytes, key, keyTo, request.remove.reset());
+  if (parts.stats.detailed) parts.stats.prefixDelete(bytes, key, keyTo);
   return request.say(outcome === DONE ? DELETED : Say.NOT_FOUND);
 }

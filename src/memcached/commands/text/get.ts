@@ -69,13 +69,47 @@ function getKeys(request: TextRequest, list: KeyList): number {
       session.keysExpires = expires;
       return tokens.from[i]! - request.from;
     }
-    getOne(request, tokens.from[i]!, tokens.to[i]!, list, expires);
+    const answered = answerOne(request, tokens.from[i]!, tokens.to[i]!, list, expires);
+    if (answered === FAILED) return request.say(Say.NO_ANSWER);
+    if (answered === AWAITS) {
+      // The records of all keys are read together.
+      for (let j = i + 1; j < tokens.count; j++) {
+        items.announce(bytes, tokens.from[j]!, tokens.to[j]!);
+      }
+      session.keyList = list;
+      session.keysExpires = expires;
+      return tokens.from[i]! - request.from;
+    }
   }
   reply.room(REPLY_BYTES_MAX);
   return request.say(Say.END);
 }
 
+// What `answerOne` comes to.
+const ANSWERED = 0;
+/** The item is on another machine; nothing was written. */
+const AWAITS = 1;
+/** No other machine has answered; nothing was written. */
+const FAILED = 2;
+
 /** Answers one key, which stands at [from, to). */
+function answerOne(
+  request: TextRequest,
+  from: number,
+  to: number,
+  list: KeyList,
+  expires: number,
+): typeof ANSWERED | typeof AWAITS | typeof FAILED {
+  request.reply.begin();
+  try {
+    getOne(request, from, to, list, expires);
+    return ANSWERED;
+  } catch (error) {
+    return request.turn.awaits(error) ? AWAITS : FAILED;
+  }
+}
+
+/** Looks an item up, and writes it if it is there. @throws as `answerOne` takes it */
 function getOne(
   request: TextRequest,
   from: number,
@@ -155,7 +189,11 @@ export function moreKeys(request: TextRequest, list: KeyList): number {
     const ends = end < to && bytes[end] === NEWLINE;
     const keyEnd = ends && end > at && bytes[end - 1] === RETURN ? end - 1 : end;
     if (keyEnd - at > KEY_BYTES_MAX) return refuseKeys(request, Say.BAD_FORMAT, end - from);
-    if (keyEnd > at) getOne(request, at, keyEnd, list, session.keysExpires);
+    if (keyEnd > at) {
+      const answered = answerOne(request, at, keyEnd, list, session.keysExpires);
+      if (answered === AWAITS) return at - from;
+      if (answered === FAILED) return refuseKeys(request, Say.NO_ANSWER, end - from);
+    }
     at = end + 1;
     if (!ends) continue;
     reply.room(REPLY_BYTES_MAX);

@@ -33,6 +33,7 @@ export class TextProtocol implements Protocol {
     request.from = from;
     request.to = to;
     request.silent = false;
+    request.bodyBytes = 0;
     if (session.keyList !== undefined) return moreKeys(request, session.keyList);
     if (session.skipLine) return skipLine(request);
     const answered = this.#answerGets(session, bytes, from, to);
@@ -49,6 +50,11 @@ export class TextProtocol implements Protocol {
     if (tokens.count === 0) return request.say(Say.ERROR);
     const command = commandOf(bytes, tokens.from[0]!, tokens.to[0]!);
     return command === undefined ? unknown(request) : command(request);
+  }
+
+  fail(): number {
+    const request = this.#request;
+    return request.say(Say.NO_ANSWER) + request.bodyBytes;
   }
 
   /** Has the kernel answer plain gets of ordinary items, many at once. @returns bytes used */

@@ -19,6 +19,7 @@ export const BAD_CHUNK = line("CLIENT_ERROR bad data chunk");
 export const BAD_EXPTIME = line("CLIENT_ERROR invalid exptime argument");
 export const TOO_LARGE = line("SERVER_ERROR object too large for cache");
 export const NO_PENDING = line("SERVER_ERROR out of memory reading request");
+export const NO_ANSWER = line("SERVER_ERROR other machines have not answered");
 export const TOO_MANY = line("ERROR Too many open connections");
 
 /** What storage commands say of each outcome. */

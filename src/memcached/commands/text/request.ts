@@ -30,6 +30,8 @@ export class TextRequest {
   to = 0;
   /** `say` writes nothing. */
   silent = false;
+  /** Bytes of the value behind the line, with its end, once `hasValue` has found it there. */
+  bodyBytes = 0;
   /** Filled by a command for `items`; a command uses one of them. */
   readonly store = new StoreRequest();
   readonly delta = new DeltaRequest();
@@ -90,7 +92,10 @@ export class TextRequest {
    */
   hasValue(valueBytes: number): boolean {
     const whole = this.wholeBytes(valueBytes);
-    if (this.from + whole <= this.to) return true;
+    if (this.from + whole <= this.to) {
+      this.bodyBytes = valueBytes + LINE_END_BYTES;
+      return true;
+    }
     this.session.need = whole;
     return false;
   }

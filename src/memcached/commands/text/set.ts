@@ -55,8 +55,10 @@ function store(request: TextRequest, mode: StoreMode, isCas: boolean): number {
     return request.refuseValue(Say.TOO_LARGE, valueBytes);
   }
   if (!request.hasValue(valueBytes)) return 0;
-  if (parts.stats.detailed) parts.stats.prefixSet(bytes, key, keyTo);
-  if (!request.isValueEnded(valueBytes)) return request.sayOfValue(Say.BAD_CHUNK, valueBytes);
+  if (!request.isValueEnded(valueBytes)) {
+    if (parts.stats.detailed) parts.stats.prefixSet(bytes, key, keyTo);
+    return request.sayOfValue(Say.BAD_CHUNK, valueBytes);
+  }
   const change = request.store.reset(mode);
   change.setValue(bytes, tokens.next, tokens.next + valueBytes);
   change.clientFlags = flags;
@@ -64,5 +66,6 @@ function store(request: TextRequest, mode: StoreMode, isCas: boolean): number {
   change.hasCas = isCas;
   if (isCas) change.cas.set(request.cas.high, request.cas.low);
   const outcome = storeItem(items, bytes, key, keyTo, change);
+  if (parts.stats.detailed) parts.stats.prefixSet(bytes, key, keyTo);
   return request.sayOfValue(Say.STORE_REPLY[outcome], valueBytes);
 }
