@@ -76,16 +76,33 @@ export class AdapterCache {
    * @returns whether the value is stored, or removed
    */
   set(key: string, value: unknown, ttlMs?: number): boolean {
-    if (ttlMs === undefined) return this.cache.set(key, value);
-    if (typeof ttlMs !== "number" || Number.isNaN(ttlMs)) {
-      throw new ZcacheError("ERR_OPTION", `ttl ${describe(ttlMs)} is not a time in ms`);
-    }
-    if (ttlMs > 0) return this.cache.set(key, value, ttlMs);
+    checkTtl(ttlMs);
+    if (ttlMs === undefined || ttlMs > 0) return this.cache.set(key, value, ttlMs);
     this.cache.delete(key);
     return true;
   }
 
-  /** All string keys that begin with `prefix`, with it. */
+  /** Whether other machines have the same values: then methods wait for the cluster. */
+  get isShared(): boolean {
+    return this.cache.fleet !== undefined;
+  }
+
+  /** As `set`, and waits until the cluster has the value, if there is one. */
+  async setAsync(key: string, value: unknown, ttlMs?: number): Promise<boolean> {
+    if (!this.isShared) return this.set(key, value, ttlMs);
+    checkTtl(ttlMs);
+    if (ttlMs === undefined || ttlMs > 0) return this.cache.setAsync(key, value, ttlMs);
+    await this.cache.deleteAsync(key);
+    return true;
+  }
+
+  /** Whether there is a value, here or in the cluster. */
+  async hasAsync(key: string): Promise<boolean> {
+    if (this.cache.has(key)) return true;
+    return this.isShared && (await this.cache.getAsync(key)) !== undefined;
+  }
+
+  /** All string keys that begin with `prefix`, with it; of a shared cache, those of its copies. */
   *keysWith(prefix: string): Generator<string> {
     for (const key of this.cache.keys()) {
       if (typeof key === "string" && key.startsWith(prefix)) yield key;
@@ -97,9 +114,20 @@ export class AdapterCache {
     this.cache.clear(prefix);
   }
 
+  /** As `clear`, and waits for the cluster, if there is one. */
+  clearAsync(prefix: string): Promise<void> {
+    return this.cache.clearAsync(prefix);
+  }
+
   /** Closes the cache if the adapter has created it. Further calls do nothing. */
   close(): void {
     if (this.#isOwn && !this.#isClosed) this.cache.close();
     this.#isClosed = true;
   }
+}
+
+/** @throws ZcacheError ERR_OPTION */
+function checkTtl(ttlMs: unknown): void {
+  if (ttlMs === undefined || (typeof ttlMs === "number" && !Number.isNaN(ttlMs))) return;
+  throw new ZcacheError("ERR_OPTION", `ttl ${describe(ttlMs)} is not a time in ms`);
 }

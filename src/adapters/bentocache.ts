@@ -1,6 +1,9 @@
 // The entry point `zcache/bentocache`: a driver for the first layer of bentocache, in place of its
 // own memory driver: `bentostore().useL1Layer(zcacheDriver({ cacheOptions: { memoryMax: "1GiB" }
 // }))`. A namespace is a key prefix that ends with ":".
+//
+// bentocache does not wait for its first layer. A cache that several machines share waits for the
+// cluster, so it is a second layer: `bentostore().useL2Layer(zcacheSharedDriver({ cache }))`.
 /// <reference types="node" preserve="true" />
 
 import type { Cache } from "../cache/cache.ts";
@@ -37,9 +40,7 @@ export class ZcacheBento {
   /** @param config the options; those of bentocache itself are ignored */
   constructor(config: ZcacheBentoOptions = {}, parent?: ZcacheBento) {
     this.#adapted = parent === undefined ? new AdapterCache(config) : parent.#adapted;
-    const prefix = config.prefix?.replace(/:+$/, "") ?? "";
-    const own = prefix === "" ? "" : scopeOf(prefix);
-    this.#prefix = parent === undefined ? own : parent.#prefix + own;
+    this.#prefix = (parent === undefined ? "" : parent.#prefix) + scopeIn(config);
   }
 
   /** The cache that holds the values. */
@@ -90,4 +91,80 @@ export class ZcacheBento {
   disconnect(): void {
     this.#adapted.close();
   }
+}
+
+/** The argument of bentocache's `useL2Layer`. */
+export interface ZcacheBentoSharedDriver {
+  readonly options: ZcacheBentoOptions;
+  factory(config: ZcacheBentoOptions): ZcacheBentoShared;
+}
+
+/**
+ * Makes the driver of a second layer, of a cache that several machines share.
+ * @throws ZcacheError as `zcacheDriver`
+ */
+export function zcacheSharedDriver(given: ZcacheBentoOptions = {}): ZcacheBentoSharedDriver {
+  const options = readAdapterOptions(given, TYPES, "zcacheSharedDriver");
+  return { options, factory: (config) => new ZcacheBentoShared(config) };
+}
+
+/** Implements bentocache's `L2CacheDriver`. */
+export class ZcacheBentoShared {
+  readonly type = "l2";
+  readonly #adapted: AdapterCache;
+  readonly #prefix: string;
+
+  /** @param config as of `ZcacheBento` */
+  constructor(config: ZcacheBentoOptions = {}, parent?: ZcacheBentoShared) {
+    this.#adapted = parent === undefined ? new AdapterCache(config) : parent.#adapted;
+    this.#prefix = (parent === undefined ? "" : parent.#prefix) + scopeIn(config);
+  }
+
+  /** The cache that holds the values. */
+  get cache(): Cache<string, unknown> {
+    return this.#adapted.cache;
+  }
+
+  namespace(namespace: string): ZcacheBentoShared {
+    return new ZcacheBentoShared({ prefix: namespace }, this);
+  }
+
+  async get(key: string): Promise<string | undefined> {
+    return (await this.cache.getAsync(this.#prefix + key)) as string | undefined;
+  }
+
+  /** Returns a value and removes it. */
+  async pull(key: string): Promise<string | undefined> {
+    const value = await this.get(key);
+    await this.delete(key);
+    return value;
+  }
+
+  /** @param ttl ms; undefined means the cache's `ttl` @returns whether the value is stored */
+  set(key: string, value: string, ttl?: number): Promise<boolean> {
+    return this.#adapted.setAsync(this.#prefix + key, value, ttl);
+  }
+
+  clear(): Promise<void> {
+    return this.#adapted.clearAsync(this.#prefix);
+  }
+
+  delete(key: string): Promise<boolean> {
+    return this.cache.deleteAsync(this.#prefix + key);
+  }
+
+  async deleteMany(keys: string[]): Promise<boolean> {
+    await Promise.all(keys.map((key) => this.delete(key)));
+    return true;
+  }
+
+  /** Closes the cache if the driver has created it. */
+  async disconnect(): Promise<void> {
+    this.#adapted.close();
+  }
+}
+
+function scopeIn({ prefix }: ZcacheBentoOptions): string {
+  const name = prefix?.replace(/:+$/, "") ?? "";
+  return name === "" ? "" : scopeOf(name);
 }

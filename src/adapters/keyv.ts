@@ -99,7 +99,7 @@ export class KeyvZcache extends EventEmitter {
   // Keyv emits errors of `get` only if it throws them, so the adapter emits them.
   async get<Value>(key: string): Promise<Value | undefined> {
     try {
-      return this.cache.get(this.#keyOf(key)) as Value | undefined;
+      return (await this.cache.getAsync(this.#keyOf(key))) as Value | undefined;
     } catch (error) {
       if (this.listenerCount("error") > 0) this.emit("error", error);
       throw error;
@@ -107,12 +107,16 @@ export class KeyvZcache extends EventEmitter {
   }
 
   async getMany<Value>(keys: string[]): Promise<(Value | undefined)[]> {
-    return this.cache.getMany(keys.map((key) => this.#keyOf(key))) as (Value | undefined)[];
+    const own = keys.map((key) => this.#keyOf(key));
+    const values = this.#adapted.isShared
+      ? await Promise.all(own.map((key) => this.cache.getAsync(key)))
+      : this.cache.getMany(own);
+    return values as (Value | undefined)[];
   }
 
   /** @param ttl ms; undefined means the cache's `ttl` @returns whether the value is stored */
   async set(key: string, value: unknown, ttl?: number): Promise<boolean> {
-    return this.#adapted.set(this.#keyOf(key), value, ttl);
+    return this.#adapted.setAsync(this.#keyOf(key), value, ttl);
   }
 
   /**
@@ -120,22 +124,21 @@ export class KeyvZcache extends EventEmitter {
    * type of an adapter declares `void`.
    */
   async setMany(entries: readonly KeyvZcacheEntry[]): Promise<void> {
-    const stored = entries.map(({ key, value, ttl }) => {
-      return this.#adapted.set(this.#keyOf(key), value, ttl);
-    });
+    const stored = await Promise.all(
+      entries.map(({ key, value, ttl }) => this.#adapted.setAsync(this.#keyOf(key), value, ttl)),
+    );
     return stored as unknown as Promise<void>;
   }
 
   /** @returns whether the key existed */
   async delete(key: string): Promise<boolean> {
-    return this.cache.delete(this.#keyOf(key));
+    return this.cache.deleteAsync(this.#keyOf(key));
   }
 
   /** @returns whether all keys existed, as Keyv defines it */
   async deleteMany(keys: string[]): Promise<boolean> {
-    let isWhole = true;
-    for (const key of keys) isWhole = this.cache.delete(this.#keyOf(key)) && isWhole;
-    return isWhole;
+    const deleted = await Promise.all(keys.map((key) => this.cache.deleteAsync(this.#keyOf(key))));
+    return deleted.every(Boolean);
   }
 
   /**
@@ -143,18 +146,21 @@ export class KeyvZcache extends EventEmitter {
    * @throws ZcacheError ERR_OPTION if several Keyvs share the adapter and can't be told apart
    */
   async clear(): Promise<void> {
-    this.#adapted.clear(this.#prefix + scopeIn(this.#clears.take(this.#namespace)));
+    await this.#adapted.clearAsync(this.#prefix + scopeIn(this.#clears.take(this.#namespace)));
   }
 
   async has(key: string): Promise<boolean> {
-    return this.cache.has(this.#keyOf(key));
+    return this.#adapted.hasAsync(this.#keyOf(key));
   }
 
   async hasMany(keys: string[]): Promise<boolean[]> {
-    return keys.map((key) => this.cache.has(this.#keyOf(key)));
+    return Promise.all(keys.map((key) => this.#adapted.hasAsync(this.#keyOf(key))));
   }
 
-  /** Keys and values of a namespace in no order; concurrent changes may be missed. */
+  /**
+   * Keys and values of a namespace in no order; concurrent changes may be missed. Of a cache that
+   * several machines share, those of which this machine has a copy.
+   */
   async *iterator<Value>(namespace?: string): AsyncGenerator<[string, Value], void> {
     const scope = scopeIn(namespace);
     const whole = this.#prefix + scope;

@@ -31,17 +31,21 @@ export interface ZcacheDriver {
   readonly flags: { readonly ttl: true };
   readonly options: ZcacheDriverOptions;
   getInstance(): Cache<string, unknown>;
-  hasItem(key: string): boolean;
-  getItem(key: string): string | null;
+  hasItem(key: string): MaybePromise<boolean>;
+  getItem(key: string): MaybePromise<string | null>;
   getItemRaw(key: string): unknown;
-  setItem(key: string, value: string, options?: TransactionOptions): void;
-  setItemRaw(key: string, value: unknown, options?: TransactionOptions): void;
-  removeItem(key: string): void;
-  getMeta(key: string): ZcacheItemMeta | null;
+  setItem(key: string, value: string, options?: TransactionOptions): MaybePromise<void>;
+  setItemRaw(key: string, value: unknown, options?: TransactionOptions): MaybePromise<void>;
+  removeItem(key: string): MaybePromise<void>;
+  getMeta(key: string): MaybePromise<ZcacheItemMeta | null>;
+  /** Of a cache that several machines share: of which there is a copy here. */
   getKeys(base?: string): string[];
-  clear(base?: string): void;
+  clear(base?: string): MaybePromise<void>;
   dispose(): void;
 }
+
+/** A promise if several machines share the cache, and the cluster is to be waited for. */
+export type MaybePromise<T> = T | Promise<T>;
 
 const TYPES = { cache: "object", cacheOptions: "object", base: "string", ttl: "number" };
 const SECOND_MS = 1000;
@@ -55,35 +59,73 @@ export function zcacheDriver(given: ZcacheDriverOptions = {}): ZcacheDriver {
   const adapted = new AdapterCache(options);
   const { cache } = adapted;
   const base = options.base === undefined ? "" : scopeOf(options.base.replace(/:+$/, ""));
-  const set = (key: string, value: unknown, transaction?: TransactionOptions) => {
-    const ttl = transaction?.ttl ?? options.ttl;
-    adapted.set(base + key, value, ttl === undefined ? ttl : ttl * SECOND_MS);
-  };
-  return {
+  const common = {
     name: "zcache",
     flags: { ttl: true },
     options,
     getInstance: () => cache,
+    getKeys: (from = "") =>
+      Array.from(adapted.keysWith(base + folderOf(from)), (key) => key.slice(base.length)),
+    dispose: () => adapted.close(),
+  } as const;
+  const msOf = (transaction?: TransactionOptions) => {
+    const ttl = transaction?.ttl ?? options.ttl;
+    return ttl === undefined ? ttl : ttl * SECOND_MS;
+  };
+  if (adapted.isShared) return { ...common, ...sharedMethods(adapted, base, msOf) };
+  const set = (key: string, value: unknown, transaction?: TransactionOptions) => {
+    adapted.set(base + key, value, msOf(transaction));
+  };
+  return {
+    ...common,
     hasItem: (key) => cache.has(base + key),
     getItem: (key) => (cache.get(base + key) as string | undefined) ?? null,
     getItemRaw: (key) => cache.get(base + key) ?? null,
     setItem: set,
     setItemRaw: set,
     removeItem: (key) => void cache.delete(base + key),
-    getMeta(key) {
-      const ttlMs = cache.remainingTtl(base + key);
-      const value = cache.get(base + key);
-      if (value === undefined) return null;
-      const size = sizeOf(value);
-      return {
-        ...(ttlMs === Number.POSITIVE_INFINITY ? {} : { ttl: ttlMs / SECOND_MS }),
-        ...(size === undefined ? {} : { size }),
-      };
-    },
-    getKeys: (from = "") =>
-      Array.from(adapted.keysWith(base + folderOf(from)), (key) => key.slice(base.length)),
+    getMeta: (key) => metaOf(cache, base + key),
     clear: (from = "") => adapted.clear(base + folderOf(from)),
-    dispose: () => adapted.close(),
+  };
+}
+
+/** The methods that wait for the cluster of a cache that several machines share. */
+function sharedMethods(
+  adapted: AdapterCache,
+  base: string,
+  msOf: (transaction?: TransactionOptions) => number | undefined,
+) {
+  const { cache } = adapted;
+  const get = async (key: string) => (await cache.getAsync(base + key)) ?? null;
+  const set = async (key: string, value: unknown, transaction?: TransactionOptions) => {
+    await adapted.setAsync(base + key, value, msOf(transaction));
+  };
+  return {
+    hasItem: (key: string) => adapted.hasAsync(base + key),
+    getItem: get as (key: string) => Promise<string | null>,
+    getItemRaw: get,
+    setItem: set,
+    setItemRaw: set,
+    async removeItem(key: string) {
+      await cache.deleteAsync(base + key);
+    },
+    async getMeta(key: string) {
+      // Keeps a copy.
+      await cache.getAsync(base + key);
+      return metaOf(cache, base + key);
+    },
+    clear: (from = "") => adapted.clearAsync(base + folderOf(from)),
+  };
+}
+
+function metaOf(cache: Cache<string, unknown>, key: string): ZcacheItemMeta | null {
+  const ttlMs = cache.remainingTtl(key);
+  const value = cache.get(key);
+  if (value === undefined) return null;
+  const size = sizeOf(value);
+  return {
+    ...(ttlMs === Number.POSITIVE_INFINITY ? {} : { ttl: ttlMs / SECOND_MS }),
+    ...(size === undefined ? {} : { size }),
   };
 }
 

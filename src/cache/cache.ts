@@ -250,6 +250,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheMethod
    */
   touch(key: K, options?: SetOptions | number | string): boolean {
     const lifetime = lifetimeOf(options, this.#options);
+    this.fleet?.touch(key, lifetime);
     return this.#entriesOf(key).touch(lifetime);
   }
 
@@ -302,6 +303,11 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheMethod
     if (typeof prefix !== "string") {
       throw new ZcacheError("ERR_OPTION", `prefix ${describe(prefix)}: must be a string`);
     }
+    this.#clearHere(prefix);
+    this.fleet?.clear(prefix);
+  }
+
+  #clearHere(prefix: string): void {
     this.#near?.clear();
     if (prefix === "") {
       for (const values of this.shards) values.clear();
@@ -311,7 +317,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheMethod
       // Loads in progress and near copies may hold values of keys that are not stored.
       entries.values.allChanged();
       for (const key of entries.list(true)) {
-        if (typeof key === "string" && key.startsWith(prefix)) this.delete(key);
+        if (typeof key === "string" && key.startsWith(prefix)) this.#entriesOf(key).delete();
       }
       entries.values.allChanged();
     }
@@ -476,7 +482,7 @@ export class Cache<K extends CacheKey = string, V = unknown> extends CacheMethod
       entriesOf: (key) => this.#entriesOf(key),
       requestOf: (key) => this.#first.keys.request(key),
       watch: ({ own, bytes }) => this.#flightOf(own).watchVersion(bytes, bytes.length),
-      clear: () => this.clear(),
+      clear: () => this.#clearHere(""),
       fault: (error) => this.#listeners.emit("fault", error),
     };
   }

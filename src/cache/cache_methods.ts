@@ -21,6 +21,8 @@ export abstract class CacheMethods<K extends CacheKey, V> {
   abstract get(key: K, options?: GetOptions): V | undefined;
   abstract set(key: K, value: V, options?: SetOptions | number | string): boolean;
   abstract delete(key: K): boolean;
+  abstract touch(key: K, options?: SetOptions | number | string): boolean;
+  abstract clear(prefix?: string): void;
   abstract fetch(
     key: K,
     loader: Loader<K, V | undefined>,
@@ -56,14 +58,34 @@ export abstract class CacheMethods<K extends CacheKey, V> {
 
   /**
    * Deletes a value, and waits until it is gone from the cluster.
-   * @returns whether there was one here
+   * @returns whether there was one, here or there
    * @throws as a rejection: as `delete`; ERR_REMOTE if the cluster does not answer
    */
   async deleteAsync(key: K): Promise<boolean> {
     if (this.fleet === undefined) return this.delete(key);
     const { wasHere, sent } = this.fleet.delete(key);
-    await sent;
-    return wasHere;
+    return (await sent) || wasHere;
+  }
+
+  /**
+   * Gives a fresh value, here or in the cluster, a new time to live, and waits until the cluster
+   * has done so.
+   * @returns whether there was one
+   * @throws as a rejection: as `touch`; ERR_REMOTE if the cluster does not answer
+   */
+  async touchAsync(key: K, options?: SetOptions | number | string): Promise<boolean> {
+    if (this.fleet === undefined) return this.touch(key, options);
+    return this.fleet.touch(key, lifetimeOf(options, this.lifetime));
+  }
+
+  /**
+   * Removes all values, or those under strings that begin with `prefix`, and waits until they are
+   * gone from the cluster.
+   * @throws as a rejection: as `clear`; ERR_REMOTE if the cluster does not answer
+   */
+  async clearAsync(prefix = ""): Promise<void> {
+    this.clear(prefix);
+    await this.fleet?.cleared;
   }
 
   /** The same as `fetch`, under the name that cacheable uses. */

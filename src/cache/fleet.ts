@@ -25,7 +25,7 @@ export interface FleetHost<K extends CacheKey> {
   requestOf(key: K): RequestedKey<K>;
   /** Tells whether a key was neither set nor deleted since the call. */
   watch(key: RequestedKey<K>): () => boolean;
-  /** Removes all values of this machine. */
+  /** Removes all copies of this machine. */
   clear(): void;
   fault(error: ZcacheError): void;
 }
@@ -47,6 +47,8 @@ export class Fleet<K extends CacheKey, V> {
   readonly #ttlMs: number;
   /** Wakes loads that wait for a key to change. */
   readonly #waiting = new Map<string, Set<() => void>>();
+  /** The end of the last `clear`. */
+  cleared: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   /** @throws ZcacheError ERR_REMOTE if the package ioredis is not installed */
@@ -75,7 +77,7 @@ export class Fleet<K extends CacheKey, V> {
    * @returns whether it is stored here, and the end of the sending
    * @throws ZcacheError as `Cache.set`
    */
-  set(key: K, value: V, lifetime: Lifetime): { isStored: boolean; sent: Promise<void> } {
+  set(key: K, value: V, lifetime: Lifetime): { isStored: boolean; sent: Promise<unknown> } {
     if (value === undefined) return { isStored: true, sent: this.delete(key).sent };
     const own = ownKey(key);
     const { bytes } = this.#host.requestOf(own);
@@ -92,15 +94,53 @@ export class Fleet<K extends CacheKey, V> {
   }
 
   /** Deletes a value here and in the cluster. @returns whether there was one here */
-  delete(key: K): { wasHere: boolean; sent: Promise<void> } {
+  delete(key: K): { wasHere: boolean; sent: Promise<boolean> } {
     const own = ownKey(key);
     const { bytes } = this.#host.requestOf(own);
     const wasHere = this.#host.entriesOf(own).delete();
     return { wasHere, sent: this.#sent(own, this.shared.delete(bytes)) };
   }
 
+  /**
+   * Gives a fresh value in the cluster a new time to live.
+   * @returns whether there was one
+   */
+  touch(key: K, lifetime: Lifetime): Promise<boolean> {
+    const requested = this.#host.requestOf(ownKey(key));
+    const limited = this.#limited(lifetime);
+    const renewed = this.shared.rewrite(requested.bytes, (record) => {
+      const after = this.#records.renewed(record, limited);
+      return after && { record: after.record, ttlMs: ttlOf(after.expiresMs, this.#ttlMs) };
+    });
+    return this.#sent(requested.own, this.#touched(requested, renewed));
+  }
+
+  /** The servers report a change by a script also to its maker: then the copy is read anew. */
+  async #touched(key: RequestedKey<K>, renewed: Promise<boolean>): Promise<boolean> {
+    if (!(await renewed)) return false;
+    await this.shared.sync();
+    if (!this.#isClosed) await this.#read(key);
+    return true;
+  }
+
+  /** Removes all values from the cluster, or those under strings that begin with `prefix`. */
+  clear(prefix: string): Promise<void> {
+    const isWanted = (bytes: Uint8Array) => {
+      const key = keyOfBytes(bytes);
+      return typeof key === "string" && key.startsWith(prefix);
+    };
+    const sent = prefix === "" ? this.shared.clear() : this.shared.deleteAll(isWanted);
+    const ended = sent.catch((error: unknown) => {
+      this.#report(error);
+      throw error;
+    });
+    ended.catch(() => undefined);
+    this.cleared = ended;
+    return ended;
+  }
+
   /** What could not be sent must not stay here. */
-  #sent(own: K, sent: Promise<void>): Promise<void> {
+  #sent<T>(own: K, sent: Promise<T>): Promise<T> {
     const ended = sent.catch((error: unknown) => {
       if (this.#isClosed) throw error;
       this.#host.entriesOf(own).delete();

@@ -20,6 +20,7 @@ import { fitsPacked, type PackedValue, unpackValue } from "../values/packed.ts";
 import type { Values } from "../values/values.ts";
 import type { EncodedValue } from "./entries.ts";
 import * as Meta from "./entry_meta.ts";
+import type { Lifetime } from "./options.ts";
 
 const PREFIX_BYTES = 9;
 const LONG_CODEC = "deflate";
@@ -130,6 +131,33 @@ export class FleetRecords {
       // Bytes that are malformed, though their check is right.
       return undefined;
     }
+  }
+
+  /**
+   * The record of a value with another time to live.
+   * @returns undefined if it is not fresh any more, or no record of a cache
+   */
+  renewed(record: RemoteData, { ttlMs, staleMs }: Lifetime) {
+    const { prefixBytes, data } = record;
+    const type = data[PREFIX_BYTES];
+    if (prefixBytes <= PREFIX_BYTES || type === undefined || type > Meta.STRUCTURED) {
+      return undefined;
+    }
+    const head = Buffer.from(data.subarray(0, prefixBytes));
+    const fresh = Meta.freshUntil(head, PREFIX_BYTES, prefixBytes - PREFIX_BYTES);
+    const now = Date.now();
+    if (!(Math.min(fresh, head.readDoubleLE(0)) > now)) return undefined;
+    const freshMs = Meta.timeOf(now + ttlMs);
+    const expiresMs = Meta.timeOf(freshMs + staleMs);
+    const meta = new Uint8Array(Meta.META_BYTES_MAX);
+    const freshUntil = freshMs === expiresMs ? Number.POSITIVE_INFINITY : freshMs;
+    const metaBytes = Meta.writeMeta(meta, type, freshUntil);
+    const prefix = Buffer.alloc(PREFIX_BYTES + metaBytes);
+    prefix.writeDoubleLE(expiresMs, 0);
+    prefix[8] = head[8]!;
+    prefix.set(meta.subarray(0, metaBytes), PREFIX_BYTES);
+    const bytes = Buffer.concat([prefix, data.subarray(prefixBytes)]);
+    return { record: { ...record, prefixBytes: prefix.length, data: bytes }, expiresMs };
   }
 
   #codecOf(name: string): number | undefined {

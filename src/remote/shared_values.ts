@@ -11,6 +11,9 @@
 // lease ends with its holder. A change of the value ends it too: what was loaded before the change
 // is then refused.
 //
+// All values have a token in their names, which lies in the cluster itself. A new token makes all
+// values unreachable at once, without a search for them; they end by themselves.
+//
 // Limits: values of at most 16 MiB.
 import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
@@ -22,6 +25,7 @@ import { type EnginePackage, loadEnginePackage, type Reply } from "./engine_pack
 import type { ResolvedServers } from "./options.ts";
 import { decodeRecord, encodeRecord } from "./record.ts";
 import { failure, type Plan, Router } from "./router.ts";
+import { PUBLISH, RELEASE, RENEW, REWRITE } from "./shared_scripts.ts";
 import { slotOf } from "./slots.ts";
 
 /** Uncompressed bytes of a value that is shared, at most. */
@@ -33,15 +37,10 @@ const FULL = /^OOM /;
 /** Values whose commands are sent as one batch. */
 const BATCH_MAX = 128;
 
-/** Stores a loaded value if the lease of its load has not ended. */
-const PUBLISH = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-redis.call('DEL', KEYS[1])
-return 1`;
-const RENEW = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])`;
-const RELEASE = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`;
+/** Bytes of the token that all names of values have. */
+const CLEARS_BYTES = 8;
+/** Keys that a server looks at for one call. */
+const SCAN_COUNT = 500;
 
 /** Names of one value in the cluster; all of them lie in one slot. */
 interface Names {
@@ -78,6 +77,10 @@ export class SharedValues {
   readonly #published = new Set<number>();
   readonly #timer: NodeJS.Timeout;
   readonly #valuePrefix: string;
+  /** The token in the names of values; undefined: not known. */
+  #clears: string | undefined;
+  /** The last change of the token by this machine. */
+  #clearing: Promise<unknown> = Promise.resolve();
   #isRefreshed = false;
   /** Commands that are sent at the end of this turn of the event loop, by node. */
   readonly #queues = new Map<string, Queued[]>();
@@ -87,7 +90,7 @@ export class SharedValues {
     this.#options = options;
     this.#events = events;
     this.#engine = loadEnginePackage();
-    this.#valuePrefix = `${options.prefix}:v:`;
+    this.#valuePrefix = `${options.prefix}:v`;
     this.#router = new Router(this.#engine, options.nodes, options.connection, (connection) =>
       this.#track(connection),
     );
@@ -122,6 +125,7 @@ export class SharedValues {
 
   #distrust(): void {
     this.generation++;
+    this.#clears = undefined;
     this.#events.onInvalid(undefined);
   }
 
@@ -165,18 +169,22 @@ export class SharedValues {
    * @throws ZcacheError ERR_REMOTE
    */
   async get(key: Uint8Array): Promise<RemoteData | undefined> {
-    const { slot, value } = this.#namesOf(key);
     await this.#changes.get(nameOf(key));
-    const reply = await this.#one(slot, ["get", value]);
+    const { slot, value } = await this.#namesOf(key);
+    return this.#contentOf(await this.#one(slot, ["get", value]), value);
+  }
+
+  #contentOf(reply: Reply, name: Buffer): RemoteData | undefined {
     if (!Buffer.isBuffer(reply)) return undefined;
-    const content = decodeRecord(reply, value, SHARED_BYTES_MAX);
+    const content = decodeRecord(reply, name, SHARED_BYTES_MAX);
     return content === "corrupt" || "refusal" in content ? undefined : content;
   }
 
   /** Stores a value, and ends loads of its key. @throws ZcacheError ERR_REMOTE */
   set(key: Uint8Array, recordOf: () => Promise<RemoteData>, ttlMs: number): Promise<void> {
-    const { slot, value, lease } = this.#namesOf(key);
+    const names = this.#namesAtOnce(key);
     return this.#inOrder(key, async () => {
+      const { slot, value, lease } = await names;
       const bytes = encodeRecord({ epoch: 0, key: value }, await recordOf());
       // The lease first: a load that ends in between must not replace this value.
       await this.#all(slot, [
@@ -186,20 +194,101 @@ export class SharedValues {
     });
   }
 
-  /** Deletes a value, and ends loads of its key. @throws ZcacheError ERR_REMOTE */
-  delete(key: Uint8Array): Promise<void> {
-    const { slot, value, lease } = this.#namesOf(key);
-    return this.#inOrder(key, () =>
-      this.#all(slot, [
+  /**
+   * Deletes a value, and ends loads of its key.
+   * @returns whether there was one
+   * @throws ZcacheError ERR_REMOTE
+   */
+  delete(key: Uint8Array): Promise<boolean> {
+    const names = this.#namesAtOnce(key);
+    return this.#inOrder(key, async () => {
+      const { slot, value, lease } = await names;
+      const [, reply] = await this.#run(slot, [
         ["unlink", lease],
         ["unlink", value],
-      ]),
-    );
+      ]);
+      return reply === 1;
+    });
+  }
+
+  /**
+   * Replaces a value by one that `change` makes of it, unless another one has come in its place
+   * meanwhile; loads of its key go on.
+   * @param change undefined: the value stays
+   * @returns whether it was replaced
+   * @throws ZcacheError ERR_REMOTE
+   */
+  rewrite(
+    key: Uint8Array,
+    change: (record: RemoteData) => { record: RemoteData; ttlMs: number } | undefined,
+  ): Promise<boolean> {
+    const names = this.#namesAtOnce(key);
+    return this.#inOrder(key, async () => {
+      const { slot, value } = await names;
+      const before = await this.#one(slot, ["get", value]);
+      const content = this.#contentOf(before, value);
+      const after = content && change(content);
+      if (after === undefined) return false;
+      const bytes = encodeRecord({ epoch: 0, key: value }, after.record);
+      const words = ["eval", REWRITE, 1, value, before as Buffer, bytes, after.ttlMs];
+      return (await this.#one(slot, words as unknown as Command)) === 1;
+    });
+  }
+
+  /**
+   * Makes all values of all machines unreachable: they are called by other names from now on, and
+   * end by themselves.
+   * @throws ZcacheError ERR_REMOTE
+   */
+  clear(): Promise<void> {
+    // What is called from now on waits for the new token, and nothing that was read before is kept.
+    this.generation++;
+    this.#clears = undefined;
+    const name = this.#clearsName();
+    const token = randomBytes(CLEARS_BYTES).toString("hex");
+    const before = this.#clearing;
+    const cleared = before.then(() => this.#one(slotOf(name), ["set", name, token]));
+    const ended: Promise<unknown> = cleared.catch(() => undefined);
+    this.#clearing = ended;
+    return cleared.then(() => undefined);
+  }
+
+  /**
+   * Deletes the values whose keys begin with some bytes, one after the other.
+   * @param isWanted by the key
+   * @throws ZcacheError ERR_REMOTE
+   */
+  async deleteAll(isWanted: (key: Uint8Array) => boolean): Promise<void> {
+    await this.#refreshed();
+    const { timeoutMs } = this.#options;
+    const pattern = `${this.#valuePrefix}${await this.#clearsNow()}:*`;
+    for (const node of this.#router.masters()) {
+      let cursor = "0";
+      do {
+        const command = ["scan", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT] as const;
+        const page = await node
+          .exchange("read", [command], performance.now() + timeoutMs)
+          .catch((error: unknown) => {
+            if (error instanceof ConnectionFailure) throw failure(error.message);
+            throw error;
+          });
+        const [next, names] = (page[0] ?? []) as readonly Reply[];
+        if (!Buffer.isBuffer(next) || !Array.isArray(names)) {
+          throw failure(`${node.address}: its answer to SCAN is malformed`);
+        }
+        const keys = (names as readonly Reply[])
+          .map((name) => (Buffer.isBuffer(name) ? this.#keyOf(name) : undefined))
+          .filter((key) => key !== undefined)
+          .filter(isWanted);
+        await Promise.all(keys.map((key) => this.delete(key)));
+        cursor = next.toString("latin1");
+      } while (cursor !== "0");
+    }
   }
 
   /** Takes the lease of a load. @returns its token; undefined: another machine loads the value */
   async lock(key: Uint8Array, leaseMs: number): Promise<string | undefined> {
-    const { slot, lease } = this.#namesOf(key);
+    const { slot, lease } = await this.#namesOf(key);
     const token = randomBytes(12).toString("hex");
     const reply = await this.#one(slot, ["set", lease, token, "NX", "PX", leaseMs]);
     return reply === null ? undefined : token;
@@ -207,12 +296,12 @@ export class SharedValues {
 
   /** @returns whether the lease has not ended */
   async renew(key: Uint8Array, token: string, leaseMs: number): Promise<boolean> {
-    const { slot, lease } = this.#namesOf(key);
+    const { slot, lease } = await this.#namesOf(key);
     return (await this.#one(slot, ["eval", RENEW, 1, lease, token, leaseMs])) === 1;
   }
 
   async release(key: Uint8Array, token: string): Promise<void> {
-    const { slot, lease } = this.#namesOf(key);
+    const { slot, lease } = await this.#namesOf(key);
     await this.#one(slot, ["eval", RELEASE, 1, lease, token]);
   }
 
@@ -223,7 +312,7 @@ export class SharedValues {
     record: RemoteData,
     ttlMs: number,
   ): Promise<boolean> {
-    const { slot, value, lease } = this.#namesOf(key);
+    const { slot, value, lease } = await this.#namesOf(key);
     const bytes = encodeRecord({ epoch: 0, key: value }, record);
     const reply = await this.#one(slot, ["eval", PUBLISH, 2, lease, value, token, bytes, ttlMs]);
     if (reply !== 1) return false;
@@ -266,11 +355,11 @@ export class SharedValues {
   }
 
   /** Changes of one key reach the cluster in their order. */
-  #inOrder(key: Uint8Array, change: () => Promise<void>): Promise<void> {
+  #inOrder<T>(key: Uint8Array, change: () => Promise<T>): Promise<T> {
     const name = nameOf(key);
     const before = this.#changes.get(name) ?? Promise.resolve();
     const result = before.then(change, change);
-    const ended = result
+    const ended: Promise<unknown> = result
       .catch(() => undefined)
       .finally(() => {
         if (this.#changes.get(name) === ended) this.#changes.delete(name);
@@ -290,10 +379,7 @@ export class SharedValues {
 
   /** Sends the commands of one value, together with those of other values of the same node. */
   async #run(slot: number, commands: readonly Command[]): Promise<readonly Reply[]> {
-    if (!this.#isRefreshed) {
-      await this.#router.refresh(performance.now() + this.#options.timeoutMs);
-      this.#isRefreshed = true;
-    }
+    if (!this.#isRefreshed) await this.#refreshed();
     const owner = this.#router.slots.ownerOf(slot) ?? "";
     return new Promise((resolve, reject) => {
       const queue = this.#queues.get(owner) ?? [];
@@ -301,6 +387,12 @@ export class SharedValues {
       this.#queues.set(owner, queue);
       queue.push({ slot, commands, resolve, reject });
     });
+  }
+
+  async #refreshed(): Promise<void> {
+    if (this.#isRefreshed) return;
+    await this.#router.refresh(performance.now() + this.#options.timeoutMs);
+    this.#isRefreshed = true;
   }
 
   #flush(owner: string): void {
@@ -333,18 +425,55 @@ export class SharedValues {
   }
 
   /** The hash tag is the slot of the key, so that a value and its lease have the same one. */
-  #namesOf(key: Uint8Array): Names {
+  async #namesOf(key: Uint8Array): Promise<Names> {
+    const clears = this.#clears ?? (await this.#clearsNow());
     const tag = slotOf(key).toString(36);
-    const value = Buffer.concat([Buffer.from(`${this.#valuePrefix}{${tag}}`, "latin1"), key]);
+    const start = `${this.#valuePrefix}${clears}:{${tag}}`;
+    const value = Buffer.concat([Buffer.from(start, "latin1"), key]);
     const { prefix } = this.#options;
-    const lease = Buffer.concat([Buffer.from(`${prefix}:l:{${tag}}`, "latin1"), key]);
+    const lease = Buffer.concat([Buffer.from(`${prefix}:l${clears}:{${tag}}`, "latin1"), key]);
     return { slot: slotOf(value), value, lease };
   }
 
-  /** The key of a value's name. */
+  /** As `#namesOf`, for a change that is sent later: as the values are called now. */
+  #namesAtOnce(key: Uint8Array): Promise<Names> {
+    const names = this.#namesOf(key);
+    // The change reports it.
+    names.catch(() => undefined);
+    return names;
+  }
+
+  /** The key of a value's name; undefined: it is no such name. */
   #keyOf(name: Buffer): Uint8Array | undefined {
     const from = name.indexOf("}", this.#valuePrefix.length) + 1;
     return from > 0 ? new Uint8Array(name.subarray(from)) : undefined;
+  }
+
+  /** The name under which the token lies that is a part of the names of all values. */
+  #clearsName(): Buffer {
+    return Buffer.from(`${this.#valuePrefix}clears`, "latin1");
+  }
+
+  /**
+   * The token, which changes when all values are cleared. Whoever finds none makes one: a token
+   * that was lost must not come back, nor must the values that had it in their names.
+   */
+  async #clearsNow(): Promise<string> {
+    const name = this.#clearsName();
+    const slot = slotOf(name);
+    for (;;) {
+      await this.#clearing;
+      const { generation } = this;
+      const made = randomBytes(CLEARS_BYTES).toString("hex");
+      const [, token] = await this.#run(slot, [
+        ["set", name, made, "NX"],
+        ["get", name],
+      ]);
+      // It may have changed since, before the answer was here.
+      if (!Buffer.isBuffer(token) || generation !== this.generation) continue;
+      this.#clears = token.toString("latin1");
+      return this.#clears;
+    }
   }
 
   figures() {

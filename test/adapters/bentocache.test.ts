@@ -6,8 +6,9 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test as nodeTest } from "node:test";
 import { BentoCache, bentostore } from "bentocache";
 import { registerCacheDriverTestSuite } from "bentocache/test_suite";
-import { ZcacheBento, zcacheDriver } from "../../src/adapters/bentocache.ts";
+import { ZcacheBento, ZcacheBentoShared, zcacheDriver } from "../../src/adapters/bentocache.ts";
 import { Cache, ZcacheError } from "../../src/index.ts";
+import { sharedOptions } from "./shared_options.ts";
 
 /** Tests that the suite of bentocache 1.6 has. */
 const SUITE_TESTS = 21;
@@ -26,7 +27,7 @@ interface JapaContext {
 }
 
 let registered = 0;
-const shared = Cache.create<string, unknown>({ memoryMax: "8MiB" });
+const shared = Cache.create<string, unknown>({ memoryMax: "8MiB", ...sharedOptions("suite-b") });
 let tearDown: () => unknown = () => undefined;
 
 function japaTest(name: string, body: (context: JapaContext) => Promise<void>): void {
@@ -54,8 +55,12 @@ after(async () => {
 registerCacheDriverTestSuite({
   test: japaTest as never,
   group: japaGroup as never,
-  createDriver: (options) =>
-    new ZcacheBento({ prefix: "root", cache: shared, ...options }) as never,
+  createDriver: (options) => {
+    const config = { prefix: "root", cache: shared, ...options };
+    return (
+      shared.fleet === undefined ? new ZcacheBento(config) : new ZcacheBentoShared(config)
+    ) as never;
+  },
   supportsMilliseconds: true,
 });
 

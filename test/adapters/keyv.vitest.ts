@@ -4,10 +4,11 @@ import Keyv from "keyv";
 import * as vitest from "vitest";
 import { KeyvZcache } from "../../src/adapters/keyv.ts";
 import { Cache } from "../../src/index.ts";
+import { sharedOptions } from "./shared_options.ts";
 
 /** The suite has a later vitest of its own, of which it uses what this one has too. */
 const test = vitest as unknown as Parameters<typeof keyvTestSuite>[0];
-const cache = Cache.create<string, unknown>({ memoryMax: "8MiB" });
+const cache = Cache.create<string, unknown>({ memoryMax: "8MiB", ...sharedOptions("suite-keyv") });
 const store = () => new KeyvZcache({ cache });
 
 keyvTestSuite(test, Keyv, store);
