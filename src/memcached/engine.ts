@@ -7,6 +7,7 @@ import { BinaryProtocol } from "./commands/binary/protocol.ts";
 import type { CommandParts, Protocol, Turn } from "./commands/contract.ts";
 import { TextProtocol } from "./commands/text/protocol.ts";
 import { isRemoteError } from "./items/access.ts";
+import { C } from "./items/counters.ts";
 import { COMMAND_UNITS } from "./items/items.ts";
 import { REQUEST } from "./protocol/binary.ts";
 import { LINE_BYTES_MAX } from "./protocol/text.ts";
@@ -91,6 +92,8 @@ export class Engine implements Turn {
 
   awaits(error: unknown): boolean {
     const { items, reply } = this.parts;
+    const isSet = items.isSetOpen;
+    items.isSetOpen = false;
     if (!items.hasRemote || !(error instanceof ZcacheError)) throw error;
     // An item that must not be lost, and is, is an answer: ERR_CORRUPT.
     if (!isRemoteError(error) && error.code !== "ERR_CORRUPT") throw error;
@@ -99,6 +102,8 @@ export class Engine implements Turn {
     const session = this.#session;
     session.remote ??= items.newWait();
     if (!session.remote.addWanted()) return false;
+    // The set is counted when it is executed anew.
+    if (isSet) items.counts[C.cmd_set]!--;
     this.paused = true;
     return true;
   }

@@ -483,7 +483,7 @@ export class RemoteItemsSimulation {
   }
 }
 
-function itemShardsOf(group: ShardGroup, random: Xorshift32): ItemShards {
+export function itemShardsOf(group: ShardGroup, random: Xorshift32): ItemShards {
   const hash = new ItemHash(...seedsOf(valuesStateOf(group.stores[0]!)));
   const shared = group.stores.length === 1 ? undefined : hash;
   const values = group.stores.map(

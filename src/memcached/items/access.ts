@@ -35,7 +35,10 @@ export interface AnswerBuffer {
   at: number;
 }
 
-/** An arena that is shorter than so many reply buffers has no room for one. */
+/**
+ * An arena that is shorter than so many reply buffers has no room for one, nor has a store with
+ * less memory than so many receive buffers.
+ */
 const BUFFER_PARTS_MIN = 256;
 
 /** Shorter values are copied as fast at any address. */
@@ -204,7 +207,7 @@ export class ItemAccess {
    */
   makeInput(bytes: number): Uint8Array | undefined {
     const values = this.#home;
-    if (this.#isSharded || values.bytes.length < BUFFER_PARTS_MIN * bytes) return undefined;
+    if (this.#isSharded || values.store.limitBytes < BUFFER_PARTS_MIN * bytes) return undefined;
     const sets = PlainSets.of(values);
     if (sets === undefined) return undefined;
     try {

@@ -39,6 +39,8 @@ export class Items extends ItemAccess {
   itemBytesMax: number;
   /** Bytes of values that were stored, since the caller has set it to 0. */
   workBytes = 0;
+  /** Whether a set has been counted, and its outcome is not known: an error may have ended it. */
+  isSetOpen = false;
   /** The result of `deltaItem`. */
   readonly number = new U64();
   /** Told of what commands do, while a client watches. */

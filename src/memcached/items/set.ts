@@ -32,18 +32,15 @@ export function storeItem(
   const { mode } = request;
   const valueBytes = request.valueTo - request.valueFrom;
   items.workBytes += valueBytes;
-  if (!items.fits(to - from, valueBytes)) {
-    items.counts[C.cmd_set]!++;
-    return refuseTooLarge(items, key, from, to, request);
-  }
+  items.counts[C.cmd_set]!++;
+  if (!items.fits(to - from, valueBytes)) return refuseTooLarge(items, key, from, to, request);
+  items.isSetOpen = true;
   const isExtension = mode === APPEND || mode === PREPEND;
   items.lock(key, from, to);
   try {
     // A plain set replaces whatever it finds.
     const isPlain = mode === SET && !request.hasCas;
     const found = items.findAlive(key, from, to, isPlain);
-    // Not before: a request that waits for another machine is executed twice.
-    items.counts[C.cmd_set]!++;
     request.itemBytes = valueBytes + (isExtension && found ? items.valueBytes : 0);
     let outcome = mayStore(items, found, request);
     if (outcome === DONE && isExtension && !extend(items, to - from, request)) {
@@ -51,6 +48,7 @@ export function storeItem(
     }
     if (outcome === DONE) outcome = putLocked(items, request);
     items.log?.stored(key, from, to, outcome, request);
+    items.isSetOpen = false;
     return outcome;
   } finally {
     items.unlock();
