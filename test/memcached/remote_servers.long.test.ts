@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Xorshift32 } from "../../src/base/random.ts";
 import { type EngineServer, noServers, startNode, until } from "../doubles/engine_servers.ts";
 import { Client } from "./server_fixture.ts";
 
@@ -41,9 +42,11 @@ async function serve(...more: string[]): Promise<{ process: ChildProcess; port: 
   return { process: child, port: Number(/memcached on \S+:(\d+);/.exec(said)![1]) };
 }
 
+/** Noise: while the test runs, the server compresses items anew, and more would fit into memory. */
 function itemAt(nth: number): string {
-  const words = Array.from({ length: 250 }, (_, at) => Math.imul(nth + 1, at + 77777).toString(36));
-  return words.join(" ");
+  const random = new Xorshift32(nth + 1);
+  const bytes = Uint8Array.from({ length: 1950 }, () => random.below(256));
+  return Buffer.from(bytes).toString("base64");
 }
 
 async function ask(client: Client, request: string): Promise<string> {
@@ -60,6 +63,10 @@ async function fill(client: Client): Promise<void> {
       await ask(client, `set item${nth} ${nth} 0 ${value.length}\r\n${value}\r\n`),
       "STORED\r\n",
     );
+    if (nth % 50 !== 49) continue;
+    // Items that find no way out in time are forgotten.
+    const isCalm = async () => (await statsOf(client))["remote_in_transit"] === 0;
+    await until(isCalm, "items have left");
   }
 }
 
@@ -106,7 +113,8 @@ test("items on a real server", OPTIONS, async () => {
 
   first.process.kill("SIGKILL");
   await once(first.process, "exit");
-  assert.ok((await recordsOf()) > ITEMS / 4);
+  const left = await recordsOf();
+  assert.ok(left > ITEMS / 4, `${left} records are left`);
 
   const second = await serve(...remote);
   const again = await Client.open({ port: second.port, host: "127.0.0.1" });
