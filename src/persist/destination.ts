@@ -1,7 +1,8 @@
 // Where replayed values go (replay.ts): to the one shard whose files are read, or, if the files are
 // of another number of shards, each to the shard that its hash says.
-import type { Address } from "../base/brand.ts";
+import { type Address, NIL } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
+import { DICTIONARIES_MAX } from "../store/value.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { putStored, scanStored } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
@@ -20,19 +21,35 @@ export interface Destination {
   clear(): void;
   /** As `Values.dropOrphans`. */
   dropOrphans(hashLow: number, hashHigh: number): void;
-  /** A dictionary is complete. @param number in the files */
+  /** A dictionary is complete, and values that need it follow. @param number in the files */
   addDictionary(number: number, bytes: Uint8Array): void;
   /** The number that a dictionary of the files has in the shard of a key; 0: it is not there. */
   dictionaryOf(number: number, key: TmemKey): number;
-  /** After the last file. */
-  end(): void;
+}
+
+/** In place of a dictionary that was lost, or found no room: no value refers to it. */
+const PLACEHOLDER = new Uint8Array(8);
+/** Pages that are evicted at a time to make room for a dictionary. */
+const EVICTED_PAGES = 32;
+
+/**
+ * Adds a dictionary. The values that need it come after it, and without it none of them could be
+ * read, so earlier ones are evicted until there is a block of memory for it.
+ * @returns its number, or NIL
+ */
+function addDictionary({ store, dictionaries }: Values, bytes: Uint8Array): number {
+  for (;;) {
+    const number = dictionaries.add(bytes);
+    const isFull = dictionaries.count === DICTIONARIES_MAX;
+    if (number !== NIL || isFull || store.shrink(EVICTED_PAGES) === 0) return number;
+  }
 }
 
 /** The shard whose files are read, which keeps them: dictionaries keep their numbers too. */
 export class OneShard implements Destination {
   readonly reader: Values;
-  /** By number. */
-  readonly #dictionaries: Uint8Array[] = [];
+  /** Those that are in the store, by number. */
+  readonly #dictionaries: (Uint8Array | undefined)[] = [];
 
   constructor(values: Values) {
     this.reader = values;
@@ -44,7 +61,7 @@ export class OneShard implements Destination {
 
   /** The dictionary that was made last. */
   get dictionary(): Uint8Array | undefined {
-    return this.#dictionaries.at(-1);
+    return this.#dictionaries.findLast((bytes) => bytes !== undefined);
   }
 
   put(key: TmemKey, codec: number, source: Address, sizeBytes: number): 0 | Errno {
@@ -67,20 +84,22 @@ export class OneShard implements Destination {
     this.reader.dropOrphans(hashLow, hashHigh);
   }
 
+  /** Adds it at once, under its number; a log may repeat those of the snapshot before it. */
   addDictionary(number: number, bytes: Uint8Array): void {
-    this.#dictionaries[number] = bytes;
+    const { dictionaries } = this.reader;
+    const known = this.#dictionaries[number];
+    if (known !== undefined && Buffer.compare(known, bytes) === 0) return;
+    while (dictionaries.count < number - 1) {
+      if (addDictionary(this.reader, PLACEHOLDER) === NIL) break;
+    }
+    const isNext = dictionaries.count === number - 1;
+    const isAdded = isNext && addDictionary(this.reader, bytes) === number;
+    if (isNext && !isAdded) dictionaries.add(PLACEHOLDER);
+    this.#dictionaries[number] = isAdded ? bytes : undefined;
   }
 
   dictionaryOf(number: number): number {
     return this.#dictionaries[number] === undefined ? 0 : number;
-  }
-
-  end(): void {
-    const { dictionaries } = this.reader;
-    for (let number = dictionaries.count + 1; ; number++) {
-      const bytes = this.#dictionaries[number];
-      if (bytes === undefined || dictionaries.add(bytes) !== number) break;
-    }
   }
 }
 
@@ -164,11 +183,11 @@ export class Resharding implements Destination {
     for (const { values } of this.#targets) values.dropOrphans(hashLow, hashHigh);
   }
 
-  /** Adds it at once, while there is room for it, unless other files had the same one. */
+  /** Adds it at once, unless other files had the same one. */
   addDictionary(number: number, bytes: Uint8Array): void {
     let known = this.#added.find((one) => Buffer.compare(one.bytes, bytes) === 0);
     if (known === undefined) {
-      const numbers = this.#targets.map(({ values }) => values.dictionaries.add(bytes));
+      const numbers = this.#targets.map(({ values }) => addDictionary(values, bytes));
       known = { bytes, numbers };
       this.#added.push(known);
     }
@@ -178,8 +197,6 @@ export class Resharding implements Destination {
   dictionaryOf(number: number, key: TmemKey): number {
     return Math.max(0, this.#dictionaries[number]?.numbers[this.#shardOf(key)] ?? 0);
   }
-
-  end(): void {}
 
   #valuesOf(key: TmemKey): Values {
     return this.#targets[this.#shardOf(key)]!.values;

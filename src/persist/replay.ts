@@ -155,9 +155,8 @@ export class Replay {
     if (this.unitsBefore < units && this.unitsBefore !== Rec.UNKNOWN) this.gap();
   }
 
-  /** After the last file: adds the dictionaries to the store, and removes chunks without a head. */
+  /** After the last file: removes chunks without a head. */
   end(): void {
-    this.#to.end();
     for (let nth = 0; nth < this.#chunked.length; nth += 2) {
       this.#to.dropOrphans(this.#chunked[nth]!, this.#chunked[nth + 1]!);
     }
