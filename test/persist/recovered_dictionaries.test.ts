@@ -60,7 +60,7 @@ test("dictionaries keep their numbers although one is lost; a full table takes n
     const { at, sizeBytes } = values.dictionaries.at(nth);
     assert.deepEqual(values.bytes.slice(at, at + sizeBytes), bytesOf(nth));
   }
-  // The log after a snapshot repeats the snapshot's dictionaries; another one can't have the number.
+  // A log repeats the dictionaries of its snapshot; another one can't have the number.
   shard.addDictionary(5, bytesOf(5));
   assert.equal(shard.dictionaryOf(5), 5);
   shard.addDictionary(6, bytesOf(60));

@@ -177,7 +177,7 @@ test("a worker that can't be loaded is a one-line error at the start", async () 
 test("a failed save of the image is reported, and the previous image stays", async () => {
   const image = at("kept");
   const failing = serveFixture(
-    await damagedCopy([["zram/image.js", "    save() {", fail("saving")]]),
+    await damagedCopy([["zram/image.js", "    async saveAsync() {", fail("saving")]]),
   );
   const server = await failing.daemon("nbd", "--size", "8M", "--socket", "s", "--image", image);
   const client = await NbdClient.open(failing.at("s"));
