@@ -14,11 +14,6 @@ import type { PutRequest } from "./put_request.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 
-/** The most that a slot may be too large: 256 bytes of a page of 4 KiB. */
-const SLACK_SHIFT = 4;
-/** A pool wastes too much for slots that are too large if it wastes this part of its data: 3 %. */
-const WASTE_PART = 32;
-
 /** Whether a pool has so many bytes without data in its page frames: 1/part of its data. */
 export function wastesLocked(state: StoreState, kind: number, part: number): boolean {
   const bytes = state.words[state.gaugeAt(kind, Store.BYTES)]! >>> 0;
@@ -47,7 +42,9 @@ function headerLocked(state: StoreState, request: PutRequest, entry: WordIndex):
 
 /** How much too large a slot may be for a page that is overwritten. */
 function slackMax(state: StoreState, kind: number, isFull: boolean): number {
-  return isFull || wastesLocked(state, kind, WASTE_PART) ? 0 : state.pageSize >>> SLACK_SHIFT;
+  return isFull || wastesLocked(state, kind, Page.WASTE_PART)
+    ? 0
+    : state.pageSize >>> Page.SLACK_SHIFT;
 }
 
 /**

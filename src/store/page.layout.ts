@@ -114,3 +114,9 @@ export function holdsWidePatterns(kind: number): boolean {
 export function highOf(words: Int32Array, entry: number, meta: number): number {
   return words[entry + (holdsWidePatterns(kindOf(meta)) ? Entry.LINKS : Entry.VALUE)]!;
 }
+
+// Overwrites in place (overwrite.ts).
+/** The most that a slot may be too large: 256 bytes of a page of 4 KiB. */
+export const SLACK_SHIFT = 4;
+/** A pool wastes too much for slots that are too large if it wastes this part of its data: 3 %. */
+export const WASTE_PART = 32;

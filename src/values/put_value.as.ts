@@ -166,17 +166,13 @@ function attach(
   commit();
 }
 
-/** Of overwrite.ts: how much too large a slot may be, and the waste that forbids such slots. */
-const SLACK_SHIFT: u32 = 4;
-const WASTE_PART: i64 = 32;
-
 /** `slackMax`. */
 function slackMax(ctx: usize, root: u32, pageSize: u32): i32 {
   if (word(root + Root.FULL) != 0) return 0;
   const gauges = root + Root.KIND + own(ctx, Put.KIND) * Root.KIND_WORDS;
   const bytes = <i64>word(gauges + Root.BYTES);
   const waste = <i64>word(own(ctx, Put.POOL) + Pool.PAGES) * pageSize - bytes;
-  return waste * WASTE_PART > bytes ? 0 : pageSize >>> SLACK_SHIFT;
+  return waste * Page.WASTE_PART > bytes ? 0 : pageSize >>> Page.SLACK_SHIFT;
 }
 
 /** `overwriteInPlaceLocked`. @returns whether it was done */

@@ -147,18 +147,13 @@ function ownerOf(place: u32, links: u32, frameShift: u32): u32 {
   return word(link + Dense.RECORD) + nth;
 }
 
-/** Objects × width from which on a class is split, and below which two are merged. */
-const SPLIT_ABOVE: u32 = 2 * Dense.GRANULES;
-const MERGE_BELOW: u32 = SPLIT_ABOVE / 4 / 5;
-const GROWING_SHIFT: u32 = 9;
-
 /** Whether `SizeClasses.grown` changes nothing. @param usable frames of the arena */
 function staysAsItIs(own: u32, index: u32, usable: u32): bool {
-  if (word(own + Dense.GROWN) == 0 && word(own - Pool.OWN + Pool.PAGES) >= usable >>> GROWING_SHIFT)
-    return false;
+  const pages = word(own - Pool.OWN + Pool.PAGES);
+  if (word(own + Dense.GROWN) == 0 && pages >= usable >>> Dense.GROWING_SHIFT) return false;
   const at = classAt(own, index);
   const width = index + 1 - word(at + Dense.FLOOR);
-  return width == 1 || word(at + Dense.COUNT) * width <= SPLIT_ABOVE;
+  return width == 1 || word(at + Dense.COUNT) * width <= <u32>Dense.SPLIT_ABOVE;
 }
 
 /**
@@ -271,7 +266,8 @@ function move(from: u32, to: u32, size: u32, links: u32, frameShift: u32): void 
 
 /** `FrameReserve.#limit`. */
 function reserveLimit(own: u32): u32 {
-  return max<u32>(4, min<u32>(16, word(own - Pool.OWN + Pool.PAGES) >>> 10));
+  const share = word(own - Pool.OWN + Pool.PAGES) >>> Dense.RESERVE_SHARE_SHIFT;
+  return max<u32>(Dense.RESERVE_LIMIT_MIN, min<u32>(Dense.RESERVE_LIMIT_MAX, share));
 }
 
 /** `#dropTail`. @returns false: not here */
@@ -290,7 +286,7 @@ function dropTail(own: u32, index: u32, links: u32, frameShift: u32, entryMask: 
   add(own - Pool.OWN + Pool.PAGES, -1);
   add(own + Dense.FRAMES_RETURNED, 1);
   const reserved = word(own + Dense.RESERVED);
-  if (reserved >= reserveLimit(own) + (Dense.RESERVE_MAX - 16)) return false;
+  if (reserved >= reserveLimit(own) + Dense.RESERVE_WAITING_MAX) return false;
   put(link + Dense.RECORD, 0);
   put(own + Dense.RESERVED, reserved + 1);
   put(own + Dense.RESERVE + reserved, frame);
@@ -331,7 +327,8 @@ function lastOf(own: u32, index: u32, links: u32, frameShift: u32): u32 {
 function staysAfterFree(own: u32, index: u32): bool {
   if (index + 1 == Dense.GRANULES) return true;
   const above = word(own + Dense.CLASS_FOR + index + 1);
-  if (word(classAt(own, index) + Dense.COUNT) * (above - index) > MERGE_BELOW) return true;
+  const objects = word(classAt(own, index) + Dense.COUNT);
+  if (objects * (above - index) > <u32>Dense.MERGE_BELOW) return true;
   if (word(own + Dense.CLASS_FOR + index) != index) return true;
   return false;
 }

@@ -22,6 +22,19 @@
 export const GRANULES_ORDER = 9;
 export const GRANULES = 1 << GRANULES_ORDER;
 
+// When the classes change (size_classes.ts). In the kernels, divisions are of whole numbers, which
+// comes to the same.
+/** The share of the arena's frames above which a pool is expected to fill the arena: 1/512. */
+export const GROWING_SHIFT = 9;
+/** objects × width, in granules, above which a split pays. */
+export const SPLIT_ABOVE = 2 * GRANULES;
+/**
+ * objects of the lower class × width of the upper one below which two classes are merged: a fifth
+ * of the split threshold, so that a pool that loses half of its objects and gets them back keeps
+ * its classes.
+ */
+export const MERGE_BELOW = SPLIT_ABOVE / 4 / 5;
+
 // The pool's words.
 export const SPLITS = 0; // class splits since the pool was created
 export const FRAMES_RETURNED = 1; // frames freed since the pool was created
@@ -34,6 +47,12 @@ export const MAPPINGS_MAX = 64;
 export const RESERVED = MAPPED + MAPPINGS_MAX; // frames in reserve
 export const RESERVE = RESERVED + 1; // RESERVE_MAX frames, of which the first RESERVED are valid
 export const RESERVE_MAX = 20;
+// The reserve (reserve.ts): the share of the pool's pages, 1/1024, and its bounds in frames; above
+// the limit some more wait to be freed.
+export const RESERVE_SHARE_SHIFT = 10;
+export const RESERVE_LIMIT_MIN = 4;
+export const RESERVE_LIMIT_MAX = 16;
+export const RESERVE_WAITING_MAX = RESERVE_MAX - RESERVE_LIMIT_MAX;
 export const GROWN = RESERVE + RESERVE_MAX; // 1 once the classes were split for a full arena
 export const HANDLES = GROWN + 1; // HANDLES_WORDS: the handle table
 export const HANDLES_WORDS = 4;

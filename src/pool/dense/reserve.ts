@@ -14,13 +14,6 @@ import { add, put } from "../../memory/journal.ts";
 import * as Pool from "../pool.layout.ts";
 import * as Dense from "./dense.layout.ts";
 
-/** The reserve's share of the pool's pages: 1/1024. */
-const SHARE_SHIFT = 10;
-const LIMIT_MIN = 4;
-const LIMIT_MAX = 16;
-/** Frames above the limit that may wait to be freed. */
-const WAITING_MAX = Dense.RESERVE_MAX - LIMIT_MAX;
-
 export class FrameReserve {
   readonly #arena: Arena;
   readonly #words: Int32Array;
@@ -53,7 +46,7 @@ export class FrameReserve {
 
   /** Adds an unused frame to the reserve; frees one if there are too many. */
   give(frame: PageFrame): void {
-    if (this.count >= this.#limit() + WAITING_MAX) this.#arena.frames.free(frame);
+    if (this.count >= this.#limit() + Dense.RESERVE_WAITING_MAX) this.#arena.frames.free(frame);
     else this.#keep(frame);
   }
 
@@ -68,8 +61,8 @@ export class FrameReserve {
   }
 
   #limit(): number {
-    const share = this.#words[this.#pagesAt]! >>> SHARE_SHIFT;
-    return Math.max(LIMIT_MIN, Math.min(LIMIT_MAX, share));
+    const share = this.#words[this.#pagesAt]! >>> Dense.RESERVE_SHARE_SHIFT;
+    return Math.max(Dense.RESERVE_LIMIT_MIN, Math.min(Dense.RESERVE_LIMIT_MAX, share));
   }
 
   #keep(frame: PageFrame): void {

@@ -30,19 +30,6 @@ import * as Dense from "./dense.layout.ts";
 export const ADAPTIVE = 0;
 /** Granules per class at the start of an adaptive division: 128 bytes at 4 KiB, 32 classes. */
 const FIRST_WIDTH = 16;
-/** The share of the arena's frames above which a pool is expected to fill the arena: 1/512. */
-const GROWING_SHIFT = 9;
-/**
- * objects × width above which a split pays (see above), in granules, of which a page has GRANULES.
- */
-const SPLIT_ABOVE = 2 * Dense.GRANULES;
-
-/**
- * objects of the lower class × width of the upper one below which two classes are merged: a fifth
- * of the split threshold, so that a pool that loses half of its objects and gets them back keeps
- * its classes.
- */
-const MERGE_BELOW = SPLIT_ABOVE / 4 / 5;
 
 export class SizeClasses {
   readonly #words: Int32Array;
@@ -81,10 +68,10 @@ export class SizeClasses {
     if (this.#width !== ADAPTIVE) return;
     // From so many pages on, classes have the width for a full arena.
     const isGrown = this.#words[this.#own + Dense.GROWN] !== 0;
-    if (!isGrown && pages >= this.#frames.framesUsable >>> GROWING_SHIFT) this.#splitAll();
+    if (!isGrown && pages >= this.#frames.framesUsable >>> Dense.GROWING_SHIFT) this.#splitAll();
     const at = this.#classAt(index);
     const width = index + 1 - this.#words[at + Dense.FLOOR]!;
-    if (width > 1 && this.#words[at + Dense.COUNT]! * width > SPLIT_ABOVE) this.#split(index);
+    if (width > 1 && this.#words[at + Dense.COUNT]! * width > Dense.SPLIT_ABOVE) this.#split(index);
   }
 
   /**
@@ -108,7 +95,8 @@ export class SizeClasses {
     const words = this.#words;
     const at = this.#classAt(index);
     const above = words[this.#own + Dense.CLASS_FOR + index + 1]!;
-    if (words[at + Dense.COUNT]! * (above - index) > MERGE_BELOW || this.#isRetired(index)) return;
+    if (words[at + Dense.COUNT]! * (above - index) > Dense.MERGE_BELOW || this.#isRetired(index))
+      return;
     const aboveAt = this.#classAt(above);
     const floor = words[at + Dense.FLOOR]!;
     if (above + 1 - floor > FIRST_WIDTH) return;
@@ -185,6 +173,6 @@ export class SizeClasses {
  */
 function fullWidth(framesUsable: number): number {
   const objectsPerGranule = framesUsable / Dense.GRANULES;
-  const width = Math.sqrt(SPLIT_ABOVE / objectsPerGranule);
+  const width = Math.sqrt(Dense.SPLIT_ABOVE / objectsPerGranule);
   return 2 ** Math.floor(Math.log2(Math.min(FIRST_WIDTH, Math.max(1, width))));
 }
