@@ -237,13 +237,17 @@ export class Fleet<K extends CacheKey, V> {
       value = await call();
     } finally {
       clearInterval(timer);
-      if (value === undefined || !mayStore()) {
+      if (value === undefined) {
         await shared.release(key.bytes, token).catch((error: unknown) => this.#report(error));
       }
     }
-    if (value === undefined || this.#isClosed || !mayStore()) return value;
+    if (value === undefined || this.#isClosed) return value;
+    // A set or delete, here or elsewhere, has ended the lease: then nothing is sent.
     try {
-      await this.#publish(key, token, value, lifetime);
+      const isSent = await this.#publish(key, token, value, lifetime);
+      // What is in the cluster now is kept, whoever has written it.
+      if (!isSent) await shared.release(key.bytes, token);
+      else if (mayStore()) await this.#read(key);
     } catch (error) {
       await shared.release(key.bytes, token).catch(() => undefined);
       this.#report(error);
@@ -251,16 +255,15 @@ export class Fleet<K extends CacheKey, V> {
     return value;
   }
 
-  /** Sends a loaded value, and keeps a copy if it is still the value then. */
+  /** Sends a loaded value. @returns whether it is in the cluster: the lease had not ended */
   async #publish(key: RequestedKey<K>, token: string, value: V, lifetime: Lifetime) {
     const { own, bytes } = key;
     const encoded = this.#host.entriesOf(own).encode(own, value, this.#limited(lifetime));
-    if (encoded.long.length > SHARED_BYTES_MAX) return;
+    if (encoded.long.length > SHARED_BYTES_MAX) return false;
     const { values } = this.#host.entriesOf(own);
     const record = await this.#records.toRecord(values, encoded);
     const ttlMs = ttlOf(encoded.expiresMs, this.#ttlMs);
-    // The value as it is in the cluster now is kept, whoever has written it.
-    if (await this.shared.publish(bytes, token, record, ttlMs)) await this.#read(key);
+    return this.shared.publish(bytes, token, record, ttlMs);
   }
 
   /** A value is never without a time to live. */
