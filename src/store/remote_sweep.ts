@@ -62,11 +62,19 @@ export class RemoteSweep {
   }
 
   /**
-   * Removes all records under the prefix: for a store that is about to be closed for good.
+   * Removes all records under the prefix: for a store that is about to be closed for good. Pages
+   * may be sent meanwhile, so it looks again until there are none.
    * @returns whether all nodes have answered
    */
-  empty(): Promise<boolean> {
-    return this.#run(() => false);
+  async empty(): Promise<boolean> {
+    for (;;) {
+      let found = 0;
+      const isWhole = await this.#run(() => {
+        found++;
+        return false;
+      });
+      if (!isWhole || found === 0) return isWhole;
+    }
   }
 
   /** As RemoteControl. */
