@@ -33,7 +33,7 @@ import { RUNNING, STATE, STOP_WORDS } from "./stop_points.ts";
 import { startWatchdog } from "./watchdog.ts";
 
 const MIB = 1 << 20;
-const STOPS = Number(process.env["ZCACHE_STOPS"] ?? 300);
+const STOPS = Number(process.env["ZCACHE_STOPS"] ?? 200);
 const SEED = Number(process.env["ZCACHE_STOPS_SEED"] ?? 1);
 /** Stops after which everything is made anew, of the next kinds of pools. */
 const STOPS_OF_FIXTURE = 50;

@@ -19,7 +19,7 @@ import {
   type StoreWorkerInput,
 } from "./store_worker.ts";
 
-const ROUNDS = 60 * Number(process.env["ZCACHE_STRESS_ROUNDS"] ?? 1);
+const ROUNDS = 40 * Number(process.env["ZCACHE_STRESS_ROUNDS"] ?? 1);
 const SLOTS = 2;
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const WORKER = new URL(`./store_worker.${EXTENSION}`, import.meta.url);
