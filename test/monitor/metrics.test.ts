@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { WebServer } from "../../src/monitor/web/server.ts";
+import type { StoreStats } from "../../src/store/statistics.ts";
 import {
   fillDevice,
   type MemcachedFixture,
@@ -64,6 +65,18 @@ let nbd: NbdFixture;
 let memcached: MemcachedFixture;
 let web: WebServer;
 let families: Map<string, Family>;
+/** Of both stores, when the metrics were read. */
+let statistics: readonly StoreStats[];
+
+const statisticsNow = () => [nbd, memcached].map(({ store }) => store.stats());
+
+/** What background work may change between two looks. */
+const changing = (stats: readonly StoreStats[]) =>
+  JSON.stringify(
+    stats.map(({ orig_data_size, compr_data_size, mem_used_total, memory, latency }) => [
+      ...[orig_data_size, compr_data_size, mem_used_total, memory, latency.put.count],
+    ]),
+  );
 
 async function scrape(): Promise<Map<string, Family>> {
   const response = await fetch(`${web.url}metrics`);
@@ -80,7 +93,12 @@ before(async () => {
   await setDocuments(memcached, 0, 500);
   await memcached.client.ask("get doc:1 doc:2 nothing\r\n", "END\r\n");
   web = await startWeb([nbd.monitor, memcached.monitor]);
-  families = await scrape();
+  let earlier = "";
+  do {
+    earlier = changing(statisticsNow());
+    families = await scrape();
+    statistics = statisticsNow();
+  } while (changing(statistics) !== earlier);
 });
 
 after(async () => {
@@ -112,9 +130,9 @@ test("names, types and units follow Prometheus's conventions", () => {
 });
 
 test("the metrics equal the statistics of the stores", () => {
-  for (const { store, monitor } of [nbd, memcached]) {
+  for (const [nth, { monitor }] of [nbd, memcached].entries()) {
     const service = monitor.name;
-    const stats = store.stats();
+    const stats = statistics[nth]!;
     assert.equal(figureOf("zcache_logical_bytes", { service }), stats.orig_data_size);
     assert.equal(figureOf("zcache_compressed_bytes", { service }), stats.compr_data_size);
     assert.equal(figureOf("zcache_memory_used_bytes", { service }), stats.mem_used_total);
