@@ -98,6 +98,11 @@ export class Mutex {
     assert((this.#words[this.#at]! & ~WAITED) === this.#owner, "the caller holds the lock");
   }
 
+  /** Whether a thread waits for the lock, which this thread has. */
+  get isAwaited(): boolean {
+    return Atomics.load(this.#words, this.#at) !== this.#owner;
+  }
+
   #lockContended(waits: LockWaits): number {
     const [words, at, owner] = [this.#words, this.#at, this.#owner];
     assert((Atomics.load(words, at) & ~WAITED) !== owner, "a thread takes a lock only once");

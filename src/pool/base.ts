@@ -400,8 +400,12 @@ export abstract class BasePool implements Zpool {
     if (!journalIsKept(this.words)) this.#mutex.unlock();
   }
 
-  protected assertLocked(): void {
-    this.#mutex.assertLocked();
+  /**
+   * Whether another thread waits for the pool's lock, which this thread has. Where the arena's lock
+   * guards the pool, its holder does not step aside in the middle of its work.
+   */
+  protected get isAwaited(): boolean {
+    return !journalIsKept(this.words) && this.#mutex.isAwaited;
   }
 
   /** Adds to a common counter (pool.layout.ts), under the lock. */

@@ -120,7 +120,7 @@ export class ZsmallocPool extends ZspagePool {
     let isDone = false;
     try {
       const emptied = compactStepLocked(this.words, this.zspages, this.#objects, cls);
-      wanted = Atomics.load(this.words, this.lockAt) !== this.arena.owner;
+      wanted = this.isAwaited;
       const pages = emptied <= 0 ? emptied : this.zspages.release(emptied);
       if (emptied > 0) this.count(Pool.PAGES_COMPACTED, pages);
       isDone = true;
