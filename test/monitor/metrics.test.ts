@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { WebServer } from "../../src/monitor/web/server.ts";
 import type { StoreStats } from "../../src/store/statistics.ts";
 import {
@@ -68,6 +69,9 @@ let families: Map<string, Family>;
 /** Of both stores, when the metrics were read. */
 let statistics: readonly StoreStats[];
 
+/** Metrics are of a state that is at most a fifth of a second old. */
+const STATE_AGE_MS = 250;
+
 const statisticsNow = () => [nbd, memcached].map(({ store }) => store.stats());
 
 /** What background work may change between two looks. */
@@ -96,6 +100,7 @@ before(async () => {
   let earlier = "";
   do {
     earlier = changing(statisticsNow());
+    await sleep(STATE_AGE_MS);
     families = await scrape();
     statistics = statisticsNow();
   } while (changing(statistics) !== earlier);
