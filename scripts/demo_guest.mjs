@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { has, Undo } from "./demo.mjs";
 
 const MIB = 1024 * 1024;
 const GUEST_MIB = 128;
@@ -54,15 +55,6 @@ function makeInitramfs(program) {
   );
 }
 
-function has(program) {
-  try {
-    execFileSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 function missing() {
   if (process.arch !== "x64") return "the guest's kernel is for x86-64";
   const absent = [QEMU, "gcc"].filter((program) => !has(program));
@@ -72,7 +64,7 @@ function missing() {
   return undefined;
 }
 
-const undo = [];
+const undo = new Undo("demo:guest");
 
 async function startServer(folder) {
   const socket = join(folder, "nbd.sock");
@@ -209,22 +201,7 @@ async function demo() {
   console.log("demo:guest: the guest swapped, wrote and trimmed, and all of it was right");
 }
 
-for (const signal of ["SIGINT", "SIGTERM"]) {
-  process.once(signal, async () => {
-    await undoAll();
-    process.exit(1);
-  });
-}
-
-async function undoAll() {
-  for (const step of undo.splice(0).reverse()) {
-    try {
-      await step();
-    } catch (error) {
-      console.error(`demo:guest: not undone: ${error.message}`);
-    }
-  }
-}
+undo.onSignals();
 
 try {
   await demo();
@@ -232,5 +209,5 @@ try {
   console.error(`demo:guest: ${error.message}`);
   process.exitCode = 1;
 } finally {
-  await undoAll();
+  await undo.all();
 }

@@ -7,7 +7,7 @@
 // says what is missing. All of it is undone at the end, whatever happens.
 //
 // `--mib N` writes N MiB; device and memory shrink or grow with it.
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { open, unlink } from "node:fs/promises";
@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { has, Undo } from "./demo.mjs";
 
 const MIB = 1024 * 1024;
 const FULL_MIB = 1280;
@@ -35,7 +36,7 @@ const CLI = join(dist, "src/cli/main.js");
 const SERVERS = join(dist, "test/doubles/engine_servers.js");
 const run = promisify(execFile);
 
-const undo = [];
+const undo = new Undo("demo:remote");
 const begin = performance.now();
 /** What is being done now, with its part that is done, for the line of progress. */
 let doing = "";
@@ -48,15 +49,6 @@ function seconds() {
 function say(text) {
   if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
   console.log(`${seconds()}  ${text}`);
-}
-
-function has(program) {
-  try {
-    execFileSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function missing() {
@@ -292,16 +284,6 @@ async function demo() {
   say("detached, and no page is left in the cluster: two masters were killed, nothing was lost");
 }
 
-async function undoAll() {
-  for (const step of undo.splice(0).reverse()) {
-    try {
-      await step();
-    } catch (error) {
-      console.error(`demo:remote: not undone: ${error.message}`);
-    }
-  }
-}
-
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.on(signal, () => {
     isInterrupted = true;
@@ -317,6 +299,6 @@ try {
   say(`demo:remote: ${error.stderr?.trim() || error.message}`);
   process.exitCode = 1;
 } finally {
-  await undoAll();
+  await undo.all();
   clearInterval(status);
 }

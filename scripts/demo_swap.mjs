@@ -8,6 +8,7 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Undo } from "./demo.mjs";
 
 const MIB = 1024 * 1024;
 const PAGE = 4096;
@@ -58,7 +59,7 @@ function needMuch() {
   console.log(JSON.stringify({ random, verified }));
 }
 
-const undo = [];
+const undo = new Undo("demo:swap", 100);
 
 function run(program, ...args) {
   return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
@@ -150,31 +151,15 @@ async function demo() {
   console.log(`after blkdiscard: ${stat(device)}`);
 }
 
-async function undoAll() {
-  for (const step of undo.splice(0).reverse()) {
-    try {
-      step();
-      await new Promise((done) => setTimeout(done, 100));
-    } catch (error) {
-      console.error(`demo:swap: not undone: ${error.message}`);
-    }
-  }
-}
-
 if (process.argv[2] === "--need-much") needMuch();
 else {
-  for (const signal of ["SIGINT", "SIGTERM"]) {
-    process.once(signal, async () => {
-      await undoAll();
-      process.exit(1);
-    });
-  }
+  undo.onSignals();
   try {
     await demo();
   } catch (error) {
     console.error(`demo:swap: ${error.message}`);
     process.exitCode = 1;
   } finally {
-    await undoAll();
+    await undo.all();
   }
 }
