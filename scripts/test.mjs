@@ -1,8 +1,9 @@
 // Builds if something has changed, then runs tests on Node's test runner, in one of three tiers:
 //
 //   npm test             every `*.test.ts` that is not long: at most 5 minutes on two processors
-//   npm run test:long    every `*.long.test.ts`: terminated threads, killed processes, fuzzers, the
-//                        other projects' suites, tiny benchmarks: at most 12 minutes
+//   npm run test:long    every `*.long.test.ts`: terminated threads, killed processes, fuzzers, all
+//                        snippets of the documentation, the other projects' suites, tiny
+//                        benchmarks: at most 12 minutes
 //   npm run test:soak    the tests that a variable of the environment lengthens, at their full
 //                        length (SOAK below): hours, and never in CI
 //

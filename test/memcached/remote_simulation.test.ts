@@ -10,7 +10,7 @@ import { type RemoteItemsOptions, RemoteItemsSimulation } from "./remote_simulat
 
 const STEPS_OF_RUN = 2500;
 const SEED = process.env["ZCACHE_SIM_SEED"];
-const STEPS = Number(process.env["ZCACHE_SIM_STEPS"] ?? 20_000);
+const STEPS = Number(process.env["ZCACHE_SIM_STEPS"] ?? 12_500);
 
 function optionsOf(seed: number): RemoteItemsOptions {
   const random = new Xorshift32(Math.imul(seed, 0x9e3779b1) | 1);

@@ -25,7 +25,7 @@ for (const [before, after] of [
   test(`a cache of ${before} comes back in ${after}, and its values can be read`, async () => {
     const path = join(temporaryFolder("recovered-dictionaries"), "values");
     const first = Cache.create({ memoryMax: before, persist: { path } });
-    const keys = 60_000;
+    const keys = 25_000;
     for (let nth = 0; nth < keys; nth++) {
       if (nth === 3000) assert.ok((await first.train())?.used, "a dictionary is in use");
       first.set(`key ${nth}`, documentOf(nth));

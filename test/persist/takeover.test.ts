@@ -11,6 +11,7 @@ import fc from "fast-check";
 import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
 import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
+const RUNS = Number(process.env["ZCACHE_MODEL_RUNS"] ?? 6);
 const home = temporaryFolder("takeover");
 let folders = 0;
 
@@ -150,7 +151,7 @@ test("values survive any numbers of shards, and an end at any moment of a takeov
     }
     rmSync(folder, { recursive: true });
   });
-  fc.assert(run, { numRuns: 10 });
+  fc.assert(run, { numRuns: RUNS });
   assert.ok(takeovers > 0 && moments > 0, `${takeovers} takeovers, ${moments} moments`);
 });
 

@@ -15,6 +15,7 @@ import { fillPage, openStore } from "../doubles/store_fixture.ts";
 
 const PAGE = 4096;
 const SLOTS = 600;
+const RUNS = Number(process.env["ZCACHE_MODEL_RUNS"] ?? 1);
 const UUID = new Uint8Array(16).fill(7);
 
 /** A front as the test sees it: slots of pages. */
@@ -155,7 +156,7 @@ for (const pool of poolTypes()) {
       const steps = fc.array(step, { minLength: 60, maxLength: 120 });
       fc.assert(
         fc.property(steps, (some) => run(pool, open, some)),
-        { numRuns: 2, seed: 7 },
+        { numRuns: RUNS, seed: 7 },
       );
     }
   });
