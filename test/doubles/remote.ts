@@ -93,6 +93,11 @@ export class RemoteCluster {
     return this.nodes.reduce((sum, { master }) => sum + master.size, 0);
   }
 
+  /** The keys of all records. */
+  get keys(): RemoteKey[] {
+    return this.nodes.flatMap(({ master }) => [...master.values()].map(({ key }) => key));
+  }
+
   /** The names of all records. */
   get names(): string[] {
     return this.nodes.flatMap(({ master }) => [...master.keys()]);
