@@ -4,7 +4,7 @@ import { testSimulation } from "../store/simulation_runs.ts";
 
 testSimulation({
   path: "test/shard/simulation.test.ts",
-  steps: 30_000,
+  steps: 20_000,
   shards: 3,
   memories: [3 << 20, 4 << 20],
 });

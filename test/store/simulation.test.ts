@@ -6,7 +6,7 @@ import { testSimulation } from "./simulation_runs.ts";
 
 testSimulation({
   path: "test/store/simulation.test.ts",
-  steps: 80_000,
+  steps: 60_000,
   shards: 1,
   memories: [1 << 20, 3 << 20],
 });
