@@ -217,7 +217,7 @@ export class Fleet<K extends CacheKey, V> {
       this.#report(error);
       return call();
     }
-    return this.#callLoader({ key, token, call, lifetime, mayStore });
+    return this.#callLoader({ key, token, call, lifetime });
   }
 
   async #callLoader(load: {
@@ -225,9 +225,8 @@ export class Fleet<K extends CacheKey, V> {
     readonly token: string;
     readonly call: () => Promise<V | undefined>;
     readonly lifetime: Lifetime;
-    readonly mayStore: () => boolean;
   }): Promise<V | undefined> {
-    const { key, token, call, lifetime, mayStore } = load;
+    const { key, token, call, lifetime } = load;
     const { shared } = this;
     const renew = () => shared.renew(key.bytes, token, LOAD_LEASE_MS).catch(() => false);
     const timer = setInterval(() => void renew(), LOAD_LEASE_MS / RENEWALS);
@@ -245,9 +244,10 @@ export class Fleet<K extends CacheKey, V> {
     // A set or delete, here or elsewhere, has ended the lease: then nothing is sent.
     try {
       const isSent = await this.#publish(key, token, value, lifetime);
-      // What is in the cluster now is kept, whoever has written it.
+      // What is in the cluster now is kept, whoever has written it. The server has told of this
+      // machine's own change too, which removes a copy: only what comes after that counts.
       if (!isSent) await shared.release(key.bytes, token);
-      else if (mayStore()) await this.#read(key);
+      else await this.#read(key);
     } catch (error) {
       await shared.release(key.bytes, token).catch(() => undefined);
       this.#report(error);

@@ -308,15 +308,14 @@ export class Loads<K extends CacheKey, V> {
       if (stored !== undefined) return stored;
       const call = async () => {
         this.#counts.loads++;
-        return scopes.run(load.scope, () => loader(given, load.context));
+        const value = await scopes.run(load.scope, () => loader(given, load.context));
+        // Nobody waits for the value of an abandoned load, and nothing stores it.
+        return load.isAbandoned ? undefined : value;
       };
       const fleet = this.#host.shared();
-      const mayStore = () => !load.isAbandoned && load.mayStore();
-      if (fleet !== undefined) return await fleet.load(load.key, call, plan, mayStore);
+      if (fleet !== undefined) return await fleet.load(load.key, call, plan, load.mayStore);
       const value = await call();
-      if (value !== undefined && !load.isAbandoned) {
-        this.#host.store(own, value, plan, load.mayStore);
-      }
+      if (value !== undefined) this.#host.store(own, value, plan, load.mayStore);
       return value;
     } catch (error) {
       failure = [error];

@@ -158,6 +158,40 @@ test("one load for a key over all machines; an error is the caller's", OPTIONS, 
   assert.notEqual(await all[1]!.getAsync("bad"), "good");
 });
 
+test("a machine keeps copies of what it has loaded", OPTIONS, async () => {
+  const server = await start();
+  const cache = open([server.address]);
+  // The first machine of a prefix makes the token in its names while it loads.
+  for (const round of ["first", "second"]) {
+    const keys = Array.from({ length: 25 }, (_, nth) => `${round} ${nth}`);
+    await Promise.all(keys.map((key) => cache.fetch(key, async () => `value of ${key}`)));
+    for (const key of keys) assert.equal(cache.get(key), `value of ${key}`);
+  }
+});
+
+test("a load that all callers have given up is not stored", OPTIONS, async () => {
+  const server = await start();
+  const [one, two] = [open([server.address]), open([server.address])];
+  const giveUp = new AbortController();
+  const ended = new Promise<void>((resolve) => {
+    const loaded = one.fetch(
+      "key",
+      async (_, { signal }) => {
+        const isAborted = once(signal, "abort");
+        giveUp.abort();
+        await isAborted;
+        setImmediate(resolve);
+        return "given up";
+      },
+      { signal: giveUp.signal },
+    );
+    loaded.catch(() => undefined);
+  });
+  await ended;
+  assert.equal(await two.fetch("key", async () => "loaded anew"), "loaded anew");
+  assert.equal(await one.getAsync("key"), "loaded anew");
+});
+
 test("a change during a load wins over what was loaded", OPTIONS, async () => {
   const server = await start();
   const [one, two] = [open([server.address]), open([server.address])];
