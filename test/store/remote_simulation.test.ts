@@ -12,7 +12,7 @@ import { RemoteSimulation, type RemoteSimulationOptions } from "./remote_simulat
 
 const STEPS_OF_RUN = 2500;
 const SEED = process.env["ZCACHE_SIM_SEED"];
-const STEPS = Number(process.env["ZCACHE_SIM_STEPS"] ?? 30_000);
+const STEPS = Number(process.env["ZCACHE_SIM_STEPS"] ?? 17_500);
 
 function optionsOf(seed: number): RemoteSimulationOptions {
   const random = new Xorshift32(seed);
