@@ -11,18 +11,20 @@ let memory: (WasmMemory & { grow(pages: number): number }) | undefined;
 let kernels: Kernels | undefined;
 let scratch: Uint8Array = new Uint8Array(0);
 
-/** XXH32 with seed 0, 0 … 2³² − 1. */
-export function checksum(bytes: Uint8Array): number {
+/** XXH32 with seed 0 of some bytes, and of more bytes behind them: 0 … 2³² − 1. */
+export function checksum(bytes: Uint8Array, more?: Uint8Array): number {
   if (memory === undefined || kernels === undefined) {
     const options = { initial: 2, maximum: PAGES_MAX, shared: true } as const;
     memory = new Wasm.Memory(options) as NonNullable<typeof memory>;
     kernels = instantiateKernels(memory);
     scratch = new Uint8Array(memory.buffer);
   }
-  if (bytes.length > scratch.length) {
-    memory.grow(Math.ceil((bytes.length - scratch.length) / WASM_PAGE));
+  const size = bytes.length + (more?.length ?? 0);
+  if (size > scratch.length) {
+    memory.grow(Math.ceil((size - scratch.length) / WASM_PAGE));
     scratch = new Uint8Array(memory.buffer);
   }
   scratch.set(bytes);
-  return kernels.checksum(0, bytes.length, 0) >>> 0;
+  if (more !== undefined) scratch.set(more, bytes.length);
+  return kernels.checksum(0, size, 0) >>> 0;
 }

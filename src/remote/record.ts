@@ -20,37 +20,51 @@ export interface RecordOrigin {
  */
 export type RecordContent = RemoteData | "corrupt" | { readonly refusal: string };
 
+/** The numbers of a record's header, and where the bytes behind it begin. */
+interface Header {
+  readonly epoch: number;
+  readonly dictionary: number;
+  readonly plainBytes: number;
+  readonly prefixBytes: number;
+  readonly codecBytes: number;
+  /** Offset of the codec's name. */
+  readonly at: number;
+  /** Bytes of the key between the codec's name and the prefix. */
+  readonly keyBytes: number;
+}
+
 const CODEC = /^[a-z0-9_.-]+$/;
 const MAGIC = Buffer.from(Layout.MAGIC, "latin1");
-
-/** Bytes of a record. */
-export function recordBytes(keyBytes: number, codec: string, dataBytes: number): number {
-  return Layout.HEADER_BYTES + codec.length + keyBytes + dataBytes;
-}
+const { FIRST } = Layout;
+const header = Buffer.alloc(Layout.HEADER_BYTES_MAX);
 
 /** The bytes of a record; a copy of the data. */
 export function encodeRecord({ epoch, key }: RecordOrigin, record: RemoteData): Buffer {
-  const { codec, data } = record;
+  const { codec, data, dictionary, plainBytes, prefixBytes } = record;
   assert(codec.length <= Layout.CODEC_BYTES_MAX && CODEC.test(codec), "the codec has a short name");
   assert(key.length <= Layout.KEY_BYTES_MAX, "the key has at most 2,048 bytes");
-  assert(record.prefixBytes <= data.length, "the prefix is a part of the data");
-  const total = recordBytes(key.length, codec, data.length);
-  const bytes = Buffer.allocUnsafe(total);
+  assert(prefixBytes <= data.length, "the prefix is a part of the data");
+  let at = Layout.NUMBERS_AT;
+  for (const number of [epoch, dictionary, plainBytes, prefixBytes, codec.length]) {
+    at = writeNumber(header, at, number);
+  }
+  const bytes = Buffer.allocUnsafe(at + codec.length + data.length);
+  bytes.set(header.subarray(0, at));
   bytes.write(Layout.MAGIC, 0, "latin1");
   bytes[Layout.VERSION_AT] = Layout.VERSION;
-  bytes.writeUInt32LE(total, Layout.BYTES_AT);
-  bytes.writeUInt32LE(epoch, Layout.EPOCH_AT);
-  bytes.writeUInt32LE(record.dictionary, Layout.DICTIONARY_AT);
-  bytes.writeUInt32LE(record.plainBytes, Layout.PLAIN_AT);
-  bytes.writeUInt32LE(record.prefixBytes, Layout.PREFIX_AT);
-  bytes.writeUInt16LE(key.length, Layout.KEY_AT);
-  bytes[Layout.CODEC_AT] = codec.length;
-  bytes[Layout.ZERO_AT] = 0;
-  bytes.write(codec, Layout.HEADER_BYTES, "latin1");
-  bytes.set(key, Layout.HEADER_BYTES + codec.length);
-  bytes.set(data, total - data.length);
-  bytes.writeUInt32LE(checksum(bytes.subarray(Layout.BYTES_AT)), Layout.CHECK_AT);
+  bytes.write(codec, at, "latin1");
+  bytes.set(data, at + codec.length);
+  bytes.writeUInt32LE(checksum(key, bytes.subarray(Layout.NUMBERS_AT)), Layout.CHECK_AT);
   return bytes;
+}
+
+/** @returns the offset behind the number */
+function writeNumber(bytes: Uint8Array, from: number, number: number): number {
+  let at = from;
+  let rest = number >>> 0;
+  for (; rest > 0x7f; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80;
+  bytes[at++] = rest;
+  return at;
 }
 
 /**
@@ -64,41 +78,71 @@ export function decodeRecord(
   plainBytesMax: number,
 ): RecordContent {
   const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (record.length < Layout.HEADER_BYTES || !record.subarray(0, MAGIC.length).equals(MAGIC)) {
-    return "corrupt";
-  }
+  if (record.length < Layout.HEADER_BYTES_MIN) return "corrupt";
+  if (!record.subarray(0, MAGIC.length).equals(MAGIC)) return "corrupt";
   const version = record[Layout.VERSION_AT]!;
-  if (version !== Layout.VERSION) {
-    const known = `this zcache reads version ${Layout.VERSION}`;
+  if (version < 1 || version > Layout.VERSION) {
+    const known = `this zcache reads versions 1 to ${Layout.VERSION}`;
     return { refusal: `a record of version ${version} in the cluster, and ${known}` };
   }
-  if (record.readUInt32LE(Layout.BYTES_AT) !== record.length) return "corrupt";
+  const found = version === 1 ? firstHeader(record, key) : headerOf(record, key);
+  return found === undefined ? "corrupt" : contentOf(record, found, plainBytesMax);
+}
+
+/** @returns undefined for a record that is damaged or has another key */
+function headerOf(record: Buffer, key: Uint8Array): Header | undefined {
   const check = record.readUInt32LE(Layout.CHECK_AT);
-  if (checksum(record.subarray(Layout.BYTES_AT)) !== check) return "corrupt";
-  return contentOf(record, key, plainBytesMax);
+  if (checksum(key, record.subarray(Layout.NUMBERS_AT)) !== check) return undefined;
+  let at = Layout.NUMBERS_AT;
+  /** The next number; not a number if it is cut off, or has more than 32 bits. */
+  const next = () => {
+    let number = 0;
+    for (let nth = 0; nth < Layout.NUMBER_BYTES_MAX && at < record.length; nth++) {
+      const byte = record[at++]!;
+      number += (byte & 0x7f) * 2 ** (7 * nth);
+      if (byte < 0x80) return number < 2 ** 32 ? number : Number.NaN;
+    }
+    return Number.NaN;
+  };
+  const epoch = next();
+  const dictionary = next();
+  const plainBytes = next();
+  const prefixBytes = next();
+  const codecBytes = next();
+  // The sum of all is a number only if each of them is one.
+  if (Number.isNaN(epoch + dictionary + plainBytes + prefixBytes + codecBytes)) return undefined;
+  return { epoch, dictionary, plainBytes, prefixBytes, codecBytes, at, keyBytes: 0 };
+}
+
+/** The same of a record of version 1, in which the key stands. */
+function firstHeader(record: Buffer, key: Uint8Array): Header | undefined {
+  if (record.length < FIRST.HEADER_BYTES) return undefined;
+  if (record.readUInt32LE(FIRST.BYTES_AT) !== record.length) return undefined;
+  const check = record.readUInt32LE(Layout.CHECK_AT);
+  if (checksum(record.subarray(FIRST.BYTES_AT)) !== check) return undefined;
+  const codecBytes = record[FIRST.CODEC_AT]!;
+  const keyBytes = record.readUInt16LE(FIRST.KEY_AT);
+  const keyAt = FIRST.HEADER_BYTES + codecBytes;
+  if (!record.subarray(keyAt, keyAt + keyBytes).equals(key)) return undefined;
+  return {
+    epoch: record.readUInt32LE(FIRST.EPOCH_AT),
+    dictionary: record.readUInt32LE(FIRST.DICTIONARY_AT),
+    plainBytes: record.readUInt32LE(FIRST.PLAIN_AT),
+    prefixBytes: record.readUInt32LE(FIRST.PREFIX_AT),
+    ...{ codecBytes, at: FIRST.HEADER_BYTES, keyBytes },
+  };
 }
 
 /** The content of a record whose check is right; nothing says that a zcache has written it. */
-function contentOf(record: Buffer, key: Uint8Array, plainBytesMax: number): RecordContent {
-  const codecBytes = record[Layout.CODEC_AT]!;
-  const keyBytes = record.readUInt16LE(Layout.KEY_AT);
-  const prefixBytes = record.readUInt32LE(Layout.PREFIX_AT);
-  const plainBytes = record.readUInt32LE(Layout.PLAIN_AT);
-  const keyAt = Layout.HEADER_BYTES + codecBytes;
-  const dataAt = keyAt + keyBytes;
+function contentOf(record: Buffer, found: Header, plainBytesMax: number): RecordContent {
+  const { dictionary, plainBytes, prefixBytes, codecBytes, at, keyBytes } = found;
+  const dataAt = at + codecBytes + keyBytes;
   if (codecBytes > Layout.CODEC_BYTES_MAX || dataAt + prefixBytes > record.length) return "corrupt";
-  const codec = record.toString("latin1", Layout.HEADER_BYTES, keyAt);
-  if (!CODEC.test(codec) || !record.subarray(keyAt, dataAt).equals(key)) return "corrupt";
+  const codec = record.toString("latin1", at, at + codecBytes);
+  if (!CODEC.test(codec)) return "corrupt";
   if (plainBytes > plainBytesMax) {
     const most = `at most ${plainBytesMax} bytes are taken`;
     return { refusal: `a record in the cluster has ${plainBytes} bytes uncompressed: ${most}` };
   }
-  const dictionary = record.readUInt32LE(Layout.DICTIONARY_AT);
   return { prefixBytes, codec, dictionary, plainBytes, data: record.subarray(dataAt) };
-}
-
-/** The owner's epoch in a record that `decodeRecord` has read. */
-export function epochOf(bytes: Uint8Array): number {
-  const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  return record.readUInt32LE(Layout.EPOCH_AT);
 }
