@@ -187,7 +187,8 @@ export class SingleFlight {
   async wait(flight: Flight, isWanted: () => boolean): Promise<FlightResult> {
     const words = this.#words;
     const { at, ticket } = flight;
-    while (Atomics.load(words, at + TICKET) === ticket) {
+    // The words of a closed cache may be gone.
+    while (this.#isClosed || Atomics.load(words, at + TICKET) === ticket) {
       if (this.#isClosed || !this.#mayRun(Atomics.load(words, at + OWNER)) || !isWanted()) {
         this.#removeWaiter(flight);
         return { isOver: false, failure: NO_FAILURE };

@@ -7,7 +7,7 @@
 //   4. mutex.ts, arena_lock.ts, reader.layout.ts, lock_waits.ts, lock.as.ts
 //                                    locks that survive the death of their owner
 //   5. journal.ts                    undoes what a transaction has not committed
-//   6. owner.ts                      names of threads in shared words
+//   6. owner.ts, thread_table.ts     names of threads in shared words; which are attached
 //
 // `Arena.create` makes an arena, `share()` returns a value for `postMessage` or `workerData`, and
 // `Arena.attach` opens it in another thread. Each thread has its own Arena object, with views,
@@ -37,6 +37,8 @@ import { LockWaits } from "./lock_waits.ts";
 import type { IsDead } from "./mutex.ts";
 import { newOwner, ownerIsAttached, ownerMayRun } from "./owner.ts";
 import { READERS_BYTES } from "./reader.layout.ts";
+import type { ReleaseArena } from "./thread_table.ts";
+import { claimThread, closedError, isClosed, leave, setClosed } from "./thread_table.ts";
 
 /** WebAssembly counts memory in pages of 64 KiB. */
 const WASM_PAGE = 64 * KIB;
@@ -117,13 +119,20 @@ export class Arena {
    */
   readonly lock: ArenaLock;
   readonly #threads: Threads;
+  readonly #release: ReleaseArena | undefined;
   /** The unused frames of a reserved block that this thread was given. */
   #keptNext = 0;
   #keptEnd = 0;
   #detached = false;
 
-  private constructor(memory: WasmMemory, threads: Threads, kernelSwitch?: KernelSwitch) {
+  private constructor(
+    memory: WasmMemory,
+    threads: Threads,
+    kernelSwitch?: KernelSwitch,
+    release?: ReleaseArena,
+  ) {
     this.memory = memory;
+    this.#release = release;
     this.words = new Int32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.#threads = threads;
@@ -147,12 +156,17 @@ export class Arena {
     );
     this.pageSize = this.frames.pageSize;
     this.lock = new ArenaLock(this, threads);
+    if (isClosed(this.words)) {
+      this.#leave();
+      throw closedError();
+    }
     if (wasDead) this.#orDetach(() => this.#underLock(() => this.#giveScratchOf(thread)));
   }
 
   /**
    * Creates an arena. The system commits memory when it is touched, not here.
    * @param kernelSwitch of the store, if it has several arenas
+   * @param release called when the last thread leaves the closed arena, if this thread is the last
    * @throws ZcacheError ERR_OPTION for an impossible size or page size, ERR_ARENA_MEMORY if the
    *   platform refuses the memory
    */
@@ -160,13 +174,14 @@ export class Arena {
     options: ArenaOptions,
     threads = UNKNOWN_THREADS,
     kernelSwitch?: KernelSwitch,
+    release?: ReleaseArena,
   ): Arena {
     const { sizeBytes, sizeBytesMax, pageSize } = checkOptions(options);
     const memory = makeMemory(sizeBytes, sizeBytesMax);
     const words = new Int32Array(memory.buffer);
     words[Super.VERSION] = Super.ARENA_VERSION;
     words[Super.PAGE_SHIFT] = Math.log2(pageSize);
-    const arena = new Arena(memory, threads, kernelSwitch);
+    const arena = new Arena(memory, threads, kernelSwitch, release);
     words[Super.FIRST_FRAME] = arena.frames.firstFrame;
     arena.frames.format(sizeBytes / pageSize);
     Atomics.store(words, Super.MAGIC, Super.ARENA_MAGIC);
@@ -176,11 +191,16 @@ export class Arena {
   /**
    * Opens a shared arena in the calling thread.
    * @param threads tells which threads are dead; the same in all threads
-   * @param kernelSwitch as for `create`
+   * @param kernelSwitch, @param release as for `create`
    * @throws ZcacheError ERR_ARENA_SHARE if `share` is not a share, ERR_ARENA_CLOSED after close(),
    *   ERR_ARENA_THREADS if MAX_THREADS are attached
    */
-  static attach(share: ArenaShare, threads = UNKNOWN_THREADS, kernelSwitch?: KernelSwitch): Arena {
+  static attach(
+    share: ArenaShare,
+    threads = UNKNOWN_THREADS,
+    kernelSwitch?: KernelSwitch,
+    release?: ReleaseArena,
+  ): Arena {
     const memory = (share as Partial<ArenaShare> | null | undefined)?.zcacheArena;
     if (!(memory instanceof Wasm.Memory)) {
       throw new ZcacheError("ERR_ARENA_SHARE", "this is not what an arena's share() returned");
@@ -191,10 +211,8 @@ export class Arena {
       throw new ZcacheError("ERR_ARENA_SHARE", "the shared memory holds no zcache arena");
     }
     checkVersions(words[Super.VERSION]!, share.zcache);
-    if (Atomics.load(words, Super.CLOSED) !== 0) {
-      throw new ZcacheError("ERR_ARENA_CLOSED", "the arena has been closed");
-    }
-    const arena = new Arena(memory, threads, kernelSwitch);
+    if (isClosed(words)) throw closedError();
+    const arena = new Arena(memory, threads, kernelSwitch, release);
     if (journalIsKept(words)) {
       arena.lock.openReader();
       // Dead threads leave their numbers and scratch behind; each thread that attaches reclaims
@@ -251,7 +269,7 @@ export class Arena {
     } finally {
       this.#detached = true;
       this.lock.end();
-      Atomics.store(this.words, Super.THREADS + this.thread - 1, 0);
+      this.#leave();
     }
   }
 
@@ -274,14 +292,25 @@ export class Arena {
     return reaped;
   }
 
-  /** Detaches, and makes all later attempts to attach fail; attached threads go on. */
+  /**
+   * Detaches, and makes all later attempts to attach fail; attached threads go on. The memory goes
+   * back to the system when the last of them has detached, if the platform can do that.
+   */
   close(): void {
-    Atomics.store(this.words, Super.CLOSED, 1);
+    setClosed(this.words);
     this.detach();
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** Gives up the thread's number, and the memory if no thread needs it any more. */
+  #leave(): void {
+    const { bytes, frames } = this;
+    if (!leave(this.words, this.thread, this.#threads)) return;
+    const populated = frames.framesUsable - frames.framesUnpopulated;
+    this.#release?.(bytes, Super.SUPERBLOCK_WORDS * 4, populated * frames.pageSize);
   }
 
   #reap(thread: number): boolean {
@@ -461,25 +490,4 @@ function makeMemory(sizeBytes: number, sizeBytesMax: number): WasmMemory {
 function tryMemory(sizeBytes: number): WasmMemory {
   const pages = sizeBytes / WASM_PAGE;
   return new Wasm.Memory({ initial: pages, maximum: pages, shared: true });
-}
-
-/**
- * Finds a free thread number. If all are taken and there is a journal, takes over the number of a
- * dead thread, with its scratch.
- */
-function claimThread(words: Int32Array, threads: Threads): { thread: number; wasDead: boolean } {
-  const self = threads.self();
-  for (let slot = 0; slot < Super.MAX_THREADS; slot++) {
-    if (Atomics.compareExchange(words, Super.THREADS + slot, 0, self) === 0) {
-      return { thread: slot + 1, wasDead: false };
-    }
-  }
-  for (let slot = 0; journalIsKept(words) && slot < Super.MAX_THREADS; slot++) {
-    const name = Atomics.load(words, Super.THREADS + slot);
-    if (name !== 0 && threads.mayRun(name)) continue;
-    if (Atomics.compareExchange(words, Super.THREADS + slot, name, self) === name) {
-      return { thread: slot + 1, wasDead: true };
-    }
-  }
-  throw new ZcacheError("ERR_ARENA_THREADS", `${Super.MAX_THREADS} threads are attached already`);
 }

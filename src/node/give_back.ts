@@ -1,5 +1,8 @@
 // The memory of a store's free frames: returned to the system while much is free, and populated
-// ahead of use while the store grows. Both are tasks of the thread that made the store.
+// ahead of use while the store grows. Both are tasks of the thread that made the store. The memory
+// of a closed store is returned by the last thread that leaves it.
+import type { Address } from "../base/brand.ts";
+import { MIB } from "../base/units.ts";
 import { ResidentMemory } from "../store/resident_memory.ts";
 import { type Store, stateOf } from "../store/store.ts";
 import { ArenaMemory, type MemoryCalls, memoryCalls } from "./memory_calls.ts";
@@ -12,6 +15,9 @@ const RETURN_EVERY_MS = 8;
 const RETURN_WORK_MS = 4;
 /** Between two runs that populate, while the store grows. */
 const POPULATE_EVERY_MS = 5;
+
+/** Less memory than this is not worth loading the library that calls the system. */
+const CLOSED_BYTES_MIN = MIB;
 
 /**
  * Schedules both tasks, unless the store's options say otherwise.
@@ -45,6 +51,29 @@ export function manageResidentMemory(
     step: () => giveBack.step(),
   });
   return (ms) => giveBack.now(ms);
+}
+
+/**
+ * Returns the memory of a closed arena to the system (`ReleaseArena`). V8 would keep it until the
+ * garbage collector finds that nothing refers to the arena, which V8 is in no hurry to find out: it
+ * counts little of this memory. Without calls of the system, and if they fail, that remains so.
+ * @param load the calls of the system, for tests
+ */
+export function releaseArena(
+  bytes: Uint8Array,
+  keptBytes: number,
+  populatedBytes: number,
+  load: () => MemoryCalls = memoryCalls,
+): void {
+  if (populatedBytes < CLOSED_BYTES_MIN) return;
+  let memory: ArenaMemory;
+  try {
+    memory = new ArenaMemory(bytes, load());
+  } catch {
+    return;
+  }
+  const at = Math.ceil(keptBytes / memory.systemPage) * memory.systemPage;
+  memory.release(at as Address, bytes.length - at);
 }
 
 /** Returns the memory of free frames to the system, for about so many ms. */

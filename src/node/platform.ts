@@ -17,6 +17,7 @@ import { platformClock } from "../base/clock.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import { nodeCodecs } from "./codecs.ts";
 import { FileDevice, removeWriteBackFiles } from "./file_device.ts";
+import { releaseArena } from "./give_back.ts";
 import { nodeThreads } from "./threads.ts";
 
 /** Numbers below this have 32 bits. */
@@ -32,6 +33,7 @@ export function nodePlatform(): StorePlatform {
     threads: nodeThreads(),
     // Windows counts all memory that could be touched.
     reservesFreely: process.platform !== "win32",
+    releaseArena,
     clock: platformClock,
     random: random32,
     codecs: () => nodeCodecs(),

@@ -21,7 +21,7 @@
 import { type Address, NIL } from "../base/brand.ts";
 import type { Errno } from "../base/errno.ts";
 import { assert } from "../base/errors.ts";
-import { Arena } from "../memory/arena.ts";
+import type { Arena } from "../memory/arena.ts";
 import { resolvePoolOptions, type TmemPoolOptions } from "../store/arguments.ts";
 import type { Explanation } from "../store/explain.ts";
 import type { IdleScanOptions, IdleScanResult } from "../store/idle_scan.ts";
@@ -29,7 +29,7 @@ import { Inspection } from "../store/inspection.ts";
 import type { Use } from "../store/load_remote.ts";
 import { markClosed, serveMaintenance } from "../store/maintainer.ts";
 import { MISS } from "../store/next_page.ts";
-import { attachStore, createArena, formatStore } from "../store/open.ts";
+import { attachArena, attachStore, createArena, formatStore } from "../store/open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "../store/options.ts";
 import type { StorePlatform } from "../store/platform.ts";
 import type { StoreState } from "../store/state.ts";
@@ -145,7 +145,7 @@ export class ShardedStore extends Store {
       return Store.attach(share, platform);
     }
     return openTogether(platform, shards.length + 1, (shared) => {
-      const arena = Arena.attach(share.arena, shared.threads, shared.kernelSwitch);
+      const arena = attachArena(share, shared);
       const others: Store[] = [];
       try {
         const first = attachStore(arena, share.zcacheStore, share.options, shared, share.device);

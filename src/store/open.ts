@@ -9,8 +9,9 @@ import { NIL, type PageFrame, type WordIndex } from "../base/brand.ts";
 import { ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
 import { ONE_VERSION } from "../base/version.ts";
-import { ARENA_BYTES_MAX, ARENA_OWNER, Arena } from "../memory/arena.ts";
+import { ARENA_BYTES_MAX, ARENA_OWNER, Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
+import type { ReleaseArena } from "../memory/thread_table.ts";
 import type { EvictionPolicy, PolicySpace } from "../policy/contract.ts";
 import { POLICY_WORDS } from "../policy/contract.ts";
 import { createPolicy } from "../policy/registry.ts";
@@ -67,7 +68,31 @@ export function createArena(options: ResolvedOptions, platform: StorePlatform): 
   const most = arenaBytesMaxOf(sizeBytes);
   const sizeBytesMax = platform.reservesFreely ? Math.max(sizeBytes, most) : sizeBytes;
   const { threads, kernelSwitch } = platform;
-  return Arena.create({ sizeBytes, sizeBytesMax, pageSize }, threads, kernelSwitch);
+  const release = releaseOf(options, platform);
+  return Arena.create({ sizeBytes, sizeBytesMax, pageSize }, threads, kernelSwitch, release);
+}
+
+/**
+ * Attaches to the arena of a store.
+ * @throws ZcacheError as `Arena.attach`
+ */
+export function attachArena({ arena, options }: SharedArena, platform: StorePlatform): Arena {
+  const { threads, kernelSwitch } = platform;
+  return Arena.attach(arena, threads, kernelSwitch, releaseOf(options, platform));
+}
+
+/** What another thread has shared. */
+interface SharedArena {
+  readonly arena: ArenaShare;
+  readonly options: ResolvedOptions;
+}
+
+/** @param options of a share, which may be anything */
+function releaseOf(
+  options: ResolvedOptions | undefined,
+  platform: StorePlatform,
+): ReleaseArena | undefined {
+  return options?.giveBack === "auto" ? platform.releaseArena : undefined;
 }
 
 /** Creates an empty store in an arena that nobody else uses yet. */

@@ -4,6 +4,7 @@ import type { RemoteFigures } from "../backing/remote_contract.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Threads } from "../base/threads.ts";
 import type { CodecRegistry } from "../codec/registry.ts";
+import type { ReleaseArena } from "../memory/thread_table.ts";
 import type { KernelSwitch } from "../wasm/kernel_switch.ts";
 import type { KeptRecords } from "./kept_records.ts";
 
@@ -23,6 +24,8 @@ export interface StorePlatform {
    * than it needs and grow later.
    */
   readonly reservesFreely: boolean;
+  /** Returns the memory of closed arenas to the system; undefined where that is not possible. */
+  readonly releaseArena?: ReleaseArena;
   readonly clock: Clock;
   /** 32 random bits. */
   random(): number;

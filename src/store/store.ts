@@ -28,7 +28,7 @@ import { type Address, NIL } from "../base/brand.ts";
 import { copyBytes } from "../base/bytes.ts";
 import type { Errno } from "../base/errno.ts";
 import { ZcacheError } from "../base/errors.ts";
-import { Arena, type ArenaShare } from "../memory/arena.ts";
+import type { Arena, ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import type { TmemPoolInfo } from "../tmem/pools.ts";
@@ -43,7 +43,7 @@ import { loadPage, loadPageTimed } from "./load_page.ts";
 import { loadPageAsync, type Use } from "./load_remote.ts";
 import { makeRoomAfterPut, markClosed, serveMaintenance, waitForOthers } from "./maintainer.ts";
 import { type DATA, type MISS, nextPage, type ZERO } from "./next_page.ts";
-import { attachStore, createArena, formatStore, recoverLocked } from "./open.ts";
+import { attachArena, attachStore, createArena, formatStore, recoverLocked } from "./open.ts";
 import { type ResolvedOptions, resolveOptions, type StoreOptions } from "./options.ts";
 import type { BackgroundWork, RemoteControl, StorePlatform } from "./platform.ts";
 import { putWhenRoom } from "./put_async.ts";
@@ -112,7 +112,7 @@ export class Store {
     if (typeof share?.zcacheStore !== "number") {
       throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store's share() returned");
     }
-    const arena = Arena.attach(share.arena, platform.threads, platform.kernelSwitch);
+    const arena = attachArena(share, platform);
     const { zcacheStore: root, options, device } = share;
     try {
       return new Store(attachStore(arena, root, options, platform, device));
@@ -461,7 +461,8 @@ export class Store {
   }
 
   /**
-   * Closes the store for all threads: writes pending segments and closes the write-back file.
+   * Closes the store for all threads: writes pending segments and closes the write-back file. The
+   * memory goes back to the system once no thread is attached any more (docs/memory.md).
    * @param beforeDetach called after the last change, while this thread can still take the arena's
    *   lock: to write what must be written last
    */

@@ -149,7 +149,10 @@ export class DevicePages {
     return this.#store.nextPage(this.pool, key) === MISS ? NIL : pageOf(key);
   }
 
-  /** The key of a page, until the next call. @throws ZcacheError ERR_DEVICE_CLOSED */
+  /**
+   * The key of a page, until the next call.
+   * @throws ZcacheError ERR_DEVICE_CLOSED, ERR_STORE_CLOSED
+   */
   keyOf(page: number): TmemKey {
     this.assertAlive();
     return this.#key.setIndex(page);
@@ -159,7 +162,10 @@ export class DevicePages {
     const isAlive =
       this.#words[this.#at + Device.MAGIC] === Device.ZRAM_MAGIC &&
       this.#words[this.#at + Device.POOL] === this.pool;
-    if (!isAlive) throw new ZcacheError("ERR_DEVICE_CLOSED", "the device has been destroyed");
+    if (isAlive) return;
+    // The words of a closed store may be gone.
+    this.#store.assertOpen();
+    throw new ZcacheError("ERR_DEVICE_CLOSED", "the device has been destroyed");
   }
 
   copy(target: number, source: number, size: number): void {
