@@ -95,12 +95,13 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
    */
   recordRequest(hash: number, meta: number): void {
     if ((meta & this.#usesMask) !== this.#usesMask) this.#sketch.count(hash);
-    this.#miniatures.recordRequest(hash);
+    this.#miniatures.record(hash, 0);
   }
 
   push(entry: WordIndex, hash: number): void {
     const words = this.#words;
-    this.#miniatures.update(hash, this.#space.sizeOf(entry));
+    if (this.#miniatures.isUpdateDue) this.#miniatures.update();
+    this.#miniatures.record(hash, this.#space.sizeOf(entry));
     const isFilling = words[this.#at + Policy.CAPACITY] === 0;
     // The first entry after a round of evictions.
     if (words[this.#at + Policy.LOWEST] === 0) {
@@ -177,6 +178,7 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   /** Entries were added since the last round of evictions. */
   #beginRound(count: number, lowest: number): void {
     const words = this.#words;
+    this.#miniatures.update();
     const capacity = words[this.#at + Policy.CAPACITY]!;
     if (capacity === 0 && this.#miniatures.sizesDiffer)
       this.#miniatures.expert = FIRST_EXPERT_SIZES;

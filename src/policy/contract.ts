@@ -10,6 +10,7 @@
 //   queue.ts, links.ts                          a queue of entries, which all policies are made of
 //   frame_table.ts, ghosts.ts, sketch.ts        what is kept of pages that are not stored
 //   policy.layout.ts                            words and bits of a policy
+//   window.as.ts                                tinylfu and adaptive for the kernel of sets
 //   admission.ts, watermarks.ts                 which page may enter; when to reclaim
 //
 // An entry is a few words in the arena that the index owns. A policy has two of these words for its
@@ -62,7 +63,7 @@ export interface PolicySpace {
    * The number of absent pages to remember: as many as pages are expected to be stored at once.
    * s3-fifo uses 4 bytes for each, in whole frames, and one frame more as their directory; with
    * half as many it loses up to a point of hit rate, with none it can be worse than fifo. tinylfu
-   * uses 8 bytes for each to count requests, adaptive 2 more, with 40 KiB at least. Others
+   * uses 8 bytes for each to count requests, adaptive 3 more, with 44 KiB at least. Others
    * allocate nothing.
    */
   readonly ghosts: number;
@@ -100,7 +101,8 @@ export interface EvictionPolicy {
 
   /**
    * Adds an unlisted entry: a new page, or one whose old page was taken out by `remove`. Its link
-   * and bits may hold anything. At most 7 words; adaptive also updates its miniatures, unlogged.
+   * and bits may hold anything. At most 7 words; adaptive also records the page for its
+   * miniatures, and updates them if much is recorded, unlogged.
    * @param hash 32 well-mixed bits of the page's key, always the same for the same key
    */
   push(entry: WordIndex, hash: number): void;

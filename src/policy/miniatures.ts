@@ -3,8 +3,9 @@
 // these pages and orders them by the rules of that expert (expert_order.ts). The policy follows the
 // expert whose miniature has more hits.
 //
-// Threads record sampled requests in a ring, without the lock. The thread that next stores a page
-// passes them on to the miniatures, under the lock.
+// Threads record sampled requests and stored pages in a ring, without the lock. A thread that
+// stores a page passes them on to the miniatures, some tens at a time, under the lock; so does a
+// thread that begins a round of evictions.
 //
 // After C. Waldspurger et al., "Cache Modeling and Optimization using Miniature Simulations"
 // (USENIX ATC 2017).
@@ -48,8 +49,8 @@ const HITS_MIN = 4;
 const SIZES = 64;
 /** Sizes differ if their mean deviation is more than this part of the mean. */
 const DEVIATION_MIN = 0.2;
-/** Requests that are passed on for one page stored, at most: some tens of microseconds. */
-const REQUESTS_MAX = 64;
+/** Records that are passed on at a time, at most: some tens of microseconds. */
+const RECORDS_MAX = 64;
 /** Pages that a miniature evicts for one request, at most. */
 const EVICTIONS_MAX = 16;
 
@@ -81,11 +82,12 @@ export class Miniatures implements MiniatureTable {
     const wanted = Math.ceil(pages / PAGES_PER_SLOT);
     this.#slots = pages === 0 ? 0 : Math.min(SLOTS_MAX, Math.max(SLOTS_MIN, wanted));
     this.#buckets = 2 ** Math.floor(Math.log2(Math.max(1, this.#slots)));
-    this.#bucketsAt = Mini.RING_AT + this.#buckets;
-    this.#slotsAt = Math.ceil((Mini.RING_AT + 2 * this.#buckets) / Mini.SLOT_WORDS);
+    this.#bucketsAt = Mini.RING_AT + Mini.RECORD_WORDS * this.#buckets;
+    this.#slotsAt = Math.ceil((this.#bucketsAt + this.#buckets) / Mini.SLOT_WORDS);
     const share = Math.floor(Math.log2(Math.max(1, pages) / Math.max(1, this.#slots)));
     this.#firstShift = Math.max(SHIFT_MIN, share - 1);
     const words = this.#slots === 0 ? 0 : (this.#slotsAt + this.#slots) * Mini.SLOT_WORDS;
+    assert(words <= arena.frames.wordsPerPage ** 2, "each block of the table is one frame");
     this.#table = new FrameTable(arena, { at, owner, words, what: "miniatures of adaptive" });
     this.#orders = EXPERTS.map((_, nth) => new MiniatureOrder(this, nth));
   }
@@ -95,6 +97,7 @@ export class Miniatures implements MiniatureTable {
     this.#table.format();
     if (this.#slots === 0) return;
     this.set(Mini.SHIFT, this.#firstShift);
+    this.set(Mini.RING_MASK, this.#buckets - 1);
     this.#begin();
   }
 
@@ -121,14 +124,24 @@ export class Miniatures implements MiniatureTable {
     return this.get(Mini.DEVIATION) > DEVIATION_MIN * this.get(Mini.MEAN_SIZE);
   }
 
-  /** Records a request if its page is sampled. Needs no lock. */
-  recordRequest(hash: number): void {
+  /**
+   * Records a request, or a page that is stored, if the page is sampled. Needs no lock.
+   * @param storedBytes size of the page that is stored, 0 for a request
+   */
+  record(hash: number, storedBytes: number): void {
     if (this.#slots === 0 || spread(hash) >>> this.#sampleShift !== 0) return;
     this.#sampleShift = 32 - this.get(Mini.SHIFT);
     if (!this.#isSampled(hash)) return;
     const next = this.get(Mini.RING_NEXT);
-    this.set(Mini.RING_AT + (next & (this.#buckets - 1)), hash);
+    const at = this.#recordAt(next);
+    this.#words[at + Mini.RECORD_HASH] = hash;
+    this.#words[at + Mini.RECORD_SIZE] = storedBytes;
     this.set(Mini.RING_NEXT, next + 1);
+  }
+
+  /** Whether so many records are unread that the next page that is stored calls `update`. */
+  get isUpdateDue(): boolean {
+    return this.#slots !== 0 && this.#unread() >= Mini.UPDATE_AT;
   }
 
   /**
@@ -141,20 +154,23 @@ export class Miniatures implements MiniatureTable {
     this.set(Mini.BUDGET, Math.max(1, Math.round(units)));
   }
 
-  /** Passes the recorded requests on to the miniatures; then a page is stored. */
-  update(hash: number, sizeBytes: number): void {
+  /** Passes records on to the miniatures, RECORDS_MAX at most. */
+  update(): void {
     if (this.#slots === 0) return;
     // A thread died halfway through.
     if (this.get(Mini.BUSY) !== 0) this.#begin();
     this.set(Mini.BUSY, 1);
-    const next = this.get(Mini.RING_NEXT);
-    const unread = Math.min((next - this.get(Mini.RING_READ)) >>> 0, this.#buckets);
-    const end = (next - unread + Math.min(unread, REQUESTS_MAX)) | 0;
-    for (let nth = (next - unread) | 0; nth !== end; nth = (nth + 1) | 0) {
-      this.#request(this.get(Mini.RING_AT + (nth & (this.#buckets - 1))));
+    const unread = Math.min(this.#unread(), this.#buckets);
+    const first = (this.get(Mini.RING_NEXT) - unread) | 0;
+    const end = (first + Math.min(unread, RECORDS_MAX)) | 0;
+    for (let nth = first; nth !== end; nth = (nth + 1) | 0) {
+      const at = this.#recordAt(nth);
+      const hash = this.#words[at + Mini.RECORD_HASH]!;
+      const storedBytes = this.#words[at + Mini.RECORD_SIZE]!;
+      if (storedBytes === 0) this.#request(hash);
+      else if (this.#isSampled(hash)) this.#setSize(hash, storedBytes);
     }
     this.set(Mini.RING_READ, end);
-    if (this.#isSampled(hash)) this.#setSize(hash, sizeBytes);
     this.set(Mini.BUSY, 0);
   }
 
@@ -214,6 +230,16 @@ export class Miniatures implements MiniatureTable {
     this.set(Mini.DEVIATION, 0);
     this.set(Mini.RING_READ, this.get(Mini.RING_NEXT));
     for (const order of this.#orders) order.format();
+  }
+
+  /** Records written since the last one that was read; the ring may not hold all of them. */
+  #unread(): number {
+    return (this.get(Mini.RING_NEXT) - this.get(Mini.RING_READ)) >>> 0;
+  }
+
+  /** Word index of the n-th record ever written. */
+  #recordAt(nth: number): number {
+    return this.#table.wordAt(Mini.RING_AT + (nth & (this.#buckets - 1)) * Mini.RECORD_WORDS);
   }
 
   #isSampled(hash: number): boolean {
@@ -363,7 +389,6 @@ export class Miniatures implements MiniatureTable {
   }
 }
 
-/** Other bits of the hash choose blocks of the sketch, so these are mixed. */
 function spread(hash: number): number {
-  return Math.imul(hash, 0x9e37_79b1);
+  return Math.imul(hash, Mini.SPREAD);
 }

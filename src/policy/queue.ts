@@ -18,8 +18,7 @@ import {
   listPrev,
 } from "../memory/list.ts";
 import { linkMoved, linkToFirst } from "./links.ts";
-
-const COUNT = 2;
+import { COUNT } from "./policy.layout.ts";
 
 export class EntryQueue {
   /** Word index of the head, which as a link comes before the newest and after the oldest entry. */

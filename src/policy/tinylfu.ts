@@ -32,6 +32,7 @@ export class TinyLfu implements EvictionPolicy {
   readonly name = "tinylfu";
   readonly tracksRequests = true;
   readonly #words: Int32Array;
+  readonly #at: number;
   readonly #window: EntryQueue;
   readonly #main: EntryQueue;
   /**
@@ -45,6 +46,7 @@ export class TinyLfu implements EvictionPolicy {
 
   constructor(arena: Arena, at: WordIndex, space: PolicySpace) {
     this.#words = arena.words;
+    this.#at = at;
     this.#window = new EntryQueue(arena.words, at + Policy.QUEUE, space.links);
     this.#main = new EntryQueue(arena.words, at + Policy.MAIN, space.links);
     this.#hand = new ClockHand(arena.words, at + Policy.HAND);
@@ -66,6 +68,10 @@ export class TinyLfu implements EvictionPolicy {
     this.#window.format();
     this.#main.format();
     this.#hand.create(this.#main.head);
+    // So that kernels need not tell tinylfu from adaptive.
+    put(this.#words, this.#at + Policy.MINIATURES, 0);
+    put(this.#words, this.#at + Policy.CAPACITY, 1);
+    put(this.#words, this.#at + Policy.LOWEST, 1);
     this.#sketch.format();
   }
 

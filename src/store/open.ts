@@ -43,9 +43,6 @@ const ROOT_WORDS = OUTBOX_AT + OUTBOX_WORDS;
  */
 const SCRATCH_PER = 16 * MIB;
 
-/** Bytes that a page costs besides its data: its entry, the way to it, its handle. */
-const ENTRY_BYTES = 32;
-
 /** Bytes of a typical value in a store of values. */
 const VALUE_BYTES = 1024;
 
@@ -184,12 +181,12 @@ function openParts(
       bit: Page.POLICY_SHIFT,
       owner: owner(POLICY_OWNER + kind),
       hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
-      sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + ENTRY_BYTES,
+      sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + Page.ENTRY_BYTES,
       heldBytes: () => {
         const gauge = (what: number) =>
           arena.words[root + Root.KIND + kind * Root.KIND_WORDS + what]!;
         const pages = gauge(Root.IN_MEMORY) + gauge(Root.SAME);
-        return (gauge(Root.BYTES) >>> 0) + pages * ENTRY_BYTES;
+        return (gauge(Root.BYTES) >>> 0) + pages * Page.ENTRY_BYTES;
       },
       ghosts: kind === Root.EPHEMERAL || mayLeave ? ghosts : 0,
     };

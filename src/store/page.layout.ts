@@ -115,6 +115,9 @@ export function highOf(words: Int32Array, entry: number, meta: number): number {
   return words[entry + (holdsWidePatterns(kindOf(meta)) ? Entry.LINKS : Entry.VALUE)]!;
 }
 
+/** Bytes that a page costs besides its data: its entry, the way to it, its handle. */
+export const ENTRY_BYTES = 32;
+
 // Overwrites in place (overwrite.ts).
 /** The most that a slot may be too large: 256 bytes of a page of 4 KiB. */
 export const SLACK_SHIFT = 4;

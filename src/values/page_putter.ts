@@ -22,8 +22,8 @@ import { PageFinder } from "./page_finder.ts";
 import { dictionaryFor, putValue } from "./pages.ts";
 import * as Put from "./put.layout.ts";
 
-/** The policy whose words the kernel writes. */
-const POLICY = "tinylfu";
+/** The policies whose words the kernel writes (policy/window.as.ts). */
+const POLICIES: readonly string[] = ["adaptive", "tinylfu"];
 
 // What the kernel returns (put_value.as.ts).
 const CONTENDED = 0;
@@ -62,7 +62,7 @@ export class PagePutter {
     this.#at = state.putContext / 4;
     this.finder = PageFinder.of(state, pool);
     const { policy, acceptPercent, admission } = state.options;
-    const isUsual = policy === POLICY && acceptPercent === 100 && refusesNothing(admission);
+    const isUsual = POLICIES.includes(policy) && acceptPercent === 100 && refusesNothing(admission);
     const isLz4 = lz4ScratchOf(state.codecOf(Page.FAST, 0)) !== undefined;
     this.hasKernel = isUsual && isLz4 && this.finder !== undefined;
     if (this.hasKernel) this.#format();

@@ -20,11 +20,19 @@ import * as Page from "../store/page.layout";
 import * as Root from "../store/store.layout";
 import * as Value from "../store/value.layout";
 import * as Entry from "../tmem/entry.layout";
-import { tinylfuPush, tinylfuRemove } from "../policy/tinylfu.as";
+import * as Obj from "../tmem/object.layout";
+import {
+  bitsOfNew,
+  hasMiniatures,
+  isUpdateDue,
+  pushEntry,
+  recordStored,
+  removeEntry,
+} from "../policy/window.as";
 import { lz4Compress } from "../codec/lz4_compressor.as";
 import { lz4CompressDictionary } from "../codec/lz4_dictionary.as";
 import * as Find from "./find.layout";
-import { own, setOwn } from "./find_value.as";
+import { hashPage, own, setOwn } from "./find_value.as";
 import { insertEntry } from "./put_index.as";
 import * as Put from "./put.layout";
 
@@ -145,7 +153,7 @@ function attach(
   if (huge != 0) count(ctx, Put.HUGE_SINCE, 1);
   if (before != 0) {
     count(ctx, Put.DUPLICATE_PUTS, 1);
-    tinylfuRemove(policy, entry + Entry.LINKS, before >>> Page.POLICY_SHIFT);
+    removeEntry(policy, entry + Entry.LINKS, before >>> Page.POLICY_SHIFT);
     bytes -= before & Page.SIZE_MASK;
     if (((before >>> Page.CODEC_SHIFT) & Page.CODEC_MASK) == Page.RAW) huge--;
     if (word(entry + Entry.VALUE) != handle) {
@@ -161,8 +169,15 @@ function attach(
   const where: u32 = Page.MEMORY << Page.WHERE_SHIFT;
   put(entry + Entry.VALUE, handle);
   const packed = (codec << Page.CODEC_SHIFT) | size;
-  put(entry + Entry.META, (kind << Page.KIND_SHIFT) | age | where | packed);
-  tinylfuPush(policy, entry + Entry.LINKS);
+  const bits = bitsOfNew(policy);
+  const state = age | where | (bits << Page.POLICY_SHIFT);
+  put(entry + Entry.META, (kind << Page.KIND_SHIFT) | state | packed);
+  if (hasMiniatures(policy)) {
+    const id = entry - Obj.ENTRY + Obj.ID;
+    const hash = hashPage(find, word(id), word(id + 1));
+    recordStored(policy, hash, size + Page.ENTRY_BYTES, own(find, Find.FRAME_SHIFT));
+  }
+  pushEntry(policy, entry + Entry.LINKS, bits);
   commit();
 }
 
@@ -202,7 +217,7 @@ export function beginPut(ctx: usize, low: u32, high: u32): u32 {
     return 0;
   }
   setOwn(ctx, Put.OUTCOME, UNUSUAL);
-  if (!isAsBefore(ctx, own(ctx, Put.ROOT))) return 0;
+  if (!isAsBefore(ctx, own(ctx, Put.ROOT)) || isUpdateDue(own(ctx, Put.POLICY))) return 0;
   return insertEntry(ctx, own(ctx, Put.FIND), low, high);
 }
 

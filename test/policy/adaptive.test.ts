@@ -98,6 +98,17 @@ function makeMiniatures(pages: number): { arena: Arena; minis: Miniatures; at: n
   return { arena, minis, at };
 }
 
+function store(minis: Miniatures, id: number, sizeBytes: number): void {
+  minis.record(hashOf(id), sizeBytes);
+  minis.update();
+}
+
+/** A request for a page that is stored then. */
+function ask(minis: Miniatures, id: number, sizeBytes: number): void {
+  minis.record(hashOf(id), 0);
+  store(minis, id, sizeBytes);
+}
+
 const request = fc.record({ id: fc.nat(4000), size: fc.integer({ min: 1, max: 60_000 }) });
 
 test("any requests leave the miniatures whole, with few slots and with sizes that change", () => {
@@ -111,9 +122,7 @@ test("any requests leave the miniatures whole, with few slots and with sizes tha
         for (let round = 0; round < repeats; round++) {
           if (round === 1) minis.setBudget(bytes);
           for (const { id, size } of requests) {
-            const hash = hashOf(id + round * 97);
-            minis.recordRequest(hash);
-            minis.update(hash, size);
+            ask(minis, id + round * 97, size);
           }
           minis.verify();
         }
@@ -128,8 +137,7 @@ test("any requests leave the miniatures whole, with few slots and with sizes tha
 test("more pages than slots halve the sample", () => {
   const { arena, minis } = makeMiniatures(500);
   for (let id = 0; id < 20_000; id++) {
-    minis.recordRequest(hashOf(id));
-    minis.update(hashOf(id), 100);
+    ask(minis, id, 100);
   }
   minis.verify();
   assert.ok(minis.get(Mini.SHIFT) > 3, `${minis.get(Mini.SHIFT)}`);
@@ -139,21 +147,18 @@ test("more pages than slots halve the sample", () => {
 test("a thread that dies while it updates the miniatures empties them", () => {
   const { arena, minis } = makeMiniatures(500);
   for (let id = 0; id < 500; id++) {
-    minis.recordRequest(hashOf(id));
-    minis.update(hashOf(id), 100);
+    ask(minis, id, 100);
   }
   minis.expert = 2;
   // Halfway through: some words are as they were, others are not.
   minis.set(Mini.BUSY, 1);
   const random = new Xorshift32(8);
   for (let slot = 0; slot < 300; slot++) minis.setWord(slot, Mini.LINKS, random.next());
-  minis.recordRequest(hashOf(1));
-  minis.update(hashOf(1), 100);
+  ask(minis, 1, 100);
   minis.verify();
   assert.equal(minis.expert, 2, "the policy still follows its expert");
   for (let id = 0; id < 500; id++) {
-    minis.recordRequest(hashOf(id));
-    minis.update(hashOf(id), 100);
+    ask(minis, id, 100);
   }
   minis.verify();
   arena.close();
@@ -161,9 +166,9 @@ test("a thread that dies while it updates the miniatures empties them", () => {
 
 test("pages of different sizes begin with the expert for them", () => {
   const { arena, minis } = makeMiniatures(500);
-  for (let id = 0; id < 200; id++) minis.update(hashOf(id), 1000);
+  for (let id = 0; id < 200; id++) store(minis, id, 1000);
   assert.equal(minis.sizesDiffer, false);
-  for (let id = 0; id < 400; id++) minis.update(hashOf(id), 500 + (id % 8) * 500);
+  for (let id = 0; id < 400; id++) store(minis, id, 500 + (id % 8) * 500);
   assert.equal(minis.sizesDiffer, true);
   assert.ok(EXPERTS[FIRST_EXPERT_SIZES]!.samples > 1);
   arena.close();

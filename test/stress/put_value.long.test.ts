@@ -29,7 +29,7 @@ const WORKER = new URL(`./put_value_worker.${EXTENSION}`, import.meta.url);
 
 test("a thread that dies in the kernel leaves the old value or the new one", async () => {
   const watchdog = startWatchdog("sets by the kernel");
-  const options = { memoryMax: "8MiB", content: "values", policy: "tinylfu" } as const;
+  const options = { memoryMax: "8MiB", content: "values", policy: "adaptive" } as const;
   const store = Store.create(options, nodePlatform());
   let seed = 1;
   formatValues(store, () => seed++);

@@ -9,6 +9,7 @@ import fc from "fast-check";
 import type { PageFrame } from "../../src/base/brand.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { POLICY_WORDS } from "../../src/policy/contract.ts";
+import * as Policy from "../../src/policy/policy.layout.ts";
 import * as Dense from "../../src/pool/dense/dense.layout.ts";
 import * as Pool from "../../src/pool/pool.layout.ts";
 import { INDEX_AT, POLICIES_AT } from "../../src/store/open.ts";
@@ -38,7 +39,7 @@ class Side {
     this.#usesKernel = usesKernel;
     let seed = 1;
     const random = () => (seed = Math.imul(seed, 0x85eb_ca6b) ^ 0x1234_5677);
-    const given = { memoryMax: "2MiB", content: "values", policy: "tinylfu", ...options } as const;
+    const given = { memoryMax: "2MiB", content: "values", policy: "adaptive", ...options } as const;
     this.store = Store.create(given, { ...nodePlatform(), random });
     formatValues(this.store, random, false, SEEDS);
     if (usesKernel) {
@@ -104,7 +105,20 @@ class Side {
       [...words.subarray(root + Root.EXPIRES_FROM, root + Root.PARTS)],
       [...words.subarray(root + INDEX_AT, root + POLICIES_AT + Root.KINDS * POLICY_WORDS)],
       ...pools.map((at) => [...words.subarray(at, at + poolWords)]),
+      this.#miniatures(),
     ];
+  }
+
+  /** The words of the miniatures of adaptive, with what was recorded for them. */
+  #miniatures(): number[] {
+    const { words, root, arena } = stateOf(this.store);
+    const { wordsPerPage } = arena.frames;
+    const at = root + POLICIES_AT + Root.EPHEMERAL * POLICY_WORDS + Policy.MINIATURES;
+    const directory = words[at]!;
+    if (directory === 0) return [];
+    return [...words.subarray(directory, directory + wordsPerPage)]
+      .filter((block) => block !== 0)
+      .flatMap((block) => [...words.subarray(block, block + wordsPerPage)]);
   }
 
   /** Everything that the store counts, but times. */
@@ -158,6 +172,7 @@ const operation = fc.record({
     "even",
     "even",
     "get",
+    "read",
     "delete",
     "tick",
     "empty",
@@ -204,6 +219,12 @@ function same(options: StoreOptions) {
       } else if (what === "even") {
         // Whole classes of the pool fill up and become empty.
         for (let nth = 0; nth < 150; nth++) set(nth, 1 + (size % 1300), true, ttl);
+      } else if (what === "read") {
+        // Some keys more often than others, and some that are not there.
+        for (let nth = 0; nth < 300; nth++) {
+          const other = nameOf(key + ((nth * nth) % 150));
+          both((side) => side.get(other), "a get");
+        }
       } else if (what === "get") both((side) => side.get(name), "a get");
       else if (what === "delete") both((side) => side.values.delete(name, name.length), "a delete");
       else if (what === "tick") for (const side of sides) side.store.tick();
@@ -225,7 +246,14 @@ function same(options: StoreOptions) {
   });
 }
 
-for (const options of [{}, { memoryMax: "1MiB" }, { pageSize: 16384 }] as StoreOptions[]) {
+const OPTIONS: readonly StoreOptions[] = [
+  {},
+  { memoryMax: "1MiB" },
+  { pageSize: 16384 },
+  { policy: "tinylfu" },
+  { policy: "tinylfu", memoryMax: "1MiB" },
+];
+for (const options of OPTIONS) {
   test(`kernel and engine store alike: ${JSON.stringify(options)}`, () => {
     stored = 0;
     left = 0;
