@@ -213,9 +213,14 @@ export class FrameAllocator {
     return this.framesUsable - this.framesFree;
   }
 
-  /** The most frames ever in use at once. */
+  /** The most frames in use at once, ever or since `resetPeak`. */
   get framesPeak(): number {
     return this.#words[Super.FRAMES_PEAK]!;
+  }
+
+  /** Forgets that more frames were in use than now. */
+  resetPeak(): void {
+    this.#locked(() => put(this.#words, Super.FRAMES_PEAK, this.framesUsed));
   }
 
   /** Free blocks of 2^order frames. */

@@ -25,7 +25,7 @@ export interface ScanCounts {
 /** A tick is a quarter of the shortest age, or longer because of TICKS_MAX. */
 const TICKS_TO_IDLE = 4;
 /** The longest age in ticks: an entry's age counts to 127, and `ticksToAge` rounds up. */
-const TICKS_MAX = 120;
+export const TICKS_MAX = 120;
 const TICK_SECONDS_MIN = 1;
 
 /** The length of a tick for ages in seconds. */

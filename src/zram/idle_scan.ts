@@ -1,7 +1,13 @@
 // The idle scan of block devices: pages that were not used for some time are recompressed with the
 // denser codec, or written to the write-back file. The kernel's zram does so when its files
 // `recompress` and `writeback` are written to; this scan runs by itself, and the same words set it.
-import { SCAN_ENTRIES, ScanRounds, tickSecondsFor, ticksToAge } from "../node/scan_rounds.ts";
+import {
+  SCAN_ENTRIES,
+  ScanRounds,
+  TICKS_MAX,
+  tickSecondsFor,
+  ticksToAge,
+} from "../node/scan_rounds.ts";
 import type { Store } from "../store/store.ts";
 
 /** Which pages, by the words of the kernel's `type=`. */
@@ -25,7 +31,8 @@ export class ZramIdleScan {
   readonly #rounds: ScanRounds;
   /** Units of 4 KiB in a page. */
   readonly #unit: number;
-  #isAllIdle = false;
+  /** Seconds after which any page is idle in this round; undefined: as the settings say. */
+  #idleSeconds: number | undefined;
 
   /** @param nowMs a time of any origin, as `step` gets it */
   constructor(store: Store, settings: IdleScanSettings, nowMs: number) {
@@ -52,22 +59,35 @@ export class ZramIdleScan {
       const written = (this.#rounds.counts.writtenBack - writtenBack) * this.#unit;
       settings.writeBackLimit = Math.max(0, settings.writeBackLimit - written);
     }
-    if (this.#rounds.counts.rounds > rounds) this.#isAllIdle = false;
+    if (this.#rounds.counts.rounds > rounds) this.#idleSeconds = undefined;
     return isMore;
   }
 
-  /** Looks at all pages again. @param allIdle in that round, every page counts as idle */
-  restart(allIdle = false): void {
+  /**
+   * Looks at all pages again.
+   * @param idleSeconds in that round, pages that were not used for so long are idle; 0: all pages
+   */
+  restart(idleSeconds?: number): void {
     this.#rounds.restart();
-    this.#isAllIdle ||= allIdle;
+    const before = this.#idleSeconds ?? Number.POSITIVE_INFINITY;
+    if (idleSeconds !== undefined) this.#idleSeconds = Math.min(before, idleSeconds);
+  }
+
+  /** The longest age of a page, in seconds, that can be told from longer ones. */
+  get ageSecondsMax(): number {
+    return Math.floor(TICKS_MAX * this.#tickSeconds);
+  }
+
+  /** The age of a task that is switched off does not count. */
+  get #tickSeconds(): number {
+    const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
+    const one = recompress === "none" ? writeBackIdleSeconds : recompressIdleSeconds;
+    return tickSecondsFor(one, writeBack === "none" ? one : writeBackIdleSeconds);
   }
 
   #plan() {
     const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
-    // The age of a task that is switched off does not count.
-    const one = recompress === "none" ? writeBackIdleSeconds : recompressIdleSeconds;
-    const other = writeBack === "none" ? one : writeBackIdleSeconds;
-    const tickSeconds = tickSecondsFor(one, other);
+    const tickSeconds = this.#tickSeconds;
     const budget = this.#budgetPages;
     const scan = {
       entries: SCAN_ENTRIES,
@@ -87,8 +107,9 @@ export class ZramIdleScan {
 
   #idle(type: PageType, seconds: number, tickSeconds: number) {
     if (type === "none") return undefined;
-    const isAnyAge = this.#isAllIdle || type === "huge" || type === "incompressible";
-    const idleTicks = isAnyAge ? 0 : ticksToAge(seconds, tickSeconds);
+    const least = Math.min(seconds, this.#idleSeconds ?? seconds);
+    const isAnyAge = least === 0 || type === "huge" || type === "incompressible";
+    const idleTicks = isAnyAge ? 0 : ticksToAge(least, tickSeconds);
     return type === "idle" ? { idleTicks } : { idleTicks, only: "huge" as const };
   }
 }

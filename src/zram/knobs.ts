@@ -51,6 +51,11 @@ function deviceKnobs({ exports }: ZramParts): Knob[] {
         },
       },
       { name: `io_stat${suffix}`, describe: IO_STAT, get: () => statLine(device.ioStat()) },
+      {
+        name: `initstate${suffix}`,
+        describe: "1: the device has its size, from the start on",
+        get: () => "1",
+      },
     ] satisfies Knob[];
   });
 }
@@ -69,6 +74,15 @@ function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
       get: () => String(device.mmStat().mem_limit),
       // As in zram, 0 is no limit of its own.
       set: (text) => store.limit(parseSize(text, "mem_limit") || store.options.memoryMax),
+    },
+    {
+      name: "mem_used_max",
+      describe: "the most bytes in use at once; 0 lets it begin anew",
+      get: () => String(device.mmStat().mem_used_max),
+      set: (text) => {
+        wholeOf("mem_used_max", text, 0, 0);
+        for (const { arena } of store.shards) arena.frames.resetPeak();
+      },
     },
     { name: "mm_stat", describe: MM_STAT, get: () => statLine(device.mmStat()) },
     {
@@ -161,14 +175,19 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "idle",
-      describe: "all: marks every page as idle once, for recompress and writeback",
+      describe: "all, or seconds: marks pages as idle once that were not used for so long",
       get: () => "0",
-      set: (text) => {
-        if (text !== "all") throw new ZcacheError("ERR_OPTION", `idle "${text}": must be all`);
-        idleScan.restart(true);
-      },
+      set: (text) => idleScan.restart(idleSecondsOf(text, idleScan.ageSecondsMax)),
     },
   ];
+}
+
+/** @returns seconds; 0 for all pages */
+function idleSecondsOf(text: string, max: number): number {
+  if (text === "all") return 0;
+  const seconds = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (seconds >= 1 && seconds <= max) return seconds;
+  throw new ZcacheError("ERR_OPTION", `idle "${text}": must be all, or from 1 to ${max} seconds`);
 }
 
 function typeOf(name: string, text: string, able: boolean, option: string): PageType {

@@ -1,0 +1,236 @@
+// The knobs of block devices: each does what the kernel's documentation says of the file of its
+// name, or what docs/nbd.md says where the two differ.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { Knob } from "../../src/base/knob.ts";
+import { MIB } from "../../src/base/units.ts";
+import type { StoreOptions } from "../../src/store/options.ts";
+import { type IdleScanSettings, ZramIdleScan } from "../../src/zram/idle_scan.ts";
+import { zramKnobs } from "../../src/zram/knobs.ts";
+import { Zram } from "../../src/zram/zram.ts";
+import { fillPage, openStore } from "../doubles/store_fixture.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
+
+const PAGE = 4096;
+const PAGES = 100;
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+const folder = temporaryFolder("knobs");
+let files = 0;
+
+class Fixture {
+  readonly store;
+  readonly devices: readonly { readonly name: string; readonly device: Zram }[];
+  readonly idleScan: ZramIdleScan;
+  readonly knobs: ReadonlyMap<string, Knob>;
+  #nowMs = 0;
+
+  constructor(
+    settings: Partial<IdleScanSettings> = {},
+    options: StoreOptions = {},
+    hasFile = true,
+  ) {
+    const path = join(folder, `pages${files++}`);
+    const codecs = { codec: "lz4", recompress: { codec: "zstd" } };
+    const file = hasFile ? { writeBack: { path, max: 16 * MIB } } : {};
+    this.store = openStore({ ...codecs, ...file, ...options });
+    this.devices = ["", "more"].map((name, number) => {
+      return { name, device: Zram.create(this.store, PAGES * PAGE, number) };
+    });
+    const all: IdleScanSettings = {
+      ...{ recompress: "none", recompressIdleSeconds: 60, writeBack: "none" },
+      ...{ writeBackIdleSeconds: 60, writeBackLimit: 0, writeBackLimited: false },
+      ...settings,
+    };
+    const { store, devices } = this;
+    this.idleScan = new ZramIdleScan(store, all, 0);
+    const parts = { store, exports: devices, idleScan: this.idleScan };
+    const knobs = zramKnobs({ ...parts, codec: "lz4", denseCodec: "zstd" });
+    this.knobs = new Map(knobs.map((knob) => [knob.name, knob]));
+  }
+
+  get(name: string): string {
+    return this.knobs.get(name)!.get();
+  }
+
+  set(name: string, value: string): void {
+    this.knobs.get(name)!.set!(value);
+  }
+
+  write(page: number, kind: "text" | "noise" | "same", device = 0): void {
+    const bytes = fillPage(new Uint8Array(PAGE), kind, page + 1);
+    assert.equal(this.devices[device]!.device.write(page * PAGE, bytes), 0);
+  }
+
+  /** Lets seconds pass, one after the other, and the scan do what it has to do in each. */
+  pass(seconds: number): void {
+    for (let second = 0; second < seconds; second++) {
+      this.#nowMs += 1000;
+      while (this.idleScan.step(this.#nowMs));
+    }
+  }
+
+  close(): void {
+    this.store.verify();
+    this.store.close();
+  }
+}
+
+test("the documentation lists every knob, and each says what its value is", () => {
+  const fixture = new Fixture();
+  const page = readFileSync(join(ROOT, "docs/nbd.md"), "utf8");
+  for (const { name, describe } of fixture.knobs.values()) {
+    const [base] = name.split(":");
+    assert.ok(page.includes(`\`${base}\``), `docs/nbd.md lists ${base}`);
+    assert.match(describe, /^[^\n]{10,150}$/, name);
+  }
+  fixture.close();
+});
+
+test("no knob takes a value that it does not allow, and then nothing changes", () => {
+  const fixture = new Fixture();
+  fixture.write(0, "text");
+  const before = JSON.stringify([...fixture.knobs.values()].map(({ get }) => get()));
+  for (const { name, set } of fixture.knobs.values()) {
+    for (const bad of ["", "x", "-1", "1e99", "0x1", "1 x", "99999999999999999999"]) {
+      if (set === undefined) continue;
+      const error = { code: "ERR_OPTION", message: /must be|is not a size/ };
+      assert.throws(() => set(bad), error, `${name}=${bad}`);
+    }
+  }
+  const after = JSON.stringify([...fixture.knobs.values()].map(({ get }) => get()));
+  assert.equal(after, before);
+  fixture.close();
+});
+
+test("disksize, initstate and reset are those of one device", () => {
+  const fixture = new Fixture();
+  for (const device of [0, 1]) for (const page of [0, 98]) fixture.write(page, "text", device);
+  fixture.set("disksize:more", "200K");
+  assert.equal(fixture.get("disksize:more"), String(200 * 1024));
+  assert.equal(fixture.get("disksize"), String(PAGES * PAGE));
+  const stored = (device: number) => fixture.devices[device]!.device.nextStored(1);
+  assert.deepEqual([stored(0), stored(1)], [98, -1]);
+  fixture.set("reset", "1");
+  assert.equal(fixture.devices[0]!.device.nextStored(0), -1);
+  assert.equal(fixture.devices[1]!.device.nextStored(0), 0);
+  assert.deepEqual([fixture.get("initstate"), fixture.get("initstate:more")], ["1", "1"]);
+  fixture.close();
+});
+
+test("mem_limit refuses writes beyond it, and 0 is no limit of its own", () => {
+  const fixture = new Fixture({}, { memoryMax: "4MiB" }, false);
+  const { device } = fixture.devices[0]!;
+  const all = fixture.get("mem_limit");
+  for (let page = 0; page < 20; page++) fixture.write(page, "noise");
+  fixture.set("mem_limit", fixture.get("mm_stat").split(" ")[2]!);
+  const bytes = fillPage(new Uint8Array(PAGE), "noise", 7);
+  let refused = 0;
+  for (let page = 20; page < 80; page++) if (device.write(page * PAGE, bytes) !== 0) refused++;
+  assert.ok(refused > 0, "some writes find no room");
+  fixture.set("mem_limit", "0");
+  // Whole frames for each shard.
+  assert.ok(Math.abs(Number(fixture.get("mem_limit")) - Number(all)) < 4 * PAGE);
+  for (let page = 20; page < 80; page++) fixture.write(page, "noise");
+  fixture.close();
+});
+
+test("mem_used_max is the most that was in use, and begins anew at 0", () => {
+  const fixture = new Fixture();
+  const used = () => Number(fixture.get("mm_stat").split(" ")[2]);
+  for (let page = 0; page < PAGES; page++) fixture.write(page, "noise");
+  const most = used();
+  fixture.set("reset", "1");
+  assert.ok(used() < most);
+  assert.ok(Number(fixture.get("mem_used_max")) >= most);
+  fixture.set("mem_used_max", "0");
+  assert.equal(Number(fixture.get("mem_used_max")), used());
+  assert.equal(fixture.get("mm_stat").split(" ")[4], fixture.get("mem_used_max"));
+  for (let page = 0; page < 50; page++) fixture.write(page, "noise");
+  assert.equal(Number(fixture.get("mem_used_max")), used());
+  fixture.close();
+});
+
+test("idle marks all pages, or those that were not used for so many seconds, once", () => {
+  const fixture = new Fixture({ recompress: "idle", recompressIdleSeconds: 600 });
+  const done = () => fixture.idleScan.done.recompressed;
+  for (let page = 0; page < 20; page++) fixture.write(page, "text");
+  fixture.pass(400);
+  for (let page = 20; page < 50; page++) fixture.write(page, "text");
+  fixture.pass(2);
+  assert.equal(done(), 0, "no page is idle yet");
+  // A tick has 150 seconds, a quarter of the age.
+  fixture.set("idle", "100");
+  fixture.pass(2);
+  assert.equal(done(), 20, "the pages that were not used for 100 seconds");
+  fixture.set("idle", "all");
+  fixture.pass(2);
+  assert.equal(done(), 50);
+  for (let page = 50; page < 60; page++) fixture.write(page, "text");
+  fixture.pass(160);
+  assert.equal(done(), 50, "pages that were written later are not marked");
+  const { ageSecondsMax } = fixture.idleScan;
+  assert.throws(() => fixture.set("idle", String(ageSecondsMax + 1)), { code: "ERR_OPTION" });
+  fixture.set("idle", String(ageSecondsMax));
+  fixture.close();
+});
+
+test("recompress: types choose pages", () => {
+  const fixture = new Fixture({ recompressIdleSeconds: 4 });
+  for (let page = 0; page < 20; page++) fixture.write(page, "text");
+  fixture.pass(20);
+  assert.equal(fixture.idleScan.done.recompressed, 0, "none");
+  fixture.set("recompress", "huge_idle");
+  fixture.pass(20);
+  assert.equal(fixture.idleScan.done.recompressed, 0, "no page is huge");
+  fixture.set("recompress", "idle");
+  fixture.pass(20);
+  assert.equal(fixture.idleScan.done.recompressed, 20);
+  assert.equal(fixture.get("recompress"), "idle");
+  fixture.set("recompress_idle", "9");
+  assert.equal(fixture.get("recompress_idle"), "9");
+  assert.equal(fixture.get("recomp_algorithm"), "zstd");
+  fixture.close();
+});
+
+test("writeback: types choose pages, and a limit is used up", () => {
+  const fixture = new Fixture({ writeBackIdleSeconds: 4 });
+  for (let page = 0; page < 40; page++) fixture.write(page, page < 10 ? "noise" : "text");
+  const inFile = () => Number(fixture.get("bd_stat").split(" ")[0]);
+  fixture.pass(20);
+  assert.equal(inFile(), 0, "none");
+  fixture.set("writeback", "huge");
+  fixture.pass(2);
+  assert.equal(inFile(), 10, "pages that do not shrink");
+  fixture.set("writeback_limit", "7");
+  fixture.set("writeback_limit_enable", "1");
+  fixture.set("writeback", "idle");
+  fixture.pass(20);
+  assert.equal(inFile(), 17);
+  assert.equal(fixture.get("writeback_limit"), "0");
+  fixture.set("writeback_limit_enable", "0");
+  fixture.set("writeback_idle", "5");
+  fixture.pass(20);
+  assert.equal(inFile(), 40);
+  const page = new Uint8Array(PAGE);
+  for (let nth = 0; nth < 40; nth++) {
+    assert.equal(fixture.devices[0]!.device.read(nth * PAGE, page), 0);
+    assert.deepEqual(page, fillPage(new Uint8Array(PAGE), nth < 10 ? "noise" : "text", nth + 1));
+  }
+  fixture.close();
+});
+
+test("compact frees the frames of pools with gaps", () => {
+  const fixture = new Fixture({}, { pool: "zsmalloc" });
+  for (let page = 0; page < PAGES; page++) fixture.write(page, "text");
+  const { device } = fixture.devices[0]!;
+  for (let page = 0; page < PAGES; page++) if (page % 4 > 0) device.discard(page * PAGE, PAGE);
+  const used = () => Number(fixture.get("mm_stat").split(" ")[2]);
+  const before = used();
+  fixture.set("compact", "1");
+  assert.ok(used() < before);
+  assert.ok(Number(fixture.get("mm_stat").split(" ")[6]) > 0, "pages_compacted counts");
+  fixture.close();
+});
