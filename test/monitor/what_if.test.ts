@@ -1,11 +1,13 @@
 // What-if comparisons checked against the analyzer for pages, and against the store for values.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { WhatIf } from "../../src/dashboard/api.ts";
 import { Analyzer } from "../../src/lab/analyzer.ts";
 import { type SampledContent, whatIf } from "../../src/lab/what_if.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
 import { createPool, poolTypes } from "../../src/pool/registry.ts";
-import type { Store } from "../../src/store/store.ts";
+import { IN_MEMORY, PERSISTENT } from "../../src/store/store.layout.ts";
+import { type Store, stateOf } from "../../src/store/store.ts";
 import { fillPage, type PageKind } from "../doubles/store_fixture.ts";
 import { fillDevice, setDocuments, startMemcached, startNbd } from "./fixture.ts";
 
@@ -111,6 +113,92 @@ test("a store of values is sampled in part", async () => {
   assert.ok(some.sampled > 1800 && some.sampled <= 2000, `${some.sampled} of 8000`);
   memcached.store.verify();
   await memcached.close();
+});
+
+/** Pages of a shard that are in its pool. */
+function pagesIn(shard: Store): number {
+  const state = stateOf(shard);
+  return state.words[state.gaugeAt(PERSISTENT, IN_MEMORY)]!;
+}
+
+/** Checks that two answers tell the same of the same content, whatever its order. */
+function checkSame(one: WhatIf, other: WhatIf, count: number): void {
+  const totals = ({ rows: _, ...rest }: WhatIf) => rest;
+  assert.deepEqual(totals(other), totals(one));
+  assert.deepEqual([one.sampled, one.of, one.rows.length], [count, count, 4]);
+  for (const [nth, row] of one.rows.entries()) {
+    const { codec, pool, isCurrent, compressedBytes, heldBytes } = row;
+    const same = other.rows[nth]!;
+    const what = `${codec} in ${pool}`;
+    assert.deepEqual([same.codec, same.pool, same.isCurrent], [codec, pool, isCurrent]);
+    assert.equal(same.compressedBytes, compressedBytes, what);
+    // The classes of the dense pool depend on the order in which the sizes come.
+    const most = pool === "dense" ? heldBytes / 10 : 0;
+    assert.ok(Math.abs(same.heldBytes - heldBytes) <= most, `${what}: ${same.heldBytes}`);
+    assert.equal(same.ratio, other.originalBytes / same.heldBytes);
+  }
+}
+
+test("pages in three shards are compared as the same pages in one", async () => {
+  // Runs of 256 pages: each shard has some of them.
+  const pages = 1900;
+  const answers: WhatIf[] = [];
+  for (const shards of [1, 3]) {
+    const nbd = await startNbd({ pool: "zsmalloc", shards });
+    fillDevice(nbd, pages);
+    const parts = nbd.store.shards.map(pagesIn);
+    assert.ok(parts.length === shards && parts.every((count) => count > 0), parts.join());
+    const stats = nbd.store.stats();
+    const answer = await nbd.monitor.whatIf("zstd", "dense");
+    assert.equal(answer.storedBytes, stats.compr_data_size);
+    assert.equal(answer.originalBytes, stats.orig_data_size);
+    assert.equal(answer.sameFilled, stats.same_pages);
+    answers.push(answer);
+    await nbd.close();
+  }
+  checkSame(answers[0]!, answers[1]!, pages);
+});
+
+test("values in three shards are compared as the same values in one", async () => {
+  const answers: WhatIf[] = [];
+  for (const shards of [1, 3]) {
+    const settings = { memoryMax: 16 * 2 ** 20, shards, dictionary: false, tiers: false };
+    const memcached = await startMemcached(settings);
+    await setDocuments(memcached, 0, 1900);
+    const parts = memcached.store.stores.map((store) => store.stats().compr_data_size);
+    assert.ok(parts.length === shards && parts.every((bytes) => bytes > 0), parts.join());
+    answers.push(await memcached.monitor.whatIf("zstd", "zsmalloc"));
+    assert.equal(answers.at(-1)!.storedBytes, memcached.store.stats().compr_data_size);
+    await memcached.close();
+  }
+  checkSame(answers[0]!, answers[1]!, 1900);
+});
+
+test("a sample of some pages has its part of each shard", async () => {
+  const nbd = await startNbd({ shards: 3 });
+  fillDevice(nbd, 1800);
+  const memories = nbd.store.shards.map(({ arena }) => arena.bytes.buffer);
+  const counts = nbd.store.shards.map(pagesIn);
+  const all = counts.reduce((sum, count) => sum + count, 0);
+  const drawn = counts.map(() => 0);
+  let total = 0;
+  for (let seed = 1; seed <= 40; seed++) {
+    const sampler = nbd.store.inspection.sample(300, seed, {
+      take: (content) => {
+        drawn[memories.indexOf(content.buffer as SharedArrayBuffer)]!++;
+        total++;
+      },
+      sameFilled: () => {},
+    });
+    while (!sampler.step());
+    assert.equal(sampler.population, 1800);
+  }
+  assert.ok(total > 9000, `${total} pages`);
+  for (const [nth, count] of drawn.entries()) {
+    const expected = (total * counts[nth]!) / all;
+    assert.ok(Math.abs(count - expected) < total / 20, `${drawn.join()} of ${counts.join()}`);
+  }
+  await nbd.close();
 });
 
 test("every page is drawn with the same probability", async () => {
