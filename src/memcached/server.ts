@@ -222,7 +222,7 @@ export class MemcachedServer {
 
   /** The most that the limit of memory can be changed to, in bytes. */
   get memoryLimitMax(): number {
-    return this.#opened.shards.group.limitMax;
+    return this.#opened.shards.limitMax;
   }
 
   #set(name: keyof MemcachedSettings, value: number | boolean): void {
@@ -231,16 +231,20 @@ export class MemcachedServer {
       const allowed = typeof current === "boolean" ? "true or false" : "a number";
       throw new ZcacheError("ERR_OPTION", `memcached.${name}: ${value} is not ${allowed}`);
     }
+    const isLimit = name === "memoryMax";
+    if (isLimit && (value as number) > this.memoryLimitMax) throw this.#limitError(value);
     checkSettings({ ...this.#main.settings, [name]: value });
-    if (name === "memoryMax" && !limitMemory(this.#opened.shards, value as number)) {
-      throw new ZcacheError(
-        "ERR_OPTION",
-        `memcached.memoryMax: ${value} is more than ${this.memoryLimitMax}`,
-      );
+    if (isLimit && !limitMemory(this.#opened.shards, value as number)) {
+      throw this.#limitError(value);
     }
     this.#main.set(name, value);
     const message: ToWorker = { type: "set", name, value };
     for (const worker of this.#workers) worker.postMessage(message);
+  }
+
+  #limitError(value: number | boolean): ZcacheError {
+    const message = `memcached.memoryMax: ${value} is more than ${this.memoryLimitMax}`;
+    return new ZcacheError("ERR_OPTION", message);
   }
 
   /**

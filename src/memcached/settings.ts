@@ -11,6 +11,11 @@ type WriteBackOptions = NonNullable<CacheOptions["writeBack"]>;
 /** Settings that each thread has a copy of; plain data, so that they travel to workers. */
 export interface MemcachedSettings {
   readonly memoryMax: number;
+  /**
+   * What `memoryMax` can be raised to while the server runs, at most 64 times as much (default:
+   * that, and 4 GiB for each shard).
+   */
+  readonly limitMax: number | undefined;
   /** Arenas that the store consists of, 1 to 64; "auto": as few as the memory needs. */
   readonly shards: "auto" | number;
   /** Compresses the values: one that `zcache codecs` lists. */
@@ -69,6 +74,7 @@ export interface MemcachedSettings {
 
 export const DEFAULT_SETTINGS: MemcachedSettings = {
   memoryMax: 64 * MIB,
+  limitMax: undefined,
   shards: "auto",
   codec: "lz4",
   tiers: true,
@@ -131,6 +137,10 @@ export function checkSettings(given: Partial<MemcachedSettings>): MemcachedSetti
       throw optionError(`${name}: ${value} is not allowed; a whole number, ${least} to ${most}`);
     }
   }
+  const { memoryMax, limitMax = memoryMax } = settings;
+  if (!Number.isInteger(limitMax) || limitMax < memoryMax) {
+    throw optionError(`limitMax: ${limitMax} is not allowed; a whole number, ${memoryMax} or more`);
+  }
   if (!["auto", "ascii", "binary"].includes(settings.protocol)) {
     throw optionError(`protocol: "${settings.protocol}" is not allowed; auto, ascii or binary`);
   }
@@ -146,8 +156,9 @@ export function checkSettings(given: Partial<MemcachedSettings>): MemcachedSetti
 }
 
 /** An item is in one shard. */
-function checkItemSize({ itemBytesMax, memoryMax, shards: wanted }: MemcachedSettings): void {
-  const { shards } = planShards(memoryMax, wanted);
+function checkItemSize(settings: MemcachedSettings): void {
+  const { itemBytesMax, memoryMax, limitMax = memoryMax, shards: wanted } = settings;
+  const { shards } = planShards(memoryMax, wanted, 1, limitMax);
   if (itemBytesMax <= memoryMax / shards / 2) return;
   const [part, cure] =
     shards === 1

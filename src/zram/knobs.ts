@@ -14,6 +14,8 @@ export interface ZramParts {
   readonly idleScan: ZramIdleScan;
   readonly codec: string;
   readonly denseCodec: string;
+  /** The most that the memory limit can be changed to, in bytes. */
+  readonly limitMax: number;
 }
 
 const SECONDS_MAX = 365 * 24 * 3600;
@@ -65,7 +67,7 @@ const MM_STAT =
   "orig_data_size compr_data_size mem_used_total mem_limit mem_used_max same_pages " +
   "pages_compacted huge_pages huge_pages_since";
 
-function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
+function memoryKnobs({ store, exports, codec, denseCodec, limitMax }: ZramParts): Knob[] {
   const { device } = exports[0]!;
   return [
     {
@@ -73,7 +75,15 @@ function memoryKnobs({ store, exports, codec, denseCodec }: ZramParts): Knob[] {
       describe: "bytes that all devices may use, everything counted; 0: all of --memory-max",
       get: () => String(device.mmStat().mem_limit),
       // As in zram, 0 is no limit of its own.
-      set: (text) => store.limit(parseSize(text, "mem_limit") || store.options.memoryMax),
+      set: (text) => {
+        const bytes = parseSize(text, "mem_limit") || store.options.memoryMax;
+        if (bytes <= limitMax) return store.limit(bytes);
+        throw new ZcacheError(
+          "ERR_OPTION",
+          `mem_limit "${text}": the daemon can grow to ${limitMax} bytes, and more needs a \
+restart with a larger memory-max-ceiling`,
+        );
+      },
     },
     {
       name: "mem_used_max",

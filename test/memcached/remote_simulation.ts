@@ -498,7 +498,7 @@ export function itemShardsOf(group: ShardGroup, random: Xorshift32): ItemShards 
         shared,
       ),
   );
-  return { group, values, hash, samplers: [] };
+  return { group, limitMax: group.limitMax, values, hash, samplers: [] };
 }
 
 /** A command that stores a value. */

@@ -47,7 +47,10 @@ class Fixture {
     const { store, devices } = this;
     this.idleScan = new ZramIdleScan(store, all, 0);
     const parts = { store, exports: devices, idleScan: this.idleScan };
-    const knobs = zramKnobs({ ...parts, codec: "lz4", denseCodec: "zstd" });
+    const knobs = zramKnobs({
+      ...parts,
+      ...{ codec: "lz4", denseCodec: "zstd", limitMax: store.limitMax },
+    });
     this.knobs = new Map(knobs.map((knob) => [knob.name, knob]));
   }
 

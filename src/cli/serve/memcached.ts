@@ -12,7 +12,7 @@ import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { asRaw } from "./config_text.ts";
 import { remoteOf } from "./remote.ts";
-import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
+import { NEEDS_RESTART, needsCeiling, type Prepared, type Service } from "./service.ts";
 import { keyOf } from "./setting.ts";
 import { MEMCACHED, type MemcachedValues, memcachedAddresses, reuseOf } from "./settings.ts";
 
@@ -57,6 +57,7 @@ function settingsOf(values: MemcachedValues): Partial<MemcachedSettings> {
   return {
     ...{ memoryMax, shards, codec, tiers, dictionary, threads },
     ...{ protocol, prefixDelimiter, authFile, debugTime },
+    limitMax: values.memoryMaxCeiling,
     giveBack: values.giveBack ? "auto" : "off",
     pressure: values.pressure ? "auto" : "off",
     hugePages: values.hugePages ? "auto" : "off",
@@ -168,8 +169,7 @@ function prepare(server: MemcachedServer, name: string, value: unknown): Prepare
   const knob = knobFor(server, name);
   if (knob === undefined) return NEEDS_RESTART;
   if (name === "memoryMax" && (value as number) > server.memoryLimitMax) {
-    const most = server.memoryLimitMax;
-    return { restart: `the daemon can grow to ${most} bytes, and more needs a restart` };
+    return needsCeiling(server.memoryLimitMax);
   }
   return { commit: () => knob.set(value as number | boolean) };
 }

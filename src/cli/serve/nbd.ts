@@ -31,7 +31,7 @@ import { zramKnobs } from "../../zram/knobs.ts";
 import { complain } from "../exit.ts";
 import { exposureWarning } from "./address.ts";
 import { remoteOf, textOf } from "./remote.ts";
-import { NEEDS_RESTART, type Prepared, type Service } from "./service.ts";
+import { NEEDS_RESTART, needsCeiling, type Prepared, type Service } from "./service.ts";
 import { devicesOf, type NbdValues, nbdAddresses, nbdMemoryBytes, reuseOf } from "./settings.ts";
 
 /** Of each thread before it serves: what the engine would compile under the first client. */
@@ -94,8 +94,10 @@ function checkFolder(image: string): void {
 
 function storeOf(values: NbdValues, remote: Remote | undefined): Store {
   const { shards, pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
+  const { memoryMaxCeiling: limitMax } = values;
   return openStore({
     memoryMax: nbdMemoryBytes(values),
+    ...(limitMax === undefined ? {} : { limitMax }),
     shards,
     pageSize: parseSize(pageSize, "page-size"),
     ...{ codec, pool, giveBack: values.giveBack ? "auto" : "off" },
@@ -290,7 +292,8 @@ function serviceOf(parts: Parts, line: string, errors: InternalErrors): Service 
   const { values, store, devices, scheduler, idleScan, server, image, memoryLock } = parts;
   const { remoteWork } = parts;
   const { codec, recompress: denseCodec } = values;
-  const knobs = zramKnobs({ store, exports: devices, idleScan, codec, denseCodec });
+  const limitMax = limitMaxOf(parts);
+  const knobs = zramKnobs({ store, exports: devices, idleScan, codec, denseCodec, limitMax });
   const requests = () => devices.map(({ name, device }) => ({ name, ...device.requests() }));
   const monitor = monitorNbd(
     store,
@@ -342,17 +345,20 @@ function refresh({ values, server }: Parts): { what: string; commit(): void }[] 
   return [{ what: "certificates have been read again", commit: () => server.renewTls(share) }];
 }
 
+/** The most that the memory limit can be changed to, in bytes. */
+function limitMaxOf({ store, values }: Pick<Parts, "store" | "values">): number {
+  return Math.min(store.limitMax, values.memoryMaxCeiling ?? Number.POSITIVE_INFINITY);
+}
+
 /** Changes that need no restart: the memory limit, and which pages count as idle. */
-function prepare({ values, store, idleScan }: Parts, name: string, value: unknown): Prepared {
+function prepare(parts: Parts, name: string, value: unknown): Prepared {
+  const { values, store, idleScan } = parts;
   const { settings } = idleScan;
   switch (name) {
     case "memoryMax": {
       const wanted = (value as number | undefined) ?? store.options.memoryMax;
-      if (wanted > store.limitMax) {
-        return {
-          restart: `the daemon can grow to ${store.limitMax} bytes, and more needs a restart`,
-        };
-      }
+      const most = limitMaxOf(parts);
+      if (wanted > most) return needsCeiling(most);
       return { commit: () => store.limit(wanted) };
     }
     case "recompressIdle":

@@ -40,4 +40,10 @@ export interface Service {
   close(saves: boolean): Promise<string>;
 }
 
+/** For a memory limit above what the daemon can grow to, which is `most` bytes. */
+export function needsCeiling(most: number): { readonly restart: string } {
+  const more = "more needs a restart with a larger memory-max-ceiling";
+  return { restart: `the daemon can grow to ${most} bytes, and ${more}` };
+}
+
 export const NEEDS_RESTART: Prepared = { restart: "a change needs a restart" };

@@ -8,9 +8,9 @@
 //   WEB         [web], --web-…
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
-import { PAGE_SIZES } from "../../memory/arena.ts";
+import { ARENA_BYTES_MAX, PAGE_SIZES } from "../../memory/arena.ts";
 import { machineMemory } from "../../node/machine_memory.ts";
-import { MEMORY_MAX } from "../../store/options.ts";
+import { GROWTH_MAX, MEMORY_MAX } from "../../store/options.ts";
 import { PAGE_TYPES } from "../../zram/idle_scan.ts";
 import { parsePageSize } from "../options.ts";
 import type { Address } from "./address.ts";
@@ -32,6 +32,14 @@ const SECONDS_MAX = 365 * 24 * 3600;
 /** The prefix of an address that speaks no TLS although a certificate is set. As in memcached. */
 const NO_TLS = "notls";
 const PAGE_SIZE_NAMES = PAGE_SIZES.map((bytes) => `${bytes / 1024}K`).join(", ");
+
+/** What the limit can grow to while the daemon runs: decides how many shards there are. */
+const memoryMaxCeiling = S.memory(
+  `what memory-max can be raised to while the server runs, at most ${GROWTH_MAX} times as much \
+(default: that, and 4G for each shard)`,
+  undefined,
+  { min: MIB, max: MEMORY_MAX },
+);
 
 /** Whether free memory goes back to the system. */
 const giveBack = S.toggle("return unused memory to the system, if `koffi` is installed", true, {
@@ -103,6 +111,7 @@ export const MEMCACHED = {
     min: MIB,
     max: MEMORY_MAX,
   }),
+  memoryMaxCeiling,
   shards: S.shards("arenas that the store is made of, each with a lock of its own"),
   codec: S.text("name", "codec for values; `zcache codecs` lists them", "lz4", checkCodec),
   tiers: S.toggle("recompress idle items with zstd", true, {
@@ -200,6 +209,7 @@ export const NBD = {
     undefined,
     { min: MIB, max: MEMORY_MAX },
   ),
+  memoryMaxCeiling,
   shards: S.shards("arenas that the store is made of, each with a lock of its own"),
   codec: S.text(
     "name",
@@ -309,6 +319,26 @@ export type MemcachedValues = S.Values<typeof MEMCACHED>;
 export type NbdValues = S.Values<typeof NBD>;
 export type WebValues = S.Values<typeof WEB>;
 
+type Ceiling = Pick<MemcachedValues | NbdValues, "memoryMaxCeiling" | "shards">;
+
+/** @param memoryMax the limit at the start, in bytes */
+function checkCeiling(values: Ceiling, memoryMax: number, name: S.Namer): void {
+  const { memoryMaxCeiling: ceiling, shards } = values;
+  if (ceiling === undefined) return;
+  const [what, limit] = [name("memory-max-ceiling"), name("memory-max")];
+  const fail = (reason: string) => {
+    throw new ZcacheError("ERR_OPTION", `${what}: ${ceiling} ${reason}`);
+  };
+  if (ceiling < memoryMax) fail(`is less than ${limit} (${memoryMax})`);
+  if (ceiling > memoryMax * GROWTH_MAX) {
+    fail(`is more than ${GROWTH_MAX} times ${limit} (${memoryMax}); start with more memory`);
+  }
+  const fewest = Math.ceil(ceiling / ARENA_BYTES_MAX);
+  if (shards !== "auto" && shards < fewest) {
+    fail(`needs ${fewest} shards, and ${name("shards")} is ${shards}`);
+  }
+}
+
 function checkMemcached(values: MemcachedValues, name: S.Namer): void {
   const { tlsCert, tlsKey, tlsCa, maxItemSize, memoryMax, persist, remote } = values;
   const [cert, key] = [name("tls-cert"), name("tls-key")];
@@ -325,6 +355,7 @@ function checkMemcached(values: MemcachedValues, name: S.Namer): void {
 items on other machines`,
     );
   }
+  checkCeiling(values, memoryMax, name);
   if (maxItemSize > memoryMax / 2) {
     throw new ZcacheError(
       "ERR_OPTION",
@@ -340,6 +371,7 @@ function checkNbd(values: NbdValues, name: S.Namer): void {
   if (twice !== undefined) {
     throw new ZcacheError("ERR_OPTION", `${name("export")}: the name "${twice}" is given twice`);
   }
+  checkCeiling(values, nbdMemoryBytes(values), name);
   const { tls, tlsKey, tlsCert, tlsCa } = values;
   const isWanted = [tls, tlsKey, tlsCert, tlsCa].some((one) => one !== undefined);
   if (isWanted && (tlsKey === undefined || tlsCert === undefined)) {

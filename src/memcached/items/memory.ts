@@ -51,7 +51,8 @@ export function memoryStats(shards: ItemShards): MemoryStats {
 }
 
 /** Changes the limit of memory. @returns false if that many bytes are not possible */
-export function limitMemory({ group }: ItemShards, bytes: number): boolean {
+export function limitMemory({ group, limitMax }: ItemShards, bytes: number): boolean {
+  if (bytes > limitMax) return false;
   try {
     group.limit(bytes);
     return true;

@@ -48,6 +48,7 @@ export interface OpenedItems {
 
 export interface ItemsShare {
   readonly group: ShardGroupShare;
+  readonly limitMax: number;
   /** The logs of changes of the shards; undefined without `persist`. */
   readonly logs: readonly LogShare[] | undefined;
 }
@@ -77,6 +78,7 @@ export function openItems(
   const storeOptions = { ...storeOptionsOf(options), ...(remote === undefined ? {} : { remote }) };
   const opened = openValues(storeOptions, persist, { front: "items", stays: !settings.evicts });
   const { group } = opened;
+  const limitMax = Math.min(group.limitMax, settings.limitMax ?? Number.POSITIVE_INFINITY);
   try {
     const { values, hash } = valuesIn(group);
     const before: Before = { casMax: 0, flushes: undefined };
@@ -95,9 +97,12 @@ export function openItems(
     const tier = remote && new ItemsRemote(group, remote, onError);
     return {
       remote: tier,
-      shards: { group, values, hash, samplers: values.map((shard) => engines.samplerOf(shard)) },
+      shards: {
+        ...{ group, limitMax, values, hash },
+        samplers: values.map((shard) => engines.samplerOf(shard)),
+      },
       begin: persist && beginOf(engines.frontWords, before),
-      share: () => ({ group: group.share(), logs: engines.share() }),
+      share: () => ({ group: group.share(), limitMax, logs: engines.share() }),
       figures: () => figuresOf(values, engines),
       close: () => {
         tier?.stop();
@@ -112,14 +117,14 @@ export function openItems(
 
 /** @param share what `share` of the opened items gave, in another thread */
 export function attachItems(share: unknown): ItemShards {
-  const { group: shared, logs } = (share ?? {}) as Partial<ItemsShare>;
-  if (shared === undefined) {
+  const { group: shared, limitMax, logs } = (share ?? {}) as Partial<ItemsShare>;
+  if (shared === undefined || limitMax === undefined) {
     throw new ZcacheError("ERR_STORE_SHARE", "this is not what a store of items shared");
   }
   return attachGroupWith(shared, (group) => {
     const { values, hash } = valuesIn(group);
     if (logs !== undefined) new AttachedLogs(values, logs);
-    return { group, values, hash, samplers: [] };
+    return { group, limitMax, values, hash, samplers: [] };
   });
 }
 
@@ -132,9 +137,10 @@ function valuesIn({ stores }: ShardGroup) {
 
 function cacheOptionsOf(settings: MemcachedSettings): CacheOptions {
   const { memoryMax, shards, codec, tiers, dictionary, giveBack, pressure, hugePages } = settings;
-  const { writeBack, persist } = settings;
+  const { limitMax, writeBack, persist } = settings;
   return {
     ...{ memoryMax, shards, codec, tiers, dictionary, giveBack, pressure, hugePages },
+    ...(limitMax === undefined ? {} : { limitMax }),
     ...(writeBack === undefined ? {} : { writeBack }),
     ...(persist === undefined ? {} : { persist }),
   };

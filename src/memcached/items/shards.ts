@@ -10,6 +10,8 @@ import type { Values } from "../../values/values.ts";
 export interface ItemShards {
   /** What concerns all shards: statistics, the limit. */
   readonly group: ShardGroup;
+  /** The most that the limit can be changed to, in bytes. */
+  readonly limitMax: number;
   readonly values: readonly Values[];
   /** The hash of keys, which the values of several shards share. */
   readonly hash: ItemHash;
