@@ -52,7 +52,9 @@ export type ToWorker =
   /** Certificates and passwords are to be read again. */
   | { readonly type: "refresh" }
   | WatchOrder
-  | { readonly type: "close"; readonly gracefully: boolean };
+  | { readonly type: "close"; readonly gracefully: boolean }
+  /** The store has been closed. */
+  | { readonly type: "detach" };
 /** From a worker to the main thread. */
 export type FromWorker =
   | { readonly type: "listening" }
@@ -62,7 +64,9 @@ export type FromWorker =
   /** A text for the log. */
   | { readonly type: "error"; readonly text: string }
   /** The worker does nothing more to the items. */
-  | { readonly type: "closed" };
+  | { readonly type: "closed" }
+  /** The worker has left the store. */
+  | { readonly type: "detached" };
 
 /** A setting that can be changed while the server runs. */
 export interface Knob {
@@ -88,8 +92,13 @@ const KNOBS: readonly (readonly [keyof MemcachedSettings, describe: string])[] =
   ["watchEnabled", "whether clients may watch"],
 ];
 
-/** In this time a worker completes the commands of the read that it is processing. */
+/**
+ * In this time a worker completes the commands of the read that it is processing, and leaves a
+ * store that is closed.
+ */
 const WORKER_CLOSE_MS = 2000;
+/** The thread number of a worker that has ended. */
+const ENDED = -1;
 
 /** What is needed to serve, once settings are checked and the store is open. */
 interface ServeParts extends Omit<MemcachedOptions, "settings" | "open"> {
@@ -262,8 +271,9 @@ export class MemcachedServer {
   }
 
   /**
-   * Stops listening, ends connections, writes what the next process needs, and closes the store.
-   * The process should end soon after.
+   * Stops listening, ends connections, writes what the next process needs, and closes the store,
+   * whose memory goes back to the system (docs/memory.md). Idle workers stay until the process
+   * ends.
    */
   async close(gracefully = true): Promise<void> {
     if (this.#isClosed) return;
@@ -273,7 +283,13 @@ export class MemcachedServer {
     try {
       await this.#opened.remote?.end();
     } finally {
-      this.#opened.close();
+      try {
+        this.#opened.close();
+      } finally {
+        // The last thread that leaves the store returns its memory. Until the store is closed,
+        // sockets of the workers may read into their scratch.
+        await tell(this.#workers, { type: "detach" }, "detached");
+      }
     }
   }
 }
@@ -284,19 +300,28 @@ export class MemcachedServer {
  * just started, aborts the process if the descriptor is closed.
  */
 async function closeWorkers(workers: readonly Worker[], gracefully: boolean): Promise<void> {
-  const message: ToWorker = { type: "close", gracefully };
+  await tell(workers, { type: "close", gracefully }, "closed");
+  for (const worker of workers) worker.unref();
+}
+
+/** Tells the workers something, and waits until they have done it. */
+async function tell(
+  workers: readonly Worker[],
+  message: ToWorker,
+  answer: FromWorker["type"],
+): Promise<void> {
   await Promise.all(
-    workers.map(async (worker) => {
-      const closed = untilClosed(worker);
+    workers.map((worker) => {
+      const answered = untilAnswered(worker, answer);
       worker.postMessage(message);
-      await closed;
-      worker.unref();
+      return answered;
     }),
   );
 }
 
-/** Waits until a worker has closed its connections, but not for ever. */
-async function untilClosed(worker: Worker): Promise<void> {
+/** Waits until a worker has sent such a message or has ended, but not for ever. */
+async function untilAnswered(worker: Worker, answer: FromWorker["type"]): Promise<void> {
+  if (worker.threadId === ENDED) return;
   await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, WORKER_CLOSE_MS);
     const done = () => {
@@ -304,7 +329,7 @@ async function untilClosed(worker: Worker): Promise<void> {
       resolve();
     };
     worker.on("message", (message: FromWorker) => {
-      if (message.type === "closed") done();
+      if (message.type === answer) done();
     });
     worker.once("exit", done);
   });
@@ -333,7 +358,9 @@ async function startServing(parts: ServeParts, task: WorkerTask, hub: WatchHub):
         } else if (message.type === "shutdown") onShutdown(message.graceful);
         else if (message.type === "error") errors.log(message.text);
         else if (message.type === "failed") fail(message.message);
-        else if (message.type !== "closed") hub.take(message, thread);
+        else if (message.type !== "closed" && message.type !== "detached") {
+          hub.take(message, thread);
+        }
       }),
     );
   });

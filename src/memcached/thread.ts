@@ -6,6 +6,7 @@ import { SampledTimes } from "../base/sampled_times.ts";
 import { MIB } from "../base/units.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { Scheduler } from "../node/scheduler.ts";
+import type { ShardGroup } from "../shard/shard_group.ts";
 import { Credentials } from "./auth.ts";
 import type { ServerHooks } from "./commands/contract.ts";
 import { Statistics } from "./commands/statistics.ts";
@@ -91,14 +92,15 @@ export class ServerThread {
   readonly #credentials: Credentials | undefined;
   #certificatesReadAt: number | undefined;
   readonly #scheduler: Scheduler;
+  readonly #group: ShardGroup;
   #sweeping: ItemScan | undefined;
 
   private constructor(parts: ThreadParts) {
-    const { shards, share, thread } = parts;
+    const { shards, share, thread, errors } = parts;
+    this.#group = shards.group;
     // A copy, because settings may be changed.
     const settings = { ...parts.settings };
     this.settings = settings;
-    const { errors } = parts;
     const counters = Counters.attach(share.counters, thread);
     this.counters = counters;
     this.errors = errors;
@@ -232,6 +234,11 @@ export class ServerThread {
     this.#scheduler.stop();
     for (const { server } of this.listeners) server.close();
     this.connections.close(gracefully);
+  }
+
+  /** Leaves the store, after it was closed: nothing may use the items any more. */
+  detach(): void {
+    this.#group.detach();
   }
 
   /** One step of the search for dead items. @returns whether the search goes on */

@@ -24,7 +24,10 @@ function obey(thread: ServerThread, message: ToWorker): void {
   else if (message.type === "refresh") thread.refreshFiles();
   else if (message.type === "watched") thread.connections.lookAtWatched();
   else if (message.type === "log") thread.watch.receive(message.records, message.from);
-  else {
+  else if (message.type === "detach") {
+    thread.detach();
+    tell({ type: "detached" });
+  } else {
     // The main thread closes the descriptor.
     thread.connections.close(message.gracefully);
     tell({ type: "closed" });
