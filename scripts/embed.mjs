@@ -12,6 +12,7 @@ const WORKERS = [
   "src/cache/dictionary_worker.ts",
   "src/cli/analyze_worker.ts",
   "src/memcached/worker.ts",
+  "src/monitor/hit_rates_worker.ts",
   "src/monitor/what_if_worker.ts",
   "src/nbd/worker.ts",
   "src/node/maintainer_worker.ts",

@@ -230,6 +230,46 @@ export interface WhatIf {
   readonly rows: readonly WhatIfRow[];
 }
 
+/** A share, 0 … 1, and the interval that it is in. */
+export interface Figure {
+  readonly estimate: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** The hit rate of the live traffic with another limit or policy. */
+export interface HitRateRow {
+  readonly policy: string;
+  /** The limit, in bytes and as a multiple of today's. */
+  readonly limitBytes: number;
+  readonly limit: number;
+  /** Whether this is the limit and policy of the service: then the hit rate was measured. */
+  readonly isCurrent: boolean;
+  /** Requests that are answered from memory, and their share of the bytes requested. */
+  readonly hitRate: Figure;
+  readonly byteHitRate: Figure;
+}
+
+/** /api/services/NAME/hit-rates: a study of hit rates with other limits and policies. */
+export interface HitRates {
+  readonly state: "none" | "running" | "ended" | "failed";
+  /** Why the study has failed, or why there are no rows; else null. */
+  readonly why: string | null;
+  /** The length of the study; the time since it began to watch, and since it began to count. */
+  readonly seconds: number;
+  readonly watchedSeconds: number;
+  readonly countedSeconds: number;
+  /** The share of the keys that is sampled. */
+  readonly share: number;
+  /** Sampled keys and requests that were counted. */
+  readonly keys: number;
+  readonly requests: number;
+  /** Sampled requests that came too fast to be recorded. */
+  readonly dropped: number;
+  /** First the limits with the policy of the service, then the other policies. */
+  readonly rows: readonly HitRateRow[];
+}
+
 /** /api/services/NAME/choices: codecs and pools for a what-if comparison. */
 export interface Choices {
   readonly codecs: readonly string[];

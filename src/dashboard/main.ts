@@ -8,11 +8,13 @@
 //   tiles, live_chart          figures; charts over time
 //   memory, sizes, events      where memory goes; histogram of stored sizes; evictions, refusals
 //   memory_map, map_cells, map_legend   the page frames, their descriptions and their colours
-//   what_if, knobs             comparison with another codec or pool; settings
+//   what_if, hit_rates         comparison with another codec or pool; other limits and policies
+//   knobs                      settings
 //   dom, colours               elements and colours
 //
 // Concurrency: one page, one timer; the server answers several pages with the same walk. Limits:
-// five minutes of history; a request ends after eight seconds, a comparison after ninety.
+// five minutes of history; a request ends after eight seconds, a comparison after ninety;
+// a study of hit rates runs in the daemon for an hour at most.
 import { formatBytes } from "../base/units.ts";
 import type { State } from "./api.ts";
 import { byId, el, setText } from "./dom.ts";

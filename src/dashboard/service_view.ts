@@ -1,4 +1,4 @@
-// One service on the page: figures, charts, memory, events, memory map and what-if comparison.
+// One service on the page: figures, charts, memory, events, memory map and what-if figures.
 import { MIB } from "../base/units.ts";
 import { quantile, type ServicePicture } from "./api.ts";
 import { colourOf } from "./colours.ts";
@@ -6,6 +6,7 @@ import { el } from "./dom.ts";
 import { Events } from "./events.ts";
 import { words } from "./format.ts";
 import { History, type Moment } from "./history.ts";
+import { HitRatesForm } from "./hit_rates.ts";
 import { drawLines, type Line, LiveChart, timeConfig } from "./live_chart.ts";
 import { MemoryBars } from "./memory.ts";
 import { MemoryMap } from "./memory_map.ts";
@@ -28,6 +29,7 @@ export class ServiceView {
   readonly #map: MemoryMap;
   readonly #sizes: SizeHistogram;
   readonly #whatIf: WhatIfForm;
+  readonly #hitRates: HitRatesForm;
   readonly #operations = new LiveChart("Operations", "Requests per second, by kind.", () =>
     timeConfig("per second"),
   );
@@ -46,6 +48,7 @@ export class ServiceView {
     this.#map = new MemoryMap(path);
     this.#sizes = new SizeHistogram(path);
     this.#whatIf = new WhatIfForm(path, picture.setup);
+    this.#hitRates = new HitRatesForm(path, picture.setup);
     const isMeasured = Object.keys(picture.latency).some((name) => name.startsWith("request_"));
     const of = isMeasured ? "Requests as the server measures them" : "Operations of the store";
     this.#latency = new LiveChart("Latency", `${of}, sampled.`, () =>
@@ -66,6 +69,7 @@ export class ServiceView {
         this.#sizes.element,
         this.#events.element,
         this.#whatIf.element,
+        this.#hitRates.element,
       ),
     );
   }
@@ -85,7 +89,12 @@ export class ServiceView {
   /** Requests the map, the sizes and the choices. @throws as `ask` */
   async refresh(): Promise<void> {
     if (!this.#isShown) return;
-    await Promise.all([this.#map.refresh(), this.#sizes.refresh(), this.#whatIf.load()]);
+    await Promise.all([
+      this.#map.refresh(),
+      this.#sizes.refresh(),
+      this.#whatIf.load(),
+      this.#hitRates.load(),
+    ]);
   }
 
   /** Draws everything again after a change of colours. */

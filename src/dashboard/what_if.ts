@@ -37,7 +37,7 @@ export class WhatIfForm {
     this.element = el(
       "section",
       { class: "wide" },
-      el("h2", {}, "What if?"),
+      el("h2", {}, "What if the codec or the pool were another?"),
       el(
         "p",
         { class: "key" },

@@ -4,14 +4,14 @@
 //   monitorNbd          a monitor of the NBD server and its store
 //   monitorMemcached    a monitor of the memcached server and its store
 //   control, web/       the control socket; the web server with its API, metrics and access rules
-//   what_if_worker      the thread of a what-if comparison
+//   monitored_store     the part of a store that is read
+//   hit_rates           a study of hit rates with other limits and policies
+//   what_if_worker, hit_rates_worker    the threads of comparisons and studies
 //
 // Concurrency: everything runs on the daemon's main thread, which also serves clients. Walks
 // through the store run in steps of about a millisecond with turns of the event loop in between; a
-// what-if comparison runs in a worker. Limits: a sample has at most SAMPLE_MAX entries and 16 MiB,
-// and a comparison takes at most a minute.
-import { performance } from "node:perf_hooks";
-import { setImmediate } from "node:timers/promises";
+// what-if comparison runs in a worker, and so does a study. Limits: a sample has at most SAMPLE_MAX
+// entries and 16 MiB, and a comparison takes at most a minute.
 import type { Worker } from "node:worker_threads";
 import { type ErrorCode, ZcacheError } from "../base/errors.ts";
 import { MIB } from "../base/units.ts";
@@ -19,6 +19,7 @@ import type {
   Choices,
   Connections,
   FrameMap,
+  HitRates,
   Latency,
   ServicePicture,
   Setup,
@@ -35,7 +36,8 @@ import { poolTypes } from "../pool/registry.ts";
 import type { SampleTaker } from "../store/sampler.ts";
 import type { SizeHistogram } from "../store/size_histogram.ts";
 import type { StoreStats } from "../store/statistics.ts";
-import type { Store } from "../store/store.ts";
+import { HitRateStudy } from "./hit_rates.ts";
+import { inSteps, type MonitoredStore } from "./monitored_store.ts";
 import { WORKER } from "./what_if_worker.binary.ts";
 
 /** A service of the daemon as the web server, metrics and `zcache top` read it. */
@@ -59,7 +61,13 @@ export interface Monitor {
    * @throws ZcacheError ERR_OPTION for a name that is not among the choices
    */
   whatIf(codec: string, pool: string): Promise<WhatIf>;
-  /** Ends walks and comparisons that are running. */
+  /**
+   * The last study of hit rates, which tells those that the live traffic would have with other
+   * limits and policies.
+   * @param seconds starts a study of this length, unless one is running
+   */
+  hitRates(seconds?: number): HitRates;
+  /** Ends walks, comparisons and studies that are running. */
   close(): Promise<void>;
 }
 
@@ -75,9 +83,6 @@ export interface ServiceFigures {
   /** Latency of requests as the server measures it, by operation (default: none). */
   readonly latency?: Readonly<Record<string, Latency>>;
 }
-
-/** The part of a store that is monitored, of one arena or of several. */
-export type MonitoredStore = Pick<Store, "stats" | "inspection" | "pageSize" | "options">;
 
 export interface ServiceParts {
   readonly name: string;
@@ -153,8 +158,6 @@ export function monitorMemcached(
   return monitorStore({ name, kind: "memcached", store, figures });
 }
 
-/** How long a walk runs before other tasks of the thread get a turn. */
-const STEP_MS = 1;
 /** Steps of the size histogram for one request; the next request continues the walk. */
 const HISTOGRAM_STEPS_MAX = 1500;
 /** The most pages or values, and bytes, in a sample of a store's content. */
@@ -176,12 +179,14 @@ class StoreMonitor implements Monitor {
   /** The size histogram that is being filled, and the last one that is complete. */
   #filling: SizeHistogram | undefined;
   #complete: SizeHistogram | undefined;
-  #isClosed = false;
+  readonly #ending = new AbortController();
+  readonly #study: HitRateStudy;
 
   constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.name = parts.name;
     this.kind = parts.kind;
+    this.#study = new HitRateStudy(parts.store);
   }
 
   picture(): ServicePicture {
@@ -278,20 +283,19 @@ class StoreMonitor implements Monitor {
     };
   }
 
+  hitRates(seconds?: number): HitRates {
+    if (seconds !== undefined) this.#study.start(seconds);
+    return this.#study.state();
+  }
+
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#ending.abort(new ZcacheError("ERR_STORE_CLOSED", "the service has ended"));
+    await this.#study.close();
     await Promise.all([...this.#workers].map((worker) => worker.terminate()));
   }
 
-  /** Calls `step` until it returns true, with turns of the event loop in between. */
-  async #inSteps(step: () => boolean): Promise<void> {
-    for (;;) {
-      for (const until = performance.now() + STEP_MS; performance.now() < until; ) {
-        if (step()) return;
-      }
-      await setImmediate();
-      if (this.#isClosed) throw new ZcacheError("ERR_STORE_CLOSED", "the service has ended");
-    }
+  #inSteps(step: () => boolean): Promise<void> {
+    return inSteps(step, this.#ending.signal);
   }
 
   async #compare(task: WhatIfTask): Promise<readonly WhatIfResult[]> {

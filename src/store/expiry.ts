@@ -18,6 +18,7 @@ import {
   secondsOf,
 } from "./expiry_bounds.ts";
 import * as Page from "./page.layout.ts";
+import { isSampling, sampleRemoval } from "./request_sample.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
@@ -59,7 +60,9 @@ export function expireRoundLocked(state: StoreState): number {
 export function expireLocked(state: StoreState, entry: WordIndex, address?: number): void {
   recordEvictionLocked(state, entry, Reason.EXPIRED, address);
   const pool = state.index.keyOf(entry, state.victimKey);
-  state.removeLocked(entry, state.hash(pool, state.victimKey), Reason.EXPIRED);
+  const hash = state.hash(pool, state.victimKey);
+  state.removeLocked(entry, hash, Reason.EXPIRED);
+  if (isSampling(state)) sampleRemoval(state, hash);
   state.count("expired");
 }
 

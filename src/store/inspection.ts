@@ -3,6 +3,7 @@
 import { assert } from "../base/errors.ts";
 import type { LatencyName } from "./counters.ts";
 import { describeFramesLocked, FRAMES_PER_HOLD, framesDescribed } from "./frame_map.ts";
+import { RequestSampling } from "./request_sampling.ts";
 import { Sampler, type SampleTaker } from "./sampler.ts";
 import { SizeHistogram } from "./size_histogram.ts";
 import type { StoreState } from "./state.ts";
@@ -80,6 +81,15 @@ export class Inspection {
    */
   sample(wanted: number, seed: number, taker: SampleTaker): Sampler {
     return new Sampler(this.#open(), wanted, seed, taker);
+  }
+
+  /**
+   * Prepares the recording of requests for a sample of the keys.
+   * @param share of the keys, above 0, at most 1
+   * @throws ZcacheError ERR_ARENA_FULL
+   */
+  sampleRequests(share: number): RequestSampling {
+    return new RequestSampling(this.#open(), share);
   }
 
   #open(): readonly StoreState[] {

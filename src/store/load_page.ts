@@ -13,6 +13,7 @@ import { Latency, Reason } from "./counters.ts";
 import * as Page from "./page.layout.ts";
 import { recordHitLocked } from "./read_buffer.ts";
 import { slotOf } from "./record.ts";
+import { isSampling, sampleGet, sampleRemoval } from "./request_sample.ts";
 import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
@@ -101,10 +102,12 @@ export function findPacked(
         : loadLocked(state, pool, key, exclusive);
     if (found !== IN_FILE) {
       noteRequest(state, pool, key, found === FOUND ? state.foundMeta : 0);
+      if (isSampling(state)) sampleLoad(state, pool, key, found !== MISSED, exclusive);
       return found;
     }
     if (loadFromFile(state, pool, key, exclusive)) {
       noteRequest(state, pool, key, 0);
+      if (isSampling(state)) sampleLoad(state, pool, key, true, exclusive);
       return FOUND;
     }
   }
@@ -120,6 +123,17 @@ export function noteRequest(state: StoreState, pool: number, key: TmemKey, meta:
   if (!state.policies[Store.EPHEMERAL]!.tracksRequests) return;
   const kind = state.index.kindOf(pool);
   if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key), meta);
+}
+
+function sampleLoad(
+  state: StoreState,
+  pool: number,
+  key: TmemKey,
+  found: boolean,
+  exclusive: boolean,
+): void {
+  sampleGet(state, pool, key, found);
+  if (exclusive && found) sampleRemoval(state, state.hash(pool, key));
 }
 
 export const MISSED = 0;

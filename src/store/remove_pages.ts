@@ -6,6 +6,7 @@ import * as Entry from "../tmem/entry.layout.ts";
 import type { TmemKey } from "../tmem/key.ts";
 import { Reason } from "./counters.ts";
 import * as Page from "./page.layout.ts";
+import { hasPrefix, isSampling, sampleRemoval } from "./request_sample.ts";
 import type { StoreState } from "./state.ts";
 import { transaction } from "./transaction.ts";
 import { isHead } from "./versions.ts";
@@ -21,6 +22,7 @@ export function removePage(state: StoreState, pool: number, key: TmemKey): boole
     if (state.condition !== undefined && isHead(key) && !state.condition()) return false;
     state.changes?.removeLocked(pool, key);
     state.versions?.changedLocked(key);
+    if (isSampling(state)) sampleRemoval(state, state.hash(pool, key));
     const entry = state.index.find(pool, key);
     if (entry < 0) return false;
     state.count("flushes_found");
@@ -38,6 +40,8 @@ export function removeObject(state: StoreState, pool: number, key: TmemKey): num
   };
   const step = (visit: (entry: WordIndex) => void) => index.removeObject(pool, key, 1, visit);
   const removed = removePages(state, Reason.OBJECT_FLUSHED, step, logLocked);
+  // Also of a value that was evicted before, which a larger memory would have kept.
+  if (isSampling(state) && hasPrefix(state, key)) sampleRemoval(state, state.hash(pool, key));
   transaction(state, () => {
     state.count("object_flushes");
     if (removed > 0) state.count("object_flushes_found");
@@ -73,7 +77,9 @@ function removePages(
     const pool = state.index.keyOf(entry, state.victimKey);
     if (Page.isListed(meta)) state.policies[Page.kindOf(meta)]!.remove(entry);
     state.detachLocked(entry);
-    state.recordMissReasonLocked(state.hash(pool, state.victimKey), reason);
+    const hash = state.hash(pool, state.victimKey);
+    state.recordMissReasonLocked(hash, reason);
+    if (isSampling(state)) sampleRemoval(state, hash);
     removed++;
   };
   for (let left = 1; left > 0; ) {

@@ -106,6 +106,11 @@ export class StoreState implements StoreContext {
   hasOthers = false;
   /** A place in the file that has returned other bytes once (load_page.ts). */
   doubtedPlace: number = NIL;
+  /**
+   * When the value whose prefix is at an address expires, in ms since 1970, where the owner of the
+   * values knows better than the prefix; undefined: the prefix tells.
+   */
+  expiryIn: ((at: number) => number) | undefined;
   /** The time, in ms since 1970, that decides which values have expired. */
   nowMs: (() => number) | undefined;
   readonly expirySearch = new ExpirySearch();

@@ -82,8 +82,18 @@ export const EXPIRES_SINCE = EXPIRES_FROM + 1;
 export const EXPIRY_ROUNDS = EXPIRES_SINCE + 1;
 /** In place of a time: no value expires. */
 export const NEVER = -1;
+/**
+ * Requests for some of the keys are recorded in a ring (request_sample.ts): those whose hash is
+ * below SAMPLE_LIMIT, unsigned; 0: none are. Read by every request, so that the words that change
+ * for each recorded request are on other lines of the processor's caches.
+ */
+export const SAMPLE_LIMIT = EXPIRY_ROUNDS + 1;
+export const SAMPLE_PIECES = SAMPLE_LIMIT + 1; // 16 words: the word index of each frame of the ring
+export const SAMPLE_NEXT = SAMPLE_LIMIT + 20; // atomic: requests ever recorded, modulo 2³²
+export const SAMPLE_READ = SAMPLE_NEXT + 1; // atomic: and read
+export const SAMPLE_DROPPED = SAMPLE_NEXT + 2; // atomic: requests that found the ring full
 /** The words of the index, two policies, the write-back file and the outbox follow (open.ts). */
-export const PARTS = EXPIRY_ROUNDS + 1;
+export const PARTS = SAMPLE_NEXT + 20;
 
 /** "zsto" */
 export const STORE_MAGIC = 0x7a73746f;

@@ -24,6 +24,7 @@ import { makeRoomLocked } from "./evict.ts";
 import { overwriteInPlaceLocked, overwriteLocked } from "./overwrite.ts";
 import * as Page from "./page.layout.ts";
 import type { PutRequest } from "./put_request.ts";
+import { isSampling, samplePut } from "./request_sample.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
 import { isHead } from "./versions.ts";
@@ -142,9 +143,18 @@ function storeRequest(
       frames.keepFree = 0;
       lock.unlock();
     }
-    if (result !== EAGAIN) return result as typeof STORED | Errno;
+    if (result !== EAGAIN) return finishRequest(state, request, result as typeof STORED | Errno);
     makeRoomOutside(state, request);
   }
+}
+
+function finishRequest(
+  state: StoreState,
+  request: PutRequest,
+  result: typeof STORED | Errno,
+): typeof STORED | Errno {
+  if (isSampling(state)) samplePut(state, request, result);
+  return result;
 }
 
 function storeSameFilled(
@@ -168,7 +178,7 @@ function storeSameFilled(
       frames.keepFree = 0;
       lock.unlock();
     }
-    if (result !== EAGAIN) return result as typeof STORED | Errno;
+    if (result !== EAGAIN) return finishRequest(state, request, result as typeof STORED | Errno);
     makeRoomOutside(state, request);
   }
 }

@@ -5,6 +5,7 @@
 // is made otherwise has no finder; its values are found by `Values.find`.
 import type { Address, WordIndex } from "../base/brand.ts";
 import * as Page from "../store/page.layout.ts";
+import { isSampling, sampleFound } from "../store/request_sample.ts";
 import type { StoreState } from "../store/state.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import type { WasmMemory } from "../wasm/platform.ts";
@@ -112,11 +113,13 @@ export class Finder {
     const own = this.at / 4;
     const count = words[own + Find.COUNT]!;
     words[own + Find.COUNT] = 0;
+    const isSampled = isSampling(this.#state);
     for (let nth = 0; nth < count; nth++) {
       const at = own + Find.FOUND_AT + nth * Find.FOUND_WORDS;
       const meta = words[at + Find.ENTRY_META]!;
       const policy = policies[Page.kindOf(meta)]!;
       if (policy.tracksRequests) policy.recordRequest(words[at + Find.HASH]!, meta);
+      if (isSampled) sampleFound(this.#state, words[at + Find.HASH]!, meta);
       readBuffer.countGet(true, false);
       const entry = words[at + Find.ENTRY]! as WordIndex;
       readBuffer.recordHit(entry, words[at + Find.ENTRY_VALUE]!, meta, words[at + Find.SEEN]!);

@@ -6,6 +6,7 @@ import * as Super from "../memory/arena.layout.ts";
 import { pageSeed } from "../store/hash.ts";
 import { noteRequest } from "../store/load_page.ts";
 import { INDEX_AT } from "../store/open.ts";
+import { isSampling, sampleGet } from "../store/request_sample.ts";
 import type { StoreState } from "../store/state.ts";
 import * as Store from "../store/store.layout.ts";
 import * as Index from "../tmem/index.layout.ts";
@@ -87,6 +88,7 @@ export class PageFinder {
         state.readBuffer.countGet(outcome === FOUND, outcome === MISSING);
         if (outcome === FOUND) this.#recordHit();
         noteRequest(state, this.#pool, key, outcome === FOUND ? state.foundMeta : 0);
+        if (isSampling(state)) sampleGet(state, this.#pool, key, outcome === FOUND);
         return outcome === FOUND;
       }
       if (outcome === UNUSUAL || !lock.waitForWriter()) return undefined;

@@ -12,6 +12,7 @@ import { Count, type CounterName, Latency } from "../store/counters.ts";
 import { makeRoomAfterPut } from "../store/maintainer.ts";
 import { INDEX_AT, POLICIES_AT } from "../store/open.ts";
 import * as Page from "../store/page.layout.ts";
+import { isSampling, samplePutValue } from "../store/request_sample.ts";
 import type { StoreState } from "../store/state.ts";
 import { recordSince } from "../store/statistics.ts";
 import * as Store from "../store/store.layout.ts";
@@ -112,6 +113,9 @@ export class PagePutter {
     const header = Value.makeHeader(sizeBytes, prefixBytes, this.dictionary);
     const outcome = state.arena.kernels.putValue(this.#at * 4, key.id[0]!, key.id[1]!, header);
     const result = outcome === STORED ? 0 : this.#finish(key, outcome);
+    if (isSampling(state) && isStored(outcome)) {
+      samplePutValue(state, this.#pool, key, state.words[this.#at + Put.STORED_BYTES]!);
+    }
     makeRoomAfterPut(state);
     if (timed) recordSince(state, Latency.PUT, begin);
     return result;
@@ -119,11 +123,11 @@ export class PagePutter {
 
   /**
    * Prepares the context for a kernel that stores several values by itself.
-   * @returns whether it may
+   * @returns whether it may: not while requests are sampled, which such a kernel does not record
    */
   prepare(): boolean {
     this.#state.assertOpen();
-    if (!this.#isUsable) return false;
+    if (!this.#isUsable || isSampling(this.#state)) return false;
     this.#choose(1);
     return true;
   }
@@ -159,7 +163,7 @@ export class PagePutter {
     const state = this.#state;
     const { words } = state;
     const { lock } = state.arena;
-    if (outcome === CONTENDED || outcome === PROCEED || outcome === UNUSUAL) {
+    if (!isStored(outcome)) {
       if (outcome === CONTENDED) lock.lock();
       else if (outcome === PROCEED) lock.proceed();
       else lock.rollBack();
@@ -182,6 +186,11 @@ export class PagePutter {
     words[at + Put.DICTIONARY_TABLE] = scratch.dictionaryTable;
     this.#codec = codec;
   }
+}
+
+/** Whether the kernel has stored the value, if not completed. */
+function isStored(outcome: number): boolean {
+  return outcome !== CONTENDED && outcome !== PROCEED && outcome !== UNUSUAL;
 }
 
 function refusesNothing(admission: AdmissionLimits): boolean {

@@ -14,6 +14,7 @@ import { FOUND, findPacked, loadPacked, unpack } from "../store/load_page.ts";
 import { makeRoomAfterPut } from "../store/maintainer.ts";
 import * as Page from "../store/page.layout.ts";
 import { slotOf } from "../store/record.ts";
+import { isSampling, sampleRenewal } from "../store/request_sample.ts";
 import type { StoreState } from "../store/state.ts";
 import { recordSince } from "../store/statistics.ts";
 import * as Root from "../store/store.layout.ts";
@@ -195,6 +196,7 @@ export function rewritePrefix(
       return DONE;
     });
   }
+  if (outcome === DONE && isSampling(state)) sampleRenewal(state, pool, key);
   if (outcome !== ELSEWHERE) return outcome === DONE;
   // A prefix that need not last is no reason to store a page again, which may fail.
   return !lasts || putPacked(state, pool, key, codec, storedBytes) === 0;

@@ -225,6 +225,33 @@ test("a what-if comparison shows its result", { skip }, async () => {
   await page.close();
 });
 
+test("a study of hit rates shows its progress and its result", { skip }, async () => {
+  const { page, complaints } = await open({ width: 390, scheme: "dark" });
+  const study = `${SHOWN} .hit-rates`;
+  // Requests come in while the study runs, from this test.
+  const bytes = new Uint8Array(nbd.device.pageSize);
+  const traffic = setInterval(() => {
+    for (let nth = 0; nth < 200; nth++) {
+      nbd.device.read(((nth * 7) % 1200) * nbd.device.pageSize, bytes);
+    }
+  }, 10);
+  await page.select(`${study} select`, "10");
+  await page.click(`${study} button`);
+  await says(page, /Watching: \d+ of 10 seconds/);
+  await page.waitForSelector(`${study} .verdict`, { timeout: WAIT_MS });
+  clearInterval(traffic);
+  const text = await textOf(page, study);
+  assert.match(text, /100\.0 % of the requests were answered from memory/);
+  assert.match(text, /s3-fifo \(now\)/);
+  assert.match(text, /\(0\.25×\).*\(0\.5×\).*\(now\).*\(2×\).*\(4×\)/s);
+  assert.match(text, /Sample: [\d,]+ requests for [\d,]+ keys \(all keys\)/);
+  assert.doesNotMatch(text, /NaN|undefined|Infinity/);
+  const { sticksOut } = (await page.evaluate(MEASURE)) as { sticksOut: number };
+  assert.equal(sticksOut, 0);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
 test("settings can be changed with the token only", { skip }, async () => {
   const { page } = await open({ width: 390, scheme: "light" });
   await page.type("#token", "something-else-here");

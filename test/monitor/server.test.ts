@@ -280,6 +280,7 @@ test("simultaneous requests share one walk", async () => {
     choices: () => nbd.monitor.choices(),
     frames: (from: number, to: number, cells: number) => nbd.monitor.frames(from, to, cells),
     whatIf: (codec: string, pool: string) => nbd.monitor.whatIf(codec, pool),
+    hitRates: () => nbd.monitor.hitRates(),
     sizes: async () => {
       walks++;
       await sleep(100);

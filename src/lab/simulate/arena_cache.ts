@@ -119,19 +119,56 @@ export class ArenaCache extends SimulatedCache {
   }
 
   protected override access(key: number, costBytes: number): boolean {
+    const isHit = this.lookUp(key);
+    if (isHit) this.resize(key, costBytes);
+    else this.#store(key, costBytes);
+    return isHit;
+  }
+
+  /**
+   * Requests a value, as `request`, but stores nothing and counts nothing.
+   * @returns whether it is stored
+   */
+  lookUp(key: number): boolean {
     const hash = keyHash(key);
     const entry = this.#entryOfKey.get(key);
     this.#policy.recordRequest(hash, entry === undefined ? 0 : this.#words[entry + META]!);
     this.#admission?.recordRequest(hash);
-    if (entry !== undefined) {
-      this.#policy.recordHit(entry);
-      this.#resize(entry, costBytes);
-      return true;
-    }
+    if (entry === undefined) return false;
+    this.#policy.recordHit(entry);
+    return true;
+  }
+
+  /** Stores a value; one that is stored already is replaced, and new to the policy again. */
+  put(key: number, costBytes: number): void {
+    this.remove(key);
+    this.#store(key, costBytes);
+  }
+
+  /** Stores a value if it is not stored; otherwise it has this size now. */
+  fill(key: number, costBytes: number): void {
+    if (this.#entryOfKey.has(key)) this.resize(key, costBytes);
+    else this.#store(key, costBytes);
+  }
+
+  /** Removes a value, if it is stored. */
+  remove(key: number): void {
+    const entry = this.#entryOfKey.get(key);
+    if (entry === undefined) return;
+    this.#policy.remove(entry);
+    this.#leave(key, entry);
+  }
+
+  /** Changes the size of a stored value. */
+  resize(key: number, costBytes: number): void {
+    this.#resize(this.#entryOfKey.get(key)!, costBytes);
+  }
+
+  #store(key: number, costBytes: number): void {
+    const hash = keyHash(key);
     if (costBytes > this.budgetBytes) this.tally.tooLarge++;
     else if (this.#makeRoom(hash, costBytes)) this.#enter(key, hash, costBytes);
     else this.tally.refused++;
-    return false;
   }
 
   /**
@@ -164,13 +201,16 @@ export class ArenaCache extends SimulatedCache {
   }
 
   #evict(victim: WordIndex): void {
-    const slot = this.#words[victim + VALUE]!;
-    const key = this.#keys[slot]!;
+    const key = this.#keys[this.#words[victim + VALUE]!]!;
     this.#policy.evict(victim, keyHash(key));
-    this.#entryOfKey.delete(key);
-    this.#free.push(victim);
-    this.left(this.#costs[slot]!);
+    this.#leave(key, victim);
     this.tally.evictions++;
+  }
+
+  #leave(key: number, entry: WordIndex): void {
+    this.#entryOfKey.delete(key);
+    this.#free.push(entry);
+    this.left(this.#costs[this.#words[entry + VALUE]!]!);
   }
 
   #resize(entry: WordIndex, costBytes: number): void {

@@ -13,13 +13,14 @@ import { shardOfHash } from "../../shard/route.ts";
 import { type RemoteArrivals, RemoteWait } from "../../store/remote_arrivals.ts";
 import { FLAGS } from "../../store/value.layout.ts";
 import type { Finder } from "../../values/finder.ts";
+import { useMetaExpiry } from "../../values/meta_expiry.ts";
 import { VALUE_BYTES_MAX } from "../../values/prefix.layout.ts";
 import { keyBytesAt } from "../../values/prefix.ts";
 import { useRemote, wantValue } from "../../values/remote_values.ts";
 import { SetRequest } from "../../values/request.ts";
 import type { Values } from "../../values/values.ts";
 import { KEY_BYTES_MAX } from "../protocol/text.ts";
-import { META_WORDS } from "./items.layout.ts";
+import { EXPIRES, META_WORDS } from "./items.layout.ts";
 import { PlainSets, type SetFacts } from "./plain_sets.ts";
 import { ShardedGets } from "./sharded_gets.ts";
 import { type ItemEvictions, ItemScan, type ItemShards } from "./shards.ts";
@@ -83,6 +84,7 @@ export class ItemAccess {
   constructor(shards: ItemShards) {
     this.shards = shards;
     this.#arrivals = useRemote(shards.values);
+    for (const values of shards.values) useMetaExpiry(values, EXPIRES);
     this.hasRemote = this.#arrivals !== undefined;
     this.#isSharded = shards.values.length > 1;
     this.#home = shards.values[0]!;

@@ -3,6 +3,7 @@
 // delete.ts. Every change of an item happens under the lock of its key, so that reading, deciding
 // and writing are one step for all threads.
 import { U64 } from "../../base/u64.ts";
+import { sampleFlush } from "../../values/meta_expiry.ts";
 import { type AnswerBuffer, ItemAccess } from "./access.ts";
 import { C, type Counters } from "./counters.ts";
 import * as Look from "./item_log.ts";
@@ -120,6 +121,7 @@ export class Items extends ItemAccess {
       if (due > now) this.#keepFlush(shared.flushes(), due);
       else this.#keepFlush(shared.flushesNext(), 0);
       shared.flush(due, now);
+      if (due <= now) sampleFlush(this.shards.values[0]!);
     } finally {
       this.unlock();
     }

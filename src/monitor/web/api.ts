@@ -6,6 +6,7 @@ import { ZcacheError } from "../../base/errors.ts";
 import type { Knob } from "../../base/knob.ts";
 import type { KnobState, State } from "../../dashboard/api.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
+import { SECONDS_MAX, SECONDS_MIN } from "../hit_rates.ts";
 import type { Monitor } from "../monitor.ts";
 import type { Refusal } from "./guard.ts";
 
@@ -85,7 +86,9 @@ export class Api {
    */
   async get({ pathname, searchParams }: URL): Promise<Answer | undefined> {
     if (pathname === "/api/state") return { value: this.state() };
-    const match = /^\/api\/services\/([^/]+)\/(map|sizes|choices|what-if)$/.exec(pathname);
+    const match = /^\/api\/services\/([^/]+)\/(map|sizes|choices|what-if|hit-rates)$/.exec(
+      pathname,
+    );
     const service = this.#monitors.find((one) => one.name === match?.[1]);
     if (match === null || service === undefined) return undefined;
     switch (match[2]) {
@@ -95,6 +98,8 @@ export class Api {
         return await this.#walk(`${service.name} sizes`, "", () => service.sizes());
       case "choices":
         return { value: service.choices() };
+      case "hit-rates":
+        return this.#hitRates(service, searchParams);
       default:
         return await this.#whatIf(service, searchParams);
     }
@@ -156,6 +161,17 @@ export class Api {
       walk = begun;
     }
     return { value: await walk.answer };
+  }
+
+  /** The last study; with a number of seconds, starts one, unless the service has one running. */
+  #hitRates(service: Monitor, parameters: URLSearchParams): Answer {
+    if (!parameters.has("seconds")) return { value: service.hitRates() };
+    const seconds = wholeOf(parameters, "seconds", 0, SECONDS_MIN, SECONDS_MAX);
+    const others = this.#monitors.filter((one) => one !== service);
+    if (others.some((other) => other.hitRates().state === "running")) {
+      return tooMany("a study of another service is running");
+    }
+    return { value: service.hitRates(seconds) };
   }
 
   async #whatIf(service: Monitor, parameters: URLSearchParams): Promise<Answer> {
