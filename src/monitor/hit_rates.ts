@@ -134,14 +134,14 @@ export class HitRateStudy {
       await simulator.ask("count");
       sampling.begin();
       const begunMs = performance.now();
-      await sleep((seconds * 1000) / 3, undefined, { signal });
+      await sleep((seconds * 1000) / 3, undefined, { signal, ref: false });
       await simulator.ask("count");
       const before = store.stats();
       const countedMs = performance.now();
       for (let isLast = false; !isLast; ) {
         const leftMs = begunMs + seconds * 1000 - performance.now();
         isLast = leftMs <= REPORT_MS;
-        await sleep(Math.max(0, Math.min(leftMs, REPORT_MS)), undefined, { signal });
+        await sleep(Math.max(0, Math.min(leftMs, REPORT_MS)), undefined, { signal, ref: false });
         const counted = await simulator.ask("tell");
         this.#state = {
           ...this.#state,
@@ -159,7 +159,7 @@ export class HitRateStudy {
   /** The share of the keys to sample. */
   async #share(): Promise<number> {
     const before = this.#store.stats();
-    await sleep(RATE_MS, undefined, { signal: this.#ending.signal });
+    await sleep(RATE_MS, undefined, { signal: this.#ending.signal, ref: false });
     const { counters } = this.#store.stats();
     const done = counters.gets + counters.puts - before.counters.gets - before.counters.puts;
     const rate = (Math.max(0, done) * 1000) / RATE_MS;

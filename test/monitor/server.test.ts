@@ -6,7 +6,8 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import type { Knob } from "../../src/base/knob.ts";
-import type { State } from "../../src/dashboard/api.ts";
+import type { HitRates, State } from "../../src/dashboard/api.ts";
+import { monitorStore } from "../../src/monitor/monitor.ts";
 import { WebServer } from "../../src/monitor/web/server.ts";
 import { fillDevice, type NbdFixture, startNbd, startWeb } from "./fixture.ts";
 
@@ -179,6 +180,38 @@ test("unknown paths and invalid parameters are refused", async () => {
   assert.match(JSON.parse(body).error, /^codec "<script>" is not one of /);
   assert.equal((await request(open, "GET http://elsewhere.example/")).status, 400);
   assert.equal((await request(open, "OPTIONS *")).status, 400);
+});
+
+test("studies of hit rates are started with a length, one at a time", async () => {
+  const path = "/api/services/nbd/hit-rates";
+  for (const seconds of ["0", "-1", "3601", "x", "", "1e3"]) {
+    const { status, body } = await get(open, `${path}?seconds=${seconds}`);
+    assert.equal(status, 400, seconds);
+    assert.match(JSON.parse(body).error, /^seconds ".*" is not a number from 1 to 3600$/);
+  }
+  const one = await startNbd();
+  fillDevice(one, 200);
+  const other = monitorStore({
+    ...{ name: "other", kind: "test", store: one.store },
+    figures: () => ({ operations: {}, connections: { now: 0, accepted: 0, refused: 0 } }),
+  });
+  const server = await startWeb([one.monitor, other]);
+  const study = async (query = "") => {
+    const { status, body } = await get(server, path + query);
+    assert.equal(status, 200, body);
+    return JSON.parse(body) as HitRates;
+  };
+  assert.equal((await study()).state, "none");
+  assert.equal((await study("?seconds=3600")).state, "running");
+  assert.equal((await study("?seconds=60")).seconds, 3600, "the running study goes on");
+  const refused = await get(server, "/api/services/other/hit-rates?seconds=60");
+  assert.equal(refused.status, 429);
+  assert.match(refused.body, /a study of another service is running/);
+  assert.equal((await get(server, "/api/services/other/hit-rates")).status, 200);
+  await one.monitor.close();
+  assert.equal((await study()).why, "the service has ended");
+  await server.close();
+  await one.close();
 });
 
 test("other methods are refused, and nothing can be set without a token", async () => {
