@@ -2,15 +2,20 @@
 // when the last thread has left, and not before.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { Xorshift32 } from "../../src/base/random.ts";
 import { KIB, MIB } from "../../src/base/units.ts";
-import { Cache, createStore, TmemKey } from "../../src/index.ts";
+import { Cache, createStore, startMaintainer, TmemKey } from "../../src/index.ts";
+import { startNbdServer, Zram } from "../../src/nbd/index.ts";
 import { releaseArena } from "../../src/node/give_back.ts";
 import type { MemoryCalls } from "../../src/node/memory_calls.ts";
-import { stateOf } from "../../src/store/store.ts";
+import { MAINTAINER } from "../../src/store/store.layout.ts";
+import { type Store, stateOf } from "../../src/store/store.ts";
 import { residentBytes, whyNotReturned } from "../doubles/resident.ts";
+import { temporaryFolder } from "../doubles/temporary_folder.ts";
 
 const INDEX = new URL("../../src/index.js", import.meta.url).href;
 const WATCHDOG_MS = 300_000;
@@ -22,6 +27,11 @@ const KEPT = 64 * KIB;
 function noise(seed: number, bytes = 4096): Uint8Array {
   const random = new Xorshift32(seed + 1);
   return Uint8Array.from({ length: bytes }, () => random.next());
+}
+
+function hasMaintainer(store: Store): boolean {
+  const { words, root } = stateOf(store);
+  return words[root + MAINTAINER] !== 0;
 }
 
 /** A cache with values of 24 MiB. @param odd makes its arenas as large as no other ones */
@@ -135,6 +145,40 @@ test("threads that have ended before, or have closed the cache, keep no memory",
   assert.throws(() => cache.get("key 1"), { code: "ERR_STORE_CLOSED" });
   cache.detach();
   assert.ok(resident() <= most, `${resident()} bytes are resident`);
+});
+
+test("threads of zcache leave a store that is closed: an NBD server's and the maintainer", {
+  skip,
+}, async () => {
+  const folder = temporaryFolder("closed");
+  const store = createStore({
+    memoryMax: 48 * MIB + 72 * 64 * KIB,
+    writeBack: { path: join(folder, "pages"), max: 64 * MIB },
+  });
+  const sizes = [store.arena.bytes.length];
+  const device = Zram.create(store, 32 * MIB);
+  const server = await startNbdServer(store, {
+    exports: [{ device }],
+    listen: [{ path: join(folder, "nbd.sock") }],
+    threads: 2,
+    connectionsMax: 4,
+  });
+  const maintainer = startMaintainer(store);
+  const ended = once(maintainer, "exit", { signal: AbortSignal.timeout(WATCHDOG_MS) });
+  const block = noise(1, 64 * KIB);
+  for (let nth = 0; nth < 384; nth++) {
+    new DataView(block.buffer).setUint32(0, nth);
+    assert.equal(device.write(nth * block.length, block), 0);
+  }
+  // From here on the maintainer is attached, and ends by itself.
+  for (const until = performance.now() + WATCHDOG_MS; !hasMaintainer(store); await sleep(5)) {
+    assert.ok(performance.now() < until, "the maintainer begins");
+  }
+  await server.close();
+  assert.ok(residentBytes(sizes) > 16 * MIB);
+  store.close();
+  await ended;
+  assert.ok(residentBytes(sizes) <= KEPT, `${residentBytes(sizes)} bytes are resident`);
 });
 
 test("a cache that is left and not closed keeps its values", { skip }, () => {
