@@ -192,6 +192,7 @@ test("a put after a miss does not renew a value that a simulated cache has", () 
   simulation.count();
   send(Sample.PUT, 10);
   send(Sample.MISS, 0);
+  assert.deepEqual(counts(), [1, 0, 0]);
   send(Sample.MISS, 1);
   assert.deepEqual(counts(), [2, 0, 1]);
   simulation.close();

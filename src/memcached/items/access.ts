@@ -13,7 +13,7 @@ import { shardOfHash } from "../../shard/route.ts";
 import { type RemoteArrivals, RemoteWait } from "../../store/remote_arrivals.ts";
 import { FLAGS } from "../../store/value.layout.ts";
 import type { Finder } from "../../values/finder.ts";
-import { useMetaExpiry } from "../../values/meta_expiry.ts";
+import { sampleDeletion, useMetaExpiry } from "../../values/meta_expiry.ts";
 import { VALUE_BYTES_MAX } from "../../values/prefix.layout.ts";
 import { keyBytesAt } from "../../values/prefix.ts";
 import { useRemote, wantValue } from "../../values/remote_values.ts";
@@ -350,10 +350,11 @@ export class ItemAccess {
   /**
    * To be called where `find` found nothing and the client is told so: an item that was evicted,
    * and is still in a file that the next process begins with, does not come back from there, nor
-   * one on a machine that has not answered.
+   * one on a machine that has not answered, nor one in a larger cache that is simulated.
    */
   forget(): void {
     if (this.#values.isKept || this.hasRemote) this.#values.remove(this.#key, this.#keyBytes);
+    else sampleDeletion(this.#values);
   }
 
   /** Keeps four words for the next process. */
