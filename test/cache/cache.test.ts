@@ -7,6 +7,7 @@ import { inspect } from "node:util";
 import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { documentAt } from "../../bench/documents.ts";
+import { Xorshift32 } from "../../src/base/random.ts";
 import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
 import { createCache, scanAll } from "../doubles/test_caches.ts";
 
@@ -401,6 +402,23 @@ test("another thread takes over the load of a thread that dies", async () => {
   await sleep(20);
   await worker.terminate();
   assert.equal(await waiting, "by who waited");
+});
+
+test("a full cache takes a value that needs a sixteenth of its memory", () => {
+  const bytes = 4 << 20;
+  using cache = open<Uint8Array>({ memoryMax: bytes, dictionary: false });
+  const random = new Xorshift32(3);
+  const noise = (size: number) => new Uint8Array(size).map(() => random.next());
+  for (let nth = 0; nth < bytes / 1300; nth++) {
+    cache.set(`small ${nth}`, noise(2000));
+    cache.get(`small ${nth >>> 1}`);
+  }
+  for (let nth = 0; nth < 5; nth++) {
+    const value = noise(bytes / 16);
+    assert.ok(cache.set(`large ${nth}`, value), `value ${nth} is stored`);
+    assert.deepEqual(cache.get(`large ${nth}`), value);
+  }
+  assert.ok(cache.store.stats().counters.evicted_ephemeral_pages > 0);
 });
 
 test("random sequences of calls agree with a Map", () => {

@@ -3,7 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { Xorshift32 } from "../../src/base/random.ts";
+import { openValues } from "../../src/cache/engine.ts";
+import { storeOptionsOf } from "../../src/cache/options.ts";
+import { stateOf } from "../../src/store/store.ts";
 import { TextFixture } from "./fixture.ts";
+import { itemShardsOf } from "./remote_simulation.ts";
 
 const noise = (bytes: number, seed: number) =>
   Array.from({ length: bytes }, (_, i) =>
@@ -98,14 +103,27 @@ const BEGIN = Array.from({ length: 120 }, (_, nth) => {
 
 let stored = 0;
 
-function bothStore(options: {
-  codec: string;
-  memoryMax: number;
-  casEnabled: boolean;
-  dictionary: boolean;
-}) {
+interface Options {
+  readonly codec: string;
+  readonly memoryMax: number;
+  readonly casEnabled: boolean;
+  readonly dictionary: boolean;
+  readonly policy: string;
+}
+
+/** A server over a store with this eviction policy. */
+function fixtureOf({ policy, ...settings }: Options, isQuick: boolean): TextFixture {
+  const { codec, memoryMax, dictionary } = settings;
+  const options = storeOptionsOf({ codec, memoryMax, dictionary, policy, shards: 1 });
+  const { group } = openValues(options, undefined, { front: "items", stays: false });
+  assert.equal(stateOf(group.stores[0]!).policies[0]!.name, policy);
+  const itemShards = itemShardsOf(group, new Xorshift32(1));
+  return new TextFixture({ ...settings, itemShards, isQuick });
+}
+
+function bothStore(options: Options) {
   return fc.property(fc.array(streams, { maxLength: 6 }), (all) => {
-    const fixtures = [true, false].map((isQuick) => new TextFixture({ ...options, isQuick }));
+    const fixtures = [true, false].map((isQuick) => fixtureOf(options, isQuick));
     // From then on, most sets find what they need.
     const [first, same] = fixtures.map((fixture) => fixture.ask(BEGIN) + fixture.ask(BEGIN));
     assert.equal(first, same);
@@ -135,8 +153,8 @@ function bothStore(options: {
 }
 
 for (const options of [
-  { codec: "lz4", memoryMax: 32 << 20, casEnabled: true, dictionary: false },
-  { codec: "lz4", memoryMax: 32 << 20, casEnabled: false, dictionary: false },
+  { codec: "lz4", memoryMax: 32 << 20, casEnabled: true, dictionary: false, policy: "adaptive" },
+  { codec: "lz4", memoryMax: 32 << 20, casEnabled: false, dictionary: false, policy: "tinylfu" },
 ]) {
   test(`kernel and engine store alike: ${JSON.stringify(options)}`, () => {
     stored = 0;

@@ -17,7 +17,8 @@ import { RemoteCluster, RemoteDouble } from "../doubles/remote.ts";
 import { EngineFixture } from "./fixture.ts";
 import { itemShardsOf } from "./remote_simulation.ts";
 
-const MEMORY = 24 << 20;
+/** With room in transit for 64 items, more than a test of one item stores. */
+const MEMORY = 32 << 20;
 const NO_ANSWER = "SERVER_ERROR other machines have not answered\r\n";
 
 interface SideOptions {

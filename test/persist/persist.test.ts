@@ -18,6 +18,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { Cache, type CacheOptions, ZcacheError } from "../../src/index.ts";
+import { policyNames } from "../../src/policy/registry.ts";
 
 const LIBRARY = new URL("../../src/index.js", import.meta.url).href;
 const PERSIST_WORKER = new URL("./worker.js", import.meta.url);
@@ -93,6 +94,19 @@ for (const codec of ["lz4", "zstd", "none"]) {
     assert.equal(cache.store.stats().ephemeral.pagesInMemory, 1, "no parts are left of anything");
   });
 }
+
+test("values are recovered whatever the eviction policy of the last start was", (t) => {
+  const { open } = fixture(t);
+  const values = Array.from({ length: 300 }, (_, n) => [`key ${n}`, `value ${n} `.repeat(n)]);
+  for (const [nth, policy] of ["tinylfu", ...policyNames(), "tinylfu"].entries()) {
+    const cache = open<string>({ policy });
+    if (nth === 0) for (const [key, value] of values) cache.set(key!, value!);
+    assert.deepEqual(new Map(cache), new Map(values as [string, string][]));
+    cache.set("key 7", "value 7 ".repeat(7));
+    cache.store.verify();
+    cache.close();
+  }
+});
 
 test("neither an expired value nor an older one of its key is recovered", async (t) => {
   const { open } = fixture(t);

@@ -6,8 +6,9 @@ import { attachItems, openItems } from "../../src/memcached/items/open.ts";
 import { DEFAULT_SETTINGS } from "../../src/memcached/settings.ts";
 import { MAX_THREADS, THREADS } from "../../src/memory/arena.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
+import { policyNames } from "../../src/policy/registry.ts";
 import * as Root from "../../src/store/store.layout.ts";
-import { Store } from "../../src/store/store.ts";
+import { Store, stateOf } from "../../src/store/store.ts";
 import { Zram } from "../../src/zram/zram.ts";
 import { SimulatedThreads } from "../doubles/simulated_threads.ts";
 import { fillPage } from "../doubles/store_fixture.ts";
@@ -49,6 +50,30 @@ test("failing to attach to a full store leaves no thread number and no scratch b
   cache.close();
   items.close();
   page.close();
+});
+
+test("a thread that attaches has the eviction policy of the one that created the store", () => {
+  for (const policy of policyNames()) {
+    const cache = Cache.create<string, Uint8Array>({ memoryMax: MIB, dictionary: false, policy });
+    const other = Cache.attach<string, Uint8Array>(cache.share());
+    assert.equal(stateOf(other.store).policies[0]!.name, policy);
+    for (let nth = 0; nth < 3000; nth++) {
+      (nth % 2 === 0 ? cache : other).set(`${nth}`, fillPage(new Uint8Array(900), "noise", nth));
+      (nth % 3 === 0 ? cache : other).get(`${nth >>> 1}`);
+    }
+    assert.ok(cache.size < 3000, "values were evicted");
+    cache.store.verify();
+    other.store.verify();
+    const share = cache.share();
+    const [store] = share.group.stores;
+    const stores = [{ ...store!, options: { ...store!.options, policy: "none" } }];
+    assert.throws(() => Cache.attach({ ...share, group: { ...share.group, stores } }), {
+      code: "ERR_OPTION",
+      message: /no eviction policy is called "none"; available: /,
+    });
+    other.detach();
+    cache.close();
+  }
 });
 
 test("a device survives the death of the thread that created it", () => {

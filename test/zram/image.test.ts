@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {
   copyFileSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -18,6 +19,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { Extent, Zram } from "../../src/nbd/index.ts";
 import { createStore } from "../../src/node/stores.ts";
+import { policyNames } from "../../src/policy/registry.ts";
 import { DeviceImage } from "../../src/zram/image.ts";
 import { fillPage } from "../doubles/store_fixture.ts";
 import { temporaryFolder } from "../doubles/temporary_folder.ts";
@@ -28,8 +30,13 @@ const NAMES = ["first", "second"];
 const home = temporaryFolder("image");
 const FIXTURES = fileURLToPath(new URL("../../../test/fixtures/", import.meta.url));
 
-function open(path: string, sizeBytes = PAGES * PAGE, existing?: "recover" | "discard") {
-  const store = createStore({ memoryMax: "6MiB" });
+function open(
+  path: string,
+  sizeBytes = PAGES * PAGE,
+  existing?: "recover" | "discard",
+  policy?: string,
+) {
+  const store = createStore({ memoryMax: "6MiB", ...(policy === undefined ? {} : { policy }) });
   const devices = NAMES.map((name, number) => ({
     name,
     device: Zram.create(store, sizeBytes, number),
@@ -113,6 +120,25 @@ test("all saved pages are loaded, also into larger devices", () => {
     code: "ERR_IO",
   });
   other.store.close();
+});
+
+test("an image is loaded whatever the eviction policy of its store was", () => {
+  const written = join(home, "tinylfu");
+  for (const policy of ["tinylfu", ...policyNames()]) {
+    const { store, devices, image } = open(written, PAGES * PAGE, undefined, policy);
+    if (existsSync(written)) assert.equal(image.load().pages, total);
+    else {
+      for (const [nth, pages] of expected.entries()) {
+        for (const [n, page] of pages.entries()) {
+          if (page !== undefined) devices[nth]!.device.write(n * PAGE, page);
+        }
+      }
+    }
+    assert.equal(readAll(devices).right, total);
+    assert.equal(image.save(), total);
+    store.verify();
+    store.close();
+  }
 });
 
 test("undamaged pages of a damaged image are loaded, all others read as errors", () => {
