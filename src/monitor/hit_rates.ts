@@ -28,7 +28,6 @@ import { inSteps, type MonitoredStore } from "./monitored_store.ts";
 
 export const SECONDS_MIN = 1;
 export const SECONDS_MAX = 3600;
-export const SECONDS_DEFAULT = 60;
 /** Limits that are simulated, as multiples of today's. */
 const LIMITS = [1, 0.25, 0.5, 2, 4];
 /** Sampled pages that the store holds, at most, at about. */

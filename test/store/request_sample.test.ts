@@ -2,6 +2,7 @@
 // several, and in a store of pages. What is recorded is compared with what was done.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Cache } from "../../src/index.ts";
 import { createStore } from "../../src/node/stores.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import * as Sample from "../../src/store/request_sample.layout.ts";
@@ -18,6 +19,7 @@ interface Event {
   readonly hash: number;
   readonly storedBytes: number;
   readonly plainBytes: number;
+  readonly expiresS: number;
 }
 
 /** Reads all rings. */
@@ -123,6 +125,38 @@ for (const shards of [1, 3]) {
     some.end();
     store.verify();
     store.close();
+  });
+}
+
+for (const shards of [1, 3]) {
+  test(`a cache, ${shards} shards: values with their expiry, and deleted ones`, () => {
+    const cache = Cache.create<string, string>({ memoryMax: "16MiB", shards });
+    const sampling = cache.group.inspection.sampleRequests(1);
+    sampling.begin();
+    const readers = readersOf(sampling);
+    const nowS = Date.now() / 1000;
+    cache.set("stays", "a".repeat(100));
+    cache.set("expires", "b".repeat(200), { ttl: 3_600_000 });
+    const puts = readAll(readers).sort((a, b) => a.plainBytes - b.plainBytes);
+    assert.deepEqual(countOf(puts), { [Sample.PUT]: 2 });
+    const [stays, expires] = puts;
+    assert.equal(stays!.expiresS, 0);
+    const left = expires!.expiresS - nowS;
+    assert.ok(left > 3500 && left < 7200, `it expires in ${left} s`);
+    const stored = walk(sampling).sort((a, b) => a.plainBytes - b.plainBytes);
+    assert.deepEqual(
+      stored.map(({ hash, expiresS, plainBytes }) => [hash, expiresS, plainBytes]),
+      puts.map(({ hash, expiresS, plainBytes }) => [hash, expiresS, plainBytes]),
+    );
+    for (const key of ["stays", "expires", "none"]) cache.get(key);
+    assert.deepEqual(countOf(readAll(readers)), { [Sample.HIT]: 2, [Sample.MISS]: 1 });
+    // A cache with more memory might still have a value that this one does not have.
+    for (const key of ["stays", "none"]) cache.delete(key);
+    const removals = readAll(readers);
+    assert.ok(removals.every(({ operation }) => operation === Sample.REMOVE));
+    assert.equal(new Set(removals.map(({ hash }) => hash)).size, 2);
+    sampling.end();
+    cache.close();
   });
 }
 
