@@ -142,6 +142,8 @@ test("one load for a key over all machines; an error is the caller's", OPTIONS, 
     assert.equal((value as { key: string }).key, keys[nth % keys.length]);
   }
   for (const cache of all) {
+    // Messages of the loads of other machines remove copies until they are known here.
+    await cache.fleet!.shared.sync();
     for (const key of keys) await cache.fetch(key, loader);
     for (const key of keys) assert.notEqual(cache.get(key), undefined, "a copy in each");
   }
