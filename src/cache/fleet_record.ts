@@ -4,8 +4,10 @@
 // machine whose store has the same codec and dictionary stores it as it comes; others decompress
 // it. A longer value is deflated as a whole.
 //
-// The prefix of such a record: 0 the time of expiry, ms since 1970, as a double; 8 whether the
-// value has no bytes; 9 the meta bytes (entry_meta.ts).
+// The prefix of such a record: 0 the time of expiry, ms since 1970, in 6 bytes; 6 the meta bytes
+// (entry_meta.ts), whose type has its highest bit set for a value without bytes. Records of the
+// versions 1 and 2 have 0 the time as a double; 8 whether the value has no bytes; 9 the meta bytes.
+// The meta bytes are 1 or 7, so the length of the prefix says which of both it is.
 import { Buffer } from "node:buffer";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { RemoteData } from "../backing/remote_contract.ts";
@@ -22,7 +24,9 @@ import type { EncodedValue } from "./entries.ts";
 import * as Meta from "./entry_meta.ts";
 import type { Lifetime } from "./options.ts";
 
-const PREFIX_BYTES = 9;
+const META_AT = Meta.TIME_BYTES;
+const META_AT_DOUBLE = 9;
+const EMPTY = 0x80;
 const LONG_CODEC = "deflate";
 const LONG_LEVEL = 1;
 const NO_BYTES = new Uint8Array(0);
@@ -35,6 +39,15 @@ export interface ReceivedValue {
   readonly type: number;
   /** Until when it is fresh, ms since 1970. */
   readonly freshMs: number;
+}
+
+/** What stands before the bytes of a value. */
+interface RecordPrefix {
+  /** Ms since 1970, Infinity for never. */
+  readonly expiresMs: number;
+  /** Whether the value has no bytes; a store has one byte for it. */
+  readonly isEmpty: boolean;
+  readonly meta: Uint8Array;
 }
 
 /** Names of the codecs of a store. */
@@ -61,10 +74,7 @@ export class FleetRecords {
 
   /** @throws ZcacheError ERR_REMOTE: the dictionary can't be sent */
   async toRecord(values: Values, { packed, long, meta, expiresMs }: EncodedValue) {
-    const prefix = Buffer.alloc(PREFIX_BYTES + meta.length);
-    prefix.writeDoubleLE(expiresMs, 0);
-    prefix[8] = packed?.isEmpty ? 1 : 0;
-    prefix.set(meta, PREFIX_BYTES);
+    const prefix = writePrefix({ expiresMs, isEmpty: packed?.isEmpty === true, meta });
     const record = (codec: string, dictionary: number, plainBytes: number, data: Uint8Array) => ({
       ...{ prefixBytes: prefix.length, codec, dictionary, plainBytes },
       data: Buffer.concat([prefix, data]),
@@ -97,20 +107,14 @@ export class FleetRecords {
     keyBytes: number,
     record: RemoteData,
   ): Promise<ReceivedValue | undefined> {
-    const head = Buffer.from(record.data.subarray(0, record.prefixBytes));
-    const metaBytes = head.length - PREFIX_BYTES;
-    if (metaBytes < 1 || metaBytes > Meta.META_BYTES_MAX || head[PREFIX_BYTES]! > Meta.STRUCTURED) {
-      return undefined;
-    }
-    const expiresMs = Meta.timeOf(head.readDoubleLE(0));
-    if (!(expiresMs > 0)) return undefined;
-    const meta = new Uint8Array(head.subarray(PREFIX_BYTES));
-    const isEmpty = head[8] === 1;
+    const prefix = readPrefix(record);
+    if (prefix === undefined || record.plainBytes === 0) return undefined;
+    const { expiresMs, isEmpty, meta } = prefix;
     const data = record.data.subarray(record.prefixBytes);
     const common = { meta, expiresMs };
     const made = (encoded: EncodedValue, plain: Uint8Array): ReceivedValue => ({
       ...{ encoded, plain, type: meta[0]! },
-      freshMs: Math.min(Meta.freshUntil(meta, 0, metaBytes), expiresMs),
+      freshMs: Math.min(Meta.freshUntil(meta, 0, meta.length), expiresMs),
     });
     try {
       const codec = this.#codecOf(record.codec);
@@ -138,25 +142,19 @@ export class FleetRecords {
    * @returns undefined if it is not fresh any more, or no record of a cache
    */
   renewed(record: RemoteData, { ttlMs, staleMs }: Lifetime) {
-    const { prefixBytes, data } = record;
-    const type = data[PREFIX_BYTES];
-    if (prefixBytes <= PREFIX_BYTES || type === undefined || type > Meta.STRUCTURED) {
-      return undefined;
-    }
-    const head = Buffer.from(data.subarray(0, prefixBytes));
-    const fresh = Meta.freshUntil(head, PREFIX_BYTES, prefixBytes - PREFIX_BYTES);
+    const found = readPrefix(record);
+    if (found === undefined) return undefined;
+    const { isEmpty, meta: before } = found;
+    const fresh = Meta.freshUntil(before, 0, before.length);
     const now = Date.now();
-    if (!(Math.min(fresh, head.readDoubleLE(0)) > now)) return undefined;
+    if (!(Math.min(fresh, found.expiresMs) > now)) return undefined;
     const freshMs = Meta.timeOf(now + ttlMs);
     const expiresMs = Meta.timeOf(freshMs + staleMs);
     const meta = new Uint8Array(Meta.META_BYTES_MAX);
     const freshUntil = freshMs === expiresMs ? Number.POSITIVE_INFINITY : freshMs;
-    const metaBytes = Meta.writeMeta(meta, type, freshUntil);
-    const prefix = Buffer.alloc(PREFIX_BYTES + metaBytes);
-    prefix.writeDoubleLE(expiresMs, 0);
-    prefix[8] = head[8]!;
-    prefix.set(meta.subarray(0, metaBytes), PREFIX_BYTES);
-    const bytes = Buffer.concat([prefix, data.subarray(prefixBytes)]);
+    const metaBytes = Meta.writeMeta(meta, before[0]!, freshUntil);
+    const prefix = writePrefix({ expiresMs, isEmpty, meta: meta.subarray(0, metaBytes) });
+    const bytes = Buffer.concat([prefix, record.data.subarray(record.prefixBytes)]);
     return { record: { ...record, prefixBytes: prefix.length, data: bytes }, expiresMs };
   }
 
@@ -210,4 +208,29 @@ export class FleetRecords {
     codec.decompress(packed, data.length, plain, plainBytes);
     return values.bytes.slice(plain, plain + plainBytes);
   }
+}
+
+function writePrefix({ expiresMs, isEmpty, meta }: RecordPrefix): Buffer {
+  const prefix = Buffer.alloc(META_AT + meta.length);
+  Meta.writeTime(prefix, 0, expiresMs);
+  prefix.set(meta, META_AT);
+  if (isEmpty) prefix[META_AT]! |= EMPTY;
+  return prefix;
+}
+
+/** @returns undefined if no cache has written it */
+function readPrefix({ data, prefixBytes }: RemoteData): RecordPrefix | undefined {
+  const prefix = Buffer.from(data.subarray(0, prefixBytes));
+  for (const metaAt of [META_AT, META_AT_DOUBLE]) {
+    const metaBytes = prefixBytes - metaAt;
+    if (metaBytes !== 1 && metaBytes !== Meta.META_BYTES_MAX) continue;
+    const isDouble = metaAt === META_AT_DOUBLE;
+    const meta = new Uint8Array(prefix.subarray(metaAt));
+    const isEmpty = isDouble ? prefix[8] === 1 : meta[0]! >= EMPTY;
+    if (!isDouble) meta[0]! &= EMPTY - 1;
+    const expiresMs = isDouble ? Meta.timeOf(prefix.readDoubleLE(0)) : Meta.readTime(prefix, 0);
+    if (meta[0]! > Meta.STRUCTURED || !(expiresMs > 0)) return undefined;
+    return { expiresMs, isEmpty, meta };
+  }
+  return undefined;
 }

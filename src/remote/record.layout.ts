@@ -1,19 +1,20 @@
 /** A record: what is stored under one key of the cluster.
  *
- *   0  "ZCR", and the version as one byte: 2
+ *   0  "ZCR", and the version as one byte: 3
  *   4  CHECK     XXH32, seed 0, of the key as it is in the cluster, and of all bytes from 8 on
  *   8  five numbers, each in groups of seven bits, the lowest first; a set high bit: more follow
  *        EPOCH       of the owner that wrote it; 0 for a value that has no owner
  *        DICTIONARY  number of the dictionary, 0 for none
  *        PLAIN       uncompressed size in bytes, without the prefix
  *        PREFIX      bytes in front of the data that are not compressed
- *        CODEC       length of the codec's name
- *      the name of the codec, the prefix, the compressed bytes
+ *        CODEC       33 and more: the codec's place in CODECS; else the length of its name
+ *      the name of the codec, only if CODEC is its length; the prefix; the compressed bytes
  *
  * The check covers the key, so that a record under another key, or in the answer to another
  * request, is noticed.
  *
- * Version 1 has the key in the record, and words of fixed size, little-endian:
+ * In version 2, CODEC is always a length. Version 1 has the key in the record, and words of fixed
+ * size, little-endian:
  *
  *   4  CHECK of all bytes from 8 on, 8 bytes of the whole record, 12 EPOCH, 16 DICTIONARY,
  *  20  PLAIN, 24 PREFIX, 28 length of the key (16 bits), 30 CODEC (8 bits), 31 a zero
@@ -21,7 +22,7 @@
  */
 
 export const MAGIC = "ZCR";
-export const VERSION = 2;
+export const VERSION = 3;
 
 export const VERSION_AT = 3;
 export const CHECK_AT = 4;
@@ -47,3 +48,5 @@ export const FIRST = {
 export const KEY_BYTES_MAX = 2048;
 /** The longest name of a codec. */
 export const CODEC_BYTES_MAX = 32;
+/** Codecs that a record names by 33 plus their place here. The list may only grow, at its end. */
+export const CODECS = ["none", "lz4", "zstd", "deflate", "lzo"] as const;

@@ -26,8 +26,10 @@ interface Header {
   readonly dictionary: number;
   readonly plainBytes: number;
   readonly prefixBytes: number;
+  /** Its name; undefined: the next `codecBytes` bytes have it. */
+  readonly codec: string | undefined;
   readonly codecBytes: number;
-  /** Offset of the codec's name. */
+  /** Offset of the codec's name, or of what follows where there is none. */
   readonly at: number;
   /** Bytes of the key between the codec's name and the prefix. */
   readonly keyBytes: number;
@@ -35,25 +37,30 @@ interface Header {
 
 const CODEC = /^[a-z0-9_.-]+$/;
 const MAGIC = Buffer.from(Layout.MAGIC, "latin1");
-const { FIRST } = Layout;
+const { CODECS, CODEC_BYTES_MAX, FIRST } = Layout;
+/** CODEC of the first of CODECS. */
+const FIRST_CODEC = CODEC_BYTES_MAX + 1;
 const header = Buffer.alloc(Layout.HEADER_BYTES_MAX);
 
 /** The bytes of a record; a copy of the data. */
 export function encodeRecord({ epoch, key }: RecordOrigin, record: RemoteData): Buffer {
   const { codec, data, dictionary, plainBytes, prefixBytes } = record;
-  assert(codec.length <= Layout.CODEC_BYTES_MAX && CODEC.test(codec), "the codec has a short name");
+  assert(codec.length <= CODEC_BYTES_MAX && CODEC.test(codec), "the codec has a short name");
   assert(key.length <= Layout.KEY_BYTES_MAX, "the key has at most 2,048 bytes");
   assert(prefixBytes <= data.length, "the prefix is a part of the data");
+  const place = (CODECS as readonly string[]).indexOf(codec);
+  const name = place < 0 ? codec : "";
+  const which = place < 0 ? codec.length : FIRST_CODEC + place;
   let at = Layout.NUMBERS_AT;
-  for (const number of [epoch, dictionary, plainBytes, prefixBytes, codec.length]) {
+  for (const number of [epoch, dictionary, plainBytes, prefixBytes, which]) {
     at = writeNumber(header, at, number);
   }
-  const bytes = Buffer.allocUnsafe(at + codec.length + data.length);
+  const bytes = Buffer.allocUnsafe(at + name.length + data.length);
   bytes.set(header.subarray(0, at));
   bytes.write(Layout.MAGIC, 0, "latin1");
   bytes[Layout.VERSION_AT] = Layout.VERSION;
-  bytes.write(codec, at, "latin1");
-  bytes.set(data, at + codec.length);
+  bytes.write(name, at, "latin1");
+  bytes.set(data, at + name.length);
   bytes.writeUInt32LE(checksum(key, bytes.subarray(Layout.NUMBERS_AT)), Layout.CHECK_AT);
   return bytes;
 }
@@ -108,10 +115,13 @@ function headerOf(record: Buffer, key: Uint8Array): Header | undefined {
   const dictionary = next();
   const plainBytes = next();
   const prefixBytes = next();
-  const codecBytes = next();
+  const which = next();
   // The sum of all is a number only if each of them is one.
-  if (Number.isNaN(epoch + dictionary + plainBytes + prefixBytes + codecBytes)) return undefined;
-  return { epoch, dictionary, plainBytes, prefixBytes, codecBytes, at, keyBytes: 0 };
+  if (Number.isNaN(epoch + dictionary + plainBytes + prefixBytes + which)) return undefined;
+  // Version 2 knows names only; a length beyond the longest name is refused below.
+  const codec = record[Layout.VERSION_AT] === 2 ? undefined : CODECS[which - FIRST_CODEC];
+  const codecBytes = codec === undefined ? which : 0;
+  return { epoch, dictionary, plainBytes, prefixBytes, codec, codecBytes, at, keyBytes: 0 };
 }
 
 /** The same of a record of version 1, in which the key stands. */
@@ -129,7 +139,7 @@ function firstHeader(record: Buffer, key: Uint8Array): Header | undefined {
     dictionary: record.readUInt32LE(FIRST.DICTIONARY_AT),
     plainBytes: record.readUInt32LE(FIRST.PLAIN_AT),
     prefixBytes: record.readUInt32LE(FIRST.PREFIX_AT),
-    ...{ codecBytes, at: FIRST.HEADER_BYTES, keyBytes },
+    ...{ codec: undefined, codecBytes, at: FIRST.HEADER_BYTES, keyBytes },
   };
 }
 
@@ -137,8 +147,8 @@ function firstHeader(record: Buffer, key: Uint8Array): Header | undefined {
 function contentOf(record: Buffer, found: Header, plainBytesMax: number): RecordContent {
   const { dictionary, plainBytes, prefixBytes, codecBytes, at, keyBytes } = found;
   const dataAt = at + codecBytes + keyBytes;
-  if (codecBytes > Layout.CODEC_BYTES_MAX || dataAt + prefixBytes > record.length) return "corrupt";
-  const codec = record.toString("latin1", at, at + codecBytes);
+  if (codecBytes > CODEC_BYTES_MAX || dataAt + prefixBytes > record.length) return "corrupt";
+  const codec = found.codec ?? record.toString("latin1", at, at + codecBytes);
   if (!CODEC.test(codec)) return "corrupt";
   if (plainBytes > plainBytesMax) {
     const most = `at most ${plainBytesMax} bytes are taken`;

@@ -76,6 +76,8 @@ export function unpackValue(values: Values, packed: PackedValue): Uint8Array {
 export function fitsPacked(values: Values, keyBytes: number, packed: PackedValue): boolean {
   const prefix = Value.HEAD_BYTES + 3 + keyBytes + packed.meta.length;
   return (
+    packed.plainBytes >= 1 &&
+    (packed.plainBytes === 1 || !packed.isEmpty) &&
     packed.plainBytes <= values.bufferBytes &&
     packed.data.length <= packed.plainBytes &&
     packed.data.length + prefix <= values.sizeMax &&

@@ -16,7 +16,7 @@ const PLAIN_MAX = 65536;
 const KEY = Buffer.from("zc:r:7:{p0.1.0}:3.2", "latin1");
 
 const DATA = fc.record({
-  codec: fc.constantFrom("none", "lz4", "zstd", "deflate"),
+  codec: fc.constantFrom("none", "lz4", "zstd", "deflate", "lzo", "another-1.0"),
   dictionary: fc.nat({ max: 0xffffffff }),
   plainBytes: fc.nat({ max: PLAIN_MAX }),
   data: fc.uint8Array({ maxLength: 5000 }),
@@ -46,10 +46,18 @@ function readByDocument(bytes: Buffer) {
       if (byte < 0x80) return Number(number);
     }
   });
-  const [epoch, dictionary, plainBytes, prefixBytes, codecBytes] = numbers as [
+  const [epoch, dictionary, plainBytes, prefixBytes, which] = numbers as [
     ...[number, number, number, number, number],
   ];
-  const codec = bytes.toString("latin1", at, at + codecBytes);
+  const codecBytes = which <= 32 ? which : 0;
+  const names: Record<number, string> = {
+    33: "none",
+    34: "lz4",
+    35: "zstd",
+    36: "deflate",
+    37: "lzo",
+  };
+  const codec = names[which] ?? bytes.toString("latin1", at, at + codecBytes);
   const data = bytes.subarray(at + codecBytes);
   return { epoch, dictionary, plainBytes, prefixBytes, codec, data };
 }
@@ -58,7 +66,7 @@ test("what is encoded is decoded", () => {
   const property = fc.property(DATA, fc.nat({ max: 0xffffffff }), (data, epoch) => {
     const record = recordOf(data);
     const bytes = encodeRecord({ epoch, key: KEY }, record);
-    assert.equal(bytes.toString("latin1", 0, 4), "ZCR\x02");
+    assert.equal(bytes.toString("latin1", 0, 4), "ZCR\x03");
     const wanted = { epoch, ...record, data: Buffer.from(record.data) };
     assert.deepEqual(readByDocument(bytes), wanted);
     const read = decodeRecord(bytes, KEY, PLAIN_MAX);
@@ -126,7 +134,15 @@ test("a size that the caller does not take, and another version, are refused by 
   bytes[Layout.VERSION_AT] = 9;
   const newer = decodeRecord(bytes, KEY, PLAIN_MAX);
   assert.ok(newer !== "corrupt" && "refusal" in newer);
-  assert.match(newer.refusal, /^[^\n]*version 9[^\n]*versions 1 to 2$/);
+  assert.match(newer.refusal, /^[^\n]*version 9[^\n]*versions 1 to 3$/);
+});
+
+test("version 2 has no numbers for codecs", () => {
+  const record = { prefixBytes: 0, codec: "lz4", dictionary: 0, plainBytes: 9 };
+  const bytes = encodeRecord({ epoch: 1, key: KEY }, { ...record, data: new Uint8Array(40) });
+  assert.notEqual(decodeRecord(bytes, KEY, PLAIN_MAX), "corrupt");
+  bytes[Layout.VERSION_AT] = 2;
+  assert.equal(decodeRecord(bytes, KEY, PLAIN_MAX), "corrupt");
 });
 
 test("records of each version are read", () => {
