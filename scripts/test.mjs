@@ -12,8 +12,8 @@
 //
 // The files are listed here because Node 20 takes no patterns.
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
 import { filesBelow, root } from "./build_state.mjs";
 
@@ -80,6 +80,9 @@ const chosen = args.filter((arg) => /\.test\.(ts|js)$/.test(arg)).map(builtFile)
 const options = args.filter((arg) => !/\.test\.(ts|js)$/.test(arg));
 const files = chosen.length > 0 ? chosen : builtTests(tier.has);
 const command = ["--test", ...concurrencyOption(), ...options, ...files];
-const env = { ...tier.env, ...process.env };
+// A daemon of this user may have the usual path of the control socket.
+const sockets = mkdtempSync(join(tmpdir(), "zcache-tests-"));
+const env = { ...tier.env, ...process.env, XDG_RUNTIME_DIR: sockets };
 const { status } = spawnSync(process.execPath, command, { stdio: "inherit", cwd: root, env });
+rmSync(sockets, { recursive: true, force: true });
 process.exitCode = status ?? 1;

@@ -48,6 +48,8 @@ export interface ServeFixture {
 /** @param main the program, for one that is not as it was built */
 export function serveFixture(main = MAIN): ServeFixture {
   const folder = mkdtempSync(join(tmpdir(), "zcache-serve-"));
+  // Control sockets lie there too: another daemon may use the user's usual path.
+  const env = () => ({ ...process.env, XDG_RUNTIME_DIR: folder });
   const running = new Set<ChildProcess>();
   after(() => {
     for (const child of running) child.kill("SIGKILL");
@@ -61,22 +63,24 @@ export function serveFixture(main = MAIN): ServeFixture {
         encoding: "utf8",
         timeout: TIMEOUT_MS,
         cwd: folder,
+        env: env(),
       });
       return { status, stdout, stderr };
     },
-    daemon: (...args) => startDaemon(main, folder, ["serve", ...args], running),
-    server: (...args) => startDaemon(main, folder, args, running),
+    daemon: (...args) => startDaemon(main, env(), ["serve", ...args], running),
+    server: (...args) => startDaemon(main, env(), args, running),
   };
 }
 
 async function startDaemon(
   main: string,
-  folder: string,
+  env: NodeJS.ProcessEnv & { readonly XDG_RUNTIME_DIR: string },
   args: readonly string[],
   running: Set<ChildProcess>,
 ): Promise<DaemonProcess> {
   const child = spawn(process.execPath, [main, ...args], {
-    cwd: folder,
+    cwd: env.XDG_RUNTIME_DIR,
+    env,
     stdio: ["ignore", "pipe", "pipe"],
   });
   running.add(child);
