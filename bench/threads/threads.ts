@@ -38,7 +38,7 @@ const FULL: Scale = {
   pages: 25_000,
   memory: 192 * MIB,
   many: 16,
-  warmUpMs: 3000,
+  warmUpMs: 10_000,
   windowMs: 400,
   rounds: 15,
 };

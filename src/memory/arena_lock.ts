@@ -265,7 +265,7 @@ export class ArenaLock {
       turns = spin();
       isIn = turns !== 0 || attempt();
     }
-    waits.ended(beginNs, turns, sleeps);
+    waits.ended(beginNs, sleeps);
     return isIn;
   }
 
@@ -316,7 +316,7 @@ export class ArenaLock {
       sleeps++;
       isOut = this.#sleepUntilLeft(thread, at);
     }
-    waits.ended(beginNs, turns, sleeps);
+    waits.ended(beginNs, sleeps);
   }
 
   /** @returns whether the reader has left, or is dead */

@@ -1,40 +1,27 @@
 // How a thread waits for locks of one kind: it spins for a while and then sleeps, and counts both.
 //
-// Spinning pays if the lock becomes free sooner than a sleeping thread could be woken: always with
-// a processor for each thread, hardly ever if the owner of the lock has lost its processor, and
-// never on a single processor. So the limit of turns follows what the last waits were like. Nothing
-// of this costs an acquisition that finds the lock free.
+// Spinning pays if the lock becomes free sooner than a sleeping thread could be woken. A lock is
+// held for some microseconds, so it pays whenever the owner has a processor, and a thread that goes
+// to sleep instead leaves its processor idle. If the owner has lost its processor, spinning ends
+// before it has cost more than the sleep that follows.
 import { platformClock } from "../base/clock.ts";
 import type { Kernels } from "../wasm/kernels.ts";
 import * as Reader from "./reader.layout.ts";
 
-/** Turns of 10 to 20 ns to spin: at first, at least and at most, which is 20 to 40 µs. */
-const TURNS = 200;
-const TURNS_MIN = 16;
-const TURNS_MAX = 2000;
-/** A wait that ended by spinning leaves room for waits this many times as long. */
-const ROOM = 4;
-/** The weight of one wait is 1 ÷ 2 to this power. */
-const WEIGHT_SHIFT = 3;
-/**
- * A thread that has slept and has the lock after this time could as well have spun: being woken
- * takes most of it. After a longer time, the owner was not running.
- */
-const SHORT_NS = 200_000;
+/** Turns of 10 to 20 ns: 20 to 40 µs. With 300, sixteen threads did a third less. */
+const TURNS = 2000;
 
 export class LockWaits {
-  /** Turns to spin before sleeping. */
-  turns: number;
+  /** Turns to spin before sleeping: none on a single processor. */
+  readonly turns: number;
   readonly #kernels: Kernels;
-  readonly #turnsMax: number;
   /** Address of the counters of this kind (reader.layout.ts); 0 = they are not counted. */
   #counters = 0;
 
   /** @param processors that the threads of this process may run on */
   constructor(kernels: Kernels, processors: number) {
     this.#kernels = kernels;
-    this.#turnsMax = processors > 1 ? TURNS_MAX : 0;
-    this.turns = Math.min(TURNS, this.#turnsMax);
+    this.turns = processors > 1 ? TURNS : 0;
   }
 
   /** Counts at this address from now on. */
@@ -52,27 +39,18 @@ export class LockWaits {
     return platformClock.nowNs() - beginNs;
   }
 
-  /**
-   * Counts a wait, and learns from it.
-   * @param turns of the loop in which the wait ended, if it ended by spinning
-   * @param sleeps times that the thread slept
-   */
-  ended(beginNs: number, turns: number, sleeps: number): void {
-    const waitedNs = this.since(beginNs);
-    this.#adapt(waitedNs, turns, sleeps);
+  /** Counts a wait. @param sleeps times that the thread slept */
+  ended(beginNs: number, sleeps: number): void {
     if (this.#counters === 0) return;
     const kernels = this.#kernels;
     kernels.addLong(this.#counters + Reader.CONTENDED * 8, 1);
-    kernels.addLong(this.#counters + Reader.WAITED_NS * 8, waitedNs);
+    kernels.addLong(this.#counters + Reader.WAITED_NS * 8, this.since(beginNs));
     if (sleeps !== 0) kernels.addLong(this.#counters + Reader.SLEPT * 8, sleeps);
   }
 
-  #adapt(waitedNs: number, turns: number, sleeps: number): void {
-    let next = this.turns;
-    if (sleeps === 0) next += (ROOM * turns - next) >> WEIGHT_SHIFT;
-    else if (waitedNs < SHORT_NS) next *= 2;
-    else next >>= 1;
-    this.turns = Math.min(this.#turnsMax, Math.max(TURNS_MIN, next));
+  /** Counts waits that ended by spinning, elsewhere and in a time that nobody has measured. */
+  spun(times: number): void {
+    if (this.#counters !== 0) this.#kernels.addLong(this.#counters + Reader.CONTENDED * 8, times);
   }
 }
 

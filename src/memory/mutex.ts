@@ -130,7 +130,7 @@ export class Mutex {
       }
     }
     if (this.heirAt !== 0 && sleeps !== 0) this.#endHeir();
-    waits.ended(beginNs, turns, sleeps);
+    waits.ended(beginNs, sleeps);
     return dead;
   }
 

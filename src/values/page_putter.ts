@@ -111,7 +111,9 @@ export class PagePutter {
     // The kernel stores no other value.
     state.hasOthers = false;
     const header = Value.makeHeader(sizeBytes, prefixBytes, this.dictionary);
-    const outcome = state.arena.kernels.putValue(this.#at * 4, key.id[0]!, key.id[1]!, header);
+    const { kernels } = state.arena;
+    let outcome = kernels.putValue(this.#at * 4, key.id[0]!, key.id[1]!, header);
+    if (outcome === CONTENDED || outcome === PROCEED) outcome = this.#putUnderLock(key, outcome);
     const result = outcome === STORED ? 0 : this.#finish(key, outcome);
     if (isSampling(state) && isStored(outcome)) {
       samplePutValue(state, this.#pool, key, state.words[this.#at + Put.STORED_BYTES]!);
@@ -129,6 +131,7 @@ export class PagePutter {
     this.#state.assertOpen();
     if (!this.#isUsable || isSampling(this.#state)) return false;
     this.#choose(1);
+    this.#state.words[this.#at + Put.TURNS] = this.#state.arena.lock.waits.exclusive.turns;
     return true;
   }
 
@@ -137,6 +140,7 @@ export class PagePutter {
    * @param outcome of its last value
    */
   complete(outcome: number): void {
+    this.#countSpins();
     if (outcome === STORED || outcome === CONTENDED) return;
     const state = this.#state;
     const { lock } = state.arena;
@@ -149,6 +153,14 @@ export class PagePutter {
     }
   }
 
+  #countSpins(): void {
+    const { words, arena } = this.#state;
+    const spun = words[this.#at + Put.SPUN]!;
+    if (spun === 0) return;
+    words[this.#at + Put.SPUN] = 0;
+    arena.lock.waits.exclusive.spun(spun);
+  }
+
   /** Chooses the dictionary for a value of this size. */
   #choose(sizeBytes: number): void {
     const state = this.#state;
@@ -158,15 +170,24 @@ export class PagePutter {
     state.room?.beforePut();
   }
 
-  /** Completes what the kernel has left. */
+  /**
+   * Waits for the lock, under which the kernel goes on: the other way to store the value holds the
+   * lock for longer, so that more threads would wait.
+   */
+  #putUnderLock({ id }: TmemKey, outcome: number): number {
+    const { lock, kernels } = this.#state.arena;
+    if (outcome === CONTENDED) lock.lock();
+    else lock.proceed();
+    return kernels.putPacked(this.#at * 4, id[0]!, id[1]!);
+  }
+
+  /** Completes what the kernel has left under the lock. */
   #finish(key: TmemKey, outcome: number): 0 | Errno {
     const state = this.#state;
     const { words } = state;
     const { lock } = state.arena;
     if (!isStored(outcome)) {
-      if (outcome === CONTENDED) lock.lock();
-      else if (outcome === PROCEED) lock.proceed();
-      else lock.rollBack();
+      lock.rollBack();
       const at = this.#at;
       const packed = Page.withSize(0, words[at + Put.CODEC]!, words[at + Put.STORED_BYTES]!);
       return storePackedLocked(state, this.#pool, key, packed, state.packed);
@@ -188,9 +209,9 @@ export class PagePutter {
   }
 }
 
-/** Whether the kernel has stored the value, if not completed. */
+/** Whether the kernel, under the lock, has stored the value, if not completed. */
 function isStored(outcome: number): boolean {
-  return outcome !== CONTENDED && outcome !== PROCEED && outcome !== UNUSUAL;
+  return outcome !== UNUSUAL;
 }
 
 function refusesNothing(admission: AdmissionLimits): boolean {

@@ -33,6 +33,8 @@ export const STORED_BYTES = 22; // bytes of its prefix and of what it was packed
 
 export const OUTCOME = 23; // why no entry was found or made (put_value.as.ts)
 export const SAVE = 24; // address of scratch for overwritten bytes; written once
+export const TURNS = 25; // to spin for the arena's lock, before the value is left to the caller
+export const SPUN = 26; // how often the lock was taken after spinning; the caller counts it
 
 /** Words in all. */
-export const PUT_WORDS = 25;
+export const PUT_WORDS = 27;

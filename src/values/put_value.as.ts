@@ -37,11 +37,11 @@ import { insertEntry } from "./put_index.as";
 import * as Put from "./put.layout";
 
 // What a call comes to.
-/** Another thread has the lock; nothing has changed. */
+/** Another thread has the lock; nothing has changed. `putPacked` may follow, under the lock. */
 export const CONTENDED: u32 = 0;
 /** The value is stored, and the lock free. */
 export const STORED: u32 = 1;
-/** The lock is half taken: `ArenaLock.proceed`, then as UNUSUAL. */
+/** The lock is half taken: `ArenaLock.proceed`, and then as after CONTENDED. */
 export const PROCEED: u32 = 2;
 /** The lock is taken; changes are to be rolled back, and the value is to be stored otherwise. */
 export const UNUSUAL: u32 = 3;
@@ -211,11 +211,16 @@ function overwrite(ctx: usize, find: usize, entry: u32, units: u32, low: u32): b
  * @returns the entry; 0: OUTCOME says why there is none
  */
 export function beginPut(ctx: usize, low: u32, high: u32): u32 {
-  const taken = takeLock(own(ctx, Put.OWNER));
+  const taken = takeLock(own(ctx, Put.OWNER), own(ctx, Put.TURNS), ctx + (Put.SPUN << 2));
   if (taken != TAKEN) {
     setOwn(ctx, Put.OUTCOME, taken == HALF_TAKEN ? PROCEED : CONTENDED);
     return 0;
   }
+  return enter(ctx, low, high);
+}
+
+/** The rest of `beginPut`, under the lock. */
+function enter(ctx: usize, low: u32, high: u32): u32 {
   setOwn(ctx, Put.OUTCOME, UNUSUAL);
   if (!isAsBefore(ctx, own(ctx, Put.ROOT)) || isUpdateDue(own(ctx, Put.POLICY))) return 0;
   return insertEntry(ctx, own(ctx, Put.FIND), low, high);
@@ -264,4 +269,14 @@ export function putValue(ctx: usize, low: u32, high: u32, header: u32): u32 {
   packValue(ctx, own(ctx, Put.PLAIN), header);
   const entry = beginPut(ctx, low, high);
   return entry == 0 ? own(ctx, Put.OUTCOME) : endPut(ctx, entry, low);
+}
+
+/**
+ * Stores the value that the last call of `putValue` has packed. The caller has the lock, which is
+ * released as there.
+ * @returns STORED, UNUSUAL, FREE_LEFT or UNLOCK_LEFT
+ */
+export function putPacked(ctx: usize, low: u32, high: u32): u32 {
+  const entry = enter(ctx, low, high);
+  return entry == 0 ? UNUSUAL : endPut(ctx, entry, low);
 }

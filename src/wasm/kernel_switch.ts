@@ -67,6 +67,7 @@ class SwitchedKernels implements Kernels {
   readonly lz4DecompressDictionary: Kernels["lz4DecompressDictionary"];
   readonly answerGets: Kernels["answerGets"];
   readonly putValue: Kernels["putValue"];
+  readonly putPacked: Kernels["putPacked"];
   readonly storeLines: Kernels["storeLines"];
   readonly table: Kernels["table"];
   readonly putLong: Kernels["putLong"];
@@ -93,6 +94,7 @@ class SwitchedKernels implements Kernels {
     this.lz4DecompressDictionary = own.lz4DecompressDictionary;
     this.answerGets = own.answerGets;
     this.putValue = own.putValue;
+    this.putPacked = own.putPacked;
     this.storeLines = own.storeLines;
     this.table = own.table;
     this.putLong = own.putLong;

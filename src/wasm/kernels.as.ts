@@ -22,7 +22,7 @@ export { answerGets, answerKey } from "../memcached/plain_gets.as";
 export { storeLines } from "../memcached/plain_sets.as";
 export { addHash, forgetFound, lookAtHashes, putLong } from "../memcached/sharded_gets.as";
 export { findPage } from "../values/find_value.as";
-export { putValue } from "../values/put_value.as";
+export { putPacked, putValue } from "../values/put_value.as";
 export {
   compareExchangeAt,
   copyAt,

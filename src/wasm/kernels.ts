@@ -99,6 +99,12 @@ export interface Kernels {
    */
   putValue(put: number, low: number, high: number, header: number): number;
   /**
+   * Stores the value that the last call of `putValue` has compressed, for the owner of the arena's
+   * lock.
+   * @returns as `putValue`
+   */
+  putPacked(put: number, low: number, high: number): number;
+  /**
    * Does lines of memcached's protocol at [from, to), as far as they are plain sets, with replies
    * in [reply, replyEnd).
    * @param sets a context (memcached/plain_sets.layout.ts), in which words from OUT on say what

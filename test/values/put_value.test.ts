@@ -1,12 +1,16 @@
 // Sets by the kernel (values/put_value.as.ts) against the same sets by `storePacked`: the same
 // values, counters and structures, word for word, after any sequence of operations.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import type { PageFrame } from "../../src/base/brand.ts";
+import * as Super from "../../src/memory/arena.layout.ts";
+import * as Reader from "../../src/memory/reader.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { POLICY_WORDS } from "../../src/policy/contract.ts";
 import * as Policy from "../../src/policy/policy.layout.ts";
@@ -16,10 +20,12 @@ import { INDEX_AT, POLICIES_AT } from "../../src/store/open.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
 import * as Root from "../../src/store/store.layout.ts";
 import { Store, stateOf } from "../../src/store/store.ts";
+import * as Value from "../../src/store/value.layout.ts";
 import { ENTRY_WORDS, VALUE } from "../../src/tmem/entry.layout.ts";
 import { TmemKey } from "../../src/tmem/key.ts";
 import { formatValues } from "../../src/values/format.ts";
 import { KeyHash } from "../../src/values/key_hash.ts";
+import * as Put from "../../src/values/put.layout.ts";
 import { SetRequest } from "../../src/values/request.ts";
 import { Values } from "../../src/values/values.ts";
 
@@ -28,6 +34,13 @@ const SEEDS = [7, 11] as const;
 let stored = 0;
 /** Calls that left something to `storePacked` or `commitLocked`. */
 let left = 0;
+/** Calls that stored their value after they had waited for the lock. */
+let waited = 0;
+
+/** An owner of the lock that is not the thread that sets, and the number of that thread. */
+const OTHER = 2;
+/** Of this many calls, one finds that another thread has the lock, and one that a thread reads. */
+const MEETS_OTHERS = 6;
 
 class Side {
   readonly store: Store;
@@ -44,17 +57,53 @@ class Side {
     formatValues(this.store, random, false, SEEDS);
     if (usesKernel) {
       const { kernels } = stateOf(this.store).arena;
-      const original = kernels.putValue.bind(kernels);
-      const counted = (...args: Parameters<typeof original>) => {
-        const outcome = original(...args);
+      const put = kernels.putValue.bind(kernels);
+      const putPacked = kernels.putPacked.bind(kernels);
+      const counted = (outcome: number) => {
         if (outcome === 1) stored++;
         else left++;
         return outcome;
       };
+      let calls = 0;
       const arena = stateOf(this.store).arena as unknown as { kernels: object };
-      arena.kernels = { ...kernels, putValue: counted };
+      arena.kernels = {
+        ...kernels,
+        putValue: (...args: Parameters<typeof put>) => {
+          const meets = ++calls % MEETS_OTHERS;
+          if (meets > 1) return counted(put(...args));
+          const outcome = this.#besideAnother(meets === 0, () => put(...args));
+          assert.equal(outcome, meets === 0 ? 0 : 2);
+          return outcome;
+        },
+        putPacked: (...args: Parameters<typeof putPacked>) => {
+          const outcome = counted(putPacked(...args));
+          if (outcome === 1) waited++;
+          return outcome;
+        },
+      };
     }
     this.values = new Values(this.store, () => this.nowMs, random);
+  }
+
+  /** Writes a value to the scratch. @returns its header, as the kernel takes it */
+  packedHeader(): number {
+    const { plain } = stateOf(this.store);
+    this.values.bytes.fill(7, plain, plain + 500);
+    return Value.makeHeader(500, Value.FIXED_BYTES, 0);
+  }
+
+  /** Calls while another thread has the lock, or reads. */
+  #besideAnother<T>(hasLock: boolean, call: () => T): T {
+    const { words } = stateOf(this.store);
+    const reader = words[Super.READERS_AT]! + (OTHER - 1) * Reader.READER_WORDS + Reader.STATE;
+    words[Super.READERS_TOP] = Math.max(words[Super.READERS_TOP]!, OTHER);
+    const at = hasLock ? Super.ARENA_LOCK : reader;
+    words[at] = hasLock ? OTHER : Reader.READING;
+    try {
+      return call();
+    } finally {
+      words[at] = 0;
+    }
   }
 
   set(request: SetRequest): number {
@@ -72,7 +121,8 @@ class Side {
     const { values } = this;
     if (!values.find(key, key.length)) return undefined;
     const long = values.read(key, key.length);
-    assert.notEqual(long, null);
+    // A part of a value of several pages may have been evicted: then there is no value any more.
+    if (long === null) return undefined;
     return long ?? values.bytes.slice(values.bufferAt, values.bufferAt + values.valueBytes);
   }
 
@@ -143,6 +193,14 @@ function withoutTimes(stats: Record<string, unknown>): unknown {
     /latenc|lock|wait|pools?$|transactions/i.test(name) ? undefined : value,
   );
   return JSON.parse(text);
+}
+
+/** What a call of the kernel needs; `putContext` as a word index. */
+function contextOf(side: Side) {
+  // Chooses the codec, without which the context names no scratch.
+  assert.ok(side.values.putter.prepare());
+  const { arena, putContext, words } = stateOf(side.store);
+  return { arena, words, putContext: putContext / 4, kernels: arena.kernels };
 }
 
 function makeValue(seed: number, sizeBytes: number, isNoise: boolean): Uint8Array {
@@ -257,9 +315,11 @@ for (const options of OPTIONS) {
   test(`kernel and engine store alike: ${JSON.stringify(options)}`, () => {
     stored = 0;
     left = 0;
+    waited = 0;
     fc.assert(same(options), { numRuns: 60 });
     assert.ok(stored > 2000, `only ${stored} values were stored by the kernel`);
     assert.ok(left > 100, `only ${left} sets were left to the engine`);
+    assert.ok(waited > 500, `only ${waited} sets of the kernel waited for the lock`);
   });
 }
 
@@ -303,4 +363,42 @@ test("a value in the write-back file is replaced by the engine", () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("the kernel spins for the lock as long as its context says, and its caller counts it", async () => {
+  const side = new Side(false, {});
+  // Values like that of the kernel, so that the pool has a page for it.
+  for (let nth = 0; nth < 40; nth++) {
+    const key = Buffer.from([nth]);
+    const fields = { key, keyBytes: 1, meta: key, metaBytes: 0, valueBytes: 500 };
+    side.set(Object.assign(new SetRequest(), { ...fields, value: new Uint8Array(500).fill(7) }));
+  }
+  const { arena, putContext, words, kernels } = contextOf(side);
+  const set = (turns: number) => {
+    words[putContext + Put.TURNS] = turns;
+    const header = side.packedHeader();
+    return kernels.putValue(putContext * 4, 1, 2, header);
+  };
+  const contended = () => side.store.stats().locks.exclusive.contended;
+  const before = contended();
+  Atomics.store(words, Super.ARENA_LOCK, OTHER);
+  assert.equal(set(10), 0);
+  // The other thread releases the lock while this one spins.
+  const release = `
+    const { workerData } = require("node:worker_threads");
+    const words = new Int32Array(workerData.memory.buffer);
+    Atomics.wait(words, workerData.lock, 0, 50);
+    Atomics.store(words, workerData.lock, 0);`;
+  const workerData = { memory: arena.memory, lock: Super.ARENA_LOCK };
+  const other = new Worker(release, { eval: true, workerData });
+  assert.equal(set(2 ** 31 - 1), 1);
+  await once(other, "exit");
+  assert.equal(Atomics.load(words, Super.ARENA_LOCK), 0);
+  assert.equal(contended(), before);
+  side.values.putter.complete(1);
+  assert.equal(contended(), before + 1);
+  side.values.putter.complete(1);
+  assert.equal(contended(), before + 1);
+  side.store.verify();
+  side.store.close();
 });
