@@ -365,7 +365,7 @@ test("a value in the write-back file is replaced by the engine", () => {
   }
 });
 
-test("the kernel spins for the lock as long as its context says, and its caller counts it", async () => {
+test("the kernel spins for the lock, and its caller counts that", async () => {
   const side = new Side(false, {});
   // Values like that of the kernel, so that the pool has a page for it.
   for (let nth = 0; nth < 40; nth++) {
