@@ -9,6 +9,9 @@ import { askControl, defaultControlPath } from "../monitor/control.ts";
 import { write, writeJson } from "./output.ts";
 import { summaryOf } from "./summaries.ts";
 
+/** A command such as `recompress=type=idle` may go through all pages of large devices. */
+const COMMAND_MS = 24 * 3600 * 1000;
+
 interface Args {
   readonly socket: string;
   readonly json?: true;
@@ -36,7 +39,8 @@ async function control(words: readonly string[], { socket, json }: Args): Promis
     return write(`${alignTable({ head, rows, names: head.length }).join("\n")}\n`);
   }
   const request = pairs.length > 0 ? { set: Object.fromEntries(pairs) } : { get: words };
-  const values = await askControl(socket, request);
+  const isCommand = pairs.some(([, value]) => value.includes("="));
+  const values = await askControl(socket, request, isCommand ? COMMAND_MS : undefined);
   if (json) return writeJson(values);
   return write(lines(values));
 }

@@ -9,7 +9,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ZcacheError } from "../base/errors.ts";
-import type { Knob } from "../base/knob.ts";
+import { isWritable, type Knob, useKnob } from "../base/knob.ts";
 import { InternalErrors } from "../node/internal_errors.ts";
 import { ConnectionLimit } from "../node/net/connection_limit.ts";
 import { listen } from "../node/net/listening.ts";
@@ -80,20 +80,21 @@ export class ControlServer {
     socket.on("error", () => {});
     if (!this.#clients.add(socket)) return;
     const { idleMs = IDLE_MS, lineMs = LINE_MS } = this.#options;
-    socket.setTimeout(idleMs, () => socket.destroy());
-    const client = new Client(socket, lineMs, (line) => {
+    const client = new Client(socket, lineMs, async (line) => {
       this.#clients.begin(socket);
-      const reply = this.#reply(line);
+      const reply = await this.#reply(line);
       this.#clients.end(socket);
       return reply;
     });
+    // A client that waits for a command to end is not idle.
+    socket.setTimeout(idleMs, () => client.isAnswering || socket.destroy());
     socket.setEncoding("utf8");
     socket.on("data", (piece: string) => client.take(piece));
   }
 
-  #reply(line: string): string {
+  async #reply(line: string): Promise<string> {
     try {
-      return controlLine(this.#answer(line));
+      return controlLine(await this.#answer(line));
     } catch (error) {
       this.#errors.report(`${UNIT}: a request`, error);
       const message = "internal error of the daemon; see its log";
@@ -101,37 +102,35 @@ export class ControlServer {
     }
   }
 
-  #answer(line: string): ControlReply {
+  async #answer(line: string): Promise<ControlReply> {
     try {
       const request = parseControlRequest(line);
       if (request === null) throw new ZcacheError("ERR_OPTION", "this is not a valid request");
-      return { ok: this.#do(request) };
+      return { ok: await this.#do(request) };
     } catch (error) {
       if (!(error instanceof ZcacheError)) throw error;
       return { error: error.message, code: error.code };
     }
   }
 
-  #do(request: ControlRequest): Record<string, unknown> {
+  async #do(request: ControlRequest): Promise<Record<string, unknown>> {
     if ("stats" in request) return { ...this.#options.stats() };
     if ("state" in request) return { ...this.#options.state?.() };
     if ("list" in request) {
       const all = this.#options.knobs.map((knob) => {
         const { name, describe } = knob;
-        return [name, { value: knob.get(), describe, writable: knob.set !== undefined }] as const;
+        return [name, { value: knob.get(), describe, writable: isWritable(knob) }] as const;
       });
       return Object.fromEntries(all);
     }
     if ("get" in request) {
       return Object.fromEntries(request.get.map((name) => [name, this.#knob(name).get()]));
     }
-    const entries = Object.entries(request.set).map(([name, text]) => {
-      const knob = this.#knob(name);
-      if (knob.set === undefined) throw new ZcacheError("ERR_OPTION", `${name} is read-only`);
-      knob.set(text);
-      return [name, knob.get()] as const;
-    });
-    return Object.fromEntries(entries);
+    const values: Record<string, string> = {};
+    for (const [name, text] of Object.entries(request.set)) {
+      values[name] = await useKnob(this.#knob(name), text);
+    }
+    return values;
   }
 
   #knob(name: string): Knob {
@@ -146,15 +145,16 @@ export class ControlServer {
 class Client {
   readonly #socket: Socket;
   readonly #lineMs: number;
-  readonly #replyTo: (line: string) => string;
+  readonly #replyTo: (line: string) => Promise<string>;
   #text = "";
   /** Whether a request is being answered or its reply is still to be sent. */
   #isWorking = false;
+  #isAnswering = false;
   /** Whether the client has ended its side; it still reads replies. */
   #isEnded = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(socket: Socket, lineMs: number, replyTo: (line: string) => string) {
+  constructor(socket: Socket, lineMs: number, replyTo: (line: string) => Promise<string>) {
     this.#socket = socket;
     this.#lineMs = lineMs;
     this.#replyTo = replyTo;
@@ -164,6 +164,11 @@ class Client {
       this.#isEnded = true;
       if (!this.#isWorking) this.#work();
     });
+  }
+
+  /** Whether a reply is being made. */
+  get isAnswering(): boolean {
+    return this.#isAnswering;
   }
 
   take(piece: string): void {
@@ -188,8 +193,16 @@ class Client {
     const line = this.#text.slice(0, end);
     this.#text = this.#text.slice(end + 1);
     if (line.length > LINE_BYTES_MAX) socket.destroy();
+    else void this.#answer(line);
+  }
+
+  async #answer(line: string): Promise<void> {
+    this.#isAnswering = true;
+    const reply = await this.#replyTo(line);
+    this.#isAnswering = false;
+    if (this.#socket.destroyed) return;
     // A reply that can't be sent at once delays the client's next line.
-    else if (socket.write(this.#replyTo(line))) setImmediate(() => this.#resume());
+    if (this.#socket.write(reply)) setImmediate(() => this.#resume());
   }
 
   #resume(): void {

@@ -23,8 +23,11 @@ import * as Value from "./value.layout.ts";
 export interface Idle {
   /** Minimum of ticks of the store's clock since the page was last used, 0 … 127. */
   readonly idleTicks: number;
-  /** "huge" selects only pages stored raw, "normal" only others (default both). */
-  readonly only?: "huge" | "normal";
+  /**
+   * "huge" selects only pages stored raw, "normal" only others (default both); "incompressible"
+   * those stored raw, and those that the denser codec was tried on in vain.
+   */
+  readonly only?: "huge" | "normal" | "incompressible";
 }
 
 export interface IdleScanOptions {
@@ -55,6 +58,7 @@ const PICKED_MAX = 2 * STEP_ENTRIES;
  */
 const GAIN_BYTES = 16;
 const GAIN_PART = 16;
+const NO_LIMIT = 2 ** 30;
 
 const RECOMPRESS = 1;
 const WRITE_BACK = 2;
@@ -85,9 +89,11 @@ export class IdleScan {
         const entry = this.#picked[nth * 3 + 1]! as WordIndex;
         const value = this.#picked[nth * 3 + 2]!;
         const todo = this.#picked[nth * 3]!;
-        const isFor = todo === RECOMPRESS || todo === REDICTIONARY;
-        if (isFor && recompress(this.#state, entry, value, todo)) done.recompressed++;
-        if (todo === WRITE_BACK && writeBack(this.#state, entry, value)) done.writtenBack++;
+        if (todo === RECOMPRESS && recompressEntry(this.#state, entry, value)) done.recompressed++;
+        if (todo === REDICTIONARY && recompress(this.#state, entry, value, todo, NO_LIMIT)) {
+          done.recompressed++;
+        }
+        if (todo === WRITE_BACK && writeBackEntry(this.#state, entry, value)) done.writtenBack++;
         if (todo === EXPIRED && expire(this.#state, entry, value, options.nowMs!)) done.expired++;
       }
     }
@@ -118,13 +124,21 @@ function todoLocked(state: StoreState, entry: WordIndex, options: IdleScanOption
   const age = (state.words[state.root + Store.TICK]! - Page.tickOf(meta)) & (Page.AGES - 1);
   const isSelected = (idle: Idle | undefined) => {
     if (idle === undefined || age < idle.idleTicks) return false;
-    return idle.only === undefined || (idle.only === "huge") === (Page.codecOf(meta) === Page.RAW);
+    if (idle.only === undefined) return true;
+    if (idle.only === "incompressible") return isIncompressible(meta);
+    return (idle.only === "huge") === (Page.codecOf(meta) === Page.RAW);
   };
   if (isSelected(options.writeBack) && state.mayLeave(Page.kindOf(meta))) return WRITE_BACK;
   const codec = Page.codecOf(meta);
   const isNew = codec === Page.FAST || codec === Page.RAW;
   if (isNew && state.codecs.hasDense && isSelected(options.recompress)) return RECOMPRESS;
   return readsHead && options.redictionary === true && isOutdated(state, codec) ? REDICTIONARY : 0;
+}
+
+/** Whether no codec makes a page smaller than it is, as far as codecs have been tried. */
+export function isIncompressible(meta: number): boolean {
+  const codec = Page.codecOf(meta);
+  return codec === Page.RAW || codec === Page.TRIED;
 }
 
 /**
@@ -141,7 +155,23 @@ function isOutdated(state: StoreState, codec: number): boolean {
   );
 }
 
-function writeBack(state: StoreState, entry: WordIndex, value: number): boolean {
+/**
+ * Recompresses a page in memory with the denser codec.
+ * @param value the entry's VALUE when it was picked
+ * @param below bytes that the page must then be smaller than
+ * @returns whether the page became smaller
+ */
+export function recompressEntry(
+  state: StoreState,
+  entry: WordIndex,
+  value: number,
+  below: number = NO_LIMIT,
+): boolean {
+  return recompress(state, entry, value, RECOMPRESS, below);
+}
+
+/** Moves a page to the file. @returns whether it is there now */
+export function writeBackEntry(state: StoreState, entry: WordIndex, value: number): boolean {
   return transaction(state, () => {
     const meta = unchangedMetaLocked(state, entry, value);
     return meta !== 0 && Page.isListed(meta) && evictLocked(state, entry, true);
@@ -182,7 +212,13 @@ export function removeExpired(state: StoreState, pool: number, key: TmemKey, now
  * Recompresses a page: with the denser codec, or with its own codec and the current dictionary.
  * @returns whether the page became smaller
  */
-function recompress(state: StoreState, entry: WordIndex, value: number, todo: number): boolean {
+function recompress(
+  state: StoreState,
+  entry: WordIndex,
+  value: number,
+  todo: number,
+  below: number,
+): boolean {
   const snapshot = snapshotEntry(state, entry, value);
   if (snapshot === undefined) return false;
   const { meta, source, prefix, plainBytes } = snapshot;
@@ -197,13 +233,14 @@ function recompress(state: StoreState, entry: WordIndex, value: number, todo: nu
   const gain = Math.max(GAIN_BYTES, Math.floor(stored / GAIN_PART));
   // The page must leave the size class of raw pages.
   const most = isOfValues ? stored : state.packedMax[Page.kindOf(meta)]!;
-  const limit = Math.min(stored - gain, most) - prefix;
+  const limit = Math.min(stored - gain, most, below - 1) - prefix;
   const codec = state.codecOf(to, dictionary);
   const target = (made + prefix) as Address;
   const packed = limit > 0 ? codec.compress(state.plain, plainBytes, target, limit) : 0;
   if (packed === 0) {
     state.count("recompress_in_vain");
-    if (todo === REDICTIONARY) return false;
+    // The page may still become smaller than it is.
+    if (todo === REDICTIONARY || below <= Math.min(stored - gain, most)) return false;
     return transaction(state, () => markTriedLocked(state, snapshot));
   }
   if (isOfValues) {

@@ -8,7 +8,9 @@ import {
   tickSecondsFor,
   ticksToAge,
 } from "../node/scan_rounds.ts";
+import type { Idle } from "../store/idle_scan.ts";
 import type { Store } from "../store/store.ts";
+import { IdleMark } from "./idle_mark.ts";
 
 /** Which pages, by the words of the kernel's `type=`. */
 export const PAGE_TYPES = ["none", "idle", "huge", "huge_idle", "incompressible"] as const;
@@ -28,6 +30,7 @@ export interface IdleScanSettings {
 
 export class ZramIdleScan {
   readonly settings: IdleScanSettings;
+  readonly mark: IdleMark;
   readonly #rounds: ScanRounds;
   /** Units of 4 KiB in a page. */
   readonly #unit: number;
@@ -37,6 +40,7 @@ export class ZramIdleScan {
   /** @param nowMs a time of any origin, as `step` gets it */
   constructor(store: Store, settings: IdleScanSettings, nowMs: number) {
     this.settings = settings;
+    this.mark = new IdleMark(store);
     this.#unit = store.pageSize / 4096;
     this.#rounds = new ScanRounds(store, () => this.#plan(), nowMs);
   }
@@ -65,12 +69,15 @@ export class ZramIdleScan {
 
   /**
    * Looks at all pages again.
-   * @param idleSeconds in that round, pages that were not used for so long are idle; 0: all pages
+   * @param idleSeconds marks pages that were not used for so long, 0: all pages; in that round they
+   *   are idle
    */
   restart(idleSeconds?: number): void {
     this.#rounds.restart();
     const before = this.#idleSeconds ?? Number.POSITIVE_INFINITY;
-    if (idleSeconds !== undefined) this.#idleSeconds = Math.min(before, idleSeconds);
+    if (idleSeconds === undefined) return;
+    this.#idleSeconds = Math.min(before, idleSeconds);
+    this.mark.set(idleSeconds === 0 ? 0 : ticksToAge(idleSeconds, this.#tickSeconds));
   }
 
   /** The longest age of a page, in seconds, that can be told from longer ones. */
@@ -105,11 +112,12 @@ export class ZramIdleScan {
     return writeBackLimited ? Math.floor(writeBackLimit / this.#unit) : SCAN_ENTRIES;
   }
 
-  #idle(type: PageType, seconds: number, tickSeconds: number) {
+  #idle(type: PageType, seconds: number, tickSeconds: number): Idle | undefined {
     if (type === "none") return undefined;
     const least = Math.min(seconds, this.#idleSeconds ?? seconds);
     const isAnyAge = least === 0 || type === "huge" || type === "incompressible";
     const idleTicks = isAnyAge ? 0 : ticksToAge(least, tickSeconds);
-    return type === "idle" ? { idleTicks } : { idleTicks, only: "huge" as const };
+    if (type === "idle") return { idleTicks };
+    return { idleTicks, only: type === "incompressible" ? type : "huge" };
   }
 }

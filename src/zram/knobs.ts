@@ -4,7 +4,15 @@ import { ZcacheError } from "../base/errors.ts";
 import type { Knob } from "../base/knob.ts";
 import { parseSize } from "../base/units.ts";
 import type { Store } from "../store/store.ts";
+import {
+  type Commands,
+  isCommand,
+  recompressCommand,
+  wholeOf,
+  writeBackCommand,
+} from "./commands.ts";
 import { PAGE_TYPES, type PageType, type ZramIdleScan } from "./idle_scan.ts";
+import { PostProcess } from "./post_process.ts";
 import { statLine } from "./stat.ts";
 import type { Zram } from "./zram.ts";
 
@@ -25,7 +33,24 @@ const COMPACT_FRAMES = 1 << 20;
 export function zramKnobs(parts: ZramParts): Knob[] {
   const { store } = parts;
   const remote = store.options.remote === undefined ? [] : remoteKnobs(store);
-  return [...deviceKnobs(parts), ...memoryKnobs(parts), ...idleScanKnobs(parts), ...remote];
+  const commands = commandsOf(parts);
+  return [
+    ...deviceKnobs(parts),
+    ...memoryKnobs(parts),
+    ...idleScanKnobs(parts, commands),
+    ...limitKnobs(parts),
+    ...commandKnobs(parts, commands),
+    ...remote,
+  ];
+}
+
+function commandsOf({ store, idleScan, denseCodec }: ZramParts): Commands {
+  return {
+    process: new PostProcess(store, idleScan.mark),
+    settings: idleScan.settings,
+    denseCodec,
+    unit: store.pageSize / 4096,
+  };
 }
 
 /** Of each device: its size, and how to drop its data. */
@@ -129,14 +154,54 @@ function remoteKnobs(store: Store): Knob[] {
   ];
 }
 
-function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
+/** Of each device with a name: commands on its pages alone. */
+function commandKnobs(parts: ZramParts, commands: Commands): Knob[] {
+  const named = parts.exports.filter(({ name }) => name !== "");
+  return named.flatMap(({ name, device }) => {
+    const done = { recompress: "", writeback: "" };
+    return [
+      {
+        name: `recompress:${name}`,
+        describe: "recompresses pages of the device, as recompress with words; what was done last",
+        get: () => done.recompress,
+        run: async (text) => {
+          checkAble("recompress", parts.denseCodec !== "none", "--recompress");
+          done.recompress = await recompressCommand(commands, [device], text);
+          return done.recompress;
+        },
+      },
+      {
+        name: `writeback:${name}`,
+        describe: "writes pages of the device to the file, as writeback with words; likewise",
+        get: () => done.writeback,
+        run: async (text) => {
+          checkAble("writeback", hasFile(parts.store), "--write-back");
+          done.writeback = await writeBackCommand(commands, [device], text);
+          return done.writeback;
+        },
+      },
+    ] satisfies Knob[];
+  });
+}
+
+function hasFile(store: Store): boolean {
+  return store.share().device !== undefined;
+}
+
+function idleScanKnobs({ idleScan, store, denseCodec, exports }: ZramParts, commands: Commands) {
   const { settings } = idleScan;
-  const hasFile = store.share().device !== undefined;
+  const devices = exports.map(({ device }) => device);
   return [
     {
       name: "recompress",
-      describe: `pages that are recompressed with ${denseCodec}: ${PAGE_TYPES.join(", ")}`,
+      describe: `pages to recompress with ${denseCodec}: ${PAGE_TYPES.join(", ")}; or a command \
+as type=huge threshold=3000 max_pages=99`,
       get: () => settings.recompress,
+      run: (text) => {
+        if (!isCommand(text)) return undefined;
+        checkAble("recompress", denseCodec !== "none", "--recompress");
+        return recompressCommand(commands, devices, text);
+      },
       set: (text) => {
         settings.recompress = typeOf("recompress", text, denseCodec !== "none", "--recompress");
         idleScan.restart();
@@ -152,10 +217,16 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
     },
     {
       name: "writeback",
-      describe: `pages that are written to the file: ${PAGE_TYPES.join(", ")}`,
+      describe: `pages to write to the file: ${PAGE_TYPES.join(", ")}; or a command as type=idle \
+or page_indexes=0-99`,
       get: () => settings.writeBack,
+      run: (text) => {
+        if (!isCommand(text)) return undefined;
+        checkAble("writeback", hasFile(store), "--write-back");
+        return writeBackCommand(commands, devices, text);
+      },
       set: (text) => {
-        settings.writeBack = typeOf("writeback", text, hasFile, "--write-back");
+        settings.writeBack = typeOf("writeback", text, hasFile(store), "--write-back");
         idleScan.restart();
       },
     },
@@ -167,6 +238,12 @@ function idleScanKnobs({ idleScan, store, denseCodec }: ZramParts): Knob[] {
         settings.writeBackIdleSeconds = wholeOf("writeback_idle", text, 1, SECONDS_MAX);
       },
     },
+  ] satisfies Knob[];
+}
+
+function limitKnobs({ idleScan }: ZramParts): Knob[] {
+  const { settings } = idleScan;
+  return [
     {
       name: "writeback_limit",
       describe: "units of 4 KiB that may still be written back, with writeback_limit_enable",
@@ -208,14 +285,14 @@ function typeOf(name: string, text: string, able: boolean, option: string): Page
       `${name} "${text}": must be one of ${PAGE_TYPES.join(", ")}`,
     );
   }
-  if (able || type === "none") return type;
-  throw new ZcacheError("ERR_OPTION", `${name}: the daemon was started without ${option}`);
+  checkAble(name, able || type === "none", option);
+  return type;
 }
 
-function wholeOf(name: string, text: string, min: number, max: number): number {
-  const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (number >= min && number <= max) return number;
-  throw new ZcacheError("ERR_OPTION", `${name} "${text}": must be from ${min} to ${max}`);
+/** @throws ZcacheError ERR_OPTION if the daemon lacks what a knob needs */
+function checkAble(name: string, able: boolean, option: string): void {
+  if (able) return;
+  throw new ZcacheError("ERR_OPTION", `${name}: the daemon was started without ${option}`);
 }
 
 function checkOne(name: string, text: string): void {

@@ -10,7 +10,8 @@
 // 4. zram.ts        ranges of bytes: read, write, zero, block status; resize, reset, statistics
 // 5. lost_pages.ts  ranges that a damaged image has lost, which read as errors
 // 6. counters.ts    requests and failures, by thread; stat.ts: mm_stat, io_stat and bd_stat
-// 7. idle_scan.ts   recompression and write-back of idle pages; knobs.ts: settings by kernel names
+// 7. idle_scan.ts, post_process.ts, idle_mark.ts   recompression and write-back of idle and of
+//    chosen pages; knobs.ts, commands.ts: settings and commands by the kernel's names
 // 8. image.ts       all devices of a server in a file; image_format.ts, image_reader.ts
 //
 // Concurrency: any number of threads read and write; a write of a page is atomic, a range is not.
@@ -228,6 +229,7 @@ export class Zram {
 
   /** The device's number and its pool, by which records in a remote tier name it. */
   get place(): { readonly number: number; readonly pool: number } {
+    this.#pages.assertAlive();
     return { number: this.#store.arena.words[this.#at + Device.NUMBER]!, pool: this.#pages.pool };
   }
 

@@ -72,6 +72,29 @@ test("an unexpected error ends the request and is logged once", async () => {
   );
 });
 
+test("a command may take its time, while other clients are answered", async () => {
+  let end = (_: string) => {};
+  const done = new Promise<string>((resolve) => {
+    end = resolve;
+  });
+  const run = (text: string) => (text === "now" ? done : undefined);
+  const knob = { name: "work", describe: "", get: () => "idle", set: () => {}, run };
+  const idleMs = 50;
+  await serving(
+    async (path) => {
+      const first = askControl(path, { set: { work: "now" } });
+      for (let nth = 0; nth < 3; nth++) {
+        assert.deepEqual(await askControl(path, { set: { work: "later" } }), { work: "idle" });
+      }
+      // A client that is idle for as long is closed; one that waits for its command is not.
+      await closed(client(path));
+      end("all done");
+      assert.deepEqual(await first, { work: "all done" });
+    },
+    { knobs: [knob], idleMs },
+  );
+});
+
 test("a value that can't be written as JSON is an unexpected error", async () => {
   await serving(
     async (path, errors) => {

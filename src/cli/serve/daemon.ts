@@ -162,6 +162,7 @@ export class Daemon {
           describe: knob.describe,
           get: () => knob.get(),
           ...(knob.set === undefined ? {} : { set: (text: string) => knob.set!(text) }),
+          ...(knob.run === undefined ? {} : { run: (text: string) => knob.run!(text) }),
         }),
       ),
     );

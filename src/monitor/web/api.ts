@@ -3,7 +3,7 @@
 // which take a processor for some hundred milliseconds, run one at a time with a rest in between.
 import { performance } from "node:perf_hooks";
 import { ZcacheError } from "../../base/errors.ts";
-import type { Knob } from "../../base/knob.ts";
+import { isWritable, type Knob, useKnob } from "../../base/knob.ts";
 import type { KnobState, State } from "../../dashboard/api.ts";
 import type { InternalErrors } from "../../node/internal_errors.ts";
 import { SECONDS_MAX, SECONDS_MIN } from "../hit_rates.ts";
@@ -110,25 +110,25 @@ export class Api {
       name: knob.name,
       value: knob.get(),
       describe: knob.describe,
-      writable: knob.set !== undefined,
+      writable: isWritable(knob),
     }));
   }
 
   /**
-   * Sets a knob.
+   * Sets a knob, or runs a command of it.
    * @param body JSON with a name and a value
    * @throws ZcacheError ERR_OPTION: the body, the name or the value is invalid
    */
-  setKnob(body: string): KnobState {
+  async setKnob(body: string): Promise<KnobState> {
     const { name, value } = parseSetting(body);
     const knob = this.#knobs.find((one) => one.name === name);
-    if (knob?.set === undefined) {
-      const settable = this.#knobs.filter((one) => one.set !== undefined).map((one) => one.name);
+    if (knob === undefined || !isWritable(knob)) {
+      const settable = this.#knobs.filter(isWritable).map((one) => one.name);
       const message = `"${name}" can't be set; settings are ${settable.join(", ")}`;
       throw new ZcacheError("ERR_OPTION", message);
     }
-    knob.set(value);
-    return { name, value: knob.get(), describe: knob.describe, writable: true };
+    const result = await useKnob(knob, value);
+    return { name, value: result, describe: knob.describe, writable: true };
   }
 
   #map(service: Monitor, parameters: URLSearchParams): Promise<Answer> {

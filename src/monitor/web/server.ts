@@ -238,7 +238,7 @@ export class WebServer {
         error: `the body has at most ${BODY_BYTES_MAX} bytes`,
       });
     }
-    json(response, this.#api.setKnob(body));
+    json(response, await this.#api.setKnob(body));
   }
 }
 
