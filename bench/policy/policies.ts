@@ -12,7 +12,7 @@ import { Zipf } from "../../src/lab/simulate/generate.ts";
 import * as Super from "../../src/memory/arena.layout.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { JOURNAL_BYTES, journalCommit, journalFormat } from "../../src/memory/journal.ts";
-import { type EvictionPolicy, POLICY_WORDS } from "../../src/policy/contract.ts";
+import { type EvictionPolicy, POLICY_WORDS, WHOLE_PAGES } from "../../src/policy/contract.ts";
 import { createPolicy, policyNames } from "../../src/policy/registry.ts";
 
 export interface PolicyBenchOptions {
@@ -145,6 +145,7 @@ class Cache {
       meta: 1,
       bit: 28,
       owner,
+      ...WHOLE_PAGES,
       hashOf: (entry) => hashOf(this.words[entry + VALUE]!),
       sizeOf: () => PAGE_BYTES,
       heldBytes: () => this.policy.count * PAGE_BYTES,

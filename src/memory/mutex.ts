@@ -34,6 +34,11 @@ export const PATIENCE_NS = 50e6;
  */
 export type IsDead = (owner: number) => boolean;
 
+/** The owner that holds the lock in a word, or 0; it may be dead. */
+export function holderOf(words: Int32Array, at: number): number {
+  return Atomics.load(words, at) & ~WAITED;
+}
+
 /** One lock as one thread sees it. */
 export class Mutex {
   readonly #words: Int32Array;

@@ -101,7 +101,10 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
   push(entry: WordIndex, hash: number): void {
     const words = this.#words;
     if (this.#miniatures.isUpdateDue) this.#miniatures.update();
-    this.#miniatures.record(hash, this.#space.sizeOf(entry));
+    const { hashOf, sizeOf, partsOf } = this.#space;
+    // A value of several pages is one of a miniature, and complete when its first page comes.
+    if (partsOf(entry) === 1 || hashOf(entry) === hash)
+      this.#miniatures.record(hash, sizeOf(entry));
     const isFilling = words[this.#at + Policy.CAPACITY] === 0;
     // The first entry after a round of evictions.
     if (words[this.#at + Policy.LOWEST] === 0) {
@@ -245,6 +248,18 @@ export class Adaptive extends ExpertOrder implements EvictionPolicy {
     const lowest = 0.5 / size;
     if (lowest >= limit) return lowest;
     return (this.#sketch.estimate(hashOf(entry as WordIndex)) + 0.5) / size;
+  }
+
+  protected override partsOf(entry: number): number {
+    return this.#space.partsOf(entry as WordIndex);
+  }
+
+  protected override get keepsLast(): boolean {
+    return true;
+  }
+
+  protected override isArriving(entry: number): boolean {
+    return this.#space.isArriving(entry as WordIndex);
   }
 
   #queueOf(entry: number): EntryQueue {

@@ -51,14 +51,23 @@ export interface PolicySpace {
   /** The owner's number under which the policy allocates page frames, if it needs any. */
   readonly owner: number;
   /**
-   * The hash of a listed entry's page, the same as `push` was given. The `victim` of tinylfu and
-   * adaptive calls it, at most nine times, under the lock.
+   * The hash of a listed entry's page, the same as `push` was given; for one of several pages of a
+   * value, that of its first page, by which requests for the value are counted. The `victim` of
+   * tinylfu and adaptive calls it under the lock: for at most eight entries of the main queue, and
+   * for those that are compared with one of them.
    */
   hashOf(entry: WordIndex): number;
-  /** Bytes that a listed entry's page occupies, at least 1; called as `hashOf`, and by `push`. */
+  /**
+   * Bytes that a listed entry's page occupies, at least 1; for one of several pages of a value,
+   * about those of all. Called as `hashOf`, and by `push`.
+   */
   sizeOf(entry: WordIndex): number;
-  /** The sum of `sizeOf` of all listed entries; adaptive calls it under the lock. */
+  /** Bytes that the pages of all listed entries occupy; adaptive calls it under the lock. */
   heldBytes(): number;
+  /** Pages of the value that an entry's page belongs to; without one of them, it is lost. */
+  partsOf(entry: WordIndex): number;
+  /** Whether the value of an entry has several pages, and a thread is about to store others. */
+  isArriving(entry: WordIndex): boolean;
   /**
    * The number of absent pages to remember: as many as pages are expected to be stored at once.
    * s3-fifo uses 4 bytes for each, in whole frames, and one frame more as their directory; with
@@ -68,6 +77,12 @@ export interface PolicySpace {
    */
   readonly ghosts: number;
 }
+
+/** A space whose entries are independent of each other. */
+export const WHOLE_PAGES: Pick<PolicySpace, "partsOf" | "isArriving"> = {
+  partsOf: () => 1,
+  isArriving: () => false,
+};
 
 export interface EvictionPolicy {
   /** The name in the registry. */

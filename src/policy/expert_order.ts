@@ -15,6 +15,11 @@
 // come in behind the hand, so that it reaches them last. The worth of an entry is the number of its
 // recent requests divided by its size.
 //
+// A value of several pages has an entry for each, all of about the same worth. While they are being
+// stored, the window grows by them at the cost of the main queue. Afterwards they are compared like
+// others, and if one loses, the value is gone as a whole; the main queue grows again by entries
+// that are worth more than its victim.
+//
 // The rules have two implementations of their storage: the entries of the policy (adaptive.ts) and
 // the slots of miniature caches (miniatures.ts).
 import { NIL } from "../base/brand.ts";
@@ -54,6 +59,9 @@ export const FIRST_EXPERT_SIZES = 1;
 /** Entries that a search may pass before it samples; with the samples, fewer than `victim` may. */
 const CHANCES = SECOND_CHANCES - 4;
 
+/** The window may grow to so many times the entries of the main queue by a value of many pages. */
+const GROWTH_MAX = 16;
+
 /** Hits that are counted for an entry, at most. */
 export const USES_MAX = 3;
 
@@ -80,6 +88,21 @@ export abstract class ExpertOrder {
   /** The worth of an entry, or, if that is not below `limit`, any number that is not either. */
   protected abstract worthOf(entry: number, limit: number): number;
 
+  /** As `PolicySpace.partsOf`. */
+  protected partsOf(_entry: number): number {
+    return 1;
+  }
+
+  /** Whether the window keeps its only entry: a page is evicted after it is stored, not before. */
+  protected get keepsLast(): boolean {
+    return false;
+  }
+
+  /** As `PolicySpace.isArriving`. */
+  protected isArriving(_entry: number): boolean {
+    return false;
+  }
+
   /**
    * Chooses the entry to evict, which stays listed.
    * @param capacity entries listed when a round of evictions begins
@@ -94,9 +117,12 @@ export abstract class ExpertOrder {
     this.#chances = CHANCES;
     // An order whose expert wants a smaller window than the last one.
     while (this.#chances > 0 && this.mainCount < target - tolerance && this.windowCount > 1) {
-      this.promote(this.windowOldest());
+      const oldest = this.windowOldest();
+      if (this.partsOf(oldest) > 1) break;
+      this.promote(oldest);
       this.#chances--;
     }
+    let victim = NIL as number;
     while (this.windowCount > 0 && this.mainCount <= target + tolerance) {
       const oldest = this.windowOldest();
       const uses = this.#chances > 0 ? this.usesOf(oldest) : 0;
@@ -107,19 +133,36 @@ export abstract class ExpertOrder {
         continue;
       }
       if (this.mainCount === 0) return oldest;
-      const victim = this.#mainVictim(expert);
+      if (victim === NIL) victim = this.#mainVictim(expert);
+      if (this.#mayStay(oldest, window)) break;
       if (uses === 0 && this.worthOf(oldest, Number.POSITIVE_INFINITY) <= this.#least) {
         if (expert.samples > 1) this.setHand(this.#next);
         return oldest;
       }
       this.promote(oldest);
+      // Otherwise the main queue has lost entries to a value of many pages.
+      if (this.#chances-- <= 0 || this.mainCount > target - tolerance) break;
+    }
+    if (victim !== NIL) {
       this.setHand(this.#next);
       return victim;
     }
     if (this.mainCount === 0) return this.windowCount === 0 ? NIL : this.windowOldest();
-    const victim = this.#mainVictim(expert);
+    victim = this.#mainVictim(expert);
     this.setHand(this.#next);
     return victim;
+  }
+
+  /**
+   * Whether the oldest entry of the window is not compared yet: the entry that was stored last; or
+   * one of several pages of a value that is being stored, or that has not been in the window with
+   * as many entries as it holds.
+   */
+  #mayStay(oldest: number, window: number): boolean {
+    if (this.windowCount === 1 && this.keepsLast) return true;
+    const parts = this.partsOf(oldest);
+    if (parts === 1 || this.windowCount >= GROWTH_MAX * this.mainCount) return false;
+    return this.windowCount < window + parts || this.isArriving(oldest);
   }
 
   /** The entry of least worth among the first unused ones; the hand stops at the first of them. */

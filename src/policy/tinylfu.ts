@@ -132,7 +132,7 @@ export class TinyLfu implements EvictionPolicy {
     const least = this.#worth(victim);
     for (let candidates = SAMPLES; candidates > 0; candidates--) {
       const candidate = window.oldest() as WordIndex;
-      if (this.#worth(candidate) <= least) return candidate;
+      if (this.#worth(candidate) <= least && !this.#space.isArriving(candidate)) return candidate;
       this.#promote(candidate);
       // While the window has far more than its share, the main queue grows by pages of higher
       // worth, and loses none.

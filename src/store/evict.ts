@@ -11,11 +11,13 @@ import * as Box from "../backing/outbox.layout.ts";
 import { type Address, type Handle, NIL, type WordIndex } from "../base/brand.ts";
 import { EBUSY } from "../base/errno.ts";
 import * as Entry from "../tmem/entry.layout.ts";
+import type { TmemKey } from "../tmem/key.ts";
 import { compactIfItPaysLocked } from "./compaction.ts";
 import { Reason } from "./counters.ts";
 import { recordEvictionLocked } from "./eviction_events.ts";
 import { expireRoundLocked } from "./expiry.ts";
 import * as Page from "./page.layout.ts";
+import { keyHolderOf } from "./policy_space.ts";
 import { sendOutLocked } from "./remote_page.ts";
 import type { StoreState } from "./state.ts";
 import * as Store from "./store.layout.ts";
@@ -76,8 +78,53 @@ export function evictColdestLocked(state: StoreState): boolean {
     : [Store.EPHEMERAL];
   return kinds.some((kind) => {
     const victim = victimLocked(state, kind);
-    return victim !== NIL && evictLocked(state, victim);
+    const isPart = victim !== NIL && isPartLocked(state, victim);
+    const isGone = victim !== NIL && evictLocked(state, victim);
+    if (isGone && isPart) evictRestLocked(state, kind);
+    return isGone;
   });
+}
+
+/**
+ * Whether a page is one of several of a value, which is evicted as a whole. While values are loaded
+ * page by page, a newer value of the same key may be there in part, and no lock tells so.
+ */
+function isPartLocked(state: StoreState, entry: WordIndex): boolean {
+  const { options, index, keepsNewest } = state;
+  return options.content === "values" && !keepsNewest && !index.isInline(entry);
+}
+
+/**
+ * Drops other pages of the value that the page evicted last belonged to: without that page they are
+ * of no use. Of a value with many pages some are left, which the policy names next.
+ * @returns how many
+ */
+function evictRestLocked(state: StoreState, kind: number): number {
+  const { index, victimKey: key } = state;
+  const pool = state.victimPool;
+  // It was moved elsewhere; or another value is being stored under its key, page by page.
+  if (state.findLocked(pool, key) !== NIL || mayArriveLocked(state, key)) return 0;
+  let evicted = 0;
+  key.indexLow = key.indexHigh = 0;
+  for (let seen = 0; seen < ROUND_PAGES; seen++) {
+    const entry = index.nextPage(pool, key);
+    if (entry < 0) break;
+    if (Page.isListed(state.words[entry + Entry.META]!)) {
+      dropLocked(state, entry as WordIndex, kind, state.hash(pool, key));
+      evicted++;
+    }
+    if (!key.nextIndex()) break;
+  }
+  return evicted;
+}
+
+/** Whether pages of a key may belong to a value that a thread is storing. */
+function mayArriveLocked({ arena, words, root, putRequest }: StoreState, key: TmemKey): boolean {
+  const holder = keyHolderOf(words, root, key);
+  if (holder !== arena.owner) return holder !== 0;
+  // This thread stores a value of one key at a time; others have the same lock.
+  const { id } = putRequest.key;
+  return id[0] === key.id[0] && id[1] === key.id[1];
 }
 
 /** @returns pages that have left memory */
@@ -97,7 +144,10 @@ function evictRoundLocked(state: StoreState, kind: number): number {
  * if the page can't be evicted.
  */
 function victimLocked(state: StoreState, kind: number): WordIndex | typeof NIL {
-  const victim = state.policies[kind]!.victim();
+  const policy = state.policies[kind]!;
+  // Nothing has been requested yet: a policy that compares requests would keep what came first.
+  if (state.keepsNewest) return policy.next(NIL);
+  const victim = policy.victim();
   state.arena.lock.commit();
   return victim;
 }
@@ -115,8 +165,10 @@ function evictPagesLocked(state: StoreState, kind: number): number {
     // What was sent may be room enough; only the next round drops pages.
     if (evicted > 0 && !isWaiting && waitsForSlot(state, kind)) break;
     const victim = victimLocked(state, kind);
+    const isPart = victim !== NIL && isPartLocked(state, victim);
     if (victim === NIL || !evictLocked(state, victim)) break;
     evicted++;
+    if (isPart) evicted += evictRestLocked(state, kind);
   }
   return evicted;
 }
@@ -165,9 +217,16 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   const kind = Page.kindOf(meta);
   const key = state.victimKey;
   const pool = state.index.keyOf(entry, key);
+  state.victimPool = pool;
   const hash = state.hash(pool, key);
   if (Page.whereOf(meta) === Page.MEMORY && moveOutLocked(state, entry, pool, hash)) return true;
   if (kind === Store.PERSISTENT || keep) return false;
+  dropLocked(state, entry, kind, hash);
+  return true;
+}
+
+/** Removes an ephemeral page, and commits. */
+function dropLocked(state: StoreState, entry: WordIndex, kind: number, hash: number): void {
   state.policies[kind]!.evict(entry, hash);
   recordEvictionLocked(state, entry, Reason.EVICTED);
   state.detachLocked(entry);
@@ -175,7 +234,6 @@ export function evictLocked(state: StoreState, entry: WordIndex, keep = false): 
   state.recordMissReasonLocked(hash, Reason.EVICTED);
   state.commitLocked();
   state.count("evicted_ephemeral_pages");
-  return true;
 }
 
 /** Moves a page from the pool to the remote tier or to the file, if one of them takes it. */

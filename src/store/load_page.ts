@@ -18,6 +18,7 @@ import type { StoreState } from "./state.ts";
 import { recordSince } from "./statistics.ts";
 import * as Store from "./store.layout.ts";
 import * as Value from "./value.layout.ts";
+import { isHead } from "./versions.ts";
 
 /**
  * How often a page may move while it is read from the file. Pages move when segments are cleaned.
@@ -121,6 +122,8 @@ export function findPacked(
  */
 export function noteRequest(state: StoreState, pool: number, key: TmemKey, meta: number): void {
   if (!state.policies[Store.EPHEMERAL]!.tracksRequests) return;
+  // A request for a value of several pages is one for its first page.
+  if (state.options.content === "values" && !isHead(key)) return;
   const kind = state.index.kindOf(pool);
   if (kind !== NIL) state.policies[kind]!.recordRequest(state.hash(pool, key), meta);
 }

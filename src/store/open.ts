@@ -12,20 +12,19 @@ import { ONE_VERSION } from "../base/version.ts";
 import { ARENA_BYTES_MAX, ARENA_OWNER, Arena, type ArenaShare } from "../memory/arena.ts";
 import { put } from "../memory/journal.ts";
 import type { ReleaseArena } from "../memory/thread_table.ts";
-import type { EvictionPolicy, PolicySpace } from "../policy/contract.ts";
+import type { EvictionPolicy } from "../policy/contract.ts";
 import { POLICY_WORDS } from "../policy/contract.ts";
 import { createPolicy } from "../policy/registry.ts";
 import { createPool, openPool } from "../pool/registry.ts";
 import * as Entry from "../tmem/entry.layout.ts";
 import { INDEX_WORDS } from "../tmem/index.layout.ts";
-import { TmemKey } from "../tmem/key.ts";
 import { INDEX_OWNERS, TmemIndex } from "../tmem/tmem.ts";
 import { StoreCodecs } from "./codecs.ts";
-import { hashOf } from "./hash.ts";
 import { GROWTH_MAX, type ResolvedOptions } from "./options.ts";
 import * as Page from "./page.layout.ts";
 import type { StoreParts } from "./parts.ts";
 import type { StorePlatform } from "./platform.ts";
+import { policySpaceOf } from "./policy_space.ts";
 import { StoreState } from "./state.ts";
 import * as Root from "./store.layout.ts";
 
@@ -175,25 +174,15 @@ function openParts(
     options.content === "values" ? Math.ceil((frames * arena.pageSize) / VALUE_BYTES) : frames;
   const mayLeave = device !== undefined || options.remote !== undefined;
   const policies = [Root.EPHEMERAL, Root.PERSISTENT].map((kind) => {
-    const space: PolicySpace = {
-      links: Entry.LINKS,
-      meta: Entry.META,
-      bit: Page.POLICY_SHIFT,
+    const space = policySpaceOf({
+      ...{ arena, root, options, kind },
+      index: () => index,
       owner: owner(POLICY_OWNER + kind),
-      hashOf: (entry) => hashOf(index.keyOf(entry, key), key),
-      sizeOf: (entry) => Page.sizeOf(arena.words[entry + Entry.META]!) + Page.ENTRY_BYTES,
-      heldBytes: () => {
-        const gauge = (what: number) =>
-          arena.words[root + Root.KIND + kind * Root.KIND_WORDS + what]!;
-        const pages = gauge(Root.IN_MEMORY) + gauge(Root.SAME);
-        return (gauge(Root.BYTES) >>> 0) + pages * Page.ENTRY_BYTES;
-      },
       ghosts: kind === Root.EPHEMERAL || mayLeave ? ghosts : 0,
-    };
+    });
     const at = (root + POLICIES_AT + kind * POLICY_WORDS) as WordIndex;
     return createPolicy(options.policy, arena, at, space);
   });
-  const key = new TmemKey();
   const moved = entryMoved(arena, root, policies, options);
   const index = new TmemIndex(arena, root + INDEX_AT, (n) => owner(INDEX_OWNER + n), moved);
   const backing = device && new SegmentLog(arena, root + BACKING_AT, owner(BACKING_OWNER), device);

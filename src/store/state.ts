@@ -88,6 +88,10 @@ export class StoreState implements StoreContext {
   /** The keys of a page that is being evicted, and of one in the remote tier. */
   readonly victimKey = new TmemKey();
   readonly recordKey = new TmemKey();
+  /** The tmem pool of the page that was evicted last, whose key is `victimKey`. */
+  victimPool = 0;
+  /** Set while values of an earlier process are loaded: those that came first are evicted. */
+  keepsNewest = false;
   /** The put of this thread; there is one at a time. */
   readonly putRequest = new PutRequest();
   /**

@@ -235,6 +235,11 @@ export class TmemIndex {
     return ownerOf(this.#frames.state(entry >>> this.#frameShift)) !== this.#treeOwner;
   }
 
+  /** Pages of the object that an entry's page belongs to, this page included. */
+  pagesAround(entry: WordIndex): number {
+    return this.#tree.count(this.#objectAround(entry));
+  }
+
   /**
    * Finds the object's page of the lowest index at or after the key's index, and sets the key's
    * index to it. With `key.nextIndex()` in between, iterates over an object in order.

@@ -12,6 +12,7 @@ import {
   POLICY_BITS,
   POLICY_WORDS,
   type PolicySpace,
+  WHOLE_PAGES,
 } from "../../src/policy/contract.ts";
 import { createPolicy } from "../../src/policy/registry.ts";
 
@@ -29,6 +30,7 @@ export const SPACE: Omit<PolicySpace, "hashOf" | "sizeOf"> = {
   owner: OWNER,
   ghosts: 500,
   heldBytes: () => 10_000,
+  ...WHOLE_PAGES,
 };
 
 /** A hash of an identity, as mixed as a store's. */

@@ -5,7 +5,7 @@ import { NIL, type WordIndex } from "../../base/brand.ts";
 import { ZcacheError } from "../../base/errors.ts";
 import { KIB, MIB } from "../../base/units.ts";
 import { ARENA_BYTES_MAX, Arena } from "../../memory/arena.ts";
-import { type EvictionPolicy, POLICY_WORDS } from "../../policy/contract.ts";
+import { type EvictionPolicy, POLICY_WORDS, WHOLE_PAGES } from "../../policy/contract.ts";
 import { GHOSTS_WORDS, Ghosts } from "../../policy/ghosts.ts";
 import { createPolicy } from "../../policy/registry.ts";
 import { FrequencySketch, SKETCH_WORDS } from "../../policy/sketch.ts";
@@ -101,6 +101,7 @@ export class ArenaCache extends SimulatedCache {
     const at = (this.#arena.reserve(POLICY_WORDS * 4) / 4) as WordIndex;
     const owner = this.#arena.frames.firstFrame;
     this.#policy = createPolicy(policy, this.#arena, at, {
+      ...WHOLE_PAGES,
       links: LINKS,
       meta: META,
       bit: 28,
