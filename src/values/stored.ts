@@ -94,8 +94,9 @@ export function copyStored({ store, pool }: Values, key: TmemKey, target: Addres
 }
 
 /**
- * Stores a page as `copyStored` gave it. With a write-back file, also does all maintenance that is
- * due: pages that come in faster than that would be lost.
+ * Stores a page as `copyStored` gave it; to make room, pages that were stored first are evicted.
+ * With a write-back file, also does all maintenance that is due: pages that come in faster than
+ * that would be lost.
  * @returns as `Store.put`
  */
 export function putStored(
@@ -106,8 +107,13 @@ export function putStored(
   sizeBytes: number,
 ): 0 | Errno {
   const state = stateOf(store).assertOpen();
-  const result = storePacked(state, pool, key, Page.withSize(0, codec, sizeBytes), source);
-  makeRoomAfterPut(state);
-  if (state.backing !== undefined) while (maintain(state));
-  return result;
+  state.keepsNewest = true;
+  try {
+    const result = storePacked(state, pool, key, Page.withSize(0, codec, sizeBytes), source);
+    makeRoomAfterPut(state);
+    if (state.backing !== undefined) while (maintain(state));
+    return result;
+  } finally {
+    state.keepsNewest = false;
+  }
 }

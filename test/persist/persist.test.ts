@@ -126,7 +126,9 @@ test("neither an expired value nor an older one of its key is recovered", async 
 });
 
 test("deleted values are not recovered, even if they had been evicted before", (t) => {
-  const { open } = fixture(t, { memoryMax: "2MiB", codec: "none", tiers: false });
+  // What fifo leaves is what a restart keeps: the newest values.
+  const options = { memoryMax: "2MiB", codec: "none", tiers: false, policy: "fifo" };
+  const { open } = fixture(t, options);
   let cache = open<string>();
   const value = "x".repeat(5000);
   for (let n = 0; n < 800; n++) cache.set(`key ${n}`, value + n);
@@ -154,15 +156,23 @@ function restartOf<V>(cache: Cache<string, V>, open: () => Cache<string, V>): Ca
   return open();
 }
 
-test("the newest values are recovered if memory has space for some only", (t) => {
-  const { open } = fixture(t, { codec: "none", tiers: false, dictionary: false });
-  let cache = open<string>();
-  for (let n = 0; n < 1500; n++) cache.set(`key ${n}`, String(n).padEnd(6000));
-  cache.close();
-  cache = open<string>({ memoryMax: "4MiB" });
-  assert.ok(cache.size > 200 && cache.size < 700, String(cache.size));
-  for (let n = 1400; n < 1500; n++) assert.equal(cache.get(`key ${n}`)?.trim(), String(n));
-});
+for (const policy of policyNames()) {
+  for (const bytes of [6000, 30_000]) {
+    test(`the newest values that fit are recovered: ${policy}, ${bytes} bytes`, (t) => {
+      const { open } = fixture(t, { codec: "none", tiers: false, dictionary: false, policy });
+      const count = Math.floor(9e6 / bytes);
+      let cache = open<string>();
+      for (let n = 0; n < count; n++) cache.set(`key ${n}`, String(n).padEnd(bytes));
+      cache.close();
+      cache = open<string>({ memoryMax: "4MiB" });
+      const most = (4 << 20) / bytes;
+      assert.ok(cache.size > most / 3 && cache.size < most, String(cache.size));
+      const newest = count - Math.floor(most / 3);
+      for (let n = newest; n < count; n++) assert.equal(cache.get(`key ${n}`)?.trim(), String(n));
+      cache.store.verify();
+    });
+  }
+}
 
 for (const codec of ["lz4", "zstd"]) {
   test(`dictionaries are recovered with their numbers: ${codec}`, async (t) => {
