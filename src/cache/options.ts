@@ -90,7 +90,7 @@ export interface CacheOptions {
    * 1 KiB to 112 KiB (default true: 64 KiB).
    */
   readonly dictionary?: boolean | number | string;
-  /** Name of the eviction policy (default "tinylfu"). */
+  /** Name of the eviction policy (default "adaptive"). */
   readonly policy?: string;
   /** Bytes of a page of the store; longer values are stored in several (default 8 KiB). */
   readonly pageSize?: number;

@@ -24,8 +24,8 @@ const POLICIES: Readonly<Record<string, PolicyClass>> = {
 /** The default policy; docs/decisions/0009-eviction-policy.md has the reasons. */
 export const DEFAULT_POLICY = "s3-fifo";
 
-/** The default policy of caches (docs/decisions/0012-value-eviction.md). */
-export const DEFAULT_VALUE_POLICY = "tinylfu";
+/** The default policy of caches (docs/decisions/0024-adaptive-policy.md). */
+export const DEFAULT_VALUE_POLICY = "adaptive";
 
 /** The names that `createPolicy` knows, the default first. */
 export function policyNames(): string[] {
