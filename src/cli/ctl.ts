@@ -3,7 +3,7 @@
 
 import { Command } from "commander";
 import { ZcacheError } from "../base/errors.ts";
-import { printable } from "../base/printable.ts";
+import { printable, printableLines } from "../base/printable.ts";
 import { alignTable } from "../lab/report/text.ts";
 import { askControl, defaultControlPath } from "../monitor/control.ts";
 import { write, writeJson } from "./output.ts";
@@ -58,7 +58,12 @@ async function stats({ socket, json }: Args): Promise<void> {
 
 function lines(values: Readonly<Record<string, unknown>>): string {
   return Object.entries(values)
-    .map(([name, value]) => `${printable(`${name}=${String(value)}`)}\n`)
+    .map(([name, value]) => {
+      const text = String(value);
+      // The content of a file, which ends with its last line.
+      if (text.endsWith("\n")) return `${printable(name)}=\n${printableLines(text)}`;
+      return `${printable(`${name}=${text}`)}\n`;
+    })
     .join("");
 }
 

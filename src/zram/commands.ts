@@ -120,10 +120,24 @@ export function wholeOf(what: string, text: string, min: number, max: number): n
   throw new ZcacheError("ERR_OPTION", `${what} "${text}": must be from ${min} to ${max}`);
 }
 
-/** Two numbers of pages, both included. @throws ZcacheError ERR_OPTION */
-export function rangeOf(what: string, text: string, max: number): PageRange {
+/**
+ * Two numbers of pages, both included.
+ * @param most pages of the range
+ * @throws ZcacheError ERR_OPTION
+ */
+export function rangeOf(
+  what: string,
+  text: string,
+  max: number,
+  most: number = Number.POSITIVE_INFINITY,
+): PageRange {
   const [, from, to] = /^(\d{1,16})-(\d{1,16})$/.exec(text) ?? [];
   const range = { first: Number(from), last: Number(to) };
-  if (range.first <= range.last && range.last <= max) return range;
-  throw new ZcacheError("ERR_OPTION", `${what} "${text}": must be A-B, from 0-0 to 0-${max}`);
+  const isRange = range.first <= range.last && range.last <= max;
+  if (isRange && range.last - range.first < most) return range;
+  const limit = Number.isFinite(most) ? `, of at most ${most} pages` : "";
+  throw new ZcacheError(
+    "ERR_OPTION",
+    `${what} "${text}": must be A-B, from 0-0 to 0-${max}${limit}`,
+  );
 }

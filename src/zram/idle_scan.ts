@@ -31,6 +31,7 @@ export interface IdleScanSettings {
 export class ZramIdleScan {
   readonly settings: IdleScanSettings;
   readonly mark: IdleMark;
+  #nowMs: number;
   readonly #rounds: ScanRounds;
   /** Units of 4 KiB in a page. */
   readonly #unit: number;
@@ -41,8 +42,14 @@ export class ZramIdleScan {
   constructor(store: Store, settings: IdleScanSettings, nowMs: number) {
     this.settings = settings;
     this.mark = new IdleMark(store);
+    this.#nowMs = nowMs;
     this.#unit = store.pageSize / 4096;
     this.#rounds = new ScanRounds(store, () => this.#plan(), nowMs);
+  }
+
+  /** The time of the last step. */
+  get nowMs(): number {
+    return this.#nowMs;
   }
 
   /** Pages that the scan has recompressed and written back. */
@@ -56,6 +63,7 @@ export class ZramIdleScan {
    * @returns whether there is more to do at once
    */
   step(nowMs: number): boolean {
+    this.#nowMs = nowMs;
     const { rounds, writtenBack } = this.#rounds.counts;
     const isMore = this.#rounds.step(nowMs);
     const { settings } = this;
@@ -77,16 +85,16 @@ export class ZramIdleScan {
     const before = this.#idleSeconds ?? Number.POSITIVE_INFINITY;
     if (idleSeconds === undefined) return;
     this.#idleSeconds = Math.min(before, idleSeconds);
-    this.mark.set(idleSeconds === 0 ? 0 : ticksToAge(idleSeconds, this.#tickSeconds));
+    this.mark.set(idleSeconds === 0 ? 0 : ticksToAge(idleSeconds, this.tickSeconds));
   }
 
   /** The longest age of a page, in seconds, that can be told from longer ones. */
   get ageSecondsMax(): number {
-    return Math.floor(TICKS_MAX * this.#tickSeconds);
+    return Math.floor(TICKS_MAX * this.tickSeconds);
   }
 
-  /** The age of a task that is switched off does not count. */
-  get #tickSeconds(): number {
+  /** The length of a tick of the store's clock. The age of a task that is off does not count. */
+  get tickSeconds(): number {
     const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
     const one = recompress === "none" ? writeBackIdleSeconds : recompressIdleSeconds;
     return tickSecondsFor(one, writeBack === "none" ? one : writeBackIdleSeconds);
@@ -94,7 +102,7 @@ export class ZramIdleScan {
 
   #plan() {
     const { recompress, recompressIdleSeconds, writeBack, writeBackIdleSeconds } = this.settings;
-    const tickSeconds = this.#tickSeconds;
+    const tickSeconds = this.tickSeconds;
     const budget = this.#budgetPages;
     const scan = {
       entries: SCAN_ENTRIES,

@@ -4,9 +4,11 @@ import { ZcacheError } from "../base/errors.ts";
 import type { Knob } from "../base/knob.ts";
 import { parseSize } from "../base/units.ts";
 import type { Store } from "../store/store.ts";
+import { BLOCK_STATE_PAGES, blockState } from "./block_state.ts";
 import {
   type Commands,
   isCommand,
+  rangeOf,
   recompressCommand,
   wholeOf,
   writeBackCommand,
@@ -40,6 +42,7 @@ export function zramKnobs(parts: ZramParts): Knob[] {
     ...idleScanKnobs(parts, commands),
     ...limitKnobs(parts),
     ...commandKnobs(parts, commands),
+    ...pageKnobs(parts),
     ...remote,
   ];
 }
@@ -134,6 +137,11 @@ restart with a larger memory-max-ceiling`,
         store.compact(COMPACT_FRAMES);
       },
     },
+    {
+      name: "backing_dev",
+      describe: "the write-back file, or none",
+      get: () => store.options.writeBack?.path ?? "none",
+    },
     { name: "comp_algorithm", describe: "the codec of new pages", get: () => codec },
     { name: "recomp_algorithm", describe: "the codec of recompression", get: () => denseCodec },
   ];
@@ -152,6 +160,20 @@ function remoteKnobs(store: Store): Knob[] {
       },
     },
   ];
+}
+
+/** Of each device: what its pages are. */
+function pageKnobs({ store, exports, idleScan }: ZramParts): Knob[] {
+  return exports.map(({ name, device }) => ({
+    name: `block_state${name === "" ? "" : `:${name}`}`,
+    describe: "A-B prints a line for each stored page of a range, as the kernel's debugfs file",
+    get: () => "",
+    run: async (text) => {
+      const end = Math.ceil(device.sizeBytes / device.pageSize);
+      const range = rangeOf("block_state", text, end - 1, BLOCK_STATE_PAGES);
+      return await blockState(store, device, range, idleScan);
+    },
+  }));
 }
 
 /** Of each device with a name: commands on its pages alone. */

@@ -114,6 +114,26 @@ class Model {
     assert.equal(done, `${line}, ${sums[0]} to ${sums[1]} bytes`);
   }
 
+  /** Each page has the flags that the kernel's documentation of block_state says. */
+  async checkBlockState(): Promise<void> {
+    const text = await this.fixture.use("block_state", `0-${PAGES - 1}`);
+    const lines = seeAll(this.fixture).map(({ number, where, codec }) => {
+      const { isIdle, isTried } = this.pages.get(number)!;
+      const isSame = where === "same-filled";
+      const flags = [
+        isSame ? "s" : ".",
+        where === "file" ? "w" : ".",
+        !isSame && codec === "none" ? "h" : ".",
+        where === "memory" && isIdle ? "i" : ".",
+        codec === "zstd" ? "r" : ".",
+        isTried ? "n" : ".",
+      ];
+      return `${String(number).padStart(12)} ${flags.join("")}`;
+    });
+    assert.match(text, /^( {0,11}\d{1,12} {1,12}\d+\.\d{6} [a-z.]{6}\n)*$/);
+    assert.deepEqual(text.replaceAll(/ +\d+\.\d{6} /g, " ").split("\n"), [...lines, ""]);
+  }
+
   async writeBack(type: string, from: number, to: number): Promise<void> {
     const before = seeAll(this.fixture);
     const wanted = before.filter(
@@ -170,6 +190,7 @@ test("model: commands choose the pages that the kernel's documentation says", as
         else if (one.do === "recompress") await model.recompress(one.type, one.most);
         else await model.writeBack(one.type, Math.min(...one.range), Math.max(...one.range));
         fixture.store.verify();
+        await model.checkBlockState();
       }
       for (const one of NUMBERS) model.read(one);
       fixture.close();
@@ -229,6 +250,29 @@ test("write-back stops at the limit, and says so", async () => {
   assert.equal(fixture.get("writeback_limit"), "0");
   fixture.set("writeback_limit_enable", "0");
   assert.equal(await fixture.use("writeback", "type=huge"), "7 pages written");
+  fixture.close();
+});
+
+test("block_state: the time of the last use is that of a tick of the clock", async () => {
+  const fixture = new KnobFixture({ pages: PAGES });
+  fixture.pass(20);
+  fixture.write(1, "text");
+  // A tick has 15 seconds, a quarter of the idle time.
+  fixture.pass(41);
+  fixture.write(2, "noise");
+  const text = await fixture.use("block_state", "0-9");
+  const lines = [
+    "           1           16.000000 ......",
+    "           2           61.000000 ..h...",
+  ];
+  assert.equal(text, `${lines.join("\n")}\n`);
+  assert.equal(await fixture.use("block_state", "3-9"), "");
+  const refused = fixture.use("block_state", "0-4096");
+  await assert.rejects(
+    refused,
+    /"0-4096": must be A-B, from 0-0 to 0-4095, of at most 65536 pages$/,
+  );
+  assert.match(fixture.get("backing_dev"), /pages\d+$/);
   fixture.close();
 });
 

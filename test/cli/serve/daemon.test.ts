@@ -64,6 +64,16 @@ test("all services share a control socket, and a device is saved and loaded agai
   assert.match(zcache("stats", "--socket", "a.ctl").stdout, /^memcached\.get_misses=1$/m);
   const set = zcache("ctl", "--socket", "a.ctl", "memcached.max-conns=7", "nbd.recompress_idle=5");
   assert.equal(set.stdout, "memcached.max-conns=7\nnbd.recompress_idle=5\n");
+  const done = zcache("ctl", "--socket", "a.ctl", "nbd.recompress=type=huge max_pages=9");
+  assert.match(done.stdout, /^nbd\.recompress=\d of \d pages recompressed, \d+ to \d+ bytes\n$/);
+  const state = zcache("ctl", "--socket", "a.ctl", "nbd.block_state=0-9");
+  assert.match(state.stdout, /^nbd\.block_state=\n {11}2 +\d+\.\d{6} [a-z.]{6}\n$/);
+  const unknown = zcache("ctl", "--socket", "a.ctl", "nbd.recompress=type=idle level=3");
+  assert.match(
+    unknown.stderr,
+    /^zcache: recompress "level=3": each word must be one of type=.*\n$/,
+  );
+  assert.equal(unknown.status, 2);
   const wrong = zcache("ctl", "--socket", "a.ctl", "memcached.max-conns=0");
   assert.equal(
     wrong.stderr,
