@@ -142,9 +142,25 @@ restart with a larger memory-max-ceiling`,
       describe: "the write-back file, or none",
       get: () => store.options.writeBack?.path ?? "none",
     },
+    {
+      name: "algorithm_params",
+      describe: "levels that were set, of comp_algorithm (priority 0) and recomp_algorithm (1)",
+      get: () => paramsOf(store),
+    },
     { name: "comp_algorithm", describe: "the codec of new pages", get: () => codec },
     { name: "recomp_algorithm", describe: "the codec of recompression", get: () => denseCodec },
   ];
+}
+
+/** The words that the kernel's file takes; the kernel's cannot be read. */
+function paramsOf({ options }: Store): string {
+  const codecs = [options, options.recompress];
+  return codecs
+    .flatMap((one, priority) => {
+      const level = one?.codecOptions.level;
+      return level === undefined ? [] : `algo=${one!.codec} priority=${priority} level=${level}`;
+    })
+    .join("; ");
 }
 
 /** Of the remote tier, with RAMster's name. All pages of devices are persistent. */

@@ -65,6 +65,22 @@ test("disksize, initstate and reset are those of one device", () => {
   fixture.close();
 });
 
+test("algorithm_params has the levels that were set, which change what is stored", () => {
+  const bytes = [1, 19].map((level) => {
+    const recompress = { codec: "zstd", codecOptions: { level } };
+    const settings = { recompress: "idle", recompressIdleSeconds: 4 } as const;
+    const fixture = new KnobFixture({ settings, store: { recompress } });
+    assert.equal(fixture.get("algorithm_params"), `algo=zstd priority=1 level=${level}`);
+    for (let page = 0; page < 20; page++) fixture.write(page, "sparse");
+    fixture.pass(20);
+    assert.equal(fixture.idleScan.done.recompressed, 20);
+    const stored = Number(fixture.get("mm_stat").split(" ")[1]);
+    fixture.close();
+    return stored;
+  });
+  assert.ok(bytes[1]! < bytes[0]!, `${bytes[1]} bytes at level 19, ${bytes[0]} at level 1`);
+});
+
 test("mem_limit refuses writes beyond it, and 0 is no limit of its own", () => {
   const fixture = new KnobFixture({ store: { memoryMax: "4MiB" }, hasFile: false });
   const { device } = fixture.devices[0]!;

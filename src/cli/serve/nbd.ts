@@ -94,7 +94,7 @@ function checkFolder(image: string): void {
 
 function storeOf(values: NbdValues, remote: Remote | undefined): Store {
   const { shards, pageSize, codec, pool, recompress, writeBack, writeBackMax } = values;
-  const { memoryMaxCeiling: limitMax } = values;
+  const { memoryMaxCeiling: limitMax, codecLevel, recompressLevel } = values;
   return openStore({
     memoryMax: nbdMemoryBytes(values),
     ...(limitMax === undefined ? {} : { limitMax }),
@@ -103,7 +103,15 @@ function storeOf(values: NbdValues, remote: Remote | undefined): Store {
     ...{ codec, pool, giveBack: values.giveBack ? "auto" : "off" },
     pressure: values.pressure ? "auto" : "off",
     hugePages: values.hugePages ? "auto" : "off",
-    ...(recompress === "none" ? {} : { recompress: { codec: recompress } }),
+    ...(codecLevel === undefined ? {} : { codecOptions: { level: codecLevel } }),
+    ...(recompress === "none"
+      ? {}
+      : {
+          recompress: {
+            codec: recompress,
+            ...(recompressLevel === undefined ? {} : { codecOptions: { level: recompressLevel } }),
+          },
+        }),
     ...(writeBack === undefined
       ? {}
       : { writeBack: { path: writeBack, max: writeBackMax, existing: reuseOf(values.existing) } }),

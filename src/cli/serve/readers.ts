@@ -26,6 +26,18 @@ export function checkCodec(name: string, what: string, also: readonly string[] =
   );
 }
 
+/** Checks the level of a codec that is available. */
+export function checkCodecLevel(codec: string, level: number | undefined, what: string): void {
+  if (level === undefined) return;
+  const found = nodeCodecs().find(codec);
+  const levels = found?.available === true ? found.levels : undefined;
+  if (levels === undefined) {
+    throw new ZcacheError("ERR_OPTION", `${what}: ${codec} has no levels; leave it out`);
+  }
+  if (level >= levels.min && level <= levels.max) return;
+  throw notAllowed(what, String(level), `${levels.min} to ${levels.max}, the levels of ${codec}`);
+}
+
 export function checkPool(name: string, what: string): void {
   try {
     findPoolDriver(name);

@@ -16,6 +16,7 @@ import { parsePageSize } from "../options.ts";
 import type { Address } from "./address.ts";
 import {
   checkCodec,
+  checkCodecLevel,
   checkPool,
   denseDefault,
   type NamedSize,
@@ -29,6 +30,8 @@ const MEMCACHED_PORT = 11_211;
 const NBD_PORT = 10_809;
 const WEB_PORT = 8080;
 const SECONDS_MAX = 365 * 24 * 3600;
+/** Of any codec; each has its own (`checkCodecLevel`). */
+const LEVEL_MAX = 22;
 /** The prefix of an address that speaks no TLS although a certificate is set. As in memcached. */
 const NO_TLS = "notls";
 const PAGE_SIZE_NAMES = PAGE_SIZES.map((bytes) => `${bytes / 1024}K`).join(", ");
@@ -217,9 +220,11 @@ export const NBD = {
     "lz4",
     checkCodec,
   ),
+  codecLevel: S.whole("level of that codec (default: its own)", undefined, [1, LEVEL_MAX]),
   recompress: S.text("name", "denser codec for idle pages, or none", denseDefault(), (name, what) =>
     checkCodec(name, what, ["none"]),
   ),
+  recompressLevel: S.whole("level of that codec (default: its own)", undefined, [1, LEVEL_MAX]),
   recompressIdle: S.whole(
     "seconds without access after which a page is recompressed",
     "60",
@@ -366,6 +371,8 @@ items on other machines`,
 }
 
 function checkNbd(values: NbdValues, name: S.Namer): void {
+  checkCodecLevel(values.codec, values.codecLevel, name("codec-level"));
+  checkCodecLevel(values.recompress, values.recompressLevel, name("recompress-level"));
   const names = devicesOf(values).map((one) => one.name);
   const twice = names.find((one, nth) => names.indexOf(one) !== nth);
   if (twice !== undefined) {

@@ -132,6 +132,8 @@ test("an invalid command line is a usage error and starts nothing", () => {
     [["--bogus"], /unknown option '--bogus'/],
     [["--no-memcached"], /there is nothing to serve/],
     [["--memcached-threads", "0"], /--memcached-threads: "0" is not allowed/],
+    [["--nbd-size=1M", "--nbd-codec-level=3"], /--nbd-codec-level: lz4 has no levels; leave it/],
+    [["--nbd-size=1M", "--nbd-recompress-level=22"], /"22" .* 1 to 19, the levels of zstd/],
     [["--config", "bad.toml"], /bad\.toml:2: nbd\.sise: unknown key; did you mean size/],
     [["--no-web", "nbd", "--size", "1M"], /--no-web: write flags of `zcache serve nbd` after/],
     [["extra"], /too many arguments|unknown command/],
