@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { Xorshift32 } from "../../src/base/random.ts";
 import type { CodecDriver } from "../../src/codec/registry.ts";
 import { nodeCodecs } from "../../src/node/codecs.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import type { StoreOptions } from "../../src/store/options.ts";
-import { Store } from "../../src/store/store.ts";
+import { Store, stateOf } from "../../src/store/store.ts";
 import { formatValues } from "../../src/values/format.ts";
 import { KeyHash } from "../../src/values/key_hash.ts";
 import { SetRequest } from "../../src/values/request.ts";
@@ -210,3 +211,36 @@ test("meta bytes that change while the value is recompressed keep the change", (
   other.store.detach();
   store.close();
 });
+
+for (const policy of ["adaptive", "tinylfu"]) {
+  test(`a value is stored while other threads store many others: ${policy}`, () => {
+    const { store, values } = open({ policy, memoryMax: "4MiB" });
+    const other = new Values(
+      Store.attach(store.share(), nodePlatform()),
+      () => 1e12,
+      () => 9,
+    );
+    const random = new Xorshift32(5);
+    const noise = (sizeBytes: number) => new Uint8Array(sizeBytes).map(() => random.next());
+    let count = 0;
+    const storeOthers = (most: number) => {
+      for (const end = count + most; count < end; count++) {
+        set(other, `small ${count}`, noise(1000));
+        for (let gets = 0; gets < 3; gets++) get(other, `small ${count >>> 1}`);
+      }
+    };
+    storeOthers(6000);
+    const { evicted_ephemeral_pages: evicted } = store.stats().counters;
+    assert.ok(evicted > 0, "the store is full");
+    const value = noise(100_000);
+    // Before each page of the value.
+    stateOf(store).room = { beforePut: () => storeOthers(20), raise: () => false };
+    assert.equal(set(values, "large", value), 0);
+    stateOf(store).room = undefined;
+    assert.deepEqual(get(values, "large"), value);
+    assert.ok(store.stats().counters.evicted_ephemeral_pages > evicted + 400);
+    store.verify();
+    other.store.detach();
+    store.close();
+  });
+}
