@@ -10,8 +10,8 @@ export interface PersistOptions {
   readonly path?: string;
   /**
    * Limit of all files together: bytes or text such as "8GiB", at least 16 MiB (default 32 GiB).
-   * They take up to five times the size of the stored values; with a lower limit, some values are
-   * not kept.
+   * They take up to five times the size of the stored values; of these, at most three eighths of
+   * the limit are kept, with n shards 3n ÷ (4n + 4) of it.
    */
   readonly max?: number | string;
   /**

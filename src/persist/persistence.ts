@@ -31,7 +31,7 @@
 import { ZcacheError } from "../base/errors.ts";
 import type { Scheduler } from "../node/scheduler.ts";
 import * as Log from "../store/change_log.layout.ts";
-import type { ChangeLog } from "../store/change_log.ts";
+import { type ChangeLog, isLogFull } from "../store/change_log.ts";
 import type { Store } from "../store/store.ts";
 import { logTo, makeLog } from "../values/stored.ts";
 import type { Values } from "../values/values.ts";
@@ -382,6 +382,11 @@ export class Persistence {
     this.#onFault(new ZcacheError("ERR_IO", message, { context }));
   }
 
+  /** @internal Bytes of the last complete snapshot. */
+  get snapshotBytes(): number {
+    return this.#snapshotBytes;
+  }
+
   /** What snapshot_policy.ts decides by. */
   get #sizes(): Policy.Sizes {
     return {
@@ -424,9 +429,8 @@ export class Persistence {
 
   #beginSnapshot(): void {
     const { generation } = this.#log;
-    const max = Policy.snapshotBytesMax(this.#options.maxBytes);
+    const max = this.turns.begin(this, this.#options.maxBytes);
     this.#inProgress = new SnapshotFile(this.#files, this.#values!, this.#buffer!, generation, max);
-    this.turns.begin(this);
     this.#evicted = this.#store.inspection.evicted;
   }
 
@@ -435,8 +439,7 @@ export class Persistence {
     try {
       this.#log.drain();
     } catch (error) {
-      const isFull = error instanceof ZcacheError && error.context["code"] === "EFBIG";
-      if (!isFull || this.#store.isClosed) throw error;
+      if (!isLogFull(error) || this.#store.isClosed) throw error;
       this.#replaceFullLog();
       this.#log.drain();
     }
@@ -448,6 +451,13 @@ export class Persistence {
       if (this.#inProgress !== undefined) this.#finishSnapshot(this.#inProgress);
       this.#logs!.closeOld();
       this.#beginLogAndSnapshot();
+    });
+  }
+
+  /** @internal */
+  finishSnapshot(): void {
+    this.#attempt(() => {
+      if (this.#inProgress !== undefined) this.#finishSnapshot(this.#inProgress);
     });
   }
 
@@ -478,10 +488,10 @@ export class Persistence {
 
   /** Gives up the snapshot in progress, if there is one. */
   #abandonSnapshot(): void {
+    this.turns.end(this);
     if (this.#inProgress === undefined) return;
     this.#inProgress.abandon();
     this.#inProgress = undefined;
-    this.turns.end(this);
     // The logs that it was to replace are still needed, and as long as before.
     this.#wantsSnapshot = true;
   }

@@ -87,6 +87,7 @@ function openFiles(
     const own = optionsOfShard(options, nth, shards);
     const one = Persistence.open(own, identity, nth === 0 ? unlock : () => {});
     one.turns = turns;
+    turns.add(one);
     return one;
   });
 }

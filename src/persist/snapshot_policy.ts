@@ -13,12 +13,12 @@ export interface Sizes {
 }
 
 /**
- * Parts of `max`: for one log, above which a snapshot is begun, and for one snapshot. There can be
- * two of each at a time.
+ * Parts of `max`: for one log, of which there can be two at a time; above which a snapshot is begun;
+ * and for all snapshots.
  */
 const LOG_PART = 1 / 8;
 const LOG_PART_WANTED = 1 / 16;
-const SNAPSHOT_PART = 3 / 8;
+const SNAPSHOTS_PART = 1 - 2 * LOG_PART;
 /** Logs up to this size need no snapshot: reading them takes no longer. */
 const LOG_BYTES_FREE = 4 * MIB;
 /** More logs than this are replaced by a snapshot, however small: each start begins one. */
@@ -37,8 +37,14 @@ export function logBytesMax(maxBytes: number): number {
   return Math.floor(maxBytes * LOG_PART);
 }
 
-export function snapshotBytesMax(maxBytes: number): number {
-  return Math.floor(maxBytes * SNAPSHOT_PART);
+/** Bytes of the snapshots of all shards. @param maxBytes of the files of one shard */
+export function snapshotBytesOfAll(maxBytes: number, shards: number): number {
+  return Math.floor(maxBytes * shards * SNAPSHOTS_PART);
+}
+
+/** Bytes of a shard's snapshot, of which one shard at a time has two. */
+export function snapshotBytesMax(maxBytes: number, shards: number): number {
+  return Math.floor(snapshotBytesOfAll(maxBytes, shards) / (shards + 1));
 }
 
 /** Whether the logs have grown so much that a snapshot should replace them. */

@@ -18,6 +18,11 @@ import { TmemKey } from "../tmem/key.ts";
 import * as Log from "./change_log.layout.ts";
 import * as Rec from "./change_record.layout.ts";
 
+/** Whether a write failed only because the file has reached its limit. */
+export function isLogFull(error: unknown): boolean {
+  return error instanceof ZcacheError && error.context["code"] === "EFBIG";
+}
+
 /** Writes all bytes to a file, or throws. */
 export interface LogWriter {
   /** @throws ZcacheError ERR_IO */
@@ -338,7 +343,8 @@ export class ChangeLog {
       try {
         this.#writeUnits(isOld || isLast, isOld, tail, inRing, count);
       } catch (error) {
-        this.#beside(() => add(words, at + Log.ERRORS, 1));
+        // A full log is no failure: its maker begins another one.
+        if (!isLogFull(error)) this.#beside(() => add(words, at + Log.ERRORS, 1));
         throw error;
       }
       tail = (tail + count) | 0;

@@ -1,7 +1,16 @@
 // Files of `persist` for a store of several shards: each shard has files of its own, and all of
 // them belong to one number of shards and one hash of keys.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { randomFillSync } from "node:crypto";
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -10,6 +19,7 @@ import { ZcacheError } from "../../src/base/errors.ts";
 import { MIB } from "../../src/base/units.ts";
 import { abandonValues, openValues } from "../../src/cache/engine.ts";
 import { Engines } from "../../src/cache/engines.ts";
+import { Cache } from "../../src/index.ts";
 import type { ResolvedPersist } from "../../src/persist/options.ts";
 import { KeyHash } from "../../src/values/key_hash.ts";
 import { SetRequest } from "../../src/values/request.ts";
@@ -308,4 +318,41 @@ test("values are dropped where the files of two shards were exchanged", async (t
   assert.equal(opened.faults.length, 2);
   for (const fault of opened.faults) assert.match(fault, /values of other shards/);
   opened.close();
+});
+
+test("snapshots have the room that shards leave which have only one", async (t) => {
+  const { folder, path, files } = folderOf(t);
+  const max = 48 * MIB;
+  const options = {
+    ...{ memoryMax: "30MiB", shards: 3, tiers: false, dictionary: false },
+    persist: { path, max },
+  } as const;
+  const COUNT = 11_000;
+  const value = randomFillSync(new Uint8Array(2000));
+  const cache = Cache.create<string, Uint8Array>(options);
+  let most = 0;
+  for (let nth = 0; nth < 3 * COUNT; nth++) {
+    new DataView(value.buffer).setUint32(0, nth);
+    assert.ok(cache.set(`key ${nth % COUNT}`, value));
+    if (nth % 100 !== 0) continue;
+    await turn();
+    const sizes = files().map((name) => statSync(join(folder, name)).size);
+    most = Math.max(
+      most,
+      sizes.reduce((sum, size) => sum + size, 0),
+    );
+  }
+  const { entries, persist } = cache.stats();
+  assert.ok(persist!.snapshots > 3, `${persist!.snapshots} snapshots`);
+  assert.equal(persist!.errors, 0);
+  await cache.close();
+  assert.equal(entries, COUNT);
+  assert.ok(most <= max, `${most} bytes of files`);
+  const again = Cache.create<string, Uint8Array>(options);
+  t.after(() => again.close());
+  assert.equal(again.stats().entries, COUNT);
+  for (let nth = 0; nth < COUNT; nth++) {
+    const found = again.get(`key ${nth}`)!;
+    assert.equal(new DataView(found.buffer, found.byteOffset).getUint32(0), nth + 2 * COUNT);
+  }
 });
