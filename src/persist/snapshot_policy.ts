@@ -13,8 +13,8 @@ export interface Sizes {
 }
 
 /**
- * Parts of `max`: for one log, of which there can be two at a time; above which a snapshot is begun;
- * and for all snapshots.
+ * Parts of `max`: for one log, of which there can be two; above which a snapshot is begun; and for
+ * all snapshots.
  */
 const LOG_PART = 1 / 8;
 const LOG_PART_WANTED = 1 / 16;
