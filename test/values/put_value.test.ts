@@ -10,6 +10,7 @@ import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import type { PageFrame } from "../../src/base/brand.ts";
 import * as Super from "../../src/memory/arena.layout.ts";
+import type { Arena } from "../../src/memory/arena.ts";
 import * as Reader from "../../src/memory/reader.layout.ts";
 import { nodePlatform } from "../../src/node/platform.ts";
 import { POLICY_WORDS } from "../../src/policy/contract.ts";
@@ -365,6 +366,39 @@ test("a value in the write-back file is replaced by the engine", () => {
   }
 });
 
+/** A thread that sets a word to 0 a little later, and wakes those that wait for it. */
+function releaseLater({ memory }: Arena, at: number): Worker {
+  const release = `
+    const { workerData } = require("node:worker_threads");
+    const words = new Int32Array(workerData.memory.buffer);
+    Atomics.wait(words, workerData.at, words[workerData.at], 50);
+    Atomics.store(words, workerData.at, 0);
+    Atomics.notify(words, workerData.at);`;
+  return new Worker(release, { eval: true, workerData: { memory, at } });
+}
+
+test("the kernel stores nothing while a thread reads", async () => {
+  const side = new Side(false, {});
+  const { arena, words } = contextOf(side);
+  const reader = words[Super.READERS_AT]! + (OTHER - 1) * Reader.READER_WORDS + Reader.STATE;
+  words[Super.READERS_TOP] = Math.max(words[Super.READERS_TOP]!, OTHER);
+  // Its thread exists, or else nobody would wait for it.
+  Atomics.store(words, Super.THREADS + OTHER - 1, words[Super.THREADS + arena.thread - 1]!);
+  for (const [nth, isRead] of [false, true, true].entries()) {
+    const key = Buffer.from([nth]);
+    const fields = { key, keyBytes: 1, meta: key, metaBytes: 0, valueBytes: 500 };
+    if (isRead) Atomics.store(words, reader, Reader.READING);
+    const other = isRead ? releaseLater(arena, reader) : undefined;
+    const value = new Uint8Array(500).fill(7);
+    assert.equal(side.values.set(Object.assign(new SetRequest(), { ...fields, value })), 0);
+    assert.equal(Atomics.load(words, reader), 0);
+    if (other !== undefined) await once(other, "exit");
+  }
+  Atomics.store(words, Super.THREADS + OTHER - 1, 0);
+  side.store.verify();
+  side.store.close();
+});
+
 test("the kernel spins for the lock, and its caller counts that", async () => {
   const side = new Side(false, {});
   // Values like that of the kernel, so that the pool has a page for it.
@@ -384,13 +418,7 @@ test("the kernel spins for the lock, and its caller counts that", async () => {
   Atomics.store(words, Super.ARENA_LOCK, OTHER);
   assert.equal(set(10), 0);
   // The other thread releases the lock while this one spins.
-  const release = `
-    const { workerData } = require("node:worker_threads");
-    const words = new Int32Array(workerData.memory.buffer);
-    Atomics.wait(words, workerData.lock, 0, 50);
-    Atomics.store(words, workerData.lock, 0);`;
-  const workerData = { memory: arena.memory, lock: Super.ARENA_LOCK };
-  const other = new Worker(release, { eval: true, workerData });
+  const other = releaseLater(arena, Super.ARENA_LOCK);
   assert.equal(set(2 ** 31 - 1), 1);
   await once(other, "exit");
   assert.equal(Atomics.load(words, Super.ARENA_LOCK), 0);
