@@ -5,7 +5,7 @@ import { type Costs, type Machine, predict } from "./model.ts";
 import type { Reports, ThreadsRow } from "./result.ts";
 
 /** Of the system; measured nowhere here, and of little weight unless there are many threads. */
-const SYSTEM = { turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 10, wakerUs: 5 };
+const SYSTEM = { turnUs: 3000, wakeUs: 40, switchUs: 3, spinUs: 30, wakerUs: 5 };
 /** Simulated time for many threads, each of which has a turn only now and then. */
 const MANY_MS = 1000;
 /** Processors for which the model says what can't be measured here. */

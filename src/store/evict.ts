@@ -78,11 +78,15 @@ export function evictColdestLocked(state: StoreState): boolean {
     : [Store.EPHEMERAL];
   return kinds.some((kind) => {
     const victim = victimLocked(state, kind);
-    const isPart = victim !== NIL && isPartLocked(state, victim);
-    const isGone = victim !== NIL && evictLocked(state, victim);
-    if (isGone && isPart) evictRestLocked(state, kind);
-    return isGone;
+    return victim !== NIL && evictValueLocked(state, kind, victim) > 0;
   });
+}
+
+/** Evicts a page, and with it other pages of its value. @returns pages that have left memory */
+function evictValueLocked(state: StoreState, kind: number, victim: WordIndex): number {
+  const isPart = isPartLocked(state, victim);
+  if (!evictLocked(state, victim)) return 0;
+  return isPart ? 1 + evictRestLocked(state, kind) : 1;
 }
 
 /**
@@ -165,10 +169,9 @@ function evictPagesLocked(state: StoreState, kind: number): number {
     // What was sent may be room enough; only the next round drops pages.
     if (evicted > 0 && !isWaiting && waitsForSlot(state, kind)) break;
     const victim = victimLocked(state, kind);
-    const isPart = victim !== NIL && isPartLocked(state, victim);
-    if (victim === NIL || !evictLocked(state, victim)) break;
-    evicted++;
-    if (isPart) evicted += evictRestLocked(state, kind);
+    const gone = victim === NIL ? 0 : evictValueLocked(state, kind, victim);
+    if (gone === 0) break;
+    evicted += gone;
   }
   return evicted;
 }
